@@ -1,0 +1,149 @@
+"""Which timm models there are, and how one is built for a pixel grid of any size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import timm
+import torch
+from timm.layers import PatchEmbed
+from timm.models import get_pretrained_cfg, is_model
+from torch import nn
+
+from classifiers.config import ClassifierConfig
+from walloc_cdl.errors import CallError, CdlError, JobError, unknown_name
+
+_BUILD_ERRORS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError, ZeroDivisionError)
+"""What timm models raise for sizes and arguments that they cannot take."""
+
+
+def require_model(name: str) -> None:
+    """Raise `CallError`, naming the nearest models, unless timm has one of this name and tag."""
+    architecture, _, tag = name.partition(".")
+    if not is_model(architecture):
+        raise unknown_name("model", name, timm.list_models(), "`timm.list_models()` shows all")
+    if tag:
+        known = [other.partition(".")[2] for other in timm.list_pretrained(f"{architecture}.*")]
+        if tag not in known:
+            raise unknown_name(f"weights of {architecture}", tag, known, f"there are {', '.join(known) or 'none'}")
+
+
+def token_embedding(backbone: nn.Module) -> PatchEmbed | None:
+    """The patch embedding of a model whose tokens all come from it and keep their number; else None."""
+    embedding = getattr(backbone, "patch_embed", None)
+    plain = isinstance(embedding, PatchEmbed) and hasattr(backbone, "blocks") and embedding.grid_size is not None
+    return embedding if plain else None
+
+
+def choose_patch_size(name: str, grid: int) -> int | None:
+    """Pixels a side of a token on a grid of `grid` pixels, for a model that starts from random weights.
+
+    The divisor of the grid that leaves the number of tokens a side nearest to the model's own: a
+    patch16 at 224 has 14 a side, so it gets patches of 4 at 64 pixels and of 8 at 128. None for
+    models that are not made of one grid of tokens; those keep what they have.
+    """
+    embedding = token_embedding(_sketch(name))
+    if embedding is None:
+        return None
+    own = embedding.grid_size[0]
+    divisors = [size for size in range(grid, 0, -1) if grid % size == 0]
+    return min(divisors, key=lambda size: abs(grid // size - own))  # of two equally near, the larger patch
+
+
+def build_backbone(config: ClassifierConfig, pretrained: bool | str | Path = False) -> nn.Module:
+    """The timm model for the pixel grid of `config`, on `spec.source_channels` channels.
+
+    `pretrained` is false, true (published weights, downloaded) or a safetensors file of such weights.
+    Raises `CallError` for a grid or an option that the model cannot take, `JobError` if there are no
+    weights to be had.
+    """
+    arguments = _arguments(config)
+    try:
+        if not pretrained:
+            backbone = timm.create_model(config.name, **arguments)
+        else:
+            backbone = _load_pretrained(config.name, pretrained, arguments)
+    except CdlError:
+        raise
+    except _BUILD_ERRORS as error:
+        raise CallError(
+            f"{config.name} cannot be built for a grid of {config.grid} pixels: {_first_line(error)}; "
+            "choose another grid or model"
+        ) from error
+    embedding = token_embedding(backbone)
+    if embedding is not None and any(
+        side % patch for side, patch in zip(config.image_size, embedding.patch_size, strict=True)
+    ):
+        raise CallError(
+            f"{config.name} has patches of {embedding.patch_size[0]} pixels, which do not divide a grid of "
+            f"{config.grid}; choose a grid that is a multiple of {embedding.patch_size[0]}"
+        )
+    return backbone
+
+
+def require_runs(model: nn.Module, config: ClassifierConfig) -> None:
+    """Raise `CallError` unless the classifier turns one sample into `num_classes` logits."""
+    was_training = model.training
+    codes = torch.full((1, *config.latent_shape), 128, dtype=torch.uint8)
+    try:
+        with torch.no_grad():
+            logits = model.eval()(codes)
+    except CdlError:
+        raise
+    except _BUILD_ERRORS as error:
+        raise CallError(
+            f"{config.name} does not run on a grid of {config.grid} pixels: {_first_line(error)}; "
+            "choose another grid or model"
+        ) from error
+    finally:
+        model.train(was_training)
+    if logits.shape != (1, config.num_classes):
+        raise CallError(
+            f"{config.name} gives {list(logits.shape)} for one sample, expected [1, {config.num_classes}]; "
+            "choose a model for classification"
+        )
+
+
+def _arguments(config: ClassifierConfig) -> dict[str, object]:
+    arguments: dict[str, object] = {"in_chans": config.spec.source_channels, "num_classes": config.num_classes}
+    published = get_pretrained_cfg(config.name)
+    if published is not None and published.fixed_input_size:
+        arguments["img_size"] = config.image_size
+    if config.patch_size is not None:
+        arguments["patch_size"] = config.patch_size
+    for rate in ("drop_rate", "drop_path_rate"):
+        if getattr(config, rate):
+            arguments[rate] = getattr(config, rate)
+    return arguments
+
+
+def _load_pretrained(name: str, pretrained: bool | str | Path, arguments: dict[str, object]) -> nn.Module:
+    if pretrained is not True:
+        path = Path(pretrained)
+        if path.suffix != ".safetensors" or not path.is_file():
+            raise CallError(f"pretrained weights {str(path)!r} are no safetensors file; name one, or use True")
+        arguments = {**arguments, "pretrained_cfg_overlay": {"file": str(path)}}
+    else:
+        published = get_pretrained_cfg(name)
+        if published is None or not published.has_weights:
+            raise CallError(f"there are no published weights for {name}; leave `pretrained` away or choose another")
+    try:
+        return timm.create_model(name, pretrained=True, **arguments)
+    except OSError as error:  # of huggingface_hub, urllib and requests alike
+        raise JobError(
+            f"the weights of {name} could not be fetched: {_first_line(error)}; they come over the network "
+            "once and are cached: connect, or give a safetensors file as `pretrained`"
+        ) from error
+
+
+def _sketch(name: str) -> nn.Module:
+    """The model as it is by default, without memory for its weights where it can be built so."""
+    try:
+        with torch.device("meta"):
+            return timm.create_model(name)
+    except (NotImplementedError, RuntimeError):
+        return timm.create_model(name)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

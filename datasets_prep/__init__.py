@@ -1,0 +1,53 @@
+"""Signals in, shards out: sources of images, their pixels, and the job that encodes them once.
+
+Names are imported on first use: decoding workers import this package too, and must start without
+torch or `datasets`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_HOMES = {
+    "PrepareConfig": "datasets_prep.job",
+    "Progress": "datasets_prep.job",
+    "Source": "datasets_prep.sources",
+    "contact_sheet": "datasets_prep.preview",
+    "holdout": "datasets_prep.splits",
+    "limit": "datasets_prep.splits",
+    "load_native": "datasets_prep.pixels",
+    "load_pixels": "datasets_prep.pixels",
+    "open_source": "datasets_prep.sources",
+    "prepare": "datasets_prep.job",
+}
+
+__all__ = [
+    "PrepareConfig",
+    "Progress",
+    "Source",
+    "contact_sheet",
+    "holdout",
+    "limit",
+    "load_native",
+    "load_pixels",
+    "open_source",
+    "prepare",
+]
+
+if TYPE_CHECKING:
+    from datasets_prep.job import PrepareConfig, Progress, prepare
+    from datasets_prep.pixels import load_native, load_pixels
+    from datasets_prep.preview import contact_sheet
+    from datasets_prep.sources import Source, open_source
+    from datasets_prep.splits import holdout, limit
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'datasets_prep' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

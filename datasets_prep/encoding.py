@@ -1,0 +1,82 @@
+"""From pixels to codes so that the codes depend on the pixels only: fp32, no TF32, one batch shape."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from walloc_cdl.codec import Codec
+from walloc_cdl.errors import CallError
+
+
+class Encoder:
+    """A codec on its device, fed with batches of one fixed shape: crops of `size` pixels a side."""
+
+    def __init__(self, codec: Codec, device: torch.device, *, batch: int, size: int) -> None:
+        self.codec = copy.deepcopy(codec).to(device)  # the caller's own stays where it is
+        self.device = device
+        self.batch = batch
+        self.latent_shape = codec.latent_shape((codec.spec.source_channels, size, size))
+
+    def encode(self, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Codes uint8 (n, K, h, w) of chunks of pixels uint8 (m, C, S, S), in order; n and m need not agree."""
+        for pixels, used in fixed_batches(chunks, self.batch):
+            with torch.inference_mode(), full_precision():
+                codes = self.codec.encode(torch.from_numpy(pixels).to(self.device))
+            yield codes[:used].cpu().numpy()
+
+
+def fixed_batches(chunks: Iterable[np.ndarray], batch: int) -> Iterator[tuple[np.ndarray, int]]:
+    """The chunks' rows in arrays of exactly `batch`, with the number that counts; the last is filled up with zeros."""
+    waiting: list[np.ndarray] = []
+    count = 0
+    for chunk in chunks:
+        waiting.append(chunk)
+        count += len(chunk)
+        while count >= batch:
+            rows = np.concatenate(waiting)
+            yield rows[:batch], batch
+            waiting, count = [rows[batch:]], count - batch
+    if count:
+        rows = np.concatenate(waiting)
+        yield np.concatenate([rows, np.zeros((batch - count, *rows.shape[1:]), rows.dtype)]), count
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """IEEE fp32 for convolutions and products, whatever the caller has set; no autocast."""
+    backends = torch.backends
+    settings = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
+    before = [setting.fp32_precision for setting in settings]
+    try:
+        for setting in settings:
+            setting.fp32_precision = "ieee"
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            yield
+    finally:
+        for setting, precision in zip(settings, before, strict=True):
+            setting.fp32_precision = precision
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the GPU where there is one; `CallError` for a device that this machine does not have."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        cause = str(error).splitlines()[0]
+        raise CallError(f"device {name!r} cannot be used ({cause}); choose auto, cpu or cuda") from error
+    return device
+
+
+def device_kind(device: torch.device) -> str:
+    """What codes may depend on: the GPU's name, or the CPU's instruction set."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} {torch.backends.cpu.get_cpu_capability()}"

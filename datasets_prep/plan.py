@@ -1,0 +1,183 @@
+"""The plan of a job: which samples go to which shard, and all that decides the bytes.
+
+Two runs with equal plans make equal data sets, so an interrupted job goes on only under its own plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from datasets_prep.sources.base import Source
+from walloc_cdl.canonical import canonical_json, sha256_hex
+from walloc_cdl.codec import Codec
+from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.latents import Manifest, write_atomic
+from walloc_cdl.latents.sealed import seal, unseal
+
+FORMAT = "walloc-cdl plan"
+FORMAT_VERSION = 1
+PLAN_NAME = "plan.json"
+
+MAX_SHARD_SAMPLES = 8192
+MAX_SHARD_BYTES = 128 * 2**20
+
+DECIDING_PACKAGES = ("numpy", "pillow", "torch")
+"""Packages whose version decides the bytes of a shard."""
+
+
+@dataclass(frozen=True)
+class PlannedShard:
+    """The source samples `start` to `stop` of a split, which become one file."""
+
+    name: str
+    split: str
+    start: int
+    stop: int
+
+    @property
+    def num_samples(self) -> int:
+        """Number of source samples, the unusable ones among them included."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Plain JSON values, and the shards that follow from them."""
+
+    source: dict[str, Any]
+    """Name, counts and fingerprint; stands in the manifest as it is."""
+    codec: dict[str, str]
+    """Codec id and the SHA-256 of the codec's files."""
+    preprocessing: dict[str, Any]
+    """How images become the codec's input; stands in the manifest as it is."""
+    engine: dict[str, Any]
+    """Kind of device, batch, versions: they decide the last bits of a code."""
+    shards: tuple[PlannedShard, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        header = {"format": FORMAT, "format_version": FORMAT_VERSION}
+        return {**header, **asdict(self), "shards": [asdict(shard) for shard in self.shards]}
+
+    def digest(self) -> str:
+        """SHA-256 (hex); ties the records of finished shards to their plan."""
+        return sha256_hex(canonical_json(self.to_json()))
+
+    @property
+    def num_samples(self) -> int:
+        """Source samples of all shards."""
+        return sum(shard.num_samples for shard in self.shards)
+
+
+def make_plan(source: Source, codec: Codec, *, size: int, shard_samples: int | None, device: str, batch: int) -> Plan:
+    """Plan the encoding of `source` with crops of `size` pixels a side.
+
+    Raises `CallError` for a size that the codec cannot encode, and when source and codec differ in channels.
+    """
+    channels = codec.spec.source_channels
+    require_channels(source, codec)
+    latent_shape = codec.latent_shape((channels, size, size))
+    latent_bytes = latent_shape[0] * latent_shape[1] * latent_shape[2]
+    shard_samples = shard_samples or max(1, min(MAX_SHARD_SAMPLES, MAX_SHARD_BYTES // latent_bytes))
+    return Plan(
+        source={
+            "name": source.name,
+            "num_samples": {split: source.num_samples(split) for split in source.split_names},
+            "num_strays": len(source.strays),
+            "fingerprint": source.fingerprint(),
+        },
+        codec={
+            "codec_id": codec.spec.codec_id,
+            **{name: sha256_hex(data) for name, data in sorted(codec.files().items())},
+        },
+        preprocessing={
+            "size": size,
+            "channels": channels,
+            "resize": "shorter side, PIL Lanczos",
+            "crop": "center",
+            "transparency": "on white",
+            "shard_samples": shard_samples,
+        },
+        engine={"device": device, "batch": batch, "versions": {name: version(name) for name in DECIDING_PACKAGES}},
+        shards=tuple(
+            PlannedShard(f"{split}-{number:05d}.safetensors", split, start, stop)
+            for split in source.split_names
+            for number, start, stop in _ranges(source.num_samples(split), shard_samples)
+        ),
+    )
+
+
+def require_channels(source: Source, codec: Codec) -> None:
+    """Refuse a gray codec for a color source and the reverse: their stored values would not compare."""
+    wanted, found = codec.spec.source_channels, source.channels
+    if found is not None and found != wanted:
+        kind, example = ("gray", "gray-16x") if found == 1 else ("in color", "rgb-16x")
+        raise CallError(
+            f"the images of source {source.name} are {kind} (channels: {found}), but codec {codec.name} takes "
+            f"channels: {wanted}; use one for such images, as {example}"
+        )
+
+
+def save_plan(work: Path, plan: Plan) -> None:
+    """Write the plan into the job's work folder."""
+    write_atomic(work / PLAN_NAME, seal(plan.to_json()))
+
+
+def load_plan(work: Path) -> Plan:
+    """Inverse of `save_plan`; raises `DamagedError` for a plan that was altered, `CallError` for another version's."""
+    path = work / PLAN_NAME
+    values = unseal(path.read_bytes(), origin=str(path))
+    if values.pop("format", None) != FORMAT or values.pop("format_version", None) != FORMAT_VERSION:
+        raise CallError(f"{path} is no plan of version {FORMAT_VERSION}; remove the folder, or go on with its version")
+    try:
+        shards = tuple(PlannedShard(**shard) for shard in values.pop("shards"))
+        return Plan(**values, shards=shards)
+    except (TypeError, KeyError) as error:
+        raise DamagedError(
+            f"{path} has missing or unknown fields ({error}); remove its folder and begin anew"
+        ) from error
+
+
+def first_difference(mine: Plan, theirs: Plan) -> tuple[str, Any, Any] | None:
+    """The first field in which two plans differ, with both values."""
+    return _first_difference(mine.to_json(), theirs.to_json())
+
+
+def difference_from_finished(plan: Plan, manifest: Manifest) -> tuple[str, Any, Any] | None:
+    """The first field in which a finished data set is not what `plan` would make, with the plan's value and its own.
+
+    Versions and device are left out: a finished data set stays what it is.
+    """
+    files = {name: manifest.files[f"codec/{name}"].sha256 for name in plan.codec if f"codec/{name}" in manifest.files}
+    finished = {
+        "source": manifest.source,
+        "codec": {"codec_id": manifest.spec.codec_id, **files},
+        "preprocessing": manifest.preprocessing,
+    }
+    planned = {"source": plan.source, "codec": plan.codec, "preprocessing": plan.preprocessing}
+    return _first_difference(planned, finished)
+
+
+def _first_difference(mine: dict[str, Any], theirs: dict[str, Any]) -> tuple[str, Any, Any] | None:
+    flat_mine, flat_theirs = dict(_flattened(mine)), dict(_flattened(theirs))
+    for field in [*flat_mine, *(field for field in flat_theirs if field not in flat_mine)]:
+        if flat_mine.get(field) != flat_theirs.get(field):
+            return field, flat_mine.get(field), flat_theirs.get(field)
+    return None
+
+
+def _flattened(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, dict):
+        yield prefix, value
+        return
+    for name, member in value.items():
+        yield from _flattened(member, f"{prefix}.{name}" if prefix else name)
+
+
+def _ranges(total: int, step: int) -> Iterator[tuple[int, int, int]]:
+    for number, start in enumerate(range(0, total, step)):
+        yield number, start, min(start + step, total)

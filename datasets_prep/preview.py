@@ -1,0 +1,138 @@
+"""A contact sheet of a data set: what its latents decode to, beside the images that they were made from."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from datasets_prep.pixels import BadImageError, load_pixels
+from datasets_prep.sources.base import Source
+from walloc_cdl.codec import load_codec_folder, to_bytes
+from walloc_cdl.data import LatentDataset, open_latents
+from walloc_cdl.errors import CallError
+from walloc_cdl.latents import load_manifest
+
+TILE = 256
+"""Pixels a side at which every image is shown."""
+CAPTION = 16
+GAP = 8
+PAIRS_IN_ROW = 3
+SINGLES_IN_ROW = 4
+
+
+@dataclass(frozen=True, eq=False)
+class _Cell:
+    """Images uint8 (C, S, S), the source first where there is one, and the line below them."""
+
+    images: list[np.ndarray]
+    caption: str
+
+
+def contact_sheet(
+    folder: str | os.PathLike[str],
+    *,
+    source: Source | None = None,
+    num: int = 12,
+    split: str | None = None,
+    seed: int = 0,
+) -> Image.Image:
+    """Draw `num` seeded samples of a split, `train` by default, decoded by the data set's own codec.
+
+    With `source`, the crop of the sample's key stands at the left and the caption has the PSNR in dB
+    of the 8-bit pixels. Raises `CallError` for an unknown split or one without samples.
+    """
+    dataset = open_latents(folder, _split(folder, split))
+    codec = load_codec_folder(Path(folder) / "codec")
+    rows = np.sort(np.random.default_rng(seed).permutation(len(dataset))[: max(num, 1)])
+    codes, labels = dataset.gather(rows)
+    with torch.inference_mode():
+        decoded = to_bytes(codec.decode(codes)).numpy()
+    originals = _originals(source, dataset, rows, decoded.shape[1:]) if source is not None else [None] * len(rows)
+    cells = [
+        _cell(original, image, _label(dataset, int(label)), key)
+        for original, image, label, key in zip(originals, decoded, labels, dataset.keys(rows), strict=True)
+    ]
+    return _draw(cells, columns=PAIRS_IN_ROW if source is not None else SINGLES_IN_ROW, tiles=2 if source else 1)
+
+
+def psnr_db(reference: np.ndarray, image: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB of two uint8 arrays; infinite when they are equal."""
+    error = np.mean((reference.astype(np.float64) - image) ** 2)
+    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+
+
+def _split(folder: str | os.PathLike[str], wanted: str | None) -> str:
+    splits = load_manifest(folder).splits
+    filled = [name for name, summary in splits.items() if summary.num_samples]
+    if wanted is None:
+        if not filled:
+            raise CallError(f"{folder} has no samples to show; prepare a source with usable images")
+        return "train" if "train" in filled else filled[0]
+    if wanted not in filled:
+        state = "is empty" if wanted in splits else "does not exist"
+        raise CallError(f"split {wanted!r} of {folder} {state}; splits with samples: {', '.join(filled)}")
+    return wanted
+
+
+def _originals(
+    source: Source, dataset: LatentDataset, rows: np.ndarray, shape: tuple[int, int, int]
+) -> list[np.ndarray | None]:
+    """Source crops of the rows' keys; None where the source no longer has one."""
+    if dataset.split not in source.split_names:
+        raise CallError(
+            f"source {source.name} has no split {dataset.split!r}, but {', '.join(source.split_names)}; "
+            "give the source that the data set was made from"
+        )
+    index = {key: number for number, key in enumerate(source.listing.splits[dataset.split].keys)}
+    channels, size, _ = shape
+    originals: list[np.ndarray | None] = []
+    for key in dataset.keys(rows):
+        try:
+            originals.append(load_pixels(source.read(dataset.split, index[key]), size, channels))
+        except (KeyError, BadImageError):
+            originals.append(None)
+    return originals
+
+
+def _label(dataset: LatentDataset, label: int) -> str:
+    if dataset.class_names is None or label < 0:
+        return ""
+    return dataset.class_names[label]
+
+
+def _cell(original: np.ndarray | None, decoded: np.ndarray, label: str, key: str) -> _Cell:
+    quality = f"{psnr_db(original, decoded):.1f} dB" if original is not None else ""
+    caption = "  ".join(part for part in (label, quality, key.rpartition("/")[2]) if part)
+    return _Cell([decoded] if original is None else [original, decoded], caption)
+
+
+def _draw(cells: list[_Cell], *, columns: int, tiles: int) -> Image.Image:
+    columns = min(columns, len(cells))
+    lines = -(-len(cells) // columns)
+    width, height = tiles * TILE + GAP, TILE + CAPTION + GAP
+    sheet = Image.new("RGB", (columns * width + GAP, lines * height + GAP), "white")
+    pen = ImageDraw.Draw(sheet)
+    for number, cell in enumerate(cells):
+        left, top = GAP + number % columns * width, GAP + number // columns * height
+        for place, image in enumerate(cell.images, start=tiles - len(cell.images)):
+            sheet.paste(_tile(image), (left + place * TILE, top))
+        pen.text((left, top + TILE + 2), _fitting(pen, cell.caption, tiles * TILE), fill="black")
+    return sheet
+
+
+def _tile(image: np.ndarray) -> Image.Image:
+    picture = Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).convert("RGB")
+    return picture if picture.width == TILE else picture.resize((TILE, TILE), Image.Resampling.BICUBIC)
+
+
+def _fitting(pen: ImageDraw.ImageDraw, text: str, width: int) -> str:
+    """The text as PIL's default font can show it, cut to `width` pixels."""
+    text = text.encode("ascii", "replace").decode()
+    while pen.textlength(text) > width:
+        text = text[:-1]
+    return text

@@ -1,0 +1,42 @@
+"""Where images come from: folders, Hugging Face data sets, parquet files, a built-in sample."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from datasets_prep.sources.base import UNKNOWN_LABEL, Source, SplitListing, Stray
+from walloc_cdl.errors import CallError, unknown_name
+
+__all__ = ["UNKNOWN_LABEL", "Source", "SplitListing", "Stray", "open_source"]
+
+SCHEMES = ("hf", "imagefolder", "parquet", "sample")
+SAMPLES = ("elpv",)
+FORMS = "imagefolder:PATH, hf:NAME[:CONFIG], parquet:GLOB or sample:elpv"
+
+
+def open_source(text: str) -> Source:
+    """Open what `text` names: `imagefolder:PATH`, a bare PATH, `hf:NAME[:CONFIG]`, `parquet:GLOB`, `sample:elpv`.
+
+    `hf` and `parquet` take `?image=COLUMN&label=COLUMN` at their end where a data set has several.
+    Raises `CallError` for anything that cannot be opened.
+    """
+    scheme, colon, rest = text.partition(":")
+    if Path(text).is_dir() or not colon:
+        scheme, rest = "imagefolder", text
+    if not rest:
+        raise CallError(f"source {text!r} is incomplete; expected {FORMS}")
+    if scheme == "imagefolder":
+        from datasets_prep.sources.imagefolder import ImageFolder
+
+        return ImageFolder(rest)
+    if scheme in ("hf", "parquet"):
+        from datasets_prep.sources.huggingface import open_hub, open_parquet
+
+        return open_hub(rest) if scheme == "hf" else open_parquet(rest)
+    if scheme != "sample":
+        raise unknown_name("source scheme", scheme, SCHEMES, f"expected {FORMS}")
+    if rest not in SAMPLES:
+        raise unknown_name("sample", rest, SAMPLES, "the samples are: elpv")
+    from datasets_prep.sources.elpv import ElpvSource
+
+    return ElpvSource()

@@ -1,0 +1,130 @@
+"""What every source of labeled images is: splits of samples, each with a key, a label, a size and its file."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from datasets_prep.pixels import GRAY_MODES, BadImageError, image_mode
+from walloc_cdl.canonical import canonical_json, sha256_hex
+
+UNKNOWN_LABEL = -1
+
+MODE_SAMPLES = 32
+"""Images whose header is read to find out whether a source is gray or in color."""
+
+
+@dataclass(frozen=True)
+class SplitListing:
+    """The samples of one split, in their fixed order."""
+
+    keys: Sequence[str]
+    """Unique within the split; for folders the path below the source, with slashes."""
+    labels: np.ndarray
+    """int64 (N,), indices into the source's class names; `UNKNOWN_LABEL` where there is none."""
+    num_bytes: np.ndarray
+    """int64 (N,), the size of each encoded image."""
+
+
+@dataclass(frozen=True)
+class Stray:
+    """Something that lies among the samples and is none: it goes to the ledger only."""
+
+    split: str | None
+    """None when it lies outside of every split."""
+    key: str
+    num_bytes: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All that is known of a source without reading an image."""
+
+    splits: dict[str, SplitListing]
+    class_names: list[str] | None
+    """None when no sample has a label."""
+    strays: list[Stray] = field(default_factory=list)
+
+
+class Source(ABC):
+    """Splits of encoded images. Nothing is decoded here: `read` hands the file to whoever decodes it.
+
+    `name` is short and says where the images come from, without absolute paths; it stands in manifests.
+    """
+
+    def __init__(self, name: str, listing: Listing) -> None:
+        self.name = name
+        self.listing = listing
+
+    @abstractmethod
+    def read(self, split: str, index: int) -> bytes | os.PathLike[str]:
+        """The encoded image, or the path of its file; a path may turn out not to exist."""
+
+    @property
+    def split_names(self) -> list[str]:
+        """Names of the splits, in the order in which they are prepared."""
+        return list(self.listing.splits)
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Names of the classes, None for a source without labels."""
+        return self.listing.class_names
+
+    @property
+    def strays(self) -> list[Stray]:
+        """What lies among the samples and is none."""
+        return self.listing.strays
+
+    def num_samples(self, split: str) -> int:
+        """Number of samples in a split."""
+        return len(self.listing.splits[split].keys)
+
+    def key(self, split: str, index: int) -> str:
+        """Name of a sample, unique within its split."""
+        return self.listing.splits[split].keys[index]
+
+    def label(self, split: str, index: int) -> int:
+        """Index of a sample's class, or `UNKNOWN_LABEL`."""
+        return int(self.listing.splits[split].labels[index])
+
+    def num_bytes(self, split: str, index: int) -> int:
+        """Size of a sample's encoded image."""
+        return int(self.listing.splits[split].num_bytes[index])
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over every sample's split, key, size and label: equal wherever the source lies."""
+        digests = {
+            split: sha256_hex(canonical_json([list(listing.keys), listing.num_bytes.tolist(), listing.labels.tolist()]))
+            for split, listing in self.listing.splits.items()
+        }
+        strays = [dataclasses.asdict(stray) for stray in self.strays]
+        return sha256_hex(canonical_json({"splits": digests, "classes": self.class_names, "strays": strays}))
+
+    @cached_property
+    def channels(self) -> int | None:
+        """1 when the images are gray, else 3, judged by up to `MODE_SAMPLES` of them; None if none can be read."""
+        total = sum(self.num_samples(split) for split in self.split_names)
+        count = min(MODE_SAMPLES, total)
+        modes = [self._mode(number * total // count) for number in range(count)]
+        readable = [mode for mode in modes if mode is not None]
+        if not readable:
+            return None
+        return 1 if set(readable) <= set(GRAY_MODES) else 3
+
+    def _mode(self, number: int) -> str | None:
+        """PIL mode of the sample with this number, counted through all splits; None if it cannot be read."""
+        for split in self.split_names:
+            if number < self.num_samples(split):
+                try:
+                    return image_mode(self.read(split, number))
+                except BadImageError:
+                    return None
+            number -= self.num_samples(split)
+        raise IndexError(number)

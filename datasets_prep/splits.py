@@ -1,0 +1,95 @@
+"""Other cuts of a source: a split held out of another, or fewer samples. Order and choice follow from keys alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from datasets_prep.sources.base import Listing, Source, SplitListing
+from walloc_cdl.canonical import sha256_hex
+from walloc_cdl.errors import CallError
+
+
+class SubsetSource(Source):
+    """Splits made of chosen samples of another source's splits."""
+
+    def __init__(self, source: Source, rows: dict[str, tuple[str, np.ndarray]]) -> None:
+        """`rows`: for each split of this source, the other's split and the int64 indices in it."""
+        splits = {split: _chosen(source.listing.splits[origin], indices) for split, (origin, indices) in rows.items()}
+        super().__init__(source.name, Listing(splits, source.class_names, source.strays))
+        self._source = source
+        self._rows = rows
+
+    @property
+    def channels(self) -> int | None:
+        """That of the whole source: a few of its images may all be gray."""
+        return self._source.channels
+
+    def read(self, split: str, index: int) -> bytes | os.PathLike[str]:
+        """See `Source.read`."""
+        origin, indices = self._rows[split]
+        return self._source.read(origin, int(indices[index]))
+
+
+def holdout(source: Source, fraction: float, seed: int = 0, *, split: str = "train", into: str = "test") -> Source:
+    """Move a share of `split` to a new split `into`: stratified by class, the same for the same keys and seed.
+
+    Each class gives its share of round(fraction · N) samples, the remainders going to the largest
+    fractions. Raises `CallError` when there is no such split, when `into` exists, and when nothing would be left.
+    """
+    if split not in source.split_names:
+        raise CallError(f"source {source.name} has no split {split!r}; it has {', '.join(source.split_names)}")
+    if into in source.split_names:
+        raise CallError(f"source {source.name} has a split {into!r} already; use it, or hold out into another")
+    listing = source.listing.splits[split]
+    count = round(fraction * len(listing.keys))
+    if not 0 < count < len(listing.keys):
+        raise CallError(
+            f"holding out {fraction:g} of {len(listing.keys)} samples leaves one side empty; "
+            "choose a fraction between 0 and 1 and have enough samples"
+        )
+    held = np.zeros(len(listing.keys), bool)
+    classes, members = np.unique(listing.labels, return_counts=True)
+    for label, share in zip(classes, _shares(members, count), strict=True):
+        indices = np.flatnonzero(listing.labels == label)
+        order = seeded_order([listing.keys[index] for index in indices], seed)
+        held[indices[order[:share]]] = True
+    rows: dict[str, tuple[str, np.ndarray]] = {}
+    for name in source.split_names:
+        rows[name] = (name, np.arange(source.num_samples(name)))
+    rows[split] = (split, np.flatnonzero(~held))
+    rows[into] = (split, np.flatnonzero(held))
+    return SubsetSource(source, rows)
+
+
+def limit(source: Source, num_samples: int) -> Source:
+    """At most `num_samples` of each split, evenly spaced, so that classes in order keep their proportions."""
+    if num_samples < 1:
+        raise CallError(f"limit {num_samples}; it must be at least 1")
+    rows = {}
+    for split in source.split_names:
+        total = source.num_samples(split)
+        rows[split] = (split, np.arange(min(num_samples, total)) * total // max(min(num_samples, total), 1))
+    return SubsetSource(source, rows)
+
+
+def seeded_order(keys: Sequence[str], seed: int) -> np.ndarray:
+    """A permutation of the keys' indices, int64 (N,), that depends on no library's random numbers."""
+    digests = [sha256_hex(f"{seed}:{key}".encode()) for key in keys]
+    return np.array(sorted(range(len(keys)), key=digests.__getitem__), np.int64)
+
+
+def _shares(members: np.ndarray, count: int) -> np.ndarray:
+    """`count` dealt out in proportion to `members`, by largest remainders."""
+    exact = members * (count / members.sum())
+    shares = np.floor(exact).astype(np.int64)
+    extra = np.argsort(shares - exact, kind="stable")[: count - shares.sum()]
+    shares[extra] += 1
+    return shares
+
+
+def _chosen(listing: SplitListing, indices: np.ndarray) -> SplitListing:
+    keys = [listing.keys[index] for index in indices]
+    return SplitListing(keys, listing.labels[indices], listing.num_bytes[indices])

@@ -1,0 +1,117 @@
+"""Decoding in worker processes: chunks of samples in, pixels or the reason why not out, in order.
+
+This module and what it imports is all that a worker loads: no torch, no `datasets`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+import threading
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from typing import Any
+
+import numpy as np
+
+from datasets_prep.pixels import BadImageError, load_pixels
+from walloc_cdl.errors import JobError
+
+CHUNK_SAMPLES = 16
+"""Samples for each task: enough that sending it costs little, few enough that all workers stay busy."""
+
+
+@dataclass(frozen=True)
+class DecodedChunk:
+    """The usable samples of one task."""
+
+    pixels: np.ndarray
+    """uint8 (N, C, size, size), N the number of samples without a reason."""
+    reasons: dict[int, str]
+    """Position in the task, and why that sample is not in `pixels`."""
+
+
+def decode_chunk(files: list[bytes | os.PathLike[str]], size: int, channels: int) -> DecodedChunk:
+    """Decode the files of one task; see `load_pixels`."""
+    pixels, reasons = [], {}
+    for position, data in enumerate(files):
+        try:
+            pixels.append(load_pixels(data, size, channels))
+        except BadImageError as error:
+            reasons[position] = str(error)
+    return DecodedChunk(np.stack(pixels) if pixels else np.empty((0, channels, size, size), np.uint8), reasons)
+
+
+def cpu_count() -> int:
+    """CPUs this process may run on, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class DecodePool:
+    """Worker processes for `decode_chunk`; with 0 workers the calling process decodes.
+
+    A context manager: leaving it, also by an exception or Ctrl-C, ends the workers.
+    """
+
+    def __init__(self, workers: int, *, size: int, channels: int) -> None:
+        self.workers = workers
+        self._task = (size, channels)
+        self._executor: ProcessPoolExecutor | None = None
+        if workers:
+            # fork could hang: torch has started threads by now
+            context = multiprocessing.get_context("spawn")
+            self._executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+
+    def __enter__(self) -> DecodePool:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def decode(self, tasks: Iterable[tuple[Any, list[bytes | os.PathLike[str]]]]) -> Iterator[tuple[Any, DecodedChunk]]:
+        """Decode (tag, files) tasks; yields (tag, chunk) in the order of the tasks.
+
+        Tasks are drawn while earlier ones are being decoded, at most two for each worker and two more
+        in flight, so memory is bounded. Raises `JobError` when a worker dies.
+        """
+        if self._executor is None:
+            for tag, files in tasks:
+                yield tag, decode_chunk(files, *self._task)
+            return
+        remaining = iter(tasks)
+        in_flight: deque[tuple[Any, Future[DecodedChunk]]] = deque()
+        try:
+            while True:
+                for tag, files in itertools.islice(remaining, 2 * self.workers + 2 - len(in_flight)):
+                    in_flight.append((tag, self._executor.submit(decode_chunk, files, *self._task)))
+                if not in_flight:
+                    return
+                tag, future = in_flight.popleft()
+                yield tag, future.result()
+        except BrokenProcessPool as error:
+            raise JobError(
+                "a decoding worker ended unexpectedly; run the same again to go on, with fewer workers if memory is "
+                "short (a script that calls prepare() needs `if __name__ == '__main__':` around it, or workers=0)"
+            ) from error
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and end when the parent is gone: the pool's own queues would wait forever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore")  # on odd files PIL warns of what is refused, or put right, here
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)

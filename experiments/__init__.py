@@ -1,0 +1,1 @@
+"""Questions put to the rest: rate–distortion, throughput, and latents against resolution reduction."""

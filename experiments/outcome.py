@@ -1,0 +1,111 @@
+"""What a comparison leaves: every run, the summary of each condition, the differences, one sentence."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from experiments.differences import Difference
+from walloc_cdl.errors import CallError
+
+RESULTS_NAME = "results.json"
+
+
+@dataclass(frozen=True)
+class ConditionOutcome:
+    """One condition over all seeds."""
+
+    name: str
+    codec: str
+    stem: str
+    grid: int
+    values_per_sample: int
+    bytes_per_sample: float
+    """Of the stored shards, keys and labels included."""
+    num_parameters: int
+    runs: list[dict[str, Any]]
+    """A RunRecord for each seed, as JSON."""
+
+    def scores(self, metric: str) -> list[float]:
+        """The metric seed by seed."""
+        return [run["metrics"][metric] for run in self.runs]
+
+    def images_per_s(self) -> float:
+        """Training rate, mean over seeds."""
+        return mean(run["images_per_s"] for run in self.runs)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A whole comparison."""
+
+    source: str
+    size: int
+    model: str
+    num_train: int
+    num_test: int
+    seeds: list[int]
+    metric: str
+    conditions: list[ConditionOutcome]
+    differences: list[Difference]
+    sentence: str
+    environment: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for `results.json`."""
+        return {"format": "walloc-cdl-comparison", "format_version": 1, **asdict(self)}
+
+
+def summarize(scores: list[float]) -> tuple[float, float]:
+    """Mean and standard deviation (n - 1; 0 for a single score)."""
+    return mean(scores), stdev(scores) if len(scores) > 1 else 0.0
+
+
+def describe(
+    source: str, model: str, metric: str, conditions: list[ConditionOutcome], differences: list[Difference]
+) -> str:
+    """Say in plain words what came out, whichever way it fell."""
+    names = {"auc": "AUC", "accuracy": "accuracy"}
+    scores = {condition.name: summarize(condition.scores(metric))[0] for condition in conditions}
+    num_seeds = len(conditions[0].runs)
+    trials = f"{num_seeds} seeds" if num_seeds > 1 else "one seed"
+    if not differences:
+        parts = ", ".join(f"{score:.3f} on {name}" for name, score in scores.items())
+        return f"On {source}, {model} reached an {names[metric]} of {parts} ({trials})."
+    parts = []
+    for difference in differences:
+        judgment = {
+            "better": "better here",
+            "worse": "worse here",
+            "not shown to differ": "not shown to differ",
+        }[difference.verdict]
+        parts.append(
+            f"{difference.condition} ({scores[difference.condition]:.3f}) against {difference.baseline} "
+            f"({scores[difference.baseline]:.3f}) is {judgment}: {difference.mean:+.3f}, "
+            f"95 % interval {difference.low:+.3f} to {difference.high:+.3f}"
+        )
+    return f"On {source} with {model}, {names[metric]}, {trials}: " + "; ".join(parts) + "."
+
+
+def save_outcome(outcome: Outcome, folder: Path) -> None:
+    """Write `results.json` into `folder`."""
+    (folder / RESULTS_NAME).write_text(json.dumps(outcome.to_json(), indent=1, allow_nan=False) + "\n")
+
+
+def load_outcome(folder: Path) -> Outcome:
+    """Read `results.json`; raises `CallError` for a folder without one, or with one that is not a comparison's."""
+    path = folder / RESULTS_NAME
+    if not path.is_file():
+        raise CallError(f"{folder} holds no {RESULTS_NAME}; name the --out folder of a `cdl compare` that has finished")
+    try:
+        fields = json.loads(path.read_text())
+        if fields.pop("format") != "walloc-cdl-comparison" or fields.pop("format_version") != 1:
+            raise ValueError("another format")
+        fields["conditions"] = [ConditionOutcome(**condition) for condition in fields["conditions"]]
+        fields["differences"] = [Difference(**difference) for difference in fields["differences"]]
+        return Outcome(**fields)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CallError(f"{path} is not the result of a comparison ({error}); run `cdl compare` again") from error

@@ -1,0 +1,93 @@
+"""A comparison as a table and as a plot, made from its `results.json` alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from experiments.differences import Difference
+from experiments.outcome import ConditionOutcome, Outcome, summarize
+
+TABLE_NAME, PLOT_NAME = "table.md", "plot.png"
+METRIC_LABELS = {"auc": "AUC", "accuracy": "accuracy"}
+
+# Colorblind-safe (Okabe and Ito): baselines gray, latents blue, latents as channels orange.
+COLORS = {"pixels": "#555555", "synthesis": "#0072B2", "channels": "#E69F00"}
+
+
+def table_rows(outcome: Outcome) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells: a row for each condition."""
+    metric = METRIC_LABELS[outcome.metric]
+    headings = ["condition", "stem", "grid", metric, "std", "difference [95 %]", "values", "bytes", "train images/s"]
+    against = {difference.condition: difference for difference in outcome.differences}
+    return headings, [_row(condition, against.get(condition.name), outcome.metric) for condition in outcome.conditions]
+
+
+def _row(condition: ConditionOutcome, difference: Difference | None, metric: str) -> list[str]:
+    average, deviation = summarize(condition.scores(metric))
+    gap = "–"
+    if difference:
+        gap = f"{difference.mean:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}] to {difference.baseline}"
+    return [
+        condition.name,
+        condition.stem,
+        str(condition.grid),
+        f"{average:.3f}",
+        f"{deviation:.3f}",
+        gap,
+        f"{condition.values_per_sample:,}",
+        f"{condition.bytes_per_sample:,.0f}",
+        f"{condition.images_per_s():,.0f}",
+    ]
+
+
+def markdown(outcome: Outcome) -> str:
+    """The table, the sentence and what they rest on."""
+    headings, rows = table_rows(outcome)
+    lines = [f"| {' | '.join(cells)} |" for cells in (headings, ["---"] * len(headings), *rows)]
+    environment = ", ".join(f"{name} {value}" for name, value in outcome.environment.items() if value is not None)
+    return "\n".join(
+        [
+            *lines,
+            "",
+            outcome.sentence,
+            "",
+            f"{outcome.num_train:,} training and {outcome.num_test:,} test samples, seeds {outcome.seeds}; {environment}.",
+            "",
+        ]
+    )
+
+
+def write_report(outcome: Outcome, folder: Path) -> None:
+    """Write the table and the plot into `folder`."""
+    (folder / TABLE_NAME).write_text(markdown(outcome), encoding="utf-8")
+    _plot(outcome, folder / PLOT_NAME)
+
+
+def _plot(outcome: Outcome, path: Path) -> None:
+    """The metric against stored values for each sample: a dot for each seed, a bar at the mean."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for condition in outcome.conditions:
+        scores = condition.scores(outcome.metric)
+        color = COLORS["pixels" if condition.name.startswith("pixels-") else condition.stem]
+        # Conditions often store equally many values: set side by side around the true position.
+        same = [other for other in outcome.conditions if other.values_per_sample == condition.values_per_sample]
+        shift = 1.12 ** (same.index(condition) - (len(same) - 1) / 2)
+        x = condition.values_per_sample * shift
+        average, _ = summarize(scores)
+        axes.plot([x] * len(scores), scores, "o", color=color, alpha=0.55, markersize=6)
+        axes.plot([x], [average], "_", color=color, markersize=22, markeredgewidth=2.5, label=condition.name)
+        axes.annotate(f"{average:.3f}", (x, average), xytext=(12, 0), textcoords="offset points", va="center", fontsize=8)
+    axes.set_xscale("log", base=2)
+    values = sorted({condition.values_per_sample for condition in outcome.conditions})
+    axes.set_xticks(values, [f"{value:,}" for value in values])
+    axes.set_xlim(values[0] / 1.6, values[-1] * 1.6)
+    axes.minorticks_off()
+    axes.set_xlabel("stored values per sample (8 bits each)")
+    axes.set_ylabel(f"{METRIC_LABELS[outcome.metric]} on the test split")
+    axes.set_title(f"{outcome.model} on {outcome.source}, {outcome.size} px, {len(outcome.seeds)} seeds", fontsize=10)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(fontsize=8, loc="best", handlelength=1.2)
+    figure.savefig(path, dpi=150)

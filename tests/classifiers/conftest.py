@@ -1,0 +1,48 @@
+"""Tiny data sets for the tests of the classifiers."""
+
+import pytest
+from tiny_datasets import identity_layer, make_spec, random_bank, random_split, striped_split, write_dataset
+
+from walloc_cdl.data import LatentDataset, open_latents
+from walloc_cdl.spec import LatentSpec
+
+
+@pytest.fixture
+def write(tmp_path):
+    """`write_dataset` in a temporary folder, opened: write(name, spec, splits, …)[split]."""
+
+    def opened(name: str, spec: LatentSpec, splits, **options) -> dict[str, LatentDataset]:
+        folder = write_dataset(tmp_path / name, spec, splits, **options)
+        return {split: open_latents(folder, split) for split in splits}
+
+    return opened
+
+
+@pytest.fixture(scope="session")
+def rgb16(tmp_path_factory) -> LatentDataset:
+    """12 × 32 × 32 latents of RGB at 256 pixels."""
+    spec = make_spec()
+    return open_latents(
+        write_dataset(tmp_path_factory.mktemp("data") / "rgb16", spec, {"train": random_split(spec, 4, 32)})
+    )
+
+
+@pytest.fixture(scope="session")
+def pixels64(tmp_path_factory) -> LatentDataset:
+    """The same stored values as pixels: 3 × 64 × 64."""
+    spec = make_spec(latent_channels=3, stride=4, companding="none", codec_id="p" * 64)
+    return open_latents(
+        write_dataset(tmp_path_factory.mktemp("data") / "pixels64", spec, {"train": random_split(spec, 4, 64)})
+    )
+
+
+@pytest.fixture
+def striped(write) -> dict[str, LatentDataset]:
+    """A learnable two-class set of 3 × 16 × 16 pixels: splits train (192) and validation (96)."""
+    spec = make_spec(latent_channels=3, stride=2, companding="none")
+    return write(
+        "striped",
+        spec,
+        {"train": striped_split(spec, 192, 16, 1), "validation": striped_split(spec, 96, 16, 2)},
+        bank={1: identity_layer(), 2: random_bank(spec)[2]},
+    )

@@ -1,0 +1,120 @@
+"""Learning rates, the weight average, precision, and the optimizer's groups."""
+
+import math
+
+import numpy as np
+import pytest
+import timm
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from classifiers import precision
+from classifiers.ema import WeightAverage
+from classifiers.recipe import TrainConfig, build_optimizer
+from walloc_cdl.errors import CallError
+
+
+def test_the_rate_rises_in_a_line_and_falls_along_a_cosine():
+    config = TrainConfig(epochs=10, lr=0.4, warmup_epochs=2)
+    rates = [config.learning_rate(step, 5) for step in range(50)]
+    np.testing.assert_allclose(rates[:10], np.linspace(0.04, 0.4, 10))
+    assert rates[10] == 0.4
+    assert rates[30] == pytest.approx(0.2)
+    assert rates[49] == pytest.approx(0.2 * (1 + math.cos(math.pi * 39 / 40)))
+
+
+@given(
+    epochs=st.integers(1, 30), steps=st.integers(1, 40), warmup=st.floats(0, 50), lr=st.floats(1e-6, 1)
+)  # warmup may be longer than the run
+def test_the_rate_is_never_above_its_peak_nor_below_zero(epochs, steps, warmup, lr):
+    config = TrainConfig(epochs=epochs, lr=lr, warmup_epochs=warmup)
+    rates = [config.learning_rate(step, steps) for step in range(epochs * steps)]
+    assert all(0 < rate <= lr * (1 + 1e-12) for rate in rates)
+
+
+def test_the_average_follows_its_definition():
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    average = WeightAverage(model, 0.9)
+    expected = model[0].weight.detach().double().numpy()
+    rng = np.random.default_rng(0)
+    for step in range(200):
+        weight = rng.normal(size=(2, 3)).astype(np.float32)
+        with torch.no_grad():
+            model[0].weight.copy_(torch.from_numpy(weight))
+            model[1].num_batches_tracked += 1
+        average.update(model, step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * weight
+    np.testing.assert_allclose(average.weights["0.weight"].numpy(), expected, rtol=1e-5, atol=1e-6)
+    assert average.weights["1.num_batches_tracked"] == 200
+
+
+def test_a_short_run_is_not_held_back_by_its_initial_weights():
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, 100.0)
+    average = WeightAverage(model, 0.9999)
+    nn.init.constant_(model.weight, 1.0)
+    for step in range(20):
+        average.update(model, step)
+    assert average.weights["weight"].item() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_without_decay_the_last_weights_are_kept():
+    model = nn.Linear(4, 4)
+    average = WeightAverage(model, 0.0)
+    nn.init.normal_(model.weight)
+    average.update(model, 0)
+    assert torch.allclose(average.weights["weight"], model.weight)
+
+
+def test_norms_biases_and_positions_do_not_decay():
+    model = nn.Module()
+    model.backbone = timm.create_model("test_vit")
+    decayed, undecayed = build_optimizer(model, TrainConfig(weight_decay=0.1)).param_groups
+    assert (decayed["weight_decay"], undecayed["weight_decay"]) == (0.1, 0.0)
+    spared = {id(parameter) for parameter in undecayed["params"]}
+    assert {id(model.backbone.pos_embed), id(model.backbone.norm.weight), id(model.backbone.head.bias)} <= spared
+    assert id(model.backbone.head.weight) not in spared
+    assert len(decayed["params"]) + len(undecayed["params"]) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("epochs", 0, "epochs is 0; it must be at least 1"),
+        ("lr", 0.0, "lr is 0.0; it must be above 0"),
+        ("lr", math.nan, "lr is nan; it must be above 0"),
+        ("ema_decay", 1.0, "ema_decay is 1.0; it must be at least 0 and below 1"),
+        ("seed", -1, "seed is -1; it must not be negative"),
+        ("clip_norm", 0.0, "clip_norm is 0.0; it must be above 0, or None for no limit"),
+        ("precision", "fp16", "unknown precision 'fp16'; nearest: bf16.*choose one of auto, bf16, fp32"),
+    ],
+)
+def test_impossible_recipes_are_refused(field, value, message):
+    with pytest.raises(CallError, match=message):
+        TrainConfig(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("onednn", "avx512", "amx", "expected"),
+    [
+        (True, True, False, "bf16"),
+        (True, False, True, "bf16"),
+        (True, False, False, "fp32"),
+        (False, True, True, "fp32"),
+    ],
+)
+def test_auto_is_bf16_only_where_the_cpu_has_its_instructions(monkeypatch, onednn, avx512, amx, expected):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: onednn)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    monkeypatch.setattr(precision.platform, "machine", lambda: "x86_64")
+    assert precision.choose_precision("auto", torch.device("cpu")) == expected
+    assert precision.choose_precision("fp32", torch.device("cpu")) == "fp32"
+
+
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(CallError, match="device 'gpu' is no torch device; use cpu, cuda or cuda:N"):
+        precision.choose_device("gpu")

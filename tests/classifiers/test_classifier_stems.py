@@ -1,0 +1,162 @@
+"""The synthesis stem against independent computations; both stems against the pixel model's shapes."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_datasets import make_spec, random_bank, random_codes, random_split
+
+from classifiers.model import create_model
+from classifiers.stems import SynthesisStem
+from walloc_cdl.data import ModelInput
+from walloc_cdl.latents import channel_statistics, code_histogram
+from walloc_cdl.synthesis import NEIGHBORHOOD, LinearSynthesis
+
+
+def input_for(spec, codes, alpha) -> ModelInput:
+    return ModelInput(spec, channel_statistics(code_histogram(codes, spec.latent_channels), spec), alpha)
+
+
+def synthesis_by_einsum(layer: LinearSynthesis, values: np.ndarray) -> np.ndarray:
+    """Pixels (B, C, h b, w b) in float64 straight from the definition: neighbors on a ring, one matrix a position."""
+    reach = NEIGHBORHOOD // 2
+    height, width = values.shape[2:]
+    neighbors = np.stack(
+        [
+            np.stack([np.roll(values, (-row, -column), (2, 3)) for column in range(-reach, reach + 1)])
+            for row in range(-reach, reach + 1)
+        ]
+    )  # (n, n, B, K, h, w)
+    blocks = np.einsum("okij,ijbkyx->boyx", layer.weight.astype(np.float64), neighbors)
+    blocks += layer.bias[:, None, None]
+    side = layer.block
+    pixels = blocks.reshape(len(values), -1, side, side, height, width)  # (B, C, row, column, h, w)
+    return pixels.transpose(0, 1, 4, 2, 5, 3).reshape(len(values), -1, height * side, width * side)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    latent_channels=st.integers(1, 6),
+    source_channels=st.integers(1, 3),
+    block=st.integers(1, 4),
+    alpha=st.sampled_from([0.0, 0.5, 1.0]),
+    companding=st.sampled_from(["none", "normal"]),
+    side=st.integers(3, 6),
+)
+def test_synthesis_stem_is_the_normalized_linear_synthesis(
+    latent_channels, source_channels, block, alpha, companding, side
+):
+    spec = make_spec(latent_channels, source_channels, 8, companding)
+    codes = random_codes(spec, 3, side, seed=latent_channels + 10 * block)
+    layer = random_bank(spec, seed=block)[block]
+    model_input = input_for(spec, codes, alpha)
+    stem = SynthesisStem.fold(layer, model_input, layer.pixel_mean, layer.pixel_std)
+    found = stem(model_input(torch.from_numpy(codes)))
+    expected = synthesis_by_einsum(layer, spec.byte_values()[codes])
+    expected = (expected - layer.pixel_mean[:, None, None]) / layer.pixel_std[:, None, None]
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_synthesis_of_an_exactly_linear_codec_returns_the_pixels():
+    """A codec that is a rotation of 2 × 2 blocks, whose coefficients happen to be stored without rounding."""
+    spec = make_spec(4, 1, 2, "none")
+    rng = np.random.default_rng(0)
+    rotation = np.linalg.qr(rng.normal(size=(4, 4)))[0]
+    codes = random_codes(spec, 2, 8)
+    latents = spec.byte_values()[codes]  # (B, 4, 8, 8)
+    blocks = np.einsum("kp,bkyx->bpyx", rotation, latents)  # the inverse of a rotation is its transpose
+    pixels = torch.pixel_shuffle(torch.from_numpy(blocks), 2).numpy()
+    weight = np.zeros((4, 4, NEIGHBORHOOD, NEIGHBORHOOD), np.float32)
+    weight[:, :, NEIGHBORHOOD // 2, NEIGHBORHOOD // 2] = rotation.T
+    layer = LinearSynthesis(weight, np.zeros(4, np.float32), np.float32([0]), np.float32([1]))
+    model_input = input_for(spec, codes, 0.5)
+    stem = SynthesisStem.fold(layer, model_input, layer.pixel_mean, layer.pixel_std)
+    np.testing.assert_allclose(stem(model_input(torch.from_numpy(codes))).numpy(), pixels, atol=2e-6)
+
+
+def test_synthesis_stem_is_neither_trained_nor_rounded_to_bf16(rgb16):
+    model = create_model("test_resnet", rgb16)
+    assert not list(model.stem.parameters())
+    x = model.input(rgb16.gather([0, 1])[0])
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = model.stem(x)
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, model.stem(x))
+
+
+def test_backbone_sees_pixels_normalized_by_their_own_statistics(rgb16):
+    layer = rgb16.synthesis_bank[2]
+    model = create_model("test_resnet", rgb16)
+    codes = rgb16.gather(range(4))[0]
+    expected = synthesis_by_einsum(layer, rgb16.spec.byte_values()[codes.numpy()])
+    expected = (expected - layer.pixel_mean[:, None, None]) / layer.pixel_std[:, None, None]
+    seen = model.stem(model.input(codes))
+    np.testing.assert_allclose(seen.numpy(), expected, atol=1e-4)
+
+
+def first_map(model, codes) -> torch.Size:
+    """Shape of what the first stage or block of the timm model receives."""
+    backbone, seen = model.backbone, []
+    first = next(getattr(backbone, name) for name in ("layer1", "blocks", "stages") if hasattr(backbone, name))[0]
+    hook = first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape))
+    with torch.no_grad():
+        model.eval()(codes)
+    hook.remove()
+    return seen[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("resnet18", (1, 64, 16, 16)),
+        ("resnet18d", (1, 64, 16, 16)),
+        ("vit_tiny_patch16_224", (1, 16 * 16 + 1, 192)),
+        ("convnext_atto", (1, 40, 16, 16)),
+        ("test_resnet", None),
+        ("test_vit", None),
+        ("test_convnext", None),
+        ("vit_relpos_small_patch16_224", None),
+    ],
+)
+def test_both_stems_give_the_first_stage_what_pixels_of_equal_values_give(rgb16, pixels64, name, expected):
+    pixels = first_map(create_model(name, pixels64), pixels64.gather([0])[0])
+    for stem in ("synthesis", "channels"):
+        model = create_model(name, rgb16, stem=stem)
+        assert model.config.grid == 64
+        assert first_map(model, rgb16.gather([0])[0]) == pixels
+    assert expected is None or tuple(pixels) == expected
+
+
+@pytest.mark.parametrize("grid", [32, 64, 128])
+@pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224", "convnext_atto"])
+def test_channels_stem_matches_the_pixel_model_at_every_grid_that_is_offered(rgb16, name, grid):
+    codes = rgb16.gather([0])[0]
+    beside = first_map(create_model(name, rgb16, grid=grid), codes)
+    assert first_map(create_model(name, rgb16, grid=grid, stem="channels"), codes) == beside
+
+
+def test_channels_stem_of_resnet18_trains_like_its_own_first_convolution():
+    """Fresh weights have the deviation of timm's own: kaiming by fan out."""
+    from classifiers.adapt import adapt_to_latents
+    from classifiers.backbones import timm
+
+    torch.manual_seed(0)
+    conv = adapt_to_latents(timm.create_model("resnet18"), "resnet18", 12, 2)
+    assert conv.weight.shape == (64, 12, 3, 3)
+    assert conv.stride == (1, 1)
+    assert conv.weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.05)
+
+
+def test_channels_stem_of_four_pixels_on_blocks_of_three_is_refused(write):
+    spec = make_spec(9, 1, 8)
+    dataset = write("gray", spec, {"train": random_split(spec, 2, 16)})["train"]
+    with pytest.raises(
+        ValueError, match="a stem of 4 pixels is not a whole number of latents of 3 pixels; choose a gr"
+    ):
+        create_model("resnet18", dataset, stem="channels")
+
+
+def test_channels_stem_of_a_family_without_one_is_refused(rgb16):
+    with pytest.raises(ValueError, match="mobilenetv3_small_050 has no `channels` stem, which ResNet, ViT, ConvNeXt"):
+        create_model("mobilenetv3_small_050", rgb16, stem="channels")

@@ -1,0 +1,266 @@
+"""`train`: it learns, it resumes to the bit, it refuses what is not its own."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from tiny_datasets import make_spec, random_split
+
+from classifiers import RunRecord, TrainConfig, create_model, evaluate, load_classifier, train
+from walloc_cdl.data import open_latents
+from walloc_cdl.errors import CallError, DamagedError, JobError, SpecMismatchError
+
+QUICK = TrainConfig(epochs=3, batch_size=64, lr=2e-3, precision="fp32", seed=3)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt_at(step: int):
+    def progress(event):
+        if event.step == step:
+            raise Interrupted
+
+    return progress
+
+
+def make(dataset, name="test_resnet", **options):
+    return lambda: create_model(name, dataset, **options)
+
+
+@pytest.mark.parametrize("stem", ["synthesis", "channels"])
+def test_a_learnable_problem_is_learned(striped, tmp_path, stem):
+    record = train(
+        make(striped["train"], stem=stem),
+        striped["train"],
+        striped["validation"],
+        TrainConfig(epochs=8, batch_size=32, lr=3e-3, precision="fp32"),
+        tmp_path / "run",
+    )
+    assert record.metrics.accuracy > 0.95
+    assert record.metrics.auc > 0.98
+    assert record.metrics.num_samples == 96
+    assert record.losses[-1] < record.losses[0] / 2
+    assert len(record.losses) == 8
+
+
+def test_a_vision_transformer_trains_with_dropped_paths_and_smoothed_labels(striped, tmp_path):
+    config = TrainConfig(epochs=2, batch_size=64, label_smoothing=0.1, precision="fp32", clip_norm=None)
+    record = train(
+        make(striped["train"], "test_vit", drop_path_rate=0.2), striped["train"], None, config, tmp_path / "run"
+    )
+    assert record.metrics is None
+    assert np.isfinite(record.losses).all()
+
+
+@pytest.fixture
+def whole(striped, tmp_path):
+    return train(make(striped["train"], drop_path_rate=0.3), striped["train"], None, QUICK, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("step", [3, 4, 6, 8])
+def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(striped, tmp_path, whole, step):
+    """Three updates an epoch: interrupted at the end of the first (before it is saved), within and between.
+
+    Dropped paths draw random numbers; the norms have running statistics.
+    """
+    arguments = (make(striped["train"], drop_path_rate=0.3), striped["train"], None, QUICK, tmp_path / "resumed")
+    with pytest.raises(Interrupted):
+        train(*arguments, progress=interrupt_at(step))
+    torch.manual_seed(step)  # what the session that resumes did before is of no account
+    events = []
+    resumed = train(*arguments, progress=events.append)
+    assert events[0].step == (step - 1) // 3 * 3 + 1
+    assert (events[-1].samples_done, events[-1].samples_total) == (3 * 192, 3 * 192)
+    assert resumed.weights_sha256 == whole.weights_sha256
+    assert resumed.losses == whole.losses
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
+    assert all(first[name].tobytes() == second[name].tobytes() for name in first)
+
+
+def test_the_seed_fixes_the_weights(striped, tmp_path):
+    shas = [
+        train(make(striped["train"]), striped["train"], None, TrainConfig(epochs=1, seed=seed), tmp_path / name)
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    ]
+    assert shas[0].weights_sha256 == shas[1].weights_sha256 != shas[2].weights_sha256
+
+
+def test_training_leaves_the_callers_random_numbers_alone(striped, tmp_path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train(make(striped["train"]), striped["train"], None, TrainConfig(epochs=1), tmp_path / "run")
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.fixture
+def finished(striped, tmp_path):
+    record = train(make(striped["train"]), striped["train"], striped["validation"], QUICK, tmp_path / "run")
+    return tmp_path / "run", record
+
+
+def test_a_finished_run_is_returned_as_it_is(finished, striped):
+    folder, record = finished
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert sorted(before) == ["config.json", "model.safetensors", "record.json"]
+    again = train(make(striped["train"]), striped["train"], striped["validation"], QUICK, folder)
+    assert again == record
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_the_record_says_what_the_run_was(finished):
+    folder, record = finished
+    assert record.config["train"] == QUICK.to_json()
+    assert record.config["classifier"]["spec"]["companding"] == "none"
+    assert record.config["data"]["train"]["num_samples"] == 192
+    assert record.seeds == {"train": 3}
+    assert record.environment["torch"] == torch.__version__
+    assert record.environment["device"] == "cpu"
+    assert record.environment["precision"] == "fp32"
+    assert record.images_per_s > 0
+    assert 3 * 192 / record.elapsed_s == pytest.approx(record.images_per_s, rel=0.9)
+    stored = json.loads((folder / "record.json").read_text())
+    assert RunRecord.from_json(stored, origin="record.json") == record
+    assert stored["metrics"]["accuracy"] == record.metrics.accuracy
+
+
+def test_a_saved_classifier_comes_back_without_its_data(finished, striped):
+    folder, record = finished
+    model = load_classifier(folder)
+    assert not model.training
+    assert evaluate(model, striped["validation"]) == record.metrics
+    assert model.config.class_names == ("cat", "dog")
+
+
+def test_the_given_model_holds_the_averaged_weights_afterwards(striped, tmp_path):
+    model = create_model("test_resnet", striped["train"])
+    train(model, striped["train"], None, QUICK, tmp_path / "run")
+    stored = load_file(tmp_path / "run" / "model.safetensors")
+    for name, value in model.state_dict().items():
+        assert np.array_equal(value.numpy(), stored[name]), name
+
+
+def test_labels_that_are_unknown_are_skipped(write, tmp_path):
+    spec = make_spec(3, 3, 2, "none")
+    codes, labels = random_split(spec, 32, 16)
+    labels[1:9] = -1
+    unknown = np.full(8, -1)
+    data = write("some", spec, {"train": (codes, labels), "test": (codes[:8], unknown)})
+    record = train(make(data["train"]), data["train"], data["train"], TrainConfig(epochs=1), tmp_path / "run")
+    assert np.isfinite(record.losses).all()
+    assert record.metrics.num_samples == 24
+    with pytest.raises(CallError, match=r"no sample of split 'test' in .* has a label; prepare it from class folders"):
+        train(make(data["train"]), data["train"], data["test"], TrainConfig(), tmp_path / "other")
+    with pytest.raises(CallError, match="no sample has a label, so there is nothing to evaluate"):
+        evaluate(load_classifier(tmp_path / "run"), data["test"])
+
+
+def test_one_class_only_is_refused(write, tmp_path):
+    spec = make_spec(3, 3, 2, "none")
+    data = write("one", spec, {"train": (random_split(spec, 8, 16)[0], np.zeros(8, np.int64))})
+    with pytest.raises(CallError, match=r"all samples of split 'train' in .* are of one class"):
+        train(make(data["train"]), data["train"], None, QUICK, tmp_path / "run")
+
+
+def test_another_configuration_is_refused_with_both_values(finished, striped):
+    folder, _ = finished
+    other = TrainConfig(**{**QUICK.to_json(), "lr": 0.01})
+    with pytest.raises(CallError, match=r"the run in .* has train.lr 0.002, but this call 0.01; repeat the call"):
+        train(make(striped["train"]), striped["train"], striped["validation"], other, folder)
+    with pytest.raises(CallError, match=r"has classifier.name 'test_resnet', but this call 'test_vit'"):
+        train(make(striped["train"], "test_vit"), striped["train"], striped["validation"], QUICK, folder)
+    with pytest.raises(CallError, match=r"has data.validation.manifest_sha256 '\w+', but this call None; repeat"):
+        train(make(striped["train"]), striped["train"], None, QUICK, folder)
+
+
+def test_an_earlier_run_is_discarded_when_asked(finished, striped):
+    folder, record = finished
+    other = TrainConfig(epochs=1, lr=0.01, precision="fp32")
+    again = train(make(striped["train"]), striped["train"], striped["validation"], other, folder, resume=False)
+    assert again.config["train"]["lr"] == 0.01
+    assert again.weights_sha256 != record.weights_sha256
+    load_classifier(folder)
+
+
+def test_a_folder_with_something_else_is_left_alone(striped, tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(CallError, match="holds something that is no run; name an empty or a new folder"):
+        train(make(striped["train"]), striped["train"], None, QUICK, tmp_path)
+    with pytest.raises(CallError, match=r"thesis.tex is a file; name a folder for the run"):
+        train(make(striped["train"]), striped["train"], None, QUICK, tmp_path / "thesis.tex")
+    (tmp_path / "codec").mkdir()
+    (tmp_path / "codec" / "config.json").write_text('{"format": "walloc-cdl-codec"}')
+    with pytest.raises(CallError, match=r"is no run \(its config.json is of something else\)"):
+        train(make(striped["train"]), striped["train"], None, QUICK, tmp_path / "codec")
+    assert (tmp_path / "thesis.tex").read_text() == "x"
+
+
+def test_data_of_another_codec_or_of_other_classes_are_refused(finished, write):
+    model = load_classifier(finished[0])
+    other = make_spec(3, 3, 2, "none", codec_id="d" * 64)
+    split = {"test": random_split(other, 4, 16)}
+    with pytest.raises(
+        SpecMismatchError, match=r"the classifier test_resnet has codec_id 'cccccccccccc', but .* 'dddd"
+    ):
+        evaluate(model, write("codec", other, split)["test"])
+    spec = make_spec(3, 3, 2, "none")
+    with pytest.raises(CallError, match=r"takes latents of shape \(3, 16, 16\), but .* has \(3, 8, 8\); prepare it"):
+        evaluate(model, write("small", spec, {"test": random_split(spec, 4, 8)})["test"])
+    with pytest.raises(CallError, match=r"class 1 of the classifier is 'dog', but of the data set .* it is 'fish'"):
+        evaluate(model, write("fish", spec, split, class_names=("cat", "fish"))["test"])
+    with pytest.raises(CallError, match=r"the classifier has 2 classes, but the data set .* has 3"):
+        evaluate(model, write("three", spec, split, class_names=("cat", "dog", "fish"))["test"])
+
+
+def test_a_diverging_run_says_so(striped, tmp_path):
+    config = TrainConfig(epochs=2, lr=1e30, warmup_epochs=0, precision="fp32", clip_norm=None)
+    with pytest.raises(JobError, match=r"the loss is (nan|inf) in epoch \d; choose an lr below 1e\+30, or fp32"):
+        train(make(striped["train"]), striped["train"], None, config, tmp_path / "run")
+
+
+def test_a_split_smaller_than_a_batch_trains(write, tmp_path):
+    spec = make_spec(3, 3, 2, "none")
+    data = write("few", spec, {"train": random_split(spec, 10, 16)})
+    record = train(make(data["train"]), data["train"], None, TrainConfig(epochs=1), tmp_path / "run")
+    assert len(record.losses) == 1
+
+
+def test_a_folder_that_is_no_finished_run(finished, striped, tmp_path):
+    with pytest.raises(CallError, match=r"is no run \(no config.json\); name a folder that `cdl train` wrote"):
+        load_classifier(tmp_path / "nowhere")
+    with pytest.raises(Interrupted):
+        train(make(striped["train"]), striped["train"], None, QUICK, tmp_path / "half", progress=interrupt_at(4))
+    with pytest.raises(CallError, match="is not finished; the same `cdl train` again resumes it"):
+        load_classifier(tmp_path / "half")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "record.json", "config.json"])
+def test_a_truncated_file_is_damage(finished, name):
+    path = finished[0] / name
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DamagedError, match=f"{name}: .*; restore it from a copy or train again"):
+        load_classifier(finished[0])
+
+
+def test_a_truncated_checkpoint_is_damage(striped, tmp_path):
+    arguments = (make(striped["train"]), striped["train"], None, QUICK, tmp_path / "run")
+    with pytest.raises(Interrupted):
+        train(*arguments, progress=interrupt_at(4))
+    path = tmp_path / "run" / "checkpoint.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    with pytest.raises(DamagedError, match=r"checkpoint.safetensors: not readable as safetensors"):
+        train(*arguments)
+    path.write_bytes(whole)
+    train(*arguments)
+
+
+def test_an_open_data_set_is_not_needed_to_know_the_data_again(finished, striped):
+    """The identity of the data is the manifest's content, not the folder's place."""
+    folder, record = finished
+    again = open_latents(striped["train"].folder, "train")
+    assert train(make(again), again, striped["validation"], QUICK, folder) == record

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pictures import encoded, picture
+from PIL import Image
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as tv
+
+from datasets_prep.pixels import MAX_PIXELS, BadImageError, image_mode, load_native, load_pixels
+from datasets_prep.workers import decode_chunk
+from walloc_cdl.errors import CallError
+
+
+def exactly(image: Image.Image) -> np.ndarray:
+    """What `load_pixels` must give for an image that needs no resizing."""
+    pixels = np.asarray(image)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(width=st.integers(1, 120), height=st.integers(1, 120), size=st.integers(1, 64), channels=st.sampled_from([1, 3]))
+def test_resize_and_crop_are_those_of_torchvision(width, height, size, channels):
+    if max(width, height) > 20 * min(width, height):
+        return
+    image = picture(width * height, width, height, "L" if channels == 1 else "RGB")
+    resized = tv.resize(image, size, InterpolationMode.LANCZOS, antialias=True)
+    reference = np.asarray(tv.pil_to_tensor(tv.center_crop(resized, [size, size])))
+    np.testing.assert_array_equal(load_pixels(encoded(image), size, channels), reference)
+
+
+def test_paths_and_bytes_give_the_same(tmp_path):
+    data = encoded(picture(1))
+    (tmp_path / "a.png").write_bytes(data)
+    np.testing.assert_array_equal(load_pixels(tmp_path / "a.png", 16, 3), load_pixels(data, 16, 3))
+
+
+def test_gray_becomes_color_and_color_becomes_luma():
+    image = picture(2, 32, 32)
+    luma = (np.asarray(image).astype(int) @ [19595, 38470, 7471] + 0x8000) >> 16
+    np.testing.assert_array_equal(load_pixels(encoded(image), 32, 1)[0], luma)
+    gray = image.convert("L")
+    repeated = np.stack([np.asarray(gray)] * 3)
+    np.testing.assert_array_equal(load_pixels(encoded(gray), 32, 3), repeated)
+
+
+def test_palette_image():
+    image = picture(3, 32, 32).quantize(16)
+    palette = np.array(image.getpalette()).reshape(-1, 3)
+    np.testing.assert_array_equal(load_pixels(encoded(image), 32, 3), palette[np.asarray(image)].transpose(2, 0, 1))
+
+
+def test_transparency_is_composited_on_white():
+    image = picture(4, 32, 32).convert("RGBA")
+    alpha = np.linspace(0, 255, 32).astype(np.uint8)[None].repeat(32, 0)
+    image.putalpha(Image.fromarray(alpha))
+    share = alpha[..., None] / 255
+    blended = np.asarray(image)[..., :3] * share + 255 * (1 - share)
+    loaded = load_pixels(encoded(image), 32, 3).transpose(1, 2, 0)
+    assert np.abs(loaded - blended).max() <= 1
+    assert (loaded[:, 0] == 255).all()
+    gray = Image.merge("LA", [picture(4, 32, 32, "L"), Image.fromarray(alpha)])
+    assert (load_pixels(encoded(gray), 32, 1)[0, :, 0] == 255).all()
+    assert (load_pixels(encoded(gray), 32, 1)[0, :, 31] == np.asarray(gray)[:, 31, 0]).all()
+
+
+def test_palette_with_a_transparent_color():
+    image = Image.new("P", (8, 8), 0)
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.paste(1, (4, 0, 8, 8))
+    loaded = load_pixels(encoded(image, transparency=0), 8, 3)
+    assert loaded[:, 0, 0].tolist() == [255, 255, 255]
+    assert loaded[:, 0, 7].tolist() == [200, 100, 50]
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "PPM"])
+def test_sixteen_bit_gray_keeps_the_high_byte(file_format):
+    values = np.linspace(0, 65535, 64 * 64).astype(np.uint16).reshape(64, 64)
+    loaded = load_pixels(encoded(Image.fromarray(values), file_format), 64, 1)[0]
+    np.testing.assert_array_equal(loaded, values // 256)
+
+
+def test_one_bit_image():
+    image = picture(5, 32, 32).convert("1")
+    np.testing.assert_array_equal(load_pixels(encoded(image), 32, 1)[0], np.asarray(image) * np.uint8(255))
+
+
+def test_floating_point_pixels_are_refused():
+    data = encoded(Image.fromarray(np.random.default_rng(0).random((16, 16)).astype(np.float32)), "TIFF")
+    with pytest.raises(BadImageError, match="pixels beyond 16 bits"):
+        load_pixels(data, 16, 1)
+
+
+def test_cmyk_jpeg():
+    data = encoded(picture(6, 32, 32).convert("CMYK"), "JPEG", quality=95)
+    assert image_mode(data) == "CMYK"
+    with Image.open(io.BytesIO(data)) as image:
+        ink = np.asarray(image).astype(int)
+    by_hand = (255 - ink[..., :3]) * (255 - ink[..., 3:]) / 255
+    assert np.abs(load_pixels(data, 32, 3).transpose(1, 2, 0) - by_hand).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    [
+        (1, lambda a: a),
+        (2, lambda a: a[:, ::-1]),
+        (3, lambda a: a[::-1, ::-1]),
+        (4, lambda a: a[::-1]),
+        (5, lambda a: a.transpose(1, 0, 2)),
+        (6, lambda a: np.rot90(a, -1)),
+        (7, lambda a: np.rot90(a, 2).transpose(1, 0, 2)),
+        (8, lambda a: np.rot90(a, 1)),
+    ],
+)
+def test_exif_orientation(orientation, upright):
+    image = picture(7, 24, 16)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    loaded = load_native(encoded(image, exif=exif), 3, 1)
+    np.testing.assert_array_equal(loaded.transpose(1, 2, 0), upright(np.asarray(image)))
+
+
+def test_unreadable_exif_is_no_reason_to_lose_an_image():
+    data = encoded(picture(8, 16, 16), "JPEG", exif=b"Exif\x00\x00garbage")
+    assert load_pixels(data, 16, 3).shape == (3, 16, 16)
+
+
+def test_native_size_is_cropped_at_the_center():
+    image = picture(9, 45, 33)
+    loaded = load_native(encoded(image), 3, 8)
+    np.testing.assert_array_equal(loaded, exactly(image.crop((2, 0, 42, 32))))
+    with pytest.raises(BadImageError, match="45×33 pixels, smaller than the stride 64"):
+        load_native(encoded(image), 3, 64)
+
+
+def jpeg_cut_short() -> bytes:
+    data = encoded(picture(10, 200, 200), "JPEG")
+    return data[: len(data) // 2]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty file"),
+        (b"no image at all", "not an image of a known format"),
+        (jpeg_cut_short(), r"cannot be decoded: image file is truncated \(\d+ bytes not processed\)"),
+        (encoded(picture(11))[:200], "cannot be decoded: "),
+        (encoded(Image.new("L", (20_000, 1))), "20000×1 pixels, more than 20 times as long as wide"),
+        (encoded(Image.new("1", (10_000, 9_000))), f"more than {MAX_PIXELS:,} pixels"),
+        (encoded(Image.new("1", (15_000, 15_000))), f"more than {MAX_PIXELS:,} pixels"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n", "not an image of a known format"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_unusable_images_have_a_reason(data, reason):
+    with pytest.raises(BadImageError, match=reason):
+        load_pixels(data, 256, 3)
+
+
+def test_reasons_hold_no_paths(tmp_path):
+    with pytest.raises(BadImageError, match=r"^no such file$"):
+        load_pixels(tmp_path / "gone.png", 16, 3)
+    with pytest.raises(BadImageError, match=r"^cannot be read: Is a directory$"):
+        load_pixels(tmp_path, 16, 3)
+
+
+def test_channel_counts_that_no_image_file_has():
+    with pytest.raises(CallError, match=r"8 channels; image files give 1 \(gray\) or 3 \(RGB\)"):
+        load_pixels(encoded(picture(12)), 16, 8)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_damaged_files_never_raise_anything_else(data):
+    whole = encoded(picture(13), data.draw(st.sampled_from(["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])))
+    damaged = bytearray(whole[: data.draw(st.integers(0, len(whole)))])
+    for position in data.draw(st.lists(st.integers(0, max(len(damaged) - 1, 0)), max_size=4)):
+        if damaged:
+            damaged[position] ^= data.draw(st.integers(1, 255))
+    (outcome,) = decode_chunk([bytes(damaged)], 16, 3).reasons.values() or [None]
+    assert outcome is None or (outcome and "\n" not in outcome)

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from pictures import encoded, picture
+
+from datasets_prep.pixels import load_pixels
+from datasets_prep.workers import DecodePool, decode_chunk
+from walloc_cdl.errors import JobError
+
+
+def tasks(count, each=3):
+    """Tasks of unequal cost, each with one bad file, tagged by number."""
+    for number in range(count):
+        side = 400 if number % 3 == 0 else 20
+        files = [encoded(picture(number * each + position, side, side)) for position in range(each)]
+        yield number, [*files[:1], b"-", *files[1:]]
+
+
+def test_chunk_keeps_the_order_and_names_bad_files():
+    chunk = decode_chunk([encoded(picture(0)), b"", encoded(picture(1)), b"-"], 16, 3)
+    assert chunk.reasons == {1: "empty file", 3: "not an image of a known format"}
+    expected = [load_pixels(encoded(picture(seed)), 16, 3) for seed in (0, 1)]
+    np.testing.assert_array_equal(chunk.pixels, expected)
+    assert decode_chunk([b""], 16, 1).pixels.shape == (0, 1, 16, 16)
+
+
+def test_workers_give_what_the_process_itself_gives_in_order():
+    with DecodePool(0, size=16, channels=3) as alone, DecodePool(2, size=16, channels=3) as pool:
+        drawn = []
+        several = pool.decode((drawn.append(tag) or tag, files) for tag, files in tasks(20))
+        for (tag, chunk), (other_tag, other) in zip(alone.decode(tasks(20)), several, strict=True):
+            assert len(drawn) <= tag + 7
+            assert tag == other_tag
+            assert chunk.reasons == other.reasons == {1: "not an image of a known format"}
+            np.testing.assert_array_equal(chunk.pixels, other.pixels)
+    assert drawn == list(range(20))
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
+def test_a_killed_worker_ends_the_job_with_a_message():
+    with DecodePool(1, size=16, channels=3) as pool:
+        results = pool.decode(tasks(50))
+        next(results)
+        for worker in pool._executor._processes.values():
+            os.kill(worker.pid, signal.SIGKILL)
+        with pytest.raises(JobError, match="a decoding worker ended unexpectedly; run the same again to go on"):
+            list(results)
+
+
+def test_workers_load_neither_torch_nor_datasets():
+    program = """
+        import sys
+        import datasets_prep.workers
+        print(sorted({"torch", "datasets", "timm", "pyarrow", "sklearn", "safetensors"} & set(sys.modules)))
+    """
+    answer = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True, cwd=os.getcwd()
+    )
+    assert answer.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
+def test_workers_end_with_a_killed_parent(tmp_path):
+    program = tmp_path / "parent.py"
+    program.write_text(
+        textwrap.dedent("""
+        import os, signal
+        from datasets_prep.workers import DecodePool
+
+        if __name__ == "__main__":
+            with DecodePool(1, size=16, channels=3) as pool:
+                list(pool.decode([(0, [b""])]))
+                print(*pool._executor._processes, flush=True)
+                os.kill(os.getpid(), signal.SIGKILL)
+        """)
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
+    # the worker has inherited the pipe: its end comes when the worker is gone, or never
+    answer = subprocess.run([sys.executable, program], capture_output=True, text=True, env=environment, timeout=20)
+    assert answer.returncode == -signal.SIGKILL
+    assert int(answer.stdout) > 0

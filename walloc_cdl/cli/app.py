@@ -1,0 +1,76 @@
+"""Puts the commands together and turns errors into one line and an exit code.
+
+0: done. 1: the work failed or the data are damaged. 2: the call was wrong. 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from walloc_cdl.cli import codec, comparison, dataset, learning
+from walloc_cdl.errors import CdlError
+
+# typer carries its own copy of click in new versions and imports it in old ones; its errors are
+# reached through what it exports in both.
+_CLICK_ERRORS = {error.__name__: error for error in typer.BadParameter.__mro__}
+ClickException, UsageError = _CLICK_ERRORS["ClickException"], _CLICK_ERRORS["UsageError"]
+
+app = typer.Typer(
+    name="cdl",
+    help="Compressed-domain learning: encode a data set once into small latents, train classifiers on them.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(codec.app, name="codec")
+for command in (*dataset.COMMANDS, *learning.COMMANDS, *comparison.COMMANDS):
+    app.command()(command)
+app.add_typer(comparison.bench, name="bench")
+
+
+@app.callback(invoke_without_command=True)
+def _top(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+    if version:
+        from walloc_cdl import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `cdl` with `arguments` (those of the process by default) and exit."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run `cdl` and return the exit code; errors go to standard error, one line each."""
+    try:
+        return app(args=arguments, prog_name="cdl", standalone_mode=False) or 0
+    except UsageError as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "cdl"
+        text = " ".join(error.format_message().split())
+        if text:
+            _complain(f"{path}: {text} (`{path} --help` shows the options)")
+        return 2
+    except ClickException as error:
+        _complain(f"cdl: {error.format_message()}")
+        return error.exit_code
+    except CdlError as error:
+        _complain(f"cdl: {error}")
+        return error.exit_code
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _complain(f"cdl: {where}{error.strerror or error}")
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        _complain("cdl: interrupted; the same command again goes on where it stopped")
+        return 130
+
+
+def _complain(message: str) -> None:
+    print(message.replace("\n", " "), file=sys.stderr)

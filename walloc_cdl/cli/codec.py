@@ -1,0 +1,110 @@
+"""`cdl codec …`: list, look at, fit and measure codecs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from walloc_cdl.cli.console import JsonPath, Seed, progress, report, write_json
+
+app = typer.Typer(help="List, look at, fit and measure codecs.", no_args_is_help=True, rich_markup_mode=None)
+
+CodecName = Annotated[str, typer.Option("--codec", help="A name from `cdl codec list`, or a codec's folder.")]
+
+
+@app.command("list")
+def list_codecs(json_path: JsonPath = None) -> None:
+    """List the codecs that ship with the package, and how resolution reduction is named."""
+    from walloc_cdl.codec import load_codec, zoo_names
+
+    rows = []
+    for name in zoo_names():
+        spec = load_codec(name).spec
+        rows.append({"name": name, "reduction": spec.reduction(), **spec.to_json()})
+        print(
+            f"{name:<10}  {spec.source_channels} channels to {spec.latent_channels} at stride {spec.stride}, "
+            f"{spec.reduction():g} times fewer values"
+        )
+    print("resize-gray-Nx, resize-rgb-Nx: resolution reduction to a 1/N of the values, N = 4, 9, 16, 64, …")
+    write_json(json_path, rows)
+
+
+@app.command()
+def info(codec: CodecName, json_path: JsonPath = None) -> None:
+    """Print what a codec is and how it was made."""
+    from walloc_cdl.codec import load_codec
+
+    model = load_codec(codec)
+    story = getattr(model.config, "fit", {})
+    report({"name": model.name, **model.spec.to_json(), **{f"fit.{key}": value for key, value in story.items()}}, json_path)
+
+
+@app.command()
+def fit(
+    source: Annotated[str, typer.Argument(help="imagefolder:PATH, hf:NAME, parquet:GLOB or sample:elpv.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the codec to.")],
+    reduction: Annotated[float, typer.Option(help="Source values for each latent value.")] = 16,
+    channels: Annotated[int | None, typer.Option(help="Source channels; by default those of the images.")] = None,
+    levels: Annotated[int, typer.Option(help="Wavelet levels; the stride is 2 to that power.")] = 3,
+    gain: Annotated[float | None, typer.Option(help="Fix the gain instead of choosing it.")] = None,
+    slope: Annotated[float, typer.Option(help="Decibels that a further bit per pixel must be worth.")] = 1.0,
+    fraction: Annotated[float, typer.Option(help="Seeded share of the images to fit to.")] = 1.0,
+    split: Annotated[str | None, typer.Option(help="Split to fit to; by default `train`, or the first.")] = None,
+    name: Annotated[str | None, typer.Option(help="What the codec is called; by default the folder's name.")] = None,
+    seed: Seed = 0,
+    json_path: JsonPath = None,
+) -> None:
+    """Fit a codec to images in closed form: principal components of their wavelet packets."""
+    from datasets_prep.fitting import fit_to_source, save_codec
+    from walloc_cdl.codec.fit import FitConfig
+
+    config = FitConfig(
+        channels=channels or 0,
+        reduction=reduction,
+        levels=levels,
+        name=name or out.name,
+        gain=gain,
+        slope_db_per_bpp=slope,
+        seed=seed,
+    )
+    with progress("fit") as update:
+        codec, fitted = fit_to_source(source, config, fraction=fraction, split=split, out=out, progress=update)
+    save_codec(codec, out)
+    rows = {
+        "codec": str(out),
+        "channels": f"{codec.spec.source_channels} to {codec.spec.latent_channels} at stride {codec.spec.stride}",
+        "images": fitted.num_images,
+        "kept energy": fitted.kept_energy,
+        "gain": fitted.chosen.gain,
+        "PSNR (dB, sample)": fitted.chosen.psnr_db,
+        "bits per pixel (entropy, sample)": fitted.chosen.bpp,
+    }
+    report(rows, json_path, fitted.to_json())
+
+
+@app.command("eval")
+def evaluate(
+    codec: CodecName,
+    images: Annotated[Path, typer.Option(help="Folder of images, sub folders included.")],
+    json_path: JsonPath = None,
+) -> None:
+    """Measure quality and rate on images at their own size: PSNR, SSIM, bits per pixel of archives."""
+    from datasets_prep.fitting import native_images
+    from datasets_prep.sources import open_source
+    from experiments.rate_distortion import measure_rate_distortion
+    from walloc_cdl.codec import load_codec
+
+    model = load_codec(codec)
+    pictures = native_images(open_source(f"imagefolder:{images}"), model.spec.source_channels, model.spec.stride)
+    with progress("eval") as update:
+        done = 0
+
+        def on_image() -> None:
+            nonlocal done
+            done += 1
+            update(done, len(pictures))
+
+        result = measure_rate_distortion(model, pictures, on_image=on_image)
+    report({"codec": model.name, **result.to_json()}, json_path)

@@ -1,0 +1,131 @@
+"""`cdl prepare`, `inspect`, `verify` and `preview`: data sets of latents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from walloc_cdl.cli.codec import CodecName
+from walloc_cdl.cli.console import JsonPath, Seed, progress, report, write_json
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data set.")]
+SourceName = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="imagefolder:PATH, hf:NAME, parquet:GLOB or sample:elpv.")
+]
+
+
+def prepare(
+    source: SourceName,
+    codec: CodecName,
+    out: Annotated[Path, typer.Option(help="Folder of the data set to make.")],
+    size: Annotated[int, typer.Option(help="Pixels a side: shorter side resized to it, center crop.")] = 256,
+    holdout: Annotated[
+        float | None, typer.Option(help="Share of a source without splits to hold out as `test`, stratified.")
+    ] = None,
+    shard_samples: Annotated[int | None, typer.Option(help="Samples a shard; default 8,192 or 128 MiB of codes.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Decoding processes; default one for each CPU, 0 for none.")] = None,
+    batch: Annotated[int, typer.Option(help="Images encoded at once.")] = 32,
+    limit: Annotated[int | None, typer.Option(help="At most so many samples of each split.")] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Discard what an earlier job left in --out.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    seed: Seed = 0,
+    json_path: JsonPath = None,
+) -> None:
+    """Encode a data set once into stored latents. The same command again resumes what was interrupted."""
+    from datasets_prep.job import PrepareConfig, Progress
+    from datasets_prep.job import prepare as run_job
+    from datasets_prep.sources import open_source
+    from datasets_prep.splits import holdout as hold_out
+    from walloc_cdl.codec import load_codec
+
+    model = load_codec(codec)
+    config = PrepareConfig(size, shard_samples, workers, batch, limit, restart, device)
+    model.latent_shape((model.spec.source_channels, size, size))  # refuse a wrong --size before walking the source
+    images = open_source(source)
+    if holdout is not None:
+        images = hold_out(images, holdout, seed)
+    with progress("prepare") as update:
+
+        def on_progress(state: Progress) -> None:
+            update(state.done, state.total)
+
+        manifest = run_job(images, model, out, config, progress=on_progress)
+    fields = manifest.to_json()
+    rows = {
+        "data set": str(out),
+        "codec": f"{model.name} ({model.spec.reduction():g} times fewer values)",
+        "latents": "x".join(map(str, manifest.latent_shape)),
+        **{split: f"{summary.num_samples:,} samples" for split, summary in manifest.splits.items()},
+        "quarantined": manifest.ledger.get("num_quarantined", 0),
+        "shards": f"{len(manifest.shards)}, {sum(shard.num_bytes for shard in manifest.shards) / 1e6:,.1f} MB",
+    }
+    report(rows, json_path, fields)
+
+
+def inspect(folder: Folder, json_path: JsonPath = None) -> None:
+    """Print what a data set holds."""
+    from walloc_cdl.latents import channel_statistics, load_manifest
+
+    manifest = load_manifest(folder)
+    spec = manifest.spec
+    low, high = spec.byte_range
+    rows: dict[str, object] = {
+        "data set": str(folder),
+        "codec id": spec.codec_id[:16],
+        "latents": f"{'x'.join(map(str, manifest.latent_shape))}, {spec.bits} bits, companding {spec.companding}",
+        "source": f"{spec.source_channels} channels, stride {spec.stride}, {spec.reduction():g} times fewer values",
+        "classes": ", ".join(manifest.class_names) if manifest.class_names else "none",
+    }
+    for split, summary in manifest.splits.items():
+        counts = f", by class {summary.class_counts}" if summary.class_counts else ""
+        rows[split] = f"{summary.num_samples:,} samples{counts}"
+    num_bytes = sum(shard.num_bytes for shard in manifest.shards)
+    rows["shards"] = f"{len(manifest.shards)}, {num_bytes / 1e6:,.1f} MB"
+    first = next(iter(manifest.histograms))
+    statistics = channel_statistics(manifest.histograms[first], spec)
+    histogram = manifest.histograms[first]
+    saturated = histogram[:, [low, high]].sum() / max(histogram.sum(), 1)
+    rows[f"channel std ({first})"] = " ".join(f"{value:.3g}" for value in statistics.std)
+    rows["codes at the limits"] = f"{saturated:.2%}"
+    report(rows, json_path, manifest.to_json())
+
+
+def verify(
+    folder: Folder,
+    full: Annotated[bool, typer.Option("--full", help="Read every byte: hashes, checksums, histograms.")] = False,
+    json_path: JsonPath = None,
+) -> None:
+    """Check that a data set is what its manifest says; exit code 1 if it is not."""
+    from walloc_cdl.latents import verify as check
+
+    result = check(folder, full=full)
+    for problem in result.problems:
+        print(problem)
+    extent = "every byte" if full else "manifest, sizes and headers; --full reads every byte"
+    state = "damaged" if result.problems else "whole"
+    print(f"{folder}: {state} ({result.num_files} files, {result.num_bytes / 1e6:,.1f} MB; checked {extent})")
+    write_json(json_path, {"problems": result.problems, "num_files": result.num_files, "num_bytes": result.num_bytes})
+    if result.problems:
+        raise typer.Exit(1)
+
+
+def preview(
+    folder: Folder,
+    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("preview.png"),
+    source: Annotated[str | None, typer.Option(help="The source, to show its images beside the decoded latents.")] = None,
+    num: Annotated[int, typer.Option(help="How many samples.")] = 12,
+    split: Annotated[str | None, typer.Option(help="Split to show; by default the first.")] = None,
+    seed: Seed = 0,
+) -> None:
+    """Draw a contact sheet: source images beside their decoded latents."""
+    from datasets_prep.preview import contact_sheet
+    from datasets_prep.sources import open_source
+
+    sheet = contact_sheet(folder, source=open_source(source) if source else None, num=num, split=split, seed=seed)
+    sheet.save(out)
+    print(f"{out}: {sheet.width}x{sheet.height}")
+
+
+COMMANDS = (prepare, inspect, verify, preview)

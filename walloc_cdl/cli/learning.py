@@ -1,0 +1,116 @@
+"""`cdl train` and `cdl evaluate`: classifiers on a data set of latents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from walloc_cdl.cli.console import JsonPath, Seed, progress, report
+from walloc_cdl.cli.dataset import Folder
+
+if TYPE_CHECKING:
+    from classifiers import Metrics, TrainProgress
+
+ModelName = Annotated[str, typer.Option("--model", help="A timm model.")]
+Epochs = Annotated[int, typer.Option(help="Passes over the training split.")]
+BatchSize = Annotated[int, typer.Option(help="Samples for each update.")]
+LearningRate = Annotated[float, typer.Option("--lr", help="Learning rate at its peak.")]
+Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
+VALIDATION_SPLITS = ("validation", "valid", "val", "test")
+
+
+def train(
+    folder: Folder,
+    model: ModelName,
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    stem: Annotated[str, typer.Option(help="synthesis (pixels made from latents) or channels.")] = "synthesis",
+    grid: Annotated[int | None, typer.Option(help="Pixels a side that the model sees; default equal values.")] = None,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from published weights.")] = False,
+    epochs: Epochs = 15,
+    batch_size: BatchSize = 64,
+    lr: LearningRate = 1e-3,
+    validation: Annotated[
+        str | None, typer.Option(help="Split to judge the finished model on; default validation or test.")
+    ] = None,
+    precision: Precision = "auto",
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default the GPU where there is one.")] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Discard an earlier run in --out.")] = False,
+    seed: Seed = 0,
+    json_path: JsonPath = None,
+) -> None:
+    """Train a timm classifier on stored latents. The same command again resumes an interrupted run."""
+    import classifiers
+    from walloc_cdl.data import open_latents
+
+    train_set = open_latents(folder, "train")
+    splits = [split for split in VALIDATION_SPLITS if split in train_set.manifest.splits]
+    chosen = validation or (splits[0] if splits else None)
+    validation_set = open_latents(folder, chosen) if chosen else None
+    config = classifiers.TrainConfig(
+        epochs=epochs, batch_size=batch_size, lr=lr, precision=precision, seed=seed
+    )
+    with progress("train", "samples") as update:
+
+        def on_progress(state: TrainProgress) -> None:
+            update(state.samples_done, state.samples_total)
+
+        record = classifiers.train(
+            lambda: classifiers.create_model(model, train_set, stem=stem, grid=grid, pretrained=pretrained),
+            train_set,
+            validation_set,
+            config,
+            out,
+            resume=not restart,
+            device=device,
+            progress=on_progress,
+        )
+    rows: dict[str, object] = {
+        "run": str(out),
+        "model": f"{model}, stem {stem}",
+        "epochs": epochs,
+        "training images/s": record.images_per_s,
+        "loss, last epoch": record.losses[-1],
+    }
+    if record.metrics:
+        rows |= metric_rows(record.metrics, chosen or "", train_set.class_names)
+    report(rows, json_path, record.to_json())
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a run of `cdl train`.")],
+    folder: Folder,
+    split: Annotated[str | None, typer.Option(help="Split to judge on; default test or validation.")] = None,
+    json_path: JsonPath = None,
+) -> None:
+    """Judge a trained classifier on a split of a data set with the same codec and classes."""
+    import classifiers
+    from walloc_cdl.data import open_latents
+    from walloc_cdl.latents import load_manifest
+
+    model = classifiers.load_classifier(run)
+    splits = load_manifest(folder).splits
+    chosen = split or next((name for name in reversed(VALIDATION_SPLITS) if name in splits), next(iter(splits)))
+    metrics = classifiers.evaluate(model, open_latents(folder, chosen))
+    report(metric_rows(metrics, chosen, model.config.class_names), json_path, {"split": chosen, **metrics.to_json()})
+
+
+def metric_rows(metrics: Metrics, split: str, class_names: list[str] | tuple[str, ...] | None) -> dict[str, object]:
+    """Metrics as lines of a report, the confusion matrix a line for each true class."""
+    rows: dict[str, object] = {
+        "split": f"{split}, {metrics.num_samples:,} labeled samples",
+        "accuracy": metrics.accuracy,
+        "macro F1": metrics.macro_f1,
+    }
+    if metrics.auc is not None:
+        rows["AUC"] = metrics.auc
+    names = class_names or [str(number) for number in range(len(metrics.confusion))]
+    for name, counts in zip(names, metrics.confusion, strict=True):
+        rows[f"true {name}, predicted as"] = ", ".join(
+            f"{other} {count}" for other, count in zip(names, counts, strict=True) if count
+        )
+    return rows
+
+
+COMMANDS = (train, evaluate)

@@ -1,0 +1,8 @@
+"""Reading latents: the data set, its batches on the device, and the model's input made of them."""
+
+from walloc_cdl.data.dataset import LatentDataset, open_latents
+from walloc_cdl.data.loader import LatentLoader
+from walloc_cdl.data.model_input import ModelInput
+from walloc_cdl.data.sampler import GlobalBatches
+
+__all__ = ["GlobalBatches", "LatentDataset", "LatentLoader", "ModelInput", "open_latents"]

@@ -1,0 +1,137 @@
+"""`LatentLoader`: batches of a `LatentDataset`, already on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import torch
+
+from walloc_cdl.data.dataset import TRAIN_SPLIT, LatentDataset
+from walloc_cdl.data.prefetch import make_ahead
+from walloc_cdl.data.readers import Batch, DeviceReader, HostReader
+from walloc_cdl.data.residency import choose_residency, open_device
+from walloc_cdl.data.sampler import GlobalBatches
+from walloc_cdl.data.transfer import PinnedCopies
+from walloc_cdl.errors import CallError
+
+_STATE_FIELDS = ("batch_size", "num_samples", "seed", "shuffle")
+"""What the list of global batches follows from, and so must be equal for a state to be resumed."""
+
+
+class LatentLoader:
+    """Iterates over (codes uint8 (B, K, h, w), labels int64 (B,)) on `device`; labels are -1 where unknown.
+
+    `batch_size` is the global one, over all ranks; rank r gets its slice of each global batch. The order
+    follows from (seed, epoch) alone: call `set_epoch` before each epoch, or each has the same order.
+
+    `shuffle` and `drop_last` default to true for the split `train` and to false for the others.
+    `residency`: `mmap` reads shards through the page cache, `ram` copies the split into memory once,
+    `device` keeps it on the device and gathers there; `auto` is `device` on a CUDA device with at least
+    twice the room, else `mmap`. `prefetch` batches are made ahead, each in a thread of its own; 0 for none.
+
+    >>> for epoch in range(10):                                                        # doctest: +SKIP
+    ...     loader.set_epoch(epoch)
+    ...     for codes, labels in loader:
+    ...         loss = cross_entropy(model(codes), labels)
+    """
+
+    def __init__(
+        self,
+        dataset: LatentDataset,
+        batch_size: int,
+        *,
+        device: str | torch.device = "cpu",
+        shuffle: bool | None = None,
+        seed: int = 0,
+        residency: str = "auto",
+        drop_last: bool | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        prefetch: int = 2,
+    ) -> None:
+        is_train = dataset.split == TRAIN_SPLIT
+        if not 0 <= rank < world_size <= batch_size:
+            raise CallError(
+                f"rank {rank} of {world_size} with batches of {batch_size}; "
+                "ranks count from 0, and the batch size is the global one, at least one sample a rank"
+            )
+        if prefetch < 0:
+            raise CallError(f"prefetch {prefetch}; it must be 0 (off) or more")
+        self.batches = GlobalBatches(
+            num_samples=len(dataset),
+            batch_size=batch_size,
+            shuffle=is_train if shuffle is None else shuffle,
+            drop_last=is_train if drop_last is None else drop_last,
+            seed=seed,
+        )
+        self.dataset = dataset
+        self.device = open_device(device)
+        self.residency = choose_residency(residency, dataset, self.device)
+        self.rank = rank
+        self.world_size = world_size
+        self.prefetch = prefetch
+        self.epoch = 0
+        self._start = 0
+        self._consumed = 0
+        self._host_reader: HostReader | None = None
+        self._device_reader: DeviceReader | None = None
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch, also when it is resumed in the middle."""
+        return len(self.batches)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order; a position restored by `load_state_dict` is kept only within its own epoch."""
+        if epoch != self.epoch:
+            self._start = self._consumed = 0
+        self.epoch = epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values: the epoch, how many of its batches the consumer has received, and what must match."""
+        state = {name: getattr(self.batches, name) for name in _STATE_FIELDS}
+        return {"epoch": self.epoch, "batches": self._consumed, **state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Make the next iteration go on after the batches that were received; the number of ranks may differ.
+
+        Raises `CallError` where the state belongs to another list of batches.
+        """
+        for name in _STATE_FIELDS:
+            if state[name] != getattr(self.batches, name):
+                raise CallError(
+                    f"loader state has {name} {state[name]!r}, this loader {getattr(self.batches, name)!r}; "
+                    "resume with the settings of the first run"
+                )
+        if not 0 <= state["batches"] <= len(self):
+            raise CallError(f"loader state has {state['batches']} batches of {len(self)}; start the epoch again")
+        self.epoch = state["epoch"]
+        self._start = self._consumed = state["batches"]
+
+    def __iter__(self) -> Iterator[Batch]:
+        start, self._start = self._start, 0
+        self._consumed = start
+        slices = self.batches.rank_slices(self.epoch, rank=self.rank, world_size=self.world_size, start=start)
+        with closing(self._read(slices)) as batches:
+            for batch in batches:
+                self._consumed += 1
+                yield batch
+
+    def _read(self, slices: list[np.ndarray]) -> Iterator[Batch]:
+        if self.residency == "device":
+            self._device_reader = self._device_reader or DeviceReader(self.dataset, self.device)
+            yield from map(self._device_reader.read, slices)
+            return
+        in_memory = self.residency == "ram"
+        reader = self._host_reader or HostReader(self.dataset, self.batches.batch_size, in_memory=in_memory)
+        self._host_reader = reader
+        if self.device.type == "cuda":
+            copies = PinnedCopies(reader, self.batches.batch_size, self.dataset.latent_shape, self.device)
+            with closing(make_ahead(copies.stage, slices, self.prefetch)) as staged:
+                yield from (batch.receive() for batch in staged)
+            return
+        with closing(make_ahead(reader.read, slices, self.prefetch)) as batches:
+            for codes, labels in batches:
+                yield codes.to(self.device), labels.to(self.device)

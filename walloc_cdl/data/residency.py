@@ -1,0 +1,57 @@
+"""Where a split's codes live while batches are drawn from them: the page cache, the memory, the device."""
+
+from __future__ import annotations
+
+import torch
+
+from walloc_cdl.data.dataset import LatentDataset
+from walloc_cdl.errors import CallError, unknown_name
+
+RESIDENCIES = ("auto", "mmap", "ram", "device")
+
+AUTO_SHARE = 0.5
+"""`auto` keeps a split on the device if it takes at most this share of the free memory there."""
+
+
+def codes_bytes(dataset: LatentDataset) -> int:
+    """Bytes of all codes of a split."""
+    channels, height, width = dataset.latent_shape
+    return len(dataset) * channels * height * width
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory of a CUDA device that is free now; 0 for other devices, which hold no splits."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+
+
+def open_device(name: str | torch.device) -> torch.device:
+    """The device of this name; `CallError` if there is none."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise CallError(f"device {name!r} is no torch device; use cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise CallError(f"device {str(name)!r} asked for, but torch finds no CUDA device here; use cpu")
+    return device
+
+
+def choose_residency(asked: str, dataset: LatentDataset, device: torch.device) -> str:
+    """`mmap`, `ram` or `device` for what was asked.
+
+    Raises `CallError` for an unknown residency, and for `device` where the split does not fit.
+    """
+    if asked not in RESIDENCIES:
+        raise unknown_name("residency", asked, RESIDENCIES, f"choose one of {', '.join(RESIDENCIES)}")
+    if asked in ("mmap", "ram"):
+        return asked
+    if device.type == "cpu":
+        return "mmap" if asked == "auto" else "ram"
+    needed, free = codes_bytes(dataset), free_bytes(device)
+    if asked == "auto":
+        return "device" if needed <= AUTO_SHARE * free else "mmap"
+    if needed > free:
+        raise CallError(
+            f"split {dataset.split!r} needs {needed} bytes on {device}, where {free} are free; "
+            "use residency mmap or ram"
+        )
+    return asked

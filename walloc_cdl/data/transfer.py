@@ -1,0 +1,76 @@
+"""Copies from the memory to a CUDA device that overlap with the work there."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from walloc_cdl.data.readers import Batch, HostReader
+
+
+@dataclass
+class _Slot:
+    """Pinned memory for one batch, and the event that says when its last copy was done."""
+
+    codes: torch.Tensor
+    labels: torch.Tensor
+    copied: torch.cuda.Event
+
+
+@dataclass(frozen=True)
+class StagedBatch:
+    """A batch on its way to the device."""
+
+    codes: torch.Tensor
+    labels: torch.Tensor
+    copied: torch.cuda.Event
+
+    def receive(self) -> Batch:
+        """Make the consumer's current stream wait for the copy; the host does not wait."""
+        stream = torch.cuda.current_stream(self.codes.device)
+        stream.wait_event(self.copied)
+        for tensor in (self.codes, self.labels):
+            tensor.record_stream(stream)  # or its memory could be given to the next copy while it is read
+        return self.codes, self.labels
+
+
+class PinnedCopies:
+    """Starts copies of batches to a CUDA device from pinned memory, on a stream of their own; thread-safe."""
+
+    def __init__(self, reader: HostReader, batch_size: int, shape: tuple[int, ...], device: torch.device) -> None:
+        self._reader = reader
+        self._shape = (batch_size, *shape)
+        self._stream = torch.cuda.Stream(device)
+        self._slots: deque[_Slot] = deque()
+
+    def stage(self, rows: np.ndarray) -> StagedBatch:
+        """Gather these rows into pinned memory and start the copy."""
+        slot = self._acquire()
+        count = len(rows)
+        self._reader.fill(rows, slot.codes.numpy()[:count])
+        slot.labels[:count] = torch.from_numpy(self._reader.labels[rows])
+        with torch.cuda.stream(self._stream):
+            device = self._stream.device
+            codes = slot.codes[:count].to(device, non_blocking=True)
+            batch_labels = slot.labels[:count].to(device, non_blocking=True)
+            copied = torch.cuda.Event()
+            copied.record(self._stream)
+        slot.copied = copied
+        self._slots.append(slot)
+        return StagedBatch(codes, batch_labels, copied)
+
+    def _acquire(self) -> _Slot:
+        """The slot whose copy was started longest ago, once it is done; a new one if all are being filled."""
+        try:
+            slot = self._slots.popleft()
+        except IndexError:
+            return _Slot(
+                torch.empty(self._shape, dtype=torch.uint8, pin_memory=True),
+                torch.empty(self._shape[0], dtype=torch.int64, pin_memory=True),
+                torch.cuda.Event(),
+            )
+        slot.copied.synchronize()
+        return slot

@@ -1,0 +1,44 @@
+"""The errors a user can act on; each knows the exit code with which `cdl` ends.
+
+Every message is one line: the value that was found, what was expected, and the remedy.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CdlError(ValueError):
+    """Base of the errors raised on purpose; `cdl` prints the message and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class CallError(CdlError):
+    """The call was wrong: a missing folder, an unknown name, a value out of range."""
+
+    exit_code = 2
+
+
+class SpecMismatchError(CallError):
+    """Two things that must obey the same `LatentSpec` do not."""
+
+
+class DamagedError(CdlError):
+    """Stored data are not what they were when they were written."""
+
+
+class JobError(CdlError):
+    """The work was asked for correctly but could not be completed."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], remedy: str) -> CallError:
+    """Build the error for a `name` that is not among `known`, naming the nearest ones.
+
+    >>> print(unknown_name("codec", "rgb16x", ["rgb-16x", "rgb-4x"], "`cdl codec list` shows all"))
+    unknown codec 'rgb16x'; nearest: rgb-16x, rgb-4x; `cdl codec list` shows all
+    """
+    near = difflib.get_close_matches(name, list(known), n=5, cutoff=0.4)
+    hint = f"; nearest: {', '.join(near)}" if near else ""
+    return CallError(f"unknown {kind} {name!r}{hint}; {remedy}")

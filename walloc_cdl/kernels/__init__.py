@@ -1,0 +1,1 @@
+"""Fast paths; each module names the plain path that it must equal."""

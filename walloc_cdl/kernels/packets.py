@@ -1,0 +1,117 @@
+"""Wavelet packets of images by blocks of matrix products: the fast path in plain torch.
+
+The whole transform of one axis is a banded matrix that repeats every block of pixels, so a block of
+64 coefficients is one small dense product with 64 + 2 · reach pixels. Both axes together are
+tile = M · patch · Mᵀ. Work goes chunk by chunk so that a chunk stays in the cache: on two cores this
+is about five times the level-by-level convolutions of pytorch-wavelets, to which it is equal.
+
+Reference: `walloc_cdl.codec.packets`, which calls pytorch-wavelets level by level.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from walloc_cdl.kernels.filters import band_order, block_operator
+
+TILE_SAMPLES = 64
+"""Coefficients a side of one tile: small enough for the cache, large enough for a matrix product."""
+CHUNK_VALUES = 800_000
+"""Float values of input worked on at once; its intermediate results fit in a few MB of cache."""
+
+
+@lru_cache(maxsize=32)
+def _operator(levels: int, inverse: bool, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, int]:
+    positions = max(1, TILE_SAMPLES // 2**levels)
+    matrix, reach = block_operator(levels, positions, inverse=inverse)
+    return torch.as_tensor(matrix, dtype=dtype, device=device), reach
+
+
+def _extend(x: Tensor, dim: int, tile: int, reach: int) -> Tensor:
+    """Repeat an axis circularly: `reach` samples before it, and after it up to whole tiles and `reach`."""
+    length = x.shape[dim]
+    whole = -(-length // tile) * tile
+    before, after = reach, whole - length + reach
+    if before <= length and after <= length:
+        return torch.cat([x.narrow(dim, length - before, before), x, x.narrow(dim, 0, after)], dim)
+    index = torch.arange(-before, length + after, device=x.device) % length
+    return x.index_select(dim, index)
+
+
+def _tiles(x: Tensor, levels: int, *, inverse: bool) -> Tensor:
+    """Transform both axes of planes (n, H, W) into tiles (rows of tiles, columns of tiles, n, tile, tile)."""
+    matrix, reach = _operator(levels, inverse, x.dtype, x.device)
+    tile, inputs = matrix.shape
+    wide = _extend(x, 2, tile, reach)
+    columns = range(0, wide.shape[2] - inputs + 1, tile)
+    across = torch.stack([wide[:, :, start : start + inputs] @ matrix.T for start in columns])
+    tall = _extend(across, 2, tile, reach)
+    rows = range(0, tall.shape[2] - inputs + 1, tile)
+    return torch.stack([torch.matmul(matrix, tall[:, :, start : start + inputs]) for start in rows])
+
+
+def _coefficients(x: Tensor, levels: int) -> Tensor:
+    """Images (B, C, H, W) to coefficients (B, C · 4^levels, h · w), channels ordered (c, row band, column band)."""
+    batch, channels, height, width = x.shape
+    bands = 2**levels
+    tiles = _tiles(x.reshape(batch * channels, height, width), levels, inverse=False)
+    grid = rearrange(
+        tiles, "r s (b c) (i f) (j g) -> b (c f g) (r i) (s j)", b=batch, c=channels, f=bands, g=bands
+    )
+    return grid[:, :, : height // bands, : width // bands].flatten(2)
+
+
+def _chunks(x: Tensor) -> list[Tensor]:
+    per_chunk = max(1, CHUNK_VALUES // x[0].numel()) if x.device.type == "cpu" else len(x)
+    return list(x.split(per_chunk))
+
+
+def packet_analysis(x: Tensor, levels: int) -> Tensor:
+    """Wavelet packet coefficients of images: (B, C, H, W) to (B, C · 4^levels, H / 2^levels, W / 2^levels).
+
+    Channels come in the published order of WaLLoC, (c f1 f2 …) with f = LL, LH, HL, HH at each
+    level. H and W must be multiples of 2^levels. Differentiable.
+    """
+    order = torch.as_tensor(band_order(levels), device=x.device)
+    batch, channels, height, width = x.shape
+    parts = []
+    for chunk in _chunks(x):
+        natural = _coefficients(chunk, levels).unflatten(1, (channels, 4**levels))
+        parts.append(natural.index_select(2, order))
+    return torch.cat(parts).reshape(batch, -1, height // 2**levels, width // 2**levels)
+
+
+def packet_synthesis(coefficients: Tensor, levels: int) -> Tensor:
+    """Inverse of `packet_analysis`: (B, C · 4^levels, h, w) to (B, C, h · 2^levels, w · 2^levels)."""
+    bands = 2**levels
+    inverse_order = torch.as_tensor(band_order(levels), device=coefficients.device).argsort()
+    height, width = (bands * side for side in coefficients.shape[2:])
+    parts = []
+    for chunk in _chunks(coefficients):
+        natural = chunk.unflatten(1, (-1, 4**levels)).index_select(2, inverse_order)
+        batch, channels = natural.shape[:2]
+        plane = rearrange(natural, "b c (f g) i j -> (b c) (i f) (j g)", f=bands)
+        tiles = _tiles(plane, levels, inverse=True)
+        image = rearrange(tiles, "r s (b c) y x -> b c (r y) (s x)", b=batch, c=channels)
+        parts.append(image[:, :, :height, :width])
+    return torch.cat(parts)
+
+
+def packet_encode(pixels: Tensor, weight: Tensor, bias: Tensor, levels: int) -> Tensor:
+    """Analysis and channel mix in one pass: (B, C, H, W) to (B, K, h, w), before the companding.
+
+    `pixels` are float in [-0.5, 0.5], or uint8. `weight` is (K, C · 4^levels) over channels in the
+    published order, `bias` (K,). Equal to a 1×1 convolution over `packet_analysis`.
+    """
+    inverse_order = torch.as_tensor(band_order(levels), device=weight.device).argsort()
+    channels, (height, width) = pixels.shape[1], pixels.shape[2:]
+    mix = weight.unflatten(1, (channels, 4**levels)).index_select(2, inverse_order).flatten(1)
+    parts = []
+    for chunk in _chunks(pixels):
+        x = chunk.to(weight.dtype) / 255 - 0.5 if chunk.dtype == torch.uint8 else chunk
+        parts.append(torch.matmul(mix, _coefficients(x, levels)) + bias[:, None])
+    return torch.cat(parts).unflatten(2, (height // 2**levels, width // 2**levels))

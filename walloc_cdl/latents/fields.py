@@ -1,0 +1,117 @@
+"""Checked reading of untrusted JSON: every field's type and range is tested before it is used."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.latents.sealed import REMEDY
+from walloc_cdl.spec import LatentSpec
+
+MAX_INTEGER = 2**63 - 1
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_PATH_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
+
+
+def is_plain_path(path: str) -> bool:
+    """Whether `path` is relative, with `/` between parts of letters, digits, `_`, `.`, `-`, none starting with `.`."""
+    return all(_PATH_PART.fullmatch(part) for part in path.split("/"))
+
+
+class Fields:
+    """A JSON object of unknown honesty; each reader raises `DamagedError` unless the field is of its kind."""
+
+    def __init__(self, value: Any, where: str) -> None:
+        if not isinstance(value, dict):
+            raise damaged(where, value, "an object")
+        self.values = value
+        self.where = where
+
+    def require_names(self, names: set[str]) -> None:
+        """Refuse missing and unknown fields."""
+        if wrong := names ^ set(self.values):
+            raise DamagedError(f"{self.where}: missing or unknown fields {sorted(wrong)}; {REMEDY}")
+
+    def get(self, name: str) -> Any:
+        """The raw value."""
+        if name not in self.values:
+            raise DamagedError(f"{self.where}: field {name!r} is missing; {REMEDY}")
+        return self.values[name]
+
+    def integer(self, name: str, minimum: int = 0) -> int:
+        """An integer of at least `minimum` that fits int64."""
+        return require_integer(self.get(name), f"{self.where}, {name}", minimum)
+
+    def optional_integer(self, name: str, minimum: int = 0) -> int | None:
+        """The same, or null."""
+        return None if self.get(name) is None else self.integer(name, minimum)
+
+    def text(self, name: str) -> str:
+        """A string."""
+        return require_text(self.get(name), f"{self.where}, {name}")
+
+    def sha256(self, name: str) -> str:
+        """64 lower-case hexadecimal digits."""
+        value = self.text(name)
+        if not _SHA256.fullmatch(value):
+            raise damaged(f"{self.where}, {name}", value, "a SHA-256 of 64 hexadecimal digits")
+        return value
+
+    def path(self, name: str, *, parts: bool = False) -> str:
+        """A plain relative name; with `/` inside only where `parts` is true."""
+        return require_path(self.get(name), f"{self.where}, {name}", parts=parts)
+
+    def items(self, name: str) -> list[Any]:
+        """An array."""
+        value = self.get(name)
+        if not isinstance(value, list):
+            raise damaged(f"{self.where}, {name}", value, "an array")
+        return value
+
+    def object(self, name: str) -> Fields:
+        """A nested object."""
+        return Fields(self.get(name), f"{self.where}, {name}")
+
+    def spec(self, name: str) -> LatentSpec:
+        """A `LatentSpec`."""
+        fields = self.object(name)
+        texts = {field: fields.text(field) for field in ("codec_id", "kind", "companding")}
+        counts = {field: fields.integer(field) for field in ("source_channels", "latent_channels", "stride", "bits")}
+        extra = fields.integer("extra_frames")
+        rate = fields.optional_integer("sample_rate")
+        fields.require_names({*texts, *counts, "extra_frames", "sample_rate"})
+        try:
+            return LatentSpec(**texts, **counts, extra_frames=extra, sample_rate=rate)
+        except CallError as error:
+            raise DamagedError(f"{fields.where}: {error}; {REMEDY}") from error
+
+
+def require_integer(value: Any, where: str, minimum: int = 0) -> int:
+    """`value` if it is an integer from `minimum` to `MAX_INTEGER`; `DamagedError` otherwise."""
+    if type(value) is not int or not minimum <= value <= MAX_INTEGER:  # bool is an int, so compare the type itself
+        raise damaged(where, value, f"an integer of at least {minimum}")
+    return value
+
+
+def require_text(value: Any, where: str) -> str:
+    """`value` if it is a string; `DamagedError` otherwise."""
+    if not isinstance(value, str):
+        raise damaged(where, value, "a string")
+    return value
+
+
+def require_path(value: Any, where: str, *, parts: bool = False) -> str:
+    """`value` if it is a plain relative path (of one part, unless `parts`); `DamagedError` otherwise."""
+    if not isinstance(value, str) or not is_plain_path(value) or (not parts and "/" in value):
+        raise damaged(where, value, "a plain relative file name inside the folder")
+    return value
+
+
+def damaged(where: str, value: Any, expected: str) -> DamagedError:
+    """The error that says what was found where, and what was expected."""
+    shown = repr(value)
+    if len(shown) > 60:
+        shown = shown[:60] + "…"
+    return DamagedError(f"{where}: found {shown}, expected {expected}; {REMEDY}")

@@ -1,0 +1,84 @@
+"""Sealed JSON: an object that carries, as its field `digest`, the SHA-256 of the rest in canonical form.
+
+The text is laid out for people, the digest is taken of the canonical form, so neither hinders the other.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from walloc_cdl.errors import DamagedError
+from walloc_cdl.latents.canonical import canonical_json, sha256_hex
+
+REMEDY = "restore the folder from a copy or prepare it again"
+"""What helps against damage of any kind; ends every message about it."""
+
+
+def seal(fields: dict[str, Any]) -> bytes:
+    """The file that holds `fields` and their digest; the same fields give the same bytes.
+
+    >>> print(seal({"b": [1, 2], "a": {"c": [3]}}).decode(), end="")
+    {
+     "a": {
+      "c": [3]
+     },
+     "b": [1,2],
+     "digest": "67e3bd58d3a18d5ccb9a9eabbaf46fad8e02a4a7c1ab39f54d8c59dd9e4b3bc3"
+    }
+    """
+    sealed = {**fields, "digest": sha256_hex(canonical_json(fields))}
+    return (_layout(sealed, "") + "\n").encode("utf-8")
+
+
+def unseal(data: bytes, *, origin: str) -> dict[str, Any]:
+    """Inverse of `seal`; raises `DamagedError`, naming `origin`, for anything but an intact sealed object."""
+    try:
+        fields = parse_json(data)
+    except ValueError as error:
+        raise DamagedError(f"{origin}: not readable as JSON ({error}); {REMEDY}") from error
+    if not isinstance(fields, dict) or not isinstance(fields.get("digest"), str):
+        raise DamagedError(f"{origin}: has no digest; {REMEDY}")
+    stated = fields.pop("digest")
+    try:
+        found = sha256_hex(canonical_json(fields))
+    except ValueError as error:  # lone surrogates, infinities written as 1e999
+        raise DamagedError(f"{origin}: holds what canonical JSON cannot ({error}); {REMEDY}") from error
+    if found != stated:
+        raise DamagedError(f"{origin}: digest is {found[:12]}…, expected {stated[:12]}…; {REMEDY}")
+    return fields
+
+
+def _layout(value: Any, indent: str) -> str:
+    """One item a line for containers that hold containers; canonical form for the rest."""
+    items = list(value.values()) if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else []
+    if not any(isinstance(item, (dict, list, tuple)) for item in items):
+        return canonical_json(value).decode("utf-8")
+    deeper = indent + " "
+    if isinstance(value, dict):
+        lines = [
+            f"{canonical_json(name).decode('utf-8')}: {_layout(item, deeper)}" for name, item in sorted(value.items())
+        ]
+    else:
+        lines = [_layout(item, deeper) for item in value]
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    return f"{opening}\n{deeper}" + f",\n{deeper}".join(lines) + f"\n{indent}{closing}"
+
+
+def parse_json(data: bytes) -> Any:
+    """Strict JSON from untrusted bytes; raises `ValueError` for NaN, repeated names and bottomless nesting too."""
+    try:
+        return json.loads(data.decode("utf-8"), object_pairs_hook=_unique_names, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a name occurs twice in one object")
+    return fields
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is no number")

@@ -1,0 +1,54 @@
+"""Histograms of stored bytes and the channel statistics that follow from them, whatever the order of samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from walloc_cdl.errors import CallError
+from walloc_cdl.spec import LatentSpec
+
+_CHUNK_SAMPLES = 512
+"""Counting widens bytes to integers; so many samples at a time keep that in the cache's reach."""
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelStatistics:
+    """Mean and standard deviation of each channel, in units of `LatentSpec.byte_values()`."""
+
+    mean: np.ndarray
+    """float64 (K,)."""
+    std: np.ndarray
+    """float64 (K,); of the population, not a sample estimate."""
+
+
+def code_histogram(codes: np.ndarray, num_channels: int) -> np.ndarray:
+    """How often each byte occurs in each channel: int64 (K, 256) from uint8 (N, K, …).
+
+    Histograms of parts add up to the histogram of the whole.
+    """
+    histogram = np.zeros((num_channels, 256), np.int64)
+    for start in range(0, len(codes), _CHUNK_SAMPLES):
+        chunk = codes[start : start + _CHUNK_SAMPLES]
+        for channel in range(num_channels):
+            histogram[channel] += np.bincount(chunk[:, channel].reshape(-1), minlength=256)
+    return histogram
+
+
+def channel_statistics(histogram: np.ndarray, spec: LatentSpec) -> ChannelStatistics:
+    """Mean and standard deviation of inverse-companded values from an int64 (K, 256) histogram.
+
+    Raises `CallError` for a histogram without samples or with bytes that cannot occur.
+    """
+    low, high = spec.byte_range
+    if histogram[:, :low].any() or histogram[:, high + 1 :].any():
+        raise CallError(f"histogram counts bytes outside {low} to {high}; run `cdl verify --full` on the data set")
+    counts = histogram[:, low : high + 1].astype(np.float64)
+    totals = counts.sum(1, keepdims=True)
+    if not totals.all():
+        raise CallError("channel statistics of no samples; the split is empty")
+    values = spec.byte_values()[low : high + 1]
+    mean = (counts * values).sum(1, keepdims=True) / totals
+    variance = (counts * (values - mean) ** 2).sum(1) / totals[:, 0]
+    return ChannelStatistics(mean[:, 0], np.sqrt(variance))
