@@ -24,7 +24,7 @@ from datasets_prep.workers import CHUNK_SAMPLES, DecodePool
 from walloc_cdl import __version__
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.codec import Codec
-from walloc_cdl.codec.synthesis import fit_synthesis
+from walloc_cdl.codec.synthesis import fit_synthesis, num_synthesis_samples
 from walloc_cdl.errors import JobError
 from walloc_cdl.latents import (
     FileEntry,
@@ -37,7 +37,6 @@ from walloc_cdl.latents import (
 from walloc_cdl.synthesis import FILE_NAME as SYNTHESIS_NAME
 from walloc_cdl.synthesis import synthesis_to_bytes
 
-SYNTHESIS_SAMPLES = 256
 FLIP_SAMPLES = 32
 
 
@@ -68,7 +67,8 @@ def finish(
     """
     _require_usable(source, plan, records)
     codec = copy.deepcopy(codec).cpu()
-    chunks = _synthesis_pixels(source, plan, records, pool)
+    count = num_synthesis_samples(codec, encoder.latent_shape)
+    chunks = _synthesis_pixels(source, plan, records, pool, count)
     bank = fit_synthesis(codec, [torch.from_numpy(chunk) for chunk in chunks])
     ledger = build_ledger(source, plan, records)
     files = {f"{CODEC_FOLDER}/{name}": data for name, data in codec.files().items()}
@@ -121,12 +121,14 @@ def _require_usable(source: Source, plan: Plan, records: Sequence[ShardRecord]) 
         )
 
 
-def _synthesis_pixels(source: Source, plan: Plan, records: Sequence[ShardRecord], pool: DecodePool) -> list[np.ndarray]:
-    """Pixels uint8 (n, C, S, S), in chunks, of a seeded choice of samples, decoded once more."""
+def _synthesis_pixels(
+    source: Source, plan: Plan, records: Sequence[ShardRecord], pool: DecodePool, count: int
+) -> list[np.ndarray]:
+    """Pixels uint8 (n, C, S, S), in chunks, of a seeded choice of `count` samples, decoded once more."""
     split = _fit_split(source)
     usable = usable_indices(split, plan, records)
     order = seeded_order([source.key(split, int(index)) for index in usable], seed=0)
-    chosen = np.sort(usable[order[:SYNTHESIS_SAMPLES]])
+    chosen = np.sort(usable[order[:count]])
     tasks = (
         (None, [source.read(split, int(index)) for index in chosen[start : start + CHUNK_SAMPLES]])
         for start in range(0, len(chosen), CHUNK_SAMPLES)

@@ -80,7 +80,9 @@ def compare(config: CompareConfig, out: Path, *, progress: Reporter | None = Non
     for seed in range(config.num_seeds):
         for condition in conditions:
             phase = f"{condition.name}, seed {seed}"
-            runs[condition.name].append(_run(condition, seed, datasets[condition.codec], test_split, config, out, notify, phase))
+            runs[condition.name].append(
+                _run(condition, seed, datasets[condition.codec], test_split, config, out, notify, phase)
+            )
     outcome = _outcome(config, source, conditions, datasets, test_split, runs)
     save_outcome(outcome, out)
     write_report(outcome, out)
@@ -194,12 +196,17 @@ def _outcome(
 ) -> Outcome:
     first = open_latents(datasets[conditions[0].codec], test_split)
     metric = "auc" if first.num_classes == 2 else "accuracy"
-    outcomes = [_condition_outcome(condition, datasets[condition.codec], runs[condition.name]) for condition in conditions]
+    outcomes = [
+        _condition_outcome(condition, datasets[condition.codec], runs[condition.name]) for condition in conditions
+    ]
     labels = runs[conditions[0].name][0].labels
     probabilities = {name: [run.probabilities for run in seeds] for name, seeds in runs.items()}
     differences = [
         paired_difference(
-            (condition.name, probabilities[condition.name]), (baseline.name, probabilities[baseline.name]), labels, metric
+            (condition.name, probabilities[condition.name]),
+            (baseline.name, probabilities[baseline.name]),
+            labels,
+            metric,
         )
         for condition, baseline in _pairs(conditions)
     ]

@@ -79,7 +79,9 @@ def _plot(outcome: Outcome, path: Path) -> None:
         average, _ = summarize(scores)
         axes.plot([x] * len(scores), scores, "o", color=color, alpha=0.55, markersize=6)
         axes.plot([x], [average], "_", color=color, markersize=22, markeredgewidth=2.5, label=condition.name)
-        axes.annotate(f"{average:.3f}", (x, average), xytext=(12, 0), textcoords="offset points", va="center", fontsize=8)
+        axes.annotate(
+            f"{average:.3f}", (x, average), xytext=(12, 0), textcoords="offset points", va="center", fontsize=8
+        )
     axes.set_xscale("log", base=2)
     values = sorted({condition.values_per_sample for condition in outcome.conditions})
     axes.set_xticks(values, [f"{value:,}" for value in values])

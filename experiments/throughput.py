@@ -36,26 +36,33 @@ class LoadBenchmark:
     seed: int = 0
 
 
-def measure_loading(config: LoadBenchmark | None = None, *, folder: Path | str | None = None) -> dict[str, object]:
+def measure_loading(
+    *,
+    num_bytes: int = 600_000_000,
+    batch_size: int = 256,
+    repeats: int = 5,
+    folder: Path | str | None = None,
+) -> dict[str, object]:
     """Write a synthetic data set to a temporary folder (below `folder`) and time shuffled epochs on the CPU.
 
-    Returns samples/s of the loader with residency `mmap` and `ram`, of plain `index_select` on the mapped
-    data, the loader's share of it, and what it was measured with. The ways take turns, so that a noisy
-    machine is unfair to all alike.
+    Returns the median samples/s of the loader with residency `mmap` and `ram` and of `index_select` on the
+    mapped data, with all of torch's threads and with one, and what they were measured with. The ways take
+    turns, so that a noisy machine is unfair to all alike; the loader's share is of the faster `index_select`,
+    since a team of threads collapses where another program holds a core.
     """
-    config = config or LoadBenchmark()
+    config = LoadBenchmark(num_bytes=num_bytes, batch_size=batch_size, repeats=repeats)
     with tempfile.TemporaryDirectory(dir=folder) as parent:
         write_synthetic(Path(parent), config)
         dataset = open_latents(parent)
-        rates = _alternate(_readers(dataset, config), len(dataset) // config.batch_size * config.batch_size, config)
-    floor = rates["index_select"]
+        rates = _alternate(_readers(dataset, config), len(dataset), config)
+    floor = max(rates["index_select"], rates["index_select_1_thread"])
     return {
-        "samples_per_s": {name: round(rate) for name, rate in rates.items()},
-        "share_of_index_select": {name: round(rate / floor, 3) for name, rate in rates.items() if rate is not floor},
+        **{f"{name}_samples_per_s": round(rate) for name, rate in rates.items()},
+        **{f"{name}_share_of_index_select": round(rates[name] / floor, 3) for name in ("mmap", "ram")},
         "num_samples": len(dataset),
-        "num_bytes": config.num_bytes,
-        "batch_size": config.batch_size,
-        "repeats": config.repeats,
+        "num_bytes": num_bytes,
+        "batch_size": batch_size,
+        "repeats": repeats,
         "num_threads": torch.get_num_threads(),
         "num_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "torch": torch.__version__,
@@ -95,7 +102,8 @@ def write_synthetic(folder: Path, config: LoadBenchmark) -> None:
 def _readers(dataset: LatentDataset, config: LoadBenchmark) -> dict[str, Callable[[int], None]]:
     """The ways of reading one epoch, by name; each takes the epoch's number."""
     loaders = {
-        name: LatentLoader(dataset, config.batch_size, residency=name, seed=config.seed) for name in ("mmap", "ram")
+        name: LatentLoader(dataset, config.batch_size, residency=name, seed=config.seed, drop_last=False)
+        for name in ("mmap", "ram")
     }
     mapped = [torch.from_numpy(dataset.shard_codes(number)) for number in range(len(dataset.shard_starts) - 1)]
 
@@ -111,8 +119,17 @@ def _readers(dataset: LatentDataset, config: LoadBenchmark) -> dict[str, Callabl
             for rows in torch.from_numpy(rng.permutation(len(codes))).split(config.batch_size):
                 codes.index_select(0, rows)
 
+    def select_alone(epoch: int) -> None:
+        num_threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            select(epoch)
+        finally:
+            torch.set_num_threads(num_threads)
+
     return {
         "index_select": select,
+        "index_select_1_thread": select_alone,
         "mmap": lambda epoch: read(loaders["mmap"], epoch),
         "ram": lambda epoch: read(loaders["ram"], epoch),
     }

@@ -91,7 +91,9 @@ def test_nothing_but_the_command_line_imports_experiments():
 
 
 def test_our_modules_import_each_other_without_a_cycle():
-    ours = {module: {name for name in imported if name in GRAPH and name != module} for module, imported in GRAPH.items()}
+    ours = {
+        module: {name for name in imported if name in GRAPH and name != module} for module, imported in GRAPH.items()
+    }
     # The root package imports lazily, by name, so its own table of names is no edge.
     done: set[str] = set()
     while len(done) < len(ours):
@@ -101,6 +103,8 @@ def test_our_modules_import_each_other_without_a_cycle():
 
 
 def test_importing_the_package_and_the_command_line_loads_no_torch():
-    code = "import sys, walloc_cdl, walloc_cdl.cli; print([m for m in ('torch', 'timm', 'datasets') if m in sys.modules])"
+    code = (
+        "import sys, walloc_cdl, walloc_cdl.cli; print([m for m in ('torch', 'timm', 'datasets') if m in sys.modules])"
+    )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert loaded.stdout.strip() == "[]"

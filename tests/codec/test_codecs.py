@@ -61,7 +61,9 @@ def test_the_zoo_ships_what_the_documentation_names():
     ]
 
 
-@pytest.mark.parametrize("better, worse", [("rgb-4x", "rgb-16x"), ("rgb-16x", "resize-rgb-16x"), ("rgb-4x", "resize-rgb-4x")])
+@pytest.mark.parametrize(
+    "better, worse", [("rgb-4x", "rgb-16x"), ("rgb-16x", "resize-rgb-16x"), ("rgb-4x", "resize-rgb-4x")]
+)
 def test_latents_keep_more_detail_than_pixels_of_the_same_number(better, worse):
     pixels = photo(3)
     errors = []
@@ -95,7 +97,10 @@ def test_the_decoder_is_no_part_of_the_codec_id():
 @pytest.mark.parametrize(
     ("pixels", "message"),
     [
-        (torch.zeros(1, 3, 100, 96), r"height 100 is not a multiple of the stride 8 of codec rgb-16x; nearest .*96, 104"),
+        (
+            torch.zeros(1, 3, 100, 96),
+            r"height 100 is not a multiple of the stride 8 of codec rgb-16x; nearest .*96, 104",
+        ),
         (torch.zeros(1, 3, 96, 4), r"width 4 is not a multiple of the stride 8 .*: 8"),
         (torch.zeros(1, 1, 96, 96), r"1 channels, but codec rgb-16x takes 3"),
         (torch.zeros(3, 96, 96), r"shape \(3, 96, 96\); expected \(batch, channels, height, width\)"),
@@ -117,7 +122,6 @@ def test_an_unknown_codec_is_refused_with_the_nearest_names():
 def test_a_folder_without_a_codec_is_refused(tmp_path):
     with pytest.raises(CallError, match=r"is no codec: it has no config.json; name a folder made by `cdl codec fit`"):
         load_codec_folder(tmp_path)
-
 
 
 def test_damaged_codec_files_are_refused_without_a_traceback():

@@ -29,7 +29,9 @@ def test_moments_equal_numpy_over_all_positions():
     moments = PacketMoments(2, 2)
     for image in images:
         moments.update(image)
-    rows = torch.cat([packet_analysis(image[None].double() / 255 - 0.5, 2)[0].flatten(1) for image in images], 1).numpy()
+    rows = torch.cat(
+        [packet_analysis(image[None].double() / 255 - 0.5, 2)[0].flatten(1) for image in images], 1
+    ).numpy()
     np.testing.assert_allclose(moments.mean(), rows.mean(1), atol=1e-5)
     np.testing.assert_allclose(moments.covariance(), np.cov(rows, bias=True), atol=1e-5)
 
@@ -37,7 +39,9 @@ def test_moments_equal_numpy_over_all_positions():
 def test_the_encoder_spans_the_leading_principal_components_of_the_pixels():
     images = list(textures(3))
     codec, report = fit_codec(images, FitConfig(channels=3, reduction=16, levels=2, gain=16.0))
-    rows = torch.cat([packet_analysis(image[None].double() / 255 - 0.5, 2)[0].flatten(1) for image in images], 1).numpy()
+    rows = torch.cat(
+        [packet_analysis(image[None].double() / 255 - 0.5, 2)[0].flatten(1) for image in images], 1
+    ).numpy()
     weights = pixel_weights(3, 2).numpy()
     _, values, vectors = np.linalg.svd((rows - rows.mean(1, keepdims=True)).T * weights, full_matrices=False)
     ours = codec.encoder[0].weight[:, :, 0, 0].detach().double().numpy() / weights / 16
@@ -71,7 +75,9 @@ def test_calls_that_cannot_be_fitted_are_refused():
         fit_codec(textures(3), FitConfig(reduction=7))
     with pytest.raises(CallError, match="an image of 1 channels; this codec is fitted to 3"):
         fit_codec(textures(1), FitConfig(channels=3))
-    with pytest.raises(JobError, match="1 usable images with 4 positions of 8x8 pixels are too few for 64 coefficients"):
+    with pytest.raises(
+        JobError, match="1 usable images with 4 positions of 8x8 pixels are too few for 64 coefficients"
+    ):
         fit_codec([torch.zeros(1, 16, 16, dtype=torch.uint8)], FitConfig(channels=1))
 
 

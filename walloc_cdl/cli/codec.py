@@ -38,7 +38,9 @@ def info(codec: CodecName, json_path: JsonPath = None) -> None:
 
     model = load_codec(codec)
     story = getattr(model.config, "fit", {})
-    report({"name": model.name, **model.spec.to_json(), **{f"fit.{key}": value for key, value in story.items()}}, json_path)
+    report(
+        {"name": model.name, **model.spec.to_json(), **{f"fit.{key}": value for key, value in story.items()}}, json_path
+    )
 
 
 @app.command()

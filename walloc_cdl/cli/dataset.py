@@ -24,8 +24,12 @@ def prepare(
     holdout: Annotated[
         float | None, typer.Option(help="Share of a source without splits to hold out as `test`, stratified.")
     ] = None,
-    shard_samples: Annotated[int | None, typer.Option(help="Samples a shard; default 8,192 or 128 MiB of codes.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Decoding processes; default one for each CPU, 0 for none.")] = None,
+    shard_samples: Annotated[
+        int | None, typer.Option(help="Samples a shard; default 8,192 or 128 MiB of codes.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Decoding processes; default one for each CPU, 0 for none.")
+    ] = None,
     batch: Annotated[int, typer.Option(help="Images encoded at once.")] = 32,
     limit: Annotated[int | None, typer.Option(help="At most so many samples of each split.")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Discard what an earlier job left in --out.")] = False,
@@ -114,7 +118,9 @@ def verify(
 def preview(
     folder: Folder,
     out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("preview.png"),
-    source: Annotated[str | None, typer.Option(help="The source, to show its images beside the decoded latents.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="The source, to show its images beside the decoded latents.")
+    ] = None,
     num: Annotated[int, typer.Option(help="How many samples.")] = 12,
     split: Annotated[str | None, typer.Option(help="Split to show; by default the first.")] = None,
     seed: Seed = 0,

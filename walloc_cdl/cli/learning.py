@@ -48,9 +48,7 @@ def train(
     splits = [split for split in VALIDATION_SPLITS if split in train_set.manifest.splits]
     chosen = validation or (splits[0] if splits else None)
     validation_set = open_latents(folder, chosen) if chosen else None
-    config = classifiers.TrainConfig(
-        epochs=epochs, batch_size=batch_size, lr=lr, precision=precision, seed=seed
-    )
+    config = classifiers.TrainConfig(epochs=epochs, batch_size=batch_size, lr=lr, precision=precision, seed=seed)
     with progress("train", "samples") as update:
 
         def on_progress(state: TrainProgress) -> None:

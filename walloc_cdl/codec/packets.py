@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from walloc_cdl.errors import CallError
 from walloc_cdl.kernels.filters import HIGHPASS, LOWPASS
 
+
 def _pytorch_wavelets() -> ModuleType:
     try:
         return importlib.import_module("pytorch_wavelets.dwt.lowlevel")

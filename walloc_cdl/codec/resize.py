@@ -90,5 +90,3 @@ class ResizeCodec(Codec):
     def decoder_id(self) -> str:
         """See `Codec.decoder_id`."""
         return sha256_hex(b"bicubic")
-
-

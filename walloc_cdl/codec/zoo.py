@@ -39,4 +39,6 @@ def load_codec(name: str | os.PathLike[str]) -> Codec:
     if Path(text).is_dir():
         return load_codec_folder(text)
     known = [*zoo_names(), "resize-rgb-16x", "resize-rgb-4x", "resize-gray-16x", "resize-gray-4x"]
-    raise unknown_name("codec", text, known, "`cdl codec list` shows all, and a folder made by `cdl codec fit` works too")
+    raise unknown_name(
+        "codec", text, known, "`cdl codec list` shows all, and a folder made by `cdl codec fit` works too"
+    )

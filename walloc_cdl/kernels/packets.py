@@ -20,7 +20,7 @@ from walloc_cdl.kernels.filters import band_order, block_operator
 
 TILE_SAMPLES = 64
 """Coefficients a side of one tile: small enough for the cache, large enough for a matrix product."""
-CHUNK_VALUES = 800_000
+CHUNK_VALUES = 400_000
 """Float values of input worked on at once; its intermediate results fit in a few MB of cache."""
 
 
@@ -59,9 +59,7 @@ def _coefficients(x: Tensor, levels: int) -> Tensor:
     batch, channels, height, width = x.shape
     bands = 2**levels
     tiles = _tiles(x.reshape(batch * channels, height, width), levels, inverse=False)
-    grid = rearrange(
-        tiles, "r s (b c) (i f) (j g) -> b (c f g) (r i) (s j)", b=batch, c=channels, f=bands, g=bands
-    )
+    grid = rearrange(tiles, "r s (b c) (i f) (j g) -> b (c f g) (r i) (s j)", b=batch, c=channels, f=bands, g=bands)
     return grid[:, :, : height // bands, : width // bands].flatten(2)
 
 

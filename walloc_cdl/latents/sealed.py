@@ -24,7 +24,7 @@ def seal(fields: dict[str, Any]) -> bytes:
       "c": [3]
      },
      "b": [1,2],
-     "digest": "67e3bd58d3a18d5ccb9a9eabbaf46fad8e02a4a7c1ab39f54d8c59dd9e4b3bc3"
+     "digest": "861558966a7fb446a09e28998dc712edaf5b2e82160608d68d79f3707fbf3f7f"
     }
     """
     sealed = {**fields, "digest": sha256_hex(canonical_json(fields))}

@@ -89,7 +89,12 @@ def _map_file(path: Path, num_bytes: int) -> np.ndarray:
     """
     import torch
 
-    return torch.from_file(os.fspath(path), shared=False, size=num_bytes, dtype=torch.uint8).numpy()
+    if num_bytes < 8:
+        raise _HeaderError(f"{num_bytes} bytes are no safetensors file")
+    try:
+        return torch.from_file(os.fspath(path), shared=False, size=num_bytes, dtype=torch.uint8).numpy()
+    except RuntimeError as error:
+        raise _HeaderError(f"cannot be mapped ({str(error).splitlines()[0]})") from error
 
 
 def _parse(data: np.ndarray, entry: ShardEntry, spec: LatentSpec, latent_shape: tuple[int, int, int]) -> Shard:
@@ -122,8 +127,6 @@ def _parse(data: np.ndarray, entry: ShardEntry, spec: LatentSpec, latent_shape: 
 
 def _split_header(data: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
     """The JSON header and the bytes after it."""
-    if data.size < 8:
-        raise _HeaderError(f"{data.size} bytes are no safetensors file")
     length = int.from_bytes(data[:8].tobytes(), "little")
     if not 2 <= length <= min(MAX_HEADER_BYTES, data.size - 8):
         raise _HeaderError(f"header of {length} bytes, expected 2 to {min(MAX_HEADER_BYTES, data.size - 8)}")

@@ -61,17 +61,7 @@ def verify(folder: Path | str, *, full: bool = False, progress: Callable[[str], 
             progress(name)
         report.num_files += 1
         report.num_bytes += entry.num_bytes
-        try:
-            _verify_file(folder / name, entry, full=full)
-            if isinstance(entry, ShardEntry):
-                shard = open_shard(folder / name, entry, manifest.spec, manifest.latent_shape)
-                if full:
-                    report.problems += [
-                        f"shard {folder / name}: {problem}; {REMEDY}" for problem in totals.add(shard, entry)
-                    ]
-        except DamagedError as error:
-            report.problems.append(str(error))
-            totals.incomplete.add(getattr(entry, "split", ""))
+        report.problems += _file_problems(folder / name, entry, totals, full=full)
     if full:
         report.problems += [f"{folder / MANIFEST_NAME}: {problem}; {REMEDY}" for problem in totals.problems()]
     report.problems += _stray_files(folder, manifest)
@@ -82,6 +72,24 @@ def verify(folder: Path | str, *, full: bool = False, progress: Callable[[str], 
     return report
 
 
+def _file_problems(path: Path, entry: ShardEntry | FileEntry, totals: _Totals, *, full: bool) -> list[str]:
+    """Everything wrong with one file; a damaged shard is still read, to name the damaged samples."""
+    problems = []
+    try:
+        _require_size(path, entry.num_bytes)
+        if full and (found := sha256_file(path)) != entry.sha256:
+            problems.append(f"{path}: SHA-256 is {found[:12]}…, expected {entry.sha256[:12]}…; {REMEDY}")
+        if isinstance(entry, ShardEntry):
+            shard = open_shard(path, entry, totals.manifest.spec, totals.manifest.latent_shape)
+            if full:
+                problems += [f"shard {path}: {problem}; {REMEDY}" for problem in totals.add(shard, entry)]
+    except DamagedError as error:
+        problems.append(str(error))
+    if problems and isinstance(entry, ShardEntry):
+        totals.incomplete.add(entry.split)
+    return problems
+
+
 class _Totals:
     """Histograms and class counts recomputed from the shards, to be compared with the manifest's."""
 
@@ -90,7 +98,7 @@ class _Totals:
         self.histograms = {name: np.zeros_like(histogram) for name, histogram in manifest.histograms.items()}
         self.class_counts = {name: np.zeros(self.num_classes, np.int64) for name in manifest.splits}
         self.incomplete: set[str] = set()
-        """Splits with an unreadable shard: their totals cannot agree, and the shard is named already."""
+        """Splits with a damaged shard: their totals need not agree, and the shard is named already."""
 
     @property
     def num_classes(self) -> int:
@@ -136,14 +144,11 @@ class _Totals:
         return found
 
 
-def _verify_file(path: Path, entry: ShardEntry | FileEntry, *, full: bool) -> None:
+def _require_size(path: Path, expected: int) -> None:
     if not path.is_file():
         raise DamagedError(f"{path}: missing, though the manifest lists it; {REMEDY}")
-    num_bytes = path.stat().st_size
-    if num_bytes != entry.num_bytes:
-        raise DamagedError(f"{path}: {num_bytes} bytes, expected {entry.num_bytes}; {REMEDY}")
-    if full and (found := sha256_file(path)) != entry.sha256:
-        raise DamagedError(f"{path}: SHA-256 is {found[:12]}…, expected {entry.sha256[:12]}…; {REMEDY}")
+    if (found := path.stat().st_size) != expected:
+        raise DamagedError(f"{path}: {found} bytes, expected {expected}; {REMEDY}")
 
 
 def _stray_files(folder: Path, manifest: Manifest) -> list[str]:

@@ -114,6 +114,9 @@ def _require_writable(
         raise CallError(f"{name}: label {labels.min()}, expected a class number, or -1 for unknown")
     if len(keys) != len(codes):
         raise CallError(f"{name}: {len(keys)} keys for {len(codes)} samples; each sample needs one")
+    for key in keys:
+        if any("\ud800" <= character <= "\udfff" for character in key):  # from file names that are no UTF-8
+            raise CallError(f"{name}: key {key!r} cannot be written as UTF-8; rename the source sample")
 
 
 def _sync_folder(folder: Path) -> None:

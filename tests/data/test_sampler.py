@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from walloc_cdl.data import GlobalBatches
+from walloc_cdl.errors import CallError
+
+counts = st.integers(0, 200)
+sizes = st.integers(1, 40)
+
+
+def make(num_samples, batch_size, *, shuffle=True, drop_last=False, seed=0):
+    return GlobalBatches(num_samples, batch_size, shuffle=shuffle, drop_last=drop_last, seed=seed)
+
+
+@given(counts, sizes, st.booleans(), st.booleans(), st.integers(0, 5))
+def test_every_sample_once_but_for_a_dropped_tail(num_samples, batch_size, shuffle, drop_last, epoch):
+    if drop_last and num_samples < batch_size:
+        return
+    batches = make(num_samples, batch_size, shuffle=shuffle, drop_last=drop_last)
+    slices = batches.rank_slices(epoch)
+    drawn = np.concatenate([np.empty(0, np.int64), *slices])
+    assert len(slices) == len(batches)
+    assert len(np.unique(drawn)) == len(drawn)
+    dropped = num_samples % batch_size if drop_last else 0
+    assert len(drawn) == num_samples - dropped
+    assert all(len(rows) == batch_size for rows in slices[: num_samples // batch_size])
+    np.testing.assert_array_equal(drawn, batches.order(epoch)[: len(drawn)])
+
+
+@given(counts, st.integers(8, 40), st.integers(1, 8), st.integers(0, 3))
+def test_the_global_batches_are_the_same_for_any_number_of_ranks(num_samples, batch_size, world_size, epoch):
+    batches = make(num_samples, batch_size)
+    parts = [batches.rank_slices(epoch, rank=rank, world_size=world_size) for rank in range(world_size)]
+    for number, whole in enumerate(batches.rank_slices(epoch)):
+        slices = [part[number] for part in parts]
+        np.testing.assert_array_equal(np.concatenate(slices), whole)
+        assert max(map(len, slices)) - min(map(len, slices)) <= 1
+
+
+@given(counts, sizes, st.data())
+def test_starting_later_leaves_out_the_first_batches(num_samples, batch_size, data):
+    batches = make(num_samples, batch_size)
+    start = data.draw(st.integers(0, len(batches)))
+    resumed = batches.rank_slices(4, start=start)
+    for rows, expected in zip(resumed, batches.rank_slices(4)[start:], strict=True):
+        np.testing.assert_array_equal(rows, expected)
+
+
+def test_the_order_follows_from_seed_and_epoch():
+    orders = [make(500, 10, seed=seed).order(epoch).tolist() for seed in (0, 1) for epoch in (0, 1)]
+    assert len({tuple(order) for order in orders}) == 4
+    assert orders[0] == make(500, 10).order(0).tolist()
+    assert make(500, 10, shuffle=False).order(3).tolist() == list(range(500))
+
+
+def test_the_shuffle_is_pinned():
+    """Resuming a run with another version of NumPy must go on with the same batches."""
+    assert make(8, 4, seed=1).order(2).tolist() == [5, 6, 3, 2, 1, 0, 4, 7]
+
+
+def test_positions_are_uniform():
+    positions = np.array([np.argsort(make(10, 5, seed=3).order(epoch)) for epoch in range(3000)])
+    # Each sample's mean position is 4.5 with a standard error of 0.052.
+    assert abs(positions.mean(0) - 4.5).max() < 0.21
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "batch size 0; it must be at least 1"),
+        ({"seed": -1}, "seed -1; it must not be negative"),
+        ({"batch_size": 11, "drop_last": True}, "batch size 11 is more than the 10 samples .* of at most 10"),
+    ],
+)
+def test_wrong_settings(arguments, message):
+    with pytest.raises(CallError, match=message):
+        make(10, **({"batch_size": 4} | arguments))

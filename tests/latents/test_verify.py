@@ -1,0 +1,161 @@
+import json
+
+import pytest
+from small_sets import write_small_set
+
+from walloc_cdl.errors import CallError
+from walloc_cdl.latents import load_manifest, sha256_file, verify, write_provenance
+from walloc_cdl.latents.sealed import seal, unseal
+
+SHARD = "train-00000.safetensors"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_small_set(tmp_path, {"train": [3, 2], "test": [2]}, files={"codec/config.json": b"{}"})
+    write_provenance(tmp_path, {"when": "today"})
+    return tmp_path
+
+
+def flip(path, position):
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.write_bytes(data)
+
+
+def reseal(folder, change):
+    """Forge: alter the manifest's fields and give it a right digest."""
+    path = folder / "manifest.json"
+    fields = unseal(path.read_bytes(), origin="m")
+    change(fields)
+    path.write_bytes(seal(fields))
+
+
+def trust_file(folder, name):
+    """Forge: make the manifest state what the file has become."""
+
+    def change(fields):
+        entry = next(entry for entry in fields["shards"] if entry["name"] == name)
+        entry["sha256"] = sha256_file(folder / name)
+
+    reseal(folder, change)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_whole_data_set_has_no_problems(folder, full):
+    (folder / "_work").mkdir()
+    (folder / "_work" / "plan.json").write_text("{}")
+    report = verify(folder, full=full)
+    assert report.problems == []
+    assert report.num_files == 4
+    sizes = [path.stat().st_size for path in [*folder.glob("*.safetensors"), folder / "codec/config.json"]]
+    assert report.num_bytes == sum(sizes)
+
+
+def test_unlabeled_data_verify_too(tmp_path):
+    write_small_set(tmp_path, {"train": [3]}, labeled=False)
+    assert verify(tmp_path, full=True).problems == []
+
+
+def test_progress_names_every_file(folder):
+    names = []
+    verify(folder, progress=names.append)
+    assert names == [SHARD, "train-00001.safetensors", "test-00000.safetensors", "codec/config.json"]
+
+
+def only_problem(folder, **options):
+    (problem,) = verify(folder, **options).problems
+    assert "\n" not in problem
+    return problem
+
+
+def test_truncated_shard(folder):
+    size = (folder / SHARD).stat().st_size
+    (folder / SHARD).write_bytes((folder / SHARD).read_bytes()[:-1])
+    for full in (False, True):
+        assert f"{SHARD}: {size - 1} bytes, expected {size}; restore the folder" in only_problem(folder, full=full)
+
+
+def test_missing_files(folder):
+    (folder / SHARD).unlink()
+    assert f"{SHARD}: missing, though the manifest lists it" in only_problem(folder, full=True)
+
+
+def test_a_changed_byte_is_found_by_full_only(folder):
+    flip(folder / SHARD, -1)
+    assert verify(folder).problems == []
+    of_file, of_sample = verify(folder, full=True).problems
+    assert f"{SHARD}: SHA-256 is " in of_file
+    assert f"{SHARD}: 1 of 3 samples fail their CRC32C (rows 2)" in of_sample
+    flip(folder / SHARD, -1)
+    flip(folder / "codec/config.json", 0)
+    assert "config.json: SHA-256 is " in only_problem(folder, full=True)
+
+
+def test_a_broken_header_is_found_at_once(folder):
+    flip(folder / SHARD, 20)
+    assert f"shard {folder / SHARD}: " in only_problem(folder)
+
+
+def test_checksums_name_the_damaged_sample(folder):
+    flip(folder / SHARD, -40 - 12)  # 39 bytes of keys and the 12 codes of row 2 follow
+    trust_file(folder, SHARD)
+    assert f"{SHARD}: 1 of 3 samples fail their CRC32C (rows 1)" in only_problem(folder, full=True)
+
+
+def test_bytes_out_of_range(folder):
+    data = bytearray((folder / SHARD).read_bytes())
+    data[-40] = 0  # the last code byte: 39 bytes of keys follow
+    (folder / SHARD).write_bytes(data)
+    trust_file(folder, SHARD)
+    assert any("1 code bytes outside 1 to 255" in problem for problem in verify(folder, full=True).problems)
+
+
+def test_forged_histograms_and_counts(folder):
+    def change(fields):
+        row = fields["histograms"]["train"][1]
+        used = next(byte for byte in range(256) if row[byte])
+        row[used] -= 1
+        row[(used + 1) % 255 + 1] += 1
+        fields["splits"]["test"]["class_counts"] = [0, 0, 0]
+
+    reseal(folder, change)
+    problems = verify(folder, full=True).problems
+    assert any("split 'train': histogram of channels [1] differs" in problem for problem in problems)
+    assert any("split 'test': class counts differ" in problem for problem in problems)
+    assert verify(folder).problems == []
+
+
+def test_labels_without_a_class(folder):
+    def change(fields):
+        fields["class_names"] = ["coat"]
+        for summary in fields["splits"].values():
+            summary["class_counts"] = None
+
+    reseal(folder, change)
+    assert any("labels outside -1 to 0" in problem for problem in verify(folder, full=True).problems)
+
+
+def test_files_that_nothing_lists(folder):
+    (folder / "codec" / "notes.txt").write_text("x")
+    assert only_problem(folder).endswith("codec/notes.txt: not listed in the manifest; move it elsewhere")
+
+
+def test_altered_manifest_and_provenance(folder):
+    fields = json.loads((folder / "provenance.json").read_text())
+    (folder / "provenance.json").write_text(json.dumps({**fields, "when": "tomorrow"}))
+    assert "provenance.json: digest is " in only_problem(folder)
+    fields = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**fields, "source": {}}))
+    assert "manifest.json: digest is " in only_problem(folder)
+
+
+def test_no_data_set_is_a_wrong_call(tmp_path):
+    with pytest.raises(CallError, match="is no data set"):
+        verify(tmp_path)
+
+
+def test_an_empty_split_is_whole(tmp_path):
+    write_small_set(tmp_path, {"train": [2], "test": [0]})
+    assert verify(tmp_path, full=True).problems == []
+    assert not load_manifest(tmp_path).histograms["test"].any()

@@ -1,0 +1,92 @@
+import os
+
+import numpy as np
+import pytest
+from small_sets import draw_samples, make_spec
+
+from walloc_cdl.errors import CallError
+from walloc_cdl.latents import load_provenance, write_atomic, write_provenance, write_shard
+
+
+def test_write_atomic_replaces_the_file(tmp_path):
+    write_atomic(tmp_path / "a.bin", b"old")
+    write_atomic(tmp_path / "a.bin", b"new")
+    assert (tmp_path / "a.bin").read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypatch):
+    write_atomic(tmp_path / "a.bin", b"old")
+
+    def full_disk(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomic(tmp_path / "a.bin", b"new")
+    assert (tmp_path / "a.bin").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_file_and_folder_are_synced_around_the_rename(tmp_path, monkeypatch):
+    steps = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, name=name, real=real: (steps.append(name), real(*a))[1])
+    write_atomic(tmp_path / "a.bin", b"data")
+    assert steps == ["fsync", "replace", "fsync"]
+
+
+def test_files_have_the_permissions_of_ordinary_ones(tmp_path):
+    write_atomic(tmp_path / "a.bin", b"")
+    (tmp_path / "b.bin").write_bytes(b"")
+    assert (tmp_path / "a.bin").stat().st_mode == (tmp_path / "b.bin").stat().st_mode
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"codes": np.zeros((3, 2, 2, 3), np.uint8)}, "code bytes from 0 to 0, expected 1 to 255"),
+        ({"codes": np.ones((3, 2, 2, 3), np.int8)}, r"codes are int8 \[3, 2, 2, 3\], expected uint8 \[N, 2, h, w\]"),
+        ({"codes": np.ones((3, 5, 2, 3), np.uint8)}, r"codes are uint8 \[3, 5, 2, 3\], expected uint8 \[N, 2, h, w\]"),
+        ({"labels": np.zeros(2, np.int64)}, r"labels are int64 \[2\], expected int64 \[3\]"),
+        ({"labels": np.zeros(3, np.int32)}, r"labels are int32 \[3\], expected int64 \[3\]"),
+        ({"labels": np.array([0, -2, 1])}, "label -2, expected a class number, or -1 for unknown"),
+        ({"keys": ["a", "b"]}, "2 keys for 3 samples"),
+    ],
+)
+def test_what_the_format_cannot_hold_is_refused(tmp_path, changes, message):
+    samples = draw_samples(np.random.default_rng(0), 3)
+    arguments = {"codes": samples.codes, "labels": samples.labels, "keys": samples.keys} | changes
+    with pytest.raises(CallError, match=message):
+        write_shard(tmp_path, "train-00000.safetensors", spec=make_spec(), split="train", **arguments)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["../train.safetensors", "/train.safetensors", ".safetensors", "train.bin", "a b.safetensors"]
+)
+def test_shard_names_are_plain(tmp_path, name):
+    samples = draw_samples(np.random.default_rng(0), 1)
+    with pytest.raises(CallError, match=r"is no plain file name ending in \.safetensors"):
+        write_shard(tmp_path, name, spec=make_spec(), split="train", codes=samples.codes, labels=None, keys=["a"])
+
+
+def test_bytes_of_a_narrower_code_are_checked_too(tmp_path):
+    samples = draw_samples(np.random.default_rng(0), 3)
+    with pytest.raises(CallError, match=r"expected 1 to 63"):
+        write_shard(
+            tmp_path,
+            "a.safetensors",
+            spec=make_spec(bits=6),
+            split="train",
+            codes=samples.codes,
+            labels=None,
+            keys=samples.keys,
+        )
+
+
+def test_provenance_round_trip(tmp_path):
+    assert load_provenance(tmp_path) is None
+    write_provenance(tmp_path, {"versions": {"torch": "2"}, "flip_rate": 1e-5})
+    assert load_provenance(tmp_path) == {"versions": {"torch": "2"}, "flip_rate": 1e-5}
