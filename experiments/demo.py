@@ -5,7 +5,8 @@ from __future__ import annotations
 from classifiers import TrainConfig
 from experiments.compare import CompareConfig
 
-MODEL = "resnet10t"
+MODEL = "test_resnet"
+"""timm's smallest ResNet (0.4 M parameters): about a minute a run on two cores without bf16."""
 
 
 def demo_config(num_seeds: int = 2) -> CompareConfig:
@@ -16,5 +17,5 @@ def demo_config(num_seeds: int = 2) -> CompareConfig:
         model=MODEL,
         size=256,
         num_seeds=num_seeds,
-        training=TrainConfig(epochs=6, batch_size=32, lr=1e-3),
+        training=TrainConfig(epochs=10, batch_size=32, lr=3e-3),
     )

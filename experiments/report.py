@@ -51,7 +51,8 @@ def markdown(outcome: Outcome) -> str:
             "",
             outcome.sentence,
             "",
-            f"{outcome.num_train:,} training and {outcome.num_test:,} test samples, seeds {outcome.seeds}; {environment}.",
+            f"{outcome.num_train:,} training and {outcome.num_test:,} test samples, seeds {outcome.seeds}; "
+            f"{environment}.",
             "",
         ]
     )

@@ -26,7 +26,21 @@ _HOMES = {
     "open_latents": "walloc_cdl.data",
 }
 
-__all__ = sorted([*_HOMES, "__version__"])
+__all__ = [
+    "CallError",
+    "CdlError",
+    "Codec",
+    "DamagedError",
+    "LatentDataset",
+    "LatentLoader",
+    "LatentSpec",
+    "ModelInput",
+    "ResizeCodec",
+    "WallocCodec2D",
+    "__version__",
+    "load_codec",
+    "open_latents",
+]
 
 if TYPE_CHECKING:
     from walloc_cdl.codec import Codec, ResizeCodec, WallocCodec2D, load_codec

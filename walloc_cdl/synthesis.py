@@ -43,7 +43,7 @@ class LinearSynthesis:
     @property
     def block(self) -> int:
         """Pixels a side for each latent, b."""
-        return int(round((self.weight.shape[0] / self.pixel_mean.shape[0]) ** 0.5))
+        return round((self.weight.shape[0] / self.pixel_mean.shape[0]) ** 0.5)
 
 
 SynthesisBank = dict[int, LinearSynthesis]

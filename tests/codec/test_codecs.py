@@ -62,7 +62,7 @@ def test_the_zoo_ships_what_the_documentation_names():
 
 
 @pytest.mark.parametrize(
-    "better, worse", [("rgb-4x", "rgb-16x"), ("rgb-16x", "resize-rgb-16x"), ("rgb-4x", "resize-rgb-4x")]
+    ("better", "worse"), [("rgb-4x", "rgb-16x"), ("rgb-16x", "resize-rgb-16x"), ("rgb-4x", "resize-rgb-4x")]
 )
 def test_latents_keep_more_detail_than_pixels_of_the_same_number(better, worse):
     pixels = photo(3)

@@ -71,7 +71,7 @@ def test_any_number_of_channels_is_fitted(channels, reduction, expected):
 
 
 def test_calls_that_cannot_be_fitted_are_refused():
-    with pytest.raises(CallError, match="a reduction of 7 with 3 channels and 3 levels gives 27.4 latent channels"):
+    with pytest.raises(CallError, match=r"a reduction of 7 with 3 channels and 3 levels gives 27\.4 latent channels"):
         fit_codec(textures(3), FitConfig(reduction=7))
     with pytest.raises(CallError, match="an image of 1 channels; this codec is fitted to 3"):
         fit_codec(textures(1), FitConfig(channels=3))
