@@ -78,8 +78,8 @@ def _plot(outcome: Outcome, path: Path) -> None:
         shift = 1.12 ** (same.index(condition) - (len(same) - 1) / 2)
         x = condition.values_per_sample * shift
         average, _ = summarize(scores)
-        axes.plot([x] * len(scores), scores, "o", color=color, alpha=0.55, markersize=6)
-        axes.plot([x], [average], "_", color=color, markersize=22, markeredgewidth=2.5, label=condition.name)
+        axes.plot([x] * len(scores), scores, "o", color=color, alpha=0.55, markersize=6, label=condition.name)
+        axes.plot([x], [average], "_", color=color, markersize=22, markeredgewidth=2.5)
         axes.annotate(
             f"{average:.3f}", (x, average), xytext=(12, 0), textcoords="offset points", va="center", fontsize=8
         )
@@ -92,5 +92,5 @@ def _plot(outcome: Outcome, path: Path) -> None:
     axes.set_ylabel(f"{METRIC_LABELS[outcome.metric]} on the test split")
     axes.set_title(f"{outcome.model} on {outcome.source}, {outcome.size} px, {len(outcome.seeds)} seeds", fontsize=10)
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(fontsize=8, loc="best", handlelength=1.2)
+    axes.legend(fontsize=8, loc="best")
     figure.savefig(path, dpi=150)
