@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -40,6 +41,26 @@ def companded_limit(bits: int) -> float:
 def companding_scale(bits: int) -> float:
     """The s above: 127 / 1.85 for 8 bits."""
     return code_limit(bits) / 1.85
+
+
+@lru_cache(maxsize=16)
+def byte_values(bits: int, companding: str) -> np.ndarray:
+    """The 256 values, float64 and read-only, that stored bytes stand for; NaN for bytes that cannot occur.
+
+    Companded: s Φ⁻¹(code / (2 m) + 1/2) with the probability kept `PROBABILITY_FLOOR` from 0 and 1,
+    which is an affine function of the pixels again. Uncompanded: byte / 255 - 0.5.
+    """
+    if companding == "none":
+        values = np.arange(256) / 255 - 0.5
+    else:
+        inverse = NormalDist(0, companding_scale(bits)).inv_cdf
+        limit = code_limit(bits)
+        values = np.full(256, np.nan)
+        for code in range(-limit, limit + 1):
+            probability = code / (2 * companded_limit(bits)) + 0.5
+            values[code + limit + 1] = inverse(min(max(probability, PROBABILITY_FLOOR), 1 - PROBABILITY_FLOOR))
+    values.flags.writeable = False
+    return values
 
 
 @dataclass(frozen=True)
@@ -96,20 +117,8 @@ class LatentSpec:
         return 1, 2 * code_limit(self.bits) + 1
 
     def byte_values(self) -> np.ndarray:
-        """The 256 values, float64, that stored bytes stand for; NaN for bytes that cannot occur.
-
-        Companded: s Φ⁻¹(code / (2 m) + 1/2) with the probability kept `PROBABILITY_FLOOR` from 0
-        and 1, which is an affine function of the pixels again. Uncompanded: byte / 255 - 0.5.
-        """
-        if self.companding == "none":
-            return np.arange(256) / 255 - 0.5
-        inverse = NormalDist(0, companding_scale(self.bits)).inv_cdf
-        low, high = self.byte_range
-        values = np.full(256, np.nan)
-        for byte in range(low, high + 1):
-            probability = (byte - low - code_limit(self.bits)) / (2 * companded_limit(self.bits)) + 0.5
-            values[byte] = inverse(min(max(probability, PROBABILITY_FLOOR), 1 - PROBABILITY_FLOOR))
-        return values
+        """The 256 values, float64, that stored bytes stand for; see `byte_values`."""
+        return byte_values(self.bits, self.companding)
 
     def require_equal(self, other: LatentSpec, *, here: str, there: str) -> None:
         """Raise `SpecMismatchError`, naming the first differing field's two values, unless equal.

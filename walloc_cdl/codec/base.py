@@ -8,18 +8,32 @@ import torch
 from torch import Tensor, nn
 
 from walloc_cdl.errors import CallError
-from walloc_cdl.spec import LatentSpec
+from walloc_cdl.spec import LatentSpec, byte_values
 
 
 class Codec(nn.Module, ABC):
     """Signal to latent and back.
 
-    `spec` is the contract of its latents, `name` what it is called in tables and messages. A codec
-    is in eval mode from its construction on; only `forward` of those that have one heeds train mode.
+    `name` is what it is called in tables and messages. A codec is in eval mode from its construction on;
+    only `forward` of those that have one heeds train mode.
     """
 
-    spec: LatentSpec
-    name: str
+    byte_table: Tensor
+    """float32 (256,): what stored bytes stand for."""
+
+    def __init__(
+        self, *, name: str, source_channels: int, latent_channels: int, stride: int, bits: int, companding: str
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.source_channels, self.latent_channels, self.stride = source_channels, latent_channels, stride
+        table = torch.tensor(byte_values(bits, companding), dtype=torch.float32)
+        self.register_buffer("byte_table", table, persistent=False)
+
+    @property
+    @abstractmethod
+    def spec(self) -> LatentSpec:
+        """The contract of the latents; where weights make the codec id, hashed anew at each access."""
 
     @abstractmethod
     def latents(self, pixels: Tensor) -> Tensor:
@@ -46,18 +60,17 @@ class Codec(nn.Module, ABC):
 
     def values(self, codes: Tensor) -> Tensor:
         """What stored codes stand for, float32 of the same shape: inverse-companded, affine in the pixels."""
-        table = torch.as_tensor(self.spec.byte_values(), dtype=torch.float32, device=codes.device)
-        return table[codes.long()]
+        return self.byte_table.to(codes.device)[codes.long()]
 
     def latent_shape(self, signal_shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """(K, h, w) of the latent of an image (C, H, W); raises `CallError` for one that cannot be encoded."""
         channels, height, width = signal_shape
-        if channels != self.spec.source_channels:
+        if channels != self.source_channels:
             raise CallError(
-                f"{channels} channels, but codec {self.name} takes {self.spec.source_channels}; "
+                f"{channels} channels, but codec {self.name} takes {self.source_channels}; "
                 "convert the images or choose a codec for that many"
             )
-        stride = self.spec.stride
+        stride = self.stride
         for side, length in (("height", height), ("width", width)):
             if length % stride or length < stride:
                 below = max(length // stride, 1) * stride
@@ -66,7 +79,7 @@ class Codec(nn.Module, ABC):
                     f"{side} {length} is not a multiple of the stride {stride} of codec {self.name}; "
                     f"nearest that are: {', '.join(map(str, nearest))}"
                 )
-        return self.spec.latent_channels, height // stride, width // stride
+        return self.latent_channels, height // stride, width // stride
 
     def _check_pixels(self, pixels: Tensor) -> None:
         if pixels.ndim != 4:

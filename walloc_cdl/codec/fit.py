@@ -243,5 +243,5 @@ def _measure(codec: WallocCodec2D, crops: list[Tensor], gain: float) -> CurvePoi
         counts = torch.stack([torch.bincount(channel.flatten().long(), minlength=256) for channel in codes[0]])
         share = counts / counts.sum(1, keepdim=True)
         entropy = -(share * share.clamp_min(1e-30).log2()).sum(1)
-        rates.append(float(entropy.sum()) / codec.spec.stride**2)
+        rates.append(float(entropy.sum()) / codec.stride**2)
     return CurvePoint(gain, float(np.mean(psnrs)), float(np.mean(rates)))

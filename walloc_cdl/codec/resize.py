@@ -46,20 +46,31 @@ class ResizeCodec(Codec):
     """
 
     def __init__(self, config: ResizeConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.name = config.name
-        side = {"type": "resize", "filter": "bicubic-antialias", "channels": config.channels, "factor": config.factor}
-        self.spec = LatentSpec(
-            codec_id=sha256_hex(canonical_json(side)),
-            kind="image",
+        super().__init__(
+            name=config.name,
             source_channels=config.channels,
             latent_channels=config.channels,
             stride=config.factor,
             bits=8,
             companding="none",
         )
+        self.config = config
         self.eval()
+
+    @property
+    def spec(self) -> LatentSpec:
+        """See `Codec.spec`."""
+        channels, factor = self.config.channels, self.config.factor
+        side = {"type": "resize", "filter": "bicubic-antialias", "channels": channels, "factor": factor}
+        return LatentSpec(
+            codec_id=sha256_hex(canonical_json(side)),
+            kind="image",
+            source_channels=channels,
+            latent_channels=channels,
+            stride=factor,
+            bits=8,
+            companding="none",
+        )
 
     def latents(self, pixels: Tensor) -> Tensor:
         """The smaller image before rounding, in units of 1/255 from 0 to 255."""

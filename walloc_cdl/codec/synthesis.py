@@ -28,7 +28,7 @@ RIDGE = 1e-9
 
 def num_synthesis_samples(codec: Codec, latent_shape: tuple[int, int, int]) -> int:
     """How many images `fit_synthesis` wants: 50 positions for each unknown, within 64 to 256 images."""
-    unknowns = codec.spec.latent_channels * NEIGHBORHOOD**2 + 1
+    unknowns = codec.latent_channels * NEIGHBORHOOD**2 + 1
     return min(max(-(-50 * unknowns // (latent_shape[1] * latent_shape[2])), 64), 256)
 
 
@@ -38,7 +38,7 @@ def fit_synthesis(codec: Codec, batches: Iterable[Tensor]) -> SynthesisBank:
 
     Memory does not grow with the number of batches. Raises `JobError` when there is none.
     """
-    blocks = range(1, codec.spec.stride + 1)
+    blocks = range(1, codec.stride + 1)
     gram: Tensor | float = 0.0
     cross: dict[int, Tensor] = {}
     sums = {block: _Moments() for block in blocks}
@@ -88,7 +88,7 @@ def _neighborhoods(values: Tensor) -> Tensor:
 def _pixels_on_grid(codec: Codec, batch: Tensor, block: int) -> Tensor:
     """The batch in [-0.5, 0.5] resized to `block` pixels for each latent."""
     pixels = to_unit_range(batch)
-    size = [side // codec.spec.stride * block for side in batch.shape[2:]]
+    size = [side // codec.stride * block for side in batch.shape[2:]]
     if list(batch.shape[2:]) == size:
         return pixels
     return interpolate(pixels, size=size, mode="bicubic", antialias=True)
@@ -96,5 +96,5 @@ def _pixels_on_grid(codec: Codec, batch: Tensor, block: int) -> Tensor:
 
 def _layer(solution: Tensor, codec: Codec, moments: _Moments) -> LinearSynthesis:
     mean, std = (statistic.float().numpy() for statistic in moments.mean_and_std())
-    weight = solution[:-1].T.float().unflatten(1, (codec.spec.latent_channels, NEIGHBORHOOD, NEIGHBORHOOD))
+    weight = solution[:-1].T.float().unflatten(1, (codec.latent_channels, NEIGHBORHOOD, NEIGHBORHOOD))
     return LinearSynthesis(weight.contiguous().numpy(), solution[-1].float().numpy(), mean, std)

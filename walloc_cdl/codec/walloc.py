@@ -72,9 +72,15 @@ class WallocCodec2D(Codec):
     """
 
     def __init__(self, config: WallocConfig) -> None:
-        super().__init__()
+        super().__init__(
+            name=config.name,
+            source_channels=config.channels,
+            latent_channels=config.latent_channels,
+            stride=2**config.levels,
+            bits=config.bits,
+            companding="normal",
+        )
         self.config = config
-        self.name = config.name
         self.wt, self.iwt = AnalysisLevel(), SynthesisLevel()
         self.encoder = nn.Sequential(
             nn.Conv2d(config.num_bands, config.latent_channels, kernel_size=1), Compand(config.bits), Round()
@@ -86,8 +92,8 @@ class WallocCodec2D(Codec):
         self.eval()
 
     @property
-    def spec(self) -> LatentSpec:  # type: ignore[override]
-        """Made anew each time, since training changes the encoder and with it the codec id."""
+    def spec(self) -> LatentSpec:
+        """See `Codec.spec`; training changes the encoder and with it the codec id."""
         config = self.config
         return LatentSpec(
             codec_id=self._encoder_id(),
