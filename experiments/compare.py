@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from classifiers import TrainConfig, create_model, load_classifier, predict, train
+from classifiers import LatentClassifier, TrainConfig, create_model, load_classifier, predict, train
 from classifiers.backbones import require_model
+from classifiers.run_folder import RunFolder
 from datasets_prep.job import PrepareConfig, prepare
 from datasets_prep.sources import Source, open_source
 from datasets_prep.splits import holdout
@@ -21,6 +22,7 @@ from experiments.conditions import COLORS, Condition, parse_condition
 from experiments.differences import paired_difference
 from experiments.outcome import RESULTS_NAME, ConditionOutcome, Outcome, describe, save_outcome
 from experiments.report import PLOT_NAME, TABLE_NAME, write_report
+from walloc_cdl.codec import load_codec
 from walloc_cdl.data import LatentDataset, open_latents
 from walloc_cdl.errors import CallError
 
@@ -53,6 +55,8 @@ class Progress:
     phase: str
     done: int
     total: int
+    note: str = ""
+    """A few words worth showing."""
 
 
 Reporter = Callable[[Progress], None]
@@ -62,42 +66,160 @@ def compare(config: CompareConfig, out: Path, *, progress: Reporter | None = Non
     """Prepare every condition, train every seed, and write results, table and plot into `out`.
 
     The same call again goes on where it stopped: finished data sets and runs are used as they are.
-    Raises `CallError` for a call that cannot work before anything is written.
+    Raises `CallError` for a call that cannot work, before anything is written; for a model that does not
+    take one of the conditions, before any is trained.
     """
-    notify = progress or (lambda state: None)
-    require_model(config.model)
-    if config.num_seeds < 1:
-        raise CallError(f"{config.num_seeds} seeds; at least one is needed, and two for an interval")
-    _require_output(out)
-    source, test_split = _with_test_split(open_source(config.source), config.holdout_seed)
-    conditions = _conditions(config, source)
-    datasets = {
-        condition.codec: _prepare(source, condition, config, out, notify)
-        for condition in {condition.codec: condition for condition in conditions}.values()
-    }
-    runs: dict[str, list[_Run]] = {condition.name: [] for condition in conditions}
+    comparison = _Comparison(config, out, progress or (lambda state: None))
+    comparison.prepare()
+    comparison.require_models()
+    runs: dict[str, list[_Run]] = {condition.name: [] for condition in comparison.conditions}
     # Seed by seed over all conditions, so that a drift of the machine's speed meets all alike.
     for seed in range(config.num_seeds):
-        for condition in conditions:
-            phase = f"{condition.name}, seed {seed}"
-            runs[condition.name].append(
-                _run(condition, seed, datasets[condition.codec], test_split, config, out, notify, phase)
-            )
-    outcome = _outcome(config, source, conditions, datasets, test_split, runs)
+        for condition in comparison.conditions:
+            runs[condition.name].append(comparison.train(condition, seed))
+    outcome = comparison.outcome(runs)
     save_outcome(outcome, out)
     write_report(outcome, out)
     return outcome
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Run:
     """One trained model, judged on the test split."""
 
     record: dict[str, Any]
     probabilities: np.ndarray
-    labels: np.ndarray
+    """float64 (N, classes) of the N test samples with a label."""
     grid: int
     num_parameters: int
+
+
+class _Comparison:
+    """A call that has been checked, and the steps that answer it."""
+
+    def __init__(self, config: CompareConfig, out: Path, notify: Reporter) -> None:
+        require_model(config.model)
+        if config.num_seeds < 1:
+            raise CallError(f"{config.num_seeds} seeds; at least one is needed, and two for an interval")
+        _require_output(out)
+        self.config, self.out, self.notify = config, out, notify
+        self.preparation = PrepareConfig(size=config.size, workers=config.workers)
+        self.source, self.test_split = _with_test_split(open_source(config.source), config.holdout_seed)
+        self.conditions = _conditions(config, self.source)
+
+    def prepare(self) -> None:
+        """Encode the source once with every codec."""
+        for codec in dict.fromkeys(condition.codec for condition in self.conditions):
+            notify = _relay(self.notify, f"prepare {codec}")
+            prepare(
+                self.source,
+                load_codec(codec),
+                self._latents_folder(codec),
+                self.preparation,
+                progress=lambda state, notify=notify: notify(state.done, state.total, state.note),
+            )
+
+    def require_models(self) -> None:
+        """Raise `CallError` unless the model can be built for every condition."""
+        with torch.random.fork_rng(devices=[]):
+            for condition in self.conditions:
+                self._create_model(condition)
+
+    def train(self, condition: Condition, seed: int) -> _Run:
+        """Train one condition with one seed, or take the finished run, and judge it on the test split."""
+        notify = _relay(self.notify, f"{condition.name}, seed {seed}")
+        folder = self.out / "runs" / _file_name(condition.name) / f"seed-{seed}"
+        if RunFolder(folder).is_finished:
+            notify(0, 0, "trained already")
+        test_set = self._open(condition, self.test_split)
+        record = train(
+            # The global generator is seeded by `train` before this is called: the same backbone in all conditions.
+            lambda: self._create_model(condition),
+            self._open(condition, "train"),
+            test_set,
+            dataclasses.replace(self.config.training, seed=seed),
+            folder,
+            progress=lambda state: notify(state.samples_done, state.samples_total),
+        )
+        model = load_classifier(folder)
+        predictions = predict(model, test_set)
+        return _Run(
+            record.to_json(),
+            predictions.probabilities[predictions.labels >= 0],
+            model.config.grid,
+            sum(parameter.numel() for parameter in model.parameters()),
+        )
+
+    def outcome(self, runs: dict[str, list[_Run]]) -> Outcome:
+        """Summarize the runs of every condition, seed by seed."""
+        config = self.config
+        test_set = self._open(self.conditions[0], self.test_split)
+        labels = test_set.labels[test_set.labels >= 0]
+        metric = "auc" if test_set.num_classes == 2 and len(np.unique(labels)) == 2 else "accuracy"
+        outcomes = [self._condition_outcome(condition, runs[condition.name]) for condition in self.conditions]
+        probabilities = {name: [run.probabilities for run in seeds] for name, seeds in runs.items()}
+        differences = [
+            paired_difference(
+                (condition.name, probabilities[condition.name]),
+                (baseline.name, probabilities[baseline.name]),
+                labels,
+                metric,
+            )
+            for condition, baseline in _pairs(self.conditions)
+        ]
+        return Outcome(
+            source=self.source.name,
+            size=config.size,
+            model=config.model,
+            num_train=len(self._open(self.conditions[0], "train")),
+            num_test=len(labels),
+            seeds=list(range(config.num_seeds)),
+            metric=metric,
+            conditions=outcomes,
+            differences=differences,
+            sentence=describe(self.source.name, config.model, metric, outcomes, differences),
+            environment={**outcomes[0].runs[0]["environment"], "commit": outcomes[0].runs[0]["commit"]},
+        )
+
+    def _condition_outcome(self, condition: Condition, runs: list[_Run]) -> ConditionOutcome:
+        dataset = self._open(condition, "train")
+        num_bytes = sum(shard.num_bytes for shard in dataset.manifest.shards)
+        num_samples = sum(shard.num_samples for shard in dataset.manifest.shards)
+        return ConditionOutcome(
+            name=condition.name,
+            codec=condition.codec,
+            stem=condition.stem,
+            grid=runs[0].grid,
+            values_per_sample=int(np.prod(dataset.latent_shape)),
+            bytes_per_sample=num_bytes / num_samples,
+            num_parameters=runs[0].num_parameters,
+            runs=[run.record for run in runs],
+        )
+
+    def _create_model(self, condition: Condition) -> LatentClassifier:
+        return create_model(
+            self.config.model,
+            self._open(condition, "train"),
+            stem=condition.stem,
+            grid=condition.grid,
+            pretrained=self.config.pretrained,
+        )
+
+    def _open(self, condition: Condition, split: str) -> LatentDataset:
+        return open_latents(self._latents_folder(condition.codec), split)
+
+    def _latents_folder(self, codec: str) -> Path:
+        return self.out / "latents" / _file_name(codec)
+
+
+def _relay(notify: Reporter, phase: str) -> Callable[..., None]:
+    """A function of (done, total, note) that reports them for one phase."""
+    return lambda done, total, note="": notify(Progress(phase, done, total, note))
+
+
+def _file_name(text: str) -> str:
+    """A folder's name for a condition or a codec, which may be a path or have a colon."""
+    return re.sub(r"[^\w.@-]+", "_", text)
 
 
 def _require_output(out: Path) -> None:
@@ -120,109 +242,17 @@ def _with_test_split(source: Source, seed: int) -> tuple[Source, str]:
 
 
 def _conditions(config: CompareConfig, source: Source) -> list[Condition]:
-    if len(set(config.conditions)) != len(config.conditions) or not config.conditions:
-        raise CallError(f"conditions {', '.join(config.conditions) or 'missing'}: give each once, at least one")
+    if not config.conditions:
+        raise CallError("no conditions; give at least one, as pixels-64,latents-16x")
+    if len(set(config.conditions)) != len(config.conditions):
+        raise CallError(f"conditions {', '.join(config.conditions)}: one is there twice; give each once")
     channels = source.channels or 3
     if channels not in COLORS:
         raise CallError(f"{source.name} has {channels} channels; comparisons take gray or RGB")
     conditions = [parse_condition(text, size=config.size, channels=channels) for text in config.conditions]
     for condition in conditions:  # refuse unknown codecs and wrong sizes before the first is prepared
-        condition.load_codec().latent_shape((channels, config.size, config.size))
+        load_codec(condition.codec).latent_shape((channels, config.size, config.size))
     return conditions
-
-
-def _prepare(source: Source, condition: Condition, config: CompareConfig, out: Path, notify: Reporter) -> Path:
-    folder = out / "latents" / re.sub(r"[^\w.-]+", "_", condition.codec)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    settings = PrepareConfig(size=config.size, workers=config.workers)
-    phase = f"prepare {condition.codec}"
-    prepare(
-        source,
-        condition.load_codec(),
-        folder,
-        settings,
-        progress=lambda state: notify(Progress(phase, state.done, state.total)),
-    )
-    return folder
-
-
-def _run(
-    condition: Condition,
-    seed: int,
-    folder: Path,
-    test_split: str,
-    config: CompareConfig,
-    out: Path,
-    notify: Reporter,
-    phase: str,
-) -> _Run:
-    train_set, test_set = open_latents(folder, "train"), open_latents(folder, test_split)
-    run_folder = out / "runs" / re.sub(r"[^\w.@-]+", "_", condition.name) / f"seed-{seed}"
-    run_folder.parent.mkdir(parents=True, exist_ok=True)
-
-    def build() -> torch.nn.Module:
-        # The global generator is seeded by `train` before this is called: the same backbone in all conditions.
-        return create_model(
-            config.model, train_set, stem=condition.stem, grid=condition.grid, pretrained=config.pretrained
-        )
-
-    training = dataclasses.replace(config.training, seed=seed)
-    record = train(
-        build,
-        train_set,
-        test_set,
-        training,
-        run_folder,
-        progress=lambda state: notify(Progress(phase, state.samples_done, state.samples_total)),
-    )
-    model = load_classifier(run_folder)
-    predictions = predict(model, test_set)
-    return _Run(
-        record.to_json(),
-        predictions.probabilities,
-        predictions.labels,
-        model.config.grid,
-        sum(parameter.numel() for parameter in model.parameters()),
-    )
-
-
-def _outcome(
-    config: CompareConfig,
-    source: Source,
-    conditions: list[Condition],
-    datasets: dict[str, Path],
-    test_split: str,
-    runs: dict[str, list[_Run]],
-) -> Outcome:
-    first = open_latents(datasets[conditions[0].codec], test_split)
-    metric = "auc" if first.num_classes == 2 else "accuracy"
-    outcomes = [
-        _condition_outcome(condition, datasets[condition.codec], runs[condition.name]) for condition in conditions
-    ]
-    labels = runs[conditions[0].name][0].labels
-    probabilities = {name: [run.probabilities for run in seeds] for name, seeds in runs.items()}
-    differences = [
-        paired_difference(
-            (condition.name, probabilities[condition.name]),
-            (baseline.name, probabilities[baseline.name]),
-            labels,
-            metric,
-        )
-        for condition, baseline in _pairs(conditions)
-    ]
-    return Outcome(
-        source=source.name,
-        size=config.size,
-        model=config.model,
-        num_train=len(open_latents(datasets[conditions[0].codec], "train")),
-        num_test=len(labels),
-        seeds=list(range(config.num_seeds)),
-        metric=metric,
-        conditions=outcomes,
-        differences=differences,
-        sentence=describe(source.name, config.model, metric, outcomes, differences),
-        environment={**outcomes[0].runs[0]["environment"], "commit": outcomes[0].runs[0]["commit"]},
-    )
 
 
 def _pairs(conditions: list[Condition]) -> list[tuple[Condition, Condition]]:
@@ -235,19 +265,3 @@ def _pairs(conditions: list[Condition]) -> list[tuple[Condition, Condition]]:
         same_grid = [baseline for baseline in baselines if baseline.grid == condition.grid]
         pairs.append((condition, (same_grid or baselines)[0]))
     return pairs
-
-
-def _condition_outcome(condition: Condition, folder: Path, runs: list[_Run]) -> ConditionOutcome:
-    dataset: LatentDataset = open_latents(folder, "train")
-    num_bytes = sum(shard.num_bytes for shard in dataset.manifest.shards)
-    num_samples = sum(shard.num_samples for shard in dataset.manifest.shards)
-    return ConditionOutcome(
-        name=condition.name,
-        codec=condition.codec,
-        stem=condition.stem,
-        grid=runs[0].grid,
-        values_per_sample=int(np.prod(dataset.latent_shape)),
-        bytes_per_sample=num_bytes / num_samples,
-        num_parameters=runs[0].num_parameters,
-        runs=[run.record for run in runs],
-    )

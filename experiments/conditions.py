@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from walloc_cdl.codec import Codec, load_codec
 from walloc_cdl.errors import CallError
 
 PATTERN = re.compile(r"(pixels|latents)-(.+?)(?:@(\d+))?(?::(synthesis|channels))?")
@@ -30,10 +29,6 @@ class Condition:
     def is_pixels(self) -> bool:
         """Whether this is resolution reduction, the baseline."""
         return self.name.startswith("pixels-")
-
-    def load_codec(self) -> Codec:
-        """The codec that stores this condition's samples."""
-        return load_codec(self.codec)
 
 
 def parse_condition(text: str, *, size: int, channels: int) -> Condition:

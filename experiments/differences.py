@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from scipy.stats import norm, t
-from sklearn.metrics import accuracy_score, roc_auc_score
 
 DRAWS = 1_000
 """Bootstrap draws of the test samples."""
+CHUNK_DRAWS = 50
+"""Draws scored at once, which bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,33 @@ class Difference:
         return "worse" if self.high < 0 else "not shown to differ"
 
 
-def accuracy(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Share of samples whose most probable class is the label."""
-    return float(accuracy_score(labels, probabilities.argmax(1)))
+def accuracy(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Share of the weight on samples whose most probable class is the label, for each row of `weights`."""
+    return weights @ (probabilities.argmax(1) == labels) / weights.sum(1)
 
 
-def auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Area under the ROC curve of class 1's probability."""
-    return float(roc_auc_score(labels, probabilities[:, 1]))
+def auc(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of class 1's probability, for each row of `weights`; NaN where a class has no weight.
+
+    The share of the weight of all pairs of a positive and a negative sample in which the positive one
+    has the higher probability; ties count half.
+    """
+    order = np.argsort(probabilities[:, 1])
+    ties = np.flatnonzero(np.diff(probabilities[order, 1], prepend=-np.inf))
+    positives = np.add.reduceat((weights * (labels == 1))[:, order], ties, axis=1)
+    negatives = np.add.reduceat((weights * (labels == 0))[:, order], ties, axis=1)
+    below = negatives.cumsum(1) - negatives / 2
+    pairs = positives.sum(1) * negatives.sum(1)
+    return (positives * below).sum(1) / np.where(pairs, pairs, np.nan)
 
 
-METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {"accuracy": accuracy, "auc": auc}
+Score = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""A metric of labels (N,) and probabilities (N, classes), (D,) for weights (D, N) of the samples.
+
+A bootstrap draw is a row of weights, so that all draws are scored at once.
+"""
+
+METRICS: dict[str, Score] = {"accuracy": accuracy, "auc": auc}
 
 
 def paired_difference(
@@ -67,7 +84,8 @@ def paired_difference(
     """
     score = METRICS[metric]
     pairs = list(zip(condition[1], baseline[1], strict=True))
-    per_seed = [score(labels, ours) - score(labels, theirs) for ours, theirs in pairs]
+    once = np.ones((1, len(labels)))
+    per_seed = [float((score(labels, ours, once) - score(labels, theirs, once))[0]) for ours, theirs in pairs]
     mean, num_seeds = float(np.mean(per_seed)), len(per_seed)
     over_seeds = 0.0
     if num_seeds > 1:
@@ -77,19 +95,15 @@ def paired_difference(
     return Difference(condition[0], baseline[0], mean, mean - half, mean + half, per_seed)
 
 
-def _bootstrap_error(
-    score: Callable[[np.ndarray, np.ndarray], float],
-    pairs: list[tuple[np.ndarray, np.ndarray]],
-    labels: np.ndarray,
-    seed: int,
-) -> float:
+def _bootstrap_error(score: Score, pairs: list[tuple[np.ndarray, np.ndarray]], labels: np.ndarray, seed: int) -> float:
     """Standard error of the seeds' mean difference, drawing test samples with replacement."""
     generator = np.random.default_rng(seed)
     draws = []
-    for _ in range(DRAWS):
-        rows = generator.integers(0, len(labels), len(labels))
-        drawn = labels[rows]
-        if score is auc and drawn.min() == drawn.max():
-            continue
-        draws.append(np.mean([score(drawn, ours[rows]) - score(drawn, theirs[rows]) for ours, theirs in pairs]))
-    return float(np.std(draws))
+    for start in range(0, DRAWS, CHUNK_DRAWS):
+        shape = (min(CHUNK_DRAWS, DRAWS - start), len(labels))
+        rows = generator.integers(0, len(labels), shape)
+        weights = np.stack([np.bincount(drawn, minlength=len(labels)) for drawn in rows])
+        draws.append(
+            np.mean([score(labels, ours, weights) - score(labels, theirs, weights) for ours, theirs in pairs], 0)
+        )
+    return float(np.nanstd(np.concatenate(draws)))  # a draw of one class has no AUC

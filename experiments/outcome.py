@@ -10,6 +10,7 @@ from typing import Any
 
 from experiments.differences import Difference
 from walloc_cdl.errors import CallError
+from walloc_cdl.latents import write_atomic
 
 RESULTS_NAME = "results.json"
 
@@ -77,11 +78,7 @@ def describe(
         return f"On {source}, {model} reached an {names[metric]} of {parts} ({trials})."
     parts = []
     for difference in differences:
-        judgment = {
-            "better": "better here",
-            "worse": "worse here",
-            "not shown to differ": "not shown to differ",
-        }[difference.verdict]
+        judgment = difference.verdict + ("" if difference.verdict == "not shown to differ" else " here")
         parts.append(
             f"{difference.condition} ({scores[difference.condition]:.3f}) against {difference.baseline} "
             f"({scores[difference.baseline]:.3f}) is {judgment}: {difference.mean:+.3f}, "
@@ -92,7 +89,7 @@ def describe(
 
 def save_outcome(outcome: Outcome, folder: Path) -> None:
     """Write `results.json` into `folder`."""
-    (folder / RESULTS_NAME).write_text(json.dumps(outcome.to_json(), indent=1, allow_nan=False) + "\n")
+    write_atomic(folder / RESULTS_NAME, (json.dumps(outcome.to_json(), indent=1, allow_nan=False) + "\n").encode())
 
 
 def load_outcome(folder: Path) -> Outcome:
@@ -106,6 +103,10 @@ def load_outcome(folder: Path) -> Outcome:
             raise ValueError("another format")
         fields["conditions"] = [ConditionOutcome(**condition) for condition in fields["conditions"]]
         fields["differences"] = [Difference(**difference) for difference in fields["differences"]]
-        return Outcome(**fields)
+        outcome = Outcome(**fields)
+        for condition in outcome.conditions:  # what a table needs is there
+            summarize(condition.scores(outcome.metric))
+            condition.images_per_s()
+        return outcome
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CallError(f"{path} is not the result of a comparison ({error}); run `cdl compare` again") from error

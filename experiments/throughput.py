@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from walloc_cdl.data import LatentDataset, LatentLoader, open_latents
+from walloc_cdl.errors import CallError
 from walloc_cdl.latents import Manifest, SplitSummary, code_histogram, write_manifest, write_shard
 from walloc_cdl.spec import LatentSpec
 
@@ -34,6 +35,12 @@ class LoadBenchmark:
     repeats: int = 5
     """Passes over the data for each way of reading; the median counts."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        sample_bytes = int(np.prod(self.latent_shape))
+        for name, least in (("num_bytes", sample_bytes), ("batch_size", 1), ("repeats", 1)):
+            if getattr(self, name) < least:
+                raise CallError(f"{name} is {getattr(self, name)}; it must be at least {least}")
 
 
 def measure_loading(

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
 from walloc_cdl.cli import codec, comparison, dataset, learning
+from walloc_cdl.cli.console import show_help
 from walloc_cdl.errors import CdlError
 
 # typer carries its own copy of click in new versions and imports it in old ones; its errors are
@@ -18,27 +20,33 @@ from walloc_cdl.errors import CdlError
 _CLICK_ERRORS = {error.__name__: error for error in typer.BadParameter.__mro__}
 ClickException, UsageError = _CLICK_ERRORS["ClickException"], _CLICK_ERRORS["UsageError"]
 
+INTERRUPTED = 130
+"""Exit code after an interrupt from the keyboard, as shells have it."""
+
 app = typer.Typer(
     name="cdl",
     help="Compressed-domain learning: encode a data set once into small latents, train classifiers on them.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 app.add_typer(codec.app, name="codec")
-for command in (*dataset.COMMANDS, *learning.COMMANDS, *comparison.COMMANDS):
-    app.command()(command)
+for name, command in {**dataset.COMMANDS, **learning.COMMANDS, **comparison.COMMANDS}.items():
+    app.command(name)(command)
 app.add_typer(comparison.bench, name="bench")
 
 
 @app.callback(invoke_without_command=True)
-def _top(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+def _top(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
     if version:
         from walloc_cdl import __version__
 
         print(__version__)
         raise typer.Exit
+    show_help(context)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -49,13 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run `cdl` and return the exit code; errors go to standard error, one line each."""
     try:
-        return app(args=arguments, prog_name="cdl", standalone_mode=False) or 0
+        code = app(args=arguments, prog_name="cdl", standalone_mode=False) or 0
     except UsageError as error:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "cdl"
-        text = " ".join(error.format_message().split())
-        if text:
-            _complain(f"{path}: {text} (`{path} --help` shows the options)")
+        _complain(f"{path}: {error.format_message()} (`{path} --help` shows the options)")
         return 2
     except ClickException as error:
         _complain(f"cdl: {error.format_message()}")
@@ -68,9 +74,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _complain(f"cdl: {where}{error.strerror or error}")
         return 1
     except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    if code == INTERRUPTED:  # which newer versions of typer return by themselves, without a word
         _complain("cdl: interrupted; the same command again goes on where it stopped")
-        return 130
+    return code
 
 
 def _complain(message: str) -> None:
-    print(message.replace("\n", " "), file=sys.stderr)
+    print(" ".join(message.split()), file=sys.stderr)

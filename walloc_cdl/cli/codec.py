@@ -7,16 +7,21 @@ from typing import Annotated
 
 import typer
 
-from walloc_cdl.cli.console import JsonPath, Seed, progress, report, write_json
+from walloc_cdl.cli.console import JsonPath, Seed, progress, report, show_help, write_json
 
-app = typer.Typer(help="List, look at, fit and measure codecs.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="List, look at, fit and measure codecs.",
+    callback=show_help,
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
 
 CodecName = Annotated[str, typer.Option("--codec", help="A name from `cdl codec list`, or a codec's folder.")]
 
 
 @app.command("list")
 def list_codecs(json_path: JsonPath = None) -> None:
-    """List the codecs that ship with the package, and how resolution reduction is named."""
+    """List the codecs that ship with the package."""
     from walloc_cdl.codec import load_codec, zoo_names
 
     rows = []
@@ -47,9 +52,9 @@ def info(codec: CodecName, json_path: JsonPath = None) -> None:
 def fit(
     source: Annotated[str, typer.Argument(help="imagefolder:PATH, hf:NAME, parquet:GLOB or sample:elpv.")],
     out: Annotated[Path, typer.Option(help="Folder to write the codec to.")],
-    reduction: Annotated[float, typer.Option(help="Source values for each latent value.")] = 16,
+    reduction: Annotated[float, typer.Option(help="Source values for each latent value.", min=1)] = 16,
     channels: Annotated[int | None, typer.Option(help="Source channels; by default those of the images.")] = None,
-    levels: Annotated[int, typer.Option(help="Wavelet levels; the stride is 2 to that power.")] = 3,
+    levels: Annotated[int, typer.Option(help="Wavelet levels; the stride is 2 to that power.", min=1, max=5)] = 3,
     gain: Annotated[float | None, typer.Option(help="Fix the gain instead of choosing it.")] = None,
     slope: Annotated[float, typer.Option(help="Decibels that a further bit per pixel must be worth.")] = 1.0,
     fraction: Annotated[float, typer.Option(help="Seeded share of the images to fit to.")] = 1.0,
@@ -58,7 +63,10 @@ def fit(
     seed: Seed = 0,
     json_path: JsonPath = None,
 ) -> None:
-    """Fit a codec to images in closed form: principal components of their wavelet packets."""
+    """Fit a codec to images in closed form.
+
+    It keeps the principal components of their wavelet packets. Takes seconds for hundreds of photos.
+    """
     from datasets_prep.fitting import fit_to_source, save_codec
     from walloc_cdl.codec.fit import FitConfig
 
@@ -92,7 +100,10 @@ def evaluate(
     images: Annotated[Path, typer.Option(help="Folder of images, sub folders included.")],
     json_path: JsonPath = None,
 ) -> None:
-    """Measure quality and rate on images at their own size: PSNR, SSIM, bits per pixel of archives."""
+    """Measure a codec's quality and rate on images.
+
+    PSNR, SSIM and bits per pixel of the archives, each image at its own size, cut to the codec's stride.
+    """
     from datasets_prep.fitting import native_images
     from datasets_prep.sources import open_source
     from experiments.rate_distortion import measure_rate_distortion
@@ -109,4 +120,5 @@ def evaluate(
             update(done, len(pictures))
 
         result = measure_rate_distortion(model, pictures, on_image=on_image)
-    report({"codec": model.name, **result.to_json()}, json_path)
+    skipped = {"num_skipped": pictures.num_skipped} if pictures.num_skipped else {}
+    report({"codec": model.name, **result.to_json(), **skipped}, json_path)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from walloc_cdl.cli.console import JsonPath, progress, report, write_json
+from walloc_cdl.cli.console import JsonPath, PhaseProgress, report, show_help, table, write_json
 from walloc_cdl.cli.dataset import SourceName
 from walloc_cdl.cli.learning import BatchSize, Epochs, LearningRate, ModelName, Precision
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from experiments.outcome import Outcome
 
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder for data sets, runs, table and plot.")]
+SAID_ELSEWHERE = ("stem", "difference [95 %]")
+"""Columns of the table that the conditions' names and the sentence say already; without them it fits a terminal."""
 NumSeeds = Annotated[int, typer.Option("--seeds", help="Training runs of each condition.")]
 
 
@@ -36,7 +38,11 @@ def compare(
     workers: Annotated[int | None, typer.Option(help="Decoding processes; default one for each CPU.")] = None,
     json_path: JsonPath = None,
 ) -> None:
-    """Train the same model on latents and on pixels of the same images, and say which does better."""
+    """Train one model on latents and on pixels of the same images.
+
+    Prepares every condition from the same crops, trains with the same recipe and seeds, and says which
+    does better. The same command again resumes what was interrupted.
+    """
     from classifiers import TrainConfig
     from experiments.compare import CompareConfig
 
@@ -58,7 +64,10 @@ def demo(
     num_seeds: NumSeeds = 2,
     json_path: JsonPath = None,
 ) -> None:
-    """Go the whole way on solar cells: 4,096 latent values against 4,096 pixels of the same photos."""
+    """Go the whole way on photos of solar cells.
+
+    Is a cell defective? 4,096 latent values against 4,096 pixels of the same photos: some minutes on two CPUs.
+    """
     from experiments.demo import demo_config
 
     _run_comparison(demo_config(num_seeds), out, json_path)
@@ -68,7 +77,7 @@ def show_report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="--out folder of a finished comparison.")],
     json_path: JsonPath = None,
 ) -> None:
-    """Print a finished comparison, and make its table and plot again."""
+    """Print a finished comparison, and draw it again."""
     from experiments.outcome import load_outcome
     from experiments.report import write_report
 
@@ -77,70 +86,48 @@ def show_report(
     _show(outcome, folder, json_path)
 
 
-show_report.__name__ = "report"
-
-
 def _run_comparison(config: CompareConfig, out: Path, json_path: Path | None) -> None:
-    import sys
-    from contextlib import ExitStack
-
-    from experiments.compare import Progress
     from experiments.compare import compare as run
 
-    with ExitStack() as stack:
-        phase, update = "", None
-
-        def on_progress(state: Progress) -> None:
-            nonlocal phase, update
-            if state.phase != phase or update is None:
-                stack.close()
-                phase, update = state.phase, stack.enter_context(progress(state.phase, "samples"))
-                if not sys.stderr.isatty():
-                    print(state.phase, file=sys.stderr, flush=True)
-            update(state.done, state.total)
-
-        outcome = run(config, out, progress=on_progress)
+    with PhaseProgress("samples") as phases:
+        outcome = run(
+            config, out, progress=lambda state: phases.update(state.phase, state.done, state.total, state.note)
+        )
     _show(outcome, out, json_path)
 
 
 def _show(outcome: Outcome, folder: Path, json_path: Path | None) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
+    from experiments.outcome import RESULTS_NAME
     from experiments.report import PLOT_NAME, TABLE_NAME, table_rows
 
     headings, rows = table_rows(outcome)
-    table = Table()
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
-    print(outcome.sentence)
-    print(f"Table, plot and results: {folder / TABLE_NAME}, {folder / PLOT_NAME}, {folder / 'results.json'}")
+    shown = [number for number, heading in enumerate(headings) if heading not in SAID_ELSEWHERE]
+    table([headings[number] for number in shown], [[row[number] for number in shown] for row in rows])
+    print(f"\n{outcome.sentence}\n")
+    print(f"Table, plot and results: {folder / TABLE_NAME}, {folder / PLOT_NAME}, {folder / RESULTS_NAME}")
     write_json(json_path, outcome.to_json())
 
 
-bench = typer.Typer(help="Measure this machine.", no_args_is_help=True, rich_markup_mode=None)
-
-
-@bench.callback()
-def _bench() -> None:
-    pass
+bench = typer.Typer(
+    help="Measure this machine.", callback=show_help, invoke_without_command=True, rich_markup_mode=None
+)
 
 
 @bench.command("load")
 def bench_load(
-    megabytes: Annotated[int, typer.Option(help="Size of the data set that is made up and read.")] = 600,
+    megabytes: Annotated[int, typer.Option(help="Size of the data set that is made up and read.", min=1)] = 600,
     batch_size: BatchSize = 256,
-    repeats: Annotated[int, typer.Option(help="Epochs of each reader, in turn.")] = 5,
+    repeats: Annotated[int, typer.Option(help="Epochs of each reader, in turn.", min=1)] = 5,
     json_path: JsonPath = None,
 ) -> None:
-    """Measure how fast `LatentLoader` delivers shuffled 12×32×32 codes, beside torch.index_select."""
+    """Measure how fast shuffled latents are read.
+
+    Samples a second that `LatentLoader` delivers of 12×32×32 codes, beside torch.index_select on the same data.
+    """
     from experiments.throughput import measure_loading
 
     result = measure_loading(num_bytes=megabytes * 10**6, batch_size=batch_size, repeats=repeats)
     report(result, json_path)
 
 
-COMMANDS = (compare, demo, show_report)
+COMMANDS = {"compare": compare, "demo": demo, "report": show_report}

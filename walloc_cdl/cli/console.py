@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +14,20 @@ import typer
 
 from walloc_cdl.errors import CallError
 
-JsonPath = Annotated[Path | None, typer.Option("--json", help="Write the report here as JSON, too.", metavar="PATH")]
+
+def require_parent(path: Path | None) -> Path | None:
+    """Pass on the path of a file to write; raises `CallError`, before any work, if it cannot be written there."""
+    if path is not None and not path.parent.is_dir():
+        raise CallError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
+    if path is not None and path.is_dir():
+        raise CallError(f"{path} is a folder; name a file to write")
+    return path
+
+
+JsonPath = Annotated[
+    Path | None,
+    typer.Option("--json", help="Write the report here as JSON, too.", metavar="PATH", callback=require_parent),
+]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
 
 QUIET_S = 10.0
@@ -30,12 +43,40 @@ def report(rows: dict[str, Any], json_path: Path | None = None, payload: Any = N
 
 
 def write_json(json_path: Path | None, payload: Any) -> None:
-    """Write `payload` to `json_path`, unless that is None; raises `CallError` for a folder that is not there."""
-    if json_path is None:
-        return
-    if not json_path.parent.is_dir():
-        raise CallError(f"--json {json_path}: there is no folder {json_path.parent}; make it first")
-    json_path.write_text(json.dumps(payload, indent=1, allow_nan=False) + "\n")
+    """Write `payload` to `json_path`, unless that is None."""
+    if json_path is not None:
+        json_path.write_text(json.dumps(payload, indent=1, allow_nan=False) + "\n")
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of cells in aligned columns, the first to the left, figures to the right."""
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    for cells in (headings, *rows):
+        first, *others = (
+            cell.rjust(width) if number else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        print("  ".join([first, *others]))
+
+
+def size_text(num_bytes: int) -> str:
+    """Bytes for people: `13.5 kB`."""
+    value, units = float(num_bytes), ["bytes", "kB", "MB", "GB", "TB"]
+    while value >= 1000 and len(units) > 1:
+        value, units = value / 1000, units[1:]
+    return f"{value:,.0f} bytes" if units[0] == "bytes" else f"{value:,.1f} {units[0]}"
+
+
+def say(note: str) -> None:
+    """Print a line about the course of a job to standard error, above the progress bar if there is one."""
+    print(note, file=sys.stderr, flush=True)
+
+
+def show_help(context: typer.Context) -> None:
+    """Callback of a command that is nothing without a sub command: without one, show its help, exit code 2."""
+    if context.invoked_subcommand is None:
+        print(context.get_help(), file=sys.stderr)
+        raise typer.Exit(2)
 
 
 @contextmanager
@@ -83,6 +124,39 @@ def _line_printer(title: str, unit: str) -> Callable[[int, int], None]:
         now = time.monotonic()
         if now - last >= QUIET_S:
             last = now
-            print(f"{title}: {done:,} of {total:,} {unit}, {done / (now - begin):,.0f}/s", file=sys.stderr, flush=True)
+            say(f"{title}: {done:,} of {total:,} {unit}, {done / (now - begin):,.0f}/s")
 
     return update
+
+
+class PhaseProgress:
+    """Progress of a job in phases: a bar, or lines, for each in turn."""
+
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
+        self._bar = ExitStack()
+        self._phase: str | None = None
+        self._update: Callable[[int, int], None] = lambda done, total: None
+
+    def update(self, phase: str, done: int, total: int, note: str = "") -> None:
+        """Show how far the phase is, after closing the one before it."""
+        if phase != self._phase:
+            self.close()
+            self._phase, self._update = phase, self._bar.enter_context(progress(phase, self._unit))
+            if not note and not sys.stderr.isatty():
+                say(phase)
+        if note:
+            say(f"{phase}: {note}")
+        if total:
+            self._update(done, total)
+
+    def close(self) -> None:
+        """End the last phase."""
+        self._bar.close()
+        self._phase = None
+
+    def __enter__(self) -> PhaseProgress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

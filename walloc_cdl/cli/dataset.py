@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from walloc_cdl.cli.codec import CodecName
-from walloc_cdl.cli.console import JsonPath, Seed, progress, report, write_json
+from walloc_cdl.cli.console import JsonPath, Seed, progress, report, require_parent, say, size_text, write_json
+from walloc_cdl.errors import CallError
+
+if TYPE_CHECKING:
+    from walloc_cdl.latents import Manifest
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data set.")]
 SourceName = Annotated[
@@ -37,7 +41,10 @@ def prepare(
     seed: Seed = 0,
     json_path: JsonPath = None,
 ) -> None:
-    """Encode a data set once into stored latents. The same command again resumes what was interrupted."""
+    """Encode a data set once into stored latents.
+
+    The same command again resumes what was interrupted.
+    """
     from datasets_prep.job import PrepareConfig, Progress
     from datasets_prep.job import prepare as run_job
     from datasets_prep.sources import open_source
@@ -53,19 +60,18 @@ def prepare(
     with progress("prepare") as update:
 
         def on_progress(state: Progress) -> None:
+            if state.note:
+                say(state.note)
             update(state.done, state.total)
 
         manifest = run_job(images, model, out, config, progress=on_progress)
-    fields = manifest.to_json()
     rows = {
         "data set": str(out),
         "codec": f"{model.name} ({model.spec.reduction():g} times fewer values)",
         "latents": "x".join(map(str, manifest.latent_shape)),
-        **{split: f"{summary.num_samples:,} samples" for split, summary in manifest.splits.items()},
-        "quarantined": manifest.ledger.get("num_quarantined", 0),
-        "shards": f"{len(manifest.shards)}, {sum(shard.num_bytes for shard in manifest.shards) / 1e6:,.1f} MB",
+        **_contents(manifest),
     }
-    report(rows, json_path, fields)
+    report(rows, json_path, manifest.to_json())
 
 
 def inspect(folder: Folder, json_path: JsonPath = None) -> None:
@@ -82,18 +88,34 @@ def inspect(folder: Folder, json_path: JsonPath = None) -> None:
         "source": f"{spec.source_channels} channels, stride {spec.stride}, {spec.reduction():g} times fewer values",
         "classes": ", ".join(manifest.class_names) if manifest.class_names else "none",
     }
-    for split, summary in manifest.splits.items():
-        counts = f", by class {summary.class_counts}" if summary.class_counts else ""
-        rows[split] = f"{summary.num_samples:,} samples{counts}"
-    num_bytes = sum(shard.num_bytes for shard in manifest.shards)
-    rows["shards"] = f"{len(manifest.shards)}, {num_bytes / 1e6:,.1f} MB"
-    first = next(iter(manifest.histograms))
-    statistics = channel_statistics(manifest.histograms[first], spec)
-    histogram = manifest.histograms[first]
-    saturated = histogram[:, [low, high]].sum() / max(histogram.sum(), 1)
-    rows[f"channel std ({first})"] = " ".join(f"{value:.3g}" for value in statistics.std)
-    rows["codes at the limits"] = f"{saturated:.2%}"
+    rows |= _contents(manifest)
+    split = _split_names(manifest)[0]
+    histogram = manifest.histograms[split]
+    if histogram.any():
+        statistics = channel_statistics(histogram, spec)
+        saturated = histogram[:, [low, high]].sum() / histogram.sum()
+        rows[f"channel std ({split})"] = " ".join(f"{value:.3g}" for value in statistics.std)
+        rows[f"codes at the limits ({split})"] = f"{saturated:.2%}"
     report(rows, json_path, manifest.to_json())
+
+
+def _contents(manifest: Manifest) -> dict[str, object]:
+    """Splits, quarantine and shards as lines of a report."""
+    rows: dict[str, object] = {}
+    names = manifest.class_names or []
+    for split in _split_names(manifest):
+        summary = manifest.splits[split]
+        counts = [f"{name} {count:,}" for name, count in zip(names, summary.class_counts or [], strict=False)]
+        rows[split] = ": ".join(filter(None, [f"{summary.num_samples:,} samples", ", ".join(counts)]))
+    if quarantined := manifest.ledger.get("num_quarantined", 0):
+        rows["quarantined"] = f"{quarantined:,} unusable images, with the reasons in ledger.parquet"
+    rows["shards"] = f"{len(manifest.shards)}, {size_text(sum(shard.num_bytes for shard in manifest.shards))}"
+    return rows
+
+
+def _split_names(manifest: Manifest) -> list[str]:
+    """The splits, `train` first: a manifest keeps them in the order of their names."""
+    return sorted(manifest.splits, key=lambda split: (split != "train", split == "test"))
 
 
 def verify(
@@ -101,7 +123,7 @@ def verify(
     full: Annotated[bool, typer.Option("--full", help="Read every byte: hashes, checksums, histograms.")] = False,
     json_path: JsonPath = None,
 ) -> None:
-    """Check that a data set is what its manifest says; exit code 1 if it is not."""
+    """Check that a data set is undamaged; exit code 1 if not."""
     from walloc_cdl.latents import verify as check
 
     result = check(folder, full=full)
@@ -109,7 +131,7 @@ def verify(
         print(problem)
     extent = "every byte" if full else "manifest, sizes and headers; --full reads every byte"
     state = "damaged" if result.problems else "whole"
-    print(f"{folder}: {state} ({result.num_files} files, {result.num_bytes / 1e6:,.1f} MB; checked {extent})")
+    print(f"{folder}: {state} ({result.num_files} files, {size_text(result.num_bytes)}; checked {extent})")
     write_json(json_path, {"problems": result.problems, "num_files": result.num_files, "num_bytes": result.num_bytes})
     if result.problems:
         raise typer.Exit(1)
@@ -117,21 +139,25 @@ def verify(
 
 def preview(
     folder: Folder,
-    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("preview.png"),
+    out: Annotated[Path, typer.Option(help="Picture to write.", callback=require_parent)] = Path("preview.png"),
     source: Annotated[
         str | None, typer.Option(help="The source, to show its images beside the decoded latents.")
     ] = None,
-    num: Annotated[int, typer.Option(help="How many samples.")] = 12,
+    num: Annotated[int, typer.Option(help="How many samples.", min=1)] = 12,
     split: Annotated[str | None, typer.Option(help="Split to show; by default the first.")] = None,
     seed: Seed = 0,
 ) -> None:
-    """Draw a contact sheet: source images beside their decoded latents."""
+    """Draw source images beside their decoded latents."""
+    from PIL import Image
+
     from datasets_prep.preview import contact_sheet
     from datasets_prep.sources import open_source
 
+    if out.suffix.lower() not in Image.registered_extensions():
+        raise CallError(f"{out} does not say what kind of picture to write; end its name in .png or .jpg")
     sheet = contact_sheet(folder, source=open_source(source) if source else None, num=num, split=split, seed=seed)
     sheet.save(out)
     print(f"{out}: {sheet.width}x{sheet.height}")
 
 
-COMMANDS = (prepare, inspect, verify, preview)
+COMMANDS = {"prepare": prepare, "inspect": inspect, "verify": verify, "preview": preview}

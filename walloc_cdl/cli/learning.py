@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from walloc_cdl.cli.console import JsonPath, Seed, progress, report
+from walloc_cdl.cli.console import JsonPath, Seed, progress, report, say
 from walloc_cdl.cli.dataset import Folder
 
 if TYPE_CHECKING:
@@ -40,7 +40,10 @@ def train(
     seed: Seed = 0,
     json_path: JsonPath = None,
 ) -> None:
-    """Train a timm classifier on stored latents. The same command again resumes an interrupted run."""
+    """Train a timm classifier on stored latents.
+
+    The same command again resumes an interrupted run.
+    """
     import classifiers
     from walloc_cdl.data import open_latents
 
@@ -49,9 +52,12 @@ def train(
     chosen = validation or (splits[0] if splits else None)
     validation_set = open_latents(folder, chosen) if chosen else None
     config = classifiers.TrainConfig(epochs=epochs, batch_size=batch_size, lr=lr, precision=precision, seed=seed)
+    trained = False
     with progress("train", "samples") as update:
 
         def on_progress(state: TrainProgress) -> None:
+            nonlocal trained
+            trained = True
             update(state.samples_done, state.samples_total)
 
         record = classifiers.train(
@@ -64,6 +70,8 @@ def train(
             device=device,
             progress=on_progress,
         )
+    if not trained:
+        say(f"{out} is trained already; nothing to do")
     rows: dict[str, object] = {
         "run": str(out),
         "model": f"{model}, stem {stem}",
@@ -82,7 +90,10 @@ def evaluate(
     split: Annotated[str | None, typer.Option(help="Split to judge on; default test or validation.")] = None,
     json_path: JsonPath = None,
 ) -> None:
-    """Judge a trained classifier on a split of a data set with the same codec and classes."""
+    """Judge a trained classifier on a split of a data set.
+
+    The data set must have the codec, the size and the classes that the classifier was trained on.
+    """
     import classifiers
     from walloc_cdl.data import open_latents
     from walloc_cdl.latents import load_manifest
@@ -111,4 +122,4 @@ def metric_rows(metrics: Metrics, split: str, class_names: list[str] | tuple[str
     return rows
 
 
-COMMANDS = (train, evaluate)
+COMMANDS = {"train": train, "evaluate": evaluate}

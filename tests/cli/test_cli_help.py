@@ -1,0 +1,63 @@
+"""Every command explains itself, at once: no heavy import on the way."""
+
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from walloc_cdl.cli import app as application
+
+HEAVY = ("torch", "timm", "datasets", "sklearn", "matplotlib", "skimage", "pyarrow", "PIL")
+
+
+def command_paths() -> list[list[str]]:
+    root = typer.main.get_command(application.app)
+    paths = [[]]
+    for name, command in root.commands.items():
+        paths.append([name])
+        paths += [[name, inner] for inner in getattr(command, "commands", {})]
+    return paths
+
+
+def test_the_commands_are_those_of_the_contract():
+    names = {" ".join(path) for path in command_paths()}
+    expected = (
+        "prepare,inspect,verify,preview,train,evaluate,compare,demo,report,codec list,codec info,codec fit,codec eval"
+    )
+    assert {*expected.split(","), "bench load"} <= names
+
+
+@pytest.mark.parametrize("path", command_paths(), ids=lambda path: " ".join(path) or "cdl")
+def test_help_is_answered(cdl, path):
+    answer = cdl(*path, "--help")
+    assert answer.code == 0
+    assert answer.out.startswith("Usage: " + " ".join(["cdl", *path]))
+    assert "..." not in answer.out.replace("[ARGS]...", "")  # summaries of commands fit their line
+    assert answer.err == ""
+
+
+def test_no_help_imports_anything_heavy():
+    program = (
+        "import sys\n"
+        "from walloc_cdl.cli.app import run\n"
+        f"codes = [run([*path, '--help']) for path in {command_paths()!r}]\n"
+        "assert codes == [0] * len(codes), codes\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", [[], ["codec"], ["bench"]], ids=lambda path: " ".join(path) or "cdl")
+def test_without_a_command_its_help_is_shown_as_an_error(cdl, path):
+    answer = cdl(*path)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err == cdl(*path, "--help").out
+
+
+def test_version(cdl):
+    from walloc_cdl import __version__
+
+    assert cdl("--version").out == f"{__version__}\n"

@@ -1,0 +1,181 @@
+"""The whole way through the command line, on tiny data."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from walloc_cdl.codec import load_codec
+from walloc_cdl.latents.archive import archive_to_bytes
+
+
+def test_codec_list_and_info(cdl, tmp_path):
+    answer = cdl("codec", "list", "--json", tmp_path / "list.json")
+    rows = {row["name"]: row for row in json.loads((tmp_path / "list.json").read_text())}
+    assert {"rgb-16x", "rgb-4x", "gray-16x", "gray-4x"} <= rows.keys()
+    assert all(name in answer.out for name in rows)
+    assert (rows["rgb-16x"]["latent_channels"], rows["gray-4x"]["reduction"]) == (12, 4)
+    answer = cdl("codec", "info", "--codec", "gray-16x", "--json", tmp_path / "info.json")
+    assert json.loads((tmp_path / "info.json").read_text())["codec_id"] in answer.out
+
+
+def test_codec_eval_agrees_with_a_computation_by_hand(cdl, source, tmp_path):
+    folder, report = source / "test" / "cat", tmp_path / "eval.json"
+    answer = cdl("codec", "eval", "--codec", "rgb-16x", "--images", folder, "--json", report)
+    assert answer.code == 0
+    result = json.loads(report.read_text())
+    codec, psnrs, rates, raw, stored = load_codec("rgb-16x"), [], [], 0, 0
+    for path in sorted(folder.iterdir()):
+        image = np.asarray(Image.open(path).convert("RGB"))
+        top, left = (image.shape[0] % 8) // 2, (image.shape[1] % 8) // 2
+        image = image[top:, left:][: image.shape[0] // 8 * 8, : image.shape[1] // 8 * 8]
+        codes = codec.encode(torch.from_numpy(image.transpose(2, 0, 1).copy())[None])
+        decoded = codec.decode(codes)[0].permute(1, 2, 0).numpy()
+        decoded = np.clip(np.rint((decoded + 0.5) * 255), 0, 255)
+        psnrs.append(10 * np.log10(255**2 / np.mean((image - decoded) ** 2)))
+        size = len(archive_to_bytes(codes[0].numpy()))
+        rates.append(8 * size / (image.shape[0] * image.shape[1]))
+        raw, stored = raw + image.size, stored + size
+    assert result["num_images"] == len(psnrs) == 4
+    assert result["psnr_db"] == pytest.approx(np.mean(psnrs), abs=1e-4)
+    assert result["bpp"] == pytest.approx(np.mean(rates))
+    assert result["compression_ratio"] == pytest.approx(raw / stored)
+    assert 0 < result["ssim"] < 1
+
+
+def test_images_that_cannot_be_measured_are_counted(cdl, source, tmp_path):
+    folder = tmp_path / "images"
+    shutil.copytree(source / "test" / "dog", folder)
+    (folder / "zz.png").write_bytes(b"no picture")
+    cdl("codec", "eval", "--codec", "rgb-16x", "--images", folder, "--json", tmp_path / "eval.json")
+    result = json.loads((tmp_path / "eval.json").read_text())
+    assert (result["num_images"], result["num_skipped"]) == (4, 1)
+
+
+def test_codec_fit(cdl, source, tmp_path):
+    out = tmp_path / "mine"
+    answer = cdl("codec", "fit", source, "--reduction", 16, "--out", out, "--json", tmp_path / "fit.json")
+    assert answer.code == 0
+    assert all(word in answer.out for word in ("PSNR", "bits per pixel", "kept energy"))
+    result = json.loads((tmp_path / "fit.json").read_text())
+    assert result["num_images"] == 16  # the train split alone
+    assert 0.9 < result["kept_energy"] <= 1
+    codec = load_codec(out)
+    assert (codec.name, codec.spec.latent_channels, codec.spec.stride) == ("mine", 12, 8)
+
+
+def test_prepare_inspect_verify(cdl, source, tmp_path):
+    out, call = tmp_path / "latents", ("prepare", source, "--codec", "rgb-16x", "--size", 64, "--workers", 0)
+    answer = cdl(*call, "--out", out, "--json", tmp_path / "prepare.json")
+    assert answer.code == 0
+    assert "16 samples: cat 8, dog 8" in answer.out
+    assert json.loads((tmp_path / "prepare.json").read_text())["latent_shape"] == [12, 8, 8]
+
+    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    again = cdl(*call, "--out", out)
+    assert (again.code, again.out) == (0, answer.out)
+    assert again.err == f"{out} is finished already; nothing to do\n"
+    assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
+
+    answer = cdl("inspect", out, "--json", tmp_path / "inspect.json")
+    assert answer.code == 0
+    assert "12x8x8, 8 bits, companding normal" in answer.out
+    assert "channel std (train)" in answer.out
+    assert answer.out.index("train ") < answer.out.index("test ")
+    assert json.loads((tmp_path / "inspect.json").read_text())["class_names"] == ["cat", "dog"]
+
+    answer = cdl("verify", out, "--full", "--json", tmp_path / "verify.json")
+    assert answer.code == 0
+    assert f"{out}: whole (" in answer.out
+    assert json.loads((tmp_path / "verify.json").read_text())["problems"] == []
+
+
+def test_an_interrupted_preparation_is_resumed(cdl, source, tmp_path, monkeypatch):
+    import datasets_prep.job
+
+    call = ("prepare", source, "--codec", "rgb-16x", "--size", 64, "--workers", 0, "--shard-samples", 4)
+    save, saved = datasets_prep.job.save_record, []
+
+    def interrupted(*arguments):
+        save(*arguments)
+        saved.append(arguments)
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(datasets_prep.job, "save_record", interrupted)
+    answer = cdl(*call, "--out", tmp_path / "latents")
+    assert answer.code == 130
+    assert answer.err.endswith("interrupted; the same command again goes on where it stopped\n")
+    monkeypatch.undo()
+    answer = cdl(*call, "--out", tmp_path / "latents")
+    assert answer.code == 0
+    assert "resumed: 2 of 6 shards are done\n" in answer.err
+
+
+def test_preview(cdl, source, latents, tmp_path):
+    out = tmp_path / "sheet.png"
+    answer = cdl("preview", latents, "--source", source, "--num", 4, "--out", out)
+    assert answer.code == 0
+    with Image.open(out) as picture:
+        picture.load()
+        assert answer.out == f"{out}: {picture.width}x{picture.height}\n"
+        assert picture.width > 6 * 256  # three pairs in a row,
+        assert 2 * 256 < picture.height < 3 * 256  # in two rows
+
+
+def test_train_and_evaluate(cdl, latents, tmp_path):
+    run = tmp_path / "run"
+    call = ("train", latents, "--model", "test_resnet", "--out", run, "--epochs", 1, "--batch-size", 8)
+    answer = cdl(*call, "--json", tmp_path / "train.json")
+    assert answer.code == 0
+    record = json.loads((tmp_path / "train.json").read_text())
+    assert record["metrics"]["num_samples"] == 8
+    assert len(record["losses"]) == 1
+
+    again = cdl(*call)
+    assert (again.code, again.out) == (0, answer.out)
+    assert again.err == f"{run} is trained already; nothing to do\n"
+
+    answer = cdl("evaluate", run, latents, "--json", tmp_path / "evaluate.json")
+    assert answer.code == 0
+    metrics = json.loads((tmp_path / "evaluate.json").read_text())
+    assert metrics == {"split": "test", **record["metrics"]}
+    assert "true cat, predicted as" in answer.out
+
+
+@pytest.fixture
+def truncated(latents, tmp_path):
+    folder = tmp_path / "truncated"
+    shutil.copytree(latents, folder)
+    shard = folder / "train-00000.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-50])
+    return folder
+
+
+def test_a_truncated_shard_is_found_by_verify(cdl, truncated):
+    for options in ((), ("--full",)):
+        answer = cdl("verify", truncated, *options)
+        assert (answer.code, answer.err) == (1, "")
+        problem, summary = answer.out.splitlines()
+        size = (truncated / "train-00000.safetensors").stat().st_size
+        assert problem.startswith(
+            f"{truncated / 'train-00000.safetensors'}: {size} bytes, expected {size + 50}; restore"
+        )
+        assert summary.startswith(f"{truncated}: damaged (")
+
+
+def test_a_truncated_shard_stops_training_with_one_line(refused, truncated, tmp_path):
+    text = refused("train", truncated, "--model", "test_resnet", "--out", tmp_path / "run", "--epochs", 1, code=1)
+    assert "train-00000.safetensors" in text
+    assert "restore the folder from a copy or prepare it again" in text
+
+
+def test_bench_load(cdl, tmp_path):
+    answer = cdl("bench", "load", "--megabytes", 3, "--repeats", 1, "--json", tmp_path / "bench.json")
+    assert answer.code == 0
+    result = json.loads((tmp_path / "bench.json").read_text())
+    assert result["num_samples"] == 3_000_000 // (12 * 32 * 32)
+    assert result["mmap_samples_per_s"] > 0

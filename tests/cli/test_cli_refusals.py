@@ -1,0 +1,195 @@
+"""Wrong calls: one line on standard error with the value, what was expected and the remedy; exit code 2."""
+
+import pytest
+
+RECIPE = ("--epochs", 1, "--batch-size", 8)
+
+
+def test_missing_source_folder(refused, tmp_path):
+    missing = tmp_path / "nowhere"
+    text = refused("prepare", f"imagefolder:{missing}", "--codec", "rgb-16x", "--out", tmp_path / "out")
+    assert f"'{missing}' does not exist; give the path of a folder of images" in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_folder_without_images(refused, foreign, tmp_path):
+    text = refused("prepare", foreign, "--codec", "rgb-16x", "--out", tmp_path / "out")
+    assert f"no image in '{foreign}'" in text
+    assert "chapter.txt" in text
+    assert "expected PATH/CLASS/IMAGE" in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_empty_folder(refused, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "is empty; expected PATH/CLASS/IMAGE" in refused(
+        "codec", "eval", "--codec", "rgb-16x", "--images", tmp_path / "empty"
+    )
+
+
+def test_unknown_codec(refused, source, tmp_path):
+    text = refused("prepare", source, "--codec", "rgb16x", "--out", tmp_path / "out")
+    assert "unknown codec 'rgb16x'; nearest: rgb-16x" in text
+    assert "`cdl codec list` shows all" in text
+
+
+def test_unknown_model(refused, source, latents, tmp_path):
+    for call in (("train", latents), ("compare", source)):
+        text = refused(*call, "--model", "resnt18", "--out", tmp_path / "out")
+        assert "unknown model 'resnt18'; nearest: resnet18" in text
+        assert "shows all" in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluating_on_a_data_set_of_another_codec(refused, trained, prepared):
+    other = prepared("resize-rgb-16x")
+    text = refused("evaluate", trained, other)
+    assert "the classifier test_resnet has codec_id '" in text
+    assert f"but the data set {other} has '" in text
+    assert "use the codec that made the data" in text
+
+
+def test_preparing_into_a_data_set_of_another_codec(refused, source, latents):
+    before = (latents / "manifest.json").read_bytes()
+    text = refused("prepare", source, "--codec", "rgb-4x", "--size", 64, "--out", latents)
+    assert "holds a finished data set with codec" in text
+    assert "give another folder, or restart" in text
+    assert (latents / "manifest.json").read_bytes() == before
+
+
+def test_preparing_color_images_with_a_codec_for_gray(refused, source, tmp_path):
+    text = refused("prepare", source, "--codec", "gray-16x", "--size", 64, "--out", tmp_path / "out")
+    assert "are in color (channels: 3), but codec gray-16x takes channels: 1; use" in text
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify", "preview", "train"])
+def test_folder_that_is_no_data_set(refused, foreign, tmp_path, command):
+    options = ("--model", "test_resnet", "--out", tmp_path / "out") if command == "train" else ()
+    text = refused(command, foreign, *options)
+    assert f"{foreign} is no data set (it has no manifest.json); make one with `cdl prepare" in text
+
+
+def test_folder_that_is_no_run(refused, foreign, latents):
+    assert "is no run" in refused("evaluate", foreign, latents)
+
+
+def test_folder_that_is_no_comparison(refused, foreign):
+    assert f"{foreign} holds no results.json; name the --out folder of a `cdl compare`" in refused("report", foreign)
+
+
+@pytest.mark.parametrize("command", ["prepare", "compare"])
+def test_size_off_the_stride(refused, source, tmp_path, command):
+    options = ("--codec", "rgb-16x") if command == "prepare" else ("--conditions", "pixels-25,latents-16x")
+    text = refused(command, source, *options, "--size", 100, "--out", tmp_path / "out")
+    assert "100 is not a multiple of the stride 8 of codec rgb-16x; nearest that are: 96, 104" in text
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["prepare", "train", "compare", "codec fit"])
+def test_output_folder_that_holds_something_else(refused, source, latents, foreign, command):
+    call = {
+        "prepare": ("prepare", source, "--codec", "rgb-16x", "--size", 64),
+        "train": ("train", latents, "--model", "test_resnet"),
+        "compare": ("compare", source, "--model", "test_resnet", "--size", 64, "--conditions", "latents-16x"),
+        "codec fit": ("codec", "fit", source),
+    }[command]
+    text = refused(*call, "--out", foreign)
+    assert str(foreign) in text
+    assert "new" in text.rpartition(";")[2]  # the remedy: a new folder
+    assert [path.name for path in foreign.iterdir()] == ["chapter.txt"]
+
+
+def test_unknown_option_and_command(refused):
+    assert "No such option: --cdoec" in refused("prepare", "photos", "--cdoec", "rgb-16x")
+    assert "`cdl prepare --help` shows the options" in refused("prepare", "photos", "--cdoec", "rgb-16x")
+    assert "No such command 'prepar'" in refused("prepar")
+
+
+def test_missing_argument_and_option(refused):
+    assert "Missing argument 'SOURCE'" in refused("prepare", "--codec", "rgb-16x", "--out", "out")
+    assert "Missing option '--codec'" in refused("prepare", "photos", "--out", "out")
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        ("pixels-16,voxels-3", "condition 'voxels-3' is not understood; expected pixels-64"),
+        ("pixels-17", "17 pixels a side is not a whole fraction of --size 64"),
+        ("pixels-16,latents-17x", "unknown codec 'rgb-17x'; nearest: rgb-16x"),
+        ("pixels-16,pixels-16", "one is there twice"),
+        (",", "no conditions; give at least one, as pixels-64,latents-16x"),
+    ],
+)
+def test_conditions(refused, source, tmp_path, conditions, expected):
+    call = ("compare", source, "--model", "test_resnet", "--size", 64, "--out", tmp_path / "out")
+    assert expected in refused(*call, "--conditions", conditions)
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_seeds(refused, source, tmp_path):
+    text = refused("compare", source, "--model", "test_resnet", "--seeds", 0, "--out", tmp_path / "out")
+    assert "0 seeds; at least one is needed" in text
+
+
+def test_a_model_without_the_stem_is_refused_before_any_training(cdl, source, tmp_path):
+    answer = cdl(
+        *("compare", source, "--model", "test_efficientnet", "--size", 64, "--out", tmp_path / "out"),
+        *("--conditions", "pixels-16,latents-16x:channels", "--workers", 0),
+    )
+    assert answer.code == 2
+    assert "test_efficientnet has no `channels` stem" in answer.err.splitlines()[-1]
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_unknown_split(refused, latents, trained):
+    for call in (("evaluate", trained, latents), ("preview", latents)):
+        text = refused(*call, "--split", "tset")
+        assert "'tset'" in text
+        assert "test, train" in text
+
+
+@pytest.mark.parametrize("command", ["prepare", "train", "codec list"])
+def test_json_into_a_missing_folder_is_refused_before_the_work(refused, source, latents, tmp_path, command):
+    out, path = tmp_path / "out", tmp_path / "nowhere" / "report.json"
+    call = {
+        "prepare": ("prepare", source, "--codec", "rgb-16x", "--size", 64, "--out", out),
+        "train": ("train", latents, "--model", "test_resnet", "--out", out, *RECIPE),
+        "codec list": ("codec", "list"),
+    }[command]
+    text = refused(*call, "--json", path)
+    assert f"{path} cannot be written: there is no folder {path.parent}; make it first" in text
+    assert not out.exists()
+
+
+def test_json_onto_a_folder(refused, tmp_path):
+    assert f"{tmp_path} is a folder; name a file to write" in refused("codec", "list", "--json", tmp_path)
+
+
+def test_pictures_that_cannot_be_written(refused, latents, tmp_path):
+    text = refused("preview", latents, "--out", tmp_path / "sheet.docx")
+    assert "does not say what kind of picture to write; end its name in .png or .jpg" in text
+    assert "there is no folder" in refused("preview", latents, "--out", tmp_path / "nowhere" / "sheet.png")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("codec", "fit", "photos", "--out", "codec", "--reduction", 0),
+        ("codec", "fit", "photos", "--out", "codec", "--levels", 9),
+        ("bench", "load", "--megabytes", 0),
+        ("bench", "load", "--repeats", 0),
+        ("preview", "latents", "--num", 0),
+    ],
+    ids=lambda call: call[-2],
+)
+def test_numbers_out_of_range(refused, call):
+    assert f"Invalid value for '{call[-2]}'" in refused(*call)
+
+
+def test_training_settings(refused, latents, tmp_path):
+    call = ("train", latents, "--model", "test_resnet", "--out", tmp_path / "out")
+    assert "epochs is 0; it must be at least 1" in refused(*call, "--epochs", 0)
+    assert "unknown precision 'fp8'" in refused(*call, "--precision", "fp8")
+    assert "unknown stem 'channel'; nearest: channels" in refused(*call, "--stem", "channel")
+    assert "no grid of 33 pixels" in refused(*call, "--grid", 33)
+    assert not (tmp_path / "out").exists()

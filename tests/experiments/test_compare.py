@@ -1,0 +1,91 @@
+import json
+
+import pytest
+from pictures import picture
+from PIL import Image
+
+from classifiers import TrainConfig
+from experiments.compare import CompareConfig, Progress, compare
+from experiments.outcome import load_outcome
+from walloc_cdl.errors import CallError
+
+CONDITIONS = ("pixels-16", "latents-16x", "latents-16x:channels")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Two classes, 16 images to train on and 8 to test on."""
+    root = tmp_path_factory.mktemp("source") / "photos"
+    seed = 0
+    for split, each in (("train", 8), ("test", 4)):
+        for label in ("cat", "dog"):
+            (root / split / label).mkdir(parents=True)
+            for number in range(each):
+                picture(seed, 70, 64).save(root / split / label / f"{number}.png")
+                seed += 1
+    return root
+
+
+def configure(source, **changes) -> CompareConfig:
+    fields = {"source": str(source), "conditions": CONDITIONS, "model": "test_resnet", "size": 64, "num_seeds": 2}
+    return CompareConfig(**{**fields, "workers": 0, "training": TrainConfig(epochs=1, batch_size=8), **changes})
+
+
+def test_a_comparison_and_the_same_call_again(source, tmp_path):
+    config, out, states = configure(source), tmp_path / "out", []
+    outcome = compare(config, out, progress=states.append)
+
+    assert [condition.name for condition in outcome.conditions] == list(CONDITIONS)
+    assert {condition.values_per_sample for condition in outcome.conditions} == {3 * 16 * 16}
+    assert {condition.grid for condition in outcome.conditions} == {16}
+    assert (outcome.num_train, outcome.num_test, outcome.seeds) == (16, 8, [0, 1])
+    assert outcome.metric == "auc"  # two classes, both in the test split
+    assert [(d.condition, d.baseline) for d in outcome.differences] == [
+        ("latents-16x", "pixels-16"),
+        ("latents-16x:channels", "pixels-16"),
+    ]
+    pixels, latents, _ = outcome.conditions
+    assert outcome.differences[0].per_seed == pytest.approx(
+        [ours - theirs for ours, theirs in zip(latents.scores("auc"), pixels.scores("auc"), strict=True)]
+    )
+    assert [run["seeds"]["train"] for run in latents.runs] == [0, 1]
+    assert load_outcome(out) == outcome
+    assert {state.phase for state in states} >= {"prepare rgb-16x", "latents-16x:channels, seed 1"}
+    with Image.open(out / "plot.png") as plot:
+        plot.load()
+
+    states.clear()
+    records = [condition.runs for condition in outcome.conditions]  # times of training are in them
+    again = compare(config, out, progress=states.append)
+    assert [condition.runs for condition in again.conditions] == records
+    assert again == outcome
+    trained = Progress("latents-16x, seed 1", 0, 0, "trained already")
+    assert trained in states
+    assert not any(state.total and "seed" in state.phase for state in states)
+
+    with pytest.raises(CallError, match=r"has train\.lr"):  # another recipe is not mixed into it
+        compare(configure(source, training=TrainConfig(epochs=1, batch_size=8, lr=0.5)), out)
+    assert json.loads((out / "results.json").read_text())["sentence"] == outcome.sentence
+
+
+def test_a_source_without_a_test_split_is_split(source, tmp_path):
+    outcome = compare(configure(source / "train", conditions=("pixels-16",), num_seeds=1), tmp_path)
+    assert (outcome.num_train, outcome.num_test) == (12, 4)
+    assert outcome.differences == []
+    assert "(one seed)" in outcome.sentence
+
+
+def test_a_source_without_classes_is_refused(source, tmp_path):
+    with pytest.raises(CallError, match="no classes to tell apart"):
+        compare(configure(source / "train" / "cat"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_test_split_of_one_class_is_judged_by_accuracy(source, tmp_path):
+    root = tmp_path / "photos"
+    for folder in ("train/cat", "train/dog", "test/cat"):
+        (root / folder).mkdir(parents=True)
+        for path in sorted((source / folder).iterdir())[:4]:
+            (root / folder / path.name).write_bytes(path.read_bytes())
+    outcome = compare(configure(root, conditions=("pixels-16", "latents-16x"), num_seeds=1), tmp_path / "out")
+    assert outcome.metric == "accuracy"

@@ -1,0 +1,45 @@
+import pytest
+
+from experiments.conditions import parse_condition
+from walloc_cdl.errors import CallError
+
+
+@pytest.mark.parametrize(
+    ("text", "channels", "codec", "stem", "grid"),
+    [
+        ("pixels-64", 3, "resize-rgb-16x", "synthesis", None),
+        ("pixels-64", 1, "resize-gray-16x", "synthesis", None),
+        ("pixels-256", 3, "resize-rgb-1x", "synthesis", None),
+        ("pixels-64@128", 3, "resize-rgb-16x", "synthesis", 128),
+        ("latents-16x", 3, "rgb-16x", "synthesis", None),
+        ("latents-4x", 1, "gray-4x", "synthesis", None),
+        ("latents-16x@128", 3, "rgb-16x", "synthesis", 128),
+        ("latents-16x:channels", 3, "rgb-16x", "channels", None),
+        ("latents-16x@128:synthesis", 3, "rgb-16x", "synthesis", 128),
+        ("latents-codecs/mine", 3, "codecs/mine", "synthesis", None),
+        ("latents-codecs/mine@96", 3, "codecs/mine", "synthesis", 96),
+    ],
+)
+def test_forms(text, channels, codec, stem, grid):
+    condition = parse_condition(text, size=256, channels=channels)
+    assert (condition.name, condition.codec, condition.stem, condition.grid) == (text, codec, stem, grid)
+    assert condition.is_pixels == text.startswith("pixels")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("voxels-64", "is not understood; expected pixels-64"),
+        ("latents", "is not understood"),
+        ("pixels-100", "100 pixels a side is not a whole fraction of --size 256"),
+        ("pixels-0", "0 pixels a side"),
+        ("pixels-many", "many pixels a side"),
+        ("pixels-64:channels", "`:channels` is for latents"),
+        ("latents-16x@128:channels", "@128 is the grid of the synthesis stem"),
+    ],
+)
+def test_refusals(text, expected):
+    with pytest.raises(CallError) as caught:
+        parse_condition(text, size=256, channels=3)
+    assert expected in str(caught.value)
+    assert repr(text) in str(caught.value)

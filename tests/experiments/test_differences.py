@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+from scipy.stats import norm, t
+from sklearn.metrics import accuracy_score, roc_auc_score
+
+from experiments.differences import DRAWS, METRICS, Difference, paired_difference
+
+
+def probabilities(*of_class_1: float) -> np.ndarray:
+    ones = np.array(of_class_1)
+    return np.stack([1 - ones, ones], 1)
+
+
+def noisy(seed: int, labels: np.ndarray, strength: float) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return probabilities(*(1 / (1 + np.exp(-strength * (labels - 0.5) - rng.normal(size=len(labels))))))
+
+
+LABELS = np.random.default_rng(7).integers(0, 2, 200)
+
+
+def test_accuracy_by_hand():
+    labels = np.array([0, 0, 1, 1])
+    ours, theirs = probabilities(0.1, 0.2, 0.9, 0.4), probabilities(0.1, 0.8, 0.9, 0.4)  # 3 and 2 of 4 right
+    difference = paired_difference(("a", [ours]), ("b", [theirs]), labels, "accuracy")
+    assert (difference.condition, difference.baseline) == ("a", "b")
+    assert difference.mean == pytest.approx(0.25)
+    assert difference.per_seed == [pytest.approx(0.25)]
+    # One sample of four decides: the mean of n draws of a quarter chance has the error √(3/16 / 4).
+    half = norm.ppf(0.975) * np.sqrt(3 / 16 / 4)
+    assert (difference.high - difference.low) / 2 == pytest.approx(half, rel=0.1)
+    assert difference.verdict == "not shown to differ"
+
+
+def test_auc_by_hand():
+    labels = np.array([0, 0, 1, 1])
+    ours, theirs = probabilities(0.1, 0.4, 0.35, 0.8), probabilities(0.1, 0.4, 0.4, 0.8)  # 3 and 3½ of 4 pairs
+    difference = paired_difference(("a", [ours]), ("b", [theirs]), labels, "auc")
+    assert difference.mean == pytest.approx(0.75 - 0.875)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "auc"])
+def test_metrics_equal_scikit_learns_on_every_draw(name):
+    rng = np.random.default_rng(0)
+    predicted = probabilities(*np.round(rng.random(len(LABELS)), 1))  # with many ties
+    rows = rng.integers(0, len(LABELS), (20, len(LABELS)))
+    weights = np.stack([np.bincount(drawn, minlength=len(LABELS)) for drawn in rows])
+    if name == "auc":
+        expected = [roc_auc_score(LABELS[drawn], predicted[drawn, 1]) for drawn in rows]
+    else:
+        expected = [accuracy_score(LABELS[drawn], predicted[drawn].argmax(1)) for drawn in rows]
+    np.testing.assert_allclose(METRICS[name](LABELS, predicted, weights), expected, rtol=1e-12)
+
+
+def test_auc_of_one_class_is_undefined():
+    assert np.isnan(METRICS["auc"](np.array([0, 1]), probabilities(0.2, 0.7), np.array([[2, 0]]))).all()
+
+
+def test_identical_predictions_do_not_differ():
+    same = [noisy(seed, LABELS, 1.0) for seed in range(3)]
+    difference = paired_difference(("a", same), ("b", same), LABELS, "auc")
+    assert (difference.mean, difference.low, difference.high) == (0, 0, 0)
+    assert difference.verdict == "not shown to differ"
+
+
+def test_the_interval_is_that_of_the_formula():
+    ours, theirs = [noisy(s, LABELS, 2.0) for s in range(3)], [noisy(s + 10, LABELS, 1.0) for s in range(3)]
+    difference = paired_difference(("a", ours), ("b", theirs), LABELS, "accuracy")
+    right = np.array([[(p.argmax(1) == LABELS) for p in side] for side in (ours, theirs)]).astype(float)
+    gaps = right[0] - right[1]  # (seeds, samples)
+    over_seeds = t.ppf(0.975, 2) * gaps.mean(1).std(ddof=1) / np.sqrt(3)
+    over_samples = norm.ppf(0.975) * gaps.mean(0).std() / np.sqrt(len(LABELS))
+    assert difference.mean == pytest.approx(gaps.mean())
+    assert difference.high - difference.mean == pytest.approx(np.hypot(over_seeds, over_samples), rel=0.05)
+    assert difference.high - difference.mean == pytest.approx(difference.mean - difference.low)
+
+
+def test_more_seeds_narrow_the_interval():
+    def width(num_seeds: int) -> float:
+        ours, theirs = ([noisy(s + side, LABELS, 1.0) for s in range(num_seeds)] for side in (0, 100))
+        difference = paired_difference(("a", ours), ("b", theirs), LABELS, "accuracy")
+        return difference.high - difference.low
+
+    assert width(12) < width(6) < width(2)
+
+
+def test_the_interval_follows_from_the_seed():
+    sides = ("a", [noisy(0, LABELS, 2.0)]), ("b", [noisy(1, LABELS, 1.0)])
+    assert paired_difference(*sides, LABELS, "auc") == paired_difference(*sides, LABELS, "auc")
+    assert paired_difference(*sides, LABELS, "auc") != paired_difference(*sides, LABELS, "auc", seed=1)
+    assert DRAWS >= 1_000
+
+
+def test_seeds_must_pair_up():
+    with pytest.raises(ValueError, match="zip"):
+        paired_difference(("a", [noisy(0, LABELS, 1)]), ("b", []), LABELS, "auc")
+
+
+@pytest.mark.parametrize(("low", "high", "verdict"), [(0.1, 0.2, "better"), (-0.2, -0.1, "worse")])
+def test_verdicts(low, high, verdict):
+    assert Difference("a", "b", (low + high) / 2, low, high, []).verdict == verdict

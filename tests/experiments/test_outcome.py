@@ -1,0 +1,81 @@
+import json
+
+import pytest
+from PIL import Image
+
+from experiments.outcome import RESULTS_NAME, describe, load_outcome, save_outcome, summarize
+from experiments.report import PLOT_NAME, TABLE_NAME, table_rows, write_report
+from walloc_cdl.cli.comparison import SAID_ELSEWHERE
+from walloc_cdl.errors import CallError
+
+
+def test_what_is_saved_is_loaded(outcome, tmp_path):
+    save_outcome(outcome, tmp_path)
+    assert load_outcome(tmp_path) == outcome
+
+
+def test_folders_without_results_are_refused(tmp_path):
+    with pytest.raises(CallError, match=r"holds no results\.json; name the --out folder of a `cdl compare`"):
+        load_outcome(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"format": "something else", "format_version": 1}',
+        '{"format": "walloc-cdl-comparison", "format_version": 2}',
+    ],
+)
+def test_foreign_results_are_refused(tmp_path, content):
+    (tmp_path / RESULTS_NAME).write_text(content)
+    with pytest.raises(CallError, match="is not the result of a comparison"):
+        load_outcome(tmp_path)
+
+
+@pytest.mark.parametrize("lacking", ["sentence", "conditions", "metrics"])
+def test_incomplete_results_are_refused(outcome, tmp_path, lacking):
+    fields = outcome.to_json()
+    del (fields["conditions"][0]["runs"][0] if lacking == "metrics" else fields)[lacking]
+    (tmp_path / RESULTS_NAME).write_text(json.dumps(fields))
+    with pytest.raises(CallError, match="is not the result of a comparison"):
+        load_outcome(tmp_path)
+
+
+def test_summary():
+    assert summarize([0.5]) == (0.5, 0.0)
+    assert summarize([0.4, 0.6]) == (pytest.approx(0.5), pytest.approx(0.02**0.5))
+
+
+def test_the_sentence_says_which_way_it_fell(outcome):
+    text = describe("photos", "resnet18", "accuracy", outcome.conditions, outcome.differences)
+    assert "On photos with resnet18" in text
+    assert "2 seeds" in text
+    assert "latents-16x (0.610) against pixels-64 (0.520) is better here: +0.090" in text
+    assert "95 % interval +0.010 to +0.170" in text
+    assert "latents-16x:channels (0.475) against pixels-64 (0.520) is not shown to differ" in text
+    alone = describe("photos", "resnet18", "accuracy", outcome.conditions[:1], [])
+    assert "0.520 on pixels-64" in alone
+
+
+def test_table(outcome):
+    headings, rows = table_rows(outcome)
+    cells = dict(zip(headings, rows[1], strict=True))
+    assert cells["condition"] == "latents-16x"
+    assert (cells["accuracy"], cells["std"]) == ("0.610", "0.014")
+    assert cells["difference [95 %]"] == "+0.090 [+0.010, +0.170] to pixels-64"
+    assert (cells["values"], cells["bytes"]) == ("12,288", "12,346")
+    assert set(SAID_ELSEWHERE) < set(headings)
+
+
+def test_report(outcome, tmp_path):
+    write_report(outcome, tmp_path)
+    table = (tmp_path / TABLE_NAME).read_text(encoding="utf-8")
+    assert "| latents-16x | synthesis | 64 | 0.610 |" in table
+    assert "One sentence." in table
+    assert "100 training and 40 test samples" in table
+    with Image.open(tmp_path / PLOT_NAME) as picture:
+        picture.load()
+        assert min(picture.size) > 400

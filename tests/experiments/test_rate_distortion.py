@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+import torch
+from pictures import picture
+from skimage.metrics import structural_similarity
+
+from experiments.rate_distortion import measure_rate_distortion
+from walloc_cdl.codec import ResizeCodec, ResizeConfig, load_codec
+from walloc_cdl.errors import CallError, JobError
+from walloc_cdl.latents.archive import archive_to_bytes
+
+
+def images(*sizes: tuple[int, int]) -> list[torch.Tensor]:
+    pictures = [np.asarray(picture(seed, *size)).transpose(2, 0, 1) for seed, size in enumerate(sizes)]
+    return [torch.from_numpy(pixels.copy()) for pixels in pictures]
+
+
+def test_means_over_images_of_different_sizes():
+    codec, pictures, done = load_codec("rgb-4x"), images((64, 48), (128, 64)), []
+    result = measure_rate_distortion(codec, pictures, on_image=lambda: done.append(1))
+    psnrs, similarities, sizes = [], [], []
+    for pixels in pictures:
+        codes = codec.encode(pixels[None])
+        decoded = np.clip(np.rint((codec.decode(codes)[0].numpy() + 0.5) * 255), 0, 255).astype(np.uint8)
+        psnrs.append(10 * np.log10(255**2 / np.mean((pixels.numpy() - decoded.astype(float)) ** 2)))
+        by_channel = [
+            structural_similarity(x, y, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255)
+            for x, y in zip(pixels.numpy(), decoded, strict=True)
+        ]
+        similarities.append(np.mean(by_channel))
+        sizes.append(len(archive_to_bytes(codes[0].numpy())))
+    areas = [64 * 48, 128 * 64]
+    assert result.psnr_db == pytest.approx(np.mean(psnrs))
+    assert result.ssim == pytest.approx(np.mean(similarities))
+    assert result.bpp == pytest.approx(np.mean([8 * size / area for size, area in zip(sizes, areas, strict=True)]))
+    assert result.compression_ratio == pytest.approx(3 * sum(areas) / sum(sizes))
+    assert (result.num_images, len(done), result.container) == (2, 2, "webp")
+
+
+def test_a_gray_codec_has_png_archives():
+    result = measure_rate_distortion(load_codec("gray-16x"), [images((64, 64))[0][:1]])
+    assert result.container == "png"
+
+
+def test_resolution_reduction_is_measured_the_same_way():
+    result = measure_rate_distortion(ResizeCodec(ResizeConfig(channels=3, factor=4)), images((64, 64)))
+    assert 10 < result.psnr_db < 60
+
+
+def test_no_images_and_wrong_ones():
+    with pytest.raises(JobError, match="no image to measure on"):
+        measure_rate_distortion(load_codec("rgb-16x"), [])
+    with pytest.raises(CallError, match="not a multiple of the stride 8"):
+        measure_rate_distortion(load_codec("rgb-16x"), images((60, 64)))
