@@ -84,8 +84,10 @@ def fit_to_source(
     fraction: float = 1.0,
     split: str | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[WallocCodec2D, FitReport]:
-    """Fit a codec to a source; `config.channels` of 0 takes the source's own.
+) -> tuple[WallocCodec2D, FitReport, int]:
+    """Fit a codec to a source; returns it, the report, and how many images could not be used.
+
+    `config.channels` of 0 takes the source's own.
 
     The train split is used where there are several, unless `split` names another. Raises `CallError`
     when `out` holds something else than a codec, before anything is read.
@@ -110,7 +112,7 @@ def fit_to_source(
         raise JobError(
             f"{images.num_skipped} of {len(images)} images of {source.name} could not be used; check the source"
         )
-    return codec, report
+    return codec, report, images.num_skipped
 
 
 def require_codec_folder(out: Path) -> None:

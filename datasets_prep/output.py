@@ -67,13 +67,13 @@ def _require_same(folder: Path, what: str, difference: tuple[str, object, object
         field, mine, theirs = difference
         raise CallError(
             f"output folder {str(folder)!r} holds {what} with {field} {_short(theirs)}, but this call has "
-            f"{_short(mine)}; give another folder, or restart to remove what is there and begin anew"
+            f"{_short(mine)}; give another folder, or --restart to remove what is there and begin anew"
         )
 
 
 def _short(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= 60 else f"{text[:24]}…"
+    return text if len(text) <= 60 else f"{text[:24]}…{text[-1]}"
 
 
 def _foreign(folder: Path) -> str | None:

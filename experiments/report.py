@@ -13,6 +13,9 @@ METRIC_LABELS = {"auc": "AUC", "accuracy": "accuracy"}
 # Colorblind-safe (Okabe and Ito): baselines gray, latents blue, latents as channels orange.
 COLORS = {"pixels": "#555555", "synthesis": "#0072B2", "channels": "#E69F00"}
 
+SMALLEST_SPAN = 0.06
+"""Least range of the metric that the plot shows."""
+
 
 def table_rows(outcome: Outcome) -> tuple[list[str], list[list[str]]]:
     """Headings and cells: a row for each condition."""
@@ -83,6 +86,9 @@ def _plot(outcome: Outcome, path: Path) -> None:
         axes.annotate(
             f"{average:.3f}", (x, average), xytext=(12, 0), textcoords="offset points", va="center", fontsize=8
         )
+    low, high = axes.get_ylim()
+    if high - low < SMALLEST_SPAN:  # or the eye takes noise for a difference
+        axes.set_ylim((low + high - SMALLEST_SPAN) / 2, (low + high + SMALLEST_SPAN) / 2)
     axes.set_xscale("log", base=2)
     values = sorted({condition.values_per_sample for condition in outcome.conditions})
     axes.set_xticks(values, [f"{value:,}" for value in values])

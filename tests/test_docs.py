@@ -29,7 +29,7 @@ def test_the_documents_show_commands():
     assert len(COMMANDS) >= 10
 
 
-@pytest.mark.parametrize(("document", "words"), COMMANDS, ids=lambda value: value if isinstance(value, str) else value[1])
+@pytest.mark.parametrize(("document", "words"), COMMANDS, ids=lambda part: part if isinstance(part, str) else part[1])
 def test_every_documented_command_and_option_exists(document, words):
     command, rest = typer.main.get_command(app), words[1:]
     while hasattr(command, "commands"):

@@ -53,7 +53,7 @@ def test_preparing_into_a_data_set_of_another_codec(refused, source, latents):
     before = (latents / "manifest.json").read_bytes()
     text = refused("prepare", source, "--codec", "rgb-4x", "--size", 64, "--out", latents)
     assert "holds a finished data set with codec" in text
-    assert "give another folder, or restart" in text
+    assert "give another folder, or --restart" in text
     assert (latents / "manifest.json").read_bytes() == before
 
 

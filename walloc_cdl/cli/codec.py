@@ -80,12 +80,14 @@ def fit(
         seed=seed,
     )
     with progress("fit") as update:
-        codec, fitted = fit_to_source(source, config, fraction=fraction, split=split, out=out, progress=update)
+        codec, fitted, num_skipped = fit_to_source(
+            source, config, fraction=fraction, split=split, out=out, progress=update
+        )
     save_codec(codec, out)
     rows = {
         "codec": str(out),
         "channels": f"{codec.spec.source_channels} to {codec.spec.latent_channels} at stride {codec.spec.stride}",
-        "images": fitted.num_images,
+        "images": f"{fitted.num_images:,} ({num_skipped} could not be used)" if num_skipped else fitted.num_images,
         "kept energy": fitted.kept_energy,
         "gain": fitted.chosen.gain,
         "PSNR (dB, sample)": fitted.chosen.psnr_db,

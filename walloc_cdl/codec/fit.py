@@ -59,11 +59,21 @@ class FitConfig:
     num_curve_images: int = 24
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if not self.reduction >= 1:
+            raise CallError(f"a reduction of {self.reduction:g}; it must be at least 1")
+        if not 1 <= self.levels <= 5:
+            raise CallError(f"{self.levels} wavelet levels; expected 1 to 5")
+        if self.gain is not None and not self.gain > 0:
+            raise CallError(f"a gain of {self.gain:g}; it must be above 0")
+        if self.num_curve_images < 1:
+            raise CallError(f"a curve of {self.num_curve_images} images; it needs at least 1")
+
     @property
     def latent_channels(self) -> int:
         """K; raises `CallError` for a reduction that no whole K gives."""
         exact = self.channels * 4**self.levels / self.reduction
-        if self.reduction < 1 or abs(exact - round(exact)) > 1e-9 or round(exact) < 1:
+        if abs(exact - round(exact)) > 1e-9 or round(exact) < 1:
             raise CallError(
                 f"a reduction of {self.reduction:g} with {self.channels} channels and {self.levels} levels gives "
                 f"{exact:.3g} latent channels; it must be a whole number of at least 1, as for 4, 8 or 16"
