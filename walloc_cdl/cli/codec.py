@@ -50,7 +50,9 @@ def info(codec: CodecName, json_path: JsonPath = None) -> None:
 
 @app.command()
 def fit(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="imagefolder:PATH, hf:NAME, parquet:GLOB or sample:elpv.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="imagefolder:PATH, hf:NAME, parquet:GLOB or sample:elpv.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write the codec to.")],
     reduction: Annotated[float, typer.Option(help="Source values for each latent value.", min=1)] = 16,
     channels: Annotated[int | None, typer.Option(help="Source channels; by default those of the images.")] = None,

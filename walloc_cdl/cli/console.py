@@ -28,7 +28,7 @@ JsonPath = Annotated[
     Path | None,
     typer.Option("--json", help="Write the report here as JSON, too.", metavar="PATH", callback=require_parent),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random choice.", min=0)]
 
 QUIET_S = 10.0
 """Seconds between two lines of progress when the output is no terminal."""

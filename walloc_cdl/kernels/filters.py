@@ -73,7 +73,7 @@ def block_operator(levels: int, positions: int, *, inverse: bool = False) -> tup
     matrix = analysis_matrix(length, levels)
     if inverse:
         matrix = np.linalg.inv(matrix)
-    reach = bands * 6  # 57 taps around the middle reach less than 5 positions for levels 1 to 4
+    reach = bands * 6  # 57 taps around the middle reach less than 5 positions for levels 1 to 5
     start = bands * 8
     rows = matrix[start : start + bands * positions]
     block = rows[:, start - reach : start + bands * positions + reach].copy()
