@@ -165,7 +165,7 @@ class _Comparison:
                 labels,
                 metric,
             )
-            for condition, baseline in _pairs(self.conditions)
+            for condition, baseline in equal_pairs(outcomes)
         ]
         return Outcome(
             source=self.source.name,
@@ -255,13 +255,16 @@ def _conditions(config: CompareConfig, source: Source) -> list[Condition]:
     return conditions
 
 
-def _pairs(conditions: list[Condition]) -> list[tuple[Condition, Condition]]:
-    """Each latent condition with the pixels on the same grid, else with the first pixels."""
-    baselines = [condition for condition in conditions if condition.is_pixels]
-    pairs = []
-    for condition in conditions:
-        if condition.is_pixels or not baselines:
-            continue
-        same_grid = [baseline for baseline in baselines if baseline.grid == condition.grid]
-        pairs.append((condition, (same_grid or baselines)[0]))
-    return pairs
+def equal_pairs(outcomes: list[ConditionOutcome]) -> list[tuple[ConditionOutcome, ConditionOutcome]]:
+    """Each latent condition with the pixels of as many stored values on the same grid, where there are such.
+
+    Others get no difference: with unequal values or unequal work it would not say what it seems to.
+    """
+    baselines = [outcome for outcome in outcomes if outcome.name.startswith("pixels-")]
+    return [
+        (outcome, baseline)
+        for outcome in outcomes
+        if outcome not in baselines
+        for baseline in baselines
+        if (baseline.values_per_sample, baseline.grid) == (outcome.values_per_sample, outcome.grid)
+    ]
