@@ -11,9 +11,8 @@ from classifiers.adapt import adapt_to_latents
 from classifiers.backbones import build_backbone, choose_patch_size, require_model, require_runs
 from classifiers.config import STEMS, ClassifierConfig
 from classifiers.stems import ChannelsStem, SynthesisStem
-from walloc_cdl.data import LatentDataset, ModelInput
+from walloc_cdl.data import ChannelStatistics, LatentDataset, ModelInput
 from walloc_cdl.errors import CallError, unknown_name
-from walloc_cdl.latents import ChannelStatistics
 from walloc_cdl.spec import LatentSpec
 from walloc_cdl.synthesis import LinearSynthesis, choose_block
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from classifiers.record import RunRecord
-from walloc_cdl.canonical import canonical_json, sha256_hex
+from walloc_cdl.canonical import canonical_json, first_difference, sha256_hex
 from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.latents import write_atomic
+from walloc_cdl.files import foreign_names, remove_temporaries, write_atomic
 
 FORMAT = "walloc-cdl run"
 FORMAT_VERSION = 1
@@ -49,9 +49,10 @@ class RunFolder:
                 self._require_same(config)
                 return
             self._discard()
-        elif self.path.is_dir() and any(self.path.iterdir()):
-            raise CallError(f"{self.path} holds something that is no run; name an empty or a new folder")
+        elif foreign := foreign_names(self.path, set()):
+            raise CallError(f"{self.path} holds something that is no run ({foreign[0]}); name an empty or a new folder")
         self.path.mkdir(parents=True, exist_ok=True)
+        remove_temporaries(self.path)
         content = {"format": FORMAT, "format_version": FORMAT_VERSION, **config}
         write_atomic(self.config_path, _json_bytes(content))
 
@@ -71,6 +72,7 @@ class RunFolder:
         """Finish the run."""
         write_atomic(self.record_path, _json_bytes(record.to_json()))
         self.checkpoint_path.unlink(missing_ok=True)
+        remove_temporaries(self.path)
 
     def load_record(self) -> RunRecord:
         """The record of a finished run; `CallError` if it is not finished, `DamagedError` if it is broken."""
@@ -86,29 +88,18 @@ class RunFolder:
             path.unlink(missing_ok=True)
 
     def _require_same(self, config: dict[str, Any]) -> None:
-        stored, asked = _flatten(self.load_config()), _flatten(json.loads(canonical_json(config)))
-        for name in sorted(stored.keys() | asked.keys()):
-            before, now = stored.get(name), asked.get(name)
-            if before != now:
-                raise CallError(
-                    f"the run in {self.path} has {name} {before!r}, but this call {now!r}; "
-                    "repeat the call that started it, or name another folder"
-                )
+        difference = first_difference(json.loads(canonical_json(config)), self.load_config())
+        if difference is not None:
+            name, now, before = difference
+            raise CallError(
+                f"the run in {self.path} has {name} {before!r}, but this call {now!r}; "
+                "repeat the call that started it, or name another folder"
+            )
 
 
 def config_digest(config: dict[str, Any]) -> str:
     """SHA-256 of a run's configuration, by which a checkpoint knows that it belongs to it."""
     return sha256_hex(canonical_json(config))
-
-
-def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested objects as one, with dotted names: {"train.lr": 0.001, …}."""
-    if not isinstance(value, dict):
-        return {prefix: value}
-    flat: dict[str, Any] = {}
-    for name, item in value.items():
-        flat.update(_flatten(item, f"{prefix}.{name}" if prefix else name))
-    return flat
 
 
 def _json_bytes(value: dict[str, Any]) -> bytes:

@@ -22,7 +22,7 @@ from classifiers.run_folder import RunFolder, config_digest
 from walloc_cdl.canonical import canonical_json, sha256_hex
 from walloc_cdl.data import LatentDataset, LatentLoader
 from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.latents import write_atomic
+from walloc_cdl.files import write_atomic
 
 __all__ = ["Progress", "TrainConfig", "TrainProgress", "train"]
 

@@ -26,11 +26,11 @@ from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.codec import Codec
 from walloc_cdl.codec.synthesis import fit_synthesis, num_synthesis_samples
 from walloc_cdl.errors import JobError
+from walloc_cdl.files import write_atomic
 from walloc_cdl.latents import (
     FileEntry,
     Manifest,
     SplitSummary,
-    write_atomic,
     write_manifest,
     write_provenance,
 )

@@ -18,7 +18,7 @@ from datasets_prep.workers import cpu_count
 from walloc_cdl.codec import Codec, WallocCodec2D
 from walloc_cdl.codec.fit import FitConfig, FitReport, fit_codec
 from walloc_cdl.errors import CallError, JobError
-from walloc_cdl.latents import write_atomic
+from walloc_cdl.files import foreign_names, remove_temporaries, write_atomic
 
 
 class NativeImages:
@@ -119,10 +119,7 @@ def require_codec_folder(out: Path) -> None:
     """Raise `CallError` unless a codec may be written to `out`: it is absent, empty, or holds a codec."""
     if out.exists() and not out.is_dir():
         raise CallError(f"{out} is a file; name a folder for the codec")
-    foreign = (
-        sorted({path.name for path in out.iterdir()} - {"config.json", "model.safetensors"}) if out.is_dir() else []
-    )
-    if foreign:
+    if foreign := foreign_names(out, {"config.json", "model.safetensors"}):
         raise CallError(f"{out} holds something else ({foreign[0]}); name a new folder for the codec")
 
 
@@ -130,5 +127,6 @@ def save_codec(codec: Codec, out: Path) -> None:
     """Write the codec's files to the folder `out`, each in one step."""
     require_codec_folder(out)
     out.mkdir(parents=True, exist_ok=True)
+    remove_temporaries(out)
     for name, data in codec.files().items():
         write_atomic(out / name, data)

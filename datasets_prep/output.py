@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from datasets_prep.plan import PLAN_NAME, Plan, difference_from_finished, first_difference, load_plan, save_plan
 from walloc_cdl.errors import CallError
+from walloc_cdl.fields import is_plain_path
+from walloc_cdl.files import is_temporary, remove_temporaries
 from walloc_cdl.latents import MANIFEST_NAME, PROVENANCE_NAME, WORK_NAME, Manifest, load_manifest
-from walloc_cdl.latents.fields import is_plain_path
 
 CODEC_FOLDER = "codec"
 LEDGER_NAME = "ledger.parquet"
-
-_TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.tmp")
 
 
 def open_output(folder: Path, plan: Plan, *, restart: bool) -> Manifest | None:
@@ -57,9 +55,7 @@ def remove_work(folder: Path) -> None:
     if (folder / WORK_NAME).is_dir():
         shutil.rmtree(folder / WORK_NAME)
     for parent in (folder, folder / CODEC_FOLDER):
-        for path in parent.glob(".*.tmp"):
-            if _TEMPORARY.fullmatch(path.name):
-                path.unlink(missing_ok=True)
+        remove_temporaries(parent)
 
 
 def _require_same(folder: Path, what: str, difference: tuple[str, object, object] | None) -> None:
@@ -83,7 +79,7 @@ def _foreign(folder: Path) -> str | None:
     for path in sorted(folder.iterdir()):
         inside = list(path.iterdir()) if path.name == WORK_NAME and path.is_dir() else [path]
         for entry in inside:
-            if not (entry.parent.name == WORK_NAME and _TEMPORARY.fullmatch(entry.name)):
+            if not (entry.parent.name == WORK_NAME and is_temporary(entry.name)):
                 return entry.relative_to(folder).as_posix()
     return None
 

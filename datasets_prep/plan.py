@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from datasets_prep.sources.base import Source
+from walloc_cdl import canonical
 from walloc_cdl.canonical import canonical_json, sha256_hex
 from walloc_cdl.codec import Codec
 from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.latents import Manifest, write_atomic
+from walloc_cdl.files import write_atomic
+from walloc_cdl.latents import Manifest
 from walloc_cdl.latents.sealed import seal, unseal
 
 FORMAT = "walloc-cdl plan"
@@ -144,7 +146,7 @@ def load_plan(work: Path) -> Plan:
 
 def first_difference(mine: Plan, theirs: Plan) -> tuple[str, Any, Any] | None:
     """The first field in which two plans differ, with both values."""
-    return _first_difference(mine.to_json(), theirs.to_json())
+    return canonical.first_difference(mine.to_json(), theirs.to_json())
 
 
 def difference_from_finished(plan: Plan, manifest: Manifest) -> tuple[str, Any, Any] | None:
@@ -159,23 +161,7 @@ def difference_from_finished(plan: Plan, manifest: Manifest) -> tuple[str, Any, 
         "preprocessing": manifest.preprocessing,
     }
     planned = {"source": plan.source, "codec": plan.codec, "preprocessing": plan.preprocessing}
-    return _first_difference(planned, finished)
-
-
-def _first_difference(mine: dict[str, Any], theirs: dict[str, Any]) -> tuple[str, Any, Any] | None:
-    flat_mine, flat_theirs = dict(_flattened(mine)), dict(_flattened(theirs))
-    for field in [*flat_mine, *(field for field in flat_theirs if field not in flat_mine)]:
-        if flat_mine.get(field) != flat_theirs.get(field):
-            return field, flat_mine.get(field), flat_theirs.get(field)
-    return None
-
-
-def _flattened(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(value, dict):
-        yield prefix, value
-        return
-    for name, member in value.items():
-        yield from _flattened(member, f"{prefix}.{name}" if prefix else name)
+    return canonical.first_difference(planned, finished)
 
 
 def _ranges(total: int, step: int) -> Iterator[tuple[int, int, int]]:

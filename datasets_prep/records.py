@@ -9,7 +9,8 @@ import numpy as np
 
 from datasets_prep.plan import Plan, PlannedShard
 from walloc_cdl.errors import DamagedError
-from walloc_cdl.latents import ShardEntry, write_atomic
+from walloc_cdl.files import write_atomic
+from walloc_cdl.latents import ShardEntry
 from walloc_cdl.latents.sealed import seal, unseal
 
 

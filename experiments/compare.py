@@ -25,6 +25,7 @@ from experiments.report import PLOT_NAME, TABLE_NAME, write_report
 from walloc_cdl.codec import load_codec
 from walloc_cdl.data import LatentDataset, open_latents
 from walloc_cdl.errors import CallError
+from walloc_cdl.files import foreign_names, remove_temporaries
 
 HOLDOUT = 0.25
 """Share of a source without splits of its own that is held out for testing."""
@@ -78,6 +79,7 @@ def compare(config: CompareConfig, out: Path, *, progress: Reporter | None = Non
         for condition in comparison.conditions:
             runs[condition.name].append(comparison.train(condition, seed))
     outcome = comparison.outcome(runs)
+    remove_temporaries(out)
     save_outcome(outcome, out)
     write_report(outcome, out)
     return outcome
@@ -225,8 +227,7 @@ def _file_name(text: str) -> str:
 def _require_output(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise CallError(f"{out} is a file; name a folder for the comparison")
-    foreign = sorted({path.name for path in out.iterdir()} - OURS) if out.is_dir() else []
-    if foreign:
+    if foreign := foreign_names(out, OURS):
         raise CallError(f"{out} holds something else ({foreign[0]}); name a new folder for the comparison")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments.differences import Difference
 from walloc_cdl.errors import CallError
-from walloc_cdl.latents import write_atomic
+from walloc_cdl.files import write_atomic
 
 RESULTS_NAME = "results.json"
 

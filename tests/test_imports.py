@@ -9,13 +9,22 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("walloc_cdl", "datasets_prep", "classifiers", "experiments")
-BASE = ("walloc_cdl.spec", "walloc_cdl.errors", "walloc_cdl.canonical", "walloc_cdl.synthesis")
+BASE = (
+    "walloc_cdl.spec",
+    "walloc_cdl.errors",
+    "walloc_cdl.canonical",
+    "walloc_cdl.fields",
+    "walloc_cdl.files",
+    "walloc_cdl.synthesis",
+)
 
 # What each part may import of ours, besides itself. The first prefix that fits decides.
 ALLOWED = {
     "walloc_cdl.errors": (),
     "walloc_cdl.canonical": (),
+    "walloc_cdl.files": (),
     "walloc_cdl.spec": ("walloc_cdl.errors",),
+    "walloc_cdl.fields": ("walloc_cdl.errors", "walloc_cdl.spec"),
     "walloc_cdl.synthesis": ("walloc_cdl.errors",),
     "walloc_cdl.kernels": ("walloc_cdl.spec",),
     "walloc_cdl.codec": (*BASE, "walloc_cdl.kernels"),
@@ -24,7 +33,7 @@ ALLOWED = {
     "walloc_cdl.cli": PACKAGES,
     "walloc_cdl": ("walloc_cdl",),
     "datasets_prep": ("walloc_cdl",),
-    "classifiers": ("walloc_cdl",),
+    "classifiers": (*BASE, "walloc_cdl.data", "walloc_cdl.transforms"),
     "experiments": PACKAGES,
 }
 # Of others', what must stay out.
@@ -78,7 +87,9 @@ def test_module_imports_only_what_the_table_allows(module):
     place = home(module)
     for imported in sorted(GRAPH[module]):
         if within(imported, "walloc_cdl") or imported.split(".")[0] in PACKAGES:
-            allowed = any(within(imported, prefix) for prefix in (place, *ALLOWED[place]))
+            # The root package is a lazy table of names, and the version: outside of it, it may be imported itself.
+            is_root = imported == "walloc_cdl" and not within(place, "walloc_cdl")
+            allowed = is_root or any(within(imported, prefix) for prefix in (place, *ALLOWED[place]))
             assert allowed, f"{module} imports {imported}; {place} may import only {ALLOWED[place]}"
         for outside in FORBIDDEN.get(place, ()):
             assert not within(imported, outside), f"{module} imports {outside}"

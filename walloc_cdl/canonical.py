@@ -1,9 +1,14 @@
-"""Canonical JSON and the hashes that are taken of it."""
+"""Canonical JSON, the hashes that are taken of it, and where two JSON values differ."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_CHUNK_BYTES = 1 << 20
 
 
 def canonical_json(value: object) -> bytes:
@@ -19,3 +24,33 @@ def canonical_json(value: object) -> bytes:
 def sha256_hex(data: bytes) -> str:
     """SHA-256 of `data` as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path | str) -> str:
+    """SHA-256 of a file as 64 hexadecimal digits, in constant memory."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def first_difference(mine: dict[str, Any], theirs: dict[str, Any]) -> tuple[str, Any, Any] | None:
+    """The first field in which two JSON objects differ, its dotted name and both values; None if they are equal.
+
+    >>> first_difference({"train": {"lr": 0.1}}, {"train": {"lr": 0.2}})
+    ('train.lr', 0.1, 0.2)
+    """
+    flat_mine, flat_theirs = dict(_flattened(mine)), dict(_flattened(theirs))
+    for field in [*flat_mine, *(field for field in flat_theirs if field not in flat_mine)]:
+        if flat_mine.get(field) != flat_theirs.get(field):
+            return field, flat_mine.get(field), flat_theirs.get(field)
+    return None
+
+
+def _flattened(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, dict):
+        yield prefix, value
+        return
+    for name, member in value.items():
+        yield from _flattened(member, f"{prefix}.{name}" if prefix else name)

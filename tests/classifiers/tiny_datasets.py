@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from walloc_cdl.files import write_atomic
 from walloc_cdl.latents import (
     FileEntry,
     Manifest,
     SplitSummary,
     code_histogram,
-    write_atomic,
     write_manifest,
     write_shard,
 )

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pictures import picture
 
-import walloc_cdl.latents.writer as writer
 from datasets_prep import PrepareConfig, open_source, prepare
+from walloc_cdl import files
 from walloc_cdl.codec import ResizeCodec, ResizeConfig
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.latents import verify
@@ -21,9 +21,9 @@ class StopError(Exception):
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    files.pop("provenance.json")
-    return files
+    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    found.pop("provenance.json")
+    return found
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_interrupted_at_any_write(source, rgb_codec, undisturbed, tmp_path, monk
             rename(before, after)
 
         with monkeypatch.context() as patch:
-            patch.setattr(writer.os, "replace", failing_rename)
+            patch.setattr(files.os, "replace", failing_rename)
             with pytest.raises(StopError):
                 prepare(source, rgb_codec, out, SMALL)
         assert not (out / "manifest.json").exists()

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.latents import (
     FileEntry,
     Manifest,
     SplitSummary,
     code_histogram,
-    sha256_hex,
     write_manifest,
     write_shard,
 )

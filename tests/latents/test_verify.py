@@ -3,8 +3,9 @@ import json
 import pytest
 from small_sets import write_small_set
 
+from walloc_cdl.canonical import sha256_file
 from walloc_cdl.errors import CallError
-from walloc_cdl.latents import load_manifest, sha256_file, verify, write_provenance
+from walloc_cdl.latents import load_manifest, verify, write_provenance
 from walloc_cdl.latents.sealed import seal, unseal
 
 SHARD = "train-00000.safetensors"

@@ -5,42 +5,7 @@ import pytest
 from small_sets import draw_samples, make_spec
 
 from walloc_cdl.errors import CallError
-from walloc_cdl.latents import load_provenance, write_atomic, write_provenance, write_shard
-
-
-def test_write_atomic_replaces_the_file(tmp_path):
-    write_atomic(tmp_path / "a.bin", b"old")
-    write_atomic(tmp_path / "a.bin", b"new")
-    assert (tmp_path / "a.bin").read_bytes() == b"new"
-    assert os.listdir(tmp_path) == ["a.bin"]
-
-
-def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypatch):
-    write_atomic(tmp_path / "a.bin", b"old")
-
-    def full_disk(descriptor):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(OSError, match="No space left"):
-        write_atomic(tmp_path / "a.bin", b"new")
-    assert (tmp_path / "a.bin").read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["a.bin"]
-
-
-def test_file_and_folder_are_synced_around_the_rename(tmp_path, monkeypatch):
-    steps = []
-    for name in ("fsync", "replace"):
-        real = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *a, name=name, real=real: (steps.append(name), real(*a))[1])
-    write_atomic(tmp_path / "a.bin", b"data")
-    assert steps == ["fsync", "replace", "fsync"]
-
-
-def test_files_have_the_permissions_of_ordinary_ones(tmp_path):
-    write_atomic(tmp_path / "a.bin", b"")
-    (tmp_path / "b.bin").write_bytes(b"")
-    assert (tmp_path / "a.bin").stat().st_mode == (tmp_path / "b.bin").stat().st_mode
+from walloc_cdl.latents import load_provenance, write_provenance, write_shard
 
 
 @pytest.mark.parametrize(

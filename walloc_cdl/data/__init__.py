@@ -4,5 +4,6 @@ from walloc_cdl.data.dataset import LatentDataset, open_latents
 from walloc_cdl.data.loader import LatentLoader
 from walloc_cdl.data.model_input import ModelInput
 from walloc_cdl.data.sampler import GlobalBatches
+from walloc_cdl.latents import ChannelStatistics
 
-__all__ = ["GlobalBatches", "LatentDataset", "LatentLoader", "ModelInput", "open_latents"]
+__all__ = ["ChannelStatistics", "GlobalBatches", "LatentDataset", "LatentLoader", "ModelInput", "open_latents"]

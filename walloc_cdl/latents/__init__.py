@@ -1,6 +1,5 @@
 """The data set format: shards, the manifest, statistics and verification. `docs/format.md` specifies it."""
 
-from walloc_cdl.latents.canonical import canonical_json, sha256_file, sha256_hex
 from walloc_cdl.latents.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
@@ -16,7 +15,7 @@ from walloc_cdl.latents.provenance import load_provenance, write_provenance
 from walloc_cdl.latents.shard import Shard, open_shard
 from walloc_cdl.latents.statistics import ChannelStatistics, channel_statistics, code_histogram
 from walloc_cdl.latents.verify import VerifyReport, verify
-from walloc_cdl.latents.writer import write_atomic, write_manifest, write_shard
+from walloc_cdl.latents.writer import write_manifest, write_shard
 
 __all__ = [
     "FORMAT_VERSION",
@@ -30,16 +29,12 @@ __all__ = [
     "ShardEntry",
     "SplitSummary",
     "VerifyReport",
-    "canonical_json",
     "channel_statistics",
     "code_histogram",
     "load_manifest",
     "load_provenance",
     "open_shard",
-    "sha256_file",
-    "sha256_hex",
     "verify",
-    "write_atomic",
     "write_manifest",
     "write_provenance",
     "write_shard",

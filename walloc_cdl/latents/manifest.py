@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.latents.fields import Fields, is_plain_path, require_integer, require_path, require_text
-from walloc_cdl.latents.sealed import REMEDY, seal, unseal
+from walloc_cdl.fields import REMEDY, Fields, is_plain_path, require_integer, require_path, require_text
+from walloc_cdl.latents.sealed import seal, unseal
 from walloc_cdl.spec import LatentSpec
 
 FORMAT = "walloc-cdl latents"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from walloc_cdl.files import write_atomic
 from walloc_cdl.latents.manifest import PROVENANCE_NAME
 from walloc_cdl.latents.sealed import seal, unseal
-from walloc_cdl.latents.writer import write_atomic
 
 
 def write_provenance(folder: Path | str, fields: dict[str, Any]) -> None:

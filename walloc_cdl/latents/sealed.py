@@ -5,14 +5,11 @@ The text is laid out for people, the digest is taken of the canonical form, so n
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from walloc_cdl.canonical import canonical_json, sha256_hex
 from walloc_cdl.errors import DamagedError
-from walloc_cdl.latents.canonical import canonical_json, sha256_hex
-
-REMEDY = "restore the folder from a copy or prepare it again"
-"""What helps against damage of any kind; ends every message about it."""
+from walloc_cdl.fields import REMEDY, parse_json
 
 
 def seal(fields: dict[str, Any]) -> bytes:
@@ -63,22 +60,3 @@ def _layout(value: Any, indent: str) -> str:
         lines = [_layout(item, deeper) for item in value]
     opening, closing = "{}" if isinstance(value, dict) else "[]"
     return f"{opening}\n{deeper}" + f",\n{deeper}".join(lines) + f"\n{indent}{closing}"
-
-
-def parse_json(data: bytes) -> Any:
-    """Strict JSON from untrusted bytes; raises `ValueError` for NaN, repeated names and bottomless nesting too."""
-    try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_unique_names, parse_constant=_refuse_constant)
-    except RecursionError as error:
-        raise ValueError("nested too deep") from error
-
-
-def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise ValueError("a name occurs twice in one object")
-    return fields
-
-
-def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is no number")

@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from walloc_cdl.canonical import canonical_json
 from walloc_cdl.errors import DamagedError
-from walloc_cdl.latents.canonical import canonical_json
-from walloc_cdl.latents.fields import Fields, require_integer
+from walloc_cdl.fields import REMEDY, Fields, parse_json, require_integer
 from walloc_cdl.latents.manifest import FORMAT_VERSION, ShardEntry
-from walloc_cdl.latents.sealed import REMEDY, parse_json
 from walloc_cdl.latents.writer import METADATA_KEY
 from walloc_cdl.spec import LatentSpec
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from walloc_cdl.canonical import sha256_file
 from walloc_cdl.errors import DamagedError
-from walloc_cdl.latents.canonical import sha256_file
+from walloc_cdl.fields import REMEDY
 from walloc_cdl.latents.checksum import sample_checksums
 from walloc_cdl.latents.manifest import (
     MANIFEST_NAME,
@@ -22,7 +23,6 @@ from walloc_cdl.latents.manifest import (
     load_manifest,
 )
 from walloc_cdl.latents.provenance import load_provenance
-from walloc_cdl.latents.sealed import REMEDY
 from walloc_cdl.latents.shard import Shard, open_shard
 from walloc_cdl.latents.statistics import code_histogram
 

@@ -1,19 +1,18 @@
-"""Writing: whole files, atomically; shards from codes; the manifest last."""
+"""Writing: shards from codes; the manifest last."""
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save
 
+from walloc_cdl.canonical import canonical_json, sha256_hex
 from walloc_cdl.errors import CallError
-from walloc_cdl.latents.canonical import canonical_json, sha256_hex
+from walloc_cdl.fields import is_plain_path
+from walloc_cdl.files import write_atomic
 from walloc_cdl.latents.checksum import sample_checksums
-from walloc_cdl.latents.fields import is_plain_path
 from walloc_cdl.latents.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
@@ -26,28 +25,6 @@ from walloc_cdl.spec import LatentSpec
 
 METADATA_KEY = "walloc_cdl"
 """The only metadata key: with more, the safetensors package orders them at random."""
-
-
-def write_atomic(path: Path | str, data: bytes) -> None:
-    """Put `data` at `path` so that at every moment either the old file or all of the new one is there.
-
-    A unique temporary name in the same folder, so that two writers of the same file cannot mix; sync
-    before the rename, so that the name never points at missing bytes; sync of the folder after it, so
-    that the rename itself survives a power cut.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
 
 
 def write_shard(
@@ -117,13 +94,3 @@ def _require_writable(
     for key in keys:
         if any("\ud800" <= character <= "\udfff" for character in key):  # from file names that are no UTF-8
             raise CallError(f"{name}: key {key!r} cannot be written as UTF-8; rename the source sample")
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # folders cannot be opened there
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

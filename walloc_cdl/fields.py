@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.latents.sealed import REMEDY
 from walloc_cdl.spec import LatentSpec
+
+REMEDY = "restore the folder from a copy or prepare it again"
+"""What helps against damage of any kind; ends every message about it."""
 
 MAX_INTEGER = 2**63 - 1
 
@@ -115,3 +118,22 @@ def damaged(where: str, value: Any, expected: str) -> DamagedError:
     if len(shown) > 60:
         shown = shown[:60] + "…"
     return DamagedError(f"{where}: found {shown}, expected {expected}; {REMEDY}")
+
+
+def parse_json(data: bytes) -> Any:
+    """Strict JSON from untrusted bytes; raises `ValueError` for NaN, repeated names and bottomless nesting too."""
+    try:
+        return json.loads(data.decode("utf-8"), object_pairs_hook=_unique_names, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a name occurs twice in one object")
+    return fields
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is no number")

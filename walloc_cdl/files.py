@@ -1,0 +1,65 @@
+"""Writing whole files so that a reader, or a killed writer, never meets half of one."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from pathlib import Path
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
+
+
+def write_atomic(path: Path | str, data: bytes) -> None:
+    """Put `data` at `path` so that at every moment either the old file or all of the new one is there.
+
+    A unique temporary name in the same folder, so that two writers of the same file cannot mix; sync
+    before the rename, so that the name never points at missing bytes; sync of the folder after it, so
+    that the rename itself survives a power cut.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is what a killed `write_atomic` left.
+
+    >>> is_temporary(".results.json.0123456789abcdef.tmp")
+    True
+    """
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed writers left in a folder; nothing where there is no folder."""
+    for path in folder.glob(".*.tmp"):
+        if is_temporary(path.name):
+            path.unlink(missing_ok=True)
+
+
+def foreign_names(folder: Path, ours: set[str]) -> list[str]:
+    """What lies in a folder and is neither one of `ours` nor a leftover of a killed writer; none without a folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if path.name not in ours and not is_temporary(path.name))
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
