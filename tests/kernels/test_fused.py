@@ -1,0 +1,183 @@
+"""The compiled encoder against matrices in float64, and against the plain path in torch."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from walloc_cdl.kernels import fused
+from walloc_cdl.kernels.filters import analysis_matrix, band_order
+from walloc_cdl.kernels.fused import FusedEncoder, code_search
+from walloc_cdl.kernels.lifting import STEPS, lift_columns, lift_rows, phase_of_band, scale_of_band
+from walloc_cdl.kernels.packets import packet_encode
+from walloc_cdl.spec import code_limit, companded_limit, companding_scale
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("positions", [1, 2, 7])
+def test_lifting_is_the_packet_transform_of_every_line(levels, positions):
+    num, rows, pitch = 2**levels, 3, positions + 2
+    lines = np.random.default_rng(levels).normal(size=(rows, num * positions)).astype(np.float32)
+    phases = np.full((num, rows * pitch), np.nan, np.float32)
+    cells = phases.reshape(num, rows, pitch)
+    cells[:] = 0
+    cells[:, :, 1:-1] = lines.reshape(rows, positions, num).transpose(2, 0, 1)
+    lift_rows(phases, pitch, levels, STEPS)
+    matrix = analysis_matrix(num * positions, levels)
+    expected = (lines.astype(np.float64) @ matrix.T).reshape(rows, positions, num)
+    found = cells[phase_of_band(levels), :, 1:-1] * scale_of_band(levels)[:, None, None]
+    np.testing.assert_allclose(found.transpose(1, 2, 0), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 4])
+def test_lifting_across_rows_is_the_same_transform(levels):
+    num, rows, pitch = 2**levels, 4, 5
+    columns = np.random.default_rng(0).normal(size=(num * rows, 2, pitch)).astype(np.float32)
+    phases = columns.reshape(rows, num, 2, pitch).transpose(1, 2, 0, 3).reshape(num, 2, rows * pitch).copy()
+    lift_columns(phases, pitch, levels, STEPS)
+    matrix = analysis_matrix(num * rows, levels)
+    expected = np.einsum("os,sip->oip", matrix, columns.astype(np.float64)).reshape(rows, num, 2, pitch)
+    found = phases.reshape(num, 2, rows, pitch)[phase_of_band(levels)] * scale_of_band(levels)[:, None, None, None]
+    np.testing.assert_allclose(found.transpose(2, 0, 1, 3), expected, atol=2e-5)
+
+
+def random_encoder(channels: int, levels: int, latents: int, dimensions: int, bits: int = 8, seed: int = 0):
+    """An encoder with random weights that make codes span their range, its weight and its bias."""
+    rng = np.random.default_rng(seed)
+    bands = channels * 2 ** (levels * dimensions)
+    weight = (rng.normal(size=(latents, bands)) * companding_scale(bits) * 6 / np.sqrt(bands)).astype(np.float32)
+    bias = rng.normal(size=latents).astype(np.float32)
+    return FusedEncoder(weight, bias, levels=levels, dimensions=dimensions, bits=bits), weight, bias
+
+
+def exact_codes(signal: np.ndarray, weight, bias, levels: int, dimensions: int, bits: int = 8) -> np.ndarray:
+    """Companded values in float64 by matrices, before rounding, as stored: code + 2^(bits-1)."""
+    x = signal / 255 - 0.5 if signal.dtype == np.uint8 else signal.astype(np.float64)
+    num = 2**levels
+    if dimensions == 1:
+        bands = np.einsum("os,bcs->bco", analysis_matrix(x.shape[2], levels), x)
+        bands = bands.reshape(*x.shape[:2], -1, num).transpose(0, 1, 3, 2).reshape(len(x), -1, x.shape[2] // num)
+        z = np.einsum("kb,nbt->nkt", weight.astype(np.float64), bands) + bias[:, None]
+    else:
+        down, across = analysis_matrix(x.shape[2], levels), analysis_matrix(x.shape[3], levels)
+        bands = np.einsum("os,bcsw,pw->bcop", down, x, across, optimize=True)
+        grid = bands.reshape(*x.shape[:2], x.shape[2] // num, num, x.shape[3] // num, num)
+        grid = grid.transpose(0, 1, 3, 5, 2, 4).reshape(*x.shape[:2], num * num, *grid.shape[2:5:2])
+        grid = grid[:, :, band_order(levels)].reshape(len(x), -1, *grid.shape[3:])
+        z = np.einsum("kb,nbhw->nkhw", weight.astype(np.float64), grid) + bias[:, None, None]
+    companded = companded_limit(bits) * torch.erf(torch.from_numpy(z / (companding_scale(bits) * 2**0.5))).numpy()
+    return companded + code_limit(bits) + 1
+
+
+def assert_rounded(codes: np.ndarray, exact: np.ndarray) -> None:
+    """Every code is the nearest to the exact value, or the value lies so close to a half that float32 cannot tell."""
+    assert codes.dtype == np.uint8
+    assert codes.shape == exact.shape
+    assert np.abs(codes - exact).max() < 0.502
+    assert (codes != np.round(exact)).mean() < 1e-3
+
+
+CASES = [
+    *[(2, channels, levels, shape) for channels in (1, 3) for levels in (1, 2, 3) for shape in ((8, 8), (24, 40))],
+    (2, 2, 4, (32, 48)),
+    (2, 9, 3, (16, 16)),
+    *[(1, channels, levels, (256 * 3,)) for channels in (1, 2) for levels in (1, 3, 5, 8)],
+]
+
+
+@pytest.mark.parametrize(("dimensions", "channels", "levels", "shape"), CASES)
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+def test_codes_are_those_of_float64_matrices(dimensions, channels, levels, shape, kind):
+    rng = np.random.default_rng(1)
+    signal = rng.integers(0, 256, (3, channels, *shape), dtype=np.uint8)
+    if kind == "float32":
+        signal = (signal / 255 - 0.5).astype(np.float32)
+    encoder, weight, bias = random_encoder(channels, levels, 5, dimensions)
+    assert_rounded(encoder.encode(signal), exact_codes(signal, weight, bias, levels, dimensions))
+
+
+@pytest.mark.parametrize("bits", [2, 3, 5, 8])
+def test_all_bits_over_the_whole_range_of_latents(bits):
+    """A weight of zero and a bias of any value: each latent's code, far beyond both ends of the companding."""
+    values = np.linspace(-8, 8, 4001, dtype=np.float32) * np.float32(companding_scale(bits))
+    encoder = FusedEncoder(np.zeros((4001, 4)), values, levels=1, dimensions=2, bits=bits)
+    codes = encoder.encode(np.zeros((1, 1, 2, 2), np.uint8))[0, :, 0, 0]
+    companded = companded_limit(bits) * torch.erf(torch.from_numpy(values).double() / (companding_scale(bits) * 2**0.5))
+    exact = companded.numpy() + code_limit(bits) + 1
+    assert_rounded(codes, exact)
+    assert (codes.min(), codes.max()) == (1, 2 * code_limit(bits) + 1)
+    assert (np.diff(codes.astype(int)) >= 0).all()
+
+
+def test_values_that_are_no_numbers_get_a_code_and_do_no_harm():
+    encoder = FusedEncoder(np.zeros((3, 4)), [np.nan, np.inf, -np.inf], levels=1, dimensions=2, bits=8)
+    assert encoder.encode(np.zeros((1, 1, 2, 2), np.uint8)).ravel().tolist() == [1, 255, 1]
+
+
+def test_the_search_begins_at_or_below_every_code():
+    thresholds, cells, lowest, per_unit = code_search(8)
+    for latent in np.linspace(lowest, thresholds[254], 100_001, dtype=np.float32)[:-1]:
+        cell = int(min((latent - lowest) * per_unit, np.float32(cells.size - 1)))
+        assert latent >= thresholds[cells[cell] - 1] or cells[cell] == 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    height=st.integers(1, 21),
+    width=st.integers(1, 21),
+    tile=st.integers(1, 6),
+    threads=st.integers(1, 3),
+    seed=st.integers(0, 9),
+)
+def test_tiles_and_threads_change_no_code(height, width, tile, threads, seed):
+    encoder, weight, bias = random_encoder(2, 2, 3, 2)
+    signal = np.random.default_rng(seed).integers(0, 256, (2, 2, 4 * height, 4 * width), dtype=np.uint8)
+    whole = encoder.encode(signal)
+    before, fused.TILE_POSITIONS = fused.TILE_POSITIONS, tile
+    try:
+        tiled = encoder.encode(signal, threads)
+    finally:
+        fused.TILE_POSITIONS = before
+    exact = exact_codes(signal, weight, bias, 2, 2)
+    assert_rounded(tiled, exact)
+    assert np.abs(tiled.astype(int) - whole).max() <= 1
+    assert (tiled != whole).mean() < 1e-3
+
+
+def test_long_lines_are_encoded_in_tiles_too():
+    encoder, weight, bias = random_encoder(2, 3, 4, 1)
+    signal = (np.random.default_rng(0).random((1, 2, 8 * 9001), dtype=np.float32) - 0.5).astype(np.float32)
+    codes = encoder.encode(signal, 2)
+    mixed = torch.from_numpy(signal).double()
+    matrix = torch.from_numpy(analysis_matrix(8 * 64, 3))
+    # The middle of a stretch depends on that stretch only: compare where the ring of 64 positions does not show.
+    for start in (100, 4090, 4500, 8900):
+        stretch = mixed[:, :, 8 * start : 8 * (start + 64)]
+        bands = (stretch @ matrix.T).unflatten(2, (64, 8)).transpose(2, 3).flatten(1, 2).numpy()
+        z = np.einsum("kb,nbt->nkt", weight.astype(np.float64), bands) + bias[:, None]
+        exact = companded_limit(8) * torch.erf(torch.from_numpy(z / (companding_scale(8) * 2**0.5))).numpy() + 128
+        assert_rounded(codes[:, :, start + 5 : start + 59], exact[:, :, 5:59])
+
+
+def test_the_plain_path_gives_the_same_codes_but_for_ties():
+    encoder, weight, bias = random_encoder(3, 3, 12, 2)
+    pixels = torch.randint(0, 256, (40, 3, 96, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    latents = packet_encode(pixels, torch.from_numpy(weight), torch.from_numpy(bias), 3)
+    plain = (companded_limit(8) * torch.erf(latents / (companding_scale(8) * 2**0.5))).round() + 128
+    codes = encoder.encode(pixels.numpy(), 2)
+    assert (codes != plain.numpy()).mean() < 1e-4
+    assert np.abs(codes - plain.numpy()).max() <= 1
+
+
+def test_strides_types_and_alignment_of_the_input_do_not_matter():
+    encoder, _, _ = random_encoder(3, 3, 4, 2)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 24), dtype=np.uint8)
+    expected = encoder.encode(pixels)
+    channels_last = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(encoder.encode(channels_last), expected)
+    shifted = np.empty(pixels.size + 3, np.uint8)[3:].reshape(pixels.shape)
+    shifted[:] = pixels
+    np.testing.assert_array_equal(encoder.encode(shifted), expected)
+    as_float = pixels / 255 - 0.5
+    np.testing.assert_array_equal(encoder.encode(as_float), encoder.encode(as_float.astype(np.float32)))
