@@ -1,4 +1,4 @@
-"""Codecs by name: those that ship with the package, resolution reduction, and folders."""
+"""Codecs by name: those that ship with the package, resolution reduction, folders, and published ones."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 
 from walloc_cdl.codec.base import Codec
 from walloc_cdl.codec.checkpoint import load_codec_folder
+from walloc_cdl.codec.published import load_published
+from walloc_cdl.codec.remote import HUB_PREFIX, load_from_hub
 from walloc_cdl.codec.resize import ResizeCodec, ResizeConfig
 from walloc_cdl.codec.resize_1d import ResizeCodec1D, ResizeConfig1D
 from walloc_cdl.errors import CallError, unknown_name
@@ -24,7 +26,9 @@ def zoo_names() -> list[str]:
 
 
 def load_codec(name: str | os.PathLike[str]) -> Codec:
-    """A codec by zoo name (`rgb-16x`), as resolution reduction (`resize-rgb-16x`), or from a folder.
+    """A codec by zoo name (`rgb-16x`), as resolution reduction (`resize-rgb-16x`), from a folder, or published.
+
+    Published ones are named by their `.pth` file, with its `.json` beside it, or `hub:OWNER/REPO[/FILE]`.
 
     The number is the reduction in values, so `resize-rgb-16x` makes an image a quarter as wide and
     high, and `resize-mono-4x` a quarter of the samples. Raises `CallError`, with the nearest names, for an unknown one.
@@ -34,8 +38,12 @@ def load_codec(name: str | os.PathLike[str]) -> Codec:
         return load_codec_folder(ZOO / text)
     if match := RESIZE_NAME.fullmatch(text):
         return _resize_codec(text, match[1], int(match[2]))
+    if text.startswith(HUB_PREFIX):
+        return load_from_hub(text)
     if Path(text).is_dir():
         return load_codec_folder(text)
+    if text.endswith(".pth"):
+        return load_published(text)
     known = [
         *zoo_names(),
         "resize-rgb-16x",
