@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,10 +39,12 @@ def predict(
     batch_size: int = 256,
     precision: str = "fp32",
     residency: str = "auto",
+    progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
     """Run the classifier, on the device that it is on, over all samples.
 
-    In fp32 by default, so that a figure does not hang on the instructions of a CPU. Raises
+    In fp32 by default, so that a figure does not hang on the instructions of a CPU. `progress` is called
+    after each batch with the samples done and all. Raises
     `SpecMismatchError` or `CallError` if the data set is not what the classifier was trained on.
     """
     require_fitting(model, dataset)
@@ -52,19 +55,26 @@ def predict(
     model.eval()
     try:
         logits = [torch.zeros(0, model.config.num_classes)]
-        for codes, _ in loader:
+        for number, (codes, _) in enumerate(loader, start=1):
             with autocast(precision, device):
                 logits.append(model(codes).float().cpu())
+            if progress:
+                progress(min(number * batch_size, len(dataset)), len(dataset))
     finally:
         model.train(was_training)
     return Predictions(torch.cat(logits).numpy(), dataset.labels)
 
 
 def evaluate(
-    model: LatentClassifier, dataset: LatentDataset, *, batch_size: int = 256, precision: str = "fp32"
+    model: LatentClassifier,
+    dataset: LatentDataset,
+    *,
+    batch_size: int = 256,
+    precision: str = "fp32",
+    progress: Callable[[int, int], None] | None = None,
 ) -> Metrics:
     """The metrics of `predict`'s predictions; samples of unknown label are left out."""
-    predictions = predict(model, dataset, batch_size=batch_size, precision=precision)
+    predictions = predict(model, dataset, batch_size=batch_size, precision=precision, progress=progress)
     return compute_metrics(predictions.probabilities, predictions.labels)
 
 

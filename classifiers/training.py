@@ -12,12 +12,13 @@ import torch
 
 from classifiers.checkpoint import load_tensors, load_weights, tensors_to_bytes
 from classifiers.ema import weights_of
+from classifiers.environment import describe_environment, source_commit
 from classifiers.evaluation import evaluate, require_fitting
 from classifiers.loop import Progress, TrainingLoop, TrainProgress, seed_torch
 from classifiers.model import LatentClassifier
 from classifiers.precision import choose_device, choose_precision
 from classifiers.recipe import TrainConfig
-from classifiers.record import RunRecord, current_commit, describe_environment
+from classifiers.record import RunRecord
 from classifiers.run_folder import RunFolder, config_digest
 from walloc_cdl.canonical import canonical_json, sha256_hex
 from walloc_cdl.data import LatentDataset, LatentLoader
@@ -128,7 +129,7 @@ def _finish(loop: TrainingLoop, run: RunFolder, run_config: dict[str, Any], val_
     record = RunRecord(
         config=run_config,
         seeds={"train": loop.config.seed},
-        commit=current_commit(),
+        commit=source_commit(),
         environment=describe_environment(loop.device, loop.precision),
         metrics=None if val_ds is None else evaluate(model, val_ds),
         elapsed_s=loop.history.elapsed_s,

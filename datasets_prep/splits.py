@@ -43,12 +43,14 @@ def holdout(source: Source, fraction: float, seed: int = 0, *, split: str = "tra
         raise CallError(f"source {source.name} has no split {split!r}; it has {', '.join(source.split_names)}")
     if into in source.split_names:
         raise CallError(f"source {source.name} has a split {into!r} already; use it, or hold out into another")
+    if not 0 < fraction < 1:
+        raise CallError(f"holding out {fraction:g} of split {split!r}; expected a share above 0 and below 1, as 0.2")
     listing = source.listing.splits[split]
     count = round(fraction * len(listing.keys))
     if not 0 < count < len(listing.keys):
         raise CallError(
             f"holding out {fraction:g} of {len(listing.keys)} samples leaves one side empty; "
-            "choose a fraction between 0 and 1 and have enough samples"
+            "choose another share or have more samples"
         )
     held = np.zeros(len(listing.keys), bool)
     classes, members = np.unique(listing.labels, return_counts=True)

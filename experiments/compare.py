@@ -20,7 +20,7 @@ from datasets_prep.sources import Source, open_source
 from datasets_prep.splits import holdout
 from experiments.conditions import COLORS, Condition, parse_condition
 from experiments.differences import paired_difference
-from experiments.outcome import RESULTS_NAME, ConditionOutcome, Outcome, describe, save_outcome
+from experiments.outcome import RESULTS_NAME, ConditionOutcome, Outcome, describe, merge_environments, save_outcome
 from experiments.report import PLOT_NAME, TABLE_NAME, write_report
 from walloc_cdl.codec import load_codec
 from walloc_cdl.data import LatentDataset, open_latents
@@ -180,7 +180,7 @@ class _Comparison:
             conditions=outcomes,
             differences=differences,
             sentence=describe(self.source.name, config.model, metric, outcomes, differences),
-            environment={**outcomes[0].runs[0]["environment"], "commit": outcomes[0].runs[0]["commit"]},
+            environment=merge_environments([run for outcome in outcomes for run in outcome.runs]),
         )
 
     def _condition_outcome(self, condition: Condition, runs: list[_Run]) -> ConditionOutcome:

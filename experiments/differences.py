@@ -21,9 +21,9 @@ class Difference:
     condition: str
     baseline: str
     mean: float
-    low: float
-    high: float
-    """Ends of the 95 % interval."""
+    low: float | None
+    high: float | None
+    """Ends of the 95 % interval; None with one seed, which says nothing of the spread over seeds."""
     per_seed: list[float]
 
     def to_json(self) -> dict[str, object]:
@@ -32,7 +32,9 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """`better`, `worse`, or `not shown to differ`."""
+        """`better`, `worse`, `not shown to differ`, or `not judged` where there is no interval."""
+        if self.low is None or self.high is None:
+            return "not judged"
         if self.low > 0:
             return "better"
         return "worse" if self.high < 0 else "not shown to differ"
@@ -80,16 +82,17 @@ def paired_difference(
     Each side is a name and, seed by seed, probabilities (N, classes) on the same N test samples. The
     half width is √(a² + b²): a = t₀.₉₇₅(n-1) · s / √n from the n seeds' paired differences (with two
     seeds t is 12.7: few seeds are an honest reason for a wide interval), b = 1.96 times the standard
-    error by bootstrap over the test samples, which are the same in every seed.
+    error by bootstrap over the test samples, which are the same in every seed. One seed gives no a, and
+    so no interval.
     """
     score = METRICS[metric]
     pairs = list(zip(condition[1], baseline[1], strict=True))
     once = np.ones((1, len(labels)))
     per_seed = [float((score(labels, ours, once) - score(labels, theirs, once))[0]) for ours, theirs in pairs]
     mean, num_seeds = float(np.mean(per_seed)), len(per_seed)
-    over_seeds = 0.0
-    if num_seeds > 1:
-        over_seeds = float(t.ppf(0.975, num_seeds - 1) * np.std(per_seed, ddof=1) / np.sqrt(num_seeds))
+    if num_seeds == 1:
+        return Difference(condition[0], baseline[0], mean, None, None, per_seed)
+    over_seeds = float(t.ppf(0.975, num_seeds - 1) * np.std(per_seed, ddof=1) / np.sqrt(num_seeds))
     over_samples = float(norm.ppf(0.975)) * _bootstrap_error(score, pairs, labels, seed)
     half = float(np.hypot(over_seeds, over_samples))
     return Difference(condition[0], baseline[0], mean, mean - half, mean + half, per_seed)

@@ -54,6 +54,7 @@ class Outcome:
     differences: list[Difference]
     sentence: str
     environment: dict[str, Any]
+    """Commit, versions and machine; a list of values where the runs differ."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for `results.json`."""
@@ -78,13 +79,38 @@ def describe(
         return f"On {source}, {model} reached an {names[metric]} of {parts} ({trials})."
     parts = []
     for difference in differences:
-        judgment = difference.verdict + ("" if difference.verdict == "not shown to differ" else " here")
         parts.append(
             f"{difference.condition} ({scores[difference.condition]:.3f}) against {difference.baseline} "
-            f"({scores[difference.baseline]:.3f}) is {judgment}: {difference.mean:+.3f}, "
-            f"95 % interval {difference.low:+.3f} to {difference.high:+.3f}"
+            f"({scores[difference.baseline]:.3f}) is {_judgment(difference)}"
         )
     return f"On {source} with {model}, {names[metric]}, {trials}: " + "; ".join(parts) + "."
+
+
+def _judgment(difference: Difference) -> str:
+    if difference.low is None or difference.high is None:
+        return (
+            f"{difference.verdict}: {difference.mean:+.3f}, and one seed says nothing of the spread; run at least two"
+        )
+    place = "" if difference.verdict == "not shown to differ" else " here"
+    return (
+        f"{difference.verdict}{place}: {difference.mean:+.3f}, "
+        f"95 % interval {difference.low:+.3f} to {difference.high:+.3f}"
+    )
+
+
+def merge_environments(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Commit and environment of all runs: each value once, a list of the different ones where the runs differ.
+
+    >>> merge_environments([{"commit": "a", "environment": {}}, {"commit": "b", "environment": {}}])
+    {'commit': ['a', 'b']}
+    """
+    merged: dict[str, Any] = {}
+    for record in records:
+        for name, value in {**record["environment"], "commit": record["commit"]}.items():
+            found = merged.setdefault(name, [])
+            if value not in found:
+                found.append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in merged.items()}
 
 
 def save_outcome(outcome: Outcome, folder: Path) -> None:

@@ -29,7 +29,8 @@ def _row(condition: ConditionOutcome, difference: Difference | None, metric: str
     average, deviation = summarize(condition.scores(metric))
     gap = "–"
     if difference:
-        gap = f"{difference.mean:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}] to {difference.baseline}"
+        interval = f"[{difference.low:+.3f}, {difference.high:+.3f}]" if difference.low is not None else "[–]"
+        gap = f"{difference.mean:+.3f} {interval} to {difference.baseline}"
     return [
         condition.name,
         condition.stem,
@@ -47,7 +48,11 @@ def markdown(outcome: Outcome) -> str:
     """The table, the sentence and what they rest on."""
     headings, rows = table_rows(outcome)
     lines = [f"| {' | '.join(cells)} |" for cells in (headings, ["---"] * len(headings), *rows)]
-    environment = ", ".join(f"{name} {value}" for name, value in outcome.environment.items() if value is not None)
+    environment = ", ".join(
+        f"{name} {' and '.join(map(str, value)) if isinstance(value, list) else value}"
+        for name, value in outcome.environment.items()
+        if value is not None
+    )
     return "\n".join(
         [
             *lines,

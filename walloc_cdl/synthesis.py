@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.spec import LatentSpec
 
 NEIGHBORHOOD = 5
 """Latents a side that one block of pixels is made from. The grid is closed to a ring, because the packet
@@ -59,21 +60,42 @@ def synthesis_to_bytes(bank: SynthesisBank) -> bytes:
     return save(tensors)
 
 
-def synthesis_from_bytes(data: bytes, *, origin: str) -> SynthesisBank:
-    """Inverse of `synthesis_to_bytes`; raises `DamagedError`, naming `origin`, for anything else."""
+def synthesis_from_bytes(data: bytes, *, spec: LatentSpec, origin: str) -> SynthesisBank:
+    """Inverse of `synthesis_to_bytes` for an untrusted file.
+
+    Raises `DamagedError`, naming `origin`, for anything but finite layers of the right shapes for latents of `spec`.
+    """
     try:
         tensors = load(data)
-        blocks = sorted({int(name.split(".")[0]) for name in tensors})
-        return {
-            block: LinearSynthesis(
-                *(tensors[f"{block:02d}.{name}"] for name in ("weight", "bias", "pixel_mean", "pixel_std"))
-            )
-            for block in blocks
-        }
-    except (SafetensorError, KeyError, ValueError) as error:
+        blocks = sorted({int(name.partition(".")[0]) for name in tensors})
+        shapes = {name: shape for block in blocks for name, shape in _shapes(block, spec).items()}
+        if differing := sorted(shapes.keys() ^ tensors.keys()):
+            raise ValueError(f"{differing[0]!r} is {'missing' if differing[0] in shapes else 'unknown'}")
+        for name, tensor in tensors.items():
+            if tensor.dtype != np.float32 or tensor.shape != shapes[name]:
+                raise ValueError(
+                    f"{name} is {tensor.dtype} {list(tensor.shape)}, expected float32 {list(shapes[name])}"
+                )
+            if not np.isfinite(tensor).all() or (name.endswith("pixel_std") and not (tensor > 0).all()):
+                raise ValueError(f"{name} has values that no fit gives")
+    except (SafetensorError, ValueError) as error:
         raise DamagedError(
-            f"{origin}: not a linear synthesis ({error}); prepare the data set again or restore the file"
+            f"{origin}: not a linear synthesis of these latents ({error}); "
+            "restore the file from a copy or prepare the data set again"
         ) from error
+    return {block: LinearSynthesis(*(tensors[name] for name in _shapes(block, spec))) for block in blocks}
+
+
+def _shapes(block: int, spec: LatentSpec) -> dict[str, tuple[int, ...]]:
+    """Names of one layer's tensors in the file, in the order of `LinearSynthesis`, and their shapes."""
+    channels = spec.source_channels
+    rows = channels * block**2
+    return {
+        f"{block:02d}.weight": (rows, spec.latent_channels, NEIGHBORHOOD, NEIGHBORHOOD),
+        f"{block:02d}.bias": (rows,),
+        f"{block:02d}.pixel_mean": (channels,),
+        f"{block:02d}.pixel_std": (channels,),
+    }
 
 
 def choose_block(bank: SynthesisBank, block: int) -> LinearSynthesis:

@@ -166,8 +166,9 @@ def test_json_onto_a_folder(refused, tmp_path):
 
 
 def test_pictures_that_cannot_be_written(refused, latents, tmp_path):
-    text = refused("preview", latents, "--out", tmp_path / "sheet.docx")
-    assert "does not say what kind of picture to write; end its name in .png or .jpg" in text
+    for name in ("sheet.docx", "sheet.psd", "sheet"):  # PIL reads the second kind, and cannot write it
+        text = refused("preview", latents, "--out", tmp_path / name)
+        assert "does not say what kind of picture to write; end its name in .png or .jpg" in text
     assert "there is no folder" in refused("preview", latents, "--out", tmp_path / "nowhere" / "sheet.png")
 
 
@@ -184,6 +185,29 @@ def test_pictures_that_cannot_be_written(refused, latents, tmp_path):
 )
 def test_numbers_out_of_range(refused, call):
     assert f"Invalid value for '{call[-2]}'" in refused(*call)
+
+
+@pytest.mark.parametrize("share", ["nan", "0", "1", "-0.5", "inf"])
+def test_shares_to_hold_out(refused, source, tmp_path, share):
+    loose = source / "train"
+    text = refused("prepare", loose, "--codec", "rgb-16x", "--size", 64, "--out", tmp_path / "out", "--holdout", share)
+    assert f"holding out {float(share):g} of split 'train'; expected a share above 0 and below 1, as 0.2" in text
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--gain", "nan", "a gain of nan; it must be a number above 0"),
+        ("--gain", "inf", "a gain of inf; it must be a number above 0"),
+        ("--slope", "nan", "a slope of nan dB per bit and pixel"),
+        ("--fraction", "nan", "a fraction of nan of the images"),
+        ("--reduction", "7", "it must be a whole number of at least 1, as for 4, 8 or 16"),
+    ],
+)
+def test_fit_settings(refused, source, tmp_path, option, value, expected):
+    assert expected in refused("codec", "fit", source, "--out", tmp_path / "out", option, value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_training_settings(refused, latents, tmp_path):

@@ -106,7 +106,7 @@ def test_labels_beyond_the_class_names(tmp_path, monkeypatch):
 
 def test_synthesis_bank(tmp_path):
     rng = np.random.default_rng(0)
-    layer = LinearSynthesis(*(rng.normal(size=size).astype(np.float32) for size in ((4, 2, 3, 3), 4, 1, 1)))
+    layer = LinearSynthesis(*(rng.random(size).astype(np.float32) for size in ((4, 2, 5, 5), 4, 1, 1)))
     write_small_set(tmp_path, {"train": [2]}, files={"codec/synthesis.safetensors": synthesis_to_bytes({2: layer})})
     np.testing.assert_array_equal(open_latents(tmp_path).synthesis_bank[2].weight, layer.weight)
     (tmp_path / "codec" / "synthesis.safetensors").unlink()

@@ -22,10 +22,10 @@ LABELS = np.random.default_rng(7).integers(0, 2, 200)
 def test_accuracy_by_hand():
     labels = np.array([0, 0, 1, 1])
     ours, theirs = probabilities(0.1, 0.2, 0.9, 0.4), probabilities(0.1, 0.8, 0.9, 0.4)  # 3 and 2 of 4 right
-    difference = paired_difference(("a", [ours]), ("b", [theirs]), labels, "accuracy")
+    difference = paired_difference(("a", [ours] * 2), ("b", [theirs] * 2), labels, "accuracy")
     assert (difference.condition, difference.baseline) == ("a", "b")
     assert difference.mean == pytest.approx(0.25)
-    assert difference.per_seed == [pytest.approx(0.25)]
+    assert difference.per_seed == [pytest.approx(0.25)] * 2
     # One sample of four decides: the mean of n draws of a quarter chance has the error √(3/16 / 4).
     half = norm.ppf(0.975) * np.sqrt(3 / 16 / 4)
     assert (difference.high - difference.low) / 2 == pytest.approx(half, rel=0.1)
@@ -85,10 +85,17 @@ def test_more_seeds_narrow_the_interval():
 
 
 def test_the_interval_follows_from_the_seed():
-    sides = ("a", [noisy(0, LABELS, 2.0)]), ("b", [noisy(1, LABELS, 1.0)])
+    sides = ("a", [noisy(s, LABELS, 2.0) for s in (0, 1)]), ("b", [noisy(s, LABELS, 1.0) for s in (2, 3)])
     assert paired_difference(*sides, LABELS, "auc") == paired_difference(*sides, LABELS, "auc")
     assert paired_difference(*sides, LABELS, "auc") != paired_difference(*sides, LABELS, "auc", seed=1)
     assert DRAWS >= 1_000
+
+
+def test_one_seed_gives_a_difference_without_an_interval():
+    difference = paired_difference(("a", [noisy(0, LABELS, 2.0)]), ("b", [noisy(1, LABELS, 1.0)]), LABELS, "auc")
+    assert difference.per_seed == [difference.mean]
+    assert (difference.low, difference.high) == (None, None)
+    assert difference.verdict == "not judged"
 
 
 def test_seeds_must_pair_up():

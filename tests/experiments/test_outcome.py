@@ -1,9 +1,11 @@
+import dataclasses
 import json
 
 import pytest
 from PIL import Image
 
-from experiments.outcome import RESULTS_NAME, describe, load_outcome, save_outcome, summarize
+from experiments.differences import Difference
+from experiments.outcome import RESULTS_NAME, describe, load_outcome, merge_environments, save_outcome, summarize
 from experiments.report import PLOT_NAME, TABLE_NAME, table_rows, write_report
 from walloc_cdl.cli.comparison import SAID_ELSEWHERE
 from walloc_cdl.errors import CallError
@@ -58,6 +60,30 @@ def test_the_sentence_says_which_way_it_fell(outcome):
     assert "latents-16x:channels (0.475) against pixels-64 (0.520) is not shown to differ" in text
     alone = describe("photos", "resnet18", "accuracy", outcome.conditions[:1], [])
     assert "0.520 on pixels-64" in alone
+
+
+def test_one_seed_is_said_to_be_too_few(outcome, tmp_path):
+    single = dataclasses.replace(
+        outcome, differences=[Difference("latents-16x", "pixels-64", 0.09, None, None, [0.09])], seeds=[0]
+    )
+    text = describe("photos", "resnet18", "accuracy", single.conditions, single.differences)
+    assert "is not judged: +0.090, and one seed says nothing of the spread; run at least two" in text
+    headings, rows = table_rows(single)
+    assert dict(zip(headings, rows[1], strict=True))["difference [95 %]"] == "+0.090 [–] to pixels-64"
+    save_outcome(single, tmp_path)
+    assert load_outcome(tmp_path) == single
+
+
+def test_runs_of_different_commits_and_machines_are_told_apart(outcome, tmp_path):
+    records = [
+        {"commit": "aaa", "environment": {"torch": "2.11", "cpu": "x"}},
+        {"commit": "bbb", "environment": {"torch": "2.11", "cpu": "y"}},
+        {"commit": "aaa", "environment": {"torch": "2.11", "cpu": "x"}},
+    ]
+    merged = merge_environments(records)
+    assert merged == {"torch": "2.11", "cpu": ["x", "y"], "commit": ["aaa", "bbb"]}
+    write_report(dataclasses.replace(outcome, environment=merged), tmp_path)
+    assert "torch 2.11, cpu x and y, commit aaa and bbb." in (tmp_path / TABLE_NAME).read_text(encoding="utf-8")
 
 
 def test_table(outcome):

@@ -58,10 +58,10 @@ def test_unlabeled_data_verify_too(tmp_path):
     assert verify(tmp_path, full=True).problems == []
 
 
-def test_progress_names_every_file(folder):
-    names = []
-    verify(folder, progress=names.append)
-    assert names == [SHARD, "train-00001.safetensors", "test-00000.safetensors", "codec/config.json"]
+def test_progress_counts_every_file(folder):
+    steps = []
+    verify(folder, progress=lambda done, total: steps.append((done, total)))
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def only_problem(folder, **options):

@@ -126,7 +126,8 @@ def verify(
     """Check that a data set is undamaged; exit code 1 if not."""
     from walloc_cdl.latents import verify as check
 
-    result = check(folder, full=full)
+    with progress("verify", "files") as update:
+        result = check(folder, full=full, progress=update)
     for problem in result.problems:
         print(problem)
     extent = "every byte" if full else "manifest, sizes and headers; --full reads every byte"
@@ -153,7 +154,7 @@ def preview(
     from datasets_prep.preview import contact_sheet
     from datasets_prep.sources import open_source
 
-    if out.suffix.lower() not in Image.registered_extensions():
+    if Image.registered_extensions().get(out.suffix.lower()) not in Image.SAVE:
         raise CallError(f"{out} does not say what kind of picture to write; end its name in .png or .jpg")
     sheet = contact_sheet(folder, source=open_source(source) if source else None, num=num, split=split, seed=seed)
     sheet.save(out)

@@ -101,7 +101,8 @@ def evaluate(
     model = classifiers.load_classifier(run)
     splits = load_manifest(folder).splits
     chosen = split or next((name for name in reversed(VALIDATION_SPLITS) if name in splits), next(iter(splits)))
-    metrics = classifiers.evaluate(model, open_latents(folder, chosen))
+    with progress("evaluate", "samples") as update:
+        metrics = classifiers.evaluate(model, open_latents(folder, chosen), progress=update)
     report(metric_rows(metrics, chosen, model.config.class_names), json_path, {"split": chosen, **metrics.to_json()})
 
 

@@ -14,6 +14,7 @@ with rate. The gain taken is where the rate–distortion curve's slope falls to 
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -64,8 +65,10 @@ class FitConfig:
             raise CallError(f"a reduction of {self.reduction:g}; it must be at least 1")
         if not 1 <= self.levels <= 5:
             raise CallError(f"{self.levels} wavelet levels; expected 1 to 5")
-        if self.gain is not None and not self.gain > 0:
-            raise CallError(f"a gain of {self.gain:g}; it must be above 0")
+        if self.gain is not None and not 0 < self.gain < math.inf:
+            raise CallError(f"a gain of {self.gain:g}; it must be a number above 0")
+        if not 0 <= self.slope_db_per_bpp < math.inf:
+            raise CallError(f"a slope of {self.slope_db_per_bpp:g} dB per bit and pixel; it must be a number from 0 up")
         if self.num_curve_images < 1:
             raise CallError(f"a curve of {self.num_curve_images} images; it needs at least 1")
 

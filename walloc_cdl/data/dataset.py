@@ -159,7 +159,7 @@ class LatentDataset(Dataset):
         path = self.folder / SYNTHESIS_PATH
         if not path.is_file():
             raise DamagedError(f"{path} is missing; restore it from a copy or prepare the data set again")
-        return synthesis_from_bytes(path.read_bytes(), origin=str(path))
+        return synthesis_from_bytes(path.read_bytes(), spec=self.spec, origin=str(path))
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the maps, which a worker process makes for itself instead of receiving them as copies."""

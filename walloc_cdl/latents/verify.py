@@ -39,13 +39,15 @@ class VerifyReport:
     """Their bytes."""
 
 
-def verify(folder: Path | str, *, full: bool = False, progress: Callable[[str], None] | None = None) -> VerifyReport:
+def verify(
+    folder: Path | str, *, full: bool = False, progress: Callable[[int, int], None] | None = None
+) -> VerifyReport:
     """Check a data set against its manifest.
 
     Fast: the manifest's digest, the existence and size of every file, the structure of every shard, the
     provenance's digest, files that nothing lists. Full: besides, the SHA-256 of every file, the CRC32C of
-    every sample, byte and label ranges, histograms and class counts. `progress` is called with each
-    file's name before it is looked at. Raises `CallError` if `folder` is no data set.
+    every sample, byte and label ranges, histograms and class counts. `progress` is called after each
+    file with the number done and that of all. Raises `CallError` if `folder` is no data set.
     """
     folder = Path(folder)
     report = VerifyReport()
@@ -56,12 +58,13 @@ def verify(folder: Path | str, *, full: bool = False, progress: Callable[[str], 
         return report
     totals = _Totals(manifest)
     entries: list[tuple[str, ShardEntry | FileEntry]] = [(entry.name, entry) for entry in manifest.shards]
-    for name, entry in [*entries, *manifest.files.items()]:
-        if progress:
-            progress(name)
+    entries += manifest.files.items()
+    for name, entry in entries:
         report.num_files += 1
         report.num_bytes += entry.num_bytes
         report.problems += _file_problems(folder / name, entry, totals, full=full)
+        if progress:
+            progress(report.num_files, len(entries))
     if full:
         report.problems += [f"{folder / MANIFEST_NAME}: {problem}; {REMEDY}" for problem in totals.problems()]
     report.problems += _stray_files(folder, manifest)

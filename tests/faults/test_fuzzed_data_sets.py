@@ -1,0 +1,148 @@
+"""Thousands of altered data sets: each is read as it was, or refused in one line; none crashes or dawdles."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "latents"))
+
+from small_sets import write_small_set
+
+from walloc_cdl.data import LatentLoader, open_latents
+from walloc_cdl.errors import CdlError
+from walloc_cdl.latents import verify
+from walloc_cdl.latents.sealed import seal, unseal
+
+pytestmark = pytest.mark.slow
+
+Result = TypeVar("Result")
+SPLITS = {"train": [3, 0, 4], "test": [2]}
+
+
+def read_everything(folder: Path) -> dict[str, np.ndarray]:
+    found = {}
+    for split in SPLITS:
+        dataset = open_latents(folder, split)
+        loader = LatentLoader(dataset, 2, shuffle=False, drop_last=False, prefetch=0)
+        found[split] = np.concatenate([codes.numpy().copy() for codes, _ in loader])
+        found[f"{split} labels"] = dataset.labels
+        dataset.keys(range(len(dataset)))
+        _ = dataset.statistics
+    return found
+
+
+def altered_bytes(data: bytes, draw: random.Random) -> bytes:
+    """One to three flips, cuts, insertions or repetitions."""
+    content = bytearray(data)
+    for _ in range(draw.randint(1, 3)):
+        start, length = draw.randrange(len(content) + 1), draw.choice((1, 1, 4, 60))
+        kind = draw.randrange(4)
+        if kind == 0 and start < len(content):
+            content[start] = draw.randrange(256)
+        elif kind == 1:
+            del content[start : start + length]
+        elif kind == 2:
+            content[start:start] = draw.randbytes(length)
+        else:
+            content[start:start] = content[start : start + length]
+    return bytes(content)
+
+
+HOSTILE = (
+    None,
+    True,
+    -1,
+    0,
+    1,
+    255,
+    2**31,
+    2**63,
+    2**70,
+    1.5,
+    1e308,
+    "",
+    "..",
+    "/etc",
+    "a/../b",
+    [],
+    [[]],
+    {},
+    {"a": 1},
+)
+
+
+def altered_fields(value: object, draw: random.Random) -> object:
+    """The value with one of its parts replaced, dropped or repeated."""
+    if isinstance(value, dict) and value and draw.random() < 0.9:
+        name = draw.choice(sorted(value))
+        kind = draw.randrange(8)
+        if kind == 0:
+            return {key: item for key, item in value.items() if key != name}
+        if kind == 1:
+            return {**value, draw.choice(("x", "train", "codes")): value[name]}
+        return {**value, name: altered_fields(value[name], draw)}
+    if isinstance(value, list) and value and draw.random() < 0.8:
+        position = draw.randrange(len(value))
+        kind = draw.randrange(6)
+        if kind == 0:
+            return value[:position] + value[position + 1 :]
+        if kind == 1:
+            return [*value, value[position]]
+        return [*value[:position], altered_fields(value[position], draw), *value[position + 1 :]]
+    if type(value) is int and draw.random() < 0.5:
+        return value + draw.choice((-1, 1))
+    return draw.choice(HOSTILE)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    write_small_set(tmp_path, SPLITS)
+    return tmp_path
+
+
+def attempt(read: Callable[[], Result], what: str) -> Result | None:
+    """What `read` returns, or None for a refusal, which must be one line; any other exception fails the test."""
+    try:
+        return read()
+    except CdlError as error:
+        refusal = str(error)
+    assert refusal, what
+    assert "\n" not in refusal, what
+    return None
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "train-00000.safetensors", "test-00000.safetensors"])
+def test_altered_files_are_refused_or_read_as_they_were_or_fail_verification(folder, name):
+    expected = read_everything(folder)
+    original = (folder / name).read_bytes()
+    for seed in range(700):
+        what = f"{name}, seed {seed}"
+        (folder / name).write_bytes(altered_bytes(original, random.Random(seed)))
+        found = attempt(lambda: read_everything(folder), what)
+        report = attempt(lambda: verify(folder, full=True), what)
+        whole = report is not None and not report.problems
+        if whole:
+            assert found is not None, what
+            for part, array in expected.items():
+                np.testing.assert_array_equal(found[part], array, err_msg=what)
+
+
+def test_altered_manifests_with_a_valid_digest_are_refused_or_harmless(folder):
+    """Somebody who can write a manifest can also seal it: then every field is checked for itself."""
+    fields = unseal((folder / "manifest.json").read_bytes(), origin="manifest")
+    outcomes = []
+    for seed in range(3000):
+        altered = altered_fields(json.loads(json.dumps(fields)), random.Random(seed))
+        if isinstance(altered, dict) and "digest" not in altered:
+            (folder / "manifest.json").write_bytes(seal(altered))
+            outcomes.append(attempt(lambda: read_everything(folder), f"seed {seed}"))
+            attempt(lambda: verify(folder, full=True), f"seed {seed}")
+    assert sum(outcome is None for outcome in outcomes) > 1000

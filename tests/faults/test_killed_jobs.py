@@ -1,0 +1,69 @@
+"""Commands that are killed without warning, again and again, and then end as if nothing had been."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import Command, contents
+
+from walloc_cdl.latents import verify
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("whole_group", [True, False])
+def test_prepare(photos, tmp_path, whole_group):
+    """Killed at plan, shards, records, temporary files and the end: the same bytes as undisturbed."""
+
+    def prepare(name: str) -> Command:
+        options = ("--codec", "rgb-16x", "--size", 64, "--shard-samples", 20, "--workers", 2)
+        return Command(("prepare", photos, *options, "--out", tmp_path / name))
+
+    prepare("undisturbed").finish()
+    job, out = prepare("killed"), tmp_path / "killed"
+    kills = sum(job.kill_once(out, files, whole_group=whole_group) for files in (1, 2, 5, 9, 14, 19, 21, 23))
+    assert kills >= 5
+    job.finish()
+    assert contents(out) == contents(tmp_path / "undisturbed")
+    assert verify(out, full=True).problems == []
+    assert not list(out.rglob(".*"))
+
+
+def test_train(photos, tmp_path):
+    """Killed after configuration, checkpoints and weights: the same weights as undisturbed."""
+    Command(("prepare", photos, "--codec", "rgb-16x", "--size", 64, "--out", tmp_path / "latents")).finish()
+
+    def train(name: str) -> Command:
+        options = ("--model", "test_resnet", "--epochs", 6, "--batch-size", 16, "--device", "cpu")
+        return Command(("train", tmp_path / "latents", *options, "--out", tmp_path / name))
+
+    train("undisturbed").finish()
+    job, run = train("killed"), tmp_path / "killed"
+    assert sum(job.kill_once(run, files, whole_group=True) for files in (1, 2, 3, 3)) >= 3
+    job.finish()
+    assert sorted(path.name for path in run.iterdir()) == ["config.json", "model.safetensors", "record.json"]
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("killed", "undisturbed")]
+    assert weights[0] == weights[1]
+    records = [json.loads((tmp_path / name / "record.json").read_text()) for name in ("killed", "undisturbed")]
+    assert records[0]["metrics"] == records[1]["metrics"]
+    assert records[0]["losses"] == records[1]["losses"]
+
+
+def test_compare(photos, tmp_path):
+    """Killed while it prepares, trains and writes: the same outcome, run for run, as undisturbed."""
+
+    def compare(name: str) -> Command:
+        options = ("--model", "test_resnet", "--size", 64, "--conditions", "pixels-16,latents-16x", "--seeds", 2)
+        return Command(("compare", photos, *options, "--epochs", 2, "--batch-size", 16, "--out", tmp_path / name))
+
+    def outcome(name: str) -> list:
+        fields = json.loads((tmp_path / name / "results.json").read_text())
+        runs = [(c["name"], run["metrics"], run["losses"]) for c in fields["conditions"] for run in c["runs"]]
+        return [runs, fields["differences"], fields["sentence"]]
+
+    compare("undisturbed").finish()
+    job, out = compare("killed"), tmp_path / "killed"
+    assert sum(job.kill_once(out, files, whole_group=True) for files in (3, 12, 18, 22, 27)) >= 4
+    job.finish()
+    assert outcome("killed") == outcome("undisturbed")

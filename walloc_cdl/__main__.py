@@ -1,0 +1,6 @@
+"""`python -m walloc_cdl`: the `cdl` command where its script is not on the path."""
+
+from walloc_cdl.cli import main
+
+if __name__ == "__main__":
+    main()
