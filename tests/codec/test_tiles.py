@@ -74,7 +74,8 @@ def assert_nearly_equal(found, expected):
     assert found.dtype == expected.dtype
     difference = (found.long() - expected.long()).abs()
     assert difference.max() <= 1
-    assert (difference > 0).float().mean() < 1e-3
+    share = 0.02 if found.dtype == torch.int16 else 1e-3  # a step of int16 is as small as 100 float roundings
+    assert (difference > 0).float().mean() < share
 
 
 @pytest.mark.parametrize("name", CODECS)
