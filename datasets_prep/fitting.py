@@ -17,8 +17,8 @@ from datasets_prep.sources import Source, open_source
 from datasets_prep.workers import cpu_count
 from walloc_cdl.codec import Codec, WallocCodec2D
 from walloc_cdl.codec.fit import FitConfig, FitReport, fit_codec
+from walloc_cdl.codec.folder import require_codec_folder
 from walloc_cdl.errors import CallError, JobError
-from walloc_cdl.files import foreign_names, remove_temporaries, write_atomic
 
 
 class NativeImages:
@@ -115,18 +115,6 @@ def fit_to_source(
     return codec, report, images.num_skipped
 
 
-def require_codec_folder(out: Path) -> None:
-    """Raise `CallError` unless a codec may be written to `out`: it is absent, empty, or holds a codec."""
-    if out.exists() and not out.is_dir():
-        raise CallError(f"{out} is a file; name a folder for the codec")
-    if foreign := foreign_names(out, {"config.json", "model.safetensors"}):
-        raise CallError(f"{out} holds something else ({foreign[0]}); name a new folder for the codec")
-
-
 def save_codec(codec: Codec, out: Path) -> None:
     """Write the codec's files to the folder `out`, each in one step."""
-    require_codec_folder(out)
-    out.mkdir(parents=True, exist_ok=True)
-    remove_temporaries(out)
-    for name, data in codec.files().items():
-        write_atomic(out / name, data)
+    codec.save_pretrained(out)

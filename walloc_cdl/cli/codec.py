@@ -16,7 +16,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-CodecName = Annotated[str, typer.Option("--codec", help="A name from `cdl codec list`, or a codec's folder.")]
+CodecName = Annotated[
+    str, typer.Option("--codec", help="A name from `cdl codec list`, a folder, a .pth file, or hub:OWNER/REPO[/FILE].")
+]
 
 
 @app.command("list")
@@ -33,6 +35,7 @@ def list_codecs(json_path: JsonPath = None) -> None:
             f"{spec.reduction():g} times fewer values"
         )
     print("resize-gray-Nx, resize-rgb-Nx: resolution reduction to a 1/N of the values, N = 4, 9, 16, 64, …")
+    print("resize-mono-Nx, resize-stereo-Nx: audio at a 1/N of its sample rate, N = 2, 3, 4, …")
     write_json(json_path, rows)
 
 
@@ -96,6 +99,30 @@ def fit(
         "bits per pixel (entropy, sample)": fitted.chosen.bpp,
     }
     report(rows, json_path, fitted.to_json())
+
+
+@app.command("import")
+def import_published(
+    checkpoint: Annotated[Path, typer.Argument(metavar="FILE.pth", help="A published checkpoint.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the codec to.")],
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[FILE.json]", help="Its configuration; by default the one beside it.")
+    ] = None,
+    sample_rate: Annotated[int | None, typer.Option(help="In Hz, for audio; published files do not tell it.")] = None,
+    json_path: JsonPath = None,
+) -> None:
+    """Turn a published checkpoint into safetensors and JSON.
+
+    Nothing in the checkpoint is run.
+    """
+    from walloc_cdl.codec.folder import require_codec_folder
+    from walloc_cdl.codec.published import load_published
+
+    require_codec_folder(out)
+    codec = load_published(checkpoint, config, sample_rate=sample_rate)
+    codec.save_pretrained(out)
+    size = sum(path.stat().st_size for path in out.iterdir())
+    report({"codec": str(out), "name": codec.name, **codec.spec.to_json(), "bytes": size}, json_path)
 
 
 @app.command("eval")

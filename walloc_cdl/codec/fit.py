@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from walloc_cdl.codec.base import to_bytes, to_unit_range
-from walloc_cdl.codec.walloc import WallocCodec2D, WallocConfig
+from walloc_cdl.codec.walloc_2d import WallocCodec2D, WallocConfig2D
 from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.kernels.filters import band_energy, band_order
 from walloc_cdl.kernels.packets import packet_analysis
@@ -235,7 +235,7 @@ def _assemble(
     story: dict[str, Any] | None = None,
 ) -> WallocCodec2D:
     codec = WallocCodec2D(
-        WallocConfig(config.channels, config.levels, latent_channels, config.bits, config.name, story or {})
+        WallocConfig2D(config.channels, config.levels, latent_channels, config.bits, config.name, story or {})
     )
     analysis, synthesis = directions
     with torch.no_grad():
