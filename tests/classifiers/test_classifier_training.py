@@ -188,7 +188,7 @@ def test_an_earlier_run_is_discarded_when_asked(finished, striped):
 
 def test_a_folder_with_something_else_is_left_alone(striped, tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(CallError, match="holds something that is no run .striped.; name an empty or a new folder"):
+    with pytest.raises(CallError, match=r"holds something that is no run .striped.; name an empty or a new folder"):
         train(make(striped["train"]), striped["train"], None, QUICK, tmp_path)
     with pytest.raises(CallError, match=r"thesis.tex is a file; name a folder for the run"):
         train(make(striped["train"]), striped["train"], None, QUICK, tmp_path / "thesis.tex")
