@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from walloc_cdl.cli import codec, comparison, dataset, learning
+from walloc_cdl.cli import archives, codec, comparison, dataset, learning
 from walloc_cdl.cli.console import show_help
 from walloc_cdl.errors import CdlError
 
@@ -30,9 +30,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+for name, command in archives.CODEC_COMMANDS.items():
+    codec.app.command(name)(command)
 app.add_typer(codec.app, name="codec")
 for name, command in {**dataset.COMMANDS, **learning.COMMANDS, **comparison.COMMANDS}.items():
     app.command(name)(command)
+comparison.bench.command("archive")(archives.bench_archive)
 app.add_typer(comparison.bench, name="bench")
 
 
