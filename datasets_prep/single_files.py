@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from datasets_prep.encoding import full_precision
+from datasets_prep.encoding import few_threads, full_precision
 from datasets_prep.file_pairs import FilePair, pair_files
+from datasets_prep.signal_archives import decode_signal, encode_signal
 from datasets_prep.signal_files import signal_files
+from datasets_prep.workers import cpu_count
 from datasets_prep.zoo_lookup import CodecLookup
-from walloc_cdl.codec import Codec, to_bytes
+from walloc_cdl.codec import Codec
 from walloc_cdl.errors import CallError, CdlError, DamagedError, SpecMismatchError
 from walloc_cdl.files import write_atomic
 from walloc_cdl.latents.archive import (
     CONTAINERS,
     Container,
-    archive_from_bytes,
-    archive_to_bytes,
-    codes_from_picture,
     container_of_name,
     default_container,
     find_container,
@@ -65,12 +64,14 @@ class FilesReport:
             "failures": self.failures,
         }
 
-    def add(self, archive_bytes: int, signal_shape: tuple[int, ...], *, kept: bool) -> None:
-        """Count one file that is done."""
-        self.num_kept += kept
-        self.num_written += not kept
-        self.archive_bytes += archive_bytes
-        self.num_samples += int(np.prod(signal_shape[1:]))
+
+@dataclass(frozen=True)
+class _Done:
+    """One file that is there now."""
+
+    archive_bytes: int
+    signal_shape: tuple[int, ...]
+    kept: bool
 
 
 def encode_files(
@@ -93,15 +94,14 @@ def encode_files(
     kind = signal_files(spec)
     pairs = pair_files(source, out, kind.suffixes, lambda name: name + chosen.suffixes[0])
 
-    def encode(pair: FilePair, report: FilesReport) -> None:
+    def encode(pair: FilePair) -> _Done:
         if pair.target.exists() and not overwrite:
-            report.add(pair.target.stat().st_size, _shape_of_kept(pair.target, spec), kept=True)
-            return
+            return _Done(pair.target.stat().st_size, _shape_of_kept(pair.target, spec), kept=True)
         signal = kind.read(pair.source, spec)
         data = encode_signal(signal, codec, spec, container=chosen.name)
         pair.target.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(pair.target, data)
-        report.add(len(data), signal.shape, kept=False)
+        return _Done(len(data), signal.shape, kept=False)
 
     return _for_each(pairs, encode, single=source.is_file(), on_file=on_file)
 
@@ -124,52 +124,17 @@ def decode_files(
     suffixes = frozenset(suffix for container in CONTAINERS.values() for suffix in container.suffixes)
     pairs = pair_files(source, out, suffixes, lambda name: str(Path(name).with_suffix(".png")))
 
-    def decode(pair: FilePair, report: FilesReport) -> None:
+    def decode(pair: FilePair) -> _Done:
         data = pair.source.read_bytes()
         if pair.target.exists() and not overwrite:
             info = read_info(data, origin=str(pair.source))
-            report.add(len(data), info.signal_shape if info else (0, 0), kept=True)
-            return
+            return _Done(len(data), info.signal_shape if info else (0, 0), kept=True)
         signal, spec = decode_signal(data, lookup, origin=str(pair.source), max_code_bytes=max_code_bytes)
         pair.target.parent.mkdir(parents=True, exist_ok=True)
         signal_files(spec).write(pair.target, signal)
-        report.add(len(data), signal.shape, kept=False)
+        return _Done(len(data), signal.shape, kept=False)
 
     return _for_each(pairs, decode, single=source.is_file(), on_file=on_file)
-
-
-def encode_signal(signal: np.ndarray, codec: Codec, spec: LatentSpec, *, container: str | None = None) -> bytes:
-    """The archive of one signal (C, H, W) or (C, T) of any size, padded at its ends to the codec's stride."""
-    padded = pad_to_stride(signal, spec.stride)
-    with torch.inference_mode():
-        codes = codec.encode(torch.from_numpy(padded)[None])[0].cpu().numpy()
-    return archive_to_bytes(codes, spec, signal_shape=signal.shape, container=container, codec=codec.name)
-
-
-def decode_signal(
-    data: bytes, lookup: CodecLookup, *, origin: str, max_code_bytes: int | None = None
-) -> tuple[np.ndarray, LatentSpec]:
-    """The signal of an archive, uint8, cropped to its true size; without metadata it comes as it was padded."""
-    info = read_info(data, origin=origin)
-    if info is None:
-        codec, spec = lookup.given(origin)
-        codes, size = codes_from_picture(data, spec, origin=origin, max_code_bytes=max_code_bytes), None
-    else:
-        codec, spec = lookup.recorded(info, origin)
-        codes = archive_from_bytes(data, origin=origin, max_code_bytes=max_code_bytes).codes
-        size = info.signal_shape[1:]
-    with torch.inference_mode():
-        decoded = to_bytes(codec.decode(torch.from_numpy(codes)[None]))[0].cpu().numpy()
-    return decoded if size is None else decoded[(slice(None), *map(slice, size))], spec
-
-
-def pad_to_stride(signal: np.ndarray, stride: int) -> np.ndarray:
-    """The signal (C, …) with its last values repeated at the right and bottom up to multiples of `stride`.
-
-    >>> pad_to_stride(np.array([[1, 2, 3]]), 4)
-    array([[1, 2, 3, 3]])
-    """
-    return np.pad(signal, [(0, 0), *((0, -size % stride) for size in signal.shape[1:])], mode="edge")
 
 
 def _container(source: Path, out: Path, name: str | None, spec: LatentSpec) -> Container:
@@ -191,26 +156,46 @@ def _shape_of_kept(path: Path, spec: LatentSpec) -> tuple[int, ...]:
 
 
 def _for_each(
-    pairs: list[FilePair],
-    work: Callable[[FilePair, FilesReport], None],
-    *,
-    single: bool,
-    on_file: OnFile | None,
+    pairs: list[FilePair], work: Callable[[FilePair], _Done], *, single: bool, on_file: OnFile | None
 ) -> FilesReport:
+    """Do `work` on every pair, several at a time in threads: a single file by all of torch's, of many each by few."""
     report = FilesReport()
-    with full_precision():
-        for done, pair in enumerate(pairs, start=1):
+    if single:
+        with full_precision():
             try:
-                work(pair, report)
-            except SpecMismatchError:
-                raise
+                _count(report, work(pairs[0]))
             except CdlError as error:
-                if single:
-                    raise _naming(error, pair.source) from error
-                report.failures[str(pair.source)] = str(error)
-            if on_file:
-                on_file(done, len(pairs))
+                raise _naming(error, pairs[0].source) from error
+        return report
+
+    def attempt(pair: FilePair) -> _Done | CdlError:
+        try:
+            return work(pair)
+        except SpecMismatchError:
+            raise
+        except CdlError as error:
+            return error
+
+    pool = ThreadPoolExecutor(cpu_count())
+    try:
+        with full_precision(), few_threads():
+            for number, (pair, outcome) in enumerate(zip(pairs, pool.map(attempt, pairs), strict=True), start=1):
+                if isinstance(outcome, CdlError):
+                    report.failures[str(pair.source)] = str(outcome)
+                else:
+                    _count(report, outcome)
+                if on_file:
+                    on_file(number, len(pairs))
+    finally:
+        pool.shutdown(cancel_futures=True)
     return report
+
+
+def _count(report: FilesReport, done: _Done) -> None:
+    report.num_kept += done.kept
+    report.num_written += not done.kept
+    report.archive_bytes += done.archive_bytes
+    report.num_samples += int(np.prod(done.signal_shape[1:]))
 
 
 def _naming(error: CdlError, path: Path) -> CdlError:
