@@ -40,7 +40,7 @@ class Mosaic:
         """Inverse of `lay_out`: tiles uint8 (num_channels, h, w); the picture must be whole tiles."""
         height, width = picture.shape[0] // self.rows, picture.shape[1] // self.columns
         grid = picture.reshape(self.rows, height, self.columns, width, self.planes).transpose(4, 0, 2, 1, 3)
-        return np.ascontiguousarray(grid.reshape(self.num_tiles, height, width)[:num_channels])
+        return np.array(grid.reshape(self.num_tiles, height, width)[:num_channels])  # a copy of its own: writable
 
 
 @dataclass(frozen=True)
