@@ -44,8 +44,8 @@ def image_codes(codec: Codec, images: Iterable[torch.Tensor]) -> list[np.ndarray
     return codes
 
 
-def audio_like_codes(num: int = 8, seed: int = 0) -> list[np.ndarray]:
-    """Seeded codes uint8 (27, 8192) like those of sound: 27 bands of falling variance whose loudness changes slowly.
+def audio_like_codes(num: int = 4, seed: int = 0) -> list[np.ndarray]:
+    """Seeded codes uint8 (27, 2048) like those of sound: 27 bands of falling variance whose loudness changes slowly.
 
     Gaussian values times a loudness that walks at random from frame to frame, uncorrelated from code to code,
     as the bands of a wavelet packet of noise-like sound are.
@@ -54,8 +54,8 @@ def audio_like_codes(num: int = 8, seed: int = 0) -> list[np.ndarray]:
     band = np.exp(-np.arange(27) / 8)[:, None]
     codes = []
     for _ in range(num):
-        loudness = np.exp(np.cumsum(rng.normal(0, 0.05, (1, 8192)), axis=1).clip(-2, 2))
-        values = 30 * band * loudness * rng.normal(size=(27, 8192))
+        loudness = np.exp(np.cumsum(rng.normal(0, 0.05, (1, 2048)), axis=1).clip(-2, 2))
+        values = 30 * band * loudness * rng.normal(size=(27, 2048))
         codes.append((np.rint(values).clip(-127, 127) + 128).astype(np.uint8))
     return codes
 

@@ -89,7 +89,10 @@ def inspect(
         Path | None, typer.Option(help="Image to encode; by default a photo that scikit-image ships.")
     ] = None,
 ) -> None:
-    """Draw a codec: its latents' histogram, channels and basis functions."""
+    """Draw a codec's latents and basis functions.
+
+    One picture: the histogram of the latents, their channels on an image, the basis functions.
+    """
     from experiments.codec_picture import draw_codec
     from walloc_cdl.codec import load_codec
 
