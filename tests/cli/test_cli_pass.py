@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from walloc_cdl.codec import load_codec
-from walloc_cdl.latents.archive import archive_to_bytes
+from walloc_cdl.latents.archive import picture_to_bytes
 
 
 def test_codec_list_and_info(cdl, tmp_path):
@@ -36,7 +36,7 @@ def test_codec_eval_agrees_with_a_computation_by_hand(cdl, source, tmp_path):
         decoded = codec.decode(codes)[0].permute(1, 2, 0).numpy()
         decoded = np.clip(np.rint((decoded + 0.5) * 255), 0, 255)
         psnrs.append(10 * np.log10(255**2 / np.mean((image - decoded) ** 2)))
-        size = len(archive_to_bytes(codes[0].numpy()))
+        size = len(picture_to_bytes(codes[0].numpy(), bits=8, container=result["container"]))
         rates.append(8 * size / (image.shape[0] * image.shape[1]))
         raw, stored = raw + image.size, stored + size
     assert result["num_images"] == len(psnrs) == 4

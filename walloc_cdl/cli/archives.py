@@ -52,7 +52,10 @@ def decode(
     ] = None,
     json_path: JsonPath = None,
 ) -> None:
-    """Decode an archive, or a folder of them, to images of their true size."""
+    """Decode archives to images.
+
+    They get their true size back; without --codec it is the one that each archive records.
+    """
     from datasets_prep.single_files import decode_files
     from walloc_cdl.codec import load_codec
 
