@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -59,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run `cdl` and return the exit code; errors go to standard error, one line each."""
+    logging.getLogger("PIL").addHandler(logging.NullHandler())  # it would print beside the one line what it also raises
     try:
         code = app(args=arguments, prog_name="cdl", standalone_mode=False) or 0
     except UsageError as error:

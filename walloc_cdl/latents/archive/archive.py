@@ -26,9 +26,12 @@ from walloc_cdl.spec import LatentSpec
 
 REMEDY = "restore the file from a copy or encode it again"
 
-FREE_CODE_BYTES = 32 * 2**20
+FREE_CODE_BYTES = 8 * 2**20
 CODE_BYTES_PER_FILE_BYTE = 16
-"""Codes of half a bit each, or `FREE_CODE_BYTES` more, are decoded without being asked: a guard against bombs."""
+"""So many codes are decoded without being asked: a guard against bombs, which flat images of 45 megapixels pass.
+
+Photos take more than 2 bits a code, and half a bit is allowed. 8 MiB of codes take at most 50 MB to decode.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +75,7 @@ def picture_to_bytes(codes: np.ndarray, *, bits: int, container: str) -> bytes:
 def archive_from_bytes(data: bytes, *, origin: str = "archive", max_code_bytes: int | None = None) -> Archive:
     """Inverse of `archive_to_bytes`; the file is untrusted, and no pixel is decoded before all else is checked.
 
-    `origin` names the file in errors. `max_code_bytes` allows more codes than the default of 32 MiB and 16
+    `origin` names the file in errors. `max_code_bytes` allows more codes than the default of 8 MiB and 16
     for each byte of the file. Raises `DamagedError` for anything but an intact archive, `CallError` for a
     picture without metadata and where JPEG XL cannot be decoded.
     """
