@@ -19,6 +19,12 @@ app = typer.Typer(
 CodecName = Annotated[
     str, typer.Option("--codec", help="A name from `cdl codec list`, a folder, a .pth file, or hub:OWNER/REPO[/FILE].")
 ]
+ContainerName = Annotated[
+    str | None,
+    typer.Option(
+        "--container", help="Of archives: png, webp, tiff or jxl; by default the smallest, see docs/archives.md."
+    ),
+]
 
 
 @app.command("list")
@@ -129,11 +135,13 @@ def import_published(
 def evaluate(
     codec: CodecName,
     images: Annotated[Path, typer.Option(help="Folder of images, sub folders included.")],
+    container: ContainerName = None,
     json_path: JsonPath = None,
 ) -> None:
     """Measure a codec's quality and rate on images.
 
-    PSNR, SSIM and bits per pixel of the archives, each image at its own size, cut to the codec's stride.
+    PSNR, SSIM, MS-SSIM, LPIPS where its weights are at hand, and bits per pixel of the entropy-coded
+    codes, each image at its own size, cut to the codec's stride.
     """
     from datasets_prep.fitting import native_images
     from datasets_prep.sources import open_source
@@ -150,6 +158,19 @@ def evaluate(
             done += 1
             update(done, len(pictures))
 
-        result = measure_rate_distortion(model, pictures, on_image=on_image)
+        result = measure_rate_distortion(model, pictures, container=container, on_image=on_image)
     skipped = {"num_skipped": pictures.num_skipped} if pictures.num_skipped else {}
-    report({"codec": model.name, **result.to_json(), **skipped}, json_path)
+    payload = {"codec": model.name, **result.to_json(), **skipped}
+    report(payload | {name: _absence(name) for name, value in payload.items() if value is None}, json_path, payload)
+
+
+def _absence(name: str) -> str:
+    """What to print for a measure that is null."""
+    from experiments.image_quality import LPIPS_WEIGHTS, MS_SSIM_SIDE, SSIM_SIDE, lpips_weights
+
+    if name == "psnr_db":
+        return "infinite"
+    if name == "lpips" and lpips_weights() is None:
+        return f"not measured (torch's download folder has no {LPIPS_WEIGHTS})"
+    side = {"ssim": SSIM_SIDE, "ms_ssim": MS_SSIM_SIDE}.get(name)
+    return f"not measured (no image of at least {side} pixels a side)" if side else "not measured (images too small)"
