@@ -5,7 +5,7 @@ from PIL import Image
 
 from datasets_prep.signal_archives import pad_to_stride
 from datasets_prep.single_files import decode_files, encode_files
-from walloc_cdl.codec import ResizeCodec, ResizeConfig, WallocCodec2D, WallocConfig, load_codec
+from walloc_cdl.codec import ResizeCodec, ResizeConfig, WallocCodec2D, WallocConfig2D, load_codec
 from walloc_cdl.errors import CallError, DamagedError, SpecMismatchError
 from walloc_cdl.latents.archive import archive_from_bytes, picture_to_bytes
 
@@ -94,7 +94,7 @@ def test_another_codec_is_refused_and_an_unknown_one_named(tmp_path):
     encode_files(tmp_path / "a.png", tmp_path / "a.webp", load_codec("rgb-16x"))
     with pytest.raises(SpecMismatchError, match=r"a.webp has codec_id '\w{12}', but codec rgb-4x has '\w{12}'"):
         decode_files(tmp_path / "a.webp", tmp_path / "b.png", load_codec("rgb-4x"))
-    own = WallocCodec2D(WallocConfig(name="../../own"))
+    own = WallocCodec2D(WallocConfig2D(name="../../own"))
     encode_files(tmp_path / "a.png", tmp_path / "own.webp", own)
     with pytest.raises(
         CallError, match=r"made with codec '../../own' of id \w{12}, which does not ship .* \(--codec\)"

@@ -5,7 +5,7 @@ from pictures import picture
 from PIL import Image
 
 from experiments.codec_picture import BASIS_GRID, basis_functions, draw_codec
-from walloc_cdl.codec import ResizeCodec, ResizeConfig, WallocCodec2D, WallocConfig, load_codec
+from walloc_cdl.codec import ResizeCodec, ResizeConfig, WallocCodec2D, WallocConfig2D, load_codec
 from walloc_cdl.errors import CallError, DamagedError
 
 
@@ -34,7 +34,7 @@ def test_the_picture(name, tmp_path):
 
 
 def test_few_bits():
-    assert basis_functions(WallocCodec2D(WallocConfig(channels=1, latent_channels=4, bits=2))).isfinite().all()
+    assert basis_functions(WallocCodec2D(WallocConfig2D(channels=1, latent_channels=4, bits=2))).isfinite().all()
 
 
 def test_what_cannot_be_drawn(tmp_path):
