@@ -102,6 +102,11 @@ def decode_tiled(
     return signal
 
 
+def is_global(codec: Codec, side: str) -> bool:
+    """Whether the codec's `encoder` or `decoder` looks at the whole signal, so that tiles only come near."""
+    return _network(codec, side).is_global
+
+
 @dataclass(frozen=True)
 class _Network:
     """What stands between the packet transform and the codes."""
