@@ -34,11 +34,11 @@ class RateDistortion:
 
 
 def measure_rate_distortion(
-    codec: Codec, images: Iterable[torch.Tensor], *, on_image: Callable[[], object] | None = None
+    codec: Codec, images: Iterable[torch.Tensor], *, on_signal: Callable[[], object] | None = None
 ) -> RateDistortion:
     """Encode, archive and decode uint8 images (C, H, W) with sides on the codec's stride, one at a time.
 
-    `on_image` is called after each. Raises `JobError` when there is no image, `CallError` for one
+    `on_signal` is called after each. Raises `JobError` when there is no image, `CallError` for one
     the codec does not take.
     """
     psnrs, rates, similarities = [], [], []
@@ -56,8 +56,8 @@ def measure_rate_distortion(
         )
         rates.append(8 * size / (image.shape[1] * image.shape[2]))
         source_bytes, archive_bytes = source_bytes + image.numel(), archive_bytes + size
-        if on_image:
-            on_image()
+        if on_signal:
+            on_signal()
     if not psnrs:
         raise JobError("no image to measure on; name a folder with images at least as large as the codec's stride")
     return RateDistortion(

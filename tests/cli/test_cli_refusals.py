@@ -202,7 +202,7 @@ def test_shares_to_hold_out(refused, source, tmp_path, share):
         ("--gain", "inf", "a gain of inf; it must be a number above 0"),
         ("--slope", "nan", "a slope of nan dB per bit and pixel"),
         ("--fraction", "nan", "a fraction of nan of the images"),
-        ("--reduction", "7", "it must be a whole number of at least 1, as for 4, 8 or 16"),
+        ("--reduction", "7", "it must be a whole number of at least 1, as for 6, 8 or 12"),
     ],
 )
 def test_fit_settings(refused, source, tmp_path, option, value, expected):

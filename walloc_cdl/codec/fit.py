@@ -30,6 +30,10 @@ from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.kernels.filters import band_energy, band_order
 from walloc_cdl.kernels.packets import packet_analysis
 
+MAX_COEFFICIENTS = 4096
+"""Packet coefficients at one position: their covariance takes the square of it in doubles, 134 MB, and its
+eigenvectors about a minute on two cores."""
+
 CURVE_CROP = 256
 """Largest side, in pixels, of the center crops on which the rate–distortion curve is measured."""
 
@@ -50,13 +54,16 @@ class FitConfig:
     channels: int = 3
     reduction: float = 16.0
     """Source values for each latent value."""
+    components: int | None = None
+    """K, where no whole reduction gives it; it then counts instead of `reduction`."""
     levels: int = 3
     bits: int = 8
     name: str = "fitted"
     gain: float | None = None
     """None: chosen on the rate–distortion curve."""
-    slope_db_per_bpp: float = 1.0
-    """The decibels that one more bit per pixel must be worth."""
+    slope_db_per_bpp: float | None = None
+    """The decibels that one more bit per pixel must be worth; None is 1, or 3 / C beyond three channels, where a
+    pixel has more values: the same for each value as with RGB."""
     num_curve_images: int = 24
     seed: int = 0
 
@@ -67,25 +74,44 @@ class FitConfig:
             raise CallError(f"{self.levels} wavelet levels; expected 1 to 5")
         if self.gain is not None and not 0 < self.gain < math.inf:
             raise CallError(f"a gain of {self.gain:g}; it must be a number above 0")
-        if not 0 <= self.slope_db_per_bpp < math.inf:
+        if self.slope_db_per_bpp is not None and not 0 <= self.slope_db_per_bpp < math.inf:
             raise CallError(f"a slope of {self.slope_db_per_bpp:g} dB per bit and pixel; it must be a number from 0 up")
         if self.num_curve_images < 1:
             raise CallError(f"a curve of {self.num_curve_images} images; it needs at least 1")
 
     @property
+    def num_coefficients(self) -> int:
+        """Packet coefficients at one position, C · 4^J."""
+        return self.channels * 4**self.levels
+
+    @property
     def latent_channels(self) -> int:
-        """K; raises `CallError` for a reduction that no whole K gives."""
-        exact = self.channels * 4**self.levels / self.reduction
+        """K; raises `CallError` for a reduction that no whole K gives, or a K beyond the coefficients."""
+        if self.components is not None:
+            if self.components > self.num_coefficients:
+                raise CallError(
+                    f"{self.components} latent channels; {self.channels} channels and {self.levels} levels give at "
+                    f"most {self.num_coefficients}"
+                )
+            return self.components
+        exact = self.num_coefficients / self.reduction
         if abs(exact - round(exact)) > 1e-9 or round(exact) < 1:
             raise CallError(
                 f"a reduction of {self.reduction:g} with {self.channels} channels and {self.levels} levels gives "
-                f"{exact:.3g} latent channels; it must be a whole number of at least 1, as for 4, 8 or 16"
+                f"{exact:.3g} latent channels; it must be a whole number of at least 1, as for {self._near()}"
             )
         return round(exact)
 
+    def _near(self) -> str:
+        """Whole reductions near the one asked for that give a whole K."""
+        whole = [count for count in range(1, self.num_coefficients + 1) if self.num_coefficients % count == 0]
+        nearest = sorted(sorted(whole, key=lambda count: abs(math.log(count / self.reduction)))[:3])
+        return " or ".join(filter(None, [", ".join(map(str, nearest[:-1])), str(nearest[-1])]))
+
     def merit(self, point: CurvePoint) -> float:
         """What the chosen gain maximizes, in dB: where the curve has the slope `slope_db_per_bpp`."""
-        return point.psnr_db - self.slope_db_per_bpp * point.bpp
+        slope = min(1.0, 3 / self.channels) if self.slope_db_per_bpp is None else self.slope_db_per_bpp
+        return point.psnr_db - slope * point.bpp
 
 
 @dataclass(frozen=True)
@@ -118,7 +144,7 @@ class PacketMoments:
 
     @torch.no_grad()
     def update(self, image: Tensor) -> None:
-        """Add one image, uint8 (C, H, W) with sides that are multiples of 2^levels."""
+        """Add one image (C, H, W), uint8 or float in [-0.5, 0.5], with sides that are multiples of 2^levels."""
         x = packet_analysis(to_unit_range(image[None]), self.levels)[0].flatten(1)
         self.num_positions += x.shape[1]
         self._sum += x.sum(1).double()
@@ -142,12 +168,14 @@ def pixel_weights(channels: int, levels: int) -> Tensor:
 
 
 def fit_codec(images: Iterable[Tensor], config: FitConfig) -> tuple[WallocCodec2D, FitReport]:
-    """Fit a codec in one pass over uint8 images (C, H, W) of any size; deterministic for the same order.
+    """Fit a codec in one pass over images (C, H, W) of any size; deterministic for the same order.
 
-    Images are cropped to multiples of the stride; smaller ones are skipped. Raises `CallError` for a
-    wrong channel count or reduction, `JobError` when there are too few pixels to fit from.
+    Images are uint8, or float in [-0.5, 0.5], and cropped to multiples of the stride; smaller ones are
+    skipped. Raises `CallError` for a wrong channel count or reduction and for more than
+    `MAX_COEFFICIENTS`, `JobError` when there are too few pixels to fit from.
     """
     latent_channels, stride = config.latent_channels, 2**config.levels
+    _require_size(config)
     moments = PacketMoments(config.channels, config.levels)
     sample = _Reservoir(config.num_curve_images, config.seed)
     num_images = 0
@@ -163,7 +191,7 @@ def fit_codec(images: Iterable[Tensor], config: FitConfig) -> tuple[WallocCodec2
     if moments.num_positions <= config.channels * 4**config.levels:
         raise JobError(
             f"{num_images} usable images with {moments.num_positions} positions of {stride}x{stride} pixels are too "
-            f"few for {config.channels * 4**config.levels} coefficients; give more or larger images"
+            f"few for {config.channels * 4**config.levels} coefficients; give more or larger images, or fewer levels"
         )
     directions, kept = _principal_directions(moments, config, latent_channels)
     curve: list[CurvePoint] = []
@@ -183,6 +211,17 @@ def fit_codec(images: Iterable[Tensor], config: FitConfig) -> tuple[WallocCodec2
         "seed": config.seed,
     }
     return _assemble(config, latent_channels, directions, moments.mean(), chosen.gain, story), report
+
+
+def _require_size(config: FitConfig) -> None:
+    count = config.num_coefficients
+    if count > MAX_COEFFICIENTS:
+        fewer = max((levels for levels in range(1, 6) if config.channels * 4**levels <= MAX_COEFFICIENTS), default=0)
+        remedy = f"take --levels {fewer}" if fewer else "take fewer channels"
+        raise CallError(
+            f"{config.channels} channels at {config.levels} levels are {count:,} coefficients, whose covariance "
+            f"takes {8 * count**2 / 1e9:.2g} GB; at most {MAX_COEFFICIENTS:,} are fitted, so {remedy}"
+        )
 
 
 class _Reservoir:
@@ -247,12 +286,15 @@ def _assemble(
 
 
 def _measure(codec: WallocCodec2D, crops: list[Tensor], gain: float) -> CurvePoint:
-    """Mean PSNR of clamped 8-bit output, and the order-0 entropy of each channel, over the sample."""
+    """Mean PSNR of clamped output (8 bits for 8-bit crops) and order-0 entropy of each channel, over the sample."""
     psnrs, rates = [], []
     for crop in crops:
         codes = codec.encode(crop[None])
-        error = (to_bytes(codec.decode(codes))[0].double() - crop.double()).square().mean()
-        psnrs.append(float(10 * torch.log10(255**2 / error.clamp_min(1e-4))))
+        decoded, peak = codec.decode(codes), 1.0
+        if crop.dtype == torch.uint8:
+            decoded, peak = to_bytes(decoded), 255.0
+        error = (decoded[0].double() - crop.double()).square().mean()
+        psnrs.append(float(10 * torch.log10(peak**2 / error.clamp_min(1.5e-9 * peak**2))))
         counts = torch.stack([torch.bincount(channel.flatten().long(), minlength=256) for channel in codes[0]])
         share = counts / counts.sum(1, keepdim=True)
         entropy = -(share * share.clamp_min(1e-30).log2()).sum(1)
