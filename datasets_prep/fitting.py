@@ -1,50 +1,71 @@
-"""Codecs fitted to sources, and their folders."""
+"""Codecs fitted to sources."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from datasets_prep.native import native_signals
-from datasets_prep.sources import Source, open_source
-from walloc_cdl.codec import Codec, WallocCodec2D
+from datasets_prep.sources import Source
+from walloc_cdl.codec import Codec
 from walloc_cdl.codec.fit import MAX_COEFFICIENTS, FitConfig, FitReport, fit_codec
+from walloc_cdl.codec.walloc import WallocCodec
 from walloc_cdl.errors import CallError, JobError
-from walloc_cdl.files import foreign_names, remove_temporaries, write_atomic
 
-DEFAULT_LEVELS = 3
+DEFAULT_LEVELS = {"image": 3, "array": 3, "audio": 8}
+
+
+def configure_fit(
+    source: Source, *, channels: int | None, levels: int | None, sample_rate: int | None, **settings: Any
+) -> FitConfig:
+    """The configuration of a fit to `source`, with its own channels, sample rate and levels where they are None.
+
+    `settings` are further fields of `FitConfig`. Raises `CallError` for channels that the source cannot
+    give, and for clips of several sample rates.
+    """
+    if sample_rate is not None and source.kind != "audio":
+        raise CallError(f"a sample rate of {sample_rate} Hz for the source {source.name}; only audio has one")
+    if channels is None:
+        channels = source.channels
+    if channels is None:
+        raise CallError(f"nothing in {source.name} can be read, so its channels are unknown; check the source")
+    _require_channels(source, channels)
+    if source.kind == "audio" and sample_rate is None:
+        sample_rate = source.root.sample_rate()
+    return FitConfig(
+        kind="audio" if source.kind == "audio" else "image",
+        channels=channels,
+        levels=levels or choose_levels(source, channels),
+        sample_rate=sample_rate,
+        **settings,
+    )
 
 
 def fit_to_source(
-    source_name: str,
+    source: Source,
     config: FitConfig,
     *,
-    out: Path,
-    auto_levels: bool = False,
     fraction: float = 1.0,
     split: str | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[WallocCodec2D, FitReport, int]:
+) -> tuple[WallocCodec, FitReport, int]:
     """Fit a codec to a source; returns it, the report, and how many samples could not be used.
 
-    `config.channels` of 0 takes the source's own; `auto_levels` takes 3 wavelet levels, or fewer for a
-    source of many channels, whatever `config.levels` says.
-
-    The train split is used where there are several, unless `split` names another. Raises `CallError`
-    when `out` holds something else than a codec, before anything is read.
+    The train split is used where there are several, unless `split` names another.
     """
-    require_codec_folder(out)
-    source = open_source(source_name)
-    config = dataclasses.replace(config, channels=config.channels or source.channels or 0)
-    if auto_levels:
-        config = dataclasses.replace(config, levels=choose_levels(source, config.channels))
-    _require_channels(source, config.channels)
     split = split or ("train" if "train" in source.split_names else source.split_names[0])
-    stride = 2**config.levels
-    signals = native_signals(source, config.channels, stride, split=split, fraction=fraction, seed=config.seed)
+    signals = native_signals(
+        source,
+        config.channels,
+        2**config.levels,
+        sample_rate=config.sample_rate,
+        split=split,
+        fraction=fraction,
+        seed=config.seed,
+    )
 
     def counted() -> Iterator[Tensor]:
         for done, signal in enumerate(signals, start=1):
@@ -66,11 +87,11 @@ def choose_levels(source: Source, channels: int) -> int:
     As many as keep the covariance within `MAX_COEFFICIENTS`, and below a quarter as many coefficients as
     there are positions to estimate it from.
     """
+    default = DEFAULT_LEVELS[source.kind]
     if source.kind != "array":
-        return DEFAULT_LEVELS
-    for levels in range(DEFAULT_LEVELS, 1, -1):
-        coefficients = channels * 4**levels
-        if coefficients <= min(MAX_COEFFICIENTS, source.root.num_pixels // 4**levels // 4):
+        return default
+    for levels in range(default, 1, -1):
+        if channels * 4**levels <= min(MAX_COEFFICIENTS, source.root.num_pixels // 4**levels // 4):
             return levels
     return 1
 
@@ -82,18 +103,6 @@ def _require_channels(source: Source, channels: int) -> None:
         raise CallError(f"--channels {channels}: the arrays of {source.name} have {source.channels}; leave it away")
 
 
-def require_codec_folder(out: Path) -> None:
-    """Raise `CallError` unless a codec may be written to `out`: it is absent, empty, or holds a codec."""
-    if out.exists() and not out.is_dir():
-        raise CallError(f"{out} is a file; name a folder for the codec")
-    if foreign := foreign_names(out, {"config.json", "model.safetensors"}):
-        raise CallError(f"{out} holds something else ({foreign[0]}); name a new folder for the codec")
-
-
 def save_codec(codec: Codec, out: Path) -> None:
     """Write the codec's files to the folder `out`, each in one step."""
-    require_codec_folder(out)
-    out.mkdir(parents=True, exist_ok=True)
-    remove_temporaries(out)
-    for name, data in codec.files().items():
-        write_atomic(out / name, data)
+    codec.save_pretrained(out)

@@ -33,7 +33,7 @@ def choose_preparation(source: Source, codec: Codec, config: PrepareConfig) -> P
         if value is not None and name not in SETTINGS[source.kind]:
             raise CallError(f"{name} is {value}, but source {source.name} is of kind {source.kind}; {remedy}")
     if source.kind == "audio":
-        return _audio(codec, config)
+        return _audio(source, codec, config)
     require_channels(source, codec)
     if source.kind == "array":
         return source.root.preparation(multiple=codec.spec.stride)
@@ -79,10 +79,10 @@ def require_channels(source: Source, codec: Codec) -> None:
     )
 
 
-def _audio(codec: Codec, config: PrepareConfig) -> AudioPreparation:
+def _audio(source: Source, codec: Codec, config: PrepareConfig) -> AudioPreparation:
+    """At the codec's sample rate; a codec without one, as `resize-mono-4x`, takes clips as they are."""
     spec = codec.spec
-    if spec.sample_rate is None:
-        raise CallError(f"codec {codec.name} has no sample rate; fit or import it with one")
-    length = segment_samples(config.segment_s or DEFAULT_SEGMENT_S, spec.sample_rate, spec.stride)
-    hop = length if config.hop_s is None else max(1, round(config.hop_s * spec.sample_rate))
-    return AudioPreparation(spec.source_channels, spec.sample_rate, length, hop, config.normalization or "none")
+    rate = source.root.sample_rate() if spec.sample_rate is None else spec.sample_rate
+    length = segment_samples(config.segment_s or DEFAULT_SEGMENT_S, rate, spec.stride)
+    hop = length if config.hop_s is None else max(1, round(config.hop_s * rate))
+    return AudioPreparation(spec.source_channels, rate, length, hop, config.normalization or "none")

@@ -24,7 +24,9 @@ SourceName = Annotated[
         help="imagefolder:PATH, audiofolder:PATH, npy:PATH, mat:PATH, hf:NAME, parquet:GLOB or sample:elpv.",
     ),
 ]
-CodecName = Annotated[str, typer.Option("--codec", help="A name from `cdl codec list`, or a codec's folder.")]
+CodecName = Annotated[
+    str, typer.Option("--codec", help="A name from `cdl codec list`, a folder, a .pth file, or hub:OWNER/REPO[/FILE].")
+]
 
 
 @app.command("list")
@@ -41,6 +43,7 @@ def list_codecs(json_path: JsonPath = None) -> None:
             f"{spec.reduction():g} times fewer values"
         )
     print("resize-gray-Nx, resize-rgb-Nx: resolution reduction to a 1/N of the values, N = 4, 9, 16, 64, …")
+    print("resize-mono-Nx, resize-stereo-Nx: audio at a 1/N of its sample rate, N = 2, 3, 4, …")
     write_json(json_path, rows)
 
 
@@ -68,9 +71,12 @@ def fit(
     levels: Annotated[
         int | None,
         typer.Option(
-            help="Wavelet levels; the stride is 2 to that power. Default 3, fewer for many channels.", min=1, max=5
+            help="Wavelet levels; the stride is 2 to that power. Default 3, for audio 8, fewer for many channels.",
+            min=1,
+            max=12,
         ),
     ] = None,
+    sample_rate: Annotated[int | None, typer.Option(help="Audio: in Hz; by default the clips' own.", min=1)] = None,
     gain: Annotated[float | None, typer.Option(help="Fix the gain instead of choosing it.")] = None,
     slope: Annotated[
         float | None,
@@ -86,40 +92,64 @@ def fit(
 
     It keeps the principal components of their wavelet packets. Takes seconds for hundreds of photos.
     """
-    from datasets_prep.fitting import fit_to_source, save_codec
-    from walloc_cdl.codec.fit import FitConfig
+    from datasets_prep.fitting import configure_fit, fit_to_source, save_codec
+    from datasets_prep.sources import open_source
+    from walloc_cdl.codec.folder import require_codec_folder
 
-    config = FitConfig(
-        channels=channels or 0,
+    require_codec_folder(out)
+    samples = open_source(source)
+    config = configure_fit(
+        samples,
+        channels=channels,
+        levels=levels,
+        sample_rate=sample_rate,
         reduction=reduction,
         components=latent_channels,
-        levels=levels or 3,
         name=name or out.name,
         gain=gain,
         slope_db_per_bpp=slope,
         seed=seed,
     )
-    with progress("fit") as update:
-        codec, fitted, num_skipped = fit_to_source(
-            source,
-            config,
-            auto_levels=levels is None,
-            fraction=fraction,
-            split=split,
-            out=out,
-            progress=update,
-        )
+    with progress("fit", "samples") as update:
+        codec, fitted, num_skipped = fit_to_source(samples, config, fraction=fraction, split=split, progress=update)
     save_codec(codec, out)
+    noun = {"image": "images", "array": "arrays", "audio": "clips"}[samples.kind]
+    per = "sample" if samples.kind == "audio" else "pixel"
     rows = {
         "codec": str(out),
         "channels": f"{codec.spec.source_channels} to {codec.spec.latent_channels} at stride {codec.spec.stride}",
-        "images": f"{fitted.num_images:,} ({num_skipped} could not be used)" if num_skipped else fitted.num_images,
+        "reduction": codec.spec.reduction(),
+        noun: f"{fitted.num_signals:,} ({num_skipped} could not be used)" if num_skipped else fitted.num_signals,
         "kept energy": fitted.kept_energy,
         "gain": fitted.chosen.gain,
         "PSNR (dB, sample)": fitted.chosen.psnr_db,
-        "bits per pixel (entropy, sample)": fitted.chosen.bpp,
+        f"bits per {per} (entropy, sample)": fitted.chosen.bpp,
     }
     report(rows, json_path, fitted.to_json())
+
+
+@app.command("import")
+def import_published(
+    checkpoint: Annotated[Path, typer.Argument(metavar="FILE.pth", help="A published checkpoint.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the codec to.")],
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[FILE.json]", help="Its configuration; by default the one beside it.")
+    ] = None,
+    sample_rate: Annotated[int | None, typer.Option(help="In Hz, for audio; published files do not tell it.")] = None,
+    json_path: JsonPath = None,
+) -> None:
+    """Turn a published checkpoint into safetensors and JSON.
+
+    Nothing in the checkpoint is run.
+    """
+    from walloc_cdl.codec.folder import require_codec_folder
+    from walloc_cdl.codec.published import load_published
+
+    require_codec_folder(out)
+    codec = load_published(checkpoint, config, sample_rate=sample_rate)
+    codec.save_pretrained(out)
+    size = sum(path.stat().st_size for path in out.iterdir())
+    report({"codec": str(out), "name": codec.name, **codec.spec.to_json(), "bytes": size}, json_path)
 
 
 @app.command("eval")

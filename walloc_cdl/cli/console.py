@@ -107,26 +107,39 @@ def _bar(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=None, rate="")
-        begin = time.monotonic()
+        rate = _Rate()
 
         def update(done: int, total: int) -> None:
-            rate = done / max(time.monotonic() - begin, 1e-6)
-            bar.update(task, completed=done, total=total, rate=f"{rate:,.0f}/s")
+            bar.update(task, completed=done, total=total, rate=rate.text(done))
 
         yield update
 
 
 def _line_printer(title: str, unit: str) -> Callable[[int, int], None]:
-    begin = last = time.monotonic()
+    rate, last = _Rate(), time.monotonic()
 
     def update(done: int, total: int) -> None:
         nonlocal last
-        now = time.monotonic()
-        if now - last >= QUIET_S:
-            last = now
-            say(f"{title}: {done:,} of {total:,} {unit}, {done / (now - begin):,.0f}/s")
+        pace = rate.text(done)
+        if time.monotonic() - last >= QUIET_S:
+            last = time.monotonic()
+            say(f"{title}: {done:,} of {total:,} {unit}, {pace}")
 
     return update
+
+
+class _Rate:
+    """Units a second since the first report: what a resumed job found done does not count."""
+
+    def __init__(self) -> None:
+        self._begin: tuple[float, int] | None = None
+
+    def text(self, done: int) -> str:
+        now = time.monotonic()
+        if self._begin is None:
+            self._begin = (now, done)
+        start, before = self._begin
+        return f"{(done - before) / max(now - start, 1e-6):,.0f}/s"
 
 
 class PhaseProgress:

@@ -1,0 +1,32 @@
+"""Progress where the output is no terminal: a line now and then, with an honest rate."""
+
+import pytest
+
+from walloc_cdl.cli import console
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still until it is moved."""
+    now = [100.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_the_rate_of_a_resumed_job_counts_what_it_did_itself(clock, capsys):
+    with console.progress("train", "samples") as update:
+        update(5_000, 10_000)
+        clock[0] += 4
+        update(5_200, 10_000)
+        assert capsys.readouterr().err == ""
+        clock[0] += 16
+        update(6_000, 10_000)
+    assert capsys.readouterr().err == "train: 6,000 of 10,000 samples, 50/s\n"
+
+
+def test_phases_are_named_and_notes_shown(clock, capsys):
+    with console.PhaseProgress("samples") as phases:
+        phases.update("prepare", 0, 10)
+        phases.update("prepare", 0, 0, "nothing to do")
+        phases.update("train", 0, 10)
+    assert capsys.readouterr().err == "prepare\nprepare: nothing to do\ntrain\n"
