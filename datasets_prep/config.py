@@ -28,7 +28,7 @@ class PrepareConfig:
     """Remove what an earlier job left in the output folder, finished or not."""
     device: str = "auto"
     segment_s: float | None = None
-    """Seconds of a segment of audio, taken to the nearest multiple of the codec's stride; None is 5."""
+    """Seconds of a segment of audio, rounded down to a multiple of the codec's stride; None is 5."""
     hop_s: float | None = None
     """Seconds from one segment's beginning to the next one's; None is the segment's length."""
     normalization: str | None = None

@@ -91,7 +91,8 @@ def prepare(
             record = _encode_shard(folder, source, shard, chunks, encoder, reporter)
             save_record(folder / WORK_NAME, plan, record)
             records[shard.name] = record
-        reporter.advance(0, note="fitting the linear synthesis, writing ledger and manifest")
+        synthesis = "fitting the linear synthesis, " if codec.spec.kind == "image" else ""
+        reporter.advance(0, note=f"{synthesis}writing ledger and manifest")
         in_order = [records[shard.name] for shard in plan.shards]
         effort = Effort(started_s, num_pending)
         return finish(folder, source, plan, in_order, codec=codec, encoder=encoder, pool=pool, effort=effort)

@@ -213,14 +213,16 @@ def resample(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
 
 
 def segment_samples(seconds: float, sample_rate: int, stride: int) -> int:
-    """The multiple of the stride that comes nearest to a duration; raises `CallError` for none of at least one stride.
+    """The largest multiple of the stride within a duration, at least one stride; raises `CallError` for no duration.
+
+    Rounded down, so that a clip of exactly that duration is one whole segment.
 
     >>> segment_samples(1.0, 44100, 256)
     44032
     """
     if not 0 < seconds < math.inf:
         raise CallError(f"segments of {seconds:g} s; expected a duration above 0")
-    return max(1, round(seconds * sample_rate / stride)) * stride
+    return max(1, math.floor(seconds * sample_rate / stride + 1e-9)) * stride
 
 
 def _reason(file: str | bytes | os.PathLike[str], error: Exception) -> str:
