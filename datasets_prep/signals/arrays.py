@@ -41,6 +41,8 @@ class ArrayLayout:
 
     def __post_init__(self) -> None:
         if self.axes is None:
+            if self.height is not None:
+                raise CallError(f"height {self.height} without a layout that needs it; give one, as layout=C(WH)")
             return
         letters = re.sub(r"[()]", "", self.axes)
         if not _LAYOUT.fullmatch(self.axes) or sorted(letters.replace("N", "")) != ["C", "H", "W"] or len(letters) > 4:
@@ -77,13 +79,19 @@ def open_array(path: os.PathLike[str], variable: str | None) -> np.ndarray:
     """
     try:
         status = Path(path).stat()
-        if Path(path).suffix.lower() == ".mat":
-            return _load_mat(os.fspath(path), variable, status.st_mtime_ns, status.st_size)
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
+        return _cached_array(os.fspath(path), variable, status.st_mtime_ns, status.st_size)
     except (BadSignalError, MemoryError):
         raise
     except Exception as error:  # on broken files NumPy and SciPy raise whatever their parsing stumbled over
         raise BadSignalError(failure_reason(error)) from error
+
+
+@lru_cache(maxsize=1)
+def _cached_array(path: str, variable: str | None, mtime_ns: int, num_bytes: int) -> np.ndarray:
+    """The last one is kept, because its windows are asked for one after the other."""
+    if Path(path).suffix.lower() == ".mat":
+        return _load_mat(path, variable)
+    values = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(values, np.ndarray):
         raise BadSignalError("no .npy file of one array")
     return _require_numbers(values)
@@ -97,9 +105,8 @@ def _require_numbers(values: np.ndarray) -> np.ndarray:
     return values
 
 
-@lru_cache(maxsize=1)
-def _load_mat(path: str, variable: str | None, mtime_ns: int, num_bytes: int) -> np.ndarray:
-    """One array of a .mat file; the last one is kept, because its windows are asked for one after the other."""
+def _load_mat(path: str, variable: str | None) -> np.ndarray:
+    """One array of a .mat file, read-only."""
     from scipy.io import loadmat, whosmat
 
     with Path(path).open("rb") as file:

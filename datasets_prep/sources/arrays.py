@@ -65,7 +65,7 @@ class _Folder(FileFolder):
     """The files of a folder; what lies in them is `ArraySource`'s."""
 
     def __init__(self, folder: Path, suffix: str) -> None:
-        self.noun = FileNoun("a", f"{suffix} file", "FILE", frozenset({suffix}))
+        self.noun = FileNoun("an" if suffix == ".npy" else "a", f"{suffix[1:]} array", "FILE", frozenset({suffix}))
         super().__init__(folder)
 
 

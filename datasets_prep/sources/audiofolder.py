@@ -23,7 +23,7 @@ class AudioFolder(FileFolder):
     """
 
     kind = "audio"
-    noun = FileNoun("a", "sound file", "SOUND", AUDIO_SUFFIXES)
+    noun = FileNoun("a", "sound", "SOUND", AUDIO_SUFFIXES)
 
     def __init__(self, folder: str) -> None:
         require_audio_packages()
