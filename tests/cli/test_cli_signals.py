@@ -45,7 +45,7 @@ def cubes(tmp_path):
 def test_audio_from_fit_to_verified_data_set(done, sounds, tmp_path):
     source, codec, out = f"audiofolder:{sounds}", tmp_path / "tiny", tmp_path / "out"
     report = tmp_path / "report.json"
-    settings = ("--levels", 4, "--reduction", 4, "--fraction", 0.75)
+    settings = ("--levels", 4, "--reduction", 4, "--fraction", 0.75, "--gain", 32)
     text = done("codec", "fit", source, *settings, "--out", codec)
     assert "1 to 4 at stride 16" in text
     assert "clips" in text

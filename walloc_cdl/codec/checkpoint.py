@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from walloc_cdl.codec.base import Codec
+from walloc_cdl.codec.config import shortened
 from walloc_cdl.codec.folder import read_codec_files
 from walloc_cdl.codec.resize import ResizeCodec
 from walloc_cdl.codec.resize_1d import ResizeCodec1D
@@ -25,7 +26,7 @@ def codec_from_files(files: dict[str, bytes], *, origin: str) -> Codec:
     family = config_from_bytes(files, origin).get("type")
     if not isinstance(family, str) or family not in FAMILIES:
         expected = ", ".join(map(repr, FAMILIES))
-        raise DamagedError(f"{origin}: codec type {str(family)[:60]!r}; expected one of {expected}")
+        raise DamagedError(f"{origin}: codec type {shortened(family)}; expected one of {expected}")
     return FAMILIES[family].from_files(files, origin=origin)
 
 

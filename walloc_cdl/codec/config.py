@@ -51,9 +51,12 @@ class CodecConfig:
         fields = Fields(value, where)
         known = {*HEADER, *(field.name for field in dataclasses.fields(cls))}
         if wrong := (set(value) - known) | ({*HEADER, *cls.always_written} - set(value)):
-            raise DamagedError(f"{where}: missing or unknown fields {sorted(wrong)}; expected {sorted(known)}")
+            shown = str(sorted(wrong))[:100]
+            raise DamagedError(f"{where}: missing or unknown fields {shown}; expected {', '.join(sorted(known))}")
         if fields.text("type") != cls.type:
-            raise CallError(f"{where}: codec type {fields.text('type')!r}, where {cls.type!r} is read; use load_codec")
+            raise CallError(
+                f"{where}: codec type {shortened(fields.text('type'))}, where {cls.type!r} is read; use load_codec"
+            )
         try:
             return cls(**{name: value[name] for name in value if name not in HEADER})
         except CallError as error:

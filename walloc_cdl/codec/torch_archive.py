@@ -91,7 +91,7 @@ def _check_sizes(outline: PickleOutline, records: dict[str, bytes], path: Path) 
     for storage in outline.storages.values():
         declared, found = storage.num_elements * storage.element_bytes, len(records.get(f"data/{storage.key}", b""))
         if declared != found:
-            raise DamagedError(f"{path}: storage {storage.key} declares {declared:,} bytes and has {found:,}")
+            raise DamagedError(f"{path}: storage {storage.key[:40]!r} declares {declared:,} bytes and has {found:,}")
     for tensor in outline.tensors:
         if tensor.end > tensor.storage.num_elements or tensor.num_elements > tensor.storage.num_elements:
             raise DamagedError(

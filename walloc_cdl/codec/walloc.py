@@ -27,6 +27,7 @@ from walloc_cdl.codec.config import (
     require_choice,
     require_name,
     require_story,
+    shortened,
 )
 from walloc_cdl.codec.weights import tensors_to_bytes
 from walloc_cdl.errors import CallError
@@ -71,7 +72,7 @@ class WallocConfig(CodecConfig):
         require_between(self.bits, 2, 8, "bits a latent value")
         if type(self.latent_channels) is not int or not 1 <= self.latent_channels <= self.num_bands:
             raise CallError(
-                f"{self.latent_channels} latent channels; {self.channels} source channels and {self.levels} "
+                f"{shortened(self.latent_channels)} latent channels; {self.channels} source channels and {self.levels} "
                 f"levels give at least 1 and at most {self.num_bands}"
             )
         require_name(self.name)
@@ -93,7 +94,9 @@ class WallocConfig(CodecConfig):
 
     def _check_width(self, name: str, width: int | None, is_used: bool) -> None:
         if not is_used and width is not None:
-            raise CallError(f"{name} {width} without a network of that width; leave it out or choose the network")
+            raise CallError(
+                f"{name} {shortened(width)} without a network of that width; leave it out or choose the network"
+            )
         if is_used:
             require_between(width, 1, MAX_WIDTH, f"as {name}")
 

@@ -59,7 +59,7 @@ def build_with_weights(
         found = tuple(tensors[name].shape) if name in tensors else "nothing"
         wanted = tuple(expected[name].shape) if name in expected else "nothing"
         if found != wanted:
-            raise DamagedError(f"{origin}: {file} has {found} for {name}, expected {wanted}")
+            raise DamagedError(f"{origin}: {file} has {str(found)[:60]} for {_shown(name)}, expected {wanted}")
     weights = {name: _finite(tensor, name, origin, file) for name, tensor in tensors.items()}
     module.load_state_dict(weights, assign=True)
     _require_known_filters(module, origin, file)
@@ -85,6 +85,11 @@ def _require_known_filters(module: nn.Module, origin: str, file: str) -> None:
         for name, taps in known.items():
             if not torch.allclose(found[name], taps, rtol=0, atol=1e-6):
                 raise DamagedError(f"{origin}: {part}.{name} in {file} is not the filter of bior4.4; use another codec")
+
+
+def _shown(name: str) -> str:
+    """A tensor's name in a message; in an untrusted file it may be anything."""
+    return name if name.isprintable() and len(name) <= 100 else repr(name[:60])
 
 
 def _one_line(error: Exception) -> str:
