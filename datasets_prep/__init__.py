@@ -1,4 +1,4 @@
-"""Signals in, shards out: sources of images, their pixels, and the job that encodes them once.
+"""Signals in, shards out: sources of images, arrays and audio, their preparation, and the job that encodes them once.
 
 Names are imported on first use: decoding workers import this package too, and must start without
 torch or `datasets`.
@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
-    "PrepareConfig": "datasets_prep.job",
+    "PrepareConfig": "datasets_prep.config",
     "Progress": "datasets_prep.job",
     "Source": "datasets_prep.sources",
     "contact_sheet": "datasets_prep.preview",
@@ -40,7 +40,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from datasets_prep.job import PrepareConfig, Progress, prepare
+    from datasets_prep.config import PrepareConfig
+    from datasets_prep.job import Progress, prepare
     from datasets_prep.pixels import load_native, load_pixels
     from datasets_prep.preview import contact_sheet
     from datasets_prep.single_files import decode_files, encode_files

@@ -21,7 +21,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image
 
-from walloc_cdl.errors import CallError, DamagedError
+from datasets_prep.signals.base import BadSignalError, failure_reason
+from walloc_cdl.errors import CallError
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """What is decoded. PIL knows more, among them formats that start other programs (EPS)."""
@@ -46,8 +47,8 @@ _TURNS = {
 }
 
 
-class BadImageError(DamagedError):
-    """This one image cannot be used. The message is the ledger's reason: the same on every machine, without paths."""
+class BadImageError(BadSignalError):
+    """This one image cannot be used."""
 
 
 def load_pixels(data: bytes | os.PathLike[str], size: int, channels: int) -> np.ndarray:
@@ -114,25 +115,16 @@ def _opened(data: bytes | os.PathLike[str]) -> Iterator[Image.Image]:
                 yield image
     except (BadImageError, CallError, MemoryError):
         raise
-    except FileNotFoundError as error:
-        raise BadImageError("no such file") from error
     except Image.UnidentifiedImageError as error:
         raise BadImageError("not an image of a known format") from error
     except Image.DecompressionBombError as error:
         raise BadImageError(_too_large()) from error
     except Exception as error:  # on broken files PIL's decoders raise whatever their parsing stumbled over
-        raise BadImageError(_reason(error)) from error
+        raise BadImageError(failure_reason(error)) from error
 
 
 def _stream(data: bytes | os.PathLike[str]) -> BinaryIO:
     return io.BytesIO(data) if isinstance(data, bytes) else Path(data).open("rb")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"cannot be read: {error.strerror}"  # str(error) would carry the path
-    text = " ".join(str(error).split())
-    return f"cannot be decoded: {text[:200] or type(error).__name__}"
 
 
 def _too_large() -> str:

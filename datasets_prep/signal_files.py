@@ -11,6 +11,8 @@ import numpy as np
 from PIL import Image
 
 from datasets_prep.pixels import load_whole
+from datasets_prep.signals.audio import load_clip, require_audio_packages
+from datasets_prep.sources.audiofolder import AUDIO_SUFFIXES
 from datasets_prep.sources.imagefolder import IMAGE_SUFFIXES
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import write_atomic
@@ -26,9 +28,11 @@ class SignalFiles:
     default_suffix: str
     """Of a file that is written."""
     read: Callable[[Path, LatentSpec], np.ndarray]
-    """The whole signal, as the codec takes it: uint8 (C, H, W). Raises `DamagedError`."""
-    write: Callable[[Path, np.ndarray], None]
-    """Inverse of `read`, for the 8-bit output of a codec. Raises `CallError` for what the format cannot hold."""
+    """The whole signal, as the codec takes it: uint8 (C, H, W), or float32 (C, T) at its sample rate.
+
+    Raises `DamagedError` for a file that cannot be read."""
+    write: Callable[[Path, np.ndarray, LatentSpec], None]
+    """Inverse of `read`, for uint8 (C, H, W) or int16 PCM (C, T); raises `CallError` for what a format cannot hold."""
 
 
 def signal_files(spec: LatentSpec) -> SignalFiles:
@@ -49,7 +53,7 @@ def _read_image(path: Path, spec: LatentSpec) -> np.ndarray:
     return load_whole(path, spec.source_channels)
 
 
-def _write_image(path: Path, pixels: np.ndarray) -> None:
+def _write_image(path: Path, pixels: np.ndarray, spec: LatentSpec) -> None:
     if len(pixels) not in (1, 3):
         raise CallError(f"{path}: {len(pixels)} channels; image files hold 1 (gray) or 3 (RGB)")
     require_image_name(path)
@@ -60,4 +64,30 @@ def _write_image(path: Path, pixels: np.ndarray) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-_BY_KIND = {"image": SignalFiles(IMAGE_SUFFIXES, ".png", _read_image, _write_image)}
+def _read_audio(path: Path, spec: LatentSpec) -> np.ndarray:
+    require_audio_packages()
+    return load_clip(str(path), spec.source_channels, _sample_rate(spec), "none")
+
+
+def _write_audio(path: Path, samples: np.ndarray, spec: LatentSpec) -> None:
+    require_audio_packages()
+    import soundfile
+
+    form = path.suffix.lower().removeprefix(".").upper()
+    if not soundfile.check_format(form, "PCM_16"):
+        raise CallError(f"{path} does not say what kind of 16-bit sound to write; end its name in .wav or .flac")
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples.T, _sample_rate(spec), format=form, subtype="PCM_16")
+    write_atomic(path, buffer.getvalue())
+
+
+def _sample_rate(spec: LatentSpec) -> int:
+    if spec.sample_rate is None:
+        raise CallError("the codec has no sample rate, which sound files need; fit or import it with one")
+    return spec.sample_rate
+
+
+_BY_KIND = {
+    "image": SignalFiles(IMAGE_SUFFIXES, ".png", _read_image, _write_image),
+    "audio": SignalFiles(AUDIO_SUFFIXES, ".wav", _read_audio, _write_audio),
+}

@@ -45,7 +45,9 @@ class FilesReport:
     archive_bytes: int = 0
     """Of all archives, those that were kept included."""
     num_samples: int = 0
-    """Pixels of all images (or samples in time of all sounds), whatever the number of channels."""
+    """Pixels of all images, or samples in time of all sounds, whatever the number of channels."""
+    kind: str = "image"
+    """Of the signals."""
 
     @property
     def bits_per_sample(self) -> float | None:
@@ -53,14 +55,14 @@ class FilesReport:
         return 8 * self.archive_bytes / self.num_samples if self.num_samples else None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; for images a sample is a pixel, so bits for each are called bpp."""
+        """Plain values; bits for each pixel of an image are called bpp."""
         return {
             "num_written": self.num_written,
             "num_kept": self.num_kept,
             "num_failed": len(self.failures),
             "archive_bytes": self.archive_bytes,
             "num_samples": self.num_samples,
-            "bpp": self.bits_per_sample,
+            "bpp" if self.kind == "image" else "bits_per_sample": self.bits_per_sample,
             "failures": self.failures,
         }
 
@@ -115,14 +117,20 @@ def decode_files(
     max_code_bytes: int | None = None,
     on_file: OnFile | None = None,
 ) -> FilesReport:
-    """Decode an archive to the file `out`, or every archive of a folder to `NAME.png` in the folder `out`.
+    """Decode an archive to the file `out`, or every archive of a folder to `NAME.png` or `.wav` in the folder `out`.
 
     Without `codec` it is looked up by what each archive records. Files that are there, and errors, are
     treated as by `encode_files`; `max_code_bytes` is that of `archive_from_bytes`.
     """
     lookup = CodecLookup(codec)
     suffixes = frozenset(suffix for container in CONTAINERS.values() for suffix in container.suffixes)
-    pairs = pair_files(source, out, suffixes, lambda name: str(Path(name).with_suffix(".png")))
+
+    def decoded_name(name: str) -> str:
+        info = read_info((source / name).read_bytes(), origin=str(source / name))
+        spec = info.spec if info else lookup.given(name)[1]
+        return str(Path(name).with_suffix(signal_files(spec).default_suffix))
+
+    pairs = pair_files(source, out, suffixes, decoded_name)
 
     def decode(pair: FilePair) -> _Done:
         data = pair.source.read_bytes()
@@ -131,7 +139,7 @@ def decode_files(
             return _Done(len(data), info.signal_shape if info else (0, 0), kept=True)
         signal, spec = decode_signal(data, lookup, origin=str(pair.source), max_code_bytes=max_code_bytes)
         pair.target.parent.mkdir(parents=True, exist_ok=True)
-        signal_files(spec).write(pair.target, signal)
+        signal_files(spec).write(pair.target, signal, spec)
         return _Done(len(data), signal.shape, kept=False)
 
     return _for_each(pairs, decode, single=source.is_file(), on_file=on_file)
@@ -192,6 +200,7 @@ def _for_each(
 
 
 def _count(report: FilesReport, done: _Done) -> None:
+    report.kind = "image" if len(done.signal_shape) == 3 else "audio"
     report.num_kept += done.kept
     report.num_written += not done.kept
     report.archive_bytes += done.archive_bytes

@@ -46,11 +46,11 @@ def measure_rate_distortion(
     images: Iterable[torch.Tensor],
     *,
     container: str | None = None,
-    on_image: Callable[[], object] | None = None,
+    on_signal: Callable[[], object] | None = None,
 ) -> RateDistortion:
     """Encode, archive and decode uint8 images (C, H, W) with sides on the codec's stride, one at a time.
 
-    `container` is that of `default_container` unless it is named. `on_image` is called after each image.
+    `container` is that of `default_container` unless it is named. `on_signal` is called after each image.
     Raises `JobError` when there is no image, `CallError` for one the codec does not take.
     """
     spec = codec.spec
@@ -68,8 +68,8 @@ def measure_rate_distortion(
         rates.append(8 * len(data) / (image.shape[1] * image.shape[2]))
         extra.append(len(info.to_text()) if (info := read_info(data)) else 0)
         source_bytes, archive_bytes = source_bytes + image.numel(), archive_bytes + len(data)
-        if on_image:
-            on_image()
+        if on_signal:
+            on_signal()
     if not qualities:
         raise JobError("no image to measure on; name a folder with images at least as large as the codec's stride")
     means: dict[str, Any] = {name: _mean(quality[name] for quality in qualities) for name in METRICS}

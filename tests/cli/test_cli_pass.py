@@ -68,7 +68,7 @@ def test_codec_fit(cdl, source, tmp_path):
     assert answer.code == 0
     assert all(word in answer.out for word in ("PSNR", "bits per pixel", "kept energy"))
     result = json.loads((tmp_path / "fit.json").read_text())
-    assert result["num_images"] == 16  # the train split alone
+    assert result["num_signals"] == 16  # the train split alone
     assert 0.9 < result["kept_energy"] <= 1
     codec = load_codec(out)
     assert (codec.name, codec.spec.latent_channels, codec.spec.stride) == ("mine", 12, 8)

@@ -17,7 +17,7 @@ def images(*sizes: tuple[int, int]) -> list[torch.Tensor]:
 
 def test_means_over_images_of_different_sizes():
     codec, pictures, done = load_codec("rgb-4x"), images((64, 48), (128, 64)), []
-    result = measure_rate_distortion(codec, pictures, container="webp", on_image=lambda: done.append(1))
+    result = measure_rate_distortion(codec, pictures, container="webp", on_signal=lambda: done.append(1))
     psnrs, similarities, sizes, extra = [], [], [], []
     for pixels in pictures:
         codes = codec.encode(pixels[None])

@@ -26,7 +26,7 @@ def encode(
     overwrite: Overwrite = False,
     json_path: JsonPath = None,
 ) -> None:
-    """Encode an image, or a folder of them, to entropy-coded archives.
+    """Encode images or sounds to entropy-coded archives.
 
     FILE becomes --out, whose name ends in .png, .webp, .tif or .jxl; each NAME of a folder becomes
     NAME.webp (or as --container says) in the folder --out. The same command again goes on with what is missing.
@@ -52,7 +52,7 @@ def decode(
     ] = None,
     json_path: JsonPath = None,
 ) -> None:
-    """Decode archives to images.
+    """Decode archives to images or sounds.
 
     They get their true size back; without --codec it is the one that each archive records.
     """
@@ -79,7 +79,7 @@ def _conclude(out: Path, codec: str, result: FilesReport, json_path: Path | None
         rows["failed"] = f"{len(result.failures):,}, named above"
     rows["archives"] = size_text(result.archive_bytes)
     if result.bits_per_sample is not None:
-        rows["bpp"] = result.bits_per_sample
+        rows["bpp" if result.kind == "image" else "bits/sample"] = result.bits_per_sample
     report(rows, json_path, payload)
     if result.failures:
         raise typer.Exit(1)
@@ -111,7 +111,7 @@ def bench_archive(
     json_path: JsonPath = None,
 ) -> None:
     """Measure size and speed of archives in each container."""
-    from datasets_prep.fitting import native_images
+    from datasets_prep.native import native_signals
     from datasets_prep.sources import open_source
     from experiments.archive_sizes import AUDIO_SPEC, audio_like_codes, image_codes, measure_containers
     from walloc_cdl.codec import load_codec
@@ -122,7 +122,7 @@ def bench_archive(
     with progress("bench archive", "codecs") as update:
         for done, model in enumerate(models):
             update(done, len(models) + 1)
-            pictures = native_images(source, model.spec.source_channels, model.spec.stride)
+            pictures = native_signals(source, model.spec.source_channels, model.spec.stride)
             results += measure_containers(model.name, image_codes(model, pictures), model.spec)
         update(len(models), len(models) + 1)
         results += measure_containers("audio-like", audio_like_codes(), AUDIO_SPEC)

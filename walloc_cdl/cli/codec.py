@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from walloc_cdl.cli.console import JsonPath, Seed, progress, report, show_help, write_json
+from walloc_cdl.errors import CallError
 
 app = typer.Typer(
     help="List, look at, fit and measure codecs.",
@@ -16,6 +17,13 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+SourceName = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="imagefolder:PATH, audiofolder:PATH, npy:PATH, mat:PATH, hf:NAME, parquet:GLOB or sample:elpv.",
+    ),
+]
 CodecName = Annotated[
     str, typer.Option("--codec", help="A name from `cdl codec list`, a folder, a .pth file, or hub:OWNER/REPO[/FILE].")
 ]
@@ -59,50 +67,69 @@ def info(codec: CodecName, json_path: JsonPath = None) -> None:
 
 @app.command()
 def fit(
-    source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="imagefolder:PATH, hf:NAME, parquet:GLOB or sample:elpv.")
-    ],
+    source: SourceName,
     out: Annotated[Path, typer.Option(help="Folder to write the codec to.")],
     reduction: Annotated[float, typer.Option(help="Source values for each latent value.", min=1)] = 16,
-    channels: Annotated[int | None, typer.Option(help="Source channels; by default those of the images.")] = None,
-    levels: Annotated[int, typer.Option(help="Wavelet levels; the stride is 2 to that power.", min=1, max=5)] = 3,
+    latent_channels: Annotated[
+        int | None, typer.Option(help="Instead of a reduction, the number of latent channels.", min=1)
+    ] = None,
+    channels: Annotated[int | None, typer.Option(help="Source channels; by default those of the source.")] = None,
+    levels: Annotated[
+        int | None,
+        typer.Option(
+            help="Wavelet levels; the stride is 2 to that power. Default 3, for audio 8, fewer for many channels.",
+            min=1,
+            max=12,
+        ),
+    ] = None,
+    sample_rate: Annotated[int | None, typer.Option(help="Audio: in Hz; by default the clips' own.", min=1)] = None,
     gain: Annotated[float | None, typer.Option(help="Fix the gain instead of choosing it.")] = None,
-    slope: Annotated[float, typer.Option(help="Decibels that a further bit per pixel must be worth.")] = 1.0,
-    fraction: Annotated[float, typer.Option(help="Seeded share of the images to fit to.")] = 1.0,
+    slope: Annotated[
+        float | None,
+        typer.Option(help="Decibels that a further bit per pixel must be worth; default 1, less for many channels."),
+    ] = None,
+    fraction: Annotated[float, typer.Option(help="Seeded share of the samples to fit to.")] = 1.0,
     split: Annotated[str | None, typer.Option(help="Split to fit to; by default `train`, or the first.")] = None,
     name: Annotated[str | None, typer.Option(help="What the codec is called; by default the folder's name.")] = None,
     seed: Seed = 0,
     json_path: JsonPath = None,
 ) -> None:
-    """Fit a codec to images in closed form.
+    """Fit a codec in closed form.
 
     It keeps the principal components of their wavelet packets. Takes seconds for hundreds of photos.
     """
-    from datasets_prep.fitting import fit_to_source, save_codec
-    from walloc_cdl.codec.fit import FitConfig
+    from datasets_prep.fitting import configure_fit, fit_to_source, save_codec
+    from datasets_prep.sources import open_source
+    from walloc_cdl.codec.folder import require_codec_folder
 
-    config = FitConfig(
-        channels=channels or 0,
-        reduction=reduction,
+    require_codec_folder(out)
+    samples = open_source(source)
+    config = configure_fit(
+        samples,
+        channels=channels,
         levels=levels,
+        sample_rate=sample_rate,
+        reduction=reduction,
+        components=latent_channels,
         name=name or out.name,
         gain=gain,
         slope_db_per_bpp=slope,
         seed=seed,
     )
-    with progress("fit") as update:
-        codec, fitted, num_skipped = fit_to_source(
-            source, config, fraction=fraction, split=split, out=out, progress=update
-        )
+    with progress("fit", "samples") as update:
+        codec, fitted, num_skipped = fit_to_source(samples, config, fraction=fraction, split=split, progress=update)
     save_codec(codec, out)
+    noun = {"image": "images", "array": "arrays", "audio": "clips"}[samples.kind]
+    per = "sample" if samples.kind == "audio" else "pixel"
     rows = {
         "codec": str(out),
         "channels": f"{codec.spec.source_channels} to {codec.spec.latent_channels} at stride {codec.spec.stride}",
-        "images": f"{fitted.num_images:,} ({num_skipped} could not be used)" if num_skipped else fitted.num_images,
+        "reduction": codec.spec.reduction(),
+        noun: f"{fitted.num_signals:,} ({num_skipped} could not be used)" if num_skipped else fitted.num_signals,
         "kept energy": fitted.kept_energy,
         "gain": fitted.chosen.gain,
         "PSNR (dB, sample)": fitted.chosen.psnr_db,
-        "bits per pixel (entropy, sample)": fitted.chosen.bpp,
+        f"bits per {per} (entropy, sample)": fitted.chosen.bpp,
     }
     report(rows, json_path, fitted.to_json())
 
@@ -134,32 +161,55 @@ def import_published(
 @app.command("eval")
 def evaluate(
     codec: CodecName,
-    images: Annotated[Path, typer.Option(help="Folder of images, sub folders included.")],
+    images: Annotated[Path | None, typer.Option(help="Folder of images, sub folders included.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="Folder of sound files, sub folders included.")] = None,
+    arrays: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="Arrays of many channels: npy:PATH or mat:PATH.")
+    ] = None,
     container: ContainerName = None,
+    except_fraction: Annotated[
+        float | None, typer.Option(help="Leave out what `cdl codec fit --fraction F --seed S` fits to.")
+    ] = None,
+    seed: Seed = 0,
     json_path: JsonPath = None,
 ) -> None:
-    """Measure a codec's quality and rate on images.
+    """Measure a codec's quality and rate.
 
-    PSNR, SSIM, MS-SSIM, LPIPS where its weights are at hand, and bits per pixel of the entropy-coded
-    codes, each image at its own size, cut to the codec's stride.
+    On images, audio or arrays, of which one is named.
+
+    PSNR, and bits of archive files for each pixel or sample. Images: SSIM, MS-SSIM, and LPIPS where its weights
+    are at hand. Audio: signal-to-noise ratio. Each signal at its own size, cut to the codec's stride.
     """
-    from datasets_prep.fitting import native_images
+    from datasets_prep.native import native_signals
+    from datasets_prep.signals.choose import require_channels, require_kind
     from datasets_prep.sources import open_source
     from experiments.rate_distortion import measure_rate_distortion
+    from experiments.signal_distortion import measure_arrays, measure_audio
     from walloc_cdl.codec import load_codec
 
+    given = {"imagefolder": images, "audiofolder": audio, "arrays": arrays}
+    chosen = [name for name, value in given.items() if value is not None]
+    if len(chosen) != 1:
+        raise CallError(f"{len(chosen)} of --images, --audio and --arrays given; name one of them")
     model = load_codec(codec)
-    pictures = native_images(open_source(f"imagefolder:{images}"), model.spec.source_channels, model.spec.stride)
-    with progress("eval") as update:
+    spec = model.spec
+    source = open_source(arrays or f"{chosen[0]}:{given[chosen[0]]}")
+    require_kind(source, model)
+    if source.kind == "array":
+        require_channels(source, model)
+    rest = {"fraction": except_fraction, "rest": True} if except_fraction is not None else {}
+    signals = native_signals(source, spec.source_channels, spec.stride, sample_rate=spec.sample_rate, seed=seed, **rest)
+    measure = {"image": measure_rate_distortion, "array": measure_arrays, "audio": measure_audio}[source.kind]
+    with progress("eval", "samples") as update:
         done = 0
 
-        def on_image() -> None:
+        def on_signal() -> None:
             nonlocal done
             done += 1
-            update(done, len(pictures))
+            update(done, len(signals))
 
-        result = measure_rate_distortion(model, pictures, container=container, on_image=on_image)
-    skipped = {"num_skipped": pictures.num_skipped} if pictures.num_skipped else {}
+        result = measure(model, signals, container=container, on_signal=on_signal)
+    skipped = {"num_skipped": signals.num_skipped} if signals.num_skipped else {}
     payload = {"codec": model.name, **result.to_json(), **skipped}
     report(payload | {name: _absence(name) for name, value in payload.items() if value is None}, json_path, payload)
 

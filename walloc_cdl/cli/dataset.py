@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from walloc_cdl.cli.codec import ContainerName
+from walloc_cdl.cli.codec import ContainerName, SourceName
 from walloc_cdl.cli.console import JsonPath, Seed, progress, report, require_parent, say, size_text, write_json
 from walloc_cdl.errors import CallError
 
@@ -15,21 +15,27 @@ if TYPE_CHECKING:
     from walloc_cdl.latents import Manifest
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data set.")]
-SourceName = Annotated[
-    str, typer.Argument(metavar="SOURCE", help="imagefolder:PATH, hf:NAME, parquet:GLOB or sample:elpv.")
-]
 
 
 def prepare(
     source: SourceName,
     out: Annotated[Path, typer.Option(help="Folder of the data set to make.")],
     codec: Annotated[
-        str | None, typer.Option("--codec", help="A name from `cdl codec list`, or a codec's folder.")
+        str | None, typer.Option("--codec", help="A name from `cdl codec list`, a folder, a .pth file, or hub:….")
     ] = None,
     archive: Annotated[
         bool, typer.Option("--archive", help="SOURCE is a folder that `cdl export --archive` made.")
     ] = False,
-    size: Annotated[int, typer.Option(help="Pixels a side: shorter side resized to it, center crop.")] = 256,
+    size: Annotated[
+        int | None, typer.Option(help="Images: pixels a side, shorter side resized to it, center crop; default 256.")
+    ] = None,
+    segment: Annotated[float | None, typer.Option(help="Audio: seconds of a segment; default 5.")] = None,
+    hop: Annotated[
+        float | None, typer.Option(help="Audio: seconds from segment to segment; default the segment's length.")
+    ] = None,
+    normalization: Annotated[
+        str | None, typer.Option(help="Audio: none, or clip (mean off, loudest sample to full scale); default none.")
+    ] = None,
     holdout: Annotated[
         float | None, typer.Option(help="Share of a source without splits to hold out as `test`, stratified.")
     ] = None,
@@ -39,7 +45,7 @@ def prepare(
     workers: Annotated[
         int | None, typer.Option(help="Decoding processes; default one for each CPU, 0 for none.")
     ] = None,
-    batch: Annotated[int, typer.Option(help="Images encoded at once.")] = 32,
+    batch: Annotated[int, typer.Option(help="Samples encoded at once.")] = 32,
     limit: Annotated[int | None, typer.Option(help="At most so many samples of each split.")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Discard what an earlier job left in --out.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -50,7 +56,8 @@ def prepare(
 
     The same command again resumes what was interrupted.
     """
-    from datasets_prep.job import PrepareConfig, Progress
+    from datasets_prep.config import PrepareConfig
+    from datasets_prep.job import Progress
     from datasets_prep.job import prepare as run_job
     from datasets_prep.sources import open_source
     from datasets_prep.splits import holdout as hold_out
@@ -62,19 +69,31 @@ def prepare(
     if codec is None:
         raise CallError("Missing option '--codec': name one from `cdl codec list`, or a codec's folder")
     model = load_codec(codec)
-    config = PrepareConfig(size, shard_samples, workers, batch, limit, restart, device)
-    model.latent_shape((model.spec.source_channels, size, size))  # refuse a wrong --size before walking the source
-    images = open_source(source)
+    config = PrepareConfig(
+        size=size,
+        shard_samples=shard_samples,
+        workers=workers,
+        batch=batch,
+        limit=limit,
+        restart=restart,
+        device=device,
+        segment_s=segment,
+        hop_s=hop,
+        normalization=normalization,
+    )
+    if size is not None and model.spec.kind == "image":
+        model.latent_shape((model.spec.source_channels, size, size))  # refuse it before walking the source
+    samples = open_source(source)
     if holdout is not None:
-        images = hold_out(images, holdout, seed)
-    with progress("prepare") as update:
+        samples = hold_out(samples, holdout, seed)
+    with progress("prepare", "samples") as update:
 
         def on_progress(state: Progress) -> None:
             if state.note:
                 say(state.note)
             update(state.done, state.total)
 
-        manifest = run_job(images, model, out, config, progress=on_progress)
+        manifest = run_job(samples, model, out, config, progress=on_progress)
     rows = {
         "data set": str(out),
         "codec": f"{model.name} ({model.spec.reduction():g} times fewer values)",
@@ -161,7 +180,7 @@ def _contents(manifest: Manifest) -> dict[str, object]:
         counts = [f"{name} {count:,}" for name, count in zip(names, summary.class_counts or [], strict=False)]
         rows[split] = ": ".join(filter(None, [f"{summary.num_samples:,} samples", ", ".join(counts)]))
     if quarantined := manifest.ledger.get("num_quarantined", 0):
-        rows["quarantined"] = f"{quarantined:,} unusable images, with the reasons in ledger.parquet"
+        rows["quarantined"] = f"{quarantined:,} unusable samples, with the reasons in ledger.parquet"
     rows["shards"] = f"{len(manifest.shards)}, {size_text(sum(shard.num_bytes for shard in manifest.shards))}"
     return rows
 
