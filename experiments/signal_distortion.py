@@ -20,6 +20,11 @@ LEAST_ERROR = 1e-15
 """Mean squared errors below count as this one, so that silence kept exactly is 150 dB and not infinite."""
 
 
+PIECE_SAMPLES = 2**21
+"""Clips are encoded in pieces of so many samples, 48 s at 44.1 kHz, so that memory does not grow with their length;
+a multiple of every stride."""
+
+
 @dataclass(frozen=True)
 class ArrayDistortion:
     """Means over arrays; quality is that of the clamped output, rate that of whole archive files."""
@@ -87,20 +92,23 @@ def measure_arrays(
 def measure_audio(
     codec: Codec, clips: Iterable[torch.Tensor], *, on_signal: Callable[[], object] | None = None
 ) -> AudioDistortion:
-    """Encode and decode float clips (C, T), T on the codec's stride, one at a time.
+    """Encode and decode float clips (C, T), T on the codec's stride, one at a time, long ones in pieces.
 
     `on_signal` is called after each. Raises `JobError` when there is none.
     """
-    psnrs, ratios, num_values, num_codes = [], [], 0, 0
+    psnrs, ratios, num_values = [], [], 0
     histogram = np.zeros((codec.spec.latent_channels, 256), np.int64)
     for clip in clips:
-        codes = codec.encode(clip[None])
-        error, energy = mean_squared_error(codec, codes, clip), float(clip.double().square().mean())
+        error = energy = 0.0
+        for piece in clip.split(PIECE_SAMPLES, dim=1):
+            codes = codec.encode(piece[None])
+            error += mean_squared_error(codec, codes, piece) * piece.numel() / clip.numel()
+            energy += float(piece.double().square().sum()) / clip.numel()
+            histogram += code_histogram(codes.cpu().numpy(), len(histogram))
         psnrs.append(decibels(1.0, error))
         if energy > 0:
             ratios.append(decibels(energy, error))
-        histogram += code_histogram(codes.cpu().numpy(), len(histogram))
-        num_values, num_codes = num_values + clip.numel(), num_codes + codes.numel()
+        num_values += clip.numel()
         if on_signal:
             on_signal()
     if not psnrs:
@@ -112,7 +120,7 @@ def measure_audio(
         psnr_db=float(np.mean(psnrs)),
         snr_db=float(np.mean(ratios)),
         bits_per_sample=entropy_bits(histogram) / num_values,
-        reduction=num_values / num_codes,
+        reduction=num_values / int(histogram.sum()),
     )
 
 

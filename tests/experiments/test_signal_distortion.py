@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from experiments import signal_distortion
 from experiments.signal_distortion import decibels, entropy_bits, measure_arrays, measure_audio
 from walloc_cdl.codec import ResizeCodec, ResizeConfig, load_codec
 from walloc_cdl.errors import JobError
@@ -31,6 +32,17 @@ def test_audio_leaves_silence_out_of_the_ratio_and_counts_it_in_the_rate():
     assert both.num_clips == 2
     assert both.bits_per_sample < alone.bits_per_sample
     assert alone.reduction == 16
+
+
+def test_long_clips_are_measured_in_pieces(monkeypatch):
+    codec = load_codec("mono-16x")
+    clip = 0.2 * torch.sin(torch.arange(5120) * 0.05)[None]
+    pieces = [measure_audio(codec, [piece]) for piece in clip.split(2048, dim=1)]
+    monkeypatch.setattr(signal_distortion, "PIECE_SAMPLES", 2048)
+    whole = measure_audio(codec, [clip])
+    errors = [10 ** (-piece.psnr_db / 10) * share for piece, share in zip(pieces, (0.4, 0.4, 0.2), strict=True)]
+    assert whole.psnr_db == pytest.approx(-10 * np.log10(sum(errors)), abs=1e-6)
+    assert (whole.num_clips, whole.reduction) == (1, 16)
 
 
 def test_entropy_and_decibels():
