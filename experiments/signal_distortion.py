@@ -21,8 +21,8 @@ LEAST_ERROR = 1e-15
 
 
 PIECE_SAMPLES = 2**21
-"""Clips are encoded in pieces of so many samples, 48 s at 44.1 kHz, so that memory does not grow with their length;
-a multiple of every stride."""
+"""Clips are encoded in pieces of about so many samples, 48 s at 44.1 kHz, so that memory does not grow with their
+length."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,11 @@ def measure_audio(
     `on_signal` is called after each. Raises `JobError` when there is none.
     """
     psnrs, ratios, num_values = [], [], 0
+    piece_samples = max(PIECE_SAMPLES // codec.spec.stride, 1) * codec.spec.stride
     histogram = np.zeros((codec.spec.latent_channels, 256), np.int64)
     for clip in clips:
         error = energy = 0.0
-        for piece in clip.split(PIECE_SAMPLES, dim=1):
+        for piece in clip.split(piece_samples, dim=1):
             codes = codec.encode(piece[None])
             error += mean_squared_error(codec, codes, piece) * piece.numel() / clip.numel()
             energy += float(piece.double().square().sum()) / clip.numel()
