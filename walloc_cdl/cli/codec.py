@@ -166,7 +166,9 @@ def evaluate(
     seed: Seed = 0,
     json_path: JsonPath = None,
 ) -> None:
-    """Measure a codec's quality and rate on images, audio or arrays, of which one is named.
+    """Measure a codec on images, audio or arrays.
+
+    One of --images, --audio and --arrays is named.
 
     Images: PSNR, SSIM and bits per pixel of the archives. Arrays: PSNR and bits of the archives. Audio: PSNR,
     signal-to-noise ratio and bits per sample. Each at its own size, cut to the codec's stride.
