@@ -14,6 +14,8 @@ _HOMES = {
     "Progress": "datasets_prep.job",
     "Source": "datasets_prep.sources",
     "contact_sheet": "datasets_prep.preview",
+    "decode_files": "datasets_prep.single_files",
+    "encode_files": "datasets_prep.single_files",
     "holdout": "datasets_prep.splits",
     "limit": "datasets_prep.splits",
     "load_native": "datasets_prep.pixels",
@@ -27,6 +29,8 @@ __all__ = [
     "Progress",
     "Source",
     "contact_sheet",
+    "decode_files",
+    "encode_files",
     "holdout",
     "limit",
     "load_native",
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
     from datasets_prep.job import Progress, prepare
     from datasets_prep.pixels import load_native, load_pixels
     from datasets_prep.preview import contact_sheet
+    from datasets_prep.single_files import decode_files, encode_files
     from datasets_prep.sources import Source, open_source
     from datasets_prep.splits import holdout, limit
 

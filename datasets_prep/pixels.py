@@ -86,6 +86,16 @@ def load_native(data: bytes | os.PathLike[str], channels: int, multiple: int) ->
         return _channels_first(upright.crop((left, top, left + width, top + height)))
 
 
+def load_whole(data: bytes | os.PathLike[str], channels: int) -> np.ndarray:
+    """Pixels uint8 (channels, H, W), all of them: of any size and shape within `MAX_PIXELS`.
+
+    Raises `BadImageError` for anything but a whole image.
+    """
+    with _opened(data) as image:
+        _check_size(image)
+        return _channels_first(_converted(image, channels))
+
+
 def image_mode(data: bytes | os.PathLike[str]) -> str:
     """PIL's name of the stored pixel format, from the header alone; raises `BadImageError`."""
     with _opened(data) as image:
@@ -121,12 +131,17 @@ def _too_large() -> str:
     return f"more than {MAX_PIXELS:,} pixels"
 
 
-def _check_shape(image: Image.Image) -> None:
+def _check_size(image: Image.Image) -> None:
     width, height = image.size
     if not width or not height:
         raise BadImageError("no pixels")
     if width * height > MAX_PIXELS:
         raise BadImageError(_too_large())
+
+
+def _check_shape(image: Image.Image) -> None:
+    _check_size(image)
+    width, height = image.size
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise BadImageError(f"{width}×{height} pixels, more than {MAX_ASPECT} times as long as wide")
 

@@ -14,7 +14,7 @@ import torch
 from walloc_cdl.codec import Codec
 from walloc_cdl.errors import JobError
 from walloc_cdl.latents import code_histogram
-from walloc_cdl.latents.archive import archive_to_bytes, container
+from walloc_cdl.latents.archive import archive_to_bytes, default_container, find_container
 
 LEAST_ERROR = 1e-15
 """Mean squared errors below count as this one, so that silence kept exactly is 150 dB and not infinite."""
@@ -64,17 +64,27 @@ class AudioDistortion:
 
 
 def measure_arrays(
-    codec: Codec, arrays: Iterable[torch.Tensor], *, on_signal: Callable[[], object] | None = None
+    codec: Codec,
+    arrays: Iterable[torch.Tensor],
+    *,
+    container: str | None = None,
+    on_signal: Callable[[], object] | None = None,
 ) -> ArrayDistortion:
     """Encode, archive and decode float arrays (C, H, W) with sides on the codec's stride, one at a time.
 
-    `on_signal` is called after each. Raises `JobError` when there is none.
+    `container` is that of `default_container` unless it is named. `on_signal` is called after each array.
+    Raises `JobError` when there is none.
     """
+    spec = codec.spec
+    chosen = find_container(container) if container else default_container(spec.kind)
     psnrs, rates = [], []
     for array in arrays:
         codes = codec.encode(array[None])
         psnrs.append(decibels(1.0, mean_squared_error(codec, codes, array)))
-        rates.append(8 * len(archive_to_bytes(codes[0].cpu().numpy())) / (array.shape[1] * array.shape[2]))
+        data = archive_to_bytes(
+            codes[0].cpu().numpy(), spec, signal_shape=tuple(array.shape), container=chosen.name, codec=codec.name
+        )
+        rates.append(8 * len(data) / (array.shape[1] * array.shape[2]))
         if on_signal:
             on_signal()
     if not psnrs:
@@ -83,9 +93,9 @@ def measure_arrays(
         num_arrays=len(psnrs),
         psnr_db=float(np.mean(psnrs)),
         bpp=float(np.mean(rates)),
-        bits_per_value=float(np.mean(rates)) / codec.spec.source_channels,
-        reduction=codec.spec.reduction(),
-        container=container(codec.spec.latent_channels),
+        bits_per_value=float(np.mean(rates)) / spec.source_channels,
+        reduction=spec.reduction(),
+        container=chosen.name,
     )
 
 

@@ -36,7 +36,14 @@ def test_codec_eval_agrees_with_a_computation_by_hand(cdl, source, tmp_path):
         decoded = codec.decode(codes)[0].permute(1, 2, 0).numpy()
         decoded = np.clip(np.rint((decoded + 0.5) * 255), 0, 255)
         psnrs.append(10 * np.log10(255**2 / np.mean((image - decoded) ** 2)))
-        size = len(archive_to_bytes(codes[0].numpy()))
+        archive = archive_to_bytes(
+            codes[0].numpy(),
+            codec.spec,
+            signal_shape=(3, *image.shape[:2]),
+            container=result["container"],
+            codec="rgb-16x",
+        )
+        size = len(archive)
         rates.append(8 * size / (image.shape[0] * image.shape[1]))
         raw, stored = raw + image.size, stored + size
     assert result["num_images"] == len(psnrs) == 4

@@ -13,10 +13,21 @@ def test_arrays_in_decibels_of_a_range_of_one_and_archive_bits():
     codec = ResizeCodec(ResizeConfig(channels=5, factor=2, name="bands"))
     arrays = [torch.rand(5, 8, 12) - 0.5, torch.rand(5, 16, 8) - 0.5]
     seen = []
-    result = measure_arrays(codec, arrays, on_signal=lambda: seen.append(1))
+    result = measure_arrays(codec, arrays, container="png", on_signal=lambda: seen.append(1))
     errors = [(codec.decode(codec.encode(one[None]))[0] - one).square().mean() for one in arrays]
     assert result.psnr_db == pytest.approx(float(np.mean([-10 * np.log10(float(error)) for error in errors])), abs=1e-3)
-    sizes = [len(archive_to_bytes(codec.encode(one[None])[0].numpy())) * 8 / one[0].numel() for one in arrays]
+    files = [
+        archive_to_bytes(
+            codec.encode(one[None])[0].numpy(),
+            codec.spec,
+            signal_shape=tuple(one.shape),
+            container="png",
+            codec="bands",
+        )
+        for one in arrays
+    ]
+    sizes = [8 * len(data) / one[0].numel() for data, one in zip(files, arrays, strict=True)]
+    assert result.container == "png"
     assert result.bpp == pytest.approx(np.mean(sizes))
     assert result.bits_per_value == pytest.approx(np.mean(sizes) / 5)
     assert (result.num_arrays, len(seen), result.reduction) == (2, 2, 4)

@@ -27,6 +27,12 @@ SourceName = Annotated[
 CodecName = Annotated[
     str, typer.Option("--codec", help="A name from `cdl codec list`, a folder, a .pth file, or hub:OWNER/REPO[/FILE].")
 ]
+ContainerName = Annotated[
+    str | None,
+    typer.Option(
+        "--container", help="Of archives: png, webp, tiff or jxl; by default the smallest, see docs/archives.md."
+    ),
+]
 
 
 @app.command("list")
@@ -164,14 +170,15 @@ def evaluate(
         float | None, typer.Option(help="Leave out what `cdl codec fit --fraction F --seed S` fits to.")
     ] = None,
     seed: Seed = 0,
+    container: ContainerName = None,
     json_path: JsonPath = None,
 ) -> None:
     """Measure a codec on images, audio or arrays.
 
     One of --images, --audio and --arrays is named.
 
-    Images: PSNR, SSIM and bits per pixel of the archives. Arrays: PSNR and bits of the archives. Audio: PSNR,
-    signal-to-noise ratio and bits per sample. Each at its own size, cut to the codec's stride.
+    Images: PSNR, SSIM, MS-SSIM, LPIPS where its weights are at hand, and bits per pixel of the entropy-coded
+    codes. Arrays: PSNR and the same bits. Audio: PSNR, signal-to-noise ratio and bits per sample. Each at its own size, cut to the codec's stride.
     """
     from datasets_prep.native import native_signals
     from datasets_prep.signals.choose import require_channels, require_kind
@@ -190,6 +197,9 @@ def evaluate(
     require_kind(source, model)
     if source.kind == "array":
         require_channels(source, model)
+    if container and source.kind == "audio":
+        raise CallError(f"container {container} for audio, whose rate is the entropy of the codes; leave it away")
+    chosen_container = {"container": container} if container else {}
     rest = {"fraction": except_fraction, "rest": True} if except_fraction is not None else {}
     signals = native_signals(source, spec.source_channels, spec.stride, sample_rate=spec.sample_rate, seed=seed, **rest)
     measure = {"image": measure_rate_distortion, "array": measure_arrays, "audio": measure_audio}[source.kind]
@@ -201,6 +211,19 @@ def evaluate(
             done += 1
             update(done, len(signals))
 
-        result = measure(model, signals, on_signal=on_signal)
+        result = measure(model, signals, on_signal=on_signal, **chosen_container)
     skipped = {"num_skipped": signals.num_skipped} if signals.num_skipped else {}
-    report({"codec": model.name, **result.to_json(), **skipped}, json_path)
+    payload = {"codec": model.name, **result.to_json(), **skipped}
+    report(payload | {name: _absence(name) for name, value in payload.items() if value is None}, json_path, payload)
+
+
+def _absence(name: str) -> str:
+    """What to print for a measure that is null."""
+    from experiments.image_quality import LPIPS_WEIGHTS, MS_SSIM_SIDE, SSIM_SIDE, lpips_weights
+
+    if name == "psnr_db":
+        return "infinite"
+    if name == "lpips" and lpips_weights() is None:
+        return f"not measured (torch's download folder has no {LPIPS_WEIGHTS})"
+    side = {"ssim": SSIM_SIDE, "ms_ssim": MS_SSIM_SIDE}.get(name)
+    return f"not measured (no image of at least {side} pixels a side)" if side else "not measured (images too small)"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from walloc_cdl.cli.codec import CodecName, SourceName
+from walloc_cdl.cli.codec import ContainerName, SourceName
 from walloc_cdl.cli.console import JsonPath, Seed, progress, report, require_parent, say, size_text, write_json
 from walloc_cdl.errors import CallError
 
@@ -19,8 +19,13 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data 
 
 def prepare(
     source: SourceName,
-    codec: CodecName,
     out: Annotated[Path, typer.Option(help="Folder of the data set to make.")],
+    codec: Annotated[
+        str | None, typer.Option("--codec", help="A name from `cdl codec list`, or a codec's folder.")
+    ] = None,
+    archive: Annotated[
+        bool, typer.Option("--archive", help="SOURCE is a folder that `cdl export --archive` made.")
+    ] = False,
     size: Annotated[
         int | None, typer.Option(help="Images: pixels a side, shorter side resized to it, center crop; default 256.")
     ] = None,
@@ -58,6 +63,11 @@ def prepare(
     from datasets_prep.splits import holdout as hold_out
     from walloc_cdl.codec import load_codec
 
+    if archive:
+        _restore(Path(source), out, {"--codec": codec, "--limit": limit, "--holdout": holdout}, json_path)
+        return
+    if codec is None:
+        raise CallError("Missing option '--codec': name one from `cdl codec list`, or a codec's folder")
     model = load_codec(codec)
     config = PrepareConfig(
         size=size,
@@ -91,6 +101,49 @@ def prepare(
         **_contents(manifest),
     }
     report(rows, json_path, manifest.to_json())
+
+
+def _restore(source: Path, out: Path, refused: dict[str, object], json_path: Path | None) -> None:
+    """`prepare --archive`: make the shards again that archives were made from."""
+    from datasets_prep.import_archives import import_archives
+
+    for option, value in refused.items():
+        if value is not None:
+            raise CallError(f"{option} {value} does not go with --archive: archives give back the data set as it was")
+    with progress("prepare", "samples") as update:
+        manifest = import_archives(source, out, on_samples=update)
+    rows = {"data set": str(out), "latents": "x".join(map(str, manifest.latent_shape)), **_contents(manifest)}
+    report(rows, json_path, manifest.to_json())
+
+
+def export(
+    folder: Folder,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")],
+    archive: Annotated[bool, typer.Option("--archive", help="Write entropy-coded archives, one a sample.")] = False,
+    container: ContainerName = None,
+    json_path: JsonPath = None,
+) -> None:
+    """Write a data set in another form.
+
+    As archives it takes about a third of the space; `cdl prepare OUT --archive` makes the same shards again.
+    """
+    from datasets_prep.export_archives import export_archives
+
+    if not archive:
+        raise CallError("nothing says what to export to; give --archive for entropy-coded archives")
+    with progress("export", "samples") as update:
+        description = export_archives(folder, out, container=container, on_samples=update)
+    shards = sum(entry.num_bytes for entry in description.manifest.shards)
+    archives = sum(path.stat().st_size for split in description.manifest.splits for path in (out / split).rglob("*.*"))
+    num = sum(summary.num_samples for summary in description.manifest.splits.values())
+    payload = {"num_samples": num, "container": description.container, "shard_bytes": shards, "archive_bytes": archives}
+    rows = {
+        "archives": str(out),
+        "samples": f"{num:,}",
+        "container": description.container,
+        "size": f"{size_text(archives)}, as shards {size_text(shards)}",
+    }
+    report(rows, json_path, payload)
 
 
 def inspect(folder: Folder, json_path: JsonPath = None) -> None:
@@ -181,4 +234,4 @@ def preview(
     print(f"{out}: {sheet.width}x{sheet.height}")
 
 
-COMMANDS = {"prepare": prepare, "inspect": inspect, "verify": verify, "preview": preview}
+COMMANDS = {"prepare": prepare, "inspect": inspect, "verify": verify, "preview": preview, "export": export}

@@ -31,6 +31,9 @@ class Codec(HubMixin, nn.Module, ABC):
 
     config_class: ClassVar[type[CodecConfig]]
 
+    reach: ClassVar[int] = 0
+    """Latents to each side that resampling looks at, where encoding or decoding is one; it ends at the border."""
+
     def __init__(
         self,
         *,
@@ -146,7 +149,8 @@ class Codec(HubMixin, nn.Module, ABC):
             raise CallError(f"{noun} of type {signal.dtype}; expected {name}, or float in [-0.5, 0.5]")
         self.latent_shape(tuple(signal.shape[1:]))
 
-    def _check_codes(self, codes: Tensor) -> None:
+    def check_codes(self, codes: Tensor) -> None:
+        """Raise `CallError` unless these are stored codes that this codec can decode, (B, K, …)."""
         axes = ("batch", str(self.latent_channels), *(("h", "w") if self.kind == "image" else ("t",)))
         if codes.ndim != len(axes) or codes.shape[1] != self.latent_channels:
             raise CallError(f"codes of shape {tuple(codes.shape)}; codec {self.name} decodes ({', '.join(axes)})")

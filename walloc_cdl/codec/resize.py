@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -36,6 +37,14 @@ class ResizeConfig(CodecConfig):
         require_name(self.name)
 
 
+def shrink(image: Tensor, size: Sequence[int]) -> Tensor:
+    """Float images (B, C, H, W) made smaller to (height, width) with an antialiased bicubic filter, as PIL's."""
+    if size[1] == 1:
+        # torch 2.14 shrinks an image of one column to copies of its first row: rows go first, then the columns.
+        image = interpolate(image, size=(size[0], image.shape[3]), mode="bicubic", antialias=True)
+    return interpolate(image, size=tuple(size), mode="bicubic", antialias=True)
+
+
 class ResizeCodec(Codec):
     """The image made smaller by a whole factor with an antialiased bicubic filter, stored as uint8 pixels.
 
@@ -46,6 +55,7 @@ class ResizeCodec(Codec):
     """
 
     config_class = ResizeConfig
+    reach = 4
 
     def __init__(self, config: ResizeConfig) -> None:
         super().__init__(
@@ -64,10 +74,8 @@ class ResizeCodec(Codec):
         """The smaller image before rounding, in units of 1/255 from 0 to 255."""
         self._check_signal(signal)
         size = [side // self.config.factor for side in signal.shape[2:]]
-        if self.config.factor == 1:
-            small = to_unit_range(signal)
-        else:
-            small = interpolate(to_unit_range(signal), size=size, mode="bicubic", antialias=True)
+        pixels = to_unit_range(signal)
+        small = pixels if self.config.factor == 1 else shrink(pixels, size)
         return ((small + 0.5) * 255).clamp(0, 255)
 
     @torch.no_grad()
@@ -78,7 +86,7 @@ class ResizeCodec(Codec):
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
         """The stored image enlarged to (B, C, H, W), in [-0.5, 0.5]."""
-        self._check_codes(codes)
+        self.check_codes(codes)
         size = [side * self.config.factor for side in codes.shape[2:]]
         return interpolate(self.values(codes), size=size, mode="bicubic").clamp(-0.5, 0.5)
 

@@ -56,6 +56,7 @@ class ResizeCodec1D(Codec):
     """
 
     config_class = ResizeConfig1D
+    reach = REACH + 1
 
     def __init__(self, config: ResizeConfig1D) -> None:
         super().__init__(
@@ -85,7 +86,7 @@ class ResizeCodec1D(Codec):
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
         """The stored signal at the source's rate, (B, C, T), in [-0.5, 0.5]."""
-        self._check_codes(codes)
+        self.check_codes(codes)
         return self._up(self.values(codes)).clamp(-0.5, 0.5)
 
     def files(self) -> dict[str, bytes]:

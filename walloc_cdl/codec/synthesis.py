@@ -18,9 +18,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate, pad, pixel_unshuffle, unfold
+from torch.nn.functional import pad, pixel_unshuffle, unfold
 
 from walloc_cdl.codec.base import Codec, to_unit_range
+from walloc_cdl.codec.resize import shrink
 from walloc_cdl.errors import JobError
 from walloc_cdl.synthesis import NEIGHBORHOOD, LinearSynthesis, SynthesisBank
 
@@ -122,7 +123,7 @@ def _pixels_on_grid(codec: Codec, batch: Tensor, block: int) -> Tensor:
     size = [side // codec.stride * block for side in batch.shape[2:]]
     if list(batch.shape[2:]) == size:
         return pixels
-    return interpolate(pixels, size=size, mode="bicubic", antialias=True)
+    return shrink(pixels, size)
 
 
 def _layer(solution: Tensor, codec: Codec, width: int, moments: _Moments) -> LinearSynthesis:

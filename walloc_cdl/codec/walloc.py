@@ -111,6 +111,8 @@ class WallocCodec(Codec):
     config: WallocConfig
     encoder: nn.Sequential
     decoder: nn.Sequential
+    filter_reach: int = 0
+    """Samples to each side that the post filter reaches; beyond the signal it finds silence."""
 
     def __init__(
         self,
@@ -151,23 +153,32 @@ class WallocCodec(Codec):
     def latents(self, signal: Tensor) -> Tensor:
         """Float latents before rounding, in ±`companded_limit(bits)`; see `Codec.latents`."""
         self._check_signal(signal)
-        return self.encoder[0:2](self._coefficients(signal))
+        return self.encoder[0:2](self.analyze(signal))
 
     @torch.no_grad()
     def encode(self, signal: Tensor) -> Tensor:
         """Stored codes; see `Codec.encode`."""
-        return (torch.round(self.latents(signal)) + (code_limit(self.bits) + 1)).to(torch.uint8)
+        return self._stored(self.latents(signal))
+
+    @torch.no_grad()
+    def encode_coefficients(self, coefficients: Tensor) -> Tensor:
+        """Stored codes of packet coefficients."""
+        return self._stored(self.encoder[0:2](coefficients))
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
         """Float signal in [-0.5, 0.5]; see `Codec.decode`."""
-        self._check_codes(codes)
-        return self.clamp(self._signal(self.decoder[1](self.values(codes, self.dtype))))
+        self.check_codes(codes)
+        return self.clamp(self.synthesize(self.decode_coefficients(codes)))
+
+    def decode_coefficients(self, codes: Tensor) -> Tensor:
+        """Packet coefficients of stored codes, before the synthesis."""
+        return self.decoder[1](self.values(codes, self.dtype))
 
     def forward(self, signal: Tensor) -> Tensor:
         """Signal through the whole codec, noise in train mode and rounding in eval mode; differentiable."""
         self._check_signal(signal)
-        return self.clamp(self._signal(self.decoder(self.encoder(self._coefficients(signal)))))
+        return self.clamp(self.synthesize(self.decoder(self.encoder(self.analyze(signal)))))
 
     def files(self) -> dict[str, bytes]:
         """See `Codec.files`."""
@@ -198,9 +209,17 @@ class WallocCodec(Codec):
             side |= {"encoder": config.encoder, "encoder_width": config.encoder_width}
         return side
 
-    def _coefficients(self, signal: Tensor) -> Tensor:
+    def _stored(self, latents: Tensor) -> Tensor:
+        return (torch.round(latents) + (code_limit(self.bits) + 1)).to(torch.uint8)
+
+    def analyze(self, signal: Tensor) -> Tensor:
+        """Packet coefficients of a signal of any type that `encode` takes."""
         return self.wavelet_analysis(to_unit_range(signal, self.dtype), self.config.levels)
 
-    def _signal(self, coefficients: Tensor) -> Tensor:
+    def synthesize(self, coefficients: Tensor) -> Tensor:
         """The signal of decoded coefficients, before the clamp."""
-        return self.wavelet_synthesis(coefficients, self.config.levels)
+        return self.filter(self.wavelet_synthesis(coefficients, self.config.levels))
+
+    def filter(self, signal: Tensor) -> Tensor:
+        """What follows the synthesis: nothing, unless the codec has a post filter."""
+        return signal

@@ -81,7 +81,8 @@ class WallocCodec1D(WallocCodec):
         self.encoder = nn.Sequential(encoder, compand(config.bits), Round())
         self.decoder = nn.Sequential(expand(config.bits), decoder)
         if config.post_filter:
-            self.post = nn.Conv1d(config.channels, config.channels, POST_FILTER_TAPS, padding=POST_FILTER_TAPS // 2)
+            self.filter_reach = POST_FILTER_TAPS // 2
+            self.post = nn.Conv1d(config.channels, config.channels, POST_FILTER_TAPS, padding=self.filter_reach)
         self.eval()
 
     def wavelet_analysis(self, x: Tensor, levels: int | None = None) -> Tensor:
@@ -100,8 +101,8 @@ class WallocCodec1D(WallocCodec):
     def _encoding_side(self) -> dict[str, object]:
         return {**super()._encoding_side(), "frame_padding": self.config.padding}
 
-    def _signal(self, coefficients: Tensor) -> Tensor:
-        signal = super()._signal(coefficients)
+    def filter(self, signal: Tensor) -> Tensor:
+        """See `WallocCodec.filter`."""
         return self.post(signal) if self.config.post_filter else signal
 
 

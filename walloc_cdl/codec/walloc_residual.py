@@ -97,22 +97,20 @@ class ResidualCodec2D(WallocCodec):
     def latents(self, signal: Tensor) -> Tensor:
         """Float latents (B, stages · K, h, w), each stage's before its own rounding."""
         self._check_signal(signal)
-        stages = self.run_stages(self._coefficients(signal), Round().eval())
+        stages = self.run_stages(self.analyze(signal), Round().eval())
         return torch.cat([stage.companded for stage in stages], dim=1)
 
-    @torch.no_grad()
-    def decode(self, codes: Tensor) -> Tensor:
-        """Float pixels (B, C, H, W) in [-0.5, 0.5]; see `Codec.decode`."""
-        self._check_codes(codes)
+    def decode_coefficients(self, codes: Tensor) -> Tensor:
+        """Packet coefficients of stored codes, the sum of all stages' estimates."""
         values = self.values(codes, self.dtype).chunk(self.config.stages, dim=1)
         estimates = [decoder(part) for decoder, part in zip(self.decoders, values, strict=True)]
-        return self.clamp(self._signal(sum(estimates[1:], estimates[0])))
+        return sum(estimates[1:], estimates[0])
 
     def forward(self, signal: Tensor) -> Tensor:
         """Pixels through all stages, noise in train mode and rounding in eval mode; differentiable."""
         self._check_signal(signal)
-        stages = self.run_stages(self._coefficients(signal), self.round)
-        return self.clamp(self._signal(sum((stage.estimate for stage in stages[1:]), stages[0].estimate)))
+        stages = self.run_stages(self.analyze(signal), self.round)
+        return self.clamp(self.synthesize(sum((stage.estimate for stage in stages[1:]), stages[0].estimate)))
 
     def encoder_id(self) -> str:
         """See `Codec.encoder_id`; a stage encodes what earlier ones decode, so all decoders but the last count."""

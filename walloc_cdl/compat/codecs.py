@@ -65,7 +65,7 @@ class _PackageCodec(WallocCodec):
         """(decoded and clamped signal, its mean squared error before the clamp, that of the coefficients)."""
         coefficients = self.wavelet_analysis(x, self.J)
         decoded = self.decoder(self.encoder(coefficients))
-        x_hat = self._signal(decoded)
+        x_hat = self.synthesize(decoded)
         return self.clamp(x_hat), mse_loss(x, x_hat), mse_loss(coefficients, decoded)
 
 

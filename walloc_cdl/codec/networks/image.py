@@ -83,6 +83,8 @@ class MiddleBlock(nn.Module):
 class ImageEncoder(nn.Module):
     """Packet coefficients (B, bands, h, w) to latents (B, K, h, w) before the companding."""
 
+    reach = None  # the whole image
+
     def __init__(self, in_channels: int, out_channels: int, width: int) -> None:
         super().__init__()
         self.conv_in = _conv(in_channels, width)
@@ -99,6 +101,8 @@ class ImageEncoder(nn.Module):
 
 class ImageDecoder(nn.Module):
     """Inverse-companded latents (B, K, h, w) to packet coefficients (B, bands, h, w)."""
+
+    reach = None  # the whole image
 
     def __init__(self, in_channels: int, out_channels: int, width: int) -> None:
         super().__init__()

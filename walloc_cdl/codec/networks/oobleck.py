@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv1d, conv_transpose1d
 
+REACH = 86
+"""Frames to each side that either network looks at: 39 in each block, and those of the convolutions between."""
+
 
 class NormalizedConv1d(nn.Module):
     """A convolution whose kernels are `weight_v` scaled to the norms `weight_g` (Salimans and Kingma, 2016).
@@ -121,6 +124,8 @@ class DecoderBlock(nn.Module):
 class OobleckEncoder(nn.Module):
     """Packet coefficients (B, bands, t) to latents (B, K, t + 2) before the companding."""
 
+    reach = REACH
+
     def __init__(self, in_channels: int, latent_channels: int, width: int) -> None:
         super().__init__()
         inner = width // latent_channels * latent_channels  # the published code rounds a width down like this
@@ -136,6 +141,8 @@ class OobleckEncoder(nn.Module):
 
 class OobleckDecoder(nn.Module):
     """Inverse-companded latents (B, K, t + 2) to packet coefficients (B, bands, t)."""
+
+    reach = REACH
 
     def __init__(self, latent_channels: int, out_channels: int, width: int) -> None:
         super().__init__()
