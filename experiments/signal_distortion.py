@@ -20,6 +20,11 @@ LEAST_ERROR = 1e-15
 """Mean squared errors below count as this one, so that silence kept exactly is 150 dB and not infinite."""
 
 
+PIECE_SAMPLES = 2**21
+"""Clips are encoded in pieces of about so many samples, 48 s at 44.1 kHz, so that memory does not grow with their
+length."""
+
+
 @dataclass(frozen=True)
 class ArrayDistortion:
     """Means over arrays; quality is that of the clamped output, rate that of whole archive files."""
@@ -41,7 +46,7 @@ class ArrayDistortion:
 
 @dataclass(frozen=True)
 class AudioDistortion:
-    """Means over clips; quality is that of the clamped output, rate that of whole archive files."""
+    """Means over clips; quality is that of the clamped output."""
 
     num_clips: int
     psnr_db: float
@@ -49,12 +54,9 @@ class AudioDistortion:
     snr_db: float
     """The signal's own energy over that of the error; silent clips have none and are left out."""
     bits_per_sample: float
-    """Bits of the archive files, metadata included, for each source value."""
-    entropy_bits_per_sample: float
     """Order-0 entropy of the codes, each latent channel by itself over all clips, for each source value."""
     reduction: float
     """Source values for each latent value, extra frames included."""
-    container: str
 
     def to_json(self) -> dict[str, float | int | str]:
         """Plain values."""
@@ -73,12 +75,16 @@ def measure_arrays(
     `container` is that of `default_container` unless it is named. `on_signal` is called after each array.
     Raises `JobError` when there is none.
     """
-    archive = _Archiver(codec, container)
+    spec = codec.spec
+    chosen = find_container(container) if container else default_container(spec.kind)
     psnrs, rates = [], []
     for array in arrays:
         codes = codec.encode(array[None])
         psnrs.append(decibels(1.0, mean_squared_error(codec, codes, array)))
-        rates.append(8 * archive.num_bytes(codes, array) / (array.shape[1] * array.shape[2]))
+        data = archive_to_bytes(
+            codes[0].cpu().numpy(), spec, signal_shape=tuple(array.shape), container=chosen.name, codec=codec.name
+        )
+        rates.append(8 * len(data) / (array.shape[1] * array.shape[2]))
         if on_signal:
             on_signal()
     if not psnrs:
@@ -87,36 +93,33 @@ def measure_arrays(
         num_arrays=len(psnrs),
         psnr_db=float(np.mean(psnrs)),
         bpp=float(np.mean(rates)),
-        bits_per_value=float(np.mean(rates)) / codec.spec.source_channels,
-        reduction=codec.spec.reduction(),
-        container=archive.container,
+        bits_per_value=float(np.mean(rates)) / spec.source_channels,
+        reduction=spec.reduction(),
+        container=chosen.name,
     )
 
 
 def measure_audio(
-    codec: Codec,
-    clips: Iterable[torch.Tensor],
-    *,
-    container: str | None = None,
-    on_signal: Callable[[], object] | None = None,
+    codec: Codec, clips: Iterable[torch.Tensor], *, on_signal: Callable[[], object] | None = None
 ) -> AudioDistortion:
-    """Encode, archive and decode float clips (C, T), T on the codec's stride, one at a time.
+    """Encode and decode float clips (C, T), T on the codec's stride, one at a time, long ones in pieces.
 
-    `container` is that of `default_container` unless it is named. `on_signal` is called after each clip.
-    Raises `JobError` when there is none.
+    `on_signal` is called after each. Raises `JobError` when there is none.
     """
-    archive = _Archiver(codec, container)
-    psnrs, ratios, num_values, num_codes, num_bytes = [], [], 0, 0, 0
+    psnrs, ratios, num_values = [], [], 0
+    piece_samples = max(PIECE_SAMPLES // codec.spec.stride, 1) * codec.spec.stride
     histogram = np.zeros((codec.spec.latent_channels, 256), np.int64)
     for clip in clips:
-        codes = codec.encode(clip[None])
-        error, energy = mean_squared_error(codec, codes, clip), float(clip.double().square().mean())
+        error = energy = 0.0
+        for piece in clip.split(piece_samples, dim=1):
+            codes = codec.encode(piece[None])
+            error += mean_squared_error(codec, codes, piece) * piece.numel() / clip.numel()
+            energy += float(piece.double().square().sum()) / clip.numel()
+            histogram += code_histogram(codes.cpu().numpy(), len(histogram))
         psnrs.append(decibels(1.0, error))
         if energy > 0:
             ratios.append(decibels(energy, error))
-        histogram += code_histogram(codes.cpu().numpy(), len(histogram))
-        num_values, num_codes = num_values + clip.numel(), num_codes + codes.numel()
-        num_bytes += archive.num_bytes(codes, clip)
+        num_values += clip.numel()
         if on_signal:
             on_signal()
     if not psnrs:
@@ -127,26 +130,9 @@ def measure_audio(
         num_clips=len(psnrs),
         psnr_db=float(np.mean(psnrs)),
         snr_db=float(np.mean(ratios)),
-        bits_per_sample=8 * num_bytes / num_values,
-        entropy_bits_per_sample=entropy_bits(histogram) / num_values,
-        reduction=num_values / num_codes,
-        container=archive.container,
+        bits_per_sample=entropy_bits(histogram) / num_values,
+        reduction=num_values / int(histogram.sum()),
     )
-
-
-class _Archiver:
-    """Sizes of whole archive files in one container."""
-
-    def __init__(self, codec: Codec, container: str | None) -> None:
-        self._spec, self._name = codec.spec, codec.name
-        chosen = find_container(container) if container else default_container(self._spec.kind)
-        self.container = chosen.name
-
-    def num_bytes(self, codes: torch.Tensor, signal: torch.Tensor) -> int:
-        """Of the file of codes (1, K, …) of a signal (C, …)."""
-        stored, shape = codes[0].cpu().numpy(), tuple(signal.shape)
-        data = archive_to_bytes(stored, self._spec, signal_shape=shape, container=self.container, codec=self._name)
-        return len(data)
 
 
 def mean_squared_error(codec: Codec, codes: torch.Tensor, signal: torch.Tensor) -> float:

@@ -76,6 +76,11 @@ class SegmentedSource(Source):
         """See `Source.root`."""
         return self._clips.root
 
+    @property
+    def channels(self) -> int | None:
+        """Those of the clips."""
+        return self._clips.channels
+
     def read(self, split: str, index: int) -> Stored:
         """Where the segment lies."""
         clip, start = self._starts[split][index]

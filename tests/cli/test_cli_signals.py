@@ -53,7 +53,7 @@ def test_audio_from_fit_to_verified_data_set(done, sounds, tmp_path):
     result = json.loads(report.read_text())
     assert result["num_clips"] == 2
     assert result["snr_db"] > 10
-    assert 0 < result["entropy_bits_per_sample"] < 2
+    assert 0 < result["bits_per_sample"] < 2
     done("prepare", source, "--codec", codec, "--segment", 0.25, "--holdout", 0.25, "--out", out, "--workers", 0)
     shown = done("inspect", out)
     assert "4x125" in shown

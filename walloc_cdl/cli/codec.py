@@ -166,19 +166,20 @@ def evaluate(
     arrays: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="Arrays of many channels: npy:PATH or mat:PATH.")
     ] = None,
-    container: ContainerName = None,
     except_fraction: Annotated[
         float | None, typer.Option(help="Leave out what `cdl codec fit --fraction F --seed S` fits to.")
     ] = None,
     seed: Seed = 0,
+    container: ContainerName = None,
     json_path: JsonPath = None,
 ) -> None:
-    """Measure a codec's quality and rate.
+    """Measure a codec on images, audio or arrays.
 
-    On images, audio or arrays, of which one is named.
+    One of --images, --audio and --arrays is named.
 
-    PSNR, and bits of archive files for each pixel or sample. Images: SSIM, MS-SSIM, and LPIPS where its weights
-    are at hand. Audio: signal-to-noise ratio. Each signal at its own size, cut to the codec's stride.
+    Images: PSNR, SSIM, MS-SSIM, LPIPS where its weights are at hand, and bits per pixel of the entropy-coded
+    codes. Arrays: PSNR and the same bits. Audio: PSNR, signal-to-noise ratio and bits per sample. Each at its
+    own size, cut to the codec's stride.
     """
     from datasets_prep.native import native_signals
     from datasets_prep.signals.choose import require_channels, require_kind
@@ -197,6 +198,9 @@ def evaluate(
     require_kind(source, model)
     if source.kind == "array":
         require_channels(source, model)
+    if container and source.kind == "audio":
+        raise CallError(f"container {container} for audio, whose rate is the entropy of the codes; leave it away")
+    chosen_container = {"container": container} if container else {}
     rest = {"fraction": except_fraction, "rest": True} if except_fraction is not None else {}
     signals = native_signals(source, spec.source_channels, spec.stride, sample_rate=spec.sample_rate, seed=seed, **rest)
     measure = {"image": measure_rate_distortion, "array": measure_arrays, "audio": measure_audio}[source.kind]
@@ -208,7 +212,7 @@ def evaluate(
             done += 1
             update(done, len(signals))
 
-        result = measure(model, signals, container=container, on_signal=on_signal)
+        result = measure(model, signals, on_signal=on_signal, **chosen_container)
     skipped = {"num_skipped": signals.num_skipped} if signals.num_skipped else {}
     payload = {"codec": model.name, **result.to_json(), **skipped}
     report(payload | {name: _absence(name) for name, value in payload.items() if value is None}, json_path, payload)

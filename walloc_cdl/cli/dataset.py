@@ -157,7 +157,8 @@ def inspect(folder: Folder, json_path: JsonPath = None) -> None:
         "data set": str(folder),
         "codec id": spec.codec_id[:16],
         "latents": f"{'x'.join(map(str, manifest.latent_shape))}, {spec.bits} bits, companding {spec.companding}",
-        "source": f"{spec.source_channels} channels, stride {spec.stride}, {spec.reduction():g} times fewer values",
+        "source": f"{spec.source_channels} channels, stride {spec.stride}, {spec.reduction():g} times fewer values"
+        + (f", {spec.sample_rate} Hz" if spec.sample_rate else ""),
         "classes": ", ".join(manifest.class_names) if manifest.class_names else "none",
     }
     rows |= _contents(manifest)

@@ -34,6 +34,9 @@ MAX_COEFFICIENTS = 4096
 """Packet coefficients at one position: their covariance takes the square of it in doubles, 134 MB, and its
 eigenvectors about a minute on two cores."""
 
+PIECE_SAMPLES = 2**25
+"""Of audio, 12 minutes at 44.1 kHz; a multiple of every stride."""
+
 MAX_LEVELS = {"image": 5, "audio": 12}
 
 
@@ -146,7 +149,8 @@ def fit_codec(signals: Iterable[Tensor], config: FitConfig) -> tuple[WallocCodec
             raise CallError(f"{noun} of {signal.shape[0]} channels; this codec is fitted to {config.channels}")
         if min(signal.shape[1:]) < stride:
             continue
-        moments.update(_cropped(signal, stride))
+        for piece in _pieces(_cropped(signal, stride), config.kind):
+            moments.update(piece)
         sample.offer(center_crop(signal, stride, CURVE_CROP[config.kind]))
         num_signals += 1
     if moments.num_positions <= config.num_coefficients:
@@ -183,6 +187,11 @@ def _story(config: FitConfig, report: FitReport) -> dict[str, Any]:
 def _cropped(signal: Tensor, stride: int) -> Tensor:
     """The signal from its beginning, each side cut to a multiple of the stride."""
     return signal[(slice(None), *(slice(side // stride * stride) for side in signal.shape[1:]))]
+
+
+def _pieces(signal: Tensor, kind: str) -> tuple[Tensor, ...]:
+    """The signal itself, but audio of more than `PIECE_SAMPLES` in pieces, so that memory does not grow with it."""
+    return signal.split(PIECE_SAMPLES, dim=1) if kind == "audio" else (signal,)
 
 
 def _require_size(config: FitConfig) -> None:
