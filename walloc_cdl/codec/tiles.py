@@ -240,7 +240,9 @@ def _samples(codec: Codec, signal: Tensor | np.ndarray, rings: list[list[Interva
 
     def read(pieces: list[Interval]) -> Tensor:
         index = (slice(start * codec.stride, stop * codec.stride) for start, stop in pieces)
-        return torch.from_numpy(np.array(signal[(slice(None), *index)]))[None]  # copied: a memory map is read-only
+        part = signal[(slice(None), *index)]
+        # Arrays are copied, because a memory map is read-only.
+        return (part if isinstance(part, Tensor) else torch.from_numpy(np.array(part)))[None]
 
     return _gather(read, rings).to(device)
 
