@@ -129,9 +129,13 @@ def _channels_stem(backbone: nn.Module, config: ClassifierConfig) -> ChannelsSte
 
 
 def _require_grid(dataset: LatentDataset, stem: str, grid: int | None) -> int:
-    spec, height = dataset.spec, dataset.latent_shape[1]
+    spec = dataset.spec
     if spec.kind != "image":
-        raise CallError(f"classifiers take latents of images, these are of kind {spec.kind!r}")
+        raise CallError(
+            f"classifiers take latents of images, those of {dataset.folder} are of kind {spec.kind!r}; "
+            "read them with LatentLoader and train a model of your own"
+        )
+    height = dataset.latent_shape[1]
     if grid is None:
         grid = height * default_block(spec)
     blocks = dataset.synthesis_bank if stem == "synthesis" else range(1, spec.stride + 1)

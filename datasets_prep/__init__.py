@@ -1,4 +1,4 @@
-"""Signals in, shards out: sources of images, their pixels, and the job that encodes them once.
+"""Signals in, shards out: sources of images, arrays and audio, their preparation, and the job that encodes them once.
 
 Names are imported on first use: decoding workers import this package too, and must start without
 torch or `datasets`.
@@ -10,10 +10,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
-    "PrepareConfig": "datasets_prep.job",
+    "PrepareConfig": "datasets_prep.config",
     "Progress": "datasets_prep.job",
     "Source": "datasets_prep.sources",
     "contact_sheet": "datasets_prep.preview",
+    "decode_files": "datasets_prep.single_files",
+    "encode_files": "datasets_prep.single_files",
     "holdout": "datasets_prep.splits",
     "limit": "datasets_prep.splits",
     "load_native": "datasets_prep.pixels",
@@ -27,6 +29,8 @@ __all__ = [
     "Progress",
     "Source",
     "contact_sheet",
+    "decode_files",
+    "encode_files",
     "holdout",
     "limit",
     "load_native",
@@ -36,9 +40,11 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from datasets_prep.job import PrepareConfig, Progress, prepare
+    from datasets_prep.config import PrepareConfig
+    from datasets_prep.job import Progress, prepare
     from datasets_prep.pixels import load_native, load_pixels
     from datasets_prep.preview import contact_sheet
+    from datasets_prep.single_files import decode_files, encode_files
     from datasets_prep.sources import Source, open_source
     from datasets_prep.splits import holdout, limit
 

@@ -1,4 +1,4 @@
-"""From pixels to codes so that the codes depend on the pixels only: fp32, no TF32, one batch shape."""
+"""From signals to codes so that the codes depend on the signals only: fp32, no TF32, one batch shape."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from walloc_cdl.errors import CallError
 
 
 class Encoder:
-    """A codec on its device, fed with batches of one fixed shape: crops of `size` pixels a side."""
+    """A codec on its device, fed with batches of one fixed shape: `signal_shape` is (C, H, W) or (C, T)."""
 
-    def __init__(self, codec: Codec, device: torch.device, *, batch: int, size: int) -> None:
+    def __init__(self, codec: Codec, device: torch.device, *, batch: int, signal_shape: tuple[int, ...]) -> None:
         self.codec = copy.deepcopy(codec).to(device)  # the caller's own stays where it is
         self.device = device
         self.batch = batch
-        self.latent_shape = codec.latent_shape((codec.spec.source_channels, size, size))
+        self.latent_shape = codec.latent_shape(signal_shape)
 
     def encode(self, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Codes uint8 (n, K, h, w) of chunks of pixels uint8 (m, C, S, S), in order; n and m need not agree."""
-        for pixels, used in fixed_batches(chunks, self.batch):
+        """Codes uint8 (n, K, …) of chunks of prepared signals (m, C, …), in order; n and m need not agree."""
+        for signals, used in fixed_batches(chunks, self.batch):
             with torch.inference_mode(), full_precision(), few_threads():
-                codes = self.codec.encode(torch.from_numpy(pixels).to(self.device))
+                codes = self.codec.encode(torch.from_numpy(signals).to(self.device))
             yield codes[:used].cpu().numpy()
 
 

@@ -67,12 +67,13 @@ def finish(
     """
     _require_usable(source, plan, records)
     codec = copy.deepcopy(codec).cpu()
-    count = num_synthesis_samples(codec, encoder.latent_shape)
-    chunks = _synthesis_pixels(source, plan, records, pool, count)
-    bank = fit_synthesis(codec, [torch.from_numpy(chunk) for chunk in chunks])
+    has_synthesis = codec.spec.kind == "image"
+    count = num_synthesis_samples(codec, encoder.latent_shape) if has_synthesis else FLIP_SAMPLES
+    chunks = _decoded_again(source, plan, records, pool, count)
     ledger = build_ledger(source, plan, records)
     files = {f"{CODEC_FOLDER}/{name}": data for name, data in codec.files().items()}
-    files[f"{CODEC_FOLDER}/{SYNTHESIS_NAME}"] = synthesis_to_bytes(bank)
+    if has_synthesis and (bank := fit_synthesis(codec, [torch.from_numpy(chunk) for chunk in chunks])):
+        files[f"{CODEC_FOLDER}/{SYNTHESIS_NAME}"] = synthesis_to_bytes(bank)
     files[LEDGER_NAME] = ledger_bytes(ledger)
     (folder / CODEC_FOLDER).mkdir(exist_ok=True)
     for name, data in sorted(files.items()):
@@ -111,20 +112,24 @@ def _fit_split(source: Source) -> str:
     return "train" if "train" in filled else filled[0]
 
 
+def _noun(source: Source) -> str:
+    return {"image": "images", "array": "arrays", "audio": "segments"}[source.kind]
+
+
 def _require_usable(source: Source, plan: Plan, records: Sequence[ShardRecord]) -> None:
     split = _fit_split(source)
     if not len(usable_indices(split, plan, records)):
         reasons = [record.quarantined[min(record.quarantined)] for record in records if record.entry.split == split]
         raise JobError(
-            f"none of the {source.num_samples(split)} images of split {split!r} is usable "
+            f"none of the {source.num_samples(split)} {_noun(source)} of split {split!r} is usable "
             f"(the first: {reasons[0]}); check the source"
         )
 
 
-def _synthesis_pixels(
+def _decoded_again(
     source: Source, plan: Plan, records: Sequence[ShardRecord], pool: DecodePool, count: int
 ) -> list[np.ndarray]:
-    """Pixels uint8 (n, C, S, S), in chunks, of a seeded choice of `count` samples, decoded once more."""
+    """Prepared signals (n, C, …), in chunks, of a seeded choice of `count` samples, decoded once more."""
     split = _fit_split(source)
     usable = usable_indices(split, plan, records)
     order = seeded_order([source.key(split, int(index)) for index in usable], seed=0)
@@ -133,9 +138,9 @@ def _synthesis_pixels(
         (None, [source.read(split, int(index)) for index in chosen[start : start + CHUNK_SAMPLES]])
         for start in range(0, len(chosen), CHUNK_SAMPLES)
     )
-    chunks = [chunk.pixels for _, chunk in pool.decode(tasks) if len(chunk.pixels)]
+    chunks = [chunk.signals for _, chunk in pool.decode(tasks) if len(chunk.signals)]
     if not chunks:
-        raise JobError(f"the images of split {split!r} are gone since they were encoded; restore the source")
+        raise JobError(f"the {_noun(source)} of split {split!r} are gone since they were encoded; restore the source")
     return chunks
 
 
@@ -153,7 +158,7 @@ def _histogram(codec: Codec, split: str, records: Sequence[ShardRecord]) -> np.n
     return sum((record.histogram for record in records if record.entry.split == split), start)
 
 
-def _provenance(plan: Plan, codec: Codec, encoder: Encoder, pixels: np.ndarray, effort: Effort) -> dict[str, Any]:
+def _provenance(plan: Plan, codec: Codec, encoder: Encoder, signals: np.ndarray, effort: Effort) -> dict[str, Any]:
     elapsed_s = time.time() - effort.started_s
     return {
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -161,7 +166,7 @@ def _provenance(plan: Plan, codec: Codec, encoder: Encoder, pixels: np.ndarray, 
         "decoder_id": codec.decoder_id(),
         "device": device_kind(encoder.device),
         "precision": "fp32",
-        "flip_rate": _flip_rate(codec, encoder, pixels[:FLIP_SAMPLES]),
+        "flip_rate": _flip_rate(codec, encoder, signals[:FLIP_SAMPLES]),
         "engine": {"name": "local", **plan.engine},
         "versions": {"walloc-cdl": __version__, "python": platform.python_version(), **plan.engine["versions"]},
         "platform": f"{platform.system()} {platform.machine()}",
@@ -170,9 +175,9 @@ def _provenance(plan: Plan, codec: Codec, encoder: Encoder, pixels: np.ndarray, 
     }
 
 
-def _flip_rate(codec: Codec, encoder: Encoder, pixels: np.ndarray) -> dict[str, float | int]:
+def _flip_rate(codec: Codec, encoder: Encoder, signals: np.ndarray) -> dict[str, float | int]:
     """Share of codes that differ when the same samples are encoded one by one on the CPU."""
-    codes = np.concatenate(list(encoder.encode([pixels])))
+    codes = np.concatenate(list(encoder.encode([signals])))
     with torch.inference_mode(), full_precision():
-        single = np.concatenate([codec.encode(torch.from_numpy(sample[None])).numpy() for sample in pixels])
+        single = np.concatenate([codec.encode(torch.from_numpy(sample[None])).numpy() for sample in signals])
     return {"value": float(np.mean(codes != single)), "num_codes": int(codes.size)}

@@ -1,132 +1,108 @@
-"""Images at their own size for codecs: to fit one to a source, and to measure one."""
+"""Codecs fitted to sources."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from datasets_prep.pixels import BadImageError, load_native
-from datasets_prep.sources import Source, open_source
-from datasets_prep.workers import cpu_count
-from walloc_cdl.codec import Codec, WallocCodec2D
-from walloc_cdl.codec.fit import FitConfig, FitReport, fit_codec
+from datasets_prep.native import native_signals
+from datasets_prep.sources import Source
+from walloc_cdl.codec import Codec
+from walloc_cdl.codec.fit import MAX_COEFFICIENTS, FitConfig, FitReport, fit_codec
+from walloc_cdl.codec.walloc import WallocCodec
 from walloc_cdl.errors import CallError, JobError
-from walloc_cdl.files import foreign_names, remove_temporaries, write_atomic
+
+DEFAULT_LEVELS = {"image": 3, "array": 3, "audio": 8}
 
 
-class NativeImages:
-    """The images of a source at their own size, uint8 (C, H, W), center-cropped to the codec's stride.
+def configure_fit(
+    source: Source, *, channels: int | None, levels: int | None, sample_rate: int | None, **settings: Any
+) -> FitConfig:
+    """The configuration of a fit to `source`, with its own channels, sample rate and levels where they are None.
 
-    Decoded a few ahead in threads (PIL releases the interpreter while it decodes). Images that
-    cannot be used are skipped and counted in `num_skipped`.
+    `settings` are further fields of `FitConfig`. Raises `CallError` for channels that the source cannot
+    give, and for clips of several sample rates.
     """
-
-    def __init__(self, source: Source, samples: list[tuple[str, int]], channels: int, stride: int) -> None:
-        self._source, self._samples = source, samples
-        self._channels, self._stride = channels, stride
-        self.num_skipped = 0
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        self.num_skipped = 0
-        ahead = 2 * cpu_count()
-        with ThreadPoolExecutor(cpu_count()) as pool:
-            pending = deque(pool.submit(self._load, sample) for sample in self._samples[:ahead])
-            for position in range(len(self._samples)):
-                image = pending.popleft().result()
-                if position + ahead < len(self._samples):
-                    pending.append(pool.submit(self._load, self._samples[position + ahead]))
-                if image is None:
-                    self.num_skipped += 1
-                else:
-                    yield torch.from_numpy(image)
-
-    def _load(self, sample: tuple[str, int]) -> np.ndarray | None:
-        try:
-            return load_native(self._source.read(*sample), self._channels, self._stride)
-        except BadImageError:
-            return None
-
-
-def native_images(
-    source: Source, channels: int, stride: int, *, split: str | None = None, fraction: float = 1.0, seed: int = 0
-) -> NativeImages:
-    """The images of `split`, or of all splits; with `fraction` < 1 a seeded share of them, in the source's order.
-
-    Raises `CallError` for an unknown split or a fraction outside of (0, 1].
-    """
-    if not 0 < fraction <= 1:
-        raise CallError(f"a fraction of {fraction:g} of the images; expected more than 0 and at most 1")
-    if split is not None and split not in source.split_names:
-        raise CallError(f"{source.name} has no split {split!r}; it has {', '.join(source.split_names)}")
-    splits = [split] if split else source.split_names
-    samples = [(name, index) for name in splits for index in range(source.num_samples(name))]
-    if fraction < 1:
-        chosen = np.random.default_rng(seed).permutation(len(samples))[: round(fraction * len(samples))]
-        samples = [samples[index] for index in np.sort(chosen)]
-    return NativeImages(source, samples, channels, stride)
+    if sample_rate is not None and source.kind != "audio":
+        raise CallError(f"a sample rate of {sample_rate} Hz for the source {source.name}; only audio has one")
+    if channels is None:
+        channels = source.channels
+    if channels is None:
+        raise CallError(f"nothing in {source.name} can be read, so its channels are unknown; check the source")
+    _require_channels(source, channels)
+    if source.kind == "audio" and sample_rate is None:
+        sample_rate = source.root.sample_rate()
+    return FitConfig(
+        kind="audio" if source.kind == "audio" else "image",
+        channels=channels,
+        levels=levels or choose_levels(source, channels),
+        sample_rate=sample_rate,
+        **settings,
+    )
 
 
 def fit_to_source(
-    source_name: str,
+    source: Source,
     config: FitConfig,
     *,
-    out: Path,
     fraction: float = 1.0,
     split: str | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[WallocCodec2D, FitReport, int]:
-    """Fit a codec to a source; returns it, the report, and how many images could not be used.
+) -> tuple[WallocCodec, FitReport, int]:
+    """Fit a codec to a source; returns it, the report, and how many samples could not be used.
 
-    `config.channels` of 0 takes the source's own.
-
-    The train split is used where there are several, unless `split` names another. Raises `CallError`
-    when `out` holds something else than a codec, before anything is read.
+    The train split is used where there are several, unless `split` names another.
     """
-    require_codec_folder(out)
-    source = open_source(source_name)
-    config = dataclasses.replace(config, channels=config.channels or source.channels)
-    if config.channels not in (1, 3):
-        raise CallError(f"--channels {config.channels}: image files give 1 (gray) or 3 (RGB)")
     split = split or ("train" if "train" in source.split_names else source.split_names[0])
-    stride = 2**config.levels
-    images = native_images(source, config.channels, stride, split=split, fraction=fraction, seed=config.seed)
+    signals = native_signals(
+        source,
+        config.channels,
+        2**config.levels,
+        sample_rate=config.sample_rate,
+        split=split,
+        fraction=fraction,
+        seed=config.seed,
+    )
 
     def counted() -> Iterator[Tensor]:
-        for done, image in enumerate(images, start=1):
-            yield image
+        for done, signal in enumerate(signals, start=1):
+            yield signal
             if progress:
-                progress(done, len(images))
+                progress(done, len(signals))
 
     codec, report = fit_codec(counted(), config)
-    if images.num_skipped > len(images) // 2:
+    if signals.num_skipped > len(signals) // 2:
         raise JobError(
-            f"{images.num_skipped} of {len(images)} images of {source.name} could not be used; check the source"
+            f"{signals.num_skipped} of {len(signals)} samples of {source.name} could not be used; check the source"
         )
-    return codec, report, images.num_skipped
+    return codec, report, signals.num_skipped
 
 
-def require_codec_folder(out: Path) -> None:
-    """Raise `CallError` unless a codec may be written to `out`: it is absent, empty, or holds a codec."""
-    if out.exists() and not out.is_dir():
-        raise CallError(f"{out} is a file; name a folder for the codec")
-    if foreign := foreign_names(out, {"config.json", "model.safetensors"}):
-        raise CallError(f"{out} holds something else ({foreign[0]}); name a new folder for the codec")
+def choose_levels(source: Source, channels: int) -> int:
+    """Wavelet levels for a source: `DEFAULT_LEVELS`, fewer for arrays of many channels.
+
+    As many as keep the covariance within `MAX_COEFFICIENTS`, and below a quarter as many coefficients as
+    there are positions to estimate it from.
+    """
+    default = DEFAULT_LEVELS[source.kind]
+    if source.kind != "array":
+        return default
+    for levels in range(default, 1, -1):
+        if channels * 4**levels <= min(MAX_COEFFICIENTS, source.root.num_pixels // 4**levels // 4):
+            return levels
+    return 1
+
+
+def _require_channels(source: Source, channels: int) -> None:
+    if source.kind == "image" and channels not in (1, 3):
+        raise CallError(f"--channels {channels}: image files give 1 (gray) or 3 (RGB)")
+    if source.kind == "array" and channels != source.channels:
+        raise CallError(f"--channels {channels}: the arrays of {source.name} have {source.channels}; leave it away")
 
 
 def save_codec(codec: Codec, out: Path) -> None:
     """Write the codec's files to the folder `out`, each in one step."""
-    require_codec_folder(out)
-    out.mkdir(parents=True, exist_ok=True)
-    remove_temporaries(out)
-    for name, data in codec.files().items():
-        write_atomic(out / name, data)
+    codec.save_pretrained(out)

@@ -11,45 +11,24 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets_prep.config import PrepareConfig
 from datasets_prep.encoding import Encoder, choose_device, device_kind
 from datasets_prep.finish import Effort, finish
 from datasets_prep.output import open_output
 from datasets_prep.plan import Plan, PlannedShard, make_plan
 from datasets_prep.records import ShardRecord, load_records, save_record
+from datasets_prep.signals.audio import AudioPreparation
+from datasets_prep.signals.base import Preparation, Stored
+from datasets_prep.signals.choose import choose_preparation
+from datasets_prep.sources.audiofolder import SegmentedSource
 from datasets_prep.sources.base import Source
 from datasets_prep.splits import limit
 from datasets_prep.workers import CHUNK_SAMPLES, DecodedChunk, DecodePool, cpu_count
 from walloc_cdl.codec import Codec
-from walloc_cdl.errors import CallError
 from walloc_cdl.latents import WORK_NAME, Manifest, code_histogram, write_shard
 
 FEW_SAMPLES = 128
 """Up to here starting workers takes longer than decoding."""
-
-
-@dataclass(frozen=True)
-class PrepareConfig:
-    """How a source is encoded."""
-
-    size: int = 256
-    """Pixels a side of the crop; a multiple of the codec's stride."""
-    shard_samples: int | None = None
-    """Source samples for each shard; None is 8,192 or 128 MiB of codes, whichever is less."""
-    workers: int | None = None
-    """Decoding processes; 0 decodes in this one, None takes one for each CPU."""
-    batch: int = 32
-    """Images encoded at once."""
-    limit: int | None = None
-    """At most so many samples of each split, evenly spaced."""
-    restart: bool = False
-    """Remove what an earlier job left in the output folder, finished or not."""
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        for name, least in (("size", 1), ("shard_samples", 1), ("workers", 0), ("batch", 1), ("limit", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise CallError(f"{name} is {value}; it must be at least {least}")
 
 
 @dataclass(frozen=True)
@@ -74,23 +53,23 @@ def prepare(
 ) -> Manifest:
     """Encode `source` into the data set folder `out`, or go on with doing so; returns the data set's manifest.
 
-    A finished data set of the same plan is left as it is. Images that cannot be used go to the ledger
-    with the reason. `progress` is called every few images, and an exception that it raises stops the
+    A finished data set of the same plan is left as it is. Samples that cannot be used go to the ledger
+    with the reason. `progress` is called every few samples, and an exception that it raises stops the
     job, which can be resumed as after any other interruption.
 
-    Raises `CallError` for a call that cannot work (sizes, channels, output folder), before anything is
-    written, and `JobError` when a worker dies or no image is usable.
+    Raises `CallError` for a call that cannot work (kinds, sizes, channels, output folder), before anything is
+    written, and `JobError` when a worker dies or no sample is usable.
     """
     started_s = time.time()
     config = config or PrepareConfig()
     folder = Path(out)
     device = choose_device(config.device)
-    if config.limit is not None:
-        source = limit(source, config.limit)
+    preparation = choose_preparation(source, codec, config)
+    source = _samples(source, preparation, config)
     plan = make_plan(
         source,
         codec,
-        size=config.size,
+        preparation,
         shard_samples=config.shard_samples,
         device=device_kind(device),
         batch=config.batch,
@@ -105,17 +84,25 @@ def prepare(
     pending = [shard for shard in plan.shards if shard.name not in records]
     num_pending = sum(shard.num_samples for shard in pending)
     workers = config.workers if config.workers is not None else cpu_count() if num_pending > FEW_SAMPLES else 0
-    encoder = Encoder(codec, device, batch=config.batch, size=config.size)
-    with DecodePool(workers, size=config.size, channels=codec.spec.source_channels) as pool:
+    encoder = Encoder(codec, device, batch=config.batch, signal_shape=preparation.shape)
+    with DecodePool(workers, preparation) as pool:
         decoded = pool.decode(_tasks(source, pending))
         for shard, chunks in itertools.groupby(decoded, key=lambda item: item[0][0]):
             record = _encode_shard(folder, source, shard, chunks, encoder, reporter)
             save_record(folder / WORK_NAME, plan, record)
             records[shard.name] = record
-        reporter.advance(0, note="fitting the linear synthesis, writing ledger and manifest")
+        synthesis = "fitting the linear synthesis, " if codec.spec.kind == "image" else ""
+        reporter.advance(0, note=f"{synthesis}writing ledger and manifest")
         in_order = [records[shard.name] for shard in plan.shards]
         effort = Effort(started_s, num_pending)
         return finish(folder, source, plan, in_order, codec=codec, encoder=encoder, pool=pool, effort=effort)
+
+
+def _samples(source: Source, preparation: Preparation, config: PrepareConfig) -> Source:
+    """The source whose samples are stored: clips cut into segments, and no more than the limit."""
+    if isinstance(preparation, AudioPreparation):
+        source = SegmentedSource(source, preparation)
+    return source if config.limit is None else limit(source, config.limit)
 
 
 class _Reporter:
@@ -144,8 +131,8 @@ class _Reporter:
 _Tag = tuple[PlannedShard, int]
 
 
-def _tasks(source: Source, shards: list[PlannedShard]) -> Iterator[tuple[_Tag, list[bytes | os.PathLike[str]]]]:
-    """Chunks of files, none across two shards, tagged with the shard and the index of the first."""
+def _tasks(source: Source, shards: list[PlannedShard]) -> Iterator[tuple[_Tag, list[Stored]]]:
+    """Chunks of samples, none across two shards, tagged with the shard and the index of the first."""
     for shard in shards:
         for start in range(shard.start, shard.stop, CHUNK_SAMPLES):
             stop = min(start + CHUNK_SAMPLES, shard.stop)
@@ -166,8 +153,8 @@ def _encode_shard(
     def usable() -> Iterator[np.ndarray]:
         for (_, start), chunk in chunks:
             quarantined.update({start + position: reason for position, reason in chunk.reasons.items()})
-            yield chunk.pixels
-            reporter.advance(len(chunk.pixels) + len(chunk.reasons), len(chunk.reasons))
+            yield chunk.signals
+            reporter.advance(len(chunk.signals) + len(chunk.reasons), len(chunk.reasons))
 
     spec = encoder.codec.spec
     codes = np.empty((shard.num_samples, *encoder.latent_shape), np.uint8)

@@ -21,7 +21,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image
 
-from walloc_cdl.errors import CallError, DamagedError
+from datasets_prep.signals.base import BadSignalError, failure_reason
+from walloc_cdl.errors import CallError
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """What is decoded. PIL knows more, among them formats that start other programs (EPS)."""
@@ -46,8 +47,8 @@ _TURNS = {
 }
 
 
-class BadImageError(DamagedError):
-    """This one image cannot be used. The message is the ledger's reason: the same on every machine, without paths."""
+class BadImageError(BadSignalError):
+    """This one image cannot be used."""
 
 
 def load_pixels(data: bytes | os.PathLike[str], size: int, channels: int) -> np.ndarray:
@@ -85,6 +86,16 @@ def load_native(data: bytes | os.PathLike[str], channels: int, multiple: int) ->
         return _channels_first(upright.crop((left, top, left + width, top + height)))
 
 
+def load_whole(data: bytes | os.PathLike[str], channels: int) -> np.ndarray:
+    """Pixels uint8 (channels, H, W), all of them: of any size and shape within `MAX_PIXELS`.
+
+    Raises `BadImageError` for anything but a whole image.
+    """
+    with _opened(data) as image:
+        _check_size(image)
+        return _channels_first(_converted(image, channels))
+
+
 def image_mode(data: bytes | os.PathLike[str]) -> str:
     """PIL's name of the stored pixel format, from the header alone; raises `BadImageError`."""
     with _opened(data) as image:
@@ -104,37 +115,33 @@ def _opened(data: bytes | os.PathLike[str]) -> Iterator[Image.Image]:
                 yield image
     except (BadImageError, CallError, MemoryError):
         raise
-    except FileNotFoundError as error:
-        raise BadImageError("no such file") from error
     except Image.UnidentifiedImageError as error:
         raise BadImageError("not an image of a known format") from error
     except Image.DecompressionBombError as error:
         raise BadImageError(_too_large()) from error
     except Exception as error:  # on broken files PIL's decoders raise whatever their parsing stumbled over
-        raise BadImageError(_reason(error)) from error
+        raise BadImageError(failure_reason(error)) from error
 
 
 def _stream(data: bytes | os.PathLike[str]) -> BinaryIO:
     return io.BytesIO(data) if isinstance(data, bytes) else Path(data).open("rb")
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"cannot be read: {error.strerror}"  # str(error) would carry the path
-    text = " ".join(str(error).split())
-    return f"cannot be decoded: {text[:200] or type(error).__name__}"
-
-
 def _too_large() -> str:
     return f"more than {MAX_PIXELS:,} pixels"
 
 
-def _check_shape(image: Image.Image) -> None:
+def _check_size(image: Image.Image) -> None:
     width, height = image.size
     if not width or not height:
         raise BadImageError("no pixels")
     if width * height > MAX_PIXELS:
         raise BadImageError(_too_large())
+
+
+def _check_shape(image: Image.Image) -> None:
+    _check_size(image)
+    width, height = image.size
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise BadImageError(f"{width}×{height} pixels, more than {MAX_ASPECT} times as long as wide")
 

@@ -5,12 +5,13 @@ Two runs with equal plans make equal data sets, so an interrupted job goes on on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from datasets_prep.signals.base import Preparation
 from datasets_prep.sources.base import Source
 from walloc_cdl import canonical
 from walloc_cdl.canonical import canonical_json, sha256_hex
@@ -26,9 +27,6 @@ PLAN_NAME = "plan.json"
 
 MAX_SHARD_SAMPLES = 8192
 MAX_SHARD_BYTES = 128 * 2**20
-
-DECIDING_PACKAGES = ("numpy", "pillow", "torch")
-"""Packages whose version decides the bytes of a shard."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class Plan:
     codec: dict[str, str]
     """Codec id and the SHA-256 of the codec's files."""
     preprocessing: dict[str, Any]
-    """How images become the codec's input; stands in the manifest as it is."""
+    """How samples become the codec's input; stands in the manifest as it is."""
     engine: dict[str, Any]
     """Kind of device, batch, versions: they decide the last bits of a code."""
     shards: tuple[PlannedShard, ...]
@@ -75,15 +73,11 @@ class Plan:
         return sum(shard.num_samples for shard in self.shards)
 
 
-def make_plan(source: Source, codec: Codec, *, size: int, shard_samples: int | None, device: str, batch: int) -> Plan:
-    """Plan the encoding of `source` with crops of `size` pixels a side.
-
-    Raises `CallError` for a size that the codec cannot encode, and when source and codec differ in channels.
-    """
-    channels = codec.spec.source_channels
-    require_channels(source, codec)
-    latent_shape = codec.latent_shape((channels, size, size))
-    latent_bytes = latent_shape[0] * latent_shape[1] * latent_shape[2]
+def make_plan(
+    source: Source, codec: Codec, preparation: Preparation, *, shard_samples: int | None, device: str, batch: int
+) -> Plan:
+    """Plan the encoding of `source`; raises `CallError` for a size that the codec cannot encode."""
+    latent_bytes = math.prod(codec.latent_shape(preparation.shape))
     shard_samples = shard_samples or max(1, min(MAX_SHARD_SAMPLES, MAX_SHARD_BYTES // latent_bytes))
     return Plan(
         source={
@@ -96,32 +90,14 @@ def make_plan(source: Source, codec: Codec, *, size: int, shard_samples: int | N
             "codec_id": codec.spec.codec_id,
             **{name: sha256_hex(data) for name, data in sorted(codec.files().items())},
         },
-        preprocessing={
-            "size": size,
-            "channels": channels,
-            "resize": "shorter side, PIL Lanczos",
-            "crop": "center",
-            "transparency": "on white",
-            "shard_samples": shard_samples,
-        },
-        engine={"device": device, "batch": batch, "versions": {name: version(name) for name in DECIDING_PACKAGES}},
+        preprocessing={**preparation.to_json(), "shard_samples": shard_samples},
+        engine={"device": device, "batch": batch, "versions": preparation.versions()},
         shards=tuple(
             PlannedShard(f"{split}-{number:05d}.safetensors", split, start, stop)
             for split in source.split_names
             for number, start, stop in _ranges(source.num_samples(split), shard_samples)
         ),
     )
-
-
-def require_channels(source: Source, codec: Codec) -> None:
-    """Refuse a gray codec for a color source and the reverse: their stored values would not compare."""
-    wanted, found = codec.spec.source_channels, source.channels
-    if found is not None and found != wanted:
-        kind, example = ("gray", "gray-16x") if found == 1 else ("in color", "rgb-16x")
-        raise CallError(
-            f"the images of source {source.name} are {kind} (channels: {found}), but codec {codec.name} takes "
-            f"channels: {wanted}; use one for such images, as {example}"
-        )
 
 
 def save_plan(work: Path, plan: Plan) -> None:

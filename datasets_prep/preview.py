@@ -10,9 +10,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from datasets_prep.pixels import BadImageError, load_pixels
+from datasets_prep.config import PrepareConfig
+from datasets_prep.signals.base import BadSignalError, Preparation
+from datasets_prep.signals.choose import choose_preparation
 from datasets_prep.sources.base import Source
-from walloc_cdl.codec import load_codec_folder, to_bytes
+from walloc_cdl.canonical import first_difference
+from walloc_cdl.codec import Codec, load_codec_folder, to_bytes
 from walloc_cdl.data import LatentDataset, open_latents
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import load_manifest
@@ -27,7 +30,7 @@ SINGLES_IN_ROW = 4
 
 @dataclass(frozen=True, eq=False)
 class _Cell:
-    """Images uint8 (C, S, S), the source first where there is one, and the line below them."""
+    """Images uint8 (C, H, W) of one or three channels, the source first where there is one, and the line below them."""
 
     images: list[np.ndarray]
     caption: str
@@ -44,15 +47,23 @@ def contact_sheet(
     """Draw `num` seeded samples of a split, `train` by default, decoded by the data set's own codec.
 
     With `source`, the crop of the sample's key stands at the left and the caption has the PSNR in dB
-    of the 8-bit pixels. Raises `CallError` for an unknown split or one without samples.
+    of the 8-bit pixels. Arrays of many channels are shown in false color, see `false_color`, and their PSNR
+    is of all channels. Raises `CallError` for an unknown split, one without samples, and audio.
     """
     dataset = open_latents(folder, _split(folder, split))
     codec = load_codec_folder(Path(folder) / "codec")
+    if codec.spec.kind != "image":
+        raise CallError(f"{folder} holds {codec.spec.kind}, which is no picture; `cdl inspect` and `verify` take it")
     rows = np.sort(np.random.default_rng(seed).permutation(len(dataset))[: max(num, 1)])
     codes, labels = dataset.gather(rows)
+    is_array = dataset.manifest.preprocessing.get("kind") == "array"
     with torch.inference_mode():
-        decoded = to_bytes(codec.decode(codes)).numpy()
-    originals = _originals(source, dataset, rows, decoded.shape[1:]) if source is not None else [None] * len(rows)
+        signal = codec.decode(codes)
+    decoded = (signal if is_array else to_bytes(signal)).numpy()
+    originals: list[np.ndarray | None] = [None] * len(rows)
+    if source is not None:
+        preparation = _preparation(source, dataset, codec, decoded.shape[2])
+        originals = _originals(source, preparation, dataset, rows)
     cells = [
         _cell(original, image, _label(dataset, int(label)), key)
         for original, image, label, key in zip(originals, decoded, labels, dataset.keys(rows), strict=True)
@@ -61,9 +72,23 @@ def contact_sheet(
 
 
 def psnr_db(reference: np.ndarray, image: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB of two uint8 arrays; infinite when they are equal."""
+    """Peak signal-to-noise ratio in dB, of uint8 arrays or of a range of 1; infinite when they are equal."""
+    peak = 255 if reference.dtype == np.uint8 else 1
     error = np.mean((reference.astype(np.float64) - image) ** 2)
-    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+    return float("inf") if error == 0 else float(10 * np.log10(peak**2 / error))
+
+
+def false_color(array: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Picture uint8 (1 or 3, H, W) of a float array (C, H, W): red, green and blue from a few channels.
+
+    With more than two channels they are those at 5/6, 3/6 and 1/6 of the way, so that red is the longest
+    wavelength of cubes that begin with the shortest; otherwise the first in gray. Each is stretched so
+    that 2 % and 98 % of the reference's values become black and white.
+    """
+    count = len(array)
+    bands = [5 * count // 6, count // 2, count // 6] if count > 2 else [0]
+    low, high = (np.percentile(reference[bands], share, axis=(1, 2), keepdims=True) for share in (2, 98))
+    return (255 * np.clip((array[bands] - low) / np.maximum(high - low, 1e-6), 0, 1)).round().astype(np.uint8)
 
 
 def _split(folder: str | os.PathLike[str], wanted: str | None) -> str:
@@ -79,22 +104,37 @@ def _split(folder: str | os.PathLike[str], wanted: str | None) -> str:
     return wanted
 
 
+def _preparation(source: Source, dataset: LatentDataset, codec: Codec, size: int) -> Preparation:
+    """How the source's samples were prepared; raises `CallError` for arrays that were prepared in another way."""
+    config = PrepareConfig(size=size if source.kind == "image" else None)
+    preparation = choose_preparation(source, codec, config)
+    if source.kind == "array":
+        stored = dict(dataset.manifest.preprocessing)
+        stored.pop("shard_samples", None)
+        if difference := first_difference(preparation.to_json(), stored):
+            field, mine, theirs = difference
+            raise CallError(
+                f"source {source.name} is read with {field} {mine!r}, but {dataset.folder} was made with {theirs!r}; "
+                "give the source with the options that the data set was made with"
+            )
+    return preparation
+
+
 def _originals(
-    source: Source, dataset: LatentDataset, rows: np.ndarray, shape: tuple[int, int, int]
+    source: Source, preparation: Preparation, dataset: LatentDataset, rows: np.ndarray
 ) -> list[np.ndarray | None]:
-    """Source crops of the rows' keys; None where the source no longer has one."""
+    """Prepared samples of the rows' keys; None where the source no longer has one."""
     if dataset.split not in source.split_names:
         raise CallError(
             f"source {source.name} has no split {dataset.split!r}, but {', '.join(source.split_names)}; "
             "give the source that the data set was made from"
         )
     index = {key: number for number, key in enumerate(source.listing.splits[dataset.split].keys)}
-    channels, size, _ = shape
     originals: list[np.ndarray | None] = []
     for key in dataset.keys(rows):
         try:
-            originals.append(load_pixels(source.read(dataset.split, index[key]), size, channels))
-        except (KeyError, BadImageError):
+            originals.append(preparation.load(source.read(dataset.split, index[key])))
+        except (KeyError, BadSignalError):
             originals.append(None)
     return originals
 
@@ -108,7 +148,8 @@ def _label(dataset: LatentDataset, label: int) -> str:
 def _cell(original: np.ndarray | None, decoded: np.ndarray, label: str, key: str) -> _Cell:
     quality = f"{psnr_db(original, decoded):.1f} dB" if original is not None else ""
     caption = "  ".join(part for part in (label, quality, key.rpartition("/")[2]) if part)
-    return _Cell([decoded] if original is None else [original, decoded], caption)
+    images = [decoded] if original is None else [original, decoded]
+    return _Cell([image if image.dtype == np.uint8 else false_color(image, images[0]) for image in images], caption)
 
 
 def _draw(cells: list[_Cell], *, columns: int, tiles: int) -> Image.Image:

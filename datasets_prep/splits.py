@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
 
+from datasets_prep.signals.base import Stored
 from datasets_prep.sources.base import Listing, Source, SplitListing
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.errors import CallError
@@ -19,15 +19,21 @@ class SubsetSource(Source):
         """`rows`: for each split of this source, the other's split and the int64 indices in it."""
         splits = {split: _chosen(source.listing.splits[origin], indices) for split, (origin, indices) in rows.items()}
         super().__init__(source.name, Listing(splits, source.class_names, source.strays))
+        self.kind = source.kind
         self._source = source
         self._rows = rows
+
+    @property
+    def root(self) -> Source:
+        """See `Source.root`."""
+        return self._source.root
 
     @property
     def channels(self) -> int | None:
         """That of the whole source: a few of its images may all be gray."""
         return self._source.channels
 
-    def read(self, split: str, index: int) -> bytes | os.PathLike[str]:
+    def read(self, split: str, index: int) -> Stored:
         """See `Source.read`."""
         origin, indices = self._rows[split]
         return self._source.read(origin, int(indices[index]))
@@ -37,7 +43,9 @@ def holdout(source: Source, fraction: float, seed: int = 0, *, split: str = "tra
     """Move a share of `split` to a new split `into`: stratified by class, the same for the same keys and seed.
 
     Each class gives its share of round(fraction · N) samples, the remainders going to the largest
-    fractions. Raises `CallError` when there is no such split, when `into` exists, and when nothing would be left.
+    fractions. Samples of one group move together, and N then counts groups.
+
+    Raises `CallError` when there is no such split, when `into` exists, and when nothing would be left.
     """
     if split not in source.split_names:
         raise CallError(f"source {source.name} has no split {split!r}; it has {', '.join(source.split_names)}")
@@ -46,18 +54,20 @@ def holdout(source: Source, fraction: float, seed: int = 0, *, split: str = "tra
     if not 0 < fraction < 1:
         raise CallError(f"holding out {fraction:g} of split {split!r}; expected a share above 0 and below 1, as 0.2")
     listing = source.listing.splits[split]
-    count = round(fraction * len(listing.keys))
-    if not 0 < count < len(listing.keys):
+    names, labels, member_of = _units(listing)
+    count = round(fraction * len(names))
+    if not 0 < count < len(names):
+        what = "samples" if listing.groups is None else "groups of samples that belong together"
         raise CallError(
-            f"holding out {fraction:g} of {len(listing.keys)} samples leaves one side empty; "
-            "choose another share or have more samples"
+            f"holding out {fraction:g} of {len(names)} {what} leaves one side empty; choose another share or have more"
         )
-    held = np.zeros(len(listing.keys), bool)
-    classes, members = np.unique(listing.labels, return_counts=True)
+    chosen = np.zeros(len(names), bool)
+    classes, members = np.unique(labels, return_counts=True)
     for label, share in zip(classes, _shares(members, count), strict=True):
-        indices = np.flatnonzero(listing.labels == label)
-        order = seeded_order([listing.keys[index] for index in indices], seed)
-        held[indices[order[:share]]] = True
+        indices = np.flatnonzero(labels == label)
+        order = seeded_order([names[index] for index in indices], seed)
+        chosen[indices[order[:share]]] = True
+    held = chosen[member_of]
     rows: dict[str, tuple[str, np.ndarray]] = {}
     for name in source.split_names:
         rows[name] = (name, np.arange(source.num_samples(name)))
@@ -83,6 +93,14 @@ def seeded_order(keys: Sequence[str], seed: int) -> np.ndarray:
     return np.array(sorted(range(len(keys)), key=digests.__getitem__), np.int64)
 
 
+def _units(listing: SplitListing) -> tuple[Sequence[str], np.ndarray, np.ndarray]:
+    """What moves together: names, labels int64 (M,), and the unit of each sample, int64 (N,)."""
+    if listing.groups is None:
+        return listing.keys, listing.labels, np.arange(len(listing.keys))
+    names, first, member_of = np.unique(np.array(listing.groups, object), return_index=True, return_inverse=True)
+    return names.tolist(), listing.labels[first], member_of
+
+
 def _shares(members: np.ndarray, count: int) -> np.ndarray:
     """`count` dealt out in proportion to `members`, by largest remainders."""
     exact = members * (count / members.sum())
@@ -94,4 +112,5 @@ def _shares(members: np.ndarray, count: int) -> np.ndarray:
 
 def _chosen(listing: SplitListing, indices: np.ndarray) -> SplitListing:
     keys = [listing.keys[index] for index in indices]
-    return SplitListing(keys, listing.labels[indices], listing.num_bytes[indices])
+    groups = None if listing.groups is None else [listing.groups[index] for index in indices]
+    return SplitListing(keys, listing.labels[indices], listing.num_bytes[indices], groups)

@@ -1,4 +1,4 @@
-"""Decoding in worker processes: chunks of samples in, pixels or the reason why not out, in order.
+"""Decoding in worker processes: chunks of samples in, signals or the reason why not out, in order.
 
 This module and what it imports is all that a worker loads: no torch, no `datasets`.
 """
@@ -12,7 +12,7 @@ import signal
 import threading
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets_prep.pixels import BadImageError, load_pixels
+from datasets_prep.signals.base import BadSignalError, Preparation, Stored
 from walloc_cdl.errors import JobError
 
 CHUNK_SAMPLES = 16
@@ -32,21 +32,22 @@ CHUNK_SAMPLES = 16
 class DecodedChunk:
     """The usable samples of one task."""
 
-    pixels: np.ndarray
-    """uint8 (N, C, size, size), N the number of samples without a reason."""
+    signals: np.ndarray
+    """The preparation's dtype, (N, …), N the number of samples without a reason."""
     reasons: dict[int, str]
-    """Position in the task, and why that sample is not in `pixels`."""
+    """Position in the task, and why that sample is not in `signals`."""
 
 
-def decode_chunk(files: list[bytes | os.PathLike[str]], size: int, channels: int) -> DecodedChunk:
-    """Decode the files of one task; see `load_pixels`."""
-    pixels, reasons = [], {}
-    for position, data in enumerate(files):
+def decode_chunk(samples: Sequence[Stored], preparation: Preparation) -> DecodedChunk:
+    """Decode the samples of one task."""
+    signals, reasons = [], {}
+    for position, stored in enumerate(samples):
         try:
-            pixels.append(load_pixels(data, size, channels))
-        except BadImageError as error:
+            signals.append(preparation.load(stored))
+        except BadSignalError as error:
             reasons[position] = str(error)
-    return DecodedChunk(np.stack(pixels) if pixels else np.empty((0, channels, size, size), np.uint8), reasons)
+    none = np.empty((0, *preparation.shape), preparation.dtype)
+    return DecodedChunk(np.stack(signals) if signals else none, reasons)
 
 
 def cpu_count() -> int:
@@ -60,9 +61,9 @@ class DecodePool:
     A context manager: leaving it, also by an exception or Ctrl-C, ends the workers.
     """
 
-    def __init__(self, workers: int, *, size: int, channels: int) -> None:
+    def __init__(self, workers: int, preparation: Preparation) -> None:
         self.workers = workers
-        self._task = (size, channels)
+        self._preparation = preparation
         self._executor: ProcessPoolExecutor | None = None
         if workers:
             # fork could hang: torch has started threads by now
@@ -76,22 +77,22 @@ class DecodePool:
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def decode(self, tasks: Iterable[tuple[Any, list[bytes | os.PathLike[str]]]]) -> Iterator[tuple[Any, DecodedChunk]]:
-        """Decode (tag, files) tasks; yields (tag, chunk) in the order of the tasks.
+    def decode(self, tasks: Iterable[tuple[Any, Sequence[Stored]]]) -> Iterator[tuple[Any, DecodedChunk]]:
+        """Decode (tag, samples) tasks; yields (tag, chunk) in the order of the tasks.
 
         Tasks are drawn while earlier ones are being decoded, at most two for each worker and two more
         in flight, so memory is bounded. Raises `JobError` when a worker dies.
         """
         if self._executor is None:
-            for tag, files in tasks:
-                yield tag, decode_chunk(files, *self._task)
+            for tag, samples in tasks:
+                yield tag, decode_chunk(samples, self._preparation)
             return
         remaining = iter(tasks)
         in_flight: deque[tuple[Any, Future[DecodedChunk]]] = deque()
         try:
             while True:
-                for tag, files in itertools.islice(remaining, 2 * self.workers + 2 - len(in_flight)):
-                    in_flight.append((tag, self._executor.submit(decode_chunk, files, *self._task)))
+                for tag, samples in itertools.islice(remaining, 2 * self.workers + 2 - len(in_flight)):
+                    in_flight.append((tag, self._executor.submit(decode_chunk, samples, self._preparation)))
                 if not in_flight:
                     return
                 tag, future = in_flight.popleft()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from experiments.image_quality import METRICS, image_quality
 from walloc_cdl.codec import Codec, to_bytes
 from walloc_cdl.errors import JobError
-from walloc_cdl.latents.archive import archive_to_bytes, container
+from walloc_cdl.latents.archive import archive_to_bytes, default_container, find_container, read_info
 
 
 @dataclass(frozen=True)
@@ -20,51 +22,68 @@ class RateDistortion:
 
     num_images: int
     psnr_db: float
+    """Infinite where nothing is lost."""
     bpp: float
-    """Archive bits for each pixel of the source."""
-    ssim: float
-    """Structural similarity (Wang et al. 2004): Gaussian window, σ = 1.5, mean over channels."""
+    """Bits of the archive file, metadata included, for each pixel of the source."""
+    ssim: float | None
+    """See `experiments.image_quality`; None where no image is large enough."""
+    ms_ssim: float | None
+    lpips: float | None
+    """None where no image is large enough, and where the network's weights are not on this machine."""
     compression_ratio: float
-    """Bytes of the uncompressed 8-bit source over bytes of the archive, all images together."""
+    """Bytes of the uncompressed 8-bit source over bytes of the files, all images together."""
+    metadata_bytes: float
+    """Of the metadata in a file, whatever its size."""
     container: str
 
-    def to_json(self) -> dict[str, float | int | str]:
-        """Plain values."""
-        return asdict(self)
+    def to_json(self) -> dict[str, float | int | str | None]:
+        """Plain values, which JSON can hold: an infinite PSNR is null."""
+        return asdict(self) | {"psnr_db": self.psnr_db if math.isfinite(self.psnr_db) else None}
 
 
 def measure_rate_distortion(
-    codec: Codec, images: Iterable[torch.Tensor], *, on_image: Callable[[], object] | None = None
+    codec: Codec,
+    images: Iterable[torch.Tensor],
+    *,
+    container: str | None = None,
+    on_signal: Callable[[], object] | None = None,
 ) -> RateDistortion:
     """Encode, archive and decode uint8 images (C, H, W) with sides on the codec's stride, one at a time.
 
-    `on_image` is called after each. Raises `JobError` when there is no image, `CallError` for one
-    the codec does not take.
+    `container` is that of `default_container` unless it is named. `on_signal` is called after each image.
+    Raises `JobError` when there is no image, `CallError` for one the codec does not take.
     """
-    psnrs, rates, similarities = [], [], []
+    spec = codec.spec
+    chosen = find_container(container) if container else default_container(spec.kind)
+    qualities: list[dict[str, float | None]] = []
+    rates, extra = [], []
     source_bytes = archive_bytes = 0
     for image in images:
         codes = codec.encode(image[None])
-        size = len(archive_to_bytes(codes[0].cpu().numpy()))
-        source = image.permute(1, 2, 0).numpy()
-        decoded = to_bytes(codec.decode(codes))[0].permute(1, 2, 0).numpy()
-        psnrs.append(peak_signal_noise_ratio(source, decoded, data_range=255))
-        similarities.append(
-            structural_similarity(
-                source, decoded, channel_axis=2, data_range=255, gaussian_weights=True, use_sample_covariance=False
-            )
+        shape = tuple(image.shape)
+        data = archive_to_bytes(
+            codes[0].cpu().numpy(), spec, signal_shape=shape, container=chosen.name, codec=codec.name
         )
-        rates.append(8 * size / (image.shape[1] * image.shape[2]))
-        source_bytes, archive_bytes = source_bytes + image.numel(), archive_bytes + size
-        if on_image:
-            on_image()
-    if not psnrs:
+        qualities.append(image_quality(image, to_bytes(codec.decode(codes))[0].cpu()))
+        rates.append(8 * len(data) / (image.shape[1] * image.shape[2]))
+        extra.append(len(info.to_text()) if (info := read_info(data)) else 0)
+        source_bytes, archive_bytes = source_bytes + image.numel(), archive_bytes + len(data)
+        if on_signal:
+            on_signal()
+    if not qualities:
         raise JobError("no image to measure on; name a folder with images at least as large as the codec's stride")
+    means: dict[str, Any] = {name: _mean(quality[name] for quality in qualities) for name in METRICS}
     return RateDistortion(
-        num_images=len(psnrs),
-        psnr_db=float(np.mean(psnrs)),
+        num_images=len(qualities),
+        **means,
         bpp=float(np.mean(rates)),
-        ssim=float(np.mean(similarities)),
         compression_ratio=source_bytes / archive_bytes,
-        container=container(codec.spec.latent_channels),
+        metadata_bytes=float(np.mean(extra)),
+        container=chosen.name,
     )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Mean of the values that there are; None where there is none."""
+    present = [value for value in values if value is not None]
+    return float(np.mean(present)) if present else None

@@ -29,7 +29,8 @@ class LoadBenchmark:
 
     num_bytes: int = 600_000_000
     """Of codes."""
-    latent_shape: tuple[int, int, int] = (12, 32, 32)
+    latent_shape: tuple[int, ...] = (12, 32, 32)
+    """(K, h, w), or (K, t) of audio."""
     shard_bytes: int = 128 * 2**20
     batch_size: int = 256
     repeats: int = 5
@@ -78,7 +79,8 @@ def measure_loading(
 
 def write_synthetic(folder: Path, config: LoadBenchmark) -> None:
     """A data set of seeded random bytes, one split `train`, ten classes."""
-    spec = LatentSpec("0" * 64, "image", 3, config.latent_shape[0], 8, 8, "normal")
+    kind, source_channels = ("image", 3) if len(config.latent_shape) == 3 else ("audio", 1)
+    spec = LatentSpec("0" * 64, kind, source_channels, config.latent_shape[0], 8, 8, "normal")
     sample_bytes = int(np.prod(config.latent_shape))
     num_samples, shard_samples = config.num_bytes // sample_bytes, config.shard_bytes // sample_bytes
     rng = np.random.default_rng(config.seed)

@@ -30,6 +30,7 @@ ALLOWED = {
     "walloc_cdl.codec": (*BASE, "walloc_cdl.kernels"),
     "walloc_cdl.latents": (*BASE, "walloc_cdl.kernels"),
     "walloc_cdl.data": (*BASE, "walloc_cdl.kernels", "walloc_cdl.latents"),
+    "walloc_cdl.compat": (*BASE, "walloc_cdl.codec", "walloc_cdl.latents"),
     "walloc_cdl.cli": PACKAGES,
     "walloc_cdl.__main__": ("walloc_cdl.cli",),
     "walloc_cdl": ("walloc_cdl",),
@@ -39,7 +40,8 @@ ALLOWED = {
 }
 # Of others', what must stay out.
 FORBIDDEN = {
-    "walloc_cdl.codec": ("timm", "datasets"),
+    "walloc_cdl.codec": ("timm", "datasets", "diffusers", "transformers", "walloc"),
+    "walloc_cdl.compat": ("timm", "datasets", "diffusers", "transformers", "walloc"),
     "walloc_cdl.latents": ("timm", "datasets"),
     "walloc_cdl.data": ("timm", "datasets"),
     "walloc_cdl.kernels": ("timm", "datasets"),

@@ -18,6 +18,7 @@ _HOMES = {
     "LatentSpec": "walloc_cdl.spec",
     "Codec": "walloc_cdl.codec",
     "ResizeCodec": "walloc_cdl.codec",
+    "WallocCodec1D": "walloc_cdl.codec",
     "WallocCodec2D": "walloc_cdl.codec",
     "load_codec": "walloc_cdl.codec",
     "LatentDataset": "walloc_cdl.data",
@@ -36,6 +37,7 @@ __all__ = [
     "LatentSpec",
     "ModelInput",
     "ResizeCodec",
+    "WallocCodec1D",
     "WallocCodec2D",
     "__version__",
     "load_codec",
@@ -43,7 +45,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from walloc_cdl.codec import Codec, ResizeCodec, WallocCodec2D, load_codec
+    from walloc_cdl.codec import Codec, ResizeCodec, WallocCodec1D, WallocCodec2D, load_codec
     from walloc_cdl.data import LatentDataset, LatentLoader, ModelInput, open_latents
     from walloc_cdl.errors import CallError, CdlError, DamagedError
     from walloc_cdl.spec import LatentSpec

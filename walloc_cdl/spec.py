@@ -134,7 +134,11 @@ class LatentSpec:
                     f"{here} has {field.name} {mine!r}, but {there} has {theirs!r}; use the codec that made the data"
                 )
 
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Letters of a latent's axes: K, h, w for images, K, t for audio."""
+        return ("K", "h", "w") if self.kind == "image" else ("K", "t")
+
     def reduction(self) -> float:
         """Source values for each latent value: 16.0 for 12 channels at stride 8 of RGB."""
-        dimensions = 2 if self.kind == "image" else 1
-        return self.source_channels * self.stride**dimensions / self.latent_channels
+        return self.source_channels * self.stride ** (len(self.axes) - 1) / self.latent_channels

@@ -1,4 +1,4 @@
-"""Where images come from: folders, Hugging Face data sets, parquet files, a built-in sample."""
+"""Where signals come from: folders, arrays, Hugging Face data sets, parquet files, a built-in sample."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from walloc_cdl.errors import CallError, unknown_name
 
 __all__ = ["UNKNOWN_LABEL", "Source", "SplitListing", "Stray", "open_source"]
 
-SCHEMES = ("hf", "imagefolder", "parquet", "sample")
+SCHEMES = ("audiofolder", "hf", "imagefolder", "mat", "npy", "parquet", "sample")
 SAMPLES = ("elpv",)
-FORMS = "imagefolder:PATH, hf:NAME[:CONFIG], parquet:GLOB or sample:elpv"
+FORMS = "imagefolder:PATH, audiofolder:PATH, npy:PATH, mat:PATH, hf:NAME[:CONFIG], parquet:GLOB or sample:elpv"
 
 
 def open_source(text: str) -> Source:
     """Open what `text` names: `imagefolder:PATH`, a bare PATH, `hf:NAME[:CONFIG]`, `parquet:GLOB`, `sample:elpv`.
 
-    `hf` and `parquet` take `?image=COLUMN&label=COLUMN` at their end where a data set has several.
+    Also `audiofolder:PATH`, `npy:PATH` and `mat:PATH`; the last two take `?layout=HWC&range=LOW,HIGH&patch=SIDE`
+    and more at their end (see `sources.arrays`). `hf` and `parquet` take `?image=COLUMN&label=COLUMN` where a
+    data set has several.
     Raises `CallError` for anything that cannot be opened.
     """
     scheme, colon, rest = text.partition(":")
@@ -29,6 +31,14 @@ def open_source(text: str) -> Source:
         from datasets_prep.sources.imagefolder import ImageFolder
 
         return ImageFolder(rest)
+    if scheme == "audiofolder":
+        from datasets_prep.sources.audiofolder import AudioFolder
+
+        return AudioFolder(rest)
+    if scheme in ("npy", "mat"):
+        from datasets_prep.sources.arrays import open_arrays
+
+        return open_arrays(scheme, rest)
     if scheme in ("hf", "parquet"):
         from datasets_prep.sources.huggingface import open_hub, open_parquet
 

@@ -1,9 +1,8 @@
-"""What every source of labeled images is: splits of samples, each with a key, a label, a size and its file."""
+"""What every source is: splits of samples, each with a key, a label, a size and where it is stored."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from datasets_prep.pixels import GRAY_MODES, BadImageError, image_mode
+from datasets_prep.signals.base import Stored
 from walloc_cdl.canonical import canonical_json, sha256_hex
 
 UNKNOWN_LABEL = -1
@@ -29,7 +29,9 @@ class SplitListing:
     labels: np.ndarray
     """int64 (N,), indices into the source's class names; `UNKNOWN_LABEL` where there is none."""
     num_bytes: np.ndarray
-    """int64 (N,), the size of each encoded image."""
+    """int64 (N,), the size of each stored sample."""
+    groups: Sequence[str] | None = None
+    """Samples with the same name here, as segments of one clip, must not part; None for samples that may."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Stray:
 
 @dataclass(frozen=True)
 class Listing:
-    """All that is known of a source without reading an image."""
+    """All that is known of a source without reading a sample."""
 
     splits: dict[str, SplitListing]
     class_names: list[str] | None
@@ -54,18 +56,26 @@ class Listing:
 
 
 class Source(ABC):
-    """Splits of encoded images. Nothing is decoded here: `read` hands the file to whoever decodes it.
+    """Splits of stored samples. Nothing is decoded here: `read` hands the file to whoever decodes it.
 
-    `name` is short and says where the images come from, without absolute paths; it stands in manifests.
+    `name` is short and says where the samples come from, without absolute paths; it stands in manifests.
     """
+
+    kind = "image"
+    """`image`, `array` or `audio`: which preparation its samples need."""
 
     def __init__(self, name: str, listing: Listing) -> None:
         self.name = name
         self.listing = listing
 
     @abstractmethod
-    def read(self, split: str, index: int) -> bytes | os.PathLike[str]:
-        """The encoded image, or the path of its file; a path may turn out not to exist."""
+    def read(self, split: str, index: int) -> Stored:
+        """The encoded sample, or where it lies; a path may turn out not to exist."""
+
+    @property
+    def root(self) -> Source:
+        """The source itself; for another cut of a source, the one that the samples are of."""
+        return self
 
     @property
     def split_names(self) -> list[str]:
@@ -95,7 +105,7 @@ class Source(ABC):
         return int(self.listing.splits[split].labels[index])
 
     def num_bytes(self, split: str, index: int) -> int:
-        """Size of a sample's encoded image."""
+        """Size of a stored sample."""
         return int(self.listing.splits[split].num_bytes[index])
 
     def fingerprint(self) -> str:

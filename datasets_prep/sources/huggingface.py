@@ -15,7 +15,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, load_dat
 from datasets.exceptions import DatasetsError
 
 from datasets_prep.sources.base import UNKNOWN_LABEL, Listing, Source, SplitListing
-from datasets_prep.sources.imagefolder import SPLIT_FOLDERS
+from datasets_prep.sources.folders import SPLIT_FOLDERS
 from walloc_cdl.errors import CallError
 
 IMAGE_NAMES = ("image", "img", "jpg", "png")

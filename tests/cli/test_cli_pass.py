@@ -36,7 +36,14 @@ def test_codec_eval_agrees_with_a_computation_by_hand(cdl, source, tmp_path):
         decoded = codec.decode(codes)[0].permute(1, 2, 0).numpy()
         decoded = np.clip(np.rint((decoded + 0.5) * 255), 0, 255)
         psnrs.append(10 * np.log10(255**2 / np.mean((image - decoded) ** 2)))
-        size = len(archive_to_bytes(codes[0].numpy()))
+        archive = archive_to_bytes(
+            codes[0].numpy(),
+            codec.spec,
+            signal_shape=(3, *image.shape[:2]),
+            container=result["container"],
+            codec="rgb-16x",
+        )
+        size = len(archive)
         rates.append(8 * size / (image.shape[0] * image.shape[1]))
         raw, stored = raw + image.size, stored + size
     assert result["num_images"] == len(psnrs) == 4
@@ -61,7 +68,7 @@ def test_codec_fit(cdl, source, tmp_path):
     assert answer.code == 0
     assert all(word in answer.out for word in ("PSNR", "bits per pixel", "kept energy"))
     result = json.loads((tmp_path / "fit.json").read_text())
-    assert result["num_images"] == 16  # the train split alone
+    assert result["num_signals"] == 16  # the train split alone
     assert 0.9 < result["kept_energy"] <= 1
     codec = load_codec(out)
     assert (codec.name, codec.spec.latent_channels, codec.spec.stride) == ("mine", 12, 8)

@@ -176,7 +176,7 @@ def test_pictures_that_cannot_be_written(refused, latents, tmp_path):
     "call",
     [
         ("codec", "fit", "photos", "--out", "codec", "--reduction", 0),
-        ("codec", "fit", "photos", "--out", "codec", "--levels", 9),
+        ("codec", "fit", "photos", "--out", "codec", "--levels", 13),
         ("bench", "load", "--megabytes", 0),
         ("bench", "load", "--repeats", 0),
         ("preview", "latents", "--num", 0),
@@ -201,8 +201,8 @@ def test_shares_to_hold_out(refused, source, tmp_path, share):
         ("--gain", "nan", "a gain of nan; it must be a number above 0"),
         ("--gain", "inf", "a gain of inf; it must be a number above 0"),
         ("--slope", "nan", "a slope of nan dB per bit and pixel"),
-        ("--fraction", "nan", "a fraction of nan of the images"),
-        ("--reduction", "7", "it must be a whole number of at least 1, as for 4, 8 or 16"),
+        ("--fraction", "nan", "a fraction of nan of the samples"),
+        ("--reduction", "7", "it must be a whole number of at least 1, as for 6, 8 or 12"),
     ],
 )
 def test_fit_settings(refused, source, tmp_path, option, value, expected):

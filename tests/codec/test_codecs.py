@@ -7,7 +7,15 @@ from PIL import Image
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from walloc_cdl.codec import codec_from_files, load_codec, load_codec_folder, to_bytes, zoo_names
+from walloc_cdl.codec import (
+    ResizeCodec,
+    ResizeConfig,
+    codec_from_files,
+    load_codec,
+    load_codec_folder,
+    to_bytes,
+    zoo_names,
+)
 from walloc_cdl.errors import CallError, DamagedError
 
 CODECS = ["rgb-16x", "rgb-4x", "gray-16x", "gray-4x", "resize-rgb-16x", "resize-gray-4x"]
@@ -155,3 +163,12 @@ def test_damaged_codec_files_are_refused_without_a_traceback():
     for _, (damaged, message) in broken.items():
         with pytest.raises(DamagedError, match=message):
             codec_from_files(damaged, origin="codec")
+
+
+@pytest.mark.parametrize("size", [(24, 4), (4, 24), (4, 4), (24, 32)])
+def test_resizing_is_that_of_pillow_down_to_one_column(size):
+    pixels = torch.rand(1, 1, *size, generator=torch.Generator().manual_seed(0)) - 0.5
+    found = ResizeCodec(ResizeConfig(channels=1, factor=4)).latents(pixels)[0, 0]
+    picture = Image.fromarray(255 * (pixels[0, 0].numpy() + 0.5))
+    expected = np.asarray(picture.resize((size[1] // 4, size[0] // 4), Image.Resampling.BICUBIC)).clip(0, 255)
+    np.testing.assert_allclose(found, expected, atol=1e-3)

@@ -6,7 +6,8 @@ import torch
 from torch.nn.functional import conv2d, pad, pixel_shuffle
 
 from walloc_cdl.codec import ResizeCodec, ResizeConfig, to_bytes
-from walloc_cdl.codec.fit import FitConfig, PacketMoments, fit_codec, pixel_weights
+from walloc_cdl.codec.fit import FitConfig, fit_codec
+from walloc_cdl.codec.moments import PacketMoments, signal_weights
 from walloc_cdl.codec.synthesis import fit_synthesis
 from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.kernels.packets import packet_analysis
@@ -26,7 +27,7 @@ def textures(channels, count=12, side=96, seed=0):
 
 def test_moments_equal_numpy_over_all_positions():
     images = list(textures(2))
-    moments = PacketMoments(2, 2)
+    moments = PacketMoments("image", 2, 2)
     for image in images:
         moments.update(image)
     rows = torch.cat(
@@ -42,7 +43,7 @@ def test_the_encoder_spans_the_leading_principal_components_of_the_pixels():
     rows = torch.cat(
         [packet_analysis(image[None].double() / 255 - 0.5, 2)[0].flatten(1) for image in images], 1
     ).numpy()
-    weights = pixel_weights(3, 2).numpy()
+    weights = signal_weights("image", 3, 2).numpy()
     _, values, vectors = np.linalg.svd((rows - rows.mean(1, keepdims=True)).T * weights, full_matrices=False)
     ours = codec.encoder[0].weight[:, :, 0, 0].detach().double().numpy() / weights / 16
     overlap = np.linalg.svd(ours @ vectors[:3].T)[1]
@@ -75,9 +76,7 @@ def test_calls_that_cannot_be_fitted_are_refused():
         fit_codec(textures(3), FitConfig(reduction=7))
     with pytest.raises(CallError, match="an image of 1 channels; this codec is fitted to 3"):
         fit_codec(textures(1), FitConfig(channels=3))
-    with pytest.raises(
-        JobError, match="1 usable images with 4 positions of 8x8 pixels are too few for 64 coefficients"
-    ):
+    with pytest.raises(JobError, match="1 usable signals with 4 positions at stride 8 are too few for 64 coefficients"):
         fit_codec([torch.zeros(1, 16, 16, dtype=torch.uint8)], FitConfig(channels=1))
 
 

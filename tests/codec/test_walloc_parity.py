@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 
-from walloc_cdl.codec import WallocCodec2D, WallocConfig
+from walloc_cdl.codec import WallocCodec2D, WallocConfig2D
 from walloc_cdl.codec.packets import reference_analysis, reference_synthesis
 from walloc_cdl.kernels.packets import packet_analysis, packet_encode, packet_synthesis
 
@@ -33,7 +33,7 @@ def pair(channels, levels, latent_channels):
         scale = 130 / latents.flatten(2).std(2).mean()
         theirs.encoder[0].weight *= scale
         theirs.encoder[0].bias *= scale
-    ours = WallocCodec2D(WallocConfig(channels, levels, latent_channels))
+    ours = WallocCodec2D(WallocConfig2D(channels, levels, latent_channels))
     shared = {name: value for name, value in theirs.state_dict().items() if not name.startswith("decoder")}
     outcome = ours.load_state_dict(shared, strict=False)
     assert outcome.unexpected_keys == []
@@ -90,7 +90,7 @@ def test_latents_and_codes_equal_the_reference(config):
 @torch.no_grad()
 def test_bottleneck_and_its_inverse_equal_the_reference(bits):
     theirs = walloc.Codec2D(1, 2, 64, 64, 4, bits, lightweight_encode=True).eval()
-    ours = WallocCodec2D(WallocConfig(1, 2, 4, bits))
+    ours = WallocCodec2D(WallocConfig2D(1, 2, 4, bits))
     latents = torch.linspace(-400, 400, 10_001)
     assert relative(ours.encoder[1](latents), theirs.encoder[1](latents)) < 1e-6
     codes = torch.arange(-(2 ** (bits - 1)) + 1, 2 ** (bits - 1)).float()
@@ -104,7 +104,7 @@ def test_weights_of_the_published_layout_load_without_renaming():
     theirs, ours = pair(3, 3, 12)
     published = {name for name in theirs.state_dict() if not name.startswith("decoder.1")}
     assert published == {name for name in ours.state_dict() if not name.startswith("decoder.1")}
-    fresh = WallocCodec2D(WallocConfig()).state_dict()
+    fresh = WallocCodec2D(WallocConfig2D()).state_dict()
     for name, value in theirs.state_dict().items():
         if name.startswith(("wt.", "iwt.")):
             assert torch.equal(value, fresh[name]), f"{name} of a new codec is not the published filter"

@@ -12,6 +12,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tv
 
 from datasets_prep.pixels import MAX_PIXELS, BadImageError, image_mode, load_native, load_pixels
+from datasets_prep.signals.images import ImagePreparation
 from datasets_prep.workers import decode_chunk
 from walloc_cdl.errors import CallError
 
@@ -183,5 +184,5 @@ def test_damaged_files_never_raise_anything_else(data):
     for position in data.draw(st.lists(st.integers(0, max(len(damaged) - 1, 0)), max_size=4)):
         if damaged:
             damaged[position] ^= data.draw(st.integers(1, 255))
-    (outcome,) = decode_chunk([bytes(damaged)], 16, 3).reasons.values() or [None]
+    (outcome,) = decode_chunk([bytes(damaged)], ImagePreparation(3, 16)).reasons.values() or [None]
     assert outcome is None or (outcome and "\n" not in outcome)

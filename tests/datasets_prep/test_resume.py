@@ -175,15 +175,15 @@ def test_another_plan_is_refused(source, rgb_codec, stopped, make_folder):
 
 
 def test_other_versions_are_refused_for_an_unfinished_job_only(source, rgb_codec, stopped, undisturbed, monkeypatch):
-    import datasets_prep.plan as plan
+    from datasets_prep.signals import base
 
     with monkeypatch.context() as patch:
-        patch.setattr(plan, "version", lambda name: "0.0")
+        patch.setattr(base, "version", lambda name: "0.0")
         text = refusal(source, rgb_codec, stopped, SMALL)
         assert "engine.versions.numpy '" in text
         assert "but this call has '0.0'" in text
     prepare(source, rgb_codec, stopped, SMALL)
-    monkeypatch.setattr(plan, "version", lambda name: "0.0")
+    monkeypatch.setattr(base, "version", lambda name: "0.0")
     assert "finished already" in notes_of(source, rgb_codec, stopped, SMALL)[0]
 
 

@@ -76,9 +76,11 @@ def test_holdout_refusals():
         holdout(source, 0.2, split="dev")
     with pytest.raises(CallError, match="source memory has a split 'test' already"):
         holdout(holdout(source, 0.2), 0.2)
-    for fraction in (0.0, 1.0, 0.01, -1):
-        with pytest.raises(CallError, match=f"holding out {fraction:g} of 10 samples leaves one side empty"):
+    for fraction in (0.0, 1.0, -1, float("nan")):
+        with pytest.raises(CallError, match=f"holding out {fraction:g} of split 'train'; expected a share above 0"):
             holdout(source, fraction)
+    with pytest.raises(CallError, match=r"holding out 0\.01 of 10 samples leaves one side empty"):
+        holdout(source, 0.01)
 
 
 def test_limit_is_evenly_spaced():

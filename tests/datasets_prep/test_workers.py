@@ -11,6 +11,7 @@ import pytest
 from pictures import encoded, picture
 
 from datasets_prep.pixels import load_pixels
+from datasets_prep.signals.images import ImagePreparation
 from datasets_prep.workers import DecodePool, decode_chunk
 from walloc_cdl.errors import JobError
 
@@ -24,28 +25,28 @@ def tasks(count, each=3):
 
 
 def test_chunk_keeps_the_order_and_names_bad_files():
-    chunk = decode_chunk([encoded(picture(0)), b"", encoded(picture(1)), b"-"], 16, 3)
+    chunk = decode_chunk([encoded(picture(0)), b"", encoded(picture(1)), b"-"], ImagePreparation(3, 16))
     assert chunk.reasons == {1: "empty file", 3: "not an image of a known format"}
     expected = [load_pixels(encoded(picture(seed)), 16, 3) for seed in (0, 1)]
-    np.testing.assert_array_equal(chunk.pixels, expected)
-    assert decode_chunk([b""], 16, 1).pixels.shape == (0, 1, 16, 16)
+    np.testing.assert_array_equal(chunk.signals, expected)
+    assert decode_chunk([b""], ImagePreparation(1, 16)).signals.shape == (0, 1, 16, 16)
 
 
 def test_workers_give_what_the_process_itself_gives_in_order():
-    with DecodePool(0, size=16, channels=3) as alone, DecodePool(2, size=16, channels=3) as pool:
+    with DecodePool(0, ImagePreparation(3, 16)) as alone, DecodePool(2, ImagePreparation(3, 16)) as pool:
         drawn = []
         several = pool.decode((drawn.append(tag) or tag, files) for tag, files in tasks(20))
         for (tag, chunk), (other_tag, other) in zip(alone.decode(tasks(20)), several, strict=True):
             assert len(drawn) <= tag + 7
             assert tag == other_tag
             assert chunk.reasons == other.reasons == {1: "not an image of a known format"}
-            np.testing.assert_array_equal(chunk.pixels, other.pixels)
+            np.testing.assert_array_equal(chunk.signals, other.signals)
     assert drawn == list(range(20))
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
 def test_a_killed_worker_ends_the_job_with_a_message():
-    with DecodePool(1, size=16, channels=3) as pool:
+    with DecodePool(1, ImagePreparation(3, 16)) as pool:
         results = pool.decode(tasks(50))
         next(results)
         for worker in pool._executor._processes.values():
@@ -58,7 +59,10 @@ def test_workers_load_neither_torch_nor_datasets():
     program = """
         import sys
         import datasets_prep.workers
-        print(sorted({"torch", "datasets", "timm", "pyarrow", "sklearn", "safetensors"} & set(sys.modules)))
+        # What a worker meets when it unpickles its preparation.
+        import datasets_prep.signals.arrays, datasets_prep.signals.audio, datasets_prep.signals.images
+        heavy = {"torch", "datasets", "timm", "pyarrow", "sklearn", "safetensors", "scipy", "soundfile"}
+        print(sorted(heavy & set(sys.modules)))
     """
     answer = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True, cwd=os.getcwd()
@@ -72,10 +76,11 @@ def test_workers_end_with_a_killed_parent(tmp_path):
     program.write_text(
         textwrap.dedent("""
         import os, signal
+        from datasets_prep.signals.images import ImagePreparation
         from datasets_prep.workers import DecodePool
 
         if __name__ == "__main__":
-            with DecodePool(1, size=16, channels=3) as pool:
+            with DecodePool(1, ImagePreparation(3, 16)) as pool:
                 list(pool.decode([(0, [b""])]))
                 print(*pool._executor._processes, flush=True)
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -17,10 +17,11 @@ def test_every_way_of_reading_has_a_rate(tmp_path):
     assert list(tmp_path.iterdir()) == []  # the made-up data set is gone
 
 
-def test_the_made_up_data_set_is_a_real_one(tmp_path):
+@pytest.mark.parametrize("latent_shape", [(3, 16, 16), (3, 256)])
+def test_the_made_up_data_set_is_a_real_one(tmp_path, latent_shape):
     from experiments.throughput import write_synthetic
 
-    write_synthetic(tmp_path, LoadBenchmark(num_bytes=200_000, latent_shape=(3, 16, 16), shard_bytes=80_000))
+    write_synthetic(tmp_path, LoadBenchmark(num_bytes=200_000, latent_shape=latent_shape, shard_bytes=80_000))
     assert verify(tmp_path, full=True).problems == []
     assert len(open_latents(tmp_path)) == 200_000 // 768
 

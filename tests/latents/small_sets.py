@@ -20,9 +20,11 @@ from walloc_cdl.spec import LatentSpec
 CLASS_NAMES = ["coat", "dress", "hat"]
 
 
-def make_spec(channels: int = 2, **changes) -> LatentSpec:
+def make_spec(channels: int = 2, kind: str = "image", **changes) -> LatentSpec:
     fields = {"source_channels": 1, "stride": 8, "bits": 8, "companding": "normal"} | changes
-    return LatentSpec("ab" * 32, "image", latent_channels=channels, **fields)
+    if kind == "audio":
+        fields |= {"sample_rate": 8000}
+    return LatentSpec("ab" * 32, kind, latent_channels=channels, **fields)
 
 
 @dataclass
@@ -49,7 +51,7 @@ def write_small_set(
 ) -> dict[str, Samples]:
     """Write a data set with shards of the given numbers of samples; returns each split's content."""
     rng = np.random.default_rng(seed)
-    spec = make_spec(shape[0])
+    spec = make_spec(shape[0], "image" if len(shape) == 3 else "audio")
     content, entries = {}, []
     for split, sizes in splits.items():
         samples = draw_samples(rng, sum(sizes), shape, labeled=labeled)

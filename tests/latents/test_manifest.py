@@ -127,7 +127,7 @@ def test_file_names_stay_inside_the_folder(fields, name):
         (("shards", 0, "num_bytes", -1), "num_bytes: found -1, expected an integer of at least 0"),
         (("shards", 0, "sha256", "00"), "sha256: found '00', expected a SHA-256"),
         (("shards", 0, "split", "dev"), "belongs to split 'dev', which is not listed"),
-        (("latent_shape", [2, 2]), "latent_shape: 2 sizes, expected 3"),
+        (("latent_shape", [2, 2]), r"latent shape of 2 sizes, image latents have \[K, h, w\]"),
         (("latent_shape", [3, 2, 3]), "latent shape has 3 channels, its spec 2"),
         (("histograms", "train", 0, 5, 99), "split 'train': histogram counts differ from 5 samples of 6 positions"),
         (("histograms", {}), r"histograms for \[\], expected \['test', 'train'\]"),

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from walloc_cdl.cli import codec, comparison, dataset, learning
+from walloc_cdl.cli import archives, codec, comparison, dataset, learning
 from walloc_cdl.cli.console import show_help
 from walloc_cdl.errors import CdlError
 
@@ -30,9 +31,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+for name, command in archives.CODEC_COMMANDS.items():
+    codec.app.command(name)(command)
 app.add_typer(codec.app, name="codec")
 for name, command in {**dataset.COMMANDS, **learning.COMMANDS, **comparison.COMMANDS}.items():
     app.command(name)(command)
+comparison.bench.command("archive")(archives.bench_archive)
 app.add_typer(comparison.bench, name="bench")
 
 
@@ -56,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run `cdl` and return the exit code; errors go to standard error, one line each."""
+    logging.getLogger("PIL").addHandler(logging.NullHandler())  # it would print beside the one line what it also raises
     try:
         code = app(args=arguments, prog_name="cdl", standalone_mode=False) or 0
     except UsageError as error:

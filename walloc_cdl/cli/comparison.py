@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from walloc_cdl.cli.codec import SourceName
 from walloc_cdl.cli.console import JsonPath, PhaseProgress, report, show_help, table, write_json
-from walloc_cdl.cli.dataset import SourceName
 from walloc_cdl.cli.learning import BatchSize, Epochs, LearningRate, ModelName, Precision
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from walloc_cdl.cli.codec import CodecName
+from walloc_cdl.cli.codec import ContainerName, SourceName
 from walloc_cdl.cli.console import JsonPath, Seed, progress, report, require_parent, say, size_text, write_json
 from walloc_cdl.errors import CallError
 
@@ -15,16 +15,27 @@ if TYPE_CHECKING:
     from walloc_cdl.latents import Manifest
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data set.")]
-SourceName = Annotated[
-    str, typer.Argument(metavar="SOURCE", help="imagefolder:PATH, hf:NAME, parquet:GLOB or sample:elpv.")
-]
 
 
 def prepare(
     source: SourceName,
-    codec: CodecName,
     out: Annotated[Path, typer.Option(help="Folder of the data set to make.")],
-    size: Annotated[int, typer.Option(help="Pixels a side: shorter side resized to it, center crop.")] = 256,
+    codec: Annotated[
+        str | None, typer.Option("--codec", help="A name from `cdl codec list`, a folder, a .pth file, or hub:….")
+    ] = None,
+    archive: Annotated[
+        bool, typer.Option("--archive", help="SOURCE is a folder that `cdl export --archive` made.")
+    ] = False,
+    size: Annotated[
+        int | None, typer.Option(help="Images: pixels a side, shorter side resized to it, center crop; default 256.")
+    ] = None,
+    segment: Annotated[float | None, typer.Option(help="Audio: seconds of a segment; default 5.")] = None,
+    hop: Annotated[
+        float | None, typer.Option(help="Audio: seconds from segment to segment; default the segment's length.")
+    ] = None,
+    normalization: Annotated[
+        str | None, typer.Option(help="Audio: none, or clip (mean off, loudest sample to full scale); default none.")
+    ] = None,
     holdout: Annotated[
         float | None, typer.Option(help="Share of a source without splits to hold out as `test`, stratified.")
     ] = None,
@@ -34,7 +45,7 @@ def prepare(
     workers: Annotated[
         int | None, typer.Option(help="Decoding processes; default one for each CPU, 0 for none.")
     ] = None,
-    batch: Annotated[int, typer.Option(help="Images encoded at once.")] = 32,
+    batch: Annotated[int, typer.Option(help="Samples encoded at once.")] = 32,
     limit: Annotated[int | None, typer.Option(help="At most so many samples of each split.")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Discard what an earlier job left in --out.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -45,26 +56,44 @@ def prepare(
 
     The same command again resumes what was interrupted.
     """
-    from datasets_prep.job import PrepareConfig, Progress
+    from datasets_prep.config import PrepareConfig
+    from datasets_prep.job import Progress
     from datasets_prep.job import prepare as run_job
     from datasets_prep.sources import open_source
     from datasets_prep.splits import holdout as hold_out
     from walloc_cdl.codec import load_codec
 
+    if archive:
+        _restore(Path(source), out, {"--codec": codec, "--limit": limit, "--holdout": holdout}, json_path)
+        return
+    if codec is None:
+        raise CallError("Missing option '--codec': name one from `cdl codec list`, or a codec's folder")
     model = load_codec(codec)
-    config = PrepareConfig(size, shard_samples, workers, batch, limit, restart, device)
-    model.latent_shape((model.spec.source_channels, size, size))  # refuse a wrong --size before walking the source
-    images = open_source(source)
+    config = PrepareConfig(
+        size=size,
+        shard_samples=shard_samples,
+        workers=workers,
+        batch=batch,
+        limit=limit,
+        restart=restart,
+        device=device,
+        segment_s=segment,
+        hop_s=hop,
+        normalization=normalization,
+    )
+    if size is not None and model.spec.kind == "image":
+        model.latent_shape((model.spec.source_channels, size, size))  # refuse it before walking the source
+    samples = open_source(source)
     if holdout is not None:
-        images = hold_out(images, holdout, seed)
-    with progress("prepare") as update:
+        samples = hold_out(samples, holdout, seed)
+    with progress("prepare", "samples") as update:
 
         def on_progress(state: Progress) -> None:
             if state.note:
                 say(state.note)
             update(state.done, state.total)
 
-        manifest = run_job(images, model, out, config, progress=on_progress)
+        manifest = run_job(samples, model, out, config, progress=on_progress)
     rows = {
         "data set": str(out),
         "codec": f"{model.name} ({model.spec.reduction():g} times fewer values)",
@@ -72,6 +101,49 @@ def prepare(
         **_contents(manifest),
     }
     report(rows, json_path, manifest.to_json())
+
+
+def _restore(source: Path, out: Path, refused: dict[str, object], json_path: Path | None) -> None:
+    """`prepare --archive`: make the shards again that archives were made from."""
+    from datasets_prep.import_archives import import_archives
+
+    for option, value in refused.items():
+        if value is not None:
+            raise CallError(f"{option} {value} does not go with --archive: archives give back the data set as it was")
+    with progress("prepare", "samples") as update:
+        manifest = import_archives(source, out, on_samples=update)
+    rows = {"data set": str(out), "latents": "x".join(map(str, manifest.latent_shape)), **_contents(manifest)}
+    report(rows, json_path, manifest.to_json())
+
+
+def export(
+    folder: Folder,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")],
+    archive: Annotated[bool, typer.Option("--archive", help="Write entropy-coded archives, one a sample.")] = False,
+    container: ContainerName = None,
+    json_path: JsonPath = None,
+) -> None:
+    """Write a data set in another form.
+
+    As archives it takes about a third of the space; `cdl prepare OUT --archive` makes the same shards again.
+    """
+    from datasets_prep.export_archives import export_archives
+
+    if not archive:
+        raise CallError("nothing says what to export to; give --archive for entropy-coded archives")
+    with progress("export", "samples") as update:
+        description = export_archives(folder, out, container=container, on_samples=update)
+    shards = sum(entry.num_bytes for entry in description.manifest.shards)
+    archives = sum(path.stat().st_size for split in description.manifest.splits for path in (out / split).rglob("*.*"))
+    num = sum(summary.num_samples for summary in description.manifest.splits.values())
+    payload = {"num_samples": num, "container": description.container, "shard_bytes": shards, "archive_bytes": archives}
+    rows = {
+        "archives": str(out),
+        "samples": f"{num:,}",
+        "container": description.container,
+        "size": f"{size_text(archives)}, as shards {size_text(shards)}",
+    }
+    report(rows, json_path, payload)
 
 
 def inspect(folder: Folder, json_path: JsonPath = None) -> None:
@@ -85,7 +157,8 @@ def inspect(folder: Folder, json_path: JsonPath = None) -> None:
         "data set": str(folder),
         "codec id": spec.codec_id[:16],
         "latents": f"{'x'.join(map(str, manifest.latent_shape))}, {spec.bits} bits, companding {spec.companding}",
-        "source": f"{spec.source_channels} channels, stride {spec.stride}, {spec.reduction():g} times fewer values",
+        "source": f"{spec.source_channels} channels, stride {spec.stride}, {spec.reduction():g} times fewer values"
+        + (f", {spec.sample_rate} Hz" if spec.sample_rate else ""),
         "classes": ", ".join(manifest.class_names) if manifest.class_names else "none",
     }
     rows |= _contents(manifest)
@@ -108,7 +181,7 @@ def _contents(manifest: Manifest) -> dict[str, object]:
         counts = [f"{name} {count:,}" for name, count in zip(names, summary.class_counts or [], strict=False)]
         rows[split] = ": ".join(filter(None, [f"{summary.num_samples:,} samples", ", ".join(counts)]))
     if quarantined := manifest.ledger.get("num_quarantined", 0):
-        rows["quarantined"] = f"{quarantined:,} unusable images, with the reasons in ledger.parquet"
+        rows["quarantined"] = f"{quarantined:,} unusable samples, with the reasons in ledger.parquet"
     rows["shards"] = f"{len(manifest.shards)}, {size_text(sum(shard.num_bytes for shard in manifest.shards))}"
     return rows
 
@@ -161,4 +234,4 @@ def preview(
     print(f"{out}: {sheet.width}x{sheet.height}")
 
 
-COMMANDS = {"prepare": prepare, "inspect": inspect, "verify": verify, "preview": preview}
+COMMANDS = {"prepare": prepare, "inspect": inspect, "verify": verify, "preview": preview, "export": export}

@@ -11,11 +11,11 @@ from walloc_cdl.spec import PROBABILITY_FLOOR, companded_limit, companding_scale
 
 
 class Compand(nn.Module):
-    """Latent of any range to ±`companded_limit(bits)`, by the normal distribution function."""
+    """Latent of any range to ±`limit`, by the normal distribution function with the deviation `scale`."""
 
-    def __init__(self, bits: int) -> None:
+    def __init__(self, scale: float, limit: float) -> None:
         super().__init__()
-        self.scale, self.limit = companding_scale(bits), companded_limit(bits)
+        self.scale, self.limit = scale, limit
 
     def forward(self, z: Tensor) -> Tensor:
         """2 m (Φ(z / s) - 1/2) = m erf(z / (s √2)); same shape as z."""
@@ -35,11 +35,21 @@ class Round(nn.Module):
 class Expand(nn.Module):
     """Inverse of `Compand`, with the probability kept `PROBABILITY_FLOOR` away from 0 and 1."""
 
-    def __init__(self, bits: int) -> None:
+    def __init__(self, scale: float, limit: float) -> None:
         super().__init__()
-        self.scale, self.limit = companding_scale(bits), companded_limit(bits)
+        self.scale, self.limit = scale, limit
 
     def forward(self, y: Tensor) -> Tensor:
         """s Φ⁻¹(y / (2 m) + 1/2); same shape as y."""
         probability = (y / (2 * self.limit) + 0.5).clamp(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
         return self.scale * torch.special.ndtri(probability)
+
+
+def compand(bits: int) -> Compand:
+    """The companding of `bits`-bit codes: to ±127.499 for 8 bits."""
+    return Compand(companding_scale(bits), companded_limit(bits))
+
+
+def expand(bits: int) -> Expand:
+    """Its inverse."""
+    return Expand(companding_scale(bits), companded_limit(bits))

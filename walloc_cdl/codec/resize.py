@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import torch
 from safetensors.torch import save
@@ -14,12 +14,13 @@ from torch.nn.functional import interpolate
 
 from walloc_cdl.canonical import canonical_json, sha256_hex
 from walloc_cdl.codec.base import Codec, to_unit_range
-from walloc_cdl.errors import CallError
-from walloc_cdl.spec import LatentSpec
+from walloc_cdl.codec.config import MAX_CHANNELS, CodecConfig, require_between, require_name
+
+MAX_FACTOR = 65_536
 
 
 @dataclass(frozen=True)
-class ResizeConfig:
+class ResizeConfig(CodecConfig):
     """What fixes a `ResizeCodec`."""
 
     channels: int = 3
@@ -27,13 +28,21 @@ class ResizeConfig:
     """Source pixels a side for each stored pixel."""
     name: str = "resize"
 
-    def __post_init__(self) -> None:
-        if self.factor < 1 or self.channels < 1:
-            raise CallError(f"resize by {self.factor} of {self.channels} channels; both must be at least 1")
+    type: ClassVar[str] = "resize"
+    always_written: ClassVar[tuple[str, ...]] = ("channels", "factor", "name")
 
-    def to_json(self) -> dict[str, Any]:
-        """Fields of `config.json`."""
-        return {"format": "walloc-cdl-codec", "format_version": 1, "type": "resize", **dataclasses.asdict(self)}
+    def __post_init__(self) -> None:
+        require_between(self.channels, 1, MAX_CHANNELS, "channels to resize")
+        require_between(self.factor, 1, MAX_FACTOR, "as the factor to resize by")
+        require_name(self.name)
+
+
+def shrink(image: Tensor, size: Sequence[int]) -> Tensor:
+    """Float images (B, C, H, W) made smaller to (height, width) with an antialiased bicubic filter, as PIL's."""
+    if size[1] == 1:
+        # torch 2.14 shrinks an image of one column to copies of its first row: rows go first, then the columns.
+        image = interpolate(image, size=(size[0], image.shape[3]), mode="bicubic", antialias=True)
+    return interpolate(image, size=tuple(size), mode="bicubic", antialias=True)
 
 
 class ResizeCodec(Codec):
@@ -45,9 +54,13 @@ class ResizeCodec(Codec):
     torch.Size([1, 1, 64, 64])
     """
 
+    config_class = ResizeConfig
+    reach = 4
+
     def __init__(self, config: ResizeConfig) -> None:
         super().__init__(
             name=config.name,
+            kind="image",
             source_channels=config.channels,
             latent_channels=config.channels,
             stride=config.factor,
@@ -57,39 +70,23 @@ class ResizeCodec(Codec):
         self.config = config
         self.eval()
 
-    @property
-    def spec(self) -> LatentSpec:
-        """See `Codec.spec`."""
-        channels, factor = self.config.channels, self.config.factor
-        side = {"type": "resize", "filter": "bicubic-antialias", "channels": channels, "factor": factor}
-        return LatentSpec(
-            codec_id=sha256_hex(canonical_json(side)),
-            kind="image",
-            source_channels=channels,
-            latent_channels=channels,
-            stride=factor,
-            bits=8,
-            companding="none",
-        )
-
-    def latents(self, pixels: Tensor) -> Tensor:
+    def latents(self, signal: Tensor) -> Tensor:
         """The smaller image before rounding, in units of 1/255 from 0 to 255."""
-        self._check_pixels(pixels)
-        size = [side // self.config.factor for side in pixels.shape[2:]]
-        if self.config.factor == 1:
-            small = to_unit_range(pixels)
-        else:
-            small = interpolate(to_unit_range(pixels), size=size, mode="bicubic", antialias=True)
+        self._check_signal(signal)
+        size = [side // self.config.factor for side in signal.shape[2:]]
+        pixels = to_unit_range(signal)
+        small = pixels if self.config.factor == 1 else shrink(pixels, size)
         return ((small + 0.5) * 255).clamp(0, 255)
 
     @torch.no_grad()
-    def encode(self, pixels: Tensor) -> Tensor:
+    def encode(self, signal: Tensor) -> Tensor:
         """Stored pixels uint8 (B, C, h, w); see `Codec.encode`."""
-        return self.latents(pixels).round().to(torch.uint8)
+        return self.latents(signal).round().to(torch.uint8)
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
         """The stored image enlarged to (B, C, H, W), in [-0.5, 0.5]."""
+        self.check_codes(codes)
         size = [side * self.config.factor for side in codes.shape[2:]]
         return interpolate(self.values(codes), size=size, mode="bicubic").clamp(-0.5, 0.5)
 
@@ -97,6 +94,17 @@ class ResizeCodec(Codec):
         """See `Codec.files`."""
         config = json.dumps(self.config.to_json(), indent=1, sort_keys=True) + "\n"
         return {"config.json": config.encode(), "model.safetensors": save({})}
+
+    def encoder_id(self) -> str:
+        """See `Codec.encoder_id`."""
+        config = self.config
+        side = {
+            "type": "resize",
+            "filter": "bicubic-antialias",
+            "channels": config.channels,
+            "factor": config.factor,
+        }
+        return sha256_hex(canonical_json(side))
 
     def decoder_id(self) -> str:
         """See `Codec.decoder_id`."""

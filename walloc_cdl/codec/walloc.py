@@ -1,35 +1,45 @@
-"""WaLLoC for images: wavelet packets, one linear layer, a companding bottleneck, a linear decoder.
+"""WaLLoC: wavelet packets, an encoder, a companding bottleneck, a decoder; what images and audio share.
 
-    pixels (B,C,H,W) ─ wavelet_analysis ─▶ (B,C·4^J,h,w) ─ encoder[0] ─▶ (B,K,h,w) ─ encoder[1] companding
-                                                                                          │ encoder[2] rounding
-    pixels ◀─ clamp ─ wavelet_synthesis ◀─ (B,C·4^J,h,w) ◀─ decoder[1] ─ decoder[0] ◀──── codes
+    signal ─ wavelet_analysis ─▶ coefficients ─ encoder[0] ─▶ (B,K,…) ─ encoder[1] companding
+                                                                              │ encoder[2] rounding
+    signal ◀─ clamp ◀─ (post) ◀─ wavelet_synthesis ◀─ decoder[1] ─ decoder[0] ◀ codes
 
 Jacobellis and Yadwadkar, "Learned Compression for Compressed Learning", arXiv:2412.09405.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from walloc_cdl.canonical import canonical_json, sha256_hex
 from walloc_cdl.codec.base import Codec, to_unit_range
-from walloc_cdl.codec.bottleneck import Compand, Expand, Round
-from walloc_cdl.codec.packets import AnalysisLevel, SynthesisLevel
+from walloc_cdl.codec.config import (
+    MAX_CHANNELS,
+    MAX_WIDTH,
+    CodecConfig,
+    require_between,
+    require_choice,
+    require_name,
+    require_story,
+    shortened,
+)
+from walloc_cdl.codec.weights import tensors_to_bytes
 from walloc_cdl.errors import CallError
-from walloc_cdl.kernels.packets import packet_analysis, packet_encode, packet_synthesis
-from walloc_cdl.spec import LatentSpec, code_limit
+from walloc_cdl.spec import code_limit
+
+ENCODERS = ("light", "full")
+DECODERS = ("linear", "network")
 
 
 @dataclass(frozen=True)
-class WallocConfig:
-    """What fixes a `WallocCodec2D` but for its weights."""
+class WallocConfig(CodecConfig):
+    """What every WaLLoC codec has; use `WallocConfig1D`, `WallocConfig2D` or `ResidualConfig2D`."""
 
     channels: int = 3
     """Source channels, C."""
@@ -38,114 +48,155 @@ class WallocConfig:
     latent_channels: int = 12
     """K."""
     bits: int = 8
-    name: str = "walloc-2d"
+    """Of a code, 2 to 8."""
+    name: str = "walloc"
     fit: dict[str, Any] = field(default_factory=dict)
     """How the weights came to be, for people; no part of the codec id."""
+    encoder: str = "light"
+    """`light`, one linear layer, or `full`, a network."""
+    decoder: str = "linear"
+    """`linear`, one linear layer, or `network`, as published: residual blocks with attention for images,
+    Oobleck for audio."""
+    encoder_width: int | None = None
+    """Channels inside the full encoder, Ne; None for the light one."""
+    decoder_width: int | None = None
+    """Channels inside the network decoder, Nd; None for the linear one."""
+
+    always_written: ClassVar[tuple[str, ...]] = ("channels", "levels", "latent_channels", "bits", "name", "fit")
+    dimensions: ClassVar[int]
+    max_levels: ClassVar[int]
 
     def __post_init__(self) -> None:
-        if not 1 <= self.levels <= 5:
-            raise CallError(f"{self.levels} wavelet levels; expected 1 to 5")
-        if not 1 <= self.latent_channels <= self.channels * 4**self.levels:
+        require_between(self.channels, 1, MAX_CHANNELS, "source channels")
+        require_between(self.levels, 1, self.max_levels, "wavelet levels")
+        require_between(self.bits, 2, 8, "bits a latent value")
+        if type(self.latent_channels) is not int or not 1 <= self.latent_channels <= self.num_bands:
             raise CallError(
-                f"{self.latent_channels} latent channels; {self.channels} source channels and {self.levels} "
-                f"levels give at least 1 and at most {self.channels * 4**self.levels}"
+                f"{shortened(self.latent_channels)} latent channels; {self.channels} source channels and {self.levels} "
+                f"levels give at least 1 and at most {self.num_bands}"
             )
+        require_name(self.name)
+        require_story(self.fit)
+        require_choice(self.encoder, ENCODERS, "encoder")
+        require_choice(self.decoder, DECODERS, "decoder")
+        self._check_width("encoder_width", self.encoder_width, self.encoder == "full")
+        self._check_width("decoder_width", self.decoder_width, self.decoder == "network")
 
     @property
     def num_bands(self) -> int:
-        """Packet coefficients at each position of the latent grid: C · 4^J."""
-        return self.channels * 4**self.levels
-
-    def to_json(self) -> dict[str, Any]:
-        """Fields of `config.json`."""
-        return {"format": "walloc-cdl-codec", "format_version": 1, "type": "walloc-2d", **dataclasses.asdict(self)}
-
-
-class WallocCodec2D(Codec):
-    """Image codec with a linear encoder and a linear decoder.
-
-    Modules are named as in the published codecs (`wt`, `iwt`, `encoder`, `decoder`, `clamp`).
-
-    >>> codec = WallocCodec2D(WallocConfig(channels=3, latent_channels=12))
-    >>> codec.encode(torch.zeros(1, 3, 64, 96)).shape
-    torch.Size([1, 12, 8, 12])
-    """
-
-    def __init__(self, config: WallocConfig) -> None:
-        super().__init__(
-            name=config.name,
-            source_channels=config.channels,
-            latent_channels=config.latent_channels,
-            stride=2**config.levels,
-            bits=config.bits,
-            companding="normal",
-        )
-        self.config = config
-        self.wt, self.iwt = AnalysisLevel(), SynthesisLevel()
-        self.encoder = nn.Sequential(
-            nn.Conv2d(config.num_bands, config.latent_channels, kernel_size=1), Compand(config.bits), Round()
-        )
-        self.decoder = nn.Sequential(
-            Expand(config.bits), nn.Conv2d(config.latent_channels, config.num_bands, kernel_size=1)
-        )
-        self.clamp = nn.Hardtanh(-0.5, 0.5)
-        self.eval()
+        """Packet coefficients at each position of the latent grid: C · 4^J for images, C · 2^J for audio."""
+        return self.channels * 2 ** (self.dimensions * self.levels)
 
     @property
-    def spec(self) -> LatentSpec:
-        """See `Codec.spec`; training changes the encoder and with it the codec id."""
-        config = self.config
-        return LatentSpec(
-            codec_id=self._encoder_id(),
-            kind="image",
+    def stride(self) -> int:
+        """Samples of the signal for each latent, along each axis: 2^J."""
+        return 2**self.levels
+
+    def _check_width(self, name: str, width: int | None, is_used: bool) -> None:
+        if not is_used and width is not None:
+            raise CallError(
+                f"{name} {shortened(width)} without a network of that width; leave it out or choose the network"
+            )
+        if is_used:
+            require_between(width, 1, MAX_WIDTH, f"as {name}")
+
+
+class WallocCodec(Codec):
+    """What `WallocCodec1D` and `WallocCodec2D` share.
+
+    Modules are named as in the published codecs (`wt`, `iwt`, `encoder`, `decoder`, `post`, `clamp`), so
+    that a published `state_dict` loads as it is.
+    """
+
+    config: WallocConfig
+    encoder: nn.Sequential
+    decoder: nn.Sequential
+    filter_reach: int = 0
+    """Samples to each side that the post filter reaches; beyond the signal it finds silence."""
+
+    def __init__(
+        self,
+        config: WallocConfig,
+        *,
+        kind: str,
+        latent_channels: int | None = None,
+        extra_frames: int = 0,
+        sample_rate: int | None = None,
+    ) -> None:
+        super().__init__(
+            name=config.name,
+            kind=kind,
             source_channels=config.channels,
-            latent_channels=config.latent_channels,
-            stride=2**config.levels,
+            latent_channels=latent_channels or config.latent_channels,
+            stride=config.stride,
             bits=config.bits,
             companding="normal",
+            extra_frames=extra_frames,
+            sample_rate=sample_rate,
         )
+        self.config = config
+        self.clamp = nn.Hardtanh(-0.5, 0.5)
 
-    def wavelet_analysis(self, x: Tensor) -> Tensor:
-        """Packet coefficients (B, C · 4^J, h, w) of pixels in [-0.5, 0.5], in the published order."""
-        return packet_analysis(x, self.config.levels)
+    @abstractmethod
+    def wavelet_analysis(self, x: Tensor, levels: int | None = None) -> Tensor:
+        """Packet coefficients, in the published order, of a signal in [-0.5, 0.5]; J levels unless told."""
 
-    def wavelet_synthesis(self, coefficients: Tensor) -> Tensor:
+    @abstractmethod
+    def wavelet_synthesis(self, coefficients: Tensor, levels: int | None = None) -> Tensor:
         """Inverse of `wavelet_analysis`."""
-        return packet_synthesis(coefficients, self.config.levels)
 
-    def latents(self, pixels: Tensor) -> Tensor:
-        """Float latents before rounding, in ±`companded_limit(bits)`, (B, K, h, w)."""
-        self._check_pixels(pixels)
-        linear = self.encoder[0]
-        x = pixels if pixels.dtype == torch.uint8 else pixels.to(linear.weight.dtype)
-        return self.encoder[1](packet_encode(x, linear.weight[:, :, 0, 0], linear.bias, self.config.levels))
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights, in which signals are computed."""
+        return next(self.parameters()).dtype
+
+    def latents(self, signal: Tensor) -> Tensor:
+        """Float latents before rounding, in ±`companded_limit(bits)`; see `Codec.latents`."""
+        self._check_signal(signal)
+        return self.encoder[0:2](self.analyze(signal))
 
     @torch.no_grad()
-    def encode(self, pixels: Tensor) -> Tensor:
-        """Stored codes uint8 (B, K, h, w); see `Codec.encode`."""
-        return (torch.round(self.latents(pixels)) + (code_limit(self.config.bits) + 1)).to(torch.uint8)
+    def encode(self, signal: Tensor) -> Tensor:
+        """Stored codes; see `Codec.encode`."""
+        return self._stored(self.latents(signal))
+
+    @torch.no_grad()
+    def encode_coefficients(self, coefficients: Tensor) -> Tensor:
+        """Stored codes of packet coefficients."""
+        return self._stored(self.encoder[0:2](coefficients))
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """Float pixels (B, C, H, W) in [-0.5, 0.5]; see `Codec.decode`."""
-        return self.clamp(self.wavelet_synthesis(self.decoder[1](self.values(codes))))
+        """Float signal in [-0.5, 0.5]; see `Codec.decode`."""
+        self.check_codes(codes)
+        return self.clamp(self.synthesize(self.decode_coefficients(codes)))
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Pixels through the whole codec, noise in train mode and rounding in eval mode; differentiable."""
-        self._check_pixels(pixels)
-        coefficients = self.wavelet_analysis(to_unit_range(pixels, self.encoder[0].weight.dtype))
-        return self.clamp(self.wavelet_synthesis(self.decoder(self.encoder(coefficients))))
+    def decode_coefficients(self, codes: Tensor) -> Tensor:
+        """Packet coefficients of stored codes, before the synthesis."""
+        return self.decoder[1](self.values(codes, self.dtype))
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Signal through the whole codec, noise in train mode and rounding in eval mode; differentiable."""
+        self._check_signal(signal)
+        return self.clamp(self.synthesize(self.decoder(self.encoder(self.analyze(signal)))))
 
     def files(self) -> dict[str, bytes]:
         """See `Codec.files`."""
         config = json.dumps(self.config.to_json(), indent=1, sort_keys=True, allow_nan=False) + "\n"
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        return {"config.json": config.encode(), "model.safetensors": save(tensors)}
+        return {"config.json": config.encode(), "model.safetensors": tensors_to_bytes(self)}
 
-    def _encoder_id(self) -> str:
+    def encoder_id(self) -> str:
+        """See `Codec.encoder_id`; training changes the encoder and with it the codec id."""
+        return sha256_hex(canonical_json(self._encoding_side()) + tensors_to_bytes(self.encoder))
+
+    def decoder_id(self) -> str:
+        """See `Codec.decoder_id`."""
+        return sha256_hex(self.config.decoder.encode() + tensors_to_bytes(self.decoder))
+
+    def _encoding_side(self) -> dict[str, object]:
         config = self.config
-        side = {
-            "type": "walloc-2d",
+        side: dict[str, object] = {
+            "type": config.type,
             "wavelet": "bior4.4",
             "padding": "periodization",
             "companding": "normal",
@@ -154,12 +205,21 @@ class WallocCodec2D(Codec):
             "latent_channels": config.latent_channels,
             "bits": config.bits,
         }
-        return sha256_hex(canonical_json(side) + _tensor_bytes(self.encoder))
+        if config.encoder != "light":
+            side |= {"encoder": config.encoder, "encoder_width": config.encoder_width}
+        return side
 
-    def decoder_id(self) -> str:
-        """See `Codec.decoder_id`."""
-        return sha256_hex(b"linear" + _tensor_bytes(self.decoder))
+    def _stored(self, latents: Tensor) -> Tensor:
+        return (torch.round(latents) + (code_limit(self.bits) + 1)).to(torch.uint8)
 
+    def analyze(self, signal: Tensor) -> Tensor:
+        """Packet coefficients of a signal of any type that `encode` takes."""
+        return self.wavelet_analysis(to_unit_range(signal, self.dtype), self.config.levels)
 
-def _tensor_bytes(module: nn.Module) -> bytes:
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()})
+    def synthesize(self, coefficients: Tensor) -> Tensor:
+        """The signal of decoded coefficients, before the clamp."""
+        return self.filter(self.wavelet_synthesis(coefficients, self.config.levels))
+
+    def filter(self, signal: Tensor) -> Tensor:
+        """What follows the synthesis: nothing, unless the codec has a post filter."""
+        return signal

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset
 
 from walloc_cdl.data.gather import gather_rows
-from walloc_cdl.errors import DamagedError, unknown_name
+from walloc_cdl.errors import CallError, DamagedError, unknown_name
 from walloc_cdl.latents import ChannelStatistics, Manifest, Shard, channel_statistics, load_manifest, open_shard
 from walloc_cdl.spec import LatentSpec
 from walloc_cdl.synthesis import FILE_NAME, SynthesisBank, synthesis_from_bytes
@@ -33,7 +33,7 @@ def open_latents(folder: Path | str, split: str = TRAIN_SPLIT) -> LatentDataset:
 
 
 class LatentDataset(Dataset):
-    """Samples of one split: codes uint8 (K, h, w) and labels, -1 where unknown.
+    """Samples of one split: codes uint8 (K, h, w), or (K, t) of audio, and labels, -1 where unknown.
 
     >>> dataset = open_latents("DATA/flowers")                                        # doctest: +SKIP
     >>> codes, labels = dataset.gather([5, 0, 7])    # uint8 (3, K, h, w), int64 (3,)  # doctest: +SKIP
@@ -115,8 +115,8 @@ class LatentDataset(Dataset):
         return self.manifest.spec
 
     @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        """(K, h, w) of every sample."""
+    def latent_shape(self) -> tuple[int, ...]:
+        """(K, h, w) of every image, (K, t) of every piece of audio."""
         return self.manifest.latent_shape
 
     @property
@@ -155,8 +155,15 @@ class LatentDataset(Dataset):
 
     @cached_property
     def synthesis_bank(self) -> SynthesisBank:
-        """The data set's linear syntheses by block size; `DamagedError` if the file is missing or broken."""
+        """The data set's linear syntheses by block size.
+
+        Raises `CallError` for a data set without any, as those of audio are, and `DamagedError` if the file
+        is missing or broken.
+        """
         path = self.folder / SYNTHESIS_PATH
+        if SYNTHESIS_PATH not in self.manifest.files and not path.is_file():
+            why = "audio has none" if self.spec.kind == "audio" else "its channels are too many for one"
+            raise CallError(f"{self.folder} has no linear synthesis ({why}); use the `channels` stem for images")
         if not path.is_file():
             raise DamagedError(f"{path} is missing; restore it from a copy or prepare the data set again")
         return synthesis_from_bytes(path.read_bytes(), spec=self.spec, origin=str(path))

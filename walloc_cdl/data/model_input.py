@@ -12,7 +12,8 @@ from walloc_cdl.spec import LatentSpec
 
 
 class ModelInput(nn.Module):
-    """Inverse companding and scaling by one table lookup: uint8 (B, K, h, w) to float32 of the same shape.
+    """Inverse companding and scaling by one table lookup: uint8 (B, K, h, w), or (B, K, t) of audio, to float32 of
+    the same shape.
 
         x = s (v - μ_c) / σ_c^α
 
@@ -37,6 +38,7 @@ class ModelInput(nn.Module):
                 f"statistics of {len(statistics.mean)} channels for latents of {spec.latent_channels}; "
                 "use those of the same data set"
             )
+        self._axes = spec.axes
         values = _finite_values(spec)
         scale = _channel_scale(values, statistics.std, alpha)
         table = (values - statistics.mean[:, None]) * scale[:, None]
@@ -45,11 +47,12 @@ class ModelInput(nn.Module):
         self.register_buffer("mean", torch.from_numpy(statistics.mean).float())
 
     def forward(self, codes: torch.Tensor) -> torch.Tensor:
-        """Model input, float32 (B, K, h, w), from codes, uint8 (B, K, h, w)."""
+        """Model input, float32, from codes, uint8, both (B, K, h, w) or (B, K, t)."""
         num_channels = self.table.shape[0]
-        if codes.dtype != torch.uint8 or codes.ndim != 4 or codes.shape[1] != num_channels:
+        if codes.dtype != torch.uint8 or codes.ndim != 1 + len(self._axes) or codes.shape[1] != num_channels:
+            wanted = ", ".join(["B", str(num_channels), *self._axes[1:]])
             raise CallError(
-                f"codes are {codes.dtype} {list(codes.shape)}, expected torch.uint8 [B, {num_channels}, h, w]; "
+                f"codes are {codes.dtype} {list(codes.shape)}, expected torch.uint8 [{wanted}]; "
                 "use the data set that the model was made for"
             )
         # Of the ways to look up a table of its own for each channel, `gather` was the quickest on CPUs.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from walloc_cdl.data.dataset import LatentDataset
@@ -15,8 +17,7 @@ AUTO_SHARE = 0.5
 
 def codes_bytes(dataset: LatentDataset) -> int:
     """Bytes of all codes of a split."""
-    channels, height, width = dataset.latent_shape
-    return len(dataset) * channels * height * width
+    return len(dataset) * math.prod(dataset.latent_shape)
 
 
 def free_bytes(device: torch.device) -> int:

@@ -10,46 +10,22 @@ Reference: `walloc_cdl.codec.packets`, which calls pytorch-wavelets level by lev
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from walloc_cdl.kernels.filters import band_order, block_operator
-
-TILE_SAMPLES = 64
-"""Coefficients a side of one tile: small enough for the cache, large enough for a matrix product."""
-CHUNK_VALUES = 400_000
-"""Float values of input worked on at once; its intermediate results fit in a few MB of cache."""
-
-
-@lru_cache(maxsize=32)
-def _operator(levels: int, inverse: bool, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, int]:
-    positions = max(1, TILE_SAMPLES // 2**levels)
-    matrix, reach = block_operator(levels, positions, inverse=inverse)
-    return torch.as_tensor(matrix, dtype=dtype, device=device), reach
-
-
-def _extend(x: Tensor, dim: int, tile: int, reach: int) -> Tensor:
-    """Repeat an axis circularly: `reach` samples before it, and after it up to whole tiles and `reach`."""
-    length = x.shape[dim]
-    whole = -(-length // tile) * tile
-    before, after = reach, whole - length + reach
-    if before <= length and after <= length:
-        return torch.cat([x.narrow(dim, length - before, before), x, x.narrow(dim, 0, after)], dim)
-    index = torch.arange(-before, length + after, device=x.device) % length
-    return x.index_select(dim, index)
+from walloc_cdl.kernels.blocks import CHUNK_VALUES, extend_ring, tile_operator
+from walloc_cdl.kernels.filters import band_order
 
 
 def _tiles(x: Tensor, levels: int, *, inverse: bool) -> Tensor:
     """Transform both axes of planes (n, H, W) into tiles (rows of tiles, columns of tiles, n, tile, tile)."""
-    matrix, reach = _operator(levels, inverse, x.dtype, x.device)
+    matrix, reach = tile_operator(levels, inverse, x.dtype, x.device)
     tile, inputs = matrix.shape
-    wide = _extend(x, 2, tile, reach)
+    wide = extend_ring(x, 2, tile, reach)
     columns = range(0, wide.shape[2] - inputs + 1, tile)
     across = torch.stack([wide[:, :, start : start + inputs] @ matrix.T for start in columns])
-    tall = _extend(across, 2, tile, reach)
+    tall = extend_ring(across, 2, tile, reach)
     rows = range(0, tall.shape[2] - inputs + 1, tile)
     return torch.stack([torch.matmul(matrix, tall[:, :, start : start + inputs]) for start in rows])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -57,8 +58,8 @@ class Manifest:
     """Everything about a data set that does not depend on when or where it was made."""
 
     spec: LatentSpec
-    latent_shape: tuple[int, int, int]
-    """(K, h, w) of every sample."""
+    latent_shape: tuple[int, ...]
+    """(K, h, w) of every image, (K, t) of every piece of audio."""
     splits: dict[str, SplitSummary]
     shards: list[ShardEntry]
     """In the order of the samples: a split's rows are numbered through its shards in this order."""
@@ -159,7 +160,10 @@ def manifest_bytes(manifest: Manifest) -> bytes:
 
 def inconsistency(manifest: Manifest) -> str | None:
     """The first contradiction inside a manifest, in words, or None."""
-    channels, height, width = manifest.latent_shape
+    channels, *sides = manifest.latent_shape
+    if len(manifest.latent_shape) != len(manifest.spec.axes):
+        wanted = ", ".join(manifest.spec.axes)
+        return f"latent shape of {len(manifest.latent_shape)} sizes, {manifest.spec.kind} latents have [{wanted}]"
     if channels != manifest.spec.latent_channels:
         return f"latent shape has {channels} channels, its spec {manifest.spec.latent_channels}"
     if manifest.class_names is not None and len(set(manifest.class_names)) != len(manifest.class_names):
@@ -175,7 +179,7 @@ def inconsistency(manifest: Manifest) -> str | None:
     if set(manifest.histograms) != set(manifest.splits):
         return f"histograms for {sorted(manifest.histograms)}, expected {sorted(manifest.splits)}"
     for name, summary in manifest.splits.items():
-        if problem := _split_inconsistency(manifest, name, summary, height * width):
+        if problem := _split_inconsistency(manifest, name, summary, math.prod(sides)):
             return f"split {name!r}: {problem}"
     return None
 
@@ -200,11 +204,11 @@ def _split_inconsistency(manifest: Manifest, name: str, summary: SplitSummary, p
     return None
 
 
-def _parse_shape(fields: Fields) -> tuple[int, int, int]:
+def _parse_shape(fields: Fields) -> tuple[int, ...]:
     sizes = [require_integer(size, f"{fields.where}, latent_shape", 1) for size in fields.items("latent_shape")]
-    if len(sizes) != 3:
-        raise DamagedError(f"{fields.where}, latent_shape: {len(sizes)} sizes, expected 3; {REMEDY}")
-    return sizes[0], sizes[1], sizes[2]
+    if len(sizes) not in (2, 3):
+        raise DamagedError(f"{fields.where}, latent_shape: {len(sizes)} sizes, expected 2 or 3; {REMEDY}")
+    return tuple(sizes)
 
 
 def _parse_texts(fields: Fields, name: str) -> list[str]:

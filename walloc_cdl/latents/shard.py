@@ -34,7 +34,7 @@ class Shard:
     """The arrays of one shard, views of a private memory map: writing to them never reaches the file."""
 
     codes: np.ndarray
-    """uint8 (N, K, h, w)."""
+    """uint8 (N, K, h, w), or (N, K, t) of audio."""
     labels: np.ndarray | None
     """int64 (N,), -1 for unknown; None for a data set without labels."""
     crc32c: np.ndarray
@@ -57,7 +57,7 @@ class Shard:
         return [self.key_bytes[offsets[row] : offsets[row + 1]].tobytes() for row in rows]
 
 
-def open_shard(path: Path | str, entry: ShardEntry, spec: LatentSpec, latent_shape: tuple[int, int, int]) -> Shard:
+def open_shard(path: Path | str, entry: ShardEntry, spec: LatentSpec, latent_shape: tuple[int, ...]) -> Shard:
     """Map a shard and check all of its structure; the codes themselves are not read.
 
     Raises `DamagedError`, naming the shard, if it is missing, of another size than the manifest says,
@@ -96,7 +96,7 @@ def _map_file(path: Path, num_bytes: int) -> np.ndarray:
         raise _HeaderError(f"cannot be mapped ({str(error).splitlines()[0]})") from error
 
 
-def _parse(data: np.ndarray, entry: ShardEntry, spec: LatentSpec, latent_shape: tuple[int, int, int]) -> Shard:
+def _parse(data: np.ndarray, entry: ShardEntry, spec: LatentSpec, latent_shape: tuple[int, ...]) -> Shard:
     header, body = _split_header(data)
     metadata = header.pop("__metadata__", None)
     expected = {"format_version": FORMAT_VERSION, "spec": spec.to_json(), "split": entry.split}

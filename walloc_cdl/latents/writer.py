@@ -39,8 +39,8 @@ def write_shard(
 ) -> ShardEntry:
     """Write one shard and return its line of the manifest; the same arguments give the same bytes.
 
-    `codes` is uint8 (N, K, h, w), `labels` int64 (N,) with -1 for unknown, or None; `keys` are N names
-    of samples. N may be 0. Raises `CallError` for anything the format cannot hold.
+    `codes` is uint8 (N, K, h, w), or (N, K, t) of audio, `labels` int64 (N,) with -1 for unknown, or None;
+    `keys` are N names of samples. N may be 0. Raises `CallError` for anything the format cannot hold.
     """
     if not name.endswith(SHARD_SUFFIX) or not is_plain_path(name) or "/" in name:
         raise CallError(f"shard name {name!r} is no plain file name ending in {SHARD_SUFFIX}")
@@ -76,10 +76,9 @@ def write_manifest(folder: Path | str, manifest: Manifest) -> None:
 def _require_writable(
     name: str, spec: LatentSpec, codes: np.ndarray, labels: np.ndarray | None, keys: Sequence[str]
 ) -> None:
-    if codes.dtype != np.uint8 or codes.ndim != 4 or codes.shape[1] != spec.latent_channels:
-        raise CallError(
-            f"{name}: codes are {codes.dtype} {list(codes.shape)}, expected uint8 [N, {spec.latent_channels}, h, w]"
-        )
+    if codes.dtype != np.uint8 or codes.ndim != 1 + len(spec.axes) or codes.shape[1] != spec.latent_channels:
+        wanted = ", ".join(["N", str(spec.latent_channels), *spec.axes[1:]])
+        raise CallError(f"{name}: codes are {codes.dtype} {list(codes.shape)}, expected uint8 [{wanted}]")
     low, high = spec.byte_range
     if codes.size and not low <= codes.min() <= codes.max() <= high:
         raise CallError(

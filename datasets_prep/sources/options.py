@@ -1,0 +1,46 @@
+"""Options at the end of a source's name: `PATH?patch=32&hop=16`."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+from walloc_cdl.errors import CallError
+
+
+def split_options(text: str, known: tuple[str, ...]) -> tuple[str, dict[str, str]]:
+    """What stands before the question mark, and the options after it; raises `CallError` for unknown or repeated ones.
+
+    A question mark without `=` behind it belongs to the path.
+    """
+    path, mark, query = text.rpartition("?")
+    if not mark or "=" not in query:
+        return text, {}
+    pairs = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
+    options = dict(pairs)
+    if len(options) != len(pairs) or options.keys() - set(known):
+        raise CallError(f"source options {query!r}; expected some of {', '.join(known)}, each once")
+    return path, options
+
+
+def whole_number(options: dict[str, str], name: str) -> int | None:
+    """An option that counts something, at least 1; None where it is not given."""
+    text = options.get(name)
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < 1:
+        raise CallError(f"source option {name}={text!r}; expected a whole number of at least 1")
+    return int(text)
+
+
+def number_range(options: dict[str, str], name: str) -> tuple[float, float] | None:
+    """An option of two numbers, `lo,hi`, the second larger; None where it is not given."""
+    text = options.get(name)
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low, high = 0.0, 0.0
+    if not (low < high and high - low < float("inf")):
+        raise CallError(f"source option {name}={text!r}; expected two numbers, the lower first, as {name}=0,5000")
+    return low, high

@@ -1,0 +1,79 @@
+"""PyPI `walloc`, the reference, and codecs of both sides with the same random weights that span the codes."""
+
+import os
+import warnings
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+try:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from walloc import walloc
+except ImportError as error:
+    if os.environ.get("CDL_REQUIRE_REFERENCE"):
+        raise
+    pytest.skip(f"the reference cannot be imported: {error}", allow_module_level=True)
+
+
+@contextmanager
+def default_dtype(dtype):
+    """The reference computes its filters in the default type, so it must be set when a codec is made."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def make_reference(build, dtype=torch.float32, seed=0):
+    """A codec of the reference in eval mode, `build(walloc)`, scaled to real ranges for `signal_for`."""
+    torch.manual_seed(seed)
+    with default_dtype(dtype), warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        codec = build(walloc).eval()
+        for name, parameter in codec.named_parameters():
+            # Neutral initial values would hide a missing norm or activation.
+            if name.endswith(("alpha", "beta")) or "norm" in name:
+                parameter += 0.2 * torch.randn_like(parameter)
+        if hasattr(codec, "encoder"):
+            _scale_to_range(codec, signal_for(codec, dtype))
+    return codec
+
+
+def _scale_to_range(codec, signal):
+    """Latents that span the codes, and a decoded signal that the clamp mostly leaves alone."""
+    latents = codec.encoder[0](codec.wavelet_analysis(signal, codec.J))
+    _scale_last(codec.encoder[0], 130 / latents.flatten(2).std(2).mean())
+    decoded = codec.decoder(codec.encoder(codec.wavelet_analysis(signal, codec.J)))
+    _scale_last(codec.decoder[1], 0.2 / codec.wavelet_synthesis(decoded, codec.J).std())
+
+
+def _scale_last(network, scale):
+    if hasattr(network, "conv_out"):
+        last = network.conv_out.weight, network.conv_out.bias
+    elif hasattr(network, "conv2"):
+        last = network.conv2.weight_g, network.conv2.bias
+    else:
+        last = network.weight, network.bias
+    for parameter in last:
+        if parameter is not None:
+            parameter *= scale
+
+
+def signal_for(codec, dtype=torch.float32, batch=2, size=None):
+    """Random images or audio in [-0.5, 0.5], smooth with some noise."""
+    audio = "wt.h0" in codec.state_dict()
+    sides = size or ((40 * 2**codec.J,) if audio else (10 * 2**codec.J, 12 * 2**codec.J))
+    generator = torch.Generator().manual_seed(7)
+    noise = torch.rand(batch, codec.channels, *sides, generator=generator, dtype=dtype)
+    coarse = torch.rand(batch, codec.channels, *(side // 8 for side in sides), generator=generator, dtype=dtype)
+    smooth = torch.nn.functional.interpolate(coarse, size=sides, mode="linear" if audio else "bilinear")
+    return (0.3 * noise + 0.7 * smooth) - 0.5
+
+
+def relative(found, expected):
+    """Largest difference relative to the largest expected value."""
+    return float((found - expected).abs().max() / expected.abs().max())

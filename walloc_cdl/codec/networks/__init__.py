@@ -1,0 +1,1 @@
+"""The published encoder and decoder networks, with the names of their published weights."""
