@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from walloc_cdl.canonical import canonical_json, sha256_hex
 from walloc_cdl.codec.base import Codec, to_unit_range
+from walloc_cdl.codec.compiled import CompiledEncoder
 from walloc_cdl.codec.config import (
     MAX_CHANNELS,
     MAX_WIDTH,
@@ -136,6 +137,7 @@ class WallocCodec(Codec):
         )
         self.config = config
         self.clamp = nn.Hardtanh(-0.5, 0.5)
+        self._compiled = CompiledEncoder(levels=config.levels, dimensions=config.dimensions, bits=config.bits)
 
     @abstractmethod
     def wavelet_analysis(self, x: Tensor, levels: int | None = None) -> Tensor:
@@ -157,8 +159,15 @@ class WallocCodec(Codec):
 
     @torch.no_grad()
     def encode(self, signal: Tensor) -> Tensor:
-        """Stored codes; see `Codec.encode`."""
-        return self._stored(self.latents(signal))
+        """Stored codes; see `Codec.encode`. In the memory a light encoder takes the compiled path."""
+        self._check_signal(signal)
+        linear = self._linear_encoder()
+        codes = None if linear is None else self._compiled.encode(linear, signal)
+        return self._stored(self.latents(signal)) if codes is None else codes
+
+    def _linear_encoder(self) -> nn.Module | None:
+        """The one linear layer of a light encoder."""
+        return self.encoder[0] if self.config.encoder == "light" else None
 
     @torch.no_grad()
     def encode_coefficients(self, coefficients: Tensor) -> Tensor:

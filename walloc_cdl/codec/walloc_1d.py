@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from walloc_cdl.canonical import sha256_hex
@@ -100,6 +101,17 @@ class WallocCodec1D(WallocCodec):
 
     def _encoding_side(self) -> dict[str, object]:
         return {**super()._encoding_side(), "frame_padding": self.config.padding}
+
+    @torch.no_grad()
+    def encode(self, signal: Tensor) -> Tensor:
+        """Stored codes; see `Codec.encode`."""
+        codes, frames = super().encode(signal), self.config.padding
+        if not frames or codes.shape[2] > signal.shape[2] // self.stride:
+            return codes
+        # The compiled path encodes the signal's own frames; beyond them the layer sees silence, and gives its bias.
+        silent = self._stored(self.encoder[1](self.encoder[0].bias.detach()))
+        ends = silent[None, :, None].expand(len(codes), -1, frames)
+        return torch.cat([ends, codes, ends], dim=2)
 
     def filter(self, signal: Tensor) -> Tensor:
         """See `WallocCodec.filter`."""

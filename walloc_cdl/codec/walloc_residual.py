@@ -112,6 +112,9 @@ class ResidualCodec2D(WallocCodec):
         stages = self.run_stages(self.analyze(signal), self.round)
         return self.clamp(self.synthesize(sum((stage.estimate for stage in stages[1:]), stages[0].estimate)))
 
+    def _linear_encoder(self) -> None:
+        """There is none: what a stage encodes depends on the one before it."""
+
     def encoder_id(self) -> str:
         """See `Codec.encoder_id`; a stage encodes what earlier ones decode, so all decoders but the last count."""
         side = {**self._encoding_side(), "stages": self.config.stages}

@@ -71,7 +71,7 @@ def _load_blocks(blocks: np.ndarray, phases: np.ndarray, offset: float, pitch: i
 
 @njit(nogil=True, cache=True, fastmath={"contract"})
 def _mix(phases: np.ndarray, weight: np.ndarray, latents: np.ndarray) -> None:
-    """latents (K, m) += weight (K, bands) · phases (bands, m); eight bands at a time, so that sums stay in registers."""
+    """latents (K, m) += weight (K, bands) · phases (bands, m), eight bands at a time to keep sums in registers."""
     bands, size = phases.shape
     whole = bands - bands % 8
     for first in range(0, size, LANES):
