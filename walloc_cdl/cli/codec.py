@@ -177,9 +177,9 @@ def evaluate(
 
     One of --images, --audio and --arrays is named.
 
-    Images: PSNR, SSIM, MS-SSIM, LPIPS where its weights are at hand, and bits per pixel of the entropy-coded
-    codes. Arrays: PSNR and the same bits. Audio: PSNR, signal-to-noise ratio and bits per sample. Each at its
-    own size, cut to the codec's stride.
+    Images: PSNR, SSIM, MS-SSIM, LPIPS where its weights are at hand, and bits per pixel of archive files.
+    Arrays: PSNR and the same bits. Audio: PSNR, signal-to-noise ratio and the codes' entropy per sample. Each
+    at its own size, cut to the codec's stride.
     """
     from datasets_prep.native import native_signals
     from datasets_prep.signals.choose import require_channels, require_kind
