@@ -75,7 +75,7 @@ def assert_nearly_equal(found, expected):
     difference = (found.long() - expected.long()).abs()
     assert difference.max() <= 1
     share = 0.02 if found.dtype == torch.int16 else 1e-3  # a step of int16 is as small as 100 float roundings
-    assert (difference > 0).float().mean() < share
+    assert (difference > 0).sum() <= 3 + share * difference.numel()
 
 
 @pytest.mark.parametrize("name", CODECS)
