@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import Command, contents
+from commands import Command, contents
 
 from walloc_cdl.latents import verify
 
