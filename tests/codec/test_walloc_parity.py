@@ -1,23 +1,12 @@
 """Against the independent implementation: PyPI `walloc`, with random weights that span the codes."""
 
-import os
-import warnings
-
 import pytest
 import torch
+from walloc_reference import relative, walloc
 
 from walloc_cdl.codec import WallocCodec2D, WallocConfig2D
 from walloc_cdl.codec.packets import reference_analysis, reference_synthesis
 from walloc_cdl.kernels.packets import packet_analysis, packet_encode, packet_synthesis
-
-try:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from walloc import walloc
-except ImportError as error:
-    if os.environ.get("CDL_REQUIRE_REFERENCE"):
-        raise
-    pytest.skip(f"the reference cannot be imported: {error}", allow_module_level=True)
 
 # (source channels, levels, latent channels): gray, RGB, 8 channels; other depths.
 CONFIGS = [(1, 3, 4), (3, 3, 12), (8, 3, 32), (3, 2, 12), (3, 4, 40)]
@@ -47,10 +36,6 @@ def random_pixels(channels, height=192, width=160, batch=2):
     smooth = torch.rand(batch, channels, height // 16, width // 16, generator=generator)
     smooth = torch.nn.functional.interpolate(smooth, size=(height, width), mode="bilinear")
     return (0.3 * noise + 0.7 * smooth) - 0.5
-
-
-def relative(found, expected):
-    return float((found - expected).abs().max() / expected.abs().max())
 
 
 @pytest.mark.parametrize("config", CONFIGS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,17 +19,17 @@ from walloc_cdl.errors import CallError, JobError
 Self = TypeVar("Self", bound="HubMixin")
 
 
-class HubMixin:
+class HubMixin(ABC):
     """What a codec with `files` and `from_files` needs to live on the Hub."""
 
+    @abstractmethod
     def files(self) -> dict[str, bytes]:
         """`config.json` and `model.safetensors`."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def from_files(cls: type[Self], files: dict[str, bytes], *, origin: str) -> Self:
         """Inverse of `files`."""
-        raise NotImplementedError
 
     def save_pretrained(
         self,

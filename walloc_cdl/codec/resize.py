@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from walloc_cdl.canonical import canonical_json, sha256_hex
-from walloc_cdl.codec.base import Codec, to_unit_range
+from walloc_cdl.codec.base import to_unit_range
 from walloc_cdl.codec.config import MAX_CHANNELS, CodecConfig, require_between, require_name
+from walloc_cdl.codec.reduction import ReductionCodec
 
 MAX_FACTOR = 65_536
 
@@ -45,7 +44,7 @@ def shrink(image: Tensor, size: Sequence[int]) -> Tensor:
     return interpolate(image, size=tuple(size), mode="bicubic", antialias=True)
 
 
-class ResizeCodec(Codec):
+class ResizeCodec(ReductionCodec):
     """The image made smaller by a whole factor with an antialiased bicubic filter, stored as uint8 pixels.
 
     Its codes are pixels, its companding is `none`, its decoder enlarges with the bicubic filter.
@@ -79,21 +78,11 @@ class ResizeCodec(Codec):
         return ((small + 0.5) * 255).clamp(0, 255)
 
     @torch.no_grad()
-    def encode(self, signal: Tensor) -> Tensor:
-        """Stored pixels uint8 (B, C, h, w); see `Codec.encode`."""
-        return self.latents(signal).round().to(torch.uint8)
-
-    @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
         """The stored image enlarged to (B, C, H, W), in [-0.5, 0.5]."""
         self.check_codes(codes)
         size = [side * self.config.factor for side in codes.shape[2:]]
         return interpolate(self.values(codes), size=size, mode="bicubic").clamp(-0.5, 0.5)
-
-    def files(self) -> dict[str, bytes]:
-        """See `Codec.files`."""
-        config = json.dumps(self.config.to_json(), indent=1, sort_keys=True) + "\n"
-        return {"config.json": config.encode(), "model.safetensors": save({})}
 
     def encoder_id(self) -> str:
         """See `Codec.encoder_id`."""

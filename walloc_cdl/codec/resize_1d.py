@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import Tensor
 from torch.nn.functional import conv1d, conv_transpose1d
 
 from walloc_cdl.canonical import canonical_json, sha256_hex
-from walloc_cdl.codec.base import Codec, to_unit_range
+from walloc_cdl.codec.base import to_unit_range
 from walloc_cdl.codec.config import MAX_CHANNELS, CodecConfig, require_between, require_name
+from walloc_cdl.codec.reduction import ReductionCodec
 
 MAX_FACTOR = 4_096
 REACH = 10
@@ -45,7 +44,7 @@ class ResizeConfig1D(CodecConfig):
             require_between(self.sample_rate, 1, 100_000_000, "Hz as sample_rate")
 
 
-class ResizeCodec1D(Codec):
+class ResizeCodec1D(ReductionCodec):
     """Audio at a lower sample rate, each sample stored as a byte; silence is byte 128, 1/510 off zero.
 
     Down and up again by the same windowed sinc, with silence beyond the ends: in float64 both are
@@ -79,20 +78,10 @@ class ResizeCodec1D(Codec):
         return ((self._down(to_unit_range(signal, dtype)) + 0.5) * 255).clamp(0, 255)
 
     @torch.no_grad()
-    def encode(self, signal: Tensor) -> Tensor:
-        """Stored samples uint8 (B, C, t); see `Codec.encode`."""
-        return self.latents(signal).round().to(torch.uint8)
-
-    @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
         """The stored signal at the source's rate, (B, C, T), in [-0.5, 0.5]."""
         self.check_codes(codes)
         return self._up(self.values(codes)).clamp(-0.5, 0.5)
-
-    def files(self) -> dict[str, bytes]:
-        """See `Codec.files`."""
-        config = json.dumps(self.config.to_json(), indent=1, sort_keys=True) + "\n"
-        return {"config.json": config.encode(), "model.safetensors": save({})}
 
     def encoder_id(self) -> str:
         """See `Codec.encoder_id`."""
