@@ -24,7 +24,7 @@ from datasets_prep.workers import CHUNK_SAMPLES, DecodePool
 from walloc_cdl import __version__
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.codec import Codec
-from walloc_cdl.codec.synthesis import fit_synthesis, num_synthesis_samples
+from walloc_cdl.codec.fit_synthesis import fit_synthesis, num_synthesis_samples
 from walloc_cdl.errors import JobError
 from walloc_cdl.files import write_atomic
 from walloc_cdl.latents import (

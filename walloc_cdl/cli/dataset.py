@@ -12,6 +12,9 @@ from walloc_cdl.cli.console import JsonPath, Seed, progress, report, require_par
 from walloc_cdl.errors import CallError
 
 if TYPE_CHECKING:
+    from datasets_prep.config import PrepareConfig
+    from datasets_prep.sources import Source
+    from walloc_cdl.codec import Codec
     from walloc_cdl.latents import Manifest
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data set.")]
@@ -57,8 +60,6 @@ def prepare(
     The same command again resumes what was interrupted.
     """
     from datasets_prep.config import PrepareConfig
-    from datasets_prep.job import Progress
-    from datasets_prep.job import prepare as run_job
     from datasets_prep.sources import open_source
     from datasets_prep.splits import holdout as hold_out
     from walloc_cdl.codec import load_codec
@@ -86,14 +87,7 @@ def prepare(
     samples = open_source(source)
     if holdout is not None:
         samples = hold_out(samples, holdout, seed)
-    with progress("prepare", "samples") as update:
-
-        def on_progress(state: Progress) -> None:
-            if state.note:
-                say(state.note)
-            update(state.done, state.total)
-
-        manifest = run_job(samples, model, out, config, progress=on_progress)
+    manifest = _encode(samples, model, out, config)
     rows = {
         "data set": str(out),
         "codec": f"{model.name} ({model.spec.reduction():g} times fewer values)",
@@ -101,6 +95,21 @@ def prepare(
         **_contents(manifest),
     }
     report(rows, json_path, manifest.to_json())
+
+
+def _encode(samples: Source, model: Codec, out: Path, config: PrepareConfig) -> Manifest:
+    """Run the job with its progress shown."""
+    from datasets_prep.job import Progress
+    from datasets_prep.job import prepare as run_job
+
+    with progress("prepare", "samples") as update:
+
+        def on_progress(state: Progress) -> None:
+            if state.note:
+                say(state.note)
+            update(state.done, state.total)
+
+        return run_job(samples, model, out, config, progress=on_progress)
 
 
 def _restore(source: Path, out: Path, refused: dict[str, object], json_path: Path | None) -> None:
