@@ -20,6 +20,8 @@ import numpy as np
 from datasets_prep.signals.base import BadSignalError, Preparation, Stored, centered, failure_reason
 from walloc_cdl.errors import CallError
 
+NPY_SIGNATURE = b"\x93NUMPY"
+
 MAX_ARRAY_BYTES = 2**32
 """Largest array taken from a .mat file, whose compressed content may unfold a thousandfold."""
 
@@ -91,6 +93,9 @@ def _cached_array(path: str, variable: str | None, mtime_ns: int, num_bytes: int
     """The last one is kept, because its windows are asked for one after the other."""
     if Path(path).suffix.lower() == ".mat":
         return _load_mat(path, variable)
+    with Path(path).open("rb") as file:
+        if file.read(len(NPY_SIGNATURE)) != NPY_SIGNATURE:  # NumPy would advise to unpickle it
+            raise BadSignalError("neither a .npy file nor, by its name, a .mat file")
     values = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(values, np.ndarray):
         raise BadSignalError("no .npy file of one array")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from walloc_cdl.codec import ResizeCodec, ResizeConfig, WallocCodec2D
-from walloc_cdl.codec import synthesis as module
+from walloc_cdl.codec import fit_synthesis as module
 from walloc_cdl.codec.fit_synthesis import fit_synthesis, offered_blocks
 from walloc_cdl.codec.walloc_2d import WallocConfig2D
 

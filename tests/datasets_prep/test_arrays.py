@@ -180,10 +180,10 @@ def test_files_that_are_not_what_they_seem(tmp_path):
     (tmp_path / "text.mat").write_bytes(b"hello" * 100)
     cases = {
         "npy:pickle.npy": "cannot be decoded",
+        "npy:text.npy": "neither a .npy file nor, by its name, a .mat file",
         "npy:complex.npy": "values of type complex128; expected integers or real floats",
         "npy:empty.npy": "without values",
         "npy:cut.npy": "cannot be decoded",
-        "npy:text.npy": "cannot be decoded",
         "mat:hdf.mat": "a MATLAB 7.3 (HDF5) file; save it with MATLAB's -v7, or as .npy",
         "mat:text.mat": "cannot be decoded",
     }
