@@ -1,4 +1,4 @@
-"""Thousands of damaged codecs: a clear error or the right codec, never a crash, never long."""
+"""Thousands of damaged codecs: a clear error or the right codec, never a crash, never long, never much memory."""
 
 import json
 import random
@@ -7,6 +7,7 @@ import zipfile
 
 import pytest
 import torch
+from memory import PeakMemory
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from walloc_reference import walloc
@@ -18,6 +19,7 @@ from walloc_cdl.errors import CdlError
 pytestmark = pytest.mark.slow
 
 LIMIT_S = 2.0
+FREE_BYTES = 64 * 2**20
 VALUES = [
     0,
     -1,
@@ -72,14 +74,16 @@ def change_config(config, generator):
     return config
 
 
-def outcome(load, right):
-    """Refused with one line, or a codec that `right` accepts; in time either way."""
+def outcome(load, right, num_bytes):
+    """Refused with one line, or a codec that `right` accepts; in time, and in memory for files of `num_bytes`."""
     # Of this process, so that other work on the machine does not count.
     start, codec, refusal = time.process_time(), None, "refused"
-    try:
-        codec = load()
-    except CdlError as error:
-        refusal = str(error)
+    with PeakMemory() as memory:
+        try:
+            codec = load()
+        except CdlError as error:
+            refusal = str(error)
+    assert memory.num_bytes < FREE_BYTES + 16 * num_bytes
     assert time.process_time() - start < LIMIT_S
     assert "\n" not in refusal
     assert len(refusal) < 1000
@@ -113,7 +117,11 @@ def test_codec_files(seed):
                 [lambda t: t[:-1], lambda t: t[None], lambda t: t / 0, lambda t: t.long(), torch.Tensor.half]
             )
             files["model.safetensors"] = save_tensors({**tensors, name: change(tensors[name]).contiguous()})
-        accepted += outcome(lambda files=files: codec_from_files(files, origin="fuzz"), weights_are_finite)
+        accepted += outcome(
+            lambda files=files: codec_from_files(files, origin="fuzz"),
+            weights_are_finite,
+            sum(map(len, files.values())),
+        )
     assert accepted < 300, "most damage is found"
 
 
@@ -147,7 +155,7 @@ def test_published_checkpoints(seed, tmp_path):
             path.write_bytes(whole[:-3000] + damage(whole[-3000:], generator))
         else:
             path.write_bytes(damage(whole, generator))
-        accepted += outcome(lambda config=config: load_published_with(path, config), is_right)
+        accepted += outcome(lambda config=config: load_published_with(path, config), is_right, len(whole))
     assert accepted < 300
 
 
@@ -166,7 +174,7 @@ def test_pickles_inside_an_intact_archive(seed, tmp_path):
         with zipfile.ZipFile(path, "w") as archive:
             for each, data in records.items():
                 archive.writestr(each, damage(data, generator) if each == name else data)
-        outcome(lambda: load_published_with(path, fields), weights_are_finite)
+        outcome(lambda: load_published_with(path, fields), weights_are_finite, path.stat().st_size)
 
 
 def load_published_with(path, fields):
