@@ -71,7 +71,7 @@ def synthesis_from_bytes(data: bytes, *, spec: LatentSpec, origin: str) -> Synth
         shapes = {name: shape for block in blocks for name, shape in _shapes(block, spec).items()}
         if differing := sorted(shapes.keys() ^ tensors.keys()):
             raise ValueError(f"{differing[0]!r} is {'missing' if differing[0] in shapes else 'unknown'}")
-        for name, tensor in tensors.items():
+        for name, tensor in sorted(tensors.items()):  # the package orders them at random
             if tensor.dtype != np.float32 or tensor.shape != shapes[name]:
                 raise ValueError(
                     f"{name} is {tensor.dtype} {list(tensor.shape)}, expected float32 {list(shapes[name])}"

@@ -60,7 +60,7 @@ def build_with_weights(
         wanted = tuple(expected[name].shape) if name in expected else "nothing"
         if found != wanted:
             raise DamagedError(f"{origin}: {file} has {str(found)[:60]} for {_shown(name)}, expected {wanted}")
-    weights = {name: _finite(tensor, name, origin, file) for name, tensor in tensors.items()}
+    weights = {name: _finite(tensor, name, origin, file) for name, tensor in sorted(tensors.items())}
     module.load_state_dict(weights, assign=True)
     _require_known_filters(module, origin, file)
     return module
