@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from datasets_prep.pixels import GRAY_MODES, BadImageError, image_mode
 from datasets_prep.signals.base import Stored
+from datasets_prep.sources.columns import CHUNK_ROWS
 from walloc_cdl.canonical import canonical_json, sha256_hex
 
 UNKNOWN_LABEL = -1
@@ -52,7 +53,7 @@ class Listing:
     splits: dict[str, SplitListing]
     class_names: list[str] | None
     """None when no sample has a label."""
-    strays: list[Stray] = field(default_factory=list)
+    strays: Sequence[Stray] = field(default_factory=list)
 
 
 class Source(ABC):
@@ -88,7 +89,7 @@ class Source(ABC):
         return self.listing.class_names
 
     @property
-    def strays(self) -> list[Stray]:
+    def strays(self) -> Sequence[Stray]:
         """What lies among the samples and is none."""
         return self.listing.strays
 
@@ -110,12 +111,13 @@ class Source(ABC):
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) over every sample's split, key, size and label: equal wherever the source lies."""
-        digests = {
-            split: sha256_hex(canonical_json([list(listing.keys), listing.num_bytes.tolist(), listing.labels.tolist()]))
-            for split, listing in self.listing.splits.items()
-        }
-        strays = [dataclasses.asdict(stray) for stray in self.strays]
+        digests = {split: _listing_digest(listing) for split, listing in self.listing.splits.items()}
+        strays = _texts_digest(f"{s.split} {s.num_bytes} {s.reason} {s.key}" for s in self.strays)
         return sha256_hex(canonical_json({"splits": digests, "classes": self.class_names, "strays": strays}))
+
+    def absence(self) -> str | None:
+        """What has gone, in words, if the source as a whole has, so that its samples are not taken for bad ones."""
+        return None
 
     @cached_property
     def channels(self) -> int | None:
@@ -138,3 +140,23 @@ class Source(ABC):
                     return None
             number -= self.num_samples(split)
         raise IndexError(number)
+
+
+def _listing_digest(listing: SplitListing) -> str:
+    """SHA-256 (hex) of keys, sizes and labels, in constant memory."""
+    digest = hashlib.sha256()
+    for start in range(0, len(listing.keys), CHUNK_ROWS):
+        rows = slice(start, start + CHUNK_ROWS)
+        keys = [key.encode("utf-8", "surrogatepass") for key in listing.keys[rows]]
+        digest.update(np.fromiter(map(len, keys), "<i8", len(keys)).tobytes() + b"".join(keys))
+        digest.update(np.asarray(listing.num_bytes[rows], "<i8").tobytes())
+        digest.update(np.asarray(listing.labels[rows]).tobytes())
+    return digest.hexdigest()
+
+
+def _texts_digest(texts: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        encoded = text.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "little") + encoded)
+    return digest.hexdigest()

@@ -15,6 +15,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, load_dat
 from datasets.exceptions import DatasetsError
 
 from datasets_prep.sources.base import UNKNOWN_LABEL, Listing, Source, SplitListing
+from datasets_prep.sources.columns import Column, RowNumbers
 from datasets_prep.sources.folders import SPLIT_FOLDERS
 from walloc_cdl.errors import CallError
 
@@ -72,7 +73,7 @@ class HuggingFaceSource(Source):
         self._images = {split: _encoded_images(name, rows, self._image) for split, rows in splits.items()}
         listings = {
             split: SplitListing(
-                keys=[f"{row:08d}" for row in range(len(images))],
+                keys=RowNumbers(len(images)),
                 labels=labels.get(split, np.full(len(images), UNKNOWN_LABEL, np.int64)),
                 num_bytes=_sizes(images, self._image),
             )
@@ -166,32 +167,44 @@ def _scalar(feature: object) -> bool:
 
 
 def _labels(splits: DatasetDict, column: str | None) -> tuple[list[str] | None, dict[str, np.ndarray]]:
+    """Class names, and for each split the labels, int64 (N,)."""
     if column is None:
         return None, {}
     feature = next(iter(splits.values())).features[column]
-    values = {split: list(rows[column]) for split, rows in splits.items()}
     if isinstance(feature, ClassLabel):
-        names, index = list(feature.names), {number: number for number in range(feature.num_classes)}
+        names, values = list(feature.names), pa.array(range(feature.num_classes), pa.int64())
     else:
-        found = sorted({value for members in values.values() for value in members if value is not None})
-        names, index = [str(value) for value in found], {value: number for number, value in enumerate(found)}
-    encoded = {
-        split: np.array([index.get(value, UNKNOWN_LABEL) for value in members], np.int64)
-        for split, members in values.items()
-    }
-    return names, encoded
+        found = {
+            value
+            for rows in splits.values()
+            for array in _stored(rows, column)
+            for value in pc.unique(array).to_pylist()
+        }
+        ordered = sorted(found - {None})
+        names, values = [str(value) for value in ordered], pa.array(ordered)
+    return names, {split: _numbered(rows, column, values) for split, rows in splits.items()}
+
+
+def _numbered(rows: Dataset, column: str, values: pa.Array) -> np.ndarray:
+    """int64 (N,): where in `values` each row's label stands."""
+    labels = Column(np.int64)
+    for array in _stored(rows, column):
+        numbers = pc.fill_null(pc.index_in(array.cast(values.type), values), UNKNOWN_LABEL)
+        labels.extend(numbers.to_numpy(zero_copy_only=False))
+    return labels.array()
 
 
 def _sizes(images: Dataset, column: str) -> np.ndarray:
     """int64 (N,): size of each encoded image, without reading it."""
-    return np.fromiter(
-        (size for array in _stored(images, column) for size in _array_sizes(array)), np.int64, len(images)
-    )
+    sizes = Column(np.int64)
+    for array in _stored(images, column):
+        sizes.extend(np.array(_array_sizes(array), np.int64))
+    return sizes.array()
 
 
-def _stored(images: Dataset, column: str) -> Iterator[pa.StructArray]:
-    arrow = images.with_format("arrow")
-    for start in range(0, len(images), SCAN_ROWS):
+def _stored(rows: Dataset, column: str) -> Iterator[pa.Array]:
+    arrow = rows.select_columns([column]).with_format("arrow")
+    for start in range(0, len(rows), SCAN_ROWS):
         yield arrow[start : start + SCAN_ROWS][column].combine_chunks()
 
 
