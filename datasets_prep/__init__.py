@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 _HOMES = {
     "PrepareConfig": "datasets_prep.config",
-    "Progress": "datasets_prep.job",
+    "Progress": "datasets_prep.progress",
     "Source": "datasets_prep.sources",
     "contact_sheet": "datasets_prep.preview",
     "decode_files": "datasets_prep.single_files",
@@ -41,9 +41,10 @@ __all__ = [
 
 if TYPE_CHECKING:
     from datasets_prep.config import PrepareConfig
-    from datasets_prep.job import Progress, prepare
+    from datasets_prep.job import prepare
     from datasets_prep.pixels import load_native, load_pixels
     from datasets_prep.preview import contact_sheet
+    from datasets_prep.progress import Progress
     from datasets_prep.single_files import decode_files, encode_files
     from datasets_prep.sources import Source, open_source
     from datasets_prep.splits import holdout, limit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from datasets_prep.signals.audio import NORMALIZATIONS
@@ -23,7 +24,19 @@ class PrepareConfig:
     batch: int = 32
     """Samples encoded at once."""
     limit: int | None = None
-    """At most so many samples of each split, evenly spaced."""
+    """The first so many samples of each split."""
+    engine: str = "local"
+    """What runs the job: `local` processes."""
+    shards: str | None = None
+    """`i/n`: only every n-th shard, from the i-th, counted from 1; a slice of a job for an array of machines."""
+    finish: bool = False
+    """Only the end of a job whose slices are all done; refused while shards are missing."""
+    max_bad: float | None = None
+    """The job fails when more than this share of its samples cannot be used; None allows any."""
+    drop_duplicates: bool = False
+    """Store only the first of samples with the same content."""
+    allow_drift: bool = False
+    """Go on with a job that other versions or another kind of device began; the provenance records it."""
     restart: bool = False
     """Remove what an earlier job left in the output folder, finished or not."""
     device: str = "auto"
@@ -39,6 +52,16 @@ class PrepareConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise CallError(f"{name} is {value}; it must be at least {least}")
+        if self.max_bad is not None and not 0 <= self.max_bad < 1:
+            raise CallError(f"max_bad is {self.max_bad:g}; expected a share from 0 to below 1, as 0.01 or 1%")
+        if self.slice is not None and self.finish:
+            raise CallError(
+                f"--shards {self.shards} with --finish; first run all slices, then --finish without --shards"
+            )
+        if self.restart and (self.slice is not None or self.finish):
+            raise CallError(
+                "--restart with a slice of a job, or its end, removes what other slices made; remove the folder instead"
+            )
         for name in ("segment_s", "hop_s"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
@@ -46,3 +69,13 @@ class PrepareConfig:
         if self.normalization is not None and self.normalization not in NORMALIZATIONS:
             choices = ", ".join(NORMALIZATIONS)
             raise unknown_name("normalization", self.normalization, NORMALIZATIONS, f"choose one of {choices}")
+
+    @property
+    def slice(self) -> tuple[int, int] | None:
+        """The i and n of `shards`; `CallError` unless 1 ≤ i ≤ n."""
+        if self.shards is None:
+            return None
+        found = re.fullmatch(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,8})", self.shards)
+        if not found or int(found[1]) > int(found[2]):
+            raise CallError(f"shards is {self.shards!r}; expected i/n with 1 ≤ i ≤ n, as 3/16")
+        return int(found[1]), int(found[2])

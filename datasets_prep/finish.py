@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import copy
+import heapq
 import platform
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
-from datasets_prep.encoding import Encoder, device_kind, full_precision
-from datasets_prep.ledger import build_ledger, ledger_bytes, summarize
-from datasets_prep.output import CODEC_FOLDER, LEDGER_NAME, remove_work
+from datasets_prep.certificate import flip_rate
+from datasets_prep.duplicates import DuplicateFinder, marked
+from datasets_prep.encoding import Encoder, choose_device, device_kind
+from datasets_prep.engines.base import Job
+from datasets_prep.leave_out import leave_out
+from datasets_prep.ledger import write_ledger
+from datasets_prep.output import CODEC_FOLDER, LEDGER_NAME
 from datasets_prep.plan import Plan
-from datasets_prep.records import ShardRecord
+from datasets_prep.records import ShardRecord, load_record, load_rows
 from datasets_prep.sources.base import Source
-from datasets_prep.splits import seeded_order
 from datasets_prep.workers import CHUNK_SAMPLES, DecodePool
 from walloc_cdl import __version__
-from walloc_cdl.canonical import sha256_hex
+from walloc_cdl.canonical import sha256_file, sha256_hex
 from walloc_cdl.codec import Codec
 from walloc_cdl.codec.fit_synthesis import fit_synthesis, num_synthesis_samples
 from walloc_cdl.errors import JobError
 from walloc_cdl.files import write_atomic
 from walloc_cdl.latents import (
+    WORK_NAME,
     FileEntry,
     Manifest,
+    ShardEntry,
     SplitSummary,
     write_manifest,
     write_provenance,
@@ -44,66 +50,99 @@ FLIP_SAMPLES = 32
 class Effort:
     """What this run of the job has cost, for the provenance."""
 
+    engine: str
     started_s: float
     """Seconds since the epoch."""
     num_encoded: int
     """Samples that this run decoded; the others were done before."""
 
 
-def finish(
-    folder: Path,
-    source: Source,
-    plan: Plan,
-    records: Sequence[ShardRecord],
-    *,
-    codec: Codec,
-    encoder: Encoder,
-    pool: DecodePool,
-    effort: Effort,
-) -> Manifest:
-    """Write all but the shards, and remove the work folder; `records` in the order of the plan's shards.
+def finish(job: Job, plan: Plan, effort: Effort, *, drop_duplicates: bool = False) -> Manifest:
+    """Write all but the shards; the records of all of the plan's shards must be there.
 
     Raises `JobError` when no sample that training needs is usable.
     """
-    _require_usable(source, plan, records)
-    codec = copy.deepcopy(codec).cpu()
+    folder, work, source = job.folder, job.folder / WORK_NAME, job.source
+
+    def parts() -> Iterator[pa.Table]:
+        return (load_rows(work, shard.name) for shard in plan.shards)
+
+    finder = DuplicateFinder(parts, plan.num_samples)
+    if drop_duplicates and finder.any:
+        leave_out(job, plan, finder)
+        finder = DuplicateFinder(parts, plan.num_samples)
+    totals = _Totals(job, plan)
+    codec = copy.deepcopy(job.codec).cpu()
+    encoder = Encoder(codec, choose_device(job.device), batch=job.batch, signal_shape=job.preparation.shape)
     has_synthesis = codec.spec.kind == "image"
     count = num_synthesis_samples(codec, encoder.latent_shape) if has_synthesis else FLIP_SAMPLES
-    chunks = _decoded_again(source, plan, records, pool, count)
-    ledger = build_ledger(source, plan, records)
+    chunks = _decoded_again(job, plan, count)
     files = {f"{CODEC_FOLDER}/{name}": data for name, data in codec.files().items()}
     if has_synthesis and (bank := fit_synthesis(codec, [torch.from_numpy(chunk) for chunk in chunks])):
         files[f"{CODEC_FOLDER}/{SYNTHESIS_NAME}"] = synthesis_to_bytes(bank)
-    files[LEDGER_NAME] = ledger_bytes(ledger)
     (folder / CODEC_FOLDER).mkdir(exist_ok=True)
     for name, data in sorted(files.items()):
         write_atomic(folder / name, data)
+    entries = {name: FileEntry(len(data), sha256_hex(data)) for name, data in files.items()}
+    ledger = folder / LEDGER_NAME
+    summary = write_ledger(ledger, marked(parts(), finder), source.strays)
+    entries[LEDGER_NAME] = FileEntry(ledger.stat().st_size, sha256_file(ledger))
     manifest = Manifest(
         spec=codec.spec,
         latent_shape=encoder.latent_shape,
         preprocessing=plan.preprocessing,
         class_names=source.class_names,
-        splits={split: _summary(source, split, plan, records) for split in source.split_names},
-        shards=[record.entry for record in records],
-        files={name: FileEntry(len(data), sha256_hex(data)) for name, data in sorted(files.items())},
-        histograms={split: _histogram(codec, split, records) for split in source.split_names},
+        splits={split: totals.summary(split) for split in source.split_names},
+        shards=totals.entries,
+        files=dict(sorted(entries.items())),
+        histograms={split: totals.histograms[split] for split in source.split_names},
         source=plan.source,
-        ledger=summarize(ledger),
+        ledger={
+            **summary.to_json(),
+            "num_duplicates_across_splits": finder.copies.num_across_splits,
+            "num_duplicates_of_other_label": finder.copies.num_other_label,
+        },
     )
     write_provenance(folder, _provenance(plan, codec, encoder, chunks[0], effort))
     write_manifest(folder, manifest)
-    remove_work(folder)
     return manifest
 
 
-def usable_indices(split: str, plan: Plan, records: Sequence[ShardRecord]) -> np.ndarray:
-    """int64: indices in the source's split of the samples that are stored, in order."""
-    ranges = [
-        np.setdiff1d(np.arange(shard.start, shard.stop), list(record.quarantined))
-        for shard, record in zip(plan.shards, records, strict=True)
-        if shard.split == split
-    ]
-    return np.concatenate(ranges).astype(np.int64) if ranges else np.empty(0, np.int64)
+@dataclass
+class _Totals:
+    """What the records of all shards add up to."""
+
+    job: Job
+    plan: Plan
+    entries: list[ShardEntry] = field(default_factory=list)
+    histograms: dict[str, np.ndarray] = field(default_factory=dict)
+    class_counts: dict[str, np.ndarray] = field(default_factory=dict)
+    num_samples: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        source, channels = self.job.source, self.job.codec.spec.latent_channels
+        for split in source.split_names:
+            self.histograms[split] = np.zeros((channels, 256), np.int64)
+            self.class_counts[split] = np.zeros(len(source.class_names or []), np.int64)
+            self.num_samples[split] = 0
+        for shard in self.plan.shards:
+            record = load_record(self.job.folder, self.job.folder / WORK_NAME, shard, self.job.plan_digest)
+            if record is None:
+                raise JobError(f"shard {shard.name} or its record has gone since it was made; run the same again")
+            self._add(shard.split, record)
+        _require_usable(self.job, self.plan, self.num_samples)
+
+    def _add(self, split: str, record: ShardRecord) -> None:
+        self.entries.append(record.entry)
+        self.histograms[split] += record.histogram
+        self.num_samples[split] += record.entry.num_samples
+        if record.class_counts is not None:
+            self.class_counts[split] += np.array(record.class_counts, np.int64)
+
+    def summary(self, split: str) -> SplitSummary:
+        """Counts of one split."""
+        counts = None if self.job.source.class_names is None else self.class_counts[split].tolist()
+        return SplitSummary(self.num_samples[split], counts)
 
 
 def _fit_split(source: Source) -> str:
@@ -116,46 +155,41 @@ def _noun(source: Source) -> str:
     return {"image": "images", "array": "arrays", "audio": "segments"}[source.kind]
 
 
-def _require_usable(source: Source, plan: Plan, records: Sequence[ShardRecord]) -> None:
-    split = _fit_split(source)
-    if not len(usable_indices(split, plan, records)):
-        reasons = [record.quarantined[min(record.quarantined)] for record in records if record.entry.split == split]
-        raise JobError(
-            f"none of the {source.num_samples(split)} {_noun(source)} of split {split!r} is usable "
-            f"(the first: {reasons[0]}); check the source"
-        )
+def _require_usable(job: Job, plan: Plan, num_samples: dict[str, int]) -> None:
+    split = _fit_split(job.source)
+    if num_samples[split]:
+        return
+    shard = next(shard for shard in plan.shards if shard.split == split and shard.num_samples)
+    reason = load_rows(job.folder / WORK_NAME, shard.name)["reason"][0].as_py()
+    raise JobError(
+        f"none of the {job.source.num_samples(split)} {_noun(job.source)} of split {split!r} is usable "
+        f"(the first: {reason}); check the source"
+    )
 
 
-def _decoded_again(
-    source: Source, plan: Plan, records: Sequence[ShardRecord], pool: DecodePool, count: int
-) -> list[np.ndarray]:
+def _decoded_again(job: Job, plan: Plan, count: int) -> list[np.ndarray]:
     """Prepared signals (n, C, …), in chunks, of a seeded choice of `count` samples, decoded once more."""
-    split = _fit_split(source)
-    usable = usable_indices(split, plan, records)
-    order = seeded_order([source.key(split, int(index)) for index in usable], seed=0)
-    chosen = np.sort(usable[order[:count]])
+    source, split = job.source, _fit_split(job.source)
+    chosen = sorted(index for _, index in heapq.nsmallest(count, _lots(job, plan, split)))
     tasks = (
-        (None, [source.read(split, int(index)) for index in chosen[start : start + CHUNK_SAMPLES]])
+        (None, [source.read(split, index) for index in chosen[start : start + CHUNK_SAMPLES]])
         for start in range(0, len(chosen), CHUNK_SAMPLES)
     )
-    chunks = [chunk.signals for _, chunk in pool.decode(tasks) if len(chunk.signals)]
+    with DecodePool(job.workers, job.preparation) as pool:
+        chunks = [chunk.signals for _, chunk in pool.decode(tasks) if len(chunk.signals)]
     if not chunks:
         raise JobError(f"the {_noun(source)} of split {split!r} are gone since they were encoded; restore the source")
     return chunks
 
 
-def _summary(source: Source, split: str, plan: Plan, records: Sequence[ShardRecord]) -> SplitSummary:
-    usable = usable_indices(split, plan, records)
-    if source.class_names is None:
-        return SplitSummary(len(usable))
-    labels = source.listing.splits[split].labels[usable]
-    counts = np.bincount(labels[labels >= 0], minlength=len(source.class_names))
-    return SplitSummary(len(usable), counts.tolist())
-
-
-def _histogram(codec: Codec, split: str, records: Sequence[ShardRecord]) -> np.ndarray:
-    start = np.zeros((codec.spec.latent_channels, 256), np.int64)
-    return sum((record.histogram for record in records if record.entry.split == split), start)
+def _lots(job: Job, plan: Plan, split: str) -> Iterator[tuple[str, int]]:
+    """For every stored sample of the split a number drawn by its key, and its index."""
+    for shard in plan.shards:
+        if shard.split == split:
+            rows = load_rows(job.folder / WORK_NAME, shard.name).select(["key", "row"]).to_pydict()
+            for index, (key, row) in enumerate(zip(rows["key"], rows["row"], strict=True), start=shard.start):
+                if row is not None:
+                    yield sha256_hex(f"0:{key}".encode()), index
 
 
 def _provenance(plan: Plan, codec: Codec, encoder: Encoder, signals: np.ndarray, effort: Effort) -> dict[str, Any]:
@@ -166,18 +200,10 @@ def _provenance(plan: Plan, codec: Codec, encoder: Encoder, signals: np.ndarray,
         "decoder_id": codec.decoder_id(),
         "device": device_kind(encoder.device),
         "precision": "fp32",
-        "flip_rate": _flip_rate(codec, encoder, signals[:FLIP_SAMPLES]),
-        "engine": {"name": "local", **plan.engine},
+        "flip_rate": flip_rate(codec, encoder, signals[:FLIP_SAMPLES]),
+        "engine": {"name": effort.engine, **plan.engine},
         "versions": {"walloc-cdl": __version__, "python": platform.python_version(), **plan.engine["versions"]},
         "platform": f"{platform.system()} {platform.machine()}",
         "elapsed_s": round(elapsed_s, 3),
         "num_encoded": effort.num_encoded,
     }
-
-
-def _flip_rate(codec: Codec, encoder: Encoder, signals: np.ndarray) -> dict[str, float | int]:
-    """Share of codes that differ when the same samples are encoded one by one on the CPU."""
-    codes = np.concatenate(list(encoder.encode([signals])))
-    with torch.inference_mode(), full_precision():
-        single = np.concatenate([codec.encode(torch.from_numpy(sample[None])).numpy() for sample in signals])
-    return {"value": float(np.mean(codes != single)), "num_codes": int(codes.size)}

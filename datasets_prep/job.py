@@ -2,45 +2,36 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from datasets_prep import locks
 from datasets_prep.config import PrepareConfig
-from datasets_prep.encoding import Encoder, choose_device, device_kind
+from datasets_prep.encoding import choose_device, device_kind
+from datasets_prep.engines.base import Engine, Job
+from datasets_prep.engines.choose import choose_engine
 from datasets_prep.finish import Effort, finish
-from datasets_prep.output import open_output
+from datasets_prep.output import finished_manifest, open_output, remove_work
 from datasets_prep.plan import Plan, PlannedShard, make_plan
-from datasets_prep.records import ShardRecord, load_records, save_record
+from datasets_prep.progress import Progress, Reporter
+from datasets_prep.records import ShardRecord, load_record
 from datasets_prep.signals.audio import AudioPreparation
-from datasets_prep.signals.base import Preparation, Stored
+from datasets_prep.signals.base import Preparation
 from datasets_prep.signals.choose import choose_preparation
 from datasets_prep.sources.audiofolder import SegmentedSource
 from datasets_prep.sources.base import Source
-from datasets_prep.splits import limit
-from datasets_prep.workers import CHUNK_SAMPLES, DecodedChunk, DecodePool, cpu_count
+from datasets_prep.splits import first
+from datasets_prep.workers import cpu_count
 from walloc_cdl.codec import Codec
-from walloc_cdl.latents import WORK_NAME, Manifest, code_histogram, write_shard
+from walloc_cdl.errors import JobError
+from walloc_cdl.latents import WORK_NAME, Manifest
 
 FEW_SAMPLES = 128
 """Up to here starting workers takes longer than decoding."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a job stands."""
-
-    done: int
-    """Source samples that need no more work; in a resumed job those of earlier runs count."""
-    total: int
-    quarantined: int
-    note: str = ""
-    """A sentence worth showing, on a change of phase."""
 
 
 def prepare(
@@ -50,126 +41,121 @@ def prepare(
     config: PrepareConfig | None = None,
     *,
     progress: Callable[[Progress], None] | None = None,
-) -> Manifest:
+) -> Manifest | None:
     """Encode `source` into the data set folder `out`, or go on with doing so; returns the data set's manifest.
 
     A finished data set of the same plan is left as it is. Samples that cannot be used go to the ledger
     with the reason. `progress` is called every few samples, and an exception that it raises stops the
-    job, which can be resumed as after any other interruption.
+    job, which can be resumed as after any other interruption. A slice of a job (`config.shards`) makes its
+    shards only and returns None.
 
-    Raises `CallError` for a call that cannot work (kinds, sizes, channels, output folder), before anything is
-    written, and `JobError` when a worker dies or no sample is usable.
+    Raises `CallError` for a call that cannot work (kinds, sizes, channels, output folder, a folder that
+    somebody else is working on), before anything is written, and `JobError` when a worker dies, too many
+    samples are bad, the source vanishes, or no sample is usable.
     """
     started_s = time.time()
     config = config or PrepareConfig()
     folder = Path(out)
-    device = choose_device(config.device)
+    planned = plan_job(source, codec, config)
+    plan = planned.plan
+    if (manifest := finished_manifest(folder, plan, restart=config.restart)) is not None:
+        if progress is not None:
+            note = f"{folder} is finished already; nothing to do"
+            progress(Progress(plan.num_samples, plan.num_samples, 0, note=note))
+        return manifest
+    with _held(folder, config):
+        with locks.planning(folder / WORK_NAME):
+            plan = open_output(folder, plan, restart=config.restart, allow_drift=config.allow_drift)
+        return _run(folder, plan, planned, codec, config, progress, started_s)
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """A plan with what it was made from."""
+
+    plan: Plan
+    source: Source
+    """Its samples are those that are stored: clips cut into segments, and no more than the limit."""
+    preparation: Preparation
+
+
+def plan_job(source: Source, codec: Codec, config: PrepareConfig) -> PlannedJob:
+    """The plan of a call of `prepare`, without looking at the output; raises `CallError` as that does."""
     preparation = choose_preparation(source, codec, config)
-    source = _samples(source, preparation, config)
+    if isinstance(preparation, AudioPreparation):
+        source = SegmentedSource(source, preparation)
+    if config.limit is not None:
+        source = first(source, config.limit)
     plan = make_plan(
         source,
         codec,
         preparation,
         shard_samples=config.shard_samples,
-        device=device_kind(device),
+        device=device_kind(choose_device(config.device)),
         batch=config.batch,
     )
-    reporter = _Reporter(plan.num_samples, progress)
-    manifest = open_output(folder, plan, restart=config.restart)
-    if manifest is not None:
-        reporter.advance(plan.num_samples, note=f"{folder} is finished already; nothing to do")
-        return manifest
-    records = load_records(folder, folder / WORK_NAME, plan)
-    reporter.resume(plan, records)
-    pending = [shard for shard in plan.shards if shard.name not in records]
-    num_pending = sum(shard.num_samples for shard in pending)
-    workers = config.workers if config.workers is not None else cpu_count() if num_pending > FEW_SAMPLES else 0
-    encoder = Encoder(codec, device, batch=config.batch, signal_shape=preparation.shape)
-    with DecodePool(workers, preparation) as pool:
-        decoded = pool.decode(_tasks(source, pending))
-        for shard, chunks in itertools.groupby(decoded, key=lambda item: item[0][0]):
-            record = _encode_shard(folder, source, shard, chunks, encoder, reporter)
-            save_record(folder / WORK_NAME, plan, record)
-            records[shard.name] = record
-        synthesis = "fitting the linear synthesis, " if codec.spec.kind == "image" else ""
-        reporter.advance(0, note=f"{synthesis}writing ledger and manifest")
-        in_order = [records[shard.name] for shard in plan.shards]
-        effort = Effort(started_s, num_pending)
-        return finish(folder, source, plan, in_order, codec=codec, encoder=encoder, pool=pool, effort=effort)
+    return PlannedJob(plan, source, preparation)
 
 
-def _samples(source: Source, preparation: Preparation, config: PrepareConfig) -> Source:
-    """The source whose samples are stored: clips cut into segments, and no more than the limit."""
-    if isinstance(preparation, AudioPreparation):
-        source = SegmentedSource(source, preparation)
-    return source if config.limit is None else limit(source, config.limit)
+def _held(folder: Path, config: PrepareConfig) -> AbstractContextManager[None]:
+    """The lock of this call."""
+    if config.slice is None:
+        return locks.whole_job(folder / WORK_NAME)
+    return locks.slice_of_job(folder / WORK_NAME, "{}-of-{}".format(*config.slice))
 
 
-class _Reporter:
-    """Adds up what `Progress` says."""
-
-    def __init__(self, total: int, callback: Callable[[Progress], None] | None) -> None:
-        self.done = 0
-        self.total = total
-        self.quarantined = 0
-        self._callback = callback
-
-    def advance(self, done: int, quarantined: int = 0, note: str = "") -> None:
-        self.done += done
-        self.quarantined += quarantined
-        if self._callback is not None:
-            self._callback(Progress(self.done, self.total, self.quarantined, note))
-
-    def resume(self, plan: Plan, records: dict[str, ShardRecord]) -> None:
-        if records:
-            done = sum(shard.num_samples for shard in plan.shards if shard.name in records)
-            quarantined = sum(len(record.quarantined) for record in records.values())
-            note = f"resumed: {len(records)} of {len(plan.shards)} shards are done"
-            self.advance(done, quarantined, note)
-
-
-_Tag = tuple[PlannedShard, int]
-
-
-def _tasks(source: Source, shards: list[PlannedShard]) -> Iterator[tuple[_Tag, list[Stored]]]:
-    """Chunks of samples, none across two shards, tagged with the shard and the index of the first."""
-    for shard in shards:
-        for start in range(shard.start, shard.stop, CHUNK_SAMPLES):
-            stop = min(start + CHUNK_SAMPLES, shard.stop)
-            yield (shard, start), [source.read(shard.split, index) for index in range(start, stop)]
-
-
-def _encode_shard(
+def _run(
     folder: Path,
-    source: Source,
-    shard: PlannedShard,
-    chunks: Iterable[tuple[_Tag, DecodedChunk]],
-    encoder: Encoder,
-    reporter: _Reporter,
-) -> ShardRecord:
-    """Encode one shard's chunks as they come and write it."""
-    quarantined: dict[int, str] = {}
+    plan: Plan,
+    planned: PlannedJob,
+    codec: Codec,
+    config: PrepareConfig,
+    progress: Callable[[Progress], None] | None,
+    started_s: float,
+) -> Manifest | None:
+    digest = plan.digest()
+    shards = plan.shards if config.slice is None else plan.shards[config.slice[0] - 1 :: config.slice[1]]
+    pending: list[PlannedShard] = []
 
-    def usable() -> Iterator[np.ndarray]:
-        for (_, start), chunk in chunks:
-            quarantined.update({start + position: reason for position, reason in chunk.reasons.items()})
-            yield chunk.signals
-            reporter.advance(len(chunk.signals) + len(chunk.reasons), len(chunk.reasons))
+    def done() -> Iterator[tuple[PlannedShard, ShardRecord]]:
+        for shard in shards:
+            record = load_record(folder, folder / WORK_NAME, shard, digest)
+            if record is None:
+                pending.append(shard)
+            else:
+                yield shard, record
 
-    spec = encoder.codec.spec
-    codes = np.empty((shard.num_samples, *encoder.latent_shape), np.uint8)
-    filled = 0
-    for batch in encoder.encode(usable()):
-        codes[filled : filled + len(batch)] = batch
-        filled += len(batch)
-    indices = [index for index in range(shard.start, shard.stop) if index not in quarantined]
-    entry = write_shard(
-        folder,
-        shard.name,
-        spec=spec,
-        split=shard.split,
-        codes=codes[:filled],
-        labels=source.listing.splits[shard.split].labels[indices] if source.class_names is not None else None,
-        keys=[source.key(shard.split, index) for index in indices],
-    )
-    return ShardRecord(entry, quarantined, code_histogram(codes[:filled], spec.latent_channels))
+    num_samples = sum(shard.num_samples for shard in shards)
+    engine, workers = choose_engine(config.engine), _workers(config, num_samples)
+    reporter = Reporter(num_samples, workers, config.max_bad, progress)
+    reporter.resume(done(), len(shards))
+    if config.finish and pending:
+        raise JobError(_unfinished(pending, len(shards)))
+    job = Job(folder, digest, planned.source, planned.preparation, codec, config.device, config.batch, workers)
+    _encode(engine, job, pending, reporter)
+    if config.slice is not None:
+        reporter.note(f"slice {config.shards} is done; when all are, run the same with --finish instead of --shards")
+        return None
+    synthesis = "fitting the linear synthesis, " if codec.spec.kind == "image" else ""
+    reporter.note(f"{synthesis}writing ledger and manifest")
+    effort = Effort(engine.name, started_s, sum(shard.num_samples for shard in pending))
+    manifest = finish(job, plan, effort, drop_duplicates=config.drop_duplicates)
+    remove_work(folder)
+    return manifest
+
+
+def _encode(engine: Engine, job: Job, pending: list[PlannedShard], reporter: Reporter) -> None:
+    if pending:
+        for record in engine.encode(job, pending, reporter.advance):
+            reporter.shard(record)
+
+
+def _workers(config: PrepareConfig, num_samples: int) -> int:
+    if config.workers is not None:
+        return config.workers
+    return cpu_count() if num_samples > FEW_SAMPLES else 0
+
+
+def _unfinished(pending: list[PlannedShard], total: int) -> str:
+    names = ", ".join(shard.name for shard in pending[:3]) + (", …" if len(pending) > 3 else "")
+    return f"{len(pending)} of {total} shards are missing ({names}); run their slices, or the same without --finish"

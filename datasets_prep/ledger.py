@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from datasets_prep.plan import Plan
-from datasets_prep.records import ShardRecord
-from datasets_prep.sources.base import UNKNOWN_LABEL, Source
+from datasets_prep.plan import PlannedShard
+from datasets_prep.sources.base import UNKNOWN_LABEL, Source, Stray
+from walloc_cdl.files import replacement
 
 SCHEMA = pa.schema(
     [
@@ -20,50 +23,104 @@ SCHEMA = pa.schema(
         pa.field("key", pa.string(), nullable=False),
         pa.field("label", pa.int64(), nullable=False),
         pa.field("num_bytes", pa.int64(), nullable=False),
+        pa.field("sha256", pa.string()),
         pa.field("shard", pa.string()),
         pa.field("row", pa.int64()),
         pa.field("reason", pa.string()),
+        pa.field("duplicate_of", pa.string()),
     ]
 )
 """`shard` and `row` say where a sample is stored; where they are null, `reason` says why not.
-`split` is null for what lies outside of every split."""
+`split` is null for what lies outside of every split. `sha256` is of the stored sample's bytes, null where
+they could not be read. `duplicate_of` is SPLIT/KEY of the first sample with the same content."""
+
+DUPLICATE = "duplicate"
+"""The reason of a sample that was left out because its content is stored already."""
+
+STRAY_ROWS = 1 << 16
 
 
-def build_ledger(source: Source, plan: Plan, records: Sequence[ShardRecord]) -> pa.Table:
-    """Rows in the order of the plan, strays last; `records` are those of the plan's shards, in order."""
-    columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
-    for shard, record in zip(plan.shards, records, strict=True):
-        row = 0
-        for index in range(shard.start, shard.stop):
-            reason = record.quarantined.get(index)
-            columns["split"].append(shard.split)
-            columns["key"].append(source.key(shard.split, index))
-            columns["label"].append(source.label(shard.split, index))
-            columns["num_bytes"].append(source.num_bytes(shard.split, index))
-            columns["shard"].append(shard.name if reason is None else None)
-            columns["row"].append(row if reason is None else None)
-            columns["reason"].append(reason)
-            row += reason is None
-    for stray in source.strays:
-        values = (stray.split, stray.key, UNKNOWN_LABEL, stray.num_bytes, None, None, stray.reason)
-        for name, value in zip(SCHEMA.names, values, strict=True):
-            columns[name].append(value)
+def shard_rows(
+    source: Source, shard: PlannedShard, reasons: Mapping[int, str], hashes: Sequence[str | None]
+) -> pa.Table:
+    """The rows of one shard's source samples; `reasons` by index in the split, `hashes` in the shard's order."""
+    listing = source.listing.splits[shard.split]
+    indices = range(shard.start, shard.stop)
+    stored = [index not in reasons for index in indices]
+    numbers = iter(range(len(stored)))
+    columns = {
+        "split": [shard.split] * len(stored),
+        "key": listing.keys[shard.start : shard.stop],
+        "label": listing.labels[shard.start : shard.stop],
+        "num_bytes": listing.num_bytes[shard.start : shard.stop],
+        "sha256": hashes,
+        "shard": [shard.name if usable else None for usable in stored],
+        "row": [next(numbers) if usable else None for usable in stored],
+        "reason": [reasons.get(index) for index in indices],
+        "duplicate_of": [None] * len(stored),
+    }
     return pa.table(columns, schema=SCHEMA)
 
 
-def ledger_bytes(ledger: pa.Table) -> bytes:
-    """The parquet file; the same bytes for the same version of pyarrow."""
+def rows_bytes(rows: pa.Table) -> bytes:
+    """Rows as a parquet file; the same bytes for the same version of pyarrow."""
     sink = io.BytesIO()
-    pq.write_table(ledger, sink, compression="zstd")
+    pq.write_table(rows, sink, compression="zstd")
     return sink.getvalue()
 
 
-def summarize(ledger: pa.Table) -> dict[str, Any]:
-    """Counts for the manifest: of rows, stored samples, and quarantined ones by reason."""
-    reasons = Counter(reason for reason in ledger["reason"].to_pylist() if reason is not None)
-    return {
-        "num_rows": ledger.num_rows,
-        "num_stored": ledger.num_rows - sum(reasons.values()),
-        "num_quarantined": sum(reasons.values()),
-        "reasons": dict(sorted(reasons.items())),
+@dataclass
+class LedgerSummary:
+    """Counts for the manifest."""
+
+    num_rows: int = 0
+    num_stored: int = 0
+    num_duplicates: int = 0
+    """Samples whose content occurs before them, stored or left out."""
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def add(self, rows: pa.Table) -> None:
+        """Count some rows."""
+        self.num_rows += rows.num_rows
+        self.num_stored += rows.num_rows - rows["shard"].null_count
+        self.num_duplicates += rows.num_rows - rows["duplicate_of"].null_count
+        for entry in pc.value_counts(rows["reason"]).to_pylist():
+            if entry["values"] is not None:
+                self.reasons[entry["values"]] += entry["counts"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "num_rows": self.num_rows,
+            "num_stored": self.num_stored,
+            "num_quarantined": sum(self.reasons.values()) - self.reasons[DUPLICATE],
+            "num_duplicates": self.num_duplicates,
+            "reasons": dict(sorted(self.reasons.items())),
+        }
+
+
+def write_ledger(path: Path, parts: Iterable[pa.Table], strays: Sequence[Stray]) -> LedgerSummary:
+    """Write the ledger, a row group for each part, strays last; in the memory of one part."""
+    summary = LedgerSummary()
+    with replacement(path) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+        for part in parts:
+            summary.add(part)
+            writer.write_table(part)
+        for start in range(0, len(strays), STRAY_ROWS):
+            part = _stray_rows(strays[start : start + STRAY_ROWS])
+            summary.add(part)
+            writer.write_table(part)
+    return summary
+
+
+def _stray_rows(strays: Sequence[Stray]) -> pa.Table:
+    num = len(strays)
+    columns = {
+        "split": [stray.split for stray in strays],
+        "key": [stray.key for stray in strays],
+        "label": [UNKNOWN_LABEL] * num,
+        "num_bytes": [stray.num_bytes for stray in strays],
+        **{name: [None] * num for name in ("sha256", "shard", "row", "duplicate_of")},
+        "reason": [stray.reason for stray in strays],
     }
+    return pa.table(columns, schema=SCHEMA)

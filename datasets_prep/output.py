@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
+from datasets_prep import locks
 from datasets_prep.plan import PLAN_NAME, Plan, difference_from_finished, first_difference, load_plan, save_plan
 from walloc_cdl.errors import CallError
 from walloc_cdl.fields import is_plain_path
@@ -16,38 +18,51 @@ CODEC_FOLDER = "codec"
 LEDGER_NAME = "ledger.parquet"
 
 
-def open_output(folder: Path, plan: Plan, *, restart: bool) -> Manifest | None:
-    """Make `folder` ready for the job, with its plan in the work folder; a manifest means that it is done already.
+def finished_manifest(folder: Path, plan: Plan, *, restart: bool) -> Manifest | None:
+    """The manifest of a data set that is finished under this plan already; writes nothing but leftovers away.
 
-    `restart` removes what an earlier job left, finished or not. Raises `CallError` for a folder that
-    holds anything else, or a job or data set with another plan, naming the field that differs.
+    Raises `CallError` for a folder that holds anything but an unfinished or finished job of ours, and, unless it
+    is to `restart`, for a data set of another plan, naming the field that differs.
     """
     if folder.exists() and not folder.is_dir():
         raise CallError(f"output {str(folder)!r} is a file; give a new or empty folder")
+    if (folder / MANIFEST_NAME).is_file():
+        manifest = load_manifest(folder)
+        if restart:
+            return None
+        _require_same(folder, "a finished data set", difference_from_finished(plan, manifest))
+        remove_work(folder)
+        return manifest
+    if not (folder / WORK_NAME / PLAN_NAME).is_file() and (found := _foreign(folder)):
+        raise CallError(
+            f"output folder {str(folder)!r} holds {found!r}, which is no data set and no unfinished job; "
+            "give a new or empty folder"
+        )
+    return None
+
+
+def open_output(folder: Path, plan: Plan, *, restart: bool, allow_drift: bool = False) -> Plan:
+    """Make `folder` ready for the job and return the plan to follow, which lies in its work folder then.
+
+    It is that of an unfinished job here, if there is one; with `allow_drift` its versions and device may
+    be others. `restart` removes what an earlier job left, finished or not. Raises `CallError` for a job
+    with another plan, naming the field that differs.
+    """
     work = folder / WORK_NAME
     if (folder / MANIFEST_NAME).is_file():
         manifest = load_manifest(folder)
-        if not restart:
-            _require_same(folder, "a finished data set", difference_from_finished(plan, manifest))
-            remove_work(folder)
-            return manifest
         (folder / MANIFEST_NAME).unlink()  # first of all: without it, this is no data set any more
         _remove_files(folder, [*(entry.name for entry in manifest.shards), *manifest.files])
     elif (work / PLAN_NAME).is_file():
         unfinished = load_plan(work)
         if not restart:
-            _require_same(folder, "an unfinished job", first_difference(plan, unfinished))
-            return None
+            mine = replace(plan, engine=unfinished.engine) if allow_drift else plan
+            _require_same(folder, "an unfinished job", first_difference(mine, unfinished))
+            return unfinished
         _remove_files(folder, _files_of(unfinished))
-    elif found := _foreign(folder):
-        raise CallError(
-            f"output folder {str(folder)!r} holds {found!r}, which is no data set and no unfinished job; "
-            "give a new or empty folder"
-        )
-    remove_work(folder)
-    work.mkdir(parents=True)
+    _clear_work(work)
     save_plan(work, plan)
-    return None
+    return plan
 
 
 def remove_work(folder: Path) -> None:
@@ -55,6 +70,17 @@ def remove_work(folder: Path) -> None:
     if (folder / WORK_NAME).is_dir():
         shutil.rmtree(folder / WORK_NAME)
     for parent in (folder, folder / CODEC_FOLDER):
+        remove_temporaries(parent)
+
+
+def _clear_work(work: Path) -> None:
+    """Remove all but the locks from the work folder, and what killed writers left beside it."""
+    for path in work.iterdir():
+        if path.is_dir() and path.name != locks.FOLDER:
+            shutil.rmtree(path)
+        elif path.name != locks.FOLDER:
+            path.unlink()
+    for parent in (work.parent, work.parent / CODEC_FOLDER):
         remove_temporaries(parent)
 
 
@@ -77,10 +103,12 @@ def _foreign(folder: Path) -> str | None:
     if not folder.is_dir():
         return None
     for path in sorted(folder.iterdir()):
-        inside = list(path.iterdir()) if path.name == WORK_NAME and path.is_dir() else [path]
-        for entry in inside:
-            if not (entry.parent.name == WORK_NAME and is_temporary(entry.name)):
-                return entry.relative_to(folder).as_posix()
+        if path.name == WORK_NAME and path.is_dir():
+            inside = [entry for entry in path.iterdir() if not is_temporary(entry.name) and entry.name != locks.FOLDER]
+        else:
+            inside = [path]
+        if inside:
+            return inside[0].relative_to(folder).as_posix()
     return None
 
 

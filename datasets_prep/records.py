@@ -1,13 +1,21 @@
-"""Records of finished shards: what an interrupted job need not do again."""
+"""Records of finished shards: what an interrupted job need not do again.
+
+A shard leaves two files in the work folder: its rows of the ledger, and then the record, which makes it done.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+from datasets_prep.ledger import rows_bytes
 from datasets_prep.plan import Plan, PlannedShard
+from walloc_cdl.canonical import sha256_file, sha256_hex
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.files import write_atomic
 from walloc_cdl.latents import ShardEntry
@@ -16,51 +24,69 @@ from walloc_cdl.latents.sealed import seal, unseal
 
 @dataclass(frozen=True, eq=False)
 class ShardRecord:
-    """All that the manifest and the ledger need to know of one written shard."""
+    """All that the manifest needs to know of one written shard."""
 
     entry: ShardEntry
-    quarantined: dict[int, str]
-    """Index in the source's split, and the reason."""
     histogram: np.ndarray
     """int64 (K, 256)."""
+    class_counts: list[int] | None
+    """Stored samples of each class; None without classes."""
+    num_quarantined: int
+    source_bytes: int
+    """Of the samples read, the bad ones included."""
 
 
-def save_record(work: Path, plan: Plan, record: ShardRecord) -> None:
-    """Write the record; only when its shard is in place."""
+def save_record(work: Path, digest: str, record: ShardRecord, rows: pa.Table) -> None:
+    """Write the shard's rows of the ledger, then its record; only when the shard is in place.
+
+    `digest` is the plan's.
+    """
+    data = rows_bytes(rows)
+    write_atomic(_rows_path(work, record.entry.name), data)
     fields = {
-        "plan": plan.digest(),
-        "entry": asdict(record.entry),
-        "quarantined": sorted(record.quarantined.items()),
+        **asdict(record),
+        "plan": digest,
         "histogram": record.histogram.tolist(),
+        "rows_sha256": sha256_hex(data),
     }
     write_atomic(_path(work, record.entry.name), seal(fields))
 
 
-def load_records(folder: Path, work: Path, plan: Plan) -> dict[str, ShardRecord]:
-    """Records of this plan whose shard has the recorded size, by the shard's name; the others are made again."""
-    digest = plan.digest()
-    found = {}
-    for shard in plan.shards:
-        record = _load(work, shard, digest)
-        if record is not None and _size(folder / shard.name) == record.entry.num_bytes:
-            found[shard.name] = record
-    return found
-
-
-def _load(work: Path, shard: PlannedShard, digest: str) -> ShardRecord | None:
+def load_record(folder: Path, work: Path, shard: PlannedShard, digest: str) -> ShardRecord | None:
+    """The record of a shard that is done under the plan of this digest, in full; None for one to make (again)."""
     path = _path(work, shard.name)
     try:
         fields = unseal(path.read_bytes(), origin=str(path))
-        entry, histogram = ShardEntry(**fields["entry"]), np.array(fields["histogram"], np.int64)
-        record = ShardRecord(entry, dict(fields["quarantined"]), histogram)
-        belongs = fields["plan"] == digest and entry.name == shard.name and entry.split == shard.split
+        plan, rows = fields.pop("plan"), fields.pop("rows_sha256")
+        entry, histogram = ShardEntry(**fields.pop("entry")), np.array(fields.pop("histogram"), np.int64)
+        record = ShardRecord(entry, histogram, **fields)
+        belongs = plan == digest and entry.name == shard.name and entry.split == shard.split
+        whole = _size(folder / shard.name) == entry.num_bytes and sha256_file(_rows_path(work, shard.name)) == rows
     except (FileNotFoundError, DamagedError, KeyError, TypeError, ValueError):
         return None  # the shard is made again, to the same bytes
-    return record if belongs else None
+    return record if belongs and whole else None
+
+
+def load_rows(work: Path, name: str) -> pa.Table:
+    """The ledger's rows of a shard that is done."""
+    return pq.read_table(_rows_path(work, name))
+
+
+def finished_records(folder: Path, work: Path, plan: Plan) -> Iterator[ShardRecord]:
+    """The records of the plan's shards that are done, in the plan's order."""
+    digest = plan.digest()
+    for shard in plan.shards:
+        record = load_record(folder, work, shard, digest)
+        if record is not None:
+            yield record
 
 
 def _path(work: Path, shard: str) -> Path:
     return work / f"{Path(shard).stem}.json"
+
+
+def _rows_path(work: Path, shard: str) -> Path:
+    return work / f"{Path(shard).stem}.parquet"
 
 
 def _size(path: Path) -> int | None:

@@ -33,6 +33,10 @@ class SubsetSource(Source):
         """That of the whole source: a few of its images may all be gray."""
         return self._source.channels
 
+    def absence(self) -> str | None:
+        """See `Source.absence`."""
+        return self._source.absence()
+
     def read(self, split: str, index: int) -> Stored:
         """See `Source.read`."""
         origin, indices = self._rows[split]
@@ -74,6 +78,14 @@ def holdout(source: Source, fraction: float, seed: int = 0, *, split: str = "tra
     rows[split] = (split, np.flatnonzero(~held))
     rows[into] = (split, np.flatnonzero(held))
     return SubsetSource(source, rows)
+
+
+def first(source: Source, num_samples: int) -> Source:
+    """The first `num_samples` of each split, in the source's order."""
+    if num_samples < 1:
+        raise CallError(f"limit {num_samples}; it must be at least 1")
+    counts = {split: min(num_samples, source.num_samples(split)) for split in source.split_names}
+    return SubsetSource(source, {split: (split, np.arange(count)) for split, count in counts.items()})
 
 
 def limit(source: Source, num_samples: int) -> Source:

@@ -5,6 +5,7 @@ This module and what it imports is all that a worker loads: no torch, no `datase
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import multiprocessing
 import os
@@ -17,6 +18,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,18 +38,29 @@ class DecodedChunk:
     """The preparation's dtype, (N, …), N the number of samples without a reason."""
     reasons: dict[int, str]
     """Position in the task, and why that sample is not in `signals`."""
+    hashes: list[str | None]
+    """SHA-256 (hex) of each sample's stored bytes, None where they cannot be read; bad samples included."""
+    num_bytes: list[int]
+    """How many they are."""
 
 
 def decode_chunk(samples: Sequence[Stored], preparation: Preparation) -> DecodedChunk:
     """Decode the samples of one task."""
-    signals, reasons = [], {}
+    signals, reasons, hashes, sizes = [], {}, [], []
     for position, stored in enumerate(samples):
+        try:
+            data = stored if isinstance(stored, bytes) else Path(stored).read_bytes()
+            hashes.append(hashlib.sha256(data).hexdigest())
+            sizes.append(len(data))
+        except (OSError, TypeError):
+            hashes.append(None)
+            sizes.append(0)
         try:
             signals.append(preparation.load(stored))
         except BadSignalError as error:
             reasons[position] = str(error)
     none = np.empty((0, *preparation.shape), preparation.dtype)
-    return DecodedChunk(np.stack(signals) if signals else none, reasons)
+    return DecodedChunk(np.stack(signals) if signals else none, reasons, hashes, sizes)
 
 
 def cpu_count() -> int:

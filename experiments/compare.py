@@ -15,7 +15,8 @@ import torch
 from classifiers import LatentClassifier, TrainConfig, create_model, load_classifier, predict, train
 from classifiers.backbones import require_model
 from classifiers.run_folder import RunFolder
-from datasets_prep.job import PrepareConfig, prepare
+from datasets_prep.config import PrepareConfig
+from datasets_prep.job import prepare
 from datasets_prep.sources import Source, open_source
 from datasets_prep.splits import holdout
 from experiments.conditions import COLORS, Condition, parse_condition

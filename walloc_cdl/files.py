@@ -5,24 +5,34 @@ from __future__ import annotations
 import os
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
 
 
 def write_atomic(path: Path | str, data: bytes) -> None:
-    """Put `data` at `path` so that at every moment either the old file or all of the new one is there.
+    """Put `data` at `path` so that at every moment either the old file or all of the new one is there."""
+    with replacement(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacement(path: Path | str) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of `path` when the block ends, and vanishes when it fails.
 
     A unique temporary name in the same folder, so that two writers of the same file cannot mix; sync
     before the rename, so that the name never points at missing bytes; sync of the folder after it, so
-    that the rename itself survives a power cut.
+    that the rename itself survives a power cut. What is written may be read again through the file.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+        with os.fdopen(descriptor, "w+b") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -81,6 +81,10 @@ class SegmentedSource(Source):
         """Those of the clips."""
         return self._clips.channels
 
+    def absence(self) -> str | None:
+        """See `Source.absence`."""
+        return self._clips.absence()
+
     def read(self, split: str, index: int) -> Stored:
         """Where the segment lies."""
         clip, start = self._starts[split][index]

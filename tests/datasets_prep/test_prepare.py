@@ -86,7 +86,8 @@ def test_manifest_and_provenance_say_what_was_done(make_folder, rgb_codec, tmp_p
     assert manifest.latent_shape == (3, 8, 8)
     assert str(tmp_path) not in (tmp_path / "out/manifest.json").read_text()
     provenance = load_provenance(tmp_path / "out")
-    assert provenance["flip_rate"] == {"value": 0.0, "num_codes": 12 * 3 * 8 * 8}
+    rates = {"value": 0.0, "batch": 0.0, "threads": 0.0, "device": 0.0}
+    assert provenance["flip_rate"] == {**rates, "num_codes": 12 * 3 * 8 * 8}
     assert provenance["precision"] == "fp32"
     assert provenance["num_encoded"] == 24
     assert provenance["versions"]["torch"] == torch.__version__.partition("+")[0]
@@ -144,7 +145,7 @@ def test_bad_images_go_to_the_ledger(make_folder, rgb_codec, tmp_path):
     ]
     assert open_latents(tmp_path / "out").keys(np.arange(5)) == [key for key, _, _ in stored]
     assert rows[-1] == {
-        **dict.fromkeys(("shard", "row")),
+        **dict.fromkeys(("shard", "row", "sha256", "duplicate_of")),
         "split": "train",
         "key": "train/readme.txt",
         "label": -1,
@@ -209,10 +210,10 @@ def test_unlabeled_images_have_no_labels(rgb_codec, tmp_path):
     assert open_latents(tmp_path / "out").labels.tolist() == [-1, -1, -1]
 
 
-def test_limit_takes_a_few_of_each_split(make_folder, rgb_codec, tmp_path):
+def test_limit_takes_the_first_of_each_split(make_folder, rgb_codec, tmp_path):
     config = PrepareConfig(size=32, workers=0, limit=4)
     manifest = prepare(open_source(str(make_folder())), rgb_codec, tmp_path / "out", config)
-    assert manifest.splits["train"].class_counts == [2, 2]
+    assert manifest.splits["train"].class_counts == [4, 0]
     assert manifest.splits["test"].num_samples == 4
 
 

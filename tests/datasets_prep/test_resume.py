@@ -40,13 +40,14 @@ def undisturbed(source, rgb_codec, tmp_path):
 
 
 def stop_after(calls):
-    """A progress callback that stops the job at its `calls`-th call."""
+    """A progress callback that stops the job at its `calls`-th report of decoded samples."""
     seen = []
 
     def callback(progress):
-        seen.append(progress)
-        if len(seen) == calls:
-            raise StopError
+        if progress.finished is None:
+            seen.append(progress)
+            if len(seen) == calls:
+                raise StopError
 
     return callback
 
@@ -69,9 +70,9 @@ def test_interrupted_after_any_shard(source, rgb_codec, undisturbed, tmp_path):
 
 
 def test_interrupted_at_any_write(source, rgb_codec, undisturbed, tmp_path, monkeypatch):
-    """The plan, six shards and their records, four files, the provenance, the manifest: each write fails once."""
+    """The plan, six shards, their rows and records, four files, the provenance, the manifest: each write fails once."""
     rename = os.replace
-    for failing in range(1 + 2 * SIX_SHARDS + 4 + 2):
+    for failing in range(1 + 3 * SIX_SHARDS + 4 + 2):
         out = tmp_path / f"out{failing}"
         renamed = []
 

@@ -99,8 +99,8 @@ def prepare(
 
 def _encode(samples: Source, model: Codec, out: Path, config: PrepareConfig) -> Manifest:
     """Run the job with its progress shown."""
-    from datasets_prep.job import Progress
     from datasets_prep.job import prepare as run_job
+    from datasets_prep.progress import Progress
 
     with progress("prepare", "samples") as update:
 

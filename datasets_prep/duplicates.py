@@ -1,0 +1,97 @@
+"""Samples of the same content: found by the hashes of all rows, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from datasets_prep.ledger import DUPLICATE
+
+PASS_ROWS = 1 << 24
+"""Hashes held at once, 8 bytes each; more rows take more passes over the hashes."""
+
+
+@dataclass
+class Copies:
+    """What is found of duplicates."""
+
+    num_across_splits: int = 0
+    """Copies that stand in another split than the first one: a test sample that was trained on."""
+    num_other_label: int = 0
+    """Copies with another label than the first one."""
+
+
+@dataclass(frozen=True)
+class _First:
+    name: str
+    split: str
+    label: int
+
+
+class DuplicateFinder:
+    """Marks rows whose content has occurred in a row before.
+
+    `parts` opens the parts of the ledger anew, in order; only rows that are stored, or were left out as
+    duplicates before, count.
+    """
+
+    def __init__(self, parts: Callable[[], Iterable[pa.Table]], num_rows: int) -> None:
+        num_passes = max(1, -(-num_rows // PASS_ROWS))
+        self._repeated = np.concatenate([_repeated(parts(), number, num_passes) for number in range(num_passes)])
+        self._repeated.sort()
+        self._firsts: dict[str, _First] = {}
+        self.copies = Copies()
+
+    @property
+    def any(self) -> bool:
+        """Whether there can be a duplicate at all."""
+        return len(self._repeated) > 0
+
+    def mark(self, rows: pa.Table) -> pa.Table:
+        """The rows with `duplicate_of`; call it once for every part, in order."""
+        if not self.any:
+            return rows
+        hashes = rows["sha256"].to_pylist()
+        marks: list[str | None] = [None] * len(hashes)
+        for position in np.flatnonzero(_counted(rows) & np.isin(_prefixes(hashes), self._repeated)).tolist():
+            marks[position] = self._look_up(hashes[position], rows.slice(position, 1).to_pylist()[0])
+        index = rows.schema.get_field_index("duplicate_of")
+        return rows.set_column(index, rows.schema.field(index), pa.array(marks, pa.string()))
+
+    def _look_up(self, digest: str, row: dict[str, object]) -> str | None:
+        first = self._firsts.get(digest)
+        if first is None:
+            self._firsts[digest] = _First(f"{row['split']}/{row['key']}", row["split"], row["label"])
+            return None
+        self.copies.num_across_splits += row["split"] != first.split
+        self.copies.num_other_label += row["label"] != first.label
+        return first.name
+
+
+def _repeated(parts: Iterable[pa.Table], number: int, num_passes: int) -> np.ndarray:
+    """Prefixes, uint64, that occur more than once among those that belong to this pass."""
+    found = [np.empty(0, np.uint64)]
+    for rows in parts:
+        prefixes = _prefixes(rows["sha256"].to_pylist())[_counted(rows)]
+        found.append(prefixes[prefixes % np.uint64(num_passes) == number])
+    values, counts = np.unique(np.concatenate(found), return_counts=True)
+    return values[counts > 1]
+
+
+def _counted(rows: pa.Table) -> np.ndarray:
+    reasons = rows["reason"].to_pylist()
+    stored = ~rows["shard"].is_null().to_numpy()
+    return (stored | np.array([reason == DUPLICATE for reason in reasons], bool)) & ~rows["sha256"].is_null().to_numpy()
+
+
+def _prefixes(hashes: Iterable[str | None]) -> np.ndarray:
+    return np.array([int(digest[:16], 16) if digest else 0 for digest in hashes], np.uint64)
+
+
+def marked(parts: Iterable[pa.Table], finder: DuplicateFinder) -> Iterator[pa.Table]:
+    """The parts with their duplicates marked."""
+    for rows in parts:
+        yield finder.mark(rows)

@@ -1,0 +1,1 @@
+"""Runners of a plan's shards; whichever does a shard, the bytes are the same."""

@@ -1,0 +1,38 @@
+"""Processes on this machine: workers decode and resize while this one encodes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+from datasets_prep.encoding import Encoder, choose_device
+from datasets_prep.engines.base import Job
+from datasets_prep.plan import PlannedShard
+from datasets_prep.records import ShardRecord
+from datasets_prep.shard_job import Done, encode_shard
+from datasets_prep.signals.base import Stored
+from datasets_prep.sources.base import Source
+from datasets_prep.workers import CHUNK_SAMPLES, DecodePool
+
+
+class LocalEngine:
+    """Shard after shard; the workers share the decoding inside of each, so a small data set is not slow."""
+
+    name = "local"
+
+    def encode(self, job: Job, shards: Sequence[PlannedShard], report: Callable[[Done], None]) -> Iterator[ShardRecord]:
+        """See `Engine.encode`."""
+        encoder = Encoder(job.codec, choose_device(job.device), batch=job.batch, signal_shape=job.preparation.shape)
+        with DecodePool(job.workers, job.preparation) as pool:
+            decoded = pool.decode(_tasks(job.source, shards))
+            for shard, chunks in itertools.groupby(decoded, key=lambda item: item[0]):
+                samples = (chunk for _, chunk in chunks)
+                yield encode_shard(job.folder, job.plan_digest, job.source, shard, samples, encoder, report)
+
+
+def _tasks(source: Source, shards: Sequence[PlannedShard]) -> Iterator[tuple[PlannedShard, list[Stored]]]:
+    """Chunks of samples, none across two shards, tagged with the shard."""
+    for shard in shards:
+        for start in range(shard.start, shard.stop, CHUNK_SAMPLES):
+            stop = min(start + CHUNK_SAMPLES, shard.stop)
+            yield shard, [source.read(shard.split, index) for index in range(start, stop)]

@@ -1,0 +1,70 @@
+"""Leaving out of a job's shards the samples whose content is stored before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from datasets_prep.duplicates import DuplicateFinder
+from datasets_prep.engines.base import Job
+from datasets_prep.ledger import DUPLICATE
+from datasets_prep.plan import Plan, PlannedShard
+from datasets_prep.records import load_record, load_rows, save_record
+from walloc_cdl.errors import JobError
+from walloc_cdl.latents import WORK_NAME, code_histogram, open_shard, write_shard
+
+
+def leave_out(job: Job, plan: Plan, finder: DuplicateFinder) -> None:
+    """Write every shard that has duplicates anew without them, with its record and rows of the ledger.
+
+    The first of equal samples stays, in the plan's order. A shard that was done before is left as it is.
+    """
+    work = job.folder / WORK_NAME
+    for shard in plan.shards:
+        rows = finder.mark(load_rows(work, shard.name))
+        stored = ~rows["shard"].is_null().to_numpy()
+        kept = rows["duplicate_of"].is_null().to_numpy()
+        if (stored & ~kept).any():
+            _rewrite(job, shard, rows, kept[stored])
+
+
+def _rewrite(job: Job, shard: PlannedShard, rows: pa.Table, kept: np.ndarray) -> None:
+    """`kept`, bool, says which of the stored samples stay."""
+    work, spec = job.folder / WORK_NAME, job.codec.spec
+    record = load_record(job.folder, work, shard, job.plan_digest)
+    if record is None:
+        raise JobError(f"shard {shard.name} or its record has gone since it was made; run the same again")
+    content = open_shard(job.folder / shard.name, record.entry, spec, _latent_shape(job))
+    positions = np.flatnonzero(kept)
+    codes = content.codes[positions]
+    labels = None if content.labels is None else content.labels[positions]
+    keys = content.keys(positions)
+    entry = write_shard(job.folder, shard.name, spec=spec, split=shard.split, codes=codes, labels=labels, keys=keys)
+    histogram = code_histogram(codes, spec.latent_channels)
+    counts = record.class_counts
+    if counts is not None and labels is not None:
+        counts = np.bincount(labels[labels >= 0], minlength=len(counts)).tolist()
+    changed = replace(record, entry=entry, histogram=histogram, class_counts=counts)
+    save_record(work, job.plan_digest, changed, _without_duplicates(rows))
+
+
+def _without_duplicates(rows: pa.Table) -> pa.Table:
+    stored = pc.and_(pc.is_valid(rows["shard"]), pc.is_null(rows["duplicate_of"]))
+    gone = pc.and_(pc.is_valid(rows["shard"]), pc.is_valid(rows["duplicate_of"]))
+    numbers = np.cumsum(stored.to_numpy()) - 1
+    changes = {
+        "shard": pc.if_else(stored, rows["shard"], pa.scalar(None, pa.string())),
+        "row": pc.if_else(stored, pa.array(numbers, pa.int64()), pa.scalar(None, pa.int64())),
+        "reason": pc.if_else(gone, pa.scalar(DUPLICATE), rows["reason"]),
+    }
+    for name, values in changes.items():
+        index = rows.schema.get_field_index(name)
+        rows = rows.set_column(index, rows.schema.field(index), values)
+    return rows
+
+
+def _latent_shape(job: Job) -> tuple[int, ...]:
+    return job.codec.latent_shape(job.preparation.shape)

@@ -1,0 +1,78 @@
+"""Where a job stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from datasets_prep.plan import PlannedShard
+from datasets_prep.records import ShardRecord
+from datasets_prep.shard_job import Done
+from walloc_cdl.errors import JobError
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a job stands."""
+
+    done: int
+    """Source samples that need no more work; in a resumed job those of earlier runs count."""
+    total: int
+    quarantined: int
+    source_bytes: int = 0
+    """Read by this run."""
+    workers: int = 0
+    note: str = ""
+    """A sentence worth showing, on a change of phase."""
+    finished: ShardRecord | None = None
+    """The shard that this report is about, if it is about the end of one."""
+
+
+class Reporter:
+    """Adds up what `Progress` says, and stops a job with too many bad samples."""
+
+    def __init__(
+        self, total: int, workers: int, max_bad: float | None, callback: Callable[[Progress], None] | None
+    ) -> None:
+        self.total, self.workers = total, workers
+        self.done = self.quarantined = self.source_bytes = 0
+        self._max_bad = max_bad
+        self._callback = callback
+
+    def advance(self, done: Done) -> None:
+        """Some samples are decoded; `JobError` if more are bad than is allowed."""
+        self._add(done.num_samples, done.num_quarantined)
+        self.source_bytes += done.source_bytes
+        self._tell()
+
+    def resume(self, shards: Iterator[tuple[PlannedShard, ShardRecord]], num_shards: int) -> None:
+        """Shards that earlier runs have done."""
+        count = 0
+        for shard, record in shards:
+            count += 1
+            self._add(shard.num_samples, record.num_quarantined)
+        if count:
+            self._tell(note=f"resumed: {count} of {num_shards} shards are done")
+
+    def shard(self, record: ShardRecord) -> None:
+        """A shard is done."""
+        self._tell(finished=record)
+
+    def note(self, text: str) -> None:
+        """A change of phase."""
+        self._tell(note=text)
+
+    def _add(self, samples: int, quarantined: int) -> None:
+        self.done += samples
+        self.quarantined += quarantined
+        if self._max_bad is not None and self.quarantined > self._max_bad * self.total:
+            raise JobError(
+                f"{self.quarantined} of the first {self.done} samples cannot be used, more than {self._max_bad:.3g} of "
+                f"all {self.total}; check the source, or allow more with --max-bad and go on"
+            )
+
+    def _tell(self, note: str = "", finished: ShardRecord | None = None) -> None:
+        if self._callback is not None:
+            self._callback(
+                Progress(self.done, self.total, self.quarantined, self.source_bytes, self.workers, note, finished)
+            )
