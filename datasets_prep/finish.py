@@ -55,6 +55,8 @@ class Effort:
     """Seconds since the epoch."""
     num_encoded: int
     """Samples that this run decoded; the others were done before."""
+    drift: list[tuple[str, Any, Any]]
+    """Where this run's device and versions are not those of the plan: field, the plan's value, this run's."""
 
 
 def finish(job: Job, plan: Plan, effort: Effort, *, drop_duplicates: bool = False) -> Manifest:
@@ -206,4 +208,5 @@ def _provenance(plan: Plan, codec: Codec, encoder: Encoder, signals: np.ndarray,
         "platform": f"{platform.system()} {platform.machine()}",
         "elapsed_s": round(elapsed_s, 3),
         "num_encoded": effort.num_encoded,
+        "drift": [list(difference) for difference in effort.drift],
     }

@@ -26,6 +26,7 @@ from datasets_prep.sources.audiofolder import SegmentedSource
 from datasets_prep.sources.base import Source
 from datasets_prep.splits import first
 from datasets_prep.workers import cpu_count
+from walloc_cdl.canonical import differences
 from walloc_cdl.codec import Codec
 from walloc_cdl.errors import JobError
 from walloc_cdl.latents import WORK_NAME, Manifest
@@ -93,6 +94,7 @@ def plan_job(source: Source, codec: Codec, config: PrepareConfig) -> PlannedJob:
         shard_samples=config.shard_samples,
         device=device_kind(choose_device(config.device)),
         batch=config.batch,
+        drop_duplicates=config.drop_duplicates,
     )
     return PlannedJob(plan, source, preparation)
 
@@ -126,7 +128,7 @@ def _run(
                 yield shard, record
 
     num_samples = sum(shard.num_samples for shard in shards)
-    engine, workers = choose_engine(config.engine), _workers(config, num_samples)
+    engine, workers = choose_engine(config.engine), choose_workers(config, num_samples)
     reporter = Reporter(num_samples, workers, config.max_bad, progress)
     reporter.resume(done(), len(shards))
     if config.finish and pending:
@@ -138,7 +140,8 @@ def _run(
         return None
     synthesis = "fitting the linear synthesis, " if codec.spec.kind == "image" else ""
     reporter.note(f"{synthesis}writing ledger and manifest")
-    effort = Effort(engine.name, started_s, sum(shard.num_samples for shard in pending))
+    drift = differences(plan.engine, planned.plan.engine)
+    effort = Effort(engine.name, started_s, sum(shard.num_samples for shard in pending), drift)
     manifest = finish(job, plan, effort, drop_duplicates=config.drop_duplicates)
     remove_work(folder)
     return manifest
@@ -150,7 +153,8 @@ def _encode(engine: Engine, job: Job, pending: list[PlannedShard], reporter: Rep
             reporter.shard(record)
 
 
-def _workers(config: PrepareConfig, num_samples: int) -> int:
+def choose_workers(config: PrepareConfig, num_samples: int) -> int:
+    """Decoding processes for a job of so many samples."""
     if config.workers is not None:
         return config.workers
     return cpu_count() if num_samples > FEW_SAMPLES else 0

@@ -81,21 +81,23 @@ def _sign(file: IO[str]) -> None:
 
 
 def _holders(folder: Path, name: str) -> str:
-    """Who holds the lock `name`; if that is shared, or not signed, whoever holds a slice."""
-    names = [name, *(path.stem for path in sorted(folder.glob("slice-*.lock")))]
-    texts = [_holder(folder / f"{each}.lock") for each in names if _is_held(folder / f"{each}.lock")]
-    return " and ".join(dict.fromkeys(text for text in texts if text)) or "another process"
+    """Who holds the lock `name`: whoever signed it, or the slices that share it."""
+    names = (
+        [path.stem for path in sorted(folder.glob("slice-*.lock"))] if _is_free(folder, name, shared=True) else [name]
+    )
+    texts = [_signature(folder / f"{each}.lock") for each in names if not _is_free(folder, each, shared=False)]
+    return " and ".join(text for text in texts if text) or "another process"
 
 
-def _is_held(path: Path) -> bool:
+def _is_free(folder: Path, name: str, *, shared: bool) -> bool:
     try:
-        with path.open("a+") as file:
-            return not _lock(file, shared=False, wait=False)
+        with (folder / f"{name}.lock").open("a+", encoding="utf-8") as file:
+            return _lock(file, shared=shared, wait=False)
     except OSError:
-        return False
+        return True
 
 
-def _holder(path: Path) -> str | None:
+def _signature(path: Path) -> str | None:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         return f"process {fields['process']} on {fields['host']} since {fields['since']}"

@@ -74,7 +74,14 @@ class Plan:
 
 
 def make_plan(
-    source: Source, codec: Codec, preparation: Preparation, *, shard_samples: int | None, device: str, batch: int
+    source: Source,
+    codec: Codec,
+    preparation: Preparation,
+    *,
+    shard_samples: int | None,
+    device: str,
+    batch: int,
+    drop_duplicates: bool = False,
 ) -> Plan:
     """Plan the encoding of `source`; raises `CallError` for a size that the codec cannot encode."""
     latent_bytes = math.prod(codec.latent_shape(preparation.shape))
@@ -90,7 +97,11 @@ def make_plan(
             "codec_id": codec.spec.codec_id,
             **{name: sha256_hex(data) for name, data in sorted(codec.files().items())},
         },
-        preprocessing={**preparation.to_json(), "shard_samples": shard_samples},
+        preprocessing={
+            **preparation.to_json(),
+            "shard_samples": shard_samples,
+            "duplicates": "left out" if drop_duplicates else "kept",
+        },
         engine={"device": device, "batch": batch, "versions": preparation.versions()},
         shards=tuple(
             PlannedShard(f"{split}-{number:05d}.safetensors", split, start, stop)

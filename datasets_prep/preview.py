@@ -110,7 +110,8 @@ def _preparation(source: Source, dataset: LatentDataset, codec: Codec, size: int
     preparation = choose_preparation(source, codec, config)
     if source.kind == "array":
         stored = dict(dataset.manifest.preprocessing)
-        stored.pop("shard_samples", None)
+        for name in ("shard_samples", "duplicates"):
+            stored.pop(name, None)
         if difference := first_difference(preparation.to_json(), stored):
             field, mine, theirs = difference
             raise CallError(

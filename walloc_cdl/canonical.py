@@ -41,11 +41,18 @@ def first_difference(mine: dict[str, Any], theirs: dict[str, Any]) -> tuple[str,
     >>> first_difference({"train": {"lr": 0.1}}, {"train": {"lr": 0.2}})
     ('train.lr', 0.1, 0.2)
     """
+    return next(iter(differences(mine, theirs)), None)
+
+
+def differences(mine: dict[str, Any], theirs: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """All fields in which two JSON objects differ, as `first_difference` has them."""
     flat_mine, flat_theirs = dict(_flattened(mine)), dict(_flattened(theirs))
-    for field in [*flat_mine, *(field for field in flat_theirs if field not in flat_mine)]:
-        if flat_mine.get(field) != flat_theirs.get(field):
-            return field, flat_mine.get(field), flat_theirs.get(field)
-    return None
+    fields = [*flat_mine, *(field for field in flat_theirs if field not in flat_mine)]
+    return [
+        (field, flat_mine.get(field), flat_theirs.get(field))
+        for field in fields
+        if flat_mine.get(field) != flat_theirs.get(field)
+    ]
 
 
 def _flattened(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -101,10 +101,10 @@ def test_prepare_inspect_verify(cdl, source, tmp_path):
 
 
 def test_an_interrupted_preparation_is_resumed(cdl, source, tmp_path, monkeypatch):
-    import datasets_prep.job
+    import datasets_prep.shard_job
 
     call = ("prepare", source, "--codec", "rgb-16x", "--size", 64, "--workers", 0, "--shard-samples", 4)
-    save, saved = datasets_prep.job.save_record, []
+    save, saved = datasets_prep.shard_job.save_record, []
 
     def interrupted(*arguments):
         save(*arguments)
@@ -112,7 +112,7 @@ def test_an_interrupted_preparation_is_resumed(cdl, source, tmp_path, monkeypatc
         if len(saved) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(datasets_prep.job, "save_record", interrupted)
+    monkeypatch.setattr(datasets_prep.shard_job, "save_record", interrupted)
     answer = cdl(*call, "--out", tmp_path / "latents")
     assert answer.code == 130
     assert answer.err.endswith("interrupted; the same command again goes on where it stopped\n")

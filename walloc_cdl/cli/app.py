@@ -1,6 +1,6 @@
 """Puts the commands together and turns errors into one line and an exit code.
 
-0: done. 1: the work failed or the data are damaged. 2: the call was wrong. 130: interrupted.
+0: done. 1: the work failed or the data are damaged. 2: the call was wrong. 130: interrupted. 143: terminated.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from walloc_cdl.cli import archives, codec, comparison, dataset, learning
-from walloc_cdl.cli.console import show_help
+from walloc_cdl.cli.console import Terminated, show_help
 from walloc_cdl.errors import CdlError
 
 # typer carries its own copy of click in new versions and imports it in old ones; its errors are
@@ -23,6 +23,9 @@ ClickException, UsageError = _CLICK_ERRORS["ClickException"], _CLICK_ERRORS["Usa
 
 INTERRUPTED = 130
 """Exit code after an interrupt from the keyboard, as shells have it."""
+
+TERMINATED = 143
+"""The same after SIGTERM."""
 
 app = typer.Typer(
     name="cdl",
@@ -78,6 +81,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         _complain(f"cdl: {where}{error.strerror or error}")
         return 1
+    except Terminated:
+        _complain("cdl: terminated; the same command again goes on where it stopped")
+        return TERMINATED
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     if code == INTERRUPTED:  # which newer versions of typer return by themselves, without a word

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from types import FrameType
+from typing import Annotated, Any, Protocol
 
 import typer
 
@@ -67,6 +69,41 @@ def size_text(num_bytes: int) -> str:
     return f"{value:,.0f} bytes" if units[0] == "bytes" else f"{value:,.1f} {units[0]}"
 
 
+def duration_text(seconds: float) -> str:
+    """A duration for people: `3 h 20 min`."""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60:,} h {minutes % 60} min"
+
+
+def parse_share(text: str, option: str) -> float:
+    """A share as `0.01` or `1%`; raises `CallError` for anything else."""
+    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
+    try:
+        return float(number) / (100 if percent else 1)
+    except ValueError as error:
+        raise CallError(f"{option} {text!r}; expected a share, as 0.01 or 1%") from error
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Treat the signal that ends jobs (SIGTERM) like Ctrl-C: what is half-made is dropped, and the exit code is 143."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Terminated(BaseException):
+    """The process was asked to end."""
+
+
 def say(note: str) -> None:
     """Print a line about the course of a job to standard error, above the progress bar if there is one."""
     print(note, file=sys.stderr, flush=True)
@@ -79,21 +116,34 @@ def show_help(context: typer.Context) -> None:
         raise typer.Exit(2)
 
 
+class Update(Protocol):
+    """Shows how far a job is."""
+
+    def __call__(self, done: int, total: int, *, num_bytes: int | None = None, details: Sequence[str] = ()) -> None:
+        """`num_bytes` read so far, for a rate; `details` are shown beside it, empty ones not."""
+        ...
+
+
 @contextmanager
-def progress(title: str, unit: str = "images") -> Iterator[Callable[[int, int], None]]:
+def progress(title: str, unit: str = "images", *, lines: bool = True) -> Iterator[Update]:
     """Yield a function of (done, total) that shows how far a job is.
 
-    A bar on a terminal; otherwise a line every `QUIET_S` seconds. Everything goes to standard error.
+    A bar on a terminal; otherwise, unless the job writes `lines` of its own, a line every `QUIET_S` seconds.
+    Everything goes to standard error.
     """
     if sys.stderr.isatty():
         with _bar(title, unit) as update:
             yield update
     else:
-        yield _line_printer(title, unit)
+        yield _line_printer(title, unit) if lines else _silent
+
+
+def _silent(done: int, total: int, *, num_bytes: int | None = None, details: Sequence[str] = ()) -> None:
+    """Shows nothing."""
 
 
 @contextmanager
-def _bar(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+def _bar(title: str, unit: str) -> Iterator[Update]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -107,18 +157,21 @@ def _bar(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=None, rate="")
-        rate = _Rate()
+        rate, pace = _Rate(), _Rate()
 
-        def update(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, rate=rate.text(done))
+        def update(done: int, total: int, *, num_bytes: int | None = None, details: Sequence[str] = ()) -> None:
+            texts = [rate.text(done)]
+            if num_bytes is not None:
+                texts.append(f"{size_text(pace.per_second(num_bytes))}/s")
+            bar.update(task, completed=done, total=total, rate=", ".join([*texts, *filter(None, details)]))
 
         yield update
 
 
-def _line_printer(title: str, unit: str) -> Callable[[int, int], None]:
+def _line_printer(title: str, unit: str) -> Update:
     rate, last = _Rate(), time.monotonic()
 
-    def update(done: int, total: int) -> None:
+    def update(done: int, total: int, *, num_bytes: int | None = None, details: Sequence[str] = ()) -> None:
         nonlocal last
         pace = rate.text(done)
         if time.monotonic() - last >= QUIET_S:
@@ -134,12 +187,15 @@ class _Rate:
     def __init__(self) -> None:
         self._begin: tuple[float, int] | None = None
 
-    def text(self, done: int) -> str:
+    def per_second(self, done: int) -> float:
         now = time.monotonic()
         if self._begin is None:
             self._begin = (now, done)
         start, before = self._begin
-        return f"{(done - before) / max(now - start, 1e-6):,.0f}/s"
+        return (done - before) / max(now - start, 1e-6)
+
+    def text(self, done: int) -> str:
+        return f"{self.per_second(done):,.0f}/s"
 
 
 class PhaseProgress:
@@ -149,7 +205,7 @@ class PhaseProgress:
         self._unit = unit
         self._bar = ExitStack()
         self._phase: str | None = None
-        self._update: Callable[[int, int], None] = lambda done, total: None
+        self._update: Update = _silent
 
     def update(self, phase: str, done: int, total: int, note: str = "") -> None:
         """Show how far the phase is, after closing the one before it."""

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from walloc_cdl.cli.codec import ContainerName, SourceName
-from walloc_cdl.cli.console import JsonPath, Seed, progress, report, require_parent, say, size_text, write_json
+from walloc_cdl.cli.console import (
+    JsonPath,
+    Seed,
+    duration_text,
+    interruptible,
+    parse_share,
+    progress,
+    report,
+    require_parent,
+    say,
+    size_text,
+    write_json,
+)
 from walloc_cdl.errors import CallError
 
 if TYPE_CHECKING:
@@ -49,8 +62,25 @@ def prepare(
         int | None, typer.Option(help="Decoding processes; default one for each CPU, 0 for none.")
     ] = None,
     batch: Annotated[int, typer.Option(help="Samples encoded at once.")] = 32,
-    limit: Annotated[int | None, typer.Option(help="At most so many samples of each split.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many samples of each split.")] = None,
+    engine: Annotated[str, typer.Option(help="What runs the job: local (processes).")] = "local",
+    shards: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Only every N-th shard from the I-th: one of N jobs of an array.")
+    ] = None,
+    finish: Annotated[bool, typer.Option("--finish", help="Complete the data set when all slices are done.")] = False,
+    max_bad: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="Fail when more samples are unusable, as 1%; default any.")
+    ] = None,
+    drop_duplicates: Annotated[
+        bool, typer.Option("--drop-duplicates", help="Store only the first of samples with the same content.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print what would be done, and what it would take.")
+    ] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Discard what an earlier job left in --out.")] = False,
+    allow_drift: Annotated[
+        bool, typer.Option("--allow-drift", help="Go on with a job that other versions or devices began.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     seed: Seed = 0,
     json_path: JsonPath = None,
@@ -76,7 +106,13 @@ def prepare(
         workers=workers,
         batch=batch,
         limit=limit,
+        engine=engine,
+        shards=shards,
+        finish=finish,
+        max_bad=None if max_bad is None else parse_share(max_bad, "--max-bad"),
+        drop_duplicates=drop_duplicates,
         restart=restart,
+        allow_drift=allow_drift,
         device=device,
         segment_s=segment,
         hop_s=hop,
@@ -87,7 +123,12 @@ def prepare(
     samples = open_source(source)
     if holdout is not None:
         samples = hold_out(samples, holdout, seed)
+    if dry_run:
+        _forecast(samples, model, config, json_path)
+        return
     manifest = _encode(samples, model, out, config)
+    if manifest is None:  # a slice
+        return
     rows = {
         "data set": str(out),
         "codec": f"{model.name} ({model.spec.reduction():g} times fewer values)",
@@ -97,17 +138,38 @@ def prepare(
     report(rows, json_path, manifest.to_json())
 
 
-def _encode(samples: Source, model: Codec, out: Path, config: PrepareConfig) -> Manifest:
+def _forecast(samples: Source, model: Codec, config: PrepareConfig, json_path: Path | None) -> None:
+    """`--dry-run`: the plan in figures."""
+    from datasets_prep.forecast import forecast
+
+    expected = forecast(samples, model, config)
+    rows: dict[str, object] = {"source": f"{expected.source} ({expected.fingerprint[:16]})"}
+    rows |= {split: f"{count:,} samples" for split, count in expected.num_samples.items()}
+    if expected.num_strays:
+        rows["strays"] = f"{expected.num_strays:,} files that are no samples"
+    rows["latents"] = "x".join(map(str, expected.latent_shape))
+    rows["shards"] = f"{expected.num_shards:,}, {size_text(expected.shard_bytes)} in all"
+    rows["time"] = f"about {duration_text(expected.time_s)} with {expected.workers} workers"
+    rows["measured on"] = f"{expected.num_measured} samples, {expected.num_bad} of them unusable"
+    report(rows, json_path, expected.to_json())
+
+
+def _encode(samples: Source, model: Codec, out: Path, config: PrepareConfig) -> Manifest | None:
     """Run the job with its progress shown."""
     from datasets_prep.job import prepare as run_job
     from datasets_prep.progress import Progress
 
-    with progress("prepare", "samples") as update:
+    with interruptible(), progress("prepare", "samples", lines=False) as update:
 
         def on_progress(state: Progress) -> None:
             if state.note:
                 say(state.note)
-            update(state.done, state.total)
+            if state.finished is not None and not sys.stderr.isatty():
+                entry = state.finished.entry
+                bad = f", {state.finished.num_quarantined:,} unusable" if state.finished.num_quarantined else ""
+                say(f"{entry.name}: {entry.num_samples:,} samples{bad}; {state.done:,} of {state.total:,} done")
+            bad = f"{state.quarantined:,} unusable" if state.quarantined else ""
+            update(state.done, state.total, num_bytes=state.source_bytes, details=[f"{state.workers} workers", bad])
 
         return run_job(samples, model, out, config, progress=on_progress)
 
@@ -189,8 +251,17 @@ def _contents(manifest: Manifest) -> dict[str, object]:
         summary = manifest.splits[split]
         counts = [f"{name} {count:,}" for name, count in zip(names, summary.class_counts or [], strict=False)]
         rows[split] = ": ".join(filter(None, [f"{summary.num_samples:,} samples", ", ".join(counts)]))
-    if quarantined := manifest.ledger.get("num_quarantined", 0):
+    ledger = manifest.ledger
+    if quarantined := ledger.get("num_quarantined", 0):
         rows["quarantined"] = f"{quarantined:,} unusable samples, with the reasons in ledger.parquet"
+    if copies := ledger.get("num_duplicates", 0):
+        left_out = ledger.get("reasons", {}).get("duplicate", 0)
+        text = f"{copies:,} samples with the content of an earlier one" + (", left out" if left_out else "")
+        if across := ledger.get("num_duplicates_across_splits", 0):
+            text += f"; WARNING: {across:,} in another split than it"
+        if other := ledger.get("num_duplicates_of_other_label", 0):
+            text += f"; WARNING: {other:,} with another label"
+        rows["duplicates"] = text
     rows["shards"] = f"{len(manifest.shards)}, {size_text(sum(shard.num_bytes for shard in manifest.shards))}"
     return rows
 
