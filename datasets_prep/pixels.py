@@ -12,16 +12,15 @@ Workers import this module, so it needs no more than numpy and PIL.
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image
 
-from datasets_prep.signals.base import BadSignalError, failure_reason
+from datasets_prep.signals.base import BadSignalError, Stored, failure_reason
+from datasets_prep.signals.stored import stored_bytes
 from walloc_cdl.errors import CallError
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -51,7 +50,7 @@ class BadImageError(BadSignalError):
     """This one image cannot be used."""
 
 
-def load_pixels(data: bytes | os.PathLike[str], size: int, channels: int) -> np.ndarray:
+def load_pixels(data: Stored, size: int, channels: int) -> np.ndarray:
     """Pixels uint8 (channels, size, size): shorter side to `size` with PIL's Lanczos filter, center crop.
 
     The sides are those of torchvision's `Resize(size)` and `CenterCrop(size)`: the longer side is
@@ -71,7 +70,7 @@ def load_pixels(data: bytes | os.PathLike[str], size: int, channels: int) -> np.
         return _channels_first(upright.crop((left, top, left + size, top + size)))
 
 
-def load_native(data: bytes | os.PathLike[str], channels: int, multiple: int) -> np.ndarray:
+def load_native(data: Stored, channels: int, multiple: int) -> np.ndarray:
     """Pixels uint8 (channels, H, W) as they are, center-cropped so that H and W are multiples of `multiple`.
 
     Raises `BadImageError` as `load_pixels` does, and for images smaller than `multiple`.
@@ -86,7 +85,7 @@ def load_native(data: bytes | os.PathLike[str], channels: int, multiple: int) ->
         return _channels_first(upright.crop((left, top, left + width, top + height)))
 
 
-def load_whole(data: bytes | os.PathLike[str], channels: int) -> np.ndarray:
+def load_whole(data: Stored, channels: int) -> np.ndarray:
     """Pixels uint8 (channels, H, W), all of them: of any size and shape within `MAX_PIXELS`.
 
     Raises `BadImageError` for anything but a whole image.
@@ -96,14 +95,14 @@ def load_whole(data: bytes | os.PathLike[str], channels: int) -> np.ndarray:
         return _channels_first(_converted(image, channels))
 
 
-def image_mode(data: bytes | os.PathLike[str]) -> str:
+def image_mode(data: Stored) -> str:
     """PIL's name of the stored pixel format, from the header alone; raises `BadImageError`."""
     with _opened(data) as image:
         return image.mode
 
 
 @contextmanager
-def _opened(data: bytes | os.PathLike[str]) -> Iterator[Image.Image]:
+def _opened(data: Stored) -> Iterator[Image.Image]:
     """The image, whose pixels may still be undecoded; whatever decoding raises becomes a `BadImageError`."""
     try:
         with _stream(data) as stream:
@@ -115,6 +114,8 @@ def _opened(data: bytes | os.PathLike[str]) -> Iterator[Image.Image]:
                 yield image
     except (BadImageError, CallError, MemoryError):
         raise
+    except BadSignalError as error:
+        raise BadImageError(str(error)) from error
     except Image.UnidentifiedImageError as error:
         raise BadImageError("not an image of a known format") from error
     except Image.DecompressionBombError as error:
@@ -123,8 +124,8 @@ def _opened(data: bytes | os.PathLike[str]) -> Iterator[Image.Image]:
         raise BadImageError(failure_reason(error)) from error
 
 
-def _stream(data: bytes | os.PathLike[str]) -> BinaryIO:
-    return io.BytesIO(data) if isinstance(data, bytes) else Path(data).open("rb")
+def _stream(data: Stored) -> BinaryIO:
+    return io.BytesIO(stored_bytes(data))
 
 
 def _too_large() -> str:

@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from datasets_prep.signals.base import BadSignalError, Preparation, Stored
+from datasets_prep.signals.base import BadSignalError, FileSlice, Preparation, Stored
+from datasets_prep.signals.stored import stored_bytes
 from walloc_cdl.errors import JobError
 
 CHUNK_SAMPLES = 16
@@ -49,12 +50,19 @@ def decode_chunk(samples: Sequence[Stored], preparation: Preparation) -> Decoded
     signals, reasons, hashes, sizes = [], {}, [], []
     for position, stored in enumerate(samples):
         try:
+            if isinstance(stored, FileSlice):
+                stored = stored_bytes(stored)  # once, for hash and pixels
             data = stored if isinstance(stored, bytes) else Path(stored).read_bytes()
             hashes.append(hashlib.sha256(data).hexdigest())
             sizes.append(len(data))
         except (OSError, TypeError):
             hashes.append(None)
             sizes.append(0)
+        except BadSignalError as error:
+            hashes.append(None)
+            sizes.append(0)
+            reasons[position] = str(error)
+            continue
         try:
             signals.append(preparation.load(stored))
         except BadSignalError as error:
