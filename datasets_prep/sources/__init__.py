@@ -39,6 +39,14 @@ def open_source(text: str) -> Source:
         from datasets_prep.sources.arrays import open_arrays
 
         return open_arrays(scheme, rest)
+    if scheme == "webdataset":
+        from datasets_prep.sources.webdataset import open_webdataset
+
+        return open_webdataset(rest)
+    if scheme == "csv":
+        from datasets_prep.sources.csv_table import open_csv
+
+        return open_csv(rest)
     if scheme in ("hf", "parquet"):
         from datasets_prep.sources.huggingface import open_hub, open_parquet
 
