@@ -62,9 +62,7 @@ def file_system(url: str) -> tuple[AbstractFileSystem, str]:
         system, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError, OSError) as error:
         cause = " ".join(str(error).split())[:200]
-        raise CallError(
-            f"{url!r} cannot be opened: {cause}; check the URL and install what its scheme needs"
-        ) from error
+        raise CallError(f"{url!r} cannot be opened: {cause}; check it, and install what its scheme needs") from error
     return system, path
 
 

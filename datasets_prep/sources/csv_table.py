@@ -234,7 +234,7 @@ class _Split:
 class _LineKeys(Sequence[str]):
     """`KEY#LINE`."""
 
-    def __init__(self, keys: Sequence[str] |  lines: np.ndarray) -> None:
+    def __init__(self, keys: Sequence[str], lines: np.ndarray) -> None:
         self._keys, self._lines = keys, lines
 
     def __len__(self) -> int:

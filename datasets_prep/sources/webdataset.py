@@ -151,9 +151,7 @@ class _Scan:
         value: object = None
         if member is not None:
             if member.num_bytes > most:
-                raise CallError(
-                    f"{suffix} of sample {shown!r} has {member.num_bytes:,} bytes; expected at most {most:,}"
-                )
+                raise CallError(f"{suffix} of {shown!r} has {member.num_bytes:,} bytes; expected at most {most:,}")
             position = file.tell()
             file.seek(member.offset)
             value = _parsed(file.read(member.num_bytes), self._field, f"{suffix} of sample {shown!r}")
@@ -161,9 +159,7 @@ class _Scan:
         if self.labels is None:
             self.labels = MultiLabels() if isinstance(value, list) else ClassLabels()
         if value is not None and isinstance(value, list) != isinstance(self.labels, MultiLabels):
-            raise CallError(
-                f"label of sample {shown!r} is {str(value)[:60]}; others are of another kind; choose another"
-            )
+            raise CallError(f"label of {shown!r} is {str(value)[:60]}; others are of another kind; choose another")
         self.labels.append(split, value)
 
 
