@@ -47,10 +47,14 @@ def open_source(text: str) -> Source:
         from datasets_prep.sources.csv_table import open_csv
 
         return open_csv(rest)
-    if scheme in ("hf", "parquet"):
-        from datasets_prep.sources.huggingface import open_hub, open_parquet
+    if scheme == "parquet":
+        from datasets_prep.sources.parquet import open_parquet
 
-        return open_hub(rest) if scheme == "hf" else open_parquet(rest)
+        return open_parquet(rest)
+    if scheme == "hf":
+        from datasets_prep.sources.huggingface import open_hub
+
+        return open_hub(rest)
     if scheme != "sample":
         raise unknown_name("source scheme", scheme, SCHEMES, f"expected {FORMS}")
     if rest not in SAMPLES:
