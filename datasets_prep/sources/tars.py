@@ -38,16 +38,16 @@ class TarEndError(DamagedError):
     """What follows in a tar cannot be had; the message says from where on, and why."""
 
 
-def members(file: BinaryIO) -> Iterator[TarMember]:
-    """The regular members of a plain tar, in their order.
+def members(file: BinaryIO, start: int = 0, num_bytes: int | None = None) -> Iterator[TarMember]:
+    """The regular members of a plain tar, in their order; of one that lies within another file, at `start`.
 
     Raises `TarEndError` where a header is damaged, where a member is cut off and where the end mark is
     missing, after all whole members before it.
     """
-    total = file.seek(0, os.SEEK_END)
-    position, long_name, pax = 0, None, {}
+    total = file.seek(0, os.SEEK_END) if num_bytes is None else start + num_bytes
+    position, long_name, pax = start, None, {}
     while True:
-        header = _read(file, position, BLOCK)
+        header = _read(file, position, min(BLOCK, max(total - position, 0)))
         if not header:
             raise TarEndError(f"ends after {position:,} bytes without an end mark: it may be truncated")
         if header == bytes(BLOCK):
