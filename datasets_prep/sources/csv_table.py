@@ -20,8 +20,8 @@ from datasets_prep.locations import is_url, url_scheme
 from datasets_prep.signals.base import FileSlice, Stored
 from datasets_prep.sources.arrow_columns import TableBuilder
 from datasets_prep.sources.base import Listing, Source, SplitListing
+from datasets_prep.sources.catalog import SPLIT_FOLDERS
 from datasets_prep.sources.columns import CHUNK_ROWS, Column, TextColumn
-from datasets_prep.sources.folders import SPLIT_FOLDERS
 from datasets_prep.sources.labels import ClassLabels, Labels, MultiLabels, Targets
 from datasets_prep.sources.options import flag, split_options
 from datasets_prep.sources.repeats import has_repeats, key_hash

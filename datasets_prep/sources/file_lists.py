@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datasets_prep.locations import file_system, is_url, last_part, url_scheme
-from datasets_prep.sources.folders import SPLIT_FOLDERS
+from datasets_prep.sources.catalog import SPLIT_FOLDERS
 from walloc_cdl.errors import CallError
 
 MAX_FILES = 1_000_000
