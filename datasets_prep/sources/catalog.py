@@ -58,7 +58,7 @@ class FoundFile:
     @property
     def key(self) -> str:
         """The path as text."""
-        return "/".join(map(_shown, self.parts))
+        return "/".join(map(shown_name, self.parts))
 
 
 class Catalog:
