@@ -113,10 +113,12 @@ def seeded_order(keys: Sequence[str], seed: int) -> np.ndarray:
 
 def _units(listing: SplitListing) -> tuple[Sequence[str], np.ndarray, np.ndarray]:
     """What moves together: names, labels int64 (M,), and the unit of each sample, int64 (N,)."""
+    # several labels, or numbers, make no strata: then the share is that of all samples together
+    labels = listing.labels if listing.labels.ndim == 1 else np.zeros(len(listing.labels), np.int64)
     if listing.groups is None:
-        return listing.keys, listing.labels, np.arange(len(listing.keys))
-    names, first, member_of = np.unique(np.array(listing.groups, object), return_index=True, return_inverse=True)
-    return names.tolist(), listing.labels[first], member_of
+        return listing.keys, labels, np.arange(len(listing.keys))
+    names, first, member_of = np.unique(np.array(list(listing.groups), object), return_index=True, return_inverse=True)
+    return names.tolist(), labels[first], member_of
 
 
 def _shares(members: np.ndarray, count: int) -> np.ndarray:

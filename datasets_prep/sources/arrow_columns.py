@@ -33,6 +33,7 @@ class TableBuilder:
             return pa.Table.from_batches(self._batches, self._schema)
         self._spill()
         self._writer.close()
+        self._file.flush()
         return pa.ipc.open_file(pa.memory_map(self._file.name)).read_all()
 
     def _spill(self) -> None:

@@ -33,7 +33,6 @@ PATH_NAMES = ("path", "file", "filename", "file_name", "filepath", "image", "ima
 
 REMOTE_SCHEMES = frozenset({"http", "https", "s3", "gs", "gcs", "az", "abfs", "abfss", "hf", "oss", "memory"})
 
-MAX_FIELD_CHARACTERS = 2**20
 MAX_SPLITS = 64
 
 
@@ -255,7 +254,6 @@ def _rows(table: Path, delimiter: str | None) -> Iterator[tuple[int, list[str]]]
     separator = {None: "\t" if table.suffix.lower() == ".tsv" else ",", "tab": "\t"}.get(delimiter, delimiter)
     if len(separator or "") != 1:
         raise CallError(f"source option delimiter={delimiter!r}; expected one character, or tab")
-    csv.field_size_limit(MAX_FIELD_CHARACTERS)
     with table.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, delimiter=separator, strict=True)
         try:

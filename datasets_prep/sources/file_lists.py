@@ -26,7 +26,13 @@ def expand(pattern: str, suffix: str, noun: str) -> list[str]:
     A folder stands for the files in it that end in `suffix`; `noun` is what a message calls them.
     Raises `CallError` where nothing matches.
     """
-    found = [path for part in braces(pattern) for path in _matches(part, suffix)]
+    found: list[str] = []
+    parts = braces(pattern)
+    for part in parts:
+        matches = _matches(part, suffix)
+        if not matches and len(parts) > 1 and not glob.has_magic(part):
+            raise CallError(f"{part!r} does not exist; restore it, or leave it out of the pattern")
+        found += matches
     if not found:
         raise CallError(f"no file matches {pattern!r}; give the path or glob pattern of {noun}")
     return list(dict.fromkeys(found))

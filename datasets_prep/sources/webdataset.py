@@ -222,7 +222,7 @@ def _samples(file: BinaryIO) -> Iterator[_Sample]:
         for member in members(file):
             folder, slash, base = member.name.rpartition(b"/")
             stem, dot, suffix = base.partition(b".")
-            if not stem or not dot or (base.startswith(b"__") and base.endswith(b"__")):
+            if not stem or not dot or (stem.startswith(b"__") and stem.endswith(b"__")):
                 continue  # hidden files, and what the convention keeps for itself
             path = folder + slash + stem
             if sample is None or sample.stem != path:
