@@ -53,7 +53,8 @@ class FoundFile:
 
     def is_named(self, suffixes: frozenset[str]) -> bool:
         """Whether it is a sample by its name."""
-        return self.regular and os.path.splitext(os.fsdecode(self.parts[-1]))[1].lower() in suffixes
+        stem, _, suffix = self.parts[-1].rpartition(b".")
+        return self.regular and bool(stem) and f".{os.fsdecode(suffix)}".lower() in suffixes
 
     @property
     def key(self) -> str:
@@ -89,7 +90,9 @@ class Catalog:
         else:
             self._num_loose += 1
         split = self._split_folders.get(top, "train")
-        self._splits.setdefault(split, _SplitColumns()).append(file, label)
+        if split not in self._splits:  # setdefault would make columns for every file
+            self._splits[split] = _SplitColumns()
+        self._splits[split].append(file, label)
 
     def paths(self) -> dict[str, Texts]:
         """For each split the files' paths below the source."""

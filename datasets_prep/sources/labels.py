@@ -134,7 +134,9 @@ class Targets(Labels):
 
     def append(self, split: str, value: Iterable[float | str | None]) -> None:
         """See `Labels.append`; raises `CallError` for what is no number."""
-        column = self._columns.setdefault(split, Column(np.float32))
+        if split not in self._columns:
+            self._columns[split] = Column(np.float32)
+        column = self._columns[split]
         for name, item in zip(self._names, value, strict=True):
             column.append(_number(name, item))
 

@@ -145,7 +145,7 @@ class _Content:
             self.paths, values = [Path(path) for path, _ in pairs], [label for _, label in pairs]
         self.labels = np.asarray(values, np.int64)
         names = getattr(dataset, "classes", None)
-        joined = [" ".join(name) if isinstance(name, tuple) else str(name) for name in names or ()]
+        joined = [str(name[0] if isinstance(name, tuple) else name) for name in names or ()]
         usable = len(set(joined)) == len(joined) > int(self.labels.max(initial=-1))
         self.class_names = joined if usable else None
 
