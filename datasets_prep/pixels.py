@@ -15,13 +15,12 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image
 
 from datasets_prep.signals.base import BadSignalError, failure_reason
+from datasets_prep.signals.stored import read_stored
 from walloc_cdl.errors import CallError
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -106,13 +105,11 @@ def image_mode(data: bytes | os.PathLike[str]) -> str:
 def _opened(data: bytes | os.PathLike[str]) -> Iterator[Image.Image]:
     """The image, whose pixels may still be undecoded; whatever decoding raises becomes a `BadImageError`."""
     try:
-        with _stream(data) as stream:
-            if not stream.read(1):
-                raise BadImageError("empty file")
-            stream.seek(0)
-            Image.init()
-            with Image.open(stream, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
-                yield image
+        encoded = _read(data)
+        Image.init()
+        formats = [name for name in FORMATS if name in Image.OPEN]
+        with Image.open(io.BytesIO(encoded), formats=formats) as image:
+            yield image
     except (BadImageError, CallError, MemoryError):
         raise
     except Image.UnidentifiedImageError as error:
@@ -123,8 +120,14 @@ def _opened(data: bytes | os.PathLike[str]) -> Iterator[Image.Image]:
         raise BadImageError(failure_reason(error)) from error
 
 
-def _stream(data: bytes | os.PathLike[str]) -> BinaryIO:
-    return io.BytesIO(data) if isinstance(data, bytes) else Path(data).open("rb")
+def _read(data: bytes | os.PathLike[str]) -> bytes:
+    try:
+        encoded = read_stored(data)
+    except BadSignalError as error:
+        raise BadImageError(str(error)) from error
+    if not encoded:
+        raise BadImageError("empty file")
+    return encoded
 
 
 def _too_large() -> str:

@@ -5,7 +5,6 @@ This module and what it imports is all that a worker loads: no torch, no `datase
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import multiprocessing
 import os
@@ -18,12 +17,13 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.connection import wait
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from datasets_prep.signals.base import BadSignalError, Preparation, Stored
+from datasets_prep.signals.base import ArrayWindow, AudioSegment, BadSignalError, Preparation, Stored
+from datasets_prep.signals.stored import read_stored
+from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.errors import JobError
 
 CHUNK_SAMPLES = 16
@@ -32,35 +32,62 @@ CHUNK_SAMPLES = 16
 
 @dataclass(frozen=True)
 class DecodedChunk:
-    """The usable samples of one task."""
+    """The samples of one task, the usable ones decoded."""
 
     signals: np.ndarray
     """The preparation's dtype, (N, …), N the number of samples without a reason."""
     reasons: dict[int, str]
     """Position in the task, and why that sample is not in `signals`."""
     hashes: list[str | None]
-    """SHA-256 (hex) of each sample's stored bytes, None where they cannot be read; bad samples included."""
+    """For every sample the SHA-256 (hex) of its content, None where that could not be read.
+
+    The content is the stored file, bad ones included. Of windows of an array and segments of a clip, which
+    share a file, it is the prepared signal, and bad ones have none.
+    """
     num_bytes: list[int]
-    """How many they are."""
+    """For every sample the size of what was hashed; 0 where nothing was."""
 
 
 def decode_chunk(samples: Sequence[Stored], preparation: Preparation) -> DecodedChunk:
-    """Decode the samples of one task."""
-    signals, reasons, hashes, sizes = [], {}, [], []
-    for position, stored in enumerate(samples):
-        try:
-            data = stored if isinstance(stored, bytes) else Path(stored).read_bytes()
-            hashes.append(hashlib.sha256(data).hexdigest())
-            sizes.append(len(data))
-        except (OSError, TypeError):
-            hashes.append(None)
-            sizes.append(0)
-        try:
-            signals.append(preparation.load(stored))
-        except BadSignalError as error:
-            reasons[position] = str(error)
+    """Decode the samples of one task; each file is read once."""
+    decoded = [_decode(stored, preparation) for stored in samples]
+    signals = [sample.signal for sample in decoded if sample.signal is not None]
     none = np.empty((0, *preparation.shape), preparation.dtype)
-    return DecodedChunk(np.stack(signals) if signals else none, reasons, hashes, sizes)
+    return DecodedChunk(
+        signals=np.stack(signals) if signals else none,
+        reasons={position: sample.reason for position, sample in enumerate(decoded) if sample.reason is not None},
+        hashes=[sample.sha256 for sample in decoded],
+        num_bytes=[sample.num_bytes for sample in decoded],
+    )
+
+
+@dataclass
+class _Decoded:
+    """One sample: a signal, or the reason why there is none."""
+
+    signal: np.ndarray | None = None
+    reason: str | None = None
+    sha256: str | None = None
+    num_bytes: int = 0
+
+    def take_content(self, content: bytes | np.ndarray) -> None:
+        view = memoryview(content).cast("B")
+        self.sha256, self.num_bytes = sha256_hex(view), len(view)
+
+
+def _decode(stored: Stored, preparation: Preparation) -> _Decoded:
+    decoded = _Decoded()
+    try:
+        if isinstance(stored, (ArrayWindow, AudioSegment)):
+            decoded.signal = preparation.load(stored)
+            decoded.take_content(decoded.signal)
+        else:
+            data = read_stored(stored)
+            decoded.take_content(data)
+            decoded.signal = preparation.load(data)
+    except BadSignalError as error:
+        decoded.reason = str(error)
+    return decoded
 
 
 def cpu_count() -> int:

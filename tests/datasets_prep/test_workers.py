@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -11,6 +12,8 @@ import pytest
 from pictures import encoded, picture
 
 from datasets_prep.pixels import load_pixels
+from datasets_prep.signals.arrays import ArrayPreparation
+from datasets_prep.signals.base import ArrayWindow
 from datasets_prep.signals.images import ImagePreparation
 from datasets_prep.workers import DecodePool, decode_chunk
 from walloc_cdl.errors import JobError
@@ -30,6 +33,44 @@ def test_chunk_keeps_the_order_and_names_bad_files():
     expected = [load_pixels(encoded(picture(seed)), 16, 3) for seed in (0, 1)]
     np.testing.assert_array_equal(chunk.signals, expected)
     assert decode_chunk([b""], ImagePreparation(1, 16)).signals.shape == (0, 1, 16, 16)
+
+
+def test_content_is_hashed_as_it_is_stored(tmp_path):
+    whole, broken = encoded(picture(0)), b"no image"
+    (tmp_path / "a.png").write_bytes(whole)
+    os.mkfifo(tmp_path / "pipe.png")  # reading it would wait forever
+    stored = [whole, tmp_path / "a.png", broken, tmp_path / "gone.png", tmp_path / "pipe.png", b""]
+    chunk = decode_chunk(stored, ImagePreparation(3, 16))
+    sha256 = [hashlib.sha256(data).hexdigest() for data in (whole, broken, b"")]
+    assert chunk.hashes == [sha256[0], sha256[0], sha256[1], None, None, sha256[2]]
+    assert chunk.num_bytes == [len(whole), len(whole), len(broken), 0, 0, 0]
+    assert chunk.reasons == {
+        2: "not an image of a known format",
+        3: "no such file",
+        4: "not a regular file",
+        5: "empty file",
+    }
+    assert len(chunk.signals) == 2
+
+
+def test_files_too_large_to_be_taken_into_memory_are_refused(tmp_path):
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate(2**30 + 1)  # sparse
+    chunk = decode_chunk([tmp_path / "huge.png"], ImagePreparation(3, 16))
+    assert chunk.reasons == {0: "a file of 1,073,741,825 bytes, more than 1,073,741,824"}
+    assert chunk.hashes == [None]
+
+
+def test_windows_of_a_shared_file_are_hashed_as_prepared(tmp_path):
+    values = np.arange(3 * 8 * 16, dtype=np.uint16).reshape(3, 8, 16)
+    np.save(tmp_path / "cube.npy", values)
+    preparation = ArrayPreparation(3, 8, 8, 0, 65535)
+    windows = [ArrayWindow(tmp_path / "cube.npy", 0, (0, left, 8, 8)) for left in (0, 8, 0)]
+    chunk = decode_chunk([*windows, ArrayWindow(tmp_path / "gone.npy", 0, None)], preparation)
+    assert chunk.hashes[:3] == [hashlib.sha256(signal.tobytes()).hexdigest() for signal in chunk.signals]
+    assert chunk.hashes[0] == chunk.hashes[2] != chunk.hashes[1]
+    assert chunk.hashes[3] is None
+    assert chunk.num_bytes == [4 * 3 * 8 * 8] * 3 + [0]
 
 
 def test_workers_give_what_the_process_itself_gives_in_order():

@@ -1,0 +1,30 @@
+"""The bytes of a stored sample, read once: what is hashed is what is decoded."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from datasets_prep.signals.base import BadSignalError, failure_reason
+
+MAX_FILE_BYTES = 2**30
+"""Largest file taken into memory. The largest image that is decoded has half of that, uncompressed in 16-bit color."""
+
+
+def read_stored(stored: bytes | os.PathLike[str]) -> bytes:
+    """The encoded sample; raises `BadSignalError` for what cannot be read, is no file, or exceeds `MAX_FILE_BYTES`."""
+    if isinstance(stored, bytes):
+        return stored
+    try:
+        # Looked at before it is opened: that alone would wait for the other end of a pipe.
+        status = os.stat(stored)
+        regular = stat.S_ISREG(status.st_mode)
+        data = Path(stored).read_bytes() if regular and status.st_size <= MAX_FILE_BYTES else None
+    except (OSError, ValueError) as error:  # ValueError: a name with a null byte, as a list of files may have it
+        raise BadSignalError(failure_reason(error)) from error
+    if not regular:
+        raise BadSignalError("not a regular file")
+    if data is None:
+        raise BadSignalError(f"a file of {status.st_size:,} bytes, more than {MAX_FILE_BYTES:,}")
+    return data
