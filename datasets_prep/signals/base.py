@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -50,6 +50,8 @@ class Preparation(ABC):
     """uint8 pixels, or float32 in [-0.5, 0.5]."""
     packages: tuple[str, ...]
     """Packages whose version decides the bytes, besides torch."""
+    memory_bytes: ClassVar[int | None] = None
+    """What a worker may take for decoding; a sample that needs more is bad. None sets no limit."""
 
     @property
     @abstractmethod

@@ -25,6 +25,7 @@ class ImagePreparation(Preparation):
     kind: ClassVar[str] = "image"
     dtype: ClassVar[np.dtype] = np.dtype(np.uint8)
     packages: ClassVar[tuple[str, ...]] = ("numpy", "pillow")
+    memory_bytes: ClassVar[int | None] = 4 * 2**30
 
     @property
     def shape(self) -> tuple[int, int, int]:

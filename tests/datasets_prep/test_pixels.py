@@ -11,9 +11,9 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tv
 
+from datasets_prep.decoding import decode_chunk
 from datasets_prep.pixels import MAX_PIXELS, BadImageError, image_mode, load_native, load_pixels
 from datasets_prep.signals.images import ImagePreparation
-from datasets_prep.workers import decode_chunk
 from walloc_cdl.errors import CallError
 
 
