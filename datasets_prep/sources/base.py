@@ -10,7 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
-from datasets_prep.pixels import GRAY_MODES, BadImageError, image_mode
+from datasets_prep.color import GRAY_MODES
+from datasets_prep.pixels import BadImageError, image_mode
 from datasets_prep.signals.base import Stored
 from datasets_prep.sources.columns import CHUNK_ROWS
 from walloc_cdl.canonical import canonical_json, sha256_hex
