@@ -83,7 +83,7 @@ def _import_shard(
             f"all with labels or none; {REMEDY}"
         )
     codes = list(pool.map(lambda row: _codes(folder, row, manifest), rows))
-    has_labels = labeled == {True} if rows else manifest.class_names is not None
+    has_labels = labeled == {True} if rows else manifest.label_kind != "none"
     labels = np.array([row.label for row in rows], np.int64) if has_labels else None
     written = write_shard(
         out,

@@ -26,7 +26,7 @@ HEADER = (
     '"codes":{"dtype":"U8","shape":[2,2,2,3],"data_offsets":[48,72]},'
     '"keys":{"dtype":"U8","shape":[7],"data_offsets":[72,79]}}'
 )
-MANIFEST_SHA256 = "b9a190d38f698b7d433fcb856fc655002f5789b21cf581210f832104120704b7"
+MANIFEST_SHA256 = "3a30ebe2b01fb24da9cbf6f37bc7671a30266984f5437dd0356f899e9a35b89a"
 
 
 def bitwise_crc32c(data: bytes) -> int:
@@ -77,6 +77,7 @@ def test_manifest_of_two_samples(tmp_path):
         spec=make_spec(),
         latent_shape=(2, 2, 3),
         preprocessing={"size": 16, "resize": "lanczos"},
+        label_kind="class",
         class_names=["coat", "café"],
         splits={"train": SplitSummary(2, [0, 1])},
         shards=[entry],

@@ -96,7 +96,7 @@ class LatentDataset(Dataset):
         shard = self._shards[number]
         if shard is None:
             entry = self._entries[number]
-            shard = open_shard(self.folder / entry.name, entry, self.spec, self.latent_shape)
+            shard = open_shard(self.folder / entry.name, entry, self.manifest.layout)
             self._shards[number] = shard
         return shard
 
