@@ -19,6 +19,7 @@ from datasets_prep.archived import (
     index_bytes,
     index_path,
     load_description,
+    require_archivable,
 )
 from datasets_prep.workers import cpu_count
 from walloc_cdl.canonical import canonical_json, sha256_hex
@@ -56,6 +57,7 @@ def export_archives(
     """
     manifest = load_manifest(folder)
     chosen = find_container(container) if container else default_container(manifest.spec.kind)
+    require_archivable(folder, manifest)
     total = sum(summary.num_samples for summary in manifest.splits.values())
     digest = sha256_hex(canonical_json(manifest.to_json()))
     if (out / DESCRIPTION_NAME).is_file():
