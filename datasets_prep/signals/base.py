@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -48,7 +48,10 @@ class FileSlice:
     """None for all that follows `offset`."""
 
 
-Stored = bytes | os.PathLike[str] | FileSlice | ArrayWindow | AudioSegment
+Encoded = bytes | os.PathLike[str] | FileSlice
+"""A whole encoded file: its bytes, its path, or where in a file, or at which URL, it lies."""
+
+Stored = Encoded | ArrayWindow | AudioSegment
 """How a source hands over a sample: the encoded file, its path, or where in a file it lies."""
 
 
@@ -61,6 +64,8 @@ class Preparation(ABC):
     """uint8 pixels, or float32 in [-0.5, 0.5]."""
     packages: tuple[str, ...]
     """Packages whose version decides the bytes, besides torch."""
+    memory_bytes: ClassVar[int | None] = None
+    """What a worker may take for decoding; a sample that needs more is bad. None sets no limit."""
 
     @property
     @abstractmethod

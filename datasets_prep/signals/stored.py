@@ -1,29 +1,46 @@
-"""The bytes of a stored sample, wherever they lie. Workers import this, see `datasets_prep.signals`."""
+"""The bytes of a stored sample, read once: what is hashed is what is decoded."""
 
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
-from datasets_prep.locations import MAX_FETCHED_BYTES, FetchError, read_range
-from datasets_prep.signals.base import BadSignalError, FileSlice, Stored, failure_reason
+from datasets_prep.locations import FetchError, read_range
+from datasets_prep.signals.base import BadSignalError, Encoded, FileSlice, failure_reason
+
+MAX_FILE_BYTES = 2**30
+"""Largest file taken into memory. The largest image that is decoded has half of that, uncompressed in 16-bit color."""
 
 
-def stored_bytes(stored: Stored) -> bytes:
-    """The encoded file; raises `BadSignalError` where it cannot be read or has fewer bytes than were listed.
+def read_stored(stored: Encoded) -> bytes:
+    """The encoded sample; raises `BadSignalError` for what cannot be read, is no file, or exceeds `MAX_FILE_BYTES`.
 
-    Raises `TypeError` for windows of arrays and segments of clips, which are no files of their own.
+    So it does for a `FileSlice` that has fewer bytes than were listed, and a URL that cannot be fetched.
     """
     if isinstance(stored, bytes):
         return stored
+    if isinstance(stored, FileSlice):
+        return _read_slice(stored)
     try:
-        if isinstance(stored, os.PathLike):
-            return Path(stored).read_bytes()
-        if not isinstance(stored, FileSlice):
-            raise TypeError(f"{type(stored).__name__} is not a whole file")
-        if (stored.num_bytes or 0) > MAX_FETCHED_BYTES:
-            raise BadSignalError(f"{stored.num_bytes:,} bytes, more than {MAX_FETCHED_BYTES:,}")
-        data = read_range(stored.path, stored.offset, stored.num_bytes)
+        # Looked at before it is opened: that alone would wait for the other end of a pipe.
+        status = os.stat(stored)
+        regular = stat.S_ISREG(status.st_mode)
+        data = Path(stored).read_bytes() if regular and status.st_size <= MAX_FILE_BYTES else None
+    except (OSError, ValueError) as error:  # ValueError: a name with a null byte, as a list of files may have it
+        raise BadSignalError(failure_reason(error)) from error
+    if not regular:
+        raise BadSignalError("not a regular file")
+    if data is None:
+        raise BadSignalError(f"a file of {status.st_size:,} bytes, more than {MAX_FILE_BYTES:,}")
+    return data
+
+
+def _read_slice(stored: FileSlice) -> bytes:
+    if (stored.num_bytes or 0) > MAX_FILE_BYTES:
+        raise BadSignalError(f"{stored.num_bytes:,} bytes, more than {MAX_FILE_BYTES:,}")
+    try:
+        data = read_range(stored.path, stored.offset, stored.num_bytes, limit=MAX_FILE_BYTES)
     except FetchError as error:
         raise BadSignalError(f"cannot be fetched: {error}") from error
     except OSError as error:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasets_prep.pixels import GRAY_MODES, BadImageError, image_mode
+from datasets_prep.color import GRAY_MODES
+from datasets_prep.pixels import BadImageError, image_mode
 from datasets_prep.signals.base import Stored
 from datasets_prep.sources.columns import CHUNK_ROWS
 from walloc_cdl.canonical import canonical_json, sha256_hex
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 UNKNOWN_LABEL = -1
 
-CLASSES, MULTI_LABEL, TARGETS = "classes", "multi-label", "targets"
-"""Kinds of labels, see `Listing.label_kind`."""
+CLASSES, MULTI_LABEL, TARGETS = "class", "multilabel", "regression"
+"""Kinds of labels, in the words of the format; see `Listing.label_kind`."""
 
 MODE_SAMPLES = 32
 """Images whose header is read to find out whether a source is gray or in color."""
@@ -37,7 +38,7 @@ class SplitListing:
     labels: np.ndarray
     """int64 (N,), indices into the source's class names; `UNKNOWN_LABEL` where there is none.
 
-    Of the other kinds of `Listing.label_kind`: `multi-label` uint8 (N, L), `targets` float32 (N, T)."""
+    Of the other kinds of `Listing.label_kind`: `multilabel` uint8 (N, L), `regression` float32 (N, T)."""
     num_bytes: np.ndarray
     """int64 (N,), the size of each stored sample."""
     groups: Sequence[str] | None = None
@@ -66,8 +67,8 @@ class Listing:
     """None when no sample has a label."""
     strays: Sequence[Stray] = field(default_factory=list)
     label_kind: str | None = None
-    """`classes`, the default where there are class names; `multi-label`, whose columns the class names are;
-    `targets`, whose columns they are as well; or None."""
+    """`class`, the default where there are class names; `multilabel`, whose columns the class names are;
+    `regression`, whose columns they are as well; or None."""
 
     def __post_init__(self) -> None:
         if self.label_kind is None and self.class_names is not None:

@@ -54,7 +54,7 @@ class LabeledSource(Source):
                 raise CallError(f"{str(path)!r} has no label for {len(missing):,} images ({first} is the first)")
             found[split] = positions[labels]
         splits = {split: replace(source.listing.splits[split], labels=labels) for split, labels in found.items()}
-        super().__init__(source.name, replace(source.listing, splits=splits, class_names=names, label_kind="classes"))
+        super().__init__(source.name, replace(source.listing, splits=splits, class_names=names, label_kind="class"))
         self.kind, self._source = source.kind, source
 
     @property

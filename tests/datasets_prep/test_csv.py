@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import pickle
 
 import numpy as np
@@ -64,11 +65,11 @@ def test_named_columns_tabs_and_marks_of_order(table):
 def test_kinds_of_labels(table):
     text = "path,tags,age,weight\n0.png,a|b,1.5,2\n1.png,,,3\n2.png,b,nan,4\n"
     source = open_source(table(text) + "?label=tags&separator=|")
-    assert (source.listing.label_kind, source.class_names) == ("multi-label", ["a", "b"])
+    assert (source.listing.label_kind, source.class_names) == ("multilabel", ["a", "b"])
     assert source.listing.splits["train"].labels.dtype == np.uint8
     assert labels(source) == [[1, 1], [0, 0], [0, 1]]
     source = open_source(table(text) + "?target=weight,age")
-    assert (source.listing.label_kind, source.class_names) == ("targets", ["weight", "age"])
+    assert (source.listing.label_kind, source.class_names) == ("regression", ["weight", "age"])
     np.testing.assert_array_equal(
         source.listing.splits["train"].labels, np.array([[2, 1.5], [3, np.nan], [4, np.nan]], np.float32)
     )
@@ -115,6 +116,11 @@ def test_places_that_a_table_may_not_name(table, place, reason):
         return
     with pytest.raises(CallError, match=f"line 3: {reason}"):
         open_source(text)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("s3fs") is not None, reason="needs to lack s3fs")
+def test_a_scheme_whose_package_is_missing(table):
+    assert "'s3://bucket/a.png' cannot be opened: " in message(table("url\ns3://bucket/a.png\n"))
 
 
 def test_absolute_paths_given_openly(table, tmp_path):

@@ -81,7 +81,7 @@ def test_kinds_of_labels_groups_and_kept_columns(files):
     folder = files(lambda rows: {name: [make(row) for row in rows] for name, make in columns.items()})
     source = open_source(f"parquet:{folder}?label=tags&group=patient&keep=note,age")
     listing = source.listing.splits["train"]
-    assert (source.listing.label_kind, source.class_names) == ("multi-label", ["a"])
+    assert (source.listing.label_kind, source.class_names) == ("multilabel", ["a"])
     assert listing.labels[:4].tolist() == [[0], [1], [1], [0]]
     assert listing.columns.column_names == ["note", "age"]
     assert listing.columns["note"][219].as_py() == "219"
@@ -90,7 +90,7 @@ def test_kinds_of_labels_groups_and_kept_columns(files):
     assert not set(train.groups) & set(test.groups)
     assert test.columns["note"].to_pylist() == [str(int(key)) for key in test.keys]
     source = open_source(f"parquet:{folder}?target=age,patient")
-    assert source.listing.label_kind == "targets"
+    assert source.listing.label_kind == "regression"
     assert source.listing.splits["train"].labels[[0, 219]].tolist() == [[0, 0], [219, 21]]
     assert "column 'note' of data set '" in message(f"parquet:{folder}?target=note")
     assert "holds Value('float64'), not classes; numbers to be predicted" in message(f"parquet:{folder}?label=age")
@@ -100,7 +100,7 @@ def test_kinds_of_labels_groups_and_kept_columns(files):
 
 def test_data_sets_do_not_hold_targets_yet(files, rgb_codec):
     source = open_source(f"parquet:{files(lambda rows: {'age': [float(row) for row in rows]})}?target=age")
-    with pytest.raises(CallError, match="has labels of kind targets, which data sets do not hold; choose a column"):
+    with pytest.raises(CallError, match="has labels of kind regression, which data sets do not hold; choose a column"):
         choose_preparation(source, rgb_codec, PrepareConfig(size=32))
 
 
@@ -112,7 +112,7 @@ def test_lists_of_class_labels(tmp_path):
     data.save_to_disk(tmp_path / "saved")
     for text in (f"parquet:{tmp_path}/a.parquet", f"hf:{tmp_path / 'saved'}"):
         source = open_source(text)
-        assert (source.listing.label_kind, source.class_names) == ("multi-label", ["x", "y", "z"])
+        assert (source.listing.label_kind, source.class_names) == ("multilabel", ["x", "y", "z"])
         assert source.listing.splits["train"].labels.tolist() == [[1, 0, 1], [0, 0, 0]]
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import http.server
-import io
 import json
 import pickle
 import tarfile
@@ -15,8 +14,8 @@ from test_tars import tar_bytes
 
 from datasets_prep import open_source
 from datasets_prep.pixels import load_pixels
-from datasets_prep.signals.base import AudioSegment, BadSignalError, FileSlice
-from datasets_prep.signals.stored import stored_bytes
+from datasets_prep.signals.base import BadSignalError, FileSlice
+from datasets_prep.signals.stored import read_stored
 from datasets_prep.sources.file_lists import braces
 from walloc_cdl.errors import CallError
 
@@ -94,7 +93,7 @@ def test_labels_of_a_field(tmp_path):
     assert open_source(f"webdataset:{path}").class_names is None
     path = write(tmp_path / "b.tar", sample("x", 0, record={"k": ["b", "a"]}), sample("y", 1, record={"k": []}))
     source = open_source(f"webdataset:{path}?label=k")
-    assert (source.listing.label_kind, source.class_names) == ("multi-label", ["a", "b"])
+    assert (source.listing.label_kind, source.class_names) == ("multilabel", ["a", "b"])
     assert labels(source) == [[1, 1], [0, 0]]
     path = write(tmp_path / "c.tar", sample("x", 0, record={"k": 1.5}))
     assert "json of sample 'c.tar/x' has '1.5' as 'k'; expected an integer, a name" in message(
@@ -164,12 +163,12 @@ def test_tars_that_changed_or_vanished_since(tmp_path):
     source = open_source(f"webdataset:{path}")
     path.write_bytes(path.read_bytes()[:600])
     with pytest.raises(BadSignalError, match=r"88 bytes, where [\d,]+ were listed"):
-        stored_bytes(source.read("train", 0))
+        read_stored(source.read("train", 0))
     assert source.absence() is None
     path.unlink()
     assert source.absence() == f"the tar '{path}'"
     with pytest.raises(BadSignalError, match="no such file"):
-        stored_bytes(source.read("train", 0))
+        read_stored(source.read("train", 0))
 
 
 def test_refusals(tmp_path):
@@ -260,16 +259,16 @@ def test_files_over_http_are_tried_again_where_it_may_pass(tmp_path, server, mon
     assert handler.requests == 3
     handler.failures[:] = [500, 500, 500]
     with pytest.raises(BadSignalError, match=r"^cannot be fetched: HTTP status 500, 3 times$"):
-        stored_bytes(FileSlice(f"{url}/a.png"))
+        read_stored(FileSlice(f"{url}/a.png"))
     handler.requests = 0
     with pytest.raises(BadSignalError, match=r"^cannot be fetched: HTTP status 404$"):
-        stored_bytes(FileSlice(f"{url}/gone.png"))
+        read_stored(FileSlice(f"{url}/gone.png"))
     assert handler.requests == 1
-    monkeypatch.setattr("datasets_prep.locations.MAX_FETCHED_BYTES", 64)
+    monkeypatch.setattr("datasets_prep.signals.stored.MAX_FILE_BYTES", 64)
     with pytest.raises(BadSignalError, match="more than 64 bytes at its URL"):
-        stored_bytes(FileSlice(f"{url}/a.png"))
+        read_stored(FileSlice(f"{url}/a.png"))
     with pytest.raises(BadSignalError, match=r"cannot be fetched: not reached \(\w+\), 3 times"):
-        stored_bytes(FileSlice("http://127.0.0.1:9/a.png"))
+        read_stored(FileSlice("http://127.0.0.1:9/a.png"))
 
 
 def test_a_job_over_http_accounts_for_every_url(tmp_path, server, rgb_codec, monkeypatch):
@@ -287,8 +286,6 @@ def test_a_job_over_http_accounts_for_every_url(tmp_path, server, rgb_codec, mon
 
 
 def test_stored_bytes_of_other_kinds():
-    assert stored_bytes(b"x") == b"x"
+    assert read_stored(b"x") == b"x"
     with pytest.raises(BadSignalError, match="no such file at its URL"):
-        stored_bytes(FileSlice("memory://nowhere/a.png"))
-    with pytest.raises(TypeError, match="is not a whole file"):
-        stored_bytes(AudioSegment(io.BytesIO(), 0))
+        read_stored(FileSlice("memory://nowhere/a.png"))

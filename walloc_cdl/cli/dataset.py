@@ -45,6 +45,16 @@ def prepare(
     size: Annotated[
         int | None, typer.Option(help="Images: pixels a side, shorter side resized to it, center crop; default 256.")
     ] = None,
+    resize: Annotated[
+        str | None, typer.Option(help="Images: lanczos, bicubic, bilinear or box; default lanczos.")
+    ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(help="Images: center, or pad (longer side resized, edges repeated); default center."),
+    ] = None,
+    icc: Annotated[
+        str | None, typer.Option(help="Images: ignore embedded color profiles, or convert to srgb; default ignore.")
+    ] = None,
     segment: Annotated[float | None, typer.Option(help="Audio: seconds of a segment; default 5.")] = None,
     hop: Annotated[
         float | None, typer.Option(help="Audio: seconds from segment to segment; default the segment's length.")
@@ -117,6 +127,9 @@ def prepare(
         restart=restart,
         allow_drift=allow_drift,
         device=device,
+        resize=resize,
+        crop=crop,
+        icc=icc,
         segment_s=segment,
         hop_s=hop,
         normalization=normalization,
