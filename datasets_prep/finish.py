@@ -19,11 +19,12 @@ from datasets_prep.duplicates import DuplicateFinder, marked
 from datasets_prep.encoding import Encoder, choose_device, device_kind
 from datasets_prep.engines.base import Job
 from datasets_prep.leave_out import leave_out
-from datasets_prep.ledger import write_ledger
+from datasets_prep.ledger import ledger_schema, write_ledger
 from datasets_prep.output import CODEC_FOLDER, LEDGER_NAME
 from datasets_prep.plan import Plan
 from datasets_prep.records import ShardRecord, load_record, load_rows
 from datasets_prep.sources.base import Source
+from datasets_prep.stored_labels import label_names, label_spec, stored_labels
 from datasets_prep.workers import CHUNK_SAMPLES, DecodePool
 from walloc_cdl import __version__
 from walloc_cdl.canonical import sha256_file, sha256_hex
@@ -87,14 +88,14 @@ def finish(job: Job, plan: Plan, effort: Effort, *, drop_duplicates: bool = Fals
         write_atomic(folder / name, data)
     entries = {name: FileEntry(len(data), sha256_hex(data)) for name, data in files.items()}
     ledger = folder / LEDGER_NAME
-    summary = write_ledger(ledger, marked(parts(), finder), source.strays)
+    summary = write_ledger(ledger, marked(parts(), finder), source.strays, ledger_schema(source))
     entries[LEDGER_NAME] = FileEntry(ledger.stat().st_size, sha256_file(ledger))
     manifest = Manifest(
         spec=codec.spec,
         latent_shape=encoder.latent_shape,
         preprocessing=plan.preprocessing,
-        label_kind="none" if source.class_names is None else "class",
-        class_names=source.class_names,
+        label_kind=source.listing.label_kind or "none",
+        **label_names(source),
         splits={split: totals.summary(split) for split in source.split_names},
         shards=totals.entries,
         files=dict(sorted(entries.items())),
@@ -126,7 +127,7 @@ class _Totals:
         source, channels = self.job.source, self.job.codec.spec.latent_channels
         for split in source.split_names:
             self.histograms[split] = np.zeros((channels, 256), np.int64)
-            self.class_counts[split] = np.zeros(len(source.class_names or []), np.int64)
+            self.class_counts[split] = np.zeros(label_spec(source).num_columns, np.int64)
             self.num_samples[split] = 0
         for shard in self.plan.shards:
             record = load_record(self.job.folder, self.job.folder / WORK_NAME, shard, self.job.plan_digest)
@@ -144,7 +145,9 @@ class _Totals:
 
     def summary(self, split: str) -> SplitSummary:
         """Counts of one split."""
-        counts = None if self.job.source.class_names is None else self.class_counts[split].tolist()
+        labels = label_spec(self.job.source)
+        counted = labels.class_counts(stored_labels(self.job.source, split, [])) is not None
+        counts = self.class_counts[split].tolist() if counted else None
         return SplitSummary(self.num_samples[split], counts)
 
 

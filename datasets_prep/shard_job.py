@@ -14,8 +14,9 @@ from datasets_prep.ledger import shard_rows
 from datasets_prep.plan import PlannedShard
 from datasets_prep.records import ShardRecord, save_record
 from datasets_prep.sources.base import Source
+from datasets_prep.stored_labels import sample_layout, stored_labels
 from walloc_cdl.errors import JobError
-from walloc_cdl.latents import WORK_NAME, code_histogram, write_shard
+from walloc_cdl.latents import WORK_NAME, ShardWriter
 
 GONE = "no such file"
 """The reason of a file that has vanished; when the whole source has, that is no reason to quarantine it."""
@@ -45,9 +46,10 @@ def encode_shard(
     """
     reasons: dict[int, str] = {}
     hashes: list[str | None] = []
+    usable: list[int] = []
     source_bytes = 0
 
-    def usable() -> Iterator[np.ndarray]:
+    def signals() -> Iterator[np.ndarray]:
         nonlocal source_bytes
         for chunk in chunks:
             if GONE in chunk.reasons.values() and (gone := source.absence()):
@@ -55,40 +57,25 @@ def encode_shard(
             start = shard.start + len(hashes)
             reasons.update({start + position: reason for position, reason in chunk.reasons.items()})
             hashes.extend(chunk.hashes)
+            usable.extend(index for index in range(start, shard.start + len(hashes)) if index not in reasons)
             num_bytes = sum(chunk.num_bytes)
             source_bytes += num_bytes
             yield chunk.signals
             report(Done(len(chunk.hashes), len(chunk.reasons), num_bytes))
 
-    spec = encoder.codec.spec
-    codes = np.empty((shard.num_samples, *encoder.latent_shape), np.uint8)
+    layout = sample_layout(source, encoder.codec.spec, encoder.latent_shape)
+    class_counts = layout.labels.class_counts(stored_labels(source, shard.split, []))
     filled = 0
-    for batch in encoder.encode(usable()):
-        codes[filled : filled + len(batch)] = batch
-        filled += len(batch)
-    indices = [index for index in range(shard.start, shard.stop) if index not in reasons]
-    labels = source.listing.splits[shard.split].labels[indices] if source.class_names is not None else None
-    entry = write_shard(
-        folder,
-        shard.name,
-        spec=spec,
-        split=shard.split,
-        codes=codes[:filled],
-        labels=labels,
-        keys=[source.key(shard.split, index) for index in indices],
-    )
-    record = ShardRecord(
-        entry,
-        code_histogram(codes[:filled], spec.latent_channels),
-        _class_counts(labels, source.class_names),
-        len(reasons),
-        source_bytes,
-    )
+    with ShardWriter(folder, shard.name, layout=layout, split=shard.split, capacity=shard.num_samples) as writer:
+        for codes in encoder.encode(signals()):
+            indices = usable[filled : filled + len(codes)]
+            filled += len(codes)
+            labels = stored_labels(source, shard.split, indices)
+            writer.append(codes, labels, [source.key(shard.split, index) for index in indices])
+            if class_counts is not None:
+                class_counts += layout.labels.class_counts(labels)
+        entry, histogram = writer.finish()
+    counts = None if class_counts is None else class_counts.tolist()
+    record = ShardRecord(entry, histogram, counts, len(reasons), source_bytes)
     save_record(folder / WORK_NAME, plan_digest, record, shard_rows(source, shard, reasons, hashes))
     return record
-
-
-def _class_counts(labels: np.ndarray | None, class_names: list[str] | None) -> list[int] | None:
-    if labels is None or class_names is None:
-        return None
-    return np.bincount(labels[labels >= 0], minlength=len(class_names)).tolist()

@@ -6,7 +6,7 @@ from datasets_prep.config import DEFAULT_SEGMENT_S, PrepareConfig
 from datasets_prep.signals.audio import AudioPreparation, segment_samples
 from datasets_prep.signals.base import Preparation
 from datasets_prep.signals.images import ImagePreparation
-from datasets_prep.sources.base import CLASSES, Source
+from datasets_prep.sources.base import Source
 from walloc_cdl.codec import Codec
 from walloc_cdl.errors import CallError
 
@@ -31,7 +31,6 @@ def choose_preparation(source: Source, codec: Codec, config: PrepareConfig) -> P
     source's kind does not have.
     """
     require_kind(source, codec)
-    _require_classes(source)
     for name, remedy in REMEDIES.items():
         value = getattr(config, name)
         if value is not None and name not in SETTINGS[source.kind]:
@@ -43,14 +42,6 @@ def choose_preparation(source: Source, codec: Codec, config: PrepareConfig) -> P
         return source.root.preparation(multiple=codec.spec.stride)
     chosen = {name: value for name in SETTINGS["image"] if (value := getattr(config, name)) is not None}
     return ImagePreparation(codec.spec.source_channels, **chosen)
-
-
-def _require_classes(source: Source) -> None:
-    if source.listing.label_kind not in (None, CLASSES):
-        raise CallError(
-            f"source {source.name} has labels of kind {source.listing.label_kind}, which data sets do not hold; "
-            "choose a column of classes with ?label=COLUMN"
-        )
 
 
 def native_preparation(source: Source, channels: int, *, stride: int, sample_rate: int | None = None) -> Preparation:

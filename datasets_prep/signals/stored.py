@@ -1,4 +1,4 @@
-"""The bytes of a stored sample, read once: what is hashed is what is decoded."""
+"""The bytes of a stored sample, wherever they lie, read once: what is hashed is what is decoded."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ import stat
 from pathlib import Path
 
 from datasets_prep.locations import FetchError, read_range
-from datasets_prep.signals.base import BadSignalError, Encoded, FileSlice, failure_reason
+from datasets_prep.signals.base import BadSignalError, FileSlice, Stored, failure_reason
 
 MAX_FILE_BYTES = 2**30
 """Largest file taken into memory. The largest image that is decoded has half of that, uncompressed in 16-bit color."""
 
 
-def read_stored(stored: Encoded) -> bytes:
-    """The encoded sample; raises `BadSignalError` for what cannot be read, is no file, or exceeds `MAX_FILE_BYTES`.
+def read_stored(stored: Stored) -> bytes:
+    """The encoded sample.
 
-    So it does for a `FileSlice` that has fewer bytes than were listed, and a URL that cannot be fetched.
+    Raises `BadSignalError` for what cannot be read, is no file, exceeds `MAX_FILE_BYTES`, or has fewer bytes than
+    were listed, and `TypeError` for windows of arrays and segments of clips, which are no files of their own.
     """
     if isinstance(stored, bytes):
         return stored
     if isinstance(stored, FileSlice):
         return _read_slice(stored)
+    if not isinstance(stored, os.PathLike):
+        raise TypeError(f"{type(stored).__name__} is not a whole file")
     try:
         # Looked at before it is opened: that alone would wait for the other end of a pipe.
         status = os.stat(stored)

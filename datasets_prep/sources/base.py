@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 UNKNOWN_LABEL = -1
 
 CLASSES, MULTI_LABEL, TARGETS = "class", "multilabel", "regression"
-"""Kinds of labels, in the words of the format; see `Listing.label_kind`."""
+"""Kinds of labels, see `Listing.label_kind`."""
 
 MODE_SAMPLES = 32
 """Images whose header is read to find out whether a source is gray or in color."""
@@ -67,8 +67,8 @@ class Listing:
     """None when no sample has a label."""
     strays: Sequence[Stray] = field(default_factory=list)
     label_kind: str | None = None
-    """`class`, the default where there are class names; `multilabel`, whose columns the class names are;
-    `regression`, whose columns they are as well; or None."""
+    """As in `LabelSpec`: `class`, the default where there are class names; `multilabel` and `regression`, whose
+    columns the class names are; or None."""
 
     def __post_init__(self) -> None:
         if self.label_kind is None and self.class_names is not None:

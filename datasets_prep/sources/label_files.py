@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets_prep.signals.base import Stored
-from datasets_prep.sources.base import Source
+from datasets_prep.sources.base import CLASSES, Source
 from datasets_prep.sources.columns import CHUNK_ROWS
 from datasets_prep.sources.labels import MAX_CLASSES, ordered_names
 from walloc_cdl.errors import CallError
@@ -54,7 +54,7 @@ class LabeledSource(Source):
                 raise CallError(f"{str(path)!r} has no label for {len(missing):,} images ({first} is the first)")
             found[split] = positions[labels]
         splits = {split: replace(source.listing.splits[split], labels=labels) for split, labels in found.items()}
-        super().__init__(source.name, replace(source.listing, splits=splits, class_names=names, label_kind="class"))
+        super().__init__(source.name, replace(source.listing, splits=splits, class_names=names, label_kind=CLASSES))
         self.kind, self._source = source.kind, source
 
     @property

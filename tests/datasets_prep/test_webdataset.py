@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import http.server
+import io
 import json
 import pickle
 import tarfile
@@ -14,7 +15,7 @@ from test_tars import tar_bytes
 
 from datasets_prep import open_source
 from datasets_prep.pixels import load_pixels
-from datasets_prep.signals.base import BadSignalError, FileSlice
+from datasets_prep.signals.base import AudioSegment, BadSignalError, FileSlice
 from datasets_prep.signals.stored import read_stored
 from datasets_prep.sources.file_lists import braces
 from walloc_cdl.errors import CallError
@@ -285,7 +286,9 @@ def test_a_job_over_http_accounts_for_every_url(tmp_path, server, rgb_codec, mon
     assert manifest.ledger["reasons"] == {"cannot be fetched: HTTP status 404": 1}
 
 
-def test_stored_bytes_of_other_kinds():
+def test_read_stored_of_other_kinds():
     assert read_stored(b"x") == b"x"
     with pytest.raises(BadSignalError, match="no such file at its URL"):
         read_stored(FileSlice("memory://nowhere/a.png"))
+    with pytest.raises(TypeError, match="is not a whole file"):
+        read_stored(AudioSegment(io.BytesIO(), 0))
