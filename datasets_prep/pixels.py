@@ -59,16 +59,27 @@ def load_pixels(data: bytes | os.PathLike[str], size: int, channels: int) -> np.
 
     Raises `BadImageError` for anything but a whole image within `MAX_PIXELS` and `MAX_ASPECT`.
     """
+    with upright_image(data, channels) as image:
+        return center_crop(image, size)
+
+
+@contextmanager
+def upright_image(data: bytes | os.PathLike[str], channels: int) -> Iterator[Image.Image]:
+    """The image in PIL's mode L or RGB, upright; `BadImageError` for what `load_pixels` refuses, also in the block."""
     with _opened(data) as image:
         _check_shape(image)
-        upright = _converted(image, channels)
-        width, height = upright.size
-        shorter = min(width, height)
-        target = (int(size * width / shorter), int(size * height / shorter))
-        if target != upright.size:
-            upright = upright.resize(target, Image.Resampling.LANCZOS)
-        left, top = (round((side - size) / 2) for side in target)
-        return _channels_first(upright.crop((left, top, left + size, top + size)))
+        yield _converted(image, channels)
+
+
+def center_crop(image: Image.Image, size: int) -> np.ndarray:
+    """The crop of `load_pixels`, uint8 (C, size, size), of an upright image."""
+    width, height = image.size
+    shorter = min(width, height)
+    target = (int(size * width / shorter), int(size * height / shorter))
+    if target != image.size:
+        image = image.resize(target, Image.Resampling.LANCZOS)
+    left, top = (round((side - size) / 2) for side in target)
+    return channels_first(image.crop((left, top, left + size, top + size)))
 
 
 def load_native(data: bytes | os.PathLike[str], channels: int, multiple: int) -> np.ndarray:
@@ -83,7 +94,7 @@ def load_native(data: bytes | os.PathLike[str], channels: int, multiple: int) ->
         if not width or not height:
             raise BadImageError(f"{upright.width}×{upright.height} pixels, smaller than the stride {multiple}")
         left, top = (upright.width - width) // 2, (upright.height - height) // 2
-        return _channels_first(upright.crop((left, top, left + width, top + height)))
+        return channels_first(upright.crop((left, top, left + width, top + height)))
 
 
 def load_whole(data: bytes | os.PathLike[str], channels: int) -> np.ndarray:
@@ -93,7 +104,7 @@ def load_whole(data: bytes | os.PathLike[str], channels: int) -> np.ndarray:
     """
     with _opened(data) as image:
         _check_size(image)
-        return _channels_first(_converted(image, channels))
+        return channels_first(_converted(image, channels))
 
 
 def image_mode(data: bytes | os.PathLike[str]) -> str:
@@ -179,6 +190,7 @@ def _without_alpha(image: Image.Image) -> Image.Image:
     return opaque
 
 
-def _channels_first(image: Image.Image) -> np.ndarray:
+def channels_first(image: Image.Image) -> np.ndarray:
+    """Pixels uint8 (C, H, W) of an image in mode L or RGB."""
     pixels = np.asarray(image)
     return pixels[None].copy() if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))

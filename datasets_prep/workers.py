@@ -23,19 +23,18 @@ from typing import Any
 
 import numpy as np
 
-from datasets_prep.signals.base import BadSignalError, Preparation, Stored
+from datasets_prep.signals.base import BadSignalError, KeyedSample, Preparation, Stored
 from walloc_cdl.errors import JobError
-
-CHUNK_SAMPLES = 16
-"""Samples for each task: enough that sending it costs little, few enough that all workers stay busy."""
 
 
 @dataclass(frozen=True)
 class DecodedChunk:
     """The usable samples of one task."""
 
-    signals: np.ndarray
-    """The preparation's dtype, (N, …), N the number of samples without a reason."""
+    signals: np.ndarray | list[np.ndarray]
+    """The preparation's dtype, (N, …), N the number of samples without a reason, with views (N, V, …); as a list
+    where samples have sizes of their own.
+    """
     reasons: dict[int, str]
     """Position in the task, and why that sample is not in `signals`."""
     hashes: list[str | None]
@@ -49,7 +48,8 @@ def decode_chunk(samples: Sequence[Stored], preparation: Preparation) -> Decoded
     signals, reasons, hashes, sizes = [], {}, [], []
     for position, stored in enumerate(samples):
         try:
-            data = stored if isinstance(stored, bytes) else Path(stored).read_bytes()
+            content = stored.stored if isinstance(stored, KeyedSample) else stored
+            data = content if isinstance(content, bytes) else Path(content).read_bytes()
             hashes.append(hashlib.sha256(data).hexdigest())
             sizes.append(len(data))
         except (OSError, TypeError):
@@ -59,7 +59,10 @@ def decode_chunk(samples: Sequence[Stored], preparation: Preparation) -> Decoded
             signals.append(preparation.load(stored))
         except BadSignalError as error:
             reasons[position] = str(error)
-    none = np.empty((0, *preparation.shape), preparation.dtype)
+    if preparation.ragged:
+        return DecodedChunk(signals, reasons, hashes, sizes)
+    views = (len(preparation.view_names),) if preparation.view_names else ()
+    none = np.empty((0, *views, *preparation.shape), preparation.dtype)
     return DecodedChunk(np.stack(signals) if signals else none, reasons, hashes, sizes)
 
 
