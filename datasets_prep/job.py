@@ -24,6 +24,7 @@ from datasets_prep.signals.base import Preparation
 from datasets_prep.signals.choose import choose_preparation
 from datasets_prep.sources.audiofolder import SegmentedSource
 from datasets_prep.sources.base import Source
+from datasets_prep.sources.keyed import KeyedSource
 from datasets_prep.splits import first
 from datasets_prep.workers import cpu_count
 from walloc_cdl.canonical import differences
@@ -85,6 +86,8 @@ def plan_job(source: Source, codec: Codec, config: PrepareConfig) -> PlannedJob:
     preparation = choose_preparation(source, codec, config)
     if isinstance(preparation, AudioPreparation):
         source = SegmentedSource(source, preparation)
+    if preparation.view_names:
+        source = KeyedSource(source)
     if config.limit is not None:
         source = first(source, config.limit)
     plan = make_plan(

@@ -55,6 +55,12 @@ def prepare(
     icc: Annotated[
         str | None, typer.Option(help="Images: ignore embedded color profiles, or convert to srgb; default ignore.")
     ] = None,
+    geometry: Annotated[
+        str, typer.Option(help="fixed, or ragged: images and clips keep their own size, padded to the stride.")
+    ] = "fixed",
+    views: Annotated[
+        str | None, typer.Option(help="Images: variants stored beside the evaluation crop, as flip,crops:4.")
+    ] = None,
     segment: Annotated[float | None, typer.Option(help="Audio: seconds of a segment; default 5.")] = None,
     hop: Annotated[
         float | None, typer.Option(help="Audio: seconds from segment to segment; default the segment's length.")
@@ -115,6 +121,8 @@ def prepare(
     model = load_codec(codec)
     config = PrepareConfig(
         size=size,
+        geometry=geometry,
+        views=views,
         shard_samples=shard_samples,
         workers=workers,
         batch=batch,
@@ -152,7 +160,7 @@ def prepare(
     rows = {
         "data set": str(out),
         "codec": f"{model.name} ({model.spec.reduction():g} times fewer values)",
-        "latents": "x".join(map(str, manifest.latent_shape)),
+        "latents": _latents_text(manifest.latent_shape, manifest.views),
         **_contents(manifest),
     }
     report(rows, json_path, manifest.to_json())
@@ -167,7 +175,7 @@ def _forecast(samples: Source, model: Codec, config: PrepareConfig, json_path: P
     rows |= {split: f"{count:,} samples" for split, count in expected.num_samples.items()}
     if expected.num_strays:
         rows["strays"] = f"{expected.num_strays:,} files that are no samples"
-    rows["latents"] = "x".join(map(str, expected.latent_shape))
+    rows["latents"] = _latents_text(expected.latent_shape)
     rows["shards"] = f"{expected.num_shards:,}, {size_text(expected.shard_bytes)} in all"
     rows["time"] = f"about {duration_text(expected.time_s)} with {expected.workers} workers"
     rows["measured on"] = f"{expected.num_measured} samples, {expected.num_bad} of them unusable"
@@ -203,7 +211,11 @@ def _restore(source: Path, out: Path, refused: dict[str, object], json_path: Pat
             raise CallError(f"{option} {value} does not go with --archive: archives give back the data set as it was")
     with progress("prepare", "samples") as update:
         manifest = import_archives(source, out, on_samples=update)
-    rows = {"data set": str(out), "latents": "x".join(map(str, manifest.latent_shape)), **_contents(manifest)}
+    rows = {
+        "data set": str(out),
+        "latents": _latents_text(manifest.latent_shape, manifest.views),
+        **_contents(manifest),
+    }
     report(rows, json_path, manifest.to_json())
 
 
@@ -247,11 +259,15 @@ def inspect(folder: Folder, json_path: JsonPath = None) -> None:
     rows: dict[str, object] = {
         "data set": str(folder),
         "codec id": spec.codec_id[:16],
-        "latents": f"{'x'.join(map(str, manifest.latent_shape))}, {spec.bits} bits, companding {spec.companding}",
+        "latents": _latents_text(manifest.latent_shape, manifest.views)
+        + f", {spec.bits} bits, companding {spec.companding}",
         "source": f"{spec.source_channels} channels, stride {spec.stride}, {spec.reduction():g} times fewer values"
         + (f", {spec.sample_rate} Hz" if spec.sample_rate else ""),
+        "labels": manifest.label_kind,
         "classes": ", ".join(manifest.class_names) if manifest.class_names else "none",
     }
+    if manifest.target_names:
+        rows["targets"] = ", ".join(manifest.target_names)
     rows |= _contents(manifest)
     split = _split_names(manifest)[0]
     histogram = manifest.histograms[split]
@@ -261,6 +277,12 @@ def inspect(folder: Folder, json_path: JsonPath = None) -> None:
         rows[f"channel std ({split})"] = " ".join(f"{value:.3g}" for value in statistics.std)
         rows[f"codes at the limits ({split})"] = f"{saturated:.2%}"
     report(rows, json_path, manifest.to_json())
+
+
+def _latents_text(shape: tuple[int | None, ...], views: list[str] | None = None) -> str:
+    """As 12x32x32, of ragged geometry 12x*x*, and the views."""
+    text = "x".join("*" if side is None else str(side) for side in shape)
+    return f"{text}, {len(views)} views ({', '.join(views)})" if views else text
 
 
 def _contents(manifest: Manifest) -> dict[str, object]:

@@ -200,7 +200,9 @@ class LatentDataset(Dataset):
         """
         path = self.folder / SYNTHESIS_PATH
         if SYNTHESIS_PATH not in self.manifest.files and not path.is_file():
-            why = "audio has none" if self.spec.kind == "audio" else "its channels are too many for one"
+            why = "its channels are too many for one"
+            if self.spec.kind == "audio" or self.layout.ragged:
+                why = "audio has none" if self.spec.kind == "audio" else "its samples differ in size"
             raise CallError(f"{self.folder} has no linear synthesis ({why}); use the `channels` stem for images")
         if not path.is_file():
             raise DamagedError(f"{path} is missing; restore it from a copy or prepare the data set again")
