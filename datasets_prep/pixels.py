@@ -26,6 +26,7 @@ from PIL import ExifTags, Image
 
 from datasets_prep.color import eight_bit_color
 from datasets_prep.framing import square
+from datasets_prep.misread import refuse_misread
 from datasets_prep.signals.base import BadSignalError, failure_reason
 from datasets_prep.signals.stored import read_stored
 from walloc_cdl.errors import CallError
@@ -122,6 +123,7 @@ def _opened(data: bytes | os.PathLike[str]) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are of what is refused, or put right, here
             with Image.open(io.BytesIO(encoded), formats=formats) as image:
+                refuse_misread(image, encoded)
                 yield image
     except (BadImageError, CallError, MemoryError):
         raise
