@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,12 +183,26 @@ def _walk(folder: bytes, parts: tuple[bytes, ...], ancestors: frozenset[tuple[in
         if entry.name.startswith(b"."):
             continue
         below = (*parts, entry.name)
-        if entry.is_dir():
-            yield from _walk(entry.path, below, ancestors)
-        elif entry.is_file():
-            yield _File(below, entry.stat().st_size, regular=True)
-        else:  # a broken link is a sample that has vanished; a pipe or a socket must not be opened
+        target = _target_status(entry)
+        if target is None:  # a broken link, or one to itself: a sample that has vanished
             yield _File(below, 0, regular=entry.is_symlink())
+        elif stat.S_ISDIR(target.st_mode):
+            yield from _walk(entry.path, below, ancestors)
+        else:  # a pipe or a socket must not be opened
+            yield _File(below, target.st_size, regular=stat.S_ISREG(target.st_mode))
+
+
+def _target_status(entry: os.DirEntry[bytes]) -> os.stat_result | None:
+    """Of what a link leads to; None where it leads nowhere."""
+    try:
+        return entry.stat()
+    except OSError:
+        return None
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    target = _target_status(entry)
+    return target is not None and stat.S_ISDIR(target.st_mode)
 
 
 def _shown(name: bytes) -> str:
@@ -209,14 +224,14 @@ def _split_folders(root: Path, noun: FileNoun) -> dict[bytes, str]:
     Only the folders' own names are read, and so much of each that a first sample is found.
     """
     entries = sorted(os.scandir(os.fsencode(root)), key=lambda entry: entry.name)
-    folders = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(b".")]
+    folders = [entry for entry in entries if _is_folder(entry) and not entry.name.startswith(b".")]
     if not any(_shown(entry.name) in SPLIT_FOLDERS for entry in folders):
         return {}
     tops = [_shown(entry.name) for entry in folders if _has_samples(entry, noun)]
     if not tops or not SPLIT_FOLDERS.keys() >= set(tops):
         return {}
     for entry in entries:
-        direct = _File((entry.name,), 0, regular=not entry.is_dir() and not entry.name.startswith(b"."))
+        direct = _File((entry.name,), 0, regular=not _is_folder(entry) and not entry.name.startswith(b"."))
         if direct.is_named(noun.suffixes):
             raise CallError(
                 f"{str(root)!r} has splits ({', '.join(sorted(tops))}) and {noun.name}s beside them "
