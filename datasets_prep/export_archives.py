@@ -19,6 +19,7 @@ from datasets_prep.archived import (
     index_bytes,
     index_path,
     load_description,
+    require_archivable,
 )
 from datasets_prep.workers import cpu_count
 from walloc_cdl.canonical import canonical_json, sha256_hex
@@ -36,7 +37,6 @@ from walloc_cdl.latents import (
     open_shard,
 )
 from walloc_cdl.latents.archive import Container, archive_to_bytes, default_container, find_container
-from walloc_cdl.latents.checksum import sample_checksums
 from walloc_cdl.spec import LatentSpec
 
 OnSamples = Callable[[int, int], object]
@@ -57,6 +57,7 @@ def export_archives(
     """
     manifest = load_manifest(folder)
     chosen = find_container(container) if container else default_container(manifest.spec.kind)
+    require_archivable(folder, manifest)
     total = sum(summary.num_samples for summary in manifest.splits.values())
     digest = sha256_hex(canonical_json(manifest.to_json()))
     if (out / DESCRIPTION_NAME).is_file():
@@ -101,7 +102,7 @@ def _export_shard(
     pool: ThreadPoolExecutor,
 ) -> list[IndexRow]:
     """Write the archives of one shard, whose first sample has the number `start` in its split."""
-    shard = open_shard(folder / entry.name, entry, manifest.spec, manifest.latent_shape)
+    shard = open_shard(folder / entry.name, entry, manifest.layout)
     encoded_keys = shard.encoded_keys(range(len(shard)))
     _require_intact(folder / entry.name, shard, encoded_keys)
     rows = []
@@ -124,8 +125,7 @@ def _export_shard(
 
 def _require_intact(path: Path, shard: Shard, encoded_keys: list[bytes]) -> None:
     """Raise `DamagedError` unless every sample's checksum is right and its key is UTF-8."""
-    sums = sample_checksums(np.ascontiguousarray(shard.codes), shard.labels, encoded_keys)
-    if wrong := int((sums != shard.crc32c).sum()):
+    if wrong := int((shard.checksums() != shard.crc32c).sum()):
         raise DamagedError(f"shard {path}: {wrong} of {len(shard)} samples fail their CRC32C; {REMEDY}")
     try:
         b"\n".join(encoded_keys).decode("utf-8")

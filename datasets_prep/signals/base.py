@@ -37,7 +37,18 @@ class AudioSegment:
     """First sample, counted at the preparation's sample rate."""
 
 
-Stored = bytes | os.PathLike[str] | ArrayWindow | AudioSegment
+@dataclass(frozen=True)
+class FileSlice:
+    """A stored sample that is a range of the bytes of a file, as a member of a tar, or a file at a URL."""
+
+    path: str
+    """A path, or a URL of a scheme that fsspec knows."""
+    offset: int = 0
+    num_bytes: int | None = None
+    """None for all that follows `offset`."""
+
+
+Stored = bytes | os.PathLike[str] | FileSlice | ArrayWindow | AudioSegment
 """How a source hands over a sample: the encoded file, its path, or where in a file it lies."""
 
 

@@ -62,6 +62,9 @@ def prepare(
     normalization: Annotated[
         str | None, typer.Option(help="Audio: none, or clip (mean off, loudest sample to full scale); default none.")
     ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="A flat folder's labels: a text file of lines NAME LABEL.")
+    ] = None,
     holdout: Annotated[
         float | None, typer.Option(help="Share of a source without splits to hold out as `test`, stratified.")
     ] = None,
@@ -134,6 +137,10 @@ def prepare(
     if size is not None and model.spec.kind == "image":
         model.latent_shape((model.spec.source_channels, size, size))  # refuse it before walking the source
     samples = open_source(source)
+    if labels is not None:
+        from datasets_prep.sources.label_files import LabeledSource
+
+        samples = LabeledSource(samples, labels)
     if holdout is not None:
         samples = hold_out(samples, holdout, seed)
     if dry_run:
