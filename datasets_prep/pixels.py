@@ -25,6 +25,7 @@ from PIL import ExifTags, Image
 
 from datasets_prep.color import eight_bit_color
 from datasets_prep.framing import square
+from datasets_prep.misread import refuse_misread
 from datasets_prep.signals.base import BadSignalError, Stored, failure_reason
 from datasets_prep.signals.stored import read_stored
 from walloc_cdl.errors import CallError
@@ -126,6 +127,7 @@ def _opened(data: Stored) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are of what is refused, or put right, here
             with Image.open(io.BytesIO(encoded), formats=formats) as image:
+                refuse_misread(image, encoded)
                 yield image
     except (BadImageError, CallError, MemoryError):
         raise
