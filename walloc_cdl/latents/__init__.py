@@ -3,6 +3,7 @@
 from walloc_cdl.latents.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
     PROVENANCE_NAME,
     WORK_NAME,
     FileEntry,
@@ -10,6 +11,7 @@ from walloc_cdl.latents.manifest import (
     ShardEntry,
     SplitSummary,
     load_manifest,
+    parse_manifest,
 )
 from walloc_cdl.latents.provenance import load_provenance, write_provenance
 from walloc_cdl.latents.shard import Shard, open_shard
@@ -20,6 +22,7 @@ from walloc_cdl.latents.writer import write_manifest, write_shard
 __all__ = [
     "FORMAT_VERSION",
     "MANIFEST_NAME",
+    "MAX_MANIFEST_BYTES",
     "PROVENANCE_NAME",
     "WORK_NAME",
     "ChannelStatistics",
@@ -34,6 +37,7 @@ __all__ = [
     "load_manifest",
     "load_provenance",
     "open_shard",
+    "parse_manifest",
     "verify",
     "write_manifest",
     "write_provenance",
