@@ -70,7 +70,6 @@ def address(local, monkeypatch):
     folder, _ = local
     for path in folder.rglob("*"):
         if path.is_file():
-            FlakyFileSystem.store[f"/sets/s/{path.relative_to(folder).as_posix()}"] = None
             with FlakyFileSystem().open(f"/sets/s/{path.relative_to(folder).as_posix()}", "wb") as file:
                 file.write(path.read_bytes())
     return "flaky://sets/s"
@@ -271,7 +270,7 @@ class CountingHandler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(local):
-    """The data set behind http://."""
+    """The data set behind http://, on a server that knows no ranges."""
     CountingHandler.requests.clear()
     handler = functools.partial(CountingHandler, directory=str(local[0]))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

@@ -26,6 +26,8 @@ CHUNK_BYTES = 8 << 20
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+(::[A-Za-z0-9+.\-]+)*://.")
 """Of two letters and more: one is a drive of Windows."""
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError, CdlError)
+_STREAMING = ("http", "https", "hf")
+"""Protocols that give a file as one stream when asked for blocks of size 0; not all servers know ranges."""
 _RETRIED_STATUS = (408, 425, 429)
 
 Result = TypeVar("Result")
@@ -94,7 +96,8 @@ class RemoteFolder:
 
     def _open(self, name: str) -> BinaryIO:
         filesystem, root = _filesystem(self.address)
-        return filesystem.open(f"{root.rstrip('/')}/{name}", "rb", block_size=CHUNK_BYTES)
+        block_size = 0 if _protocol(self.address) in _STREAMING else CHUNK_BYTES
+        return filesystem.open(f"{root.rstrip('/')}/{name}", "rb", block_size=block_size)
 
     def _place(self, name: str) -> str:
         return f"{self.address.rstrip('/')}/{name}"
@@ -134,15 +137,28 @@ def _filesystem(address: str) -> tuple[Any, str]:
     """
     import fsspec
 
-    protocol = address.split("://")[0].split("::")[0]
+    protocol = _protocol(address)
     try:
-        return fsspec.core.url_to_fs(address)
+        return fsspec.core.url_to_fs(address, **_options(protocol))
     except ImportError as error:
         raise CallError(f"{address}: {protocol}:// needs a further package ({error}); install it") from error
     except ValueError as error:
         raise CallError(
             f"{address}: {_reason(error)}; give a folder, or an address as hf://datasets/OWNER/NAME, s3:// or https://"
         ) from error
+
+
+def _protocol(address: str) -> str:
+    return address.split("://")[0].split("::")[0]
+
+
+def _options(protocol: str) -> dict[str, Any]:
+    """Settings of a file system: without them a download over HTTP would end after five minutes, however it goes."""
+    if protocol not in ("http", "https"):
+        return {}
+    import aiohttp
+
+    return {"client_kwargs": {"timeout": aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)}}
 
 
 def _read_fully(file: BinaryIO, max_bytes: int) -> bytes:
