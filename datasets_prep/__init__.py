@@ -22,6 +22,7 @@ _HOMES = {
     "load_pixels": "datasets_prep.pixels",
     "open_source": "datasets_prep.sources",
     "prepare": "datasets_prep.job",
+    "prepare_to": "datasets_prep.remote_output",
 }
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "load_pixels",
     "open_source",
     "prepare",
+    "prepare_to",
 ]
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from datasets_prep.pixels import load_native, load_pixels
     from datasets_prep.preview import contact_sheet
     from datasets_prep.progress import Progress
+    from datasets_prep.remote_output import prepare_to
     from datasets_prep.single_files import decode_files, encode_files
     from datasets_prep.sources import Source, open_source
     from datasets_prep.splits import holdout, limit

@@ -127,7 +127,9 @@ def test_passing_errors_are_tried_again_and_lasting_ones_told(address, tmp_path)
     dataset = open_latents(address, cache_dir=tmp_path / "cache")
     assert len(dataset) == sum(SIZES)
     FlakyFileSystem.failures += [OSError("no route")] * 4
-    with pytest.raises(JobError, match=r"train-00000.safetensors cannot be read \(OSError: no route\); check network"):
+    with pytest.raises(
+        JobError, match=r"train-00000.safetensors cannot be reached \(OSError: no route\); check network"
+    ):
         dataset.gather([0])
     FlakyFileSystem.failures += [PermissionError("not yours")]
     with pytest.raises(JobError, match="PermissionError: not yours"):  # at once: no second attempt takes its failure

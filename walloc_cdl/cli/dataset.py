@@ -35,7 +35,7 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data 
 
 def prepare(
     source: SourceName,
-    out: Annotated[Path, typer.Option(help="Folder of the data set to make.")],
+    out: Annotated[str, typer.Option(metavar="DIR", help="Folder of the data set to make, or address, as s3://….")],
     codec: Annotated[
         str | None, typer.Option("--codec", help="A name from `cdl codec list`, a folder, a .pth file, or hub:….")
     ] = None,
@@ -82,6 +82,9 @@ def prepare(
         bool, typer.Option("--allow-drift", help="Go on with a job that other versions or devices began.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    work: Annotated[
+        Path | None, typer.Option(help="For an address: folder for what is unfinished; default in the cache.")
+    ] = None,
     seed: Seed = 0,
     json_path: JsonPath = None,
 ) -> None:
@@ -95,7 +98,7 @@ def prepare(
     from walloc_cdl.codec import load_codec
 
     if archive:
-        _restore(Path(source), out, {"--codec": codec, "--limit": limit, "--holdout": holdout}, json_path)
+        _restore(Path(source), Path(out), {"--codec": codec, "--limit": limit, "--holdout": holdout}, json_path)
         return
     if codec is None:
         raise CallError("Missing option '--codec': name one from `cdl codec list`, or a codec's folder")
@@ -126,7 +129,7 @@ def prepare(
     if dry_run:
         _forecast(samples, model, config, json_path)
         return
-    manifest = _encode(samples, model, out, config)
+    manifest = _encode(samples, model, out, config, work)
     if manifest is None:  # a slice
         return
     rows = {
@@ -154,10 +157,15 @@ def _forecast(samples: Source, model: Codec, config: PrepareConfig, json_path: P
     report(rows, json_path, expected.to_json())
 
 
-def _encode(samples: Source, model: Codec, out: Path, config: PrepareConfig) -> Manifest | None:
+def _encode(samples: Source, model: Codec, out: str, config: PrepareConfig, work: Path | None) -> Manifest | None:
     """Run the job with its progress shown."""
     from datasets_prep.job import prepare as run_job
     from datasets_prep.progress import Progress
+    from datasets_prep.remote_output import prepare_to
+    from walloc_cdl.data import is_address
+
+    if work is not None and not is_address(out):
+        raise CallError(f"--work {work} is for an --out that is an address; a folder is its own work folder")
 
     with interruptible(), progress("prepare", "samples", lines=False) as update:
 
@@ -171,6 +179,8 @@ def _encode(samples: Source, model: Codec, out: Path, config: PrepareConfig) -> 
             bad = f"{state.quarantined:,} unusable" if state.quarantined else ""
             update(state.done, state.total, num_bytes=state.source_bytes, details=[f"{state.workers} workers", bad])
 
+        if is_address(out):
+            return prepare_to(samples, model, out, config, work=work, progress=on_progress)
         return run_job(samples, model, out, config, progress=on_progress)
 
 

@@ -1,4 +1,4 @@
-"""A folder behind an address (`s3://…`, `hf://datasets/…`, `https://…`): whole files, retried and checked.
+"""A folder behind an address (`s3://…`, `hf://datasets/…`, `https://…`): whole files, retried, and checked when read.
 
 The files come from elsewhere, so nothing about them is believed: no more is read than was announced, and what
 was read counts only with the right SHA-256. fsspec and what it needs for a protocol are imported on first use.
@@ -6,12 +6,14 @@ was read counts only with the right SHA-256. fsspec and what it needs for a prot
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from walloc_cdl.errors import CallError, CdlError, DamagedError, JobError
@@ -28,6 +30,8 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+(::[A-Za-z0-9+.\-]+)*://.")
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError, CdlError)
 _STREAMING = ("http", "https", "hf")
 """Protocols that give a file as one stream when asked for blocks of size 0; not all servers know ranges."""
+_OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oss", "oci")
+"""Protocols without folders, where making one might make a bucket."""
 _RETRIED_STATUS = (408, 425, 429)
 
 Result = TypeVar("Result")
@@ -94,6 +98,47 @@ class RemoteFolder:
 
         self._retried(name, attempt)
 
+    def upload(self, name: str, path: Path) -> None:
+        """Put a local file there, whole, in place of what there may be.
+
+        Raises `JobError` where that cannot be done after several attempts, `CallError` where nothing can be written.
+        """
+
+        def attempt() -> None:
+            filesystem, root = _filesystem(self.address)
+            target = f"{root.rstrip('/')}/{name}"
+            try:
+                if _protocol(self.address) not in _OBJECT_STORES:
+                    filesystem.makedirs(target.rpartition("/")[0], exist_ok=True)
+                filesystem.put_file(str(path), target)
+            except NotImplementedError as error:
+                raise CallError(f"{self.address}: nothing can be written there; give a folder, or s3:// …") from error
+
+        self._retried(name, attempt)
+
+    def names(self) -> set[str]:
+        """Paths of all files there, those in sub folders included; none where there is no such folder."""
+
+        def attempt() -> set[str]:
+            filesystem, root = _filesystem(self.address)
+            filesystem.invalidate_cache()  # of listings, which others may have changed
+            return {path.removeprefix(root.rstrip("/")).lstrip("/") for path in filesystem.find(root)}
+
+        try:
+            return self._retried("", attempt)
+        except MissingFileError:
+            return set()
+
+    def remove(self, name: str) -> None:
+        """Remove one file; nothing where there is none."""
+
+        def attempt() -> None:
+            filesystem, root = _filesystem(self.address)
+            filesystem.rm_file(f"{root.rstrip('/')}/{name}")
+
+        with contextlib.suppress(MissingFileError):
+            self._retried(name, attempt)
+
     def _open(self, name: str) -> BinaryIO:
         filesystem, root = _filesystem(self.address)
         block_size = 0 if _protocol(self.address) in _STREAMING else CHUNK_BYTES
@@ -121,7 +166,8 @@ class RemoteFolder:
                 if isinstance(error, _OtherContentError):
                     raise DamagedError(f"{place}: {error}; ask its owner to upload it again") from error
                 raise JobError(
-                    f"{place} cannot be read ({_reason(error)}); check network and credentials, then run the same again"
+                    f"{place} cannot be reached ({_reason(error)}); check network and credentials, then run the same "
+                    "again"
                 ) from error
         raise AssertionError("the last attempt returns or raises")
 
