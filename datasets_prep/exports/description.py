@@ -10,7 +10,7 @@ from typing import Any
 
 from walloc_cdl.canonical import canonical_json, sha256_hex
 from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.fields import REMEDY, Fields
+from walloc_cdl.fields import REMEDY, Fields, require_path
 from walloc_cdl.latents import FileEntry, Manifest
 from walloc_cdl.latents.sealed import seal, unseal
 
@@ -79,7 +79,7 @@ def load_export(folder: Path) -> ExportDescription:
     files = {}
     for name in listed.values:
         entry = listed.object(name)
-        files[name] = FileEntry(entry.integer("num_bytes"), entry.sha256("sha256"))
+        files[require_path(name, str(path), parts=True)] = FileEntry(entry.integer("num_bytes"), entry.sha256("sha256"))
     names = {"form", "manifest", "splits"}
     rest = set(fields.values) - names - {"format", "format_version", "files"}
     return ExportDescription(

@@ -261,10 +261,20 @@ def test_paths_are_no_addresses(text):
 
 class CountingHandler(http.server.SimpleHTTPRequestHandler):
     requests = Counter()  # noqa: RUF012
+    refusals = []  # noqa: RUF012
 
     def do_GET(self):
+        if self.refusals:
+            self.send_error(self.refusals.pop(0))
+            return
         self.requests[Path(self.path).name] += 1
         super().do_GET()
+
+    def do_HEAD(self):
+        if self.refusals:
+            self.send_error(self.refusals[0])
+            return
+        super().do_HEAD()
 
     def log_message(self, *arguments):
         pass
@@ -281,6 +291,26 @@ def server(local):
         server.shutdown()
 
 
+def test_a_server_that_is_busy_or_gone_is_no_missing_file(server, tmp_path, monkeypatch):
+    pytest.importorskip("aiohttp")
+    waits = []
+    monkeypatch.setattr(remote.time, "sleep", waits.append)
+    CountingHandler.refusals[:] = [503, 503]
+    assert len(open_latents(server, cache_dir=tmp_path / "cache")) == sum(SIZES)
+    assert waits
+    assert not CountingHandler.refusals
+    CountingHandler.refusals[:] = [403] * 4
+    with pytest.raises(JobError, match=r"manifest.json cannot be reached \(ClientResponseError: 403"):
+        open_latents(server, cache_dir=tmp_path / "cache")
+    CountingHandler.refusals.clear()
+    with pytest.raises(CallError, match="/nothing is no data set"):
+        open_latents(f"{server}/nothing", cache_dir=tmp_path / "cache")
+    waits.clear()
+    with pytest.raises(JobError, match=r"http://127.0.0.1:9/manifest.json cannot be reached \(ClientConnectorError"):
+        open_latents("http://127.0.0.1:9", cache_dir=tmp_path / "cache")
+    assert len(waits) == 3
+
+
 READ = """
 import sys
 from walloc_cdl.data import open_latents
@@ -292,9 +322,9 @@ print(int(dataset.gather(range(len(dataset)))[0].sum()))
 def test_processes_share_the_cache_and_fetch_each_shard_once(local, server, tmp_path):
     pytest.importorskip("aiohttp")
     command = [sys.executable, "-c", READ, server, str(tmp_path / "cache")]
-    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     answers = [process.communicate(timeout=120)[0].strip() for process in started]
-    assert answers == [str(int(local[1]["train"].codes.sum()))] * 3
+    assert answers == [str(int(local[1]["train"].codes.sum()))] * 2
     assert all(CountingHandler.requests[f"train-0000{number}.safetensors"] == 1 for number in range(3))
     assert not list((tmp_path / "cache").rglob("*.tmp"))
 

@@ -24,6 +24,7 @@ from walloc_cdl.canonical import sha256_file
 from walloc_cdl.codec import load_codec
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.files import is_temporary
+from walloc_cdl.latents.sealed import seal
 
 SPLITS = {"train": [5, 0, 3], "test": [2], "extra": []}
 
@@ -183,6 +184,25 @@ def test_a_finished_export_is_left_alone_and_foreign_folders_are_refused(data_se
     with pytest.raises(CallError, match=r"unknown split 'tset'; nearest: test, extra; .* has extra, test, train"):
         export_latents(folder, tmp_path / "new", "npy", splits=["tset"])
     assert not (tmp_path / "new").exists()
+
+
+def test_a_changed_description_is_refused(data_set, tmp_path):
+    folder, _ = data_set
+    export_latents(folder, tmp_path, "npy")
+    path = tmp_path / DESCRIPTION_NAME
+    path.write_bytes(path.read_bytes().replace(b'"form": "npy"', b'"form": "hf"'))
+    with pytest.raises(DamagedError, match=r"walloc-cdl.json: digest is \w+…, expected \w+…; restore"):
+        load_export(tmp_path)
+    for name in ("../../x", "/x", ".x"):
+        path.write_bytes(seal({"format": "walloc-cdl export", "format_version": 1, "files": {name: {}}}))
+        with pytest.raises(DamagedError):
+            load_export(tmp_path)
+    path.write_bytes(seal({"format": "walloc-cdl export", "format_version": 2}))
+    with pytest.raises(CallError, match="format version 2, this program reads 1; update walloc-cdl"):
+        load_export(tmp_path)
+    path.unlink()
+    with pytest.raises(CallError, match=r"is no finished export \(it has no walloc-cdl.json\); make one with"):
+        load_export(tmp_path)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -17,6 +17,7 @@ from walloc_cdl.cli.console import (
     parse_share,
     progress,
     report,
+    require_local,
     require_parent,
     say,
     size_text,
@@ -98,6 +99,7 @@ def prepare(
     from walloc_cdl.codec import load_codec
 
     if archive:
+        require_local(Path(out))
         _restore(Path(source), Path(out), {"--codec": codec, "--limit": limit, "--holdout": holdout}, json_path)
         return
     if codec is None:
@@ -199,7 +201,7 @@ def _restore(source: Path, out: Path, refused: dict[str, object], json_path: Pat
 
 def export(
     folder: Folder,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", callback=require_local)],
     form: Annotated[
         str | None, typer.Option("--to", metavar="FORM", help="hf, parquet, webdataset or npy: for other programs.")
     ] = None,

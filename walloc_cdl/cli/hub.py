@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from walloc_cdl.cli.console import JsonPath, interruptible, progress, report, size_text
+from walloc_cdl.cli.console import JsonPath, interruptible, progress, report, require_local, size_text
 from walloc_cdl.cli.dataset import Folder
 
 
@@ -38,7 +38,7 @@ def push(
 
 def pull(
     location: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Data set on the Hub, or an address (s3://…).")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", callback=require_local)],
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit; default main.")] = None,
     json_path: JsonPath = None,
 ) -> None:

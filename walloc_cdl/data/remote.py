@@ -6,6 +6,7 @@ was read counts only with the right SHA-256. fsspec and what it needs for a prot
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import random
@@ -155,11 +156,12 @@ class RemoteFolder:
                 return attempt()
             except CdlError:
                 raise
-            except FileNotFoundError as error:
-                raise MissingFileError(
-                    f"{place} does not exist, or may not be seen; check the address, or log in where it is kept"
-                ) from error
-            except Exception as error:
+            except Exception as raised:
+                error = _trouble(raised)
+                if isinstance(error, FileNotFoundError):
+                    raise MissingFileError(
+                        f"{place} does not exist, or may not be seen; check the address, or log in where it is kept"
+                    ) from raised
                 if delay_s is not None and not _is_final(error):
                     time.sleep(delay_s * (1 + random.random() / 2))
                     continue
@@ -214,6 +216,16 @@ def _read_fully(file: BinaryIO, max_bytes: int) -> bytes:
         chunks.append(chunk)
         size += len(chunk)
     return b"".join(chunks)
+
+
+def _trouble(error: Exception) -> Exception:
+    """The error itself, or what it hides: fsspec calls a file missing over HTTP when a server did not answer, too."""
+    cause = error.__cause__
+    if not isinstance(error, FileNotFoundError) or not isinstance(cause, Exception):
+        return error
+    of_network = isinstance(cause, (OSError, asyncio.TimeoutError)) or type(cause).__module__.startswith("aiohttp")
+    is_absence = isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in (404, 410)
+    return cause if of_network and not is_absence else error
 
 
 def _is_final(error: Exception) -> bool:
