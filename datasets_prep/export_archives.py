@@ -18,6 +18,7 @@ from datasets_prep.archived import (
     index_bytes,
     index_path,
     load_description,
+    require_archivable,
 )
 from datasets_prep.intact import plain_part, read_intact
 from datasets_prep.workers import cpu_count
@@ -53,6 +54,7 @@ def export_archives(
     """
     manifest = load_manifest(folder)
     chosen = find_container(container) if container else default_container(manifest.spec.kind)
+    require_archivable(folder, manifest)
     total = sum(summary.num_samples for summary in manifest.splits.values())
     digest = sha256_hex(canonical_json(manifest.to_json()))
     if (out / DESCRIPTION_NAME).is_file():

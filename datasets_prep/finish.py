@@ -93,6 +93,7 @@ def finish(job: Job, plan: Plan, effort: Effort, *, drop_duplicates: bool = Fals
         spec=codec.spec,
         latent_shape=encoder.latent_shape,
         preprocessing=plan.preprocessing,
+        label_kind="none" if source.class_names is None else "class",
         class_names=source.class_names,
         splits={split: totals.summary(split) for split in source.split_names},
         shards=totals.entries,

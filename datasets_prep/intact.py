@@ -11,7 +11,6 @@ import numpy as np
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.fields import REMEDY
 from walloc_cdl.latents import Manifest, ShardEntry, open_shard
-from walloc_cdl.latents.checksum import sample_checksums
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,9 +18,9 @@ class ShardSamples:
     """The samples of one shard, in order."""
 
     codes: np.ndarray
-    """uint8 (N, K, h, w), or (N, K, t) of audio: views of a memory map."""
+    """As in the shard: uint8 (N, K, h, w), with views (N, V, K, h, w), (N, K, t) of audio; of ragged geometry flat."""
     labels: np.ndarray | None
-    """int64 (N,), -1 where unknown; None for a data set without labels."""
+    """As `LabelSpec` says; None for a data set without labels."""
     keys: list[str]
     """The samples' names in the source."""
 
@@ -33,12 +32,10 @@ def read_intact(folder: Path, manifest: Manifest, entry: ShardEntry, *, checksum
     what was written.
     """
     path = folder / entry.name
-    shard = open_shard(path, entry, manifest.spec, manifest.latent_shape)
+    shard = open_shard(path, entry, manifest.layout)
     encoded = shard.encoded_keys(range(len(shard)))
-    if checksums:
-        sums = sample_checksums(np.ascontiguousarray(shard.codes), shard.labels, encoded)
-        if wrong := int((sums != shard.crc32c).sum()):
-            raise DamagedError(f"shard {path}: {wrong} of {len(shard)} samples fail their CRC32C; {REMEDY}")
+    if checksums and (wrong := int((shard.checksums() != shard.crc32c).sum())):
+        raise DamagedError(f"shard {path}: {wrong} of {len(shard)} samples fail their CRC32C; {REMEDY}")
     try:
         keys = [key.decode("utf-8") for key in encoded]
     except UnicodeDecodeError as error:

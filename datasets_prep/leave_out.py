@@ -14,7 +14,7 @@ from datasets_prep.ledger import DUPLICATE
 from datasets_prep.plan import Plan, PlannedShard
 from datasets_prep.records import load_record, load_rows, save_record
 from walloc_cdl.errors import JobError
-from walloc_cdl.latents import WORK_NAME, code_histogram, open_shard, write_shard
+from walloc_cdl.latents import WORK_NAME, LabelSpec, SampleLayout, code_histogram, open_shard, write_shard
 
 
 def leave_out(job: Job, plan: Plan, finder: DuplicateFinder) -> None:
@@ -37,7 +37,7 @@ def _rewrite(job: Job, shard: PlannedShard, rows: pa.Table, kept: np.ndarray) ->
     record = load_record(job.folder, work, shard, job.plan_digest)
     if record is None:
         raise JobError(f"shard {shard.name} or its record has gone since it was made; run the same again")
-    content = open_shard(job.folder / shard.name, record.entry, spec, _latent_shape(job))
+    content = open_shard(job.folder / shard.name, record.entry, _layout(job))
     positions = np.flatnonzero(kept)
     codes = content.codes[positions]
     labels = None if content.labels is None else content.labels[positions]
@@ -66,5 +66,7 @@ def _without_duplicates(rows: pa.Table) -> pa.Table:
     return rows
 
 
-def _latent_shape(job: Job) -> tuple[int, ...]:
-    return job.codec.latent_shape(job.preparation.shape)
+def _layout(job: Job) -> SampleLayout:
+    names = job.source.class_names
+    labels = LabelSpec() if names is None else LabelSpec("class", len(names))
+    return SampleLayout(job.codec.spec, job.codec.latent_shape(job.preparation.shape), labels)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets_prep.decoding import DecodedChunk
 from datasets_prep.encoding import Encoder
 from datasets_prep.ledger import shard_rows
 from datasets_prep.plan import PlannedShard
 from datasets_prep.records import ShardRecord, save_record
 from datasets_prep.sources.base import Source
-from datasets_prep.workers import DecodedChunk
 from walloc_cdl.errors import JobError
 from walloc_cdl.latents import WORK_NAME, code_histogram, write_shard
 

@@ -102,6 +102,7 @@ def write_synthetic(folder: Path, config: LoadBenchmark) -> None:
         shards=shards,
         files={},
         histograms={"train": histogram},
+        label_kind="class",
         class_names=[str(number) for number in range(10)],
         source={"name": "synthetic", "seed": config.seed},
     )

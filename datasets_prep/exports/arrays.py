@@ -1,4 +1,4 @@
-"""NumPy: SPLIT-codes.npy, SPLIT-labels.npy and SPLIT-keys.txt, each one array of the whole split."""
+"""NumPy: SPLIT-codes.npy, SPLIT-labels.npy (or -targets.npy) and SPLIT-keys.txt, each one array of the whole split."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ class NpyForm:
         for split in splits:
             shards = tuple(manifest.shards_of(split))
             parts.append(Part(f"{split}-codes.npy", split, shards))
-            if manifest.class_names is not None:
-                parts.append(Part(f"{split}-labels.npy", split, shards, holds_codes=False))
+            if tensor := manifest.layout.labels.tensor_name:
+                parts.append(Part(f"{split}-{tensor}.npy", split, shards, holds_codes=False))
             parts.append(Part(f"{split}-keys.txt", split, shards, holds_codes=False))
         return parts
 
     def write(self, file: BinaryIO, part: Part, manifest: Manifest, samples: Iterable[ShardSamples]) -> None:
         """See `Form.write`; raises `CallError` for a key with a line break in it."""
+        labels = manifest.layout.labels
         if part.name.endswith("-codes.npy"):
-            _write_header(file, "|u1", (part.num_samples, *manifest.latent_shape))
+            _write_header(file, "|u1", (part.num_samples, *manifest.layout.sample_shape))
             for shard in samples:
                 file.write(np.ascontiguousarray(shard.codes).reshape(-1).data)
-        elif part.name.endswith("-labels.npy"):
-            _write_header(file, "<i8", (part.num_samples,))
+        elif part.name.endswith(".npy"):
+            _write_header(file, labels.dtype.str, (part.num_samples, *labels.sample_shape))
             for shard in samples:
-                if shard.labels is not None:
-                    file.write(np.ascontiguousarray(shard.labels, "<i8").data)
+                file.write(np.ascontiguousarray(shard.labels, labels.dtype).reshape(-1).data)
         else:
             for shard in samples:
                 file.write("".join(f"{_require_one_line(key)}\n" for key in shard.keys).encode("utf-8"))

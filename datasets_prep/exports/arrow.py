@@ -6,6 +6,7 @@ The files are what `DatasetDict.save_to_disk` writes, made without a copy of the
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, BinaryIO
@@ -13,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from datasets_prep.exports.form import Part, part_for_each_shard
+from datasets_prep.exports.labels import label_column, label_feature, label_name
 from datasets_prep.intact import ShardSamples
 from walloc_cdl.canonical import canonical_json, sha256_hex
 from walloc_cdl.errors import CallError
@@ -45,7 +47,7 @@ class HuggingFaceForm:
 
         features = _features(manifest)
         schema = features.arrow_schema
-        rows = max(1, BATCH_BYTES // int(np.prod(manifest.latent_shape)))
+        rows = max(1, BATCH_BYTES // math.prod(manifest.layout.sample_shape))
         with pa.ipc.new_stream(file, schema) as writer:
             for shard in samples:
                 for start in range(0, len(shard.keys), rows):
@@ -56,7 +58,8 @@ class HuggingFaceForm:
                         "codes": pa.ExtensionArray.from_storage(schema.field("codes").type, codes),
                     }
                     if shard.labels is not None:
-                        columns["label"] = pa.array(shard.labels[start:stop])
+                        labels = manifest.layout.labels
+                        columns[label_name(labels)] = label_column(shard.labels[start:stop], labels)
                     writer.write_batch(pa.record_batch([columns[name] for name in schema.names], schema=schema))
 
     def side_files(self, manifest: Manifest, parts: Sequence[Part]) -> dict[str, bytes]:
@@ -90,12 +93,12 @@ class HuggingFaceForm:
 def _features(manifest: Manifest) -> Any:
     import datasets
 
-    array = {2: datasets.Array2D, 3: datasets.Array3D}[len(manifest.latent_shape)]
-    features: dict[str, Any] = {"key": datasets.Value("string")}
-    if manifest.class_names is not None:
-        features["label"] = datasets.ClassLabel(names=manifest.class_names)
-    features["codes"] = array(manifest.latent_shape, "uint8")
-    return datasets.Features(features)
+    shape = manifest.layout.sample_shape
+    features: dict[str, Any] = {"key": {"dtype": "string", "_type": "Value"}}
+    if name := label_name(manifest.layout.labels):
+        features[name] = label_feature(manifest)
+    features["codes"] = {"shape": list(shape), "dtype": "uint8", "_type": f"Array{len(shape)}D"}
+    return datasets.Features.from_dict(features)
 
 
 def _nested(codes: np.ndarray) -> Any:

@@ -28,7 +28,7 @@ class ExportDescription:
     identity: dict[str, Any]
     """`form`, `splits` and the digest of the data set's `manifest`: equal for two exports of the same."""
     about: dict[str, Any]
-    """Spec, latent shape, class names, numbers of samples, preprocessing, source and what each byte stands for."""
+    """Spec, shape, views, labels, numbers of samples, preprocessing, source, and what each byte stands for."""
     files: dict[str, FileEntry]
     """Every other file by path."""
 
@@ -52,8 +52,11 @@ def about(manifest: Manifest, splits: Sequence[str]) -> dict[str, Any]:
     return {
         "spec": manifest.spec.to_json(),
         "latent_shape": list(manifest.latent_shape),
+        "views": manifest.views,
         "byte_values": values,
+        "label_kind": manifest.label_kind,
         "class_names": manifest.class_names,
+        "target_names": manifest.target_names,
         "num_samples": {split: manifest.splits[split].num_samples for split in splits},
         "preprocessing": manifest.preprocessing,
         "source": manifest.source,

@@ -9,9 +9,6 @@ from typing import BinaryIO, Protocol
 from datasets_prep.intact import ShardSamples
 from walloc_cdl.latents import Manifest, ShardEntry
 
-UNKNOWN_LABEL = -1
-"""Stands for an unknown label in every form, as it does in shards."""
-
 
 @dataclass(frozen=True)
 class Part:

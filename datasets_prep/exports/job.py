@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from datasets_prep.archived import begin, copy_files, end
 from datasets_prep.exports.arrays import NpyForm
 from datasets_prep.exports.arrow import HuggingFaceForm
 from datasets_prep.exports.description import DESCRIPTION_NAME, ExportDescription, about, identity, load_export
-from datasets_prep.exports.form import UNKNOWN_LABEL, Form, Part
+from datasets_prep.exports.form import Form, Part
 from datasets_prep.exports.parquet import ParquetForm
 from datasets_prep.exports.readme import readme
 from datasets_prep.exports.tars import WebDatasetForm
@@ -38,11 +35,13 @@ def export_latents(
 
     The same call again goes on with what an interrupted one left, and leaves a finished export as it is. Every
     sample is held against its checksum. Raises `CallError` for an unknown form or split, a folder that is no data
-    set and an `out` that holds anything else, `DamagedError` for damaged samples.
+    set, samples that differ in size and an `out` that holds anything else, `DamagedError` for damaged samples.
     """
     if form not in FORMS:
         raise unknown_name("form", form, FORMS, f"choose one of {', '.join(FORMS)}")
     manifest = load_manifest(folder)
+    if manifest.layout.ragged:
+        raise CallError(f"samples of {folder} differ in size, and exports hold samples of one size; read its shards")
     chosen = _choose_splits(folder, manifest, splits)
     parts = FORMS[form].parts(manifest, chosen)
     mine = identity(manifest, form, chosen)
@@ -88,7 +87,7 @@ def _write_parts(
     def samples(part: Part) -> Iterator[ShardSamples]:
         nonlocal done
         for entry in part.shards:
-            yield _labeled(read_intact(folder, manifest, entry, checksums=part.holds_codes), folder, manifest)
+            yield read_intact(folder, manifest, entry, checksums=part.holds_codes)
             if part.holds_codes:
                 done += entry.num_samples
                 if on_samples:
@@ -102,12 +101,3 @@ def _write_parts(
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacement(path) as file:
             form.write(file, part, manifest, samples(part))
-
-
-def _labeled(samples: ShardSamples, folder: Path, manifest: Manifest) -> ShardSamples:
-    """The samples with labels where there are class names, and without where there are none, as forms expect."""
-    if manifest.class_names is not None and samples.labels is None:
-        return replace(samples, labels=np.full(len(samples.keys), UNKNOWN_LABEL, np.int64))
-    if manifest.class_names is None and samples.labels is not None:
-        raise CallError(f"{folder} has labels but no class names, so an export would lose them; name its classes")
-    return samples

@@ -1,4 +1,4 @@
-"""Parquet: a file for each shard, with the columns `key`, `label` and `codes`.
+"""Parquet: a file for each shard, with the columns `key`, `label` (or `target`) and `codes`.
 
 Codes are binary, not lists: a list costs 4 bytes a value before compression and is read 5 to 15 times slower, by
 pyarrow, polars and `datasets` alike; `fixed_size_binary` is no smaller and read at a third to two thirds of the speed
@@ -8,12 +8,14 @@ pyarrow, polars and `datasets` alike; `fixed_size_binary` is no smaller and read
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from datasets_prep.exports.form import Part, part_for_each_shard
+from datasets_prep.exports.labels import label_column, label_feature, label_name, label_type
 from datasets_prep.intact import ShardSamples
 from walloc_cdl.canonical import canonical_json
 from walloc_cdl.latents import Manifest
@@ -38,14 +40,15 @@ class ParquetForm:
         import pyarrow.parquet as pq
 
         schema = _schema(manifest, part.split)
-        rows = max(1, ROW_GROUP_BYTES // int(np.prod(manifest.latent_shape)))
+        rows = max(1, ROW_GROUP_BYTES // math.prod(manifest.layout.sample_shape))
         with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=False) as writer:
             for shard in samples:
                 for start in range(0, len(shard.keys), rows):
                     stop = min(start + rows, len(shard.keys))
                     columns = {"key": pa.array(shard.keys[start:stop], pa.string())}
                     if shard.labels is not None:
-                        columns["label"] = pa.array(shard.labels[start:stop])
+                        labels = manifest.layout.labels
+                        columns[label_name(labels)] = label_column(shard.labels[start:stop], labels)
                     columns["codes"] = _binary(np.ascontiguousarray(shard.codes[start:stop]))
                     writer.write_table(pa.table([columns[field] for field in schema.names], schema=schema))
 
@@ -67,19 +70,21 @@ class ParquetForm:
             "import pyarrow.parquet as pq\n"
             f"rows = pq.ParquetFile({part.name!r}).read_row_group(0).slice(0, 8)\n"
             'codes = np.frombuffer(b"".join(rows["codes"].to_pylist()), np.uint8)\n'
-            f"codes = codes.reshape(-1, {', '.join(map(str, manifest.latent_shape))})\n"
+            f"codes = codes.reshape(-1, {', '.join(map(str, manifest.layout.sample_shape))})\n"
         )
 
 
 def _schema(manifest: Manifest, split: str) -> Any:
     import pyarrow as pa
 
-    has_labels = manifest.class_names is not None
-    fields = [("key", pa.string()), *([("label", pa.int64())] if has_labels else []), ("codes", pa.binary())]
-    ours = {"latent_shape": list(manifest.latent_shape), "spec": manifest.spec.to_json(), "split": split}
+    labels = manifest.layout.labels
+    fields = [("key", pa.string())]
     features: dict[str, Any] = {"key": {"dtype": "string", "_type": "Value"}}
-    if has_labels:
-        features["label"] = {"names": manifest.class_names, "_type": "ClassLabel"}
+    if name := label_name(labels):
+        fields.append((name, label_type(labels)))
+        features[name] = label_feature(manifest)
+    fields.append(("codes", pa.binary()))
+    ours = {"sample_shape": list(manifest.layout.sample_shape), "spec": manifest.spec.to_json(), "split": split}
     features["codes"] = {"dtype": "binary", "_type": "Value"}
     metadata = {METADATA_KEY: canonical_json(ours), "huggingface": canonical_json({"info": {"features": features}})}
     return pa.schema(fields, metadata=metadata)
@@ -89,7 +94,7 @@ def _binary(codes: np.ndarray) -> Any:
     """A column of binary values over the codes' own memory."""
     import pyarrow as pa
 
-    sample_bytes = int(np.prod(codes.shape[1:]))
+    sample_bytes = math.prod(codes.shape[1:])
     offsets = np.arange(len(codes) + 1, dtype=np.int32) * np.int32(sample_bytes)
     return pa.Array.from_buffers(
         pa.binary(), len(codes), [None, pa.py_buffer(offsets), pa.py_buffer(codes.reshape(-1))]

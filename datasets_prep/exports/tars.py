@@ -1,17 +1,19 @@
-"""WebDataset: a tar for each shard; a sample is NAME.codes.npy, NAME.cls and NAME.json."""
+"""WebDataset: a tar for each shard; a sample is NAME.codes.npy, NAME.cls (of class numbers) and NAME.json."""
 
 from __future__ import annotations
 
 import io
 import json
+import math
 import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from datasets_prep.exports.form import Part, part_for_each_shard
+from datasets_prep.exports.labels import label_name
 from datasets_prep.intact import ShardSamples, plain_part
 from walloc_cdl.latents import Manifest
 
@@ -30,7 +32,8 @@ class WebDatasetForm:
 
     def write(self, file: BinaryIO, part: Part, manifest: Manifest, samples: Iterable[ShardSamples]) -> None:
         """See `Form.write`; the same samples give the same bytes."""
-        header = npy_header(manifest.latent_shape)
+        header = npy_header(manifest.layout.sample_shape)
+        labels = manifest.layout.labels
         number = part.start
         with tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
             for shard in samples:
@@ -39,9 +42,12 @@ class WebDatasetForm:
                     number += 1
                     codes = np.ascontiguousarray(shard.codes[row])
                     _add(tar, f"{name}.codes.npy", header + codes.tobytes())
-                    if shard.labels is not None:
+                    fields: dict[str, Any] = {"key": key}
+                    if shard.labels is not None and labels.kind == "class":
                         _add(tar, f"{name}.cls", str(int(shard.labels[row])).encode())
-                    _add(tar, f"{name}.json", json.dumps({"key": key}).encode())
+                    elif shard.labels is not None:
+                        fields[label_name(labels) or ""] = _plain_numbers(shard.labels[row])
+                    _add(tar, f"{name}.json", json.dumps(fields, allow_nan=False).encode())
 
     def side_files(self, manifest: Manifest, parts: Sequence[Part]) -> dict[str, bytes]:
         """None."""
@@ -77,6 +83,14 @@ def npy_header(shape: tuple[int, ...]) -> bytes:
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
     return file.getvalue()
+
+
+def _plain_numbers(label: np.ndarray) -> Any:
+    """A number, or a list of them, for JSON, which has no NaN: null."""
+    values = label.tolist()
+    if isinstance(values, list):
+        return [None if math.isnan(value) else value for value in values]
+    return None if math.isnan(values) else values
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -18,7 +18,7 @@ Latents of {source}, encoded once with walloc-cdl: what classifiers are trained 
 
 | | |
 | --- | --- |
-| latents | {shape} bytes a sample, {bits} bits, companding {companding} |
+| latents | {shape} bytes a sample{views}, {bits} bits, companding {companding} |
 | codec | `{codec_id}`: {source_channels} channels, stride {stride}, {reduction:g} times fewer values than the source |
 | size | {num_samples:,} samples, {shard_bytes:,} bytes of shards |
 | splits | {splits} |
@@ -52,7 +52,8 @@ def dataset_card(manifest: Manifest, repo_id: str) -> bytes:
         title=repo_id.split("/")[-1],
         source=_plain(str(manifest.source.get("name", "an unnamed source"))),
         signals="images" if spec.kind == "image" else "sound",
-        shape=" × ".join(map(str, manifest.latent_shape)),
+        shape=" × ".join("any" if side is None else str(side) for side in manifest.latent_shape),
+        views=f", {len(manifest.views)} views of each" if manifest.views else "",
         bits=spec.bits,
         companding=spec.companding,
         codec_id=spec.codec_id[:16],

@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -37,7 +37,18 @@ class AudioSegment:
     """First sample, counted at the preparation's sample rate."""
 
 
-Stored = bytes | os.PathLike[str] | ArrayWindow | AudioSegment
+@dataclass(frozen=True)
+class FileSlice:
+    """A stored sample that is a range of the bytes of a file, as a member of a tar, or a file at a URL."""
+
+    path: str
+    """A path, or a URL of a scheme that fsspec knows."""
+    offset: int = 0
+    num_bytes: int | None = None
+    """None for all that follows `offset`."""
+
+
+Stored = bytes | os.PathLike[str] | FileSlice | ArrayWindow | AudioSegment
 """How a source hands over a sample: the encoded file, its path, or where in a file it lies."""
 
 
@@ -50,6 +61,8 @@ class Preparation(ABC):
     """uint8 pixels, or float32 in [-0.5, 0.5]."""
     packages: tuple[str, ...]
     """Packages whose version decides the bytes, besides torch."""
+    memory_bytes: ClassVar[int | None] = None
+    """What a worker may take for decoding; a sample that needs more is bad. None sets no limit."""
 
     @property
     @abstractmethod

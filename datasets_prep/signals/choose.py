@@ -5,16 +5,19 @@ from __future__ import annotations
 from datasets_prep.config import DEFAULT_SEGMENT_S, PrepareConfig
 from datasets_prep.signals.audio import AudioPreparation, segment_samples
 from datasets_prep.signals.base import Preparation
-from datasets_prep.signals.images import DEFAULT_SIZE, ImagePreparation
+from datasets_prep.signals.images import ImagePreparation
 from datasets_prep.sources.base import Source
 from walloc_cdl.codec import Codec
 from walloc_cdl.errors import CallError
 
-SETTINGS = {"image": ("size",), "array": (), "audio": ("segment_s", "hop_s", "normalization")}
+SETTINGS = {"image": ("size", "resize", "crop", "icc"), "array": (), "audio": ("segment_s", "hop_s", "normalization")}
 """Which settings of `PrepareConfig` each kind of signal has."""
 
 REMEDIES = {
     "size": "only image files are resized; arrays are cut by ?patch=SIDE, audio by segments",
+    "resize": "only image files are resized",
+    "crop": "only image files are cropped; arrays are cut by ?patch=SIDE",
+    "icc": "only image files have color profiles",
     "segment_s": "only audio is cut into segments",
     "hop_s": "only audio is cut into segments; arrays take ?hop=PIXELS",
     "normalization": "only audio is normalized; arrays take ?range=LOW,HIGH",
@@ -37,7 +40,8 @@ def choose_preparation(source: Source, codec: Codec, config: PrepareConfig) -> P
     require_channels(source, codec)
     if source.kind == "array":
         return source.root.preparation(multiple=codec.spec.stride)
-    return ImagePreparation(codec.spec.source_channels, config.size or DEFAULT_SIZE)
+    chosen = {name: value for name in SETTINGS["image"] if (value := getattr(config, name)) is not None}
+    return ImagePreparation(codec.spec.source_channels, **chosen)
 
 
 def native_preparation(source: Source, channels: int, *, stride: int, sample_rate: int | None = None) -> Preparation:

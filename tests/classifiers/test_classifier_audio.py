@@ -21,6 +21,7 @@ def test_latents_of_audio_are_refused(stem):
         shards=[],
         files={},
         histograms={"train": np.zeros((2, 256), np.int64)},
+        label_kind="class",
         class_names=["hum", "whistle"],
     )
     with pytest.raises(CallError, match=r"take latents of images, those of sounds are of kind 'audio'; read them with"):

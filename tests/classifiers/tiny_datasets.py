@@ -63,6 +63,7 @@ def write_dataset(folder: Path, spec: LatentSpec, splits, class_names=("cat", "d
         shards=shards,
         files={"codec/synthesis.safetensors": FileEntry(len(content), hashlib.sha256(content).hexdigest())},
         histograms=histograms,
+        label_kind="none" if class_names is None else "class",
         class_names=None if class_names is None else list(class_names),
     )
     write_manifest(folder, manifest)

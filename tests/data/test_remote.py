@@ -18,12 +18,14 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "latents"))
 
-from small_sets import write_small_set
+from any_samples import FIXED, LABELS, write_any_set
+from small_sets import make_spec, write_small_set
 
 from walloc_cdl.cli.app import run
 from walloc_cdl.data import LatentLoader, is_address, open_latents, remote
 from walloc_cdl.data.cache import BYTES_VARIABLE, FOLDER_VARIABLE, FileCache, default_bytes, default_folder
 from walloc_cdl.errors import CallError, DamagedError, JobError
+from walloc_cdl.latents import SampleLayout
 
 SIZES = [4, 4, 3]
 
@@ -107,6 +109,28 @@ def test_a_remote_split_reads_as_the_local_one_and_is_fetched_once(local, addres
     shards = {name: count for name, count in FlakyFileSystem.opened.items() if name != "manifest.json"}
     assert shards == {f"train-0000{number}.safetensors": 1 for number in range(3)}
     assert cached() == sorted(entry.sha256 for entry in dataset.manifest.shards_of("train"))
+
+
+@pytest.mark.parametrize("labels", LABELS, ids=lambda labels: f"{labels.kind}-{labels.num_columns}")
+def test_labels_of_every_kind_come_with_the_shards_that_are_touched(labels, tmp_path):
+    import torch
+
+    (tmp_path / "set").mkdir()
+    layout = SampleLayout(make_spec(2), FIXED["image"], labels, 2)
+    drawn = write_any_set(tmp_path / "set", layout, {"train": [3, 4, 2]})["train"]
+    MemoryFileSystem().put(str(tmp_path / "set"), "/kinds", recursive=True)
+    try:
+        dataset = open_latents("memory://kinds", view=1, cache_dir=tmp_path / "cache")
+        local = open_latents(tmp_path / "set", view=1)
+        codes, found = dataset.gather([4, 0, 3])
+        assert "labels" not in vars(dataset)
+        np.testing.assert_array_equal(codes, drawn.codes[[4, 0, 3], 1])
+        np.testing.assert_array_equal(found, local.gather([4, 0, 3])[1])
+        assert found.dtype == local.gather([4])[1].dtype
+        np.testing.assert_array_equal(torch.as_tensor(dataset[8][1]), torch.as_tensor(local[8][1]))
+        np.testing.assert_array_equal(dataset.labels, local.labels)
+    finally:
+        MemoryFileSystem().rm("/kinds", recursive=True)
 
 
 def test_a_data_set_travels_to_a_worker_process_without_its_maps(local, address, tmp_path):

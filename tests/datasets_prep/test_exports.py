@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "latents"))
 
-from small_sets import CLASS_NAMES, write_small_set
+from any_samples import FIXED, LABELS, RAGGED, write_any_set
+from small_sets import CLASS_NAMES, make_spec, write_small_set
 
 from datasets_prep.exports import DESCRIPTION_NAME, FORMS, export_latents, load_export
 from datasets_prep.exports import job as export_job
@@ -24,6 +25,7 @@ from walloc_cdl.canonical import sha256_file
 from walloc_cdl.codec import load_codec
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.files import is_temporary
+from walloc_cdl.latents import SampleLayout, load_manifest
 from walloc_cdl.latents.sealed import seal
 
 SPLITS = {"train": [5, 0, 3], "test": [2], "extra": []}
@@ -34,21 +36,18 @@ def read_hf(out, split, shape):
 
     rows = datasets.load_from_disk(str(out))[split]
     assert rows.features["key"].dtype == "string"
-    labels = None
-    if "label" in rows.features:
-        assert rows.features["label"].names == CLASS_NAMES
-        labels = np.array(rows["label"]).astype(np.int64)
+    (name,) = {"label", "target"} & set(rows.features) or {None}
     codes = np.stack(list(rows["codes"])) if len(rows) else np.empty((0, *shape), np.uint8)
-    return codes, labels, list(rows["key"])
+    return codes, None if name is None else list(rows[name]), list(rows["key"])
 
 
 def read_parquet(out, split, shape):
     table = pq.read_table([str(path) for path in sorted(out.glob(f"{split}-*.parquet"))])
     ours = json.loads(table.schema.metadata[b"walloc_cdl"])
-    assert (ours["split"], ours["latent_shape"]) == (split, list(shape))
+    assert (ours["split"], ours["sample_shape"]) == (split, list(shape))
     codes = np.frombuffer(b"".join(table["codes"].to_pylist()), np.uint8).reshape(-1, *shape)
-    labels = table["label"].to_numpy() if "label" in table.column_names else None
-    return codes, labels, table["key"].to_pylist()
+    (name,) = {"label", "target"} & set(table.column_names) or {None}
+    return codes, None if name is None else table[name].to_pylist(), table["key"].to_pylist()
 
 
 def has_members(path):
@@ -62,17 +61,15 @@ def read_webdataset(out, split, shape):
     rows = list(wds.WebDataset(paths, shardshuffle=False).decode()) if paths else []
     assert len({row["__key__"] for row in rows}) == len(rows)
     codes = np.stack([row["codes.npy"] for row in rows]) if rows else np.empty((0, *shape), np.uint8)
-    has_labels = any("cls" in row for row in rows) or not rows
-    labels = np.array([row["cls"] for row in rows], np.int64) if has_labels else None
-    return codes, labels, [row["json"]["key"] for row in rows]
+    labels = [row.get("cls", row["json"].get("label", row["json"].get("target", ...))) for row in rows]
+    return codes, None if labels and labels[0] is ... else labels, [row["json"]["key"] for row in rows]
 
 
 def read_npy(out, split, shape):
-    codes = np.load(
-        out / f"{split}-codes.npy", mmap_mode="r" if (out / f"{split}-codes.npy").stat().st_size > 128 else None
-    )
-    path = out / f"{split}-labels.npy"
-    labels = np.load(path) if path.exists() else None
+    path = out / f"{split}-codes.npy"
+    codes = np.load(path, mmap_mode="r" if path.stat().st_size > 128 else None)  # an empty array cannot be mapped
+    (path,) = [*out.glob(f"{split}-labels.npy"), *out.glob(f"{split}-targets.npy")] or [None]
+    labels = None if path is None else np.load(path)
     return codes, labels, (out / f"{split}-keys.txt").read_text(encoding="utf-8").split("\n")[:-1]
 
 
@@ -99,6 +96,32 @@ def test_what_is_read_back_is_what_the_shards_hold(form, data_set, tmp_path):
         np.testing.assert_array_equal(codes, samples.codes)
         np.testing.assert_array_equal(labels, samples.labels)
         assert keys == samples.keys
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("number", range(len(LABELS)))
+def test_every_kind_of_label_with_and_without_views(form, number, tmp_path):
+    labels, kind = LABELS[number], ("image", "audio")[number % 2]
+    layout = SampleLayout(make_spec(2, kind), FIXED[kind], labels, 1 + number % 3)
+    (tmp_path / "set").mkdir()
+    content = write_any_set(tmp_path / "set", layout, {"train": [4, 3], "test": [2]})
+    description = export_latents(tmp_path / "set", tmp_path / "out", form)
+    assert description.about["label_kind"] == labels.kind
+    for split, drawn in content.items():
+        codes, found, keys = READERS[form](tmp_path / "out", split, layout.sample_shape)
+        np.testing.assert_array_equal(codes, drawn.codes)
+        assert (found is None) == (drawn.labels is None)
+        if drawn.labels is not None:
+            np.testing.assert_array_equal(np.array(found, drawn.labels.dtype), drawn.labels)
+        assert keys == drawn.keys
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_samples_that_differ_in_size_are_refused(form, tmp_path):
+    write_any_set(tmp_path, SampleLayout(make_spec(2), RAGGED["image"]), {"train": [2]})
+    with pytest.raises(CallError, match="differ in size, and exports hold samples of one size; read its shards"):
+        export_latents(tmp_path, tmp_path / "out", form)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -226,9 +249,20 @@ def test_what_a_form_cannot_hold_is_refused(tmp_path):
     from datasets_prep.exports.form import Part
     from datasets_prep.intact import ShardSamples
 
+    manifest = load_manifest(tmp_path / "set")
     samples = ShardSamples(np.zeros((1, 2, 2, 3), np.uint8), None, ["two\nlines"])
     with pytest.raises(CallError, match=r"key 'two\\nlines' holds a line break, which a list of lines cannot"):
-        NpyForm().write(io.BytesIO(), Part("train-keys.txt", "train", ()), None, [samples])
+        NpyForm().write(io.BytesIO(), Part("train-keys.txt", "train", ()), manifest, [samples])
+
+
+def test_load_from_disk_knows_class_names(data_set, tmp_path):
+    import datasets
+
+    export_latents(data_set[0], tmp_path / "out", "hf")
+    rows = datasets.load_from_disk(str(tmp_path / "out"))["train"]
+    assert rows.features["label"].names == CLASS_NAMES
+    assert rows[0]["codes"].dtype == np.uint8
+    assert isinstance(rows[0]["label"], int)
 
 
 def test_datasets_knows_splits_and_class_names_of_a_parquet_export(data_set, tmp_path):

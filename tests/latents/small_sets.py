@@ -81,6 +81,7 @@ def write_small_set(
             shards=entries,
             files={name: FileEntry(len(data), sha256_hex(data)) for name, data in (files or {}).items()},
             histograms={split: code_histogram(samples.codes, shape[0]) for split, samples in content.items()},
+            label_kind="class" if labeled else "none",
             class_names=CLASS_NAMES if labeled else None,
             source={"name": "test"},
         ),

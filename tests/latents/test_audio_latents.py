@@ -24,7 +24,7 @@ def test_what_was_written_is_read(stored):
     manifest = load_manifest(folder)
     assert manifest.latent_shape == SHAPE
     assert manifest.spec.axes == ("K", "t")
-    shards = [open_shard(folder / entry.name, entry, manifest.spec, SHAPE) for entry in manifest.shards_of("train")]
+    shards = [open_shard(folder / entry.name, entry, manifest.layout) for entry in manifest.shards_of("train")]
     np.testing.assert_array_equal(np.concatenate([shard.codes for shard in shards]), content["train"].codes)
     assert verify(folder, full=True).problems == []
 

@@ -10,8 +10,7 @@ from safetensors import safe_open
 from small_sets import draw_samples, make_spec
 
 from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.latents import ShardEntry, open_shard, write_shard
-from walloc_cdl.latents.checksum import sample_checksums
+from walloc_cdl.latents import LabelSpec, SampleLayout, ShardEntry, open_shard, write_shard
 
 SHAPE = (2, 2, 3)
 NAME = "train-00000.safetensors"
@@ -31,8 +30,8 @@ def write_samples(folder, samples):
 
 
 def open_it(folder, entry, **changes):
-    arguments = {"spec": make_spec(), "latent_shape": SHAPE} | changes
-    return open_shard(folder / entry.name, entry, arguments["spec"], arguments["latent_shape"])
+    fields = {"spec": make_spec(), "latent_shape": SHAPE, "labels": LabelSpec("class")} | changes
+    return open_shard(folder / entry.name, entry, SampleLayout(**fields))
 
 
 def entry_for(data: bytes, num_samples: int) -> ShardEntry:
@@ -56,7 +55,7 @@ def good_bytes(good, tmp_path_factory):
 def test_round_trip(tmp_path, data, count, labeled):
     samples = draw_samples(np.random.default_rng(count), count, labeled=labeled)
     samples.keys = data.draw(st.lists(st.text(max_size=9), min_size=count, max_size=count))
-    shard = open_it(tmp_path, write_samples(tmp_path, samples))
+    shard = open_it(tmp_path, write_samples(tmp_path, samples), labels=LabelSpec("class" if labeled else "none"))
     np.testing.assert_array_equal(shard.codes, samples.codes)
     assert shard.keys(range(count)) == samples.keys
     if labeled:
@@ -127,7 +126,7 @@ def test_no_flipped_byte_goes_unseen(tmp_path, good, good_bytes, data):
         shard = open_it(tmp_path, entry_for(altered, 4))
     except DamagedError:
         return
-    sums = sample_checksums(np.array(shard.codes), shard.labels, shard.encoded_keys(range(4)))
+    sums = shard.checksums()
     if position < 8 + int.from_bytes(good_bytes[:8], "little"):
         np.testing.assert_array_equal(shard.codes, good.codes)
         np.testing.assert_array_equal(shard.labels, good.labels)

@@ -78,7 +78,7 @@ class LocalFiles:
 
     def open_shard(self, entry: ShardEntry, manifest: Manifest) -> Shard:
         """See `walloc_cdl.latents.open_shard`."""
-        return open_shard(self.folder / entry.name, entry, manifest.spec, manifest.latent_shape)
+        return open_shard(self.folder / entry.name, entry, manifest.layout)
 
     def path(self, name: str, entry: FileEntry | ShardEntry) -> Path:
         """In the folder."""
@@ -117,7 +117,7 @@ class CachedFiles:
             for attempt in range(OPEN_ATTEMPTS):
                 path = self.path(entry.name, entry)
                 try:
-                    shard = open_shard(path, entry, manifest.spec, manifest.latent_shape)
+                    shard = open_shard(path, entry, manifest.layout)
                     break
                 except DamagedError:
                     if path.is_file() or attempt == OPEN_ATTEMPTS - 1:

@@ -1,5 +1,7 @@
 """The data set format: shards, the manifest, statistics and verification. `docs/format.md` specifies it."""
 
+from walloc_cdl.latents.labels import LABEL_KINDS, LabelSpec
+from walloc_cdl.latents.layout import SampleLayout
 from walloc_cdl.latents.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
@@ -17,19 +19,23 @@ from walloc_cdl.latents.provenance import load_provenance, write_provenance
 from walloc_cdl.latents.shard import Shard, open_shard
 from walloc_cdl.latents.statistics import ChannelStatistics, channel_statistics, code_histogram
 from walloc_cdl.latents.verify import VerifyReport, verify
-from walloc_cdl.latents.writer import write_manifest, write_shard
+from walloc_cdl.latents.writer import ShardWriter, write_manifest, write_shard
 
 __all__ = [
     "FORMAT_VERSION",
+    "LABEL_KINDS",
     "MANIFEST_NAME",
     "MAX_MANIFEST_BYTES",
     "PROVENANCE_NAME",
     "WORK_NAME",
     "ChannelStatistics",
     "FileEntry",
+    "LabelSpec",
     "Manifest",
+    "SampleLayout",
     "Shard",
     "ShardEntry",
+    "ShardWriter",
     "SplitSummary",
     "VerifyReport",
     "channel_statistics",

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.fields import REMEDY, Fields, is_plain_path, require_integer, require_path, require_text
+from walloc_cdl.fields import REMEDY, Fields, damaged, is_plain_path, require_integer, require_path, require_text
+from walloc_cdl.latents.labels import LabelSpec
+from walloc_cdl.latents.layout import SampleLayout
 from walloc_cdl.latents.sealed import seal, unseal
 from walloc_cdl.spec import LatentSpec
 
@@ -50,7 +52,8 @@ class SplitSummary:
 
     num_samples: int
     class_counts: list[int] | None = None
-    """Samples of each class, in the order of the class names; unknown labels (-1) are in none."""
+    """Samples of each class, in the order of the class names; unknown labels (-1) are in none, samples of several
+    classes in each of theirs."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,8 +61,8 @@ class Manifest:
     """Everything about a data set that does not depend on when or where it was made."""
 
     spec: LatentSpec
-    latent_shape: tuple[int, ...]
-    """(K, h, w) of every image, (K, t) of every piece of audio."""
+    latent_shape: tuple[int | None, ...]
+    """(K, h, w) of every image, (K, t) of every piece of audio; None for the sizes of ragged geometry."""
     splits: dict[str, SplitSummary]
     shards: list[ShardEntry]
     """In the order of the samples: a split's rows are numbered through its shards in this order."""
@@ -67,7 +70,14 @@ class Manifest:
     """Every other file of the data set by relative path, but this one and the provenance."""
     histograms: dict[str, np.ndarray]
     """For each split an int64 array (K, 256): how often each byte occurs in each channel."""
+    label_kind: str = "none"
+    """`class`, `multilabel`, `regression` or `none`; see `LabelSpec`."""
     class_names: list[str] | None = None
+    """In the order of the class numbers or columns; numbers may be without."""
+    target_names: list[str] | None = None
+    """Of the columns of regression targets."""
+    views: list[str] | None = None
+    """What the stored variants of each sample are, the evaluation crop first; None for a single one."""
     preprocessing: dict[str, Any] = field(default_factory=dict)
     """How signals became the codec's input: plain JSON values."""
     source: dict[str, Any] = field(default_factory=dict)
@@ -80,15 +90,26 @@ class Manifest:
         """The shards of one split, in order."""
         return [entry for entry in self.shards if entry.split == split]
 
+    @property
+    def layout(self) -> SampleLayout:
+        """What every sample is, and so which tensors each shard has."""
+        names = self.target_names if self.label_kind == "regression" else self.class_names
+        labels = LabelSpec(self.label_kind, len(names or []))
+        return SampleLayout(self.spec, self.latent_shape, labels, len(self.views or [""]))
+
     def to_json(self) -> dict[str, Any]:
         """Plain values; without the digest, which `seal` adds."""
         return {
             "format": FORMAT,
             "format_version": self.format_version,
             "spec": self.spec.to_json(),
+            "geometry": "ragged" if self.layout.ragged else "fixed",
             "latent_shape": list(self.latent_shape),
+            "views": self.views,
             "preprocessing": self.preprocessing,
+            "label_kind": self.label_kind,
             "class_names": self.class_names,
+            "target_names": self.target_names,
             "splits": {name: asdict(summary) for name, summary in self.splits.items()},
             "shards": [asdict(entry) for entry in self.shards],
             "files": {name: asdict(entry) for name, entry in self.files.items()},
@@ -111,7 +132,6 @@ class Manifest:
             raise CallError(
                 f"{origin}: format version {version}, this program reads {FORMAT_VERSION}; update walloc-cdl"
             )
-        names = fields.get("class_names")
         manifest = cls(
             spec=fields.spec("spec"),
             latent_shape=_parse_shape(fields),
@@ -124,12 +144,17 @@ class Manifest:
                 name: _parse_histogram(rows, f"{origin}, histograms, {name}")
                 for name, rows in fields.object("histograms").values.items()
             },
-            class_names=None if names is None else _parse_texts(fields, "class_names"),
+            label_kind=fields.text("label_kind"),
+            class_names=_parse_names(fields, "class_names"),
+            target_names=_parse_names(fields, "target_names"),
+            views=_parse_names(fields, "views"),
             preprocessing=fields.object("preprocessing").values,
             source=fields.object("source").values,
             ledger=fields.object("ledger").values,
         )
         fields.require_names(set(manifest.to_json()))
+        if fields.get("geometry") != (expected := "ragged" if manifest.layout.ragged else "fixed"):
+            raise damaged(f"{origin}, geometry", fields.get("geometry"), f"{expected!r}, as the latent shape has it")
         if problem := inconsistency(manifest):
             raise DamagedError(f"{origin}: {problem}; {REMEDY}")
         return manifest
@@ -168,14 +193,8 @@ def manifest_bytes(manifest: Manifest) -> bytes:
 
 def inconsistency(manifest: Manifest) -> str | None:
     """The first contradiction inside a manifest, in words, or None."""
-    channels, *sides = manifest.latent_shape
-    if len(manifest.latent_shape) != len(manifest.spec.axes):
-        wanted = ", ".join(manifest.spec.axes)
-        return f"latent shape of {len(manifest.latent_shape)} sizes, {manifest.spec.kind} latents have [{wanted}]"
-    if channels != manifest.spec.latent_channels:
-        return f"latent shape has {channels} channels, its spec {manifest.spec.latent_channels}"
-    if manifest.class_names is not None and len(set(manifest.class_names)) != len(manifest.class_names):
-        return "a class name occurs twice"
+    if problem := _name_inconsistency(manifest) or manifest.layout.problem():
+        return problem
     names = [*(entry.name for entry in manifest.shards), *manifest.files, MANIFEST_NAME, PROVENANCE_NAME]
     if len(set(names)) != len(names):
         return f"file {next(name for name, times in Counter(names).items() if times > 1)!r} is listed twice"
@@ -187,39 +206,74 @@ def inconsistency(manifest: Manifest) -> str | None:
     if set(manifest.histograms) != set(manifest.splits):
         return f"histograms for {sorted(manifest.histograms)}, expected {sorted(manifest.splits)}"
     for name, summary in manifest.splits.items():
-        if problem := _split_inconsistency(manifest, name, summary, math.prod(sides)):
+        if problem := _split_inconsistency(manifest, name, summary):
             return f"split {name!r}: {problem}"
     return None
 
 
-def _split_inconsistency(manifest: Manifest, name: str, summary: SplitSummary, positions: int) -> str | None:
+def _name_inconsistency(manifest: Manifest) -> str | None:
+    """What is wrong with the names of classes, targets or views."""
+    for what in ("class", "target", "view"):
+        names = manifest.views if what == "view" else getattr(manifest, f"{what}_names")
+        if names is not None and len(set(names)) != len(names):
+            return f"a {what} name occurs twice"
+    if manifest.views is not None and len(manifest.views) < 2:
+        return f"views {manifest.views}, expected two or more, or null"
+    if manifest.class_names is not None and manifest.label_kind not in ("class", "multilabel"):
+        return f"class names, but labels of kind {manifest.label_kind!r}"
+    if manifest.target_names is not None and manifest.label_kind != "regression":
+        return f"target names, but labels of kind {manifest.label_kind!r}"
+    return None
+
+
+def _split_inconsistency(manifest: Manifest, name: str, summary: SplitSummary) -> str | None:
     if not is_plain_path(name) or "/" in name:
         return "not a plain name"
     in_shards = sum(entry.num_samples for entry in manifest.shards_of(name))
     if in_shards != summary.num_samples:
         return f"{in_shards} samples in its shards, expected {summary.num_samples}"
-    histogram = manifest.histograms[name]
-    if histogram.shape != (manifest.latent_shape[0], 256):
-        return f"histogram of shape {list(histogram.shape)}, expected {[manifest.latent_shape[0], 256]}"
-    if (histogram.sum(1) != summary.num_samples * positions).any():
+    return _histogram_inconsistency(manifest, name, summary) or _count_inconsistency(manifest, summary)
+
+
+def _histogram_inconsistency(manifest: Manifest, name: str, summary: SplitSummary) -> str | None:
+    histogram, layout = manifest.histograms[name], manifest.layout
+    if histogram.shape != (layout.spec.latent_channels, 256):
+        return f"histogram of shape {list(histogram.shape)}, expected {[layout.spec.latent_channels, 256]}"
+    totals = histogram.sum(1)
+    if layout.ragged:
+        if totals.min() != totals.max() or totals[0] < summary.num_samples:
+            return f"histogram counts {totals.min()} to {totals.max()} positions in {summary.num_samples} samples"
+        return None
+    positions = layout.num_views * math.prod(layout.sample_shape[-len(layout.latent_shape) + 1 :])
+    if (totals != summary.num_samples * positions).any():
         return f"histogram counts differ from {summary.num_samples} samples of {positions} positions"
-    counts = summary.class_counts
-    if counts is not None:
-        if manifest.class_names is None or len(counts) != len(manifest.class_names):
-            return f"{len(counts)} class counts for {len(manifest.class_names or [])} class names"
-        if sum(counts) > summary.num_samples:
-            return f"class counts add up to {sum(counts)}, more than {summary.num_samples} samples"
     return None
 
 
-def _parse_shape(fields: Fields) -> tuple[int, ...]:
-    sizes = [require_integer(size, f"{fields.where}, latent_shape", 1) for size in fields.items("latent_shape")]
+def _count_inconsistency(manifest: Manifest, summary: SplitSummary) -> str | None:
+    counts = summary.class_counts
+    if counts is None:
+        return None
+    if manifest.class_names is None or len(counts) != len(manifest.class_names):
+        return f"{len(counts)} class counts for {len(manifest.class_names or [])} class names"
+    if manifest.label_kind == "multilabel" and max(counts) > summary.num_samples:
+        return f"{max(counts)} samples of one class, more than {summary.num_samples} samples"
+    if manifest.label_kind == "class" and sum(counts) > summary.num_samples:
+        return f"class counts add up to {sum(counts)}, more than {summary.num_samples} samples"
+    return None
+
+
+def _parse_shape(fields: Fields) -> tuple[int | None, ...]:
+    where = f"{fields.where}, latent_shape"
+    sizes = [None if size is None else require_integer(size, where, 1) for size in fields.items("latent_shape")]
     if len(sizes) not in (2, 3):
         raise DamagedError(f"{fields.where}, latent_shape: {len(sizes)} sizes, expected 2 or 3; {REMEDY}")
     return tuple(sizes)
 
 
-def _parse_texts(fields: Fields, name: str) -> list[str]:
+def _parse_names(fields: Fields, name: str) -> list[str] | None:
+    if fields.get(name) is None:
+        return None
     return [require_text(item, f"{fields.where}, {name}") for item in fields.items(name)]
 
 

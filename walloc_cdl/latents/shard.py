@@ -15,18 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from walloc_cdl.canonical import canonical_json
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.fields import REMEDY, Fields, parse_json, require_integer
-from walloc_cdl.latents.manifest import FORMAT_VERSION, ShardEntry
-from walloc_cdl.latents.writer import METADATA_KEY
-from walloc_cdl.spec import LatentSpec
+from walloc_cdl.latents.checksum import sample_checksums
+from walloc_cdl.latents.header import shard_metadata
+from walloc_cdl.latents.layout import TYPES, SampleLayout
+from walloc_cdl.latents.manifest import ShardEntry
 
 MAX_HEADER_BYTES = 1 << 16
 """A header of ours takes about 900 bytes."""
-
-DTYPES = {"U8": np.dtype("u1"), "U32": np.dtype("<u4"), "I64": np.dtype("<i8")}
-"""The safetensors types that may occur."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,18 +31,39 @@ class Shard:
     """The arrays of one shard, views of a private memory map: writing to them never reaches the file."""
 
     codes: np.ndarray
-    """uint8 (N, K, h, w), or (N, K, t) of audio."""
+    """uint8 (N, K, h, w), with views (N, V, K, h, w), (N, K, t) of audio; of ragged geometry flat."""
     labels: np.ndarray | None
-    """int64 (N,), -1 for unknown; None for a data set without labels."""
+    """As `LabelSpec` says: class numbers, 0 and 1, or targets; None for a data set without."""
     crc32c: np.ndarray
-    """uint32 (N,), of each sample's codes, label and key."""
+    """uint32 (N,), of each sample's codes, shape and size if its geometry is ragged, label and key."""
     key_bytes: np.ndarray
     """uint8: all keys, UTF-8, one after the other."""
     key_offsets: np.ndarray
     """int64 (N + 1,): where each key begins, and the end of the last one."""
+    offsets: np.ndarray | None = None
+    """int64 (N + 1,): where each sample's codes begin in `codes`, and the end of the last; ragged only."""
+    shapes: np.ndarray | None = None
+    """int32 (N, 3), or (N, 2) of audio: the shape of each sample's codes; ragged only."""
+    sizes: np.ndarray | None = None
+    """int32 (N, 2), or (N, 1): the size of each signal before it was padded; ragged only."""
 
     def __len__(self) -> int:
-        return len(self.codes)
+        return len(self.crc32c)
+
+    def sample_codes(self, row: int) -> np.ndarray:
+        """Codes of one sample, uint8 (K, h, w), (V, K, h, w) or (K, t), a view of the map."""
+        if self.offsets is None or self.shapes is None:
+            return self.codes[row]
+        return self.codes[self.offsets[row] : self.offsets[row + 1]].reshape(self.shapes[row])
+
+    def samples(self) -> np.ndarray | list[np.ndarray]:
+        """Codes of all samples: one array of fixed geometry, a list of them, (K, h, w) or (K, t), of ragged."""
+        return self.codes if self.offsets is None else [self.sample_codes(row) for row in range(len(self))]
+
+    def checksums(self) -> np.ndarray:
+        """What `crc32c` must be, uint32 (N,), computed from all that is stored."""
+        fields = [field for field in (self.shapes, self.sizes, self.labels) if field is not None]
+        return sample_checksums(self.samples(), fields, self.encoded_keys(range(len(self))))
 
     def keys(self, rows: Iterable[int]) -> list[str]:
         """The names of the samples in `rows`, in that order."""
@@ -57,11 +75,11 @@ class Shard:
         return [self.key_bytes[offsets[row] : offsets[row + 1]].tobytes() for row in rows]
 
 
-def open_shard(path: Path | str, entry: ShardEntry, spec: LatentSpec, latent_shape: tuple[int, ...]) -> Shard:
+def open_shard(path: Path | str, entry: ShardEntry, layout: SampleLayout) -> Shard:
     """Map a shard and check all of its structure; the codes themselves are not read.
 
     Raises `DamagedError`, naming the shard, if it is missing, of another size than the manifest says,
-    or anything but a well-formed shard of `entry.num_samples` samples of `latent_shape` and `spec`.
+    or anything but a well-formed shard of `entry.num_samples` samples of this `layout` (`Manifest.layout`).
     """
     path = Path(path)
     try:
@@ -71,7 +89,7 @@ def open_shard(path: Path | str, entry: ShardEntry, spec: LatentSpec, latent_sha
     if num_bytes != entry.num_bytes:
         raise DamagedError(f"shard {path}: {num_bytes} bytes, expected {entry.num_bytes}; {REMEDY}")
     try:
-        return _parse(_map_file(path, num_bytes), entry, spec, latent_shape)
+        return _parse(_map_file(path, num_bytes), entry, layout)
     except _HeaderError as error:
         raise DamagedError(f"shard {path}: {error}; {REMEDY}") from error
 
@@ -96,32 +114,51 @@ def _map_file(path: Path, num_bytes: int) -> np.ndarray:
         raise _HeaderError(f"cannot be mapped ({str(error).splitlines()[0]})") from error
 
 
-def _parse(data: np.ndarray, entry: ShardEntry, spec: LatentSpec, latent_shape: tuple[int, ...]) -> Shard:
+def _parse(data: np.ndarray, entry: ShardEntry, layout: SampleLayout) -> Shard:
     header, body = _split_header(data)
     metadata = header.pop("__metadata__", None)
-    expected = {"format_version": FORMAT_VERSION, "spec": spec.to_json(), "split": entry.split}
-    if metadata != {METADATA_KEY: canonical_json(expected).decode("utf-8")}:
+    if metadata != shard_metadata(layout.spec, entry.split):
         raise _HeaderError(f"metadata {str(metadata)[:60]}… is not that of the manifest's split and spec")
     arrays = _arrays(header, body)
-    optional = {"labels"} & set(arrays)
-    if set(arrays) != {"codes", "crc32c", "keys", "key_offsets"} | optional:
-        raise _HeaderError(f"tensors {sorted(arrays)}, expected codes, crc32c, key_offsets, keys and perhaps labels")
-    num = entry.num_samples
-    layout = {
-        "codes": ("u1", (num, *latent_shape)),
-        "labels": ("<i8", (num,)),
-        "crc32c": ("<u4", (num,)),
-        "keys": ("u1", (arrays["keys"].size,)),
-        "key_offsets": ("<i8", (num + 1,)),
-    }
+    num_bytes = {name: arrays[name].size if name in arrays else 0 for name in ("codes", "keys")}
+    expected = layout.tensors(entry.num_samples, code_bytes=num_bytes["codes"], key_bytes=num_bytes["keys"])
+    if set(arrays) != set(expected):
+        raise _HeaderError(f"tensors {', '.join(sorted(arrays))}, expected {', '.join(sorted(expected))}")
     for name, array in arrays.items():
-        dtype, shape = layout[name]
-        if array.dtype != np.dtype(dtype) or array.shape != shape:
-            raise _HeaderError(f"{name} is {array.dtype} {list(array.shape)}, expected {np.dtype(dtype)} {list(shape)}")
-    offsets = arrays["key_offsets"]
-    if offsets[0] != 0 or offsets[-1] != arrays["keys"].size or (offsets[1:] < offsets[:-1]).any():
-        raise _HeaderError(f"key offsets do not rise from 0 to {arrays['keys'].size}")
-    return Shard(arrays["codes"], arrays.get("labels"), arrays["crc32c"], arrays["keys"], offsets)
+        dtype, shape = expected[name].dtype, expected[name].shape
+        if array.dtype != dtype or array.shape != shape:
+            raise _HeaderError(f"{name} is {array.dtype} {list(array.shape)}, expected {dtype} {list(shape)}")
+    _require_rising(arrays["key_offsets"], arrays["keys"].size, "key offsets")
+    if layout.ragged:
+        _require_ragged(arrays, layout)
+    return Shard(
+        arrays["codes"],
+        arrays.get(layout.labels.tensor_name or ""),
+        arrays["crc32c"],
+        arrays["keys"],
+        arrays["key_offsets"],
+        *(arrays.get(name) for name in ("offsets", "shapes", "sizes")),
+    )
+
+
+def _require_rising(offsets: np.ndarray, end: int, what: str) -> None:
+    if offsets[0] != 0 or offsets[-1] != end or (offsets[1:] < offsets[:-1]).any():
+        raise _HeaderError(f"{what} do not rise from 0 to {end}")
+
+
+def _require_ragged(arrays: dict[str, np.ndarray], layout: SampleLayout) -> None:
+    """Offsets tile the codes, each sample has as many as its shape says, and its size is one that this shape covers."""
+    offsets, shapes = arrays["offsets"], arrays["shapes"]
+    _require_rising(offsets, arrays["codes"].size, "offsets")
+    channels = layout.spec.latent_channels
+    if not ((shapes[:, 0] == channels) & (shapes >= 1).all(1)).all():
+        raise _HeaderError(f"shapes hold others than {channels} channels of one position and more")
+    # As floats: the product of three sizes may exceed int64, and any below 2^53 is exact.
+    wrong = np.flatnonzero(shapes.astype(np.float64).prod(1) != np.diff(offsets))
+    if wrong.size:
+        raise _HeaderError(f"sample {wrong[0]} of shape {shapes[wrong[0]].tolist()} has another number of codes")
+    if (wrong := np.flatnonzero(layout.wrong_sizes(shapes, arrays["sizes"]))).size:
+        raise _HeaderError(f"sample {wrong[0]} of size {arrays['sizes'][wrong[0]].tolist()} does not fit its codes")
 
 
 def _split_header(data: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
@@ -167,13 +204,13 @@ def _tensor_entry(name: str, value: Any) -> tuple[np.dtype, tuple[int, ...], int
     try:
         fields = Fields(value, f"tensor {name[:40]!r}")
         fields.require_names({"dtype", "shape", "data_offsets"})
-        dtype = DTYPES.get(fields.text("dtype"))
+        dtype = TYPES.get(fields.text("dtype"))
         shape = tuple(require_integer(size, fields.where) for size in fields.items("shape"))
         offsets = [require_integer(offset, fields.where) for offset in fields.items("data_offsets")]
     except DamagedError as error:
         raise _HeaderError(str(error).removesuffix(f"; {REMEDY}")) from error
     if dtype is None:
-        raise _HeaderError(f"tensor {name[:40]!r} has a type that is none of {', '.join(DTYPES)}")
-    if len(shape) > 4 or len(offsets) != 2 or offsets[1] < offsets[0]:
+        raise _HeaderError(f"tensor {name[:40]!r} has a type that is none of {', '.join(TYPES)}")
+    if len(shape) > 5 or len(offsets) != 2 or offsets[1] < offsets[0]:
         raise _HeaderError(f"tensor {name[:40]!r} has shape {list(shape)[:6]} and range {offsets[:3]}")
     return dtype, shape, offsets[0], offsets[1]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from walloc_cdl.errors import CallError
+from walloc_cdl.latents.layout import SampleLayout
 from walloc_cdl.spec import LatentSpec
 
 _CHUNK_SAMPLES = 512
@@ -33,6 +35,18 @@ def code_histogram(codes: np.ndarray, num_channels: int) -> np.ndarray:
         chunk = codes[start : start + _CHUNK_SAMPLES]
         for channel in range(num_channels):
             histogram[channel] += np.bincount(chunk[:, channel].reshape(-1), minlength=256)
+    return histogram
+
+
+def samples_histogram(codes: np.ndarray | Sequence[np.ndarray], layout: SampleLayout) -> np.ndarray:
+    """The same of samples of any geometry: an array (N, K, …), with views (N, V, K, …), or N arrays (K, …)."""
+    channels = layout.spec.latent_channels
+    if not layout.ragged:
+        return code_histogram(codes.reshape(-1, *layout.latent_shape), channels)
+    histogram = np.zeros((channels, 256), np.int64)
+    for start in range(0, len(codes), _CHUNK_SAMPLES):
+        rows = [sample.reshape(channels, -1) for sample in codes[start : start + _CHUNK_SAMPLES]]
+        histogram += code_histogram(np.concatenate(rows, axis=1)[None], channels)
     return histogram
 
 

@@ -12,7 +12,6 @@ import numpy as np
 from walloc_cdl.canonical import sha256_file
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.fields import REMEDY
-from walloc_cdl.latents.checksum import sample_checksums
 from walloc_cdl.latents.manifest import (
     MANIFEST_NAME,
     PROVENANCE_NAME,
@@ -24,7 +23,7 @@ from walloc_cdl.latents.manifest import (
 )
 from walloc_cdl.latents.provenance import load_provenance
 from walloc_cdl.latents.shard import Shard, open_shard
-from walloc_cdl.latents.statistics import code_histogram
+from walloc_cdl.latents.statistics import samples_histogram
 
 
 @dataclass
@@ -83,7 +82,7 @@ def _file_problems(path: Path, entry: ShardEntry | FileEntry, totals: _Totals, *
         if full and (found := sha256_file(path)) != entry.sha256:
             problems.append(f"{path}: SHA-256 is {found[:12]}…, expected {entry.sha256[:12]}…; {REMEDY}")
         if isinstance(entry, ShardEntry):
-            shard = open_shard(path, entry, totals.manifest.spec, totals.manifest.latent_shape)
+            shard = open_shard(path, entry, totals.layout)
             if full:
                 problems += [f"shard {path}: {problem}; {REMEDY}" for problem in totals.add(shard, entry)]
     except DamagedError as error:
@@ -98,6 +97,7 @@ class _Totals:
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
+        self.layout = manifest.layout
         self.histograms = {name: np.zeros_like(histogram) for name, histogram in manifest.histograms.items()}
         self.class_counts = {name: np.zeros(self.num_classes, np.int64) for name in manifest.splits}
         self.incomplete: set[str] = set()
@@ -110,12 +110,10 @@ class _Totals:
     def add(self, shard: Shard, entry: ShardEntry) -> list[str]:
         """Count the samples of one shard; returns what is wrong with single samples, in words."""
         problems = []
-        codes = np.ascontiguousarray(shard.codes)
-        sums = sample_checksums(codes, shard.labels, shard.encoded_keys(range(len(shard))))
-        if (wrong := np.flatnonzero(sums != shard.crc32c)).size:
+        if (wrong := np.flatnonzero(shard.checksums() != shard.crc32c)).size:
             rows = ", ".join(map(str, wrong[:5])) + (", …" if wrong.size > 5 else "")
             problems.append(f"{wrong.size} of {len(shard)} samples fail their CRC32C (rows {rows})")
-        histogram = code_histogram(codes, len(self.histograms[entry.split]))
+        histogram = samples_histogram(shard.samples(), self.layout)
         self.histograms[entry.split] += histogram
         low, high = self.manifest.spec.byte_range
         outside = int(histogram.sum() - histogram[:, low : high + 1].sum())
@@ -126,12 +124,11 @@ class _Totals:
         return problems
 
     def _add_labels(self, labels: np.ndarray, split: str) -> list[str]:
-        known = labels[(labels >= 0) & (labels < self.num_classes)]
-        self.class_counts[split] += np.bincount(known, minlength=self.num_classes)
-        if self.manifest.class_names is None:
-            return []
-        outside = int(((labels < -1) | (labels >= self.num_classes)).sum())
-        return [f"{outside} labels outside -1 to {self.num_classes - 1}"] if outside else []
+        spec = self.layout.labels
+        if (counts := spec.class_counts(labels)) is not None:
+            self.class_counts[split] += counts
+        outside = int(spec.invalid(labels).sum())
+        return [f"{outside} labels outside {spec.valid_values}"] if outside else []
 
     def problems(self) -> list[str]:
         """Where the manifest's totals differ from the recomputed ones, in words."""

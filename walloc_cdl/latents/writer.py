@@ -1,30 +1,147 @@
-"""Writing: shards from codes; the manifest last."""
+"""Writing: shards from codes, as a stream; the manifest last."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
-from safetensors.numpy import save
 
-from walloc_cdl.canonical import canonical_json, sha256_hex
 from walloc_cdl.errors import CallError
 from walloc_cdl.fields import is_plain_path
-from walloc_cdl.files import write_atomic
+from walloc_cdl.files import replacement, write_atomic
 from walloc_cdl.latents.checksum import sample_checksums
-from walloc_cdl.latents.manifest import (
-    FORMAT_VERSION,
-    MANIFEST_NAME,
-    SHARD_SUFFIX,
-    Manifest,
-    ShardEntry,
-    manifest_bytes,
-)
+from walloc_cdl.latents.header import header_bytes, shard_metadata
+from walloc_cdl.latents.labels import infer_label_spec
+from walloc_cdl.latents.layout import SampleLayout, TensorLayout, infer_layout
+from walloc_cdl.latents.manifest import MANIFEST_NAME, SHARD_SUFFIX, Manifest, ShardEntry, manifest_bytes
+from walloc_cdl.latents.moving import move_range, sha256_of
+from walloc_cdl.latents.statistics import samples_histogram
+from walloc_cdl.latents.writable import require_codes, require_fields, require_keys
 from walloc_cdl.spec import LatentSpec
 
-METADATA_KEY = "walloc_cdl"
-"""The only metadata key: with more, the safetensors package orders them at random."""
+_GUESSED_KEY_BYTES = 24
+"""Of each key, to guess the digits of the header's numbers; a wrong guess costs a move of the codes."""
+
+Codes = np.ndarray | Sequence[np.ndarray]
+"""uint8 (N, K, h, w), with views (N, V, K, h, w), (N, K, t) of audio; N arrays (K, h, w) or (K, t) if ragged."""
+
+
+class ShardWriter:
+    """Writes one shard, codes batch by batch; the same samples give the same bytes, however they are divided.
+
+    Codes go to the file at once. What precedes them there, of sizes that depend on the number of samples,
+    is kept until the end (40 bytes and a key a sample): the place left for it is that of `capacity` samples,
+    and if fewer come, the codes move. So memory does not grow with the codes.
+
+    The file appears under its name in `finish`. Leaving the block without that, or by an exception, leaves nothing.
+
+    >>> with ShardWriter(folder, "train-00000.safetensors", layout=layout, split="train", capacity=8192) as writer:
+    ...     for codes, labels, keys in batches:                                           # doctest: +SKIP
+    ...         writer.append(codes, labels, keys)
+    ...     entry, histogram = writer.finish()
+    """
+
+    def __init__(self, folder: Path | str, name: str, *, layout: SampleLayout, split: str, capacity: int) -> None:
+        if not name.endswith(SHARD_SUFFIX) or not is_plain_path(name) or "/" in name:
+            raise CallError(f"shard name {name!r} is no plain file name ending in {SHARD_SUFFIX}")
+        if problem := layout.problem():
+            raise CallError(f"{name}: {problem}")
+        self.name = name
+        self.split = split
+        self.layout = layout
+        self.capacity = capacity
+        self.histogram = np.zeros((layout.spec.latent_channels, 256), np.int64)
+        """int64 (K, 256): how often each byte occurs in each channel of what was appended."""
+        self._metadata = shard_metadata(layout.spec, split)
+        self._columns: dict[str, list[np.ndarray]] = {name: [] for name in ("crc32c", "shapes", "sizes", "labels")}
+        self._keys: list[bytes] = []
+        self._code_bytes = 0
+        self._replacement = replacement(Path(folder) / name)
+        self._open = False
+
+    def __enter__(self) -> ShardWriter:
+        self._file = self._replacement.__enter__()
+        self._open = True
+        self._begin = self._prefix_bytes(self.capacity, _GUESSED_KEY_BYTES * self.capacity)
+        self._file.seek(self._begin)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._open:
+            self._open = False
+            reason = error or CallError(f"{self.name}: left without finish()")
+            self._replacement.__exit__(type(reason), reason, trace)
+
+    def append(
+        self, codes: Codes, labels: np.ndarray | None, keys: Sequence[str], *, sizes: np.ndarray | None = None
+    ) -> None:
+        """Add samples: codes as `Codes` says, labels as `LabelSpec` says, or None, and the samples' names.
+
+        `sizes`, int32 (N, 2) or (N, 1) of audio, go with ragged geometry only: the height and width (or
+        length) of each signal before it was padded to the stride. Raises `CallError` for anything the format
+        cannot hold, and for more samples than the capacity.
+        """
+        layout = self.layout
+        if len(self._keys) + len(keys) > self.capacity:
+            raise CallError(f"{self.name}: more than the {self.capacity} samples that it was to hold")
+        codes = require_codes(self.name, layout, codes)
+        encoded = require_keys(self.name, keys, len(codes))
+        fields = require_fields(self.name, layout, codes, labels, sizes)
+        histogram = samples_histogram(codes, layout)
+        _require_range(self.name, histogram, layout.spec)
+        for piece in codes if layout.ragged else [codes]:
+            self._file.write(memoryview(piece).cast("B") if piece.size else b"")
+            self._code_bytes += piece.size
+        self.histogram += histogram
+        for column, values in fields.items():
+            self._columns[column].append(values)
+        self._columns["crc32c"].append(sample_checksums(codes, list(fields.values()), encoded))
+        self._keys += encoded
+
+    def finish(self) -> tuple[ShardEntry, np.ndarray]:
+        """Put the file in its place; returns its line of the manifest and the histogram, int64 (K, 256)."""
+        keys = b"".join(self._keys)
+        tensors = self._tensors(len(self._keys), len(keys))
+        begin = self._prefix_bytes(len(self._keys), len(keys))
+        move_range(self._file, self._begin, self._code_bytes, begin)
+        self._file.seek(0)
+        self._file.write(header_bytes(self._metadata, tensors))
+        for name, tensor in tensors.items():
+            if name == "codes":
+                self._file.seek(self._code_bytes, 1)
+            else:
+                self._file.write(keys if name == "keys" else self._column(name, tensor))
+        self._file.truncate()
+        num_bytes = self._file.tell()
+        entry = ShardEntry(self.name, self.split, len(self._keys), num_bytes, sha256_of(self._file))
+        self._open = False
+        self._replacement.__exit__(None, None, None)
+        return entry, self.histogram
+
+    def _column(self, name: str, tensor: TensorLayout) -> bytes:
+        """The content of one tensor of the samples."""
+        if name == "key_offsets":
+            values = np.cumsum([0, *map(len, self._keys)], dtype=np.int64)
+        elif name == "offsets":
+            counts = [shapes.prod(1, dtype=np.int64) for shapes in self._columns["shapes"]]
+            values = np.cumsum(np.concatenate([np.zeros(1, np.int64), *counts]))
+        else:
+            parts = self._columns["labels" if name == self.layout.labels.tensor_name else name]
+            values = np.concatenate([np.empty((0, *tensor.shape[1:]), tensor.dtype), *parts])
+        return np.ascontiguousarray(values, tensor.dtype).tobytes()
+
+    def _tensors(self, num_samples: int, key_bytes: int) -> dict[str, TensorLayout]:
+        return self.layout.tensors(num_samples, code_bytes=self._code_bytes, key_bytes=key_bytes)
+
+    def _prefix_bytes(self, num_samples: int, key_bytes: int) -> int:
+        """Where the codes begin."""
+        tensors = self._tensors(num_samples, key_bytes)
+        before = list(tensors)[: list(tensors).index("codes")]
+        return len(header_bytes(self._metadata, tensors)) + sum(tensors[name].num_bytes for name in before)
 
 
 def write_shard(
@@ -33,39 +150,21 @@ def write_shard(
     *,
     spec: LatentSpec,
     split: str,
-    codes: np.ndarray,
+    codes: Codes,
     labels: np.ndarray | None,
     keys: Sequence[str],
+    sizes: np.ndarray | None = None,
+    layout: SampleLayout | None = None,
 ) -> ShardEntry:
-    """Write one shard and return its line of the manifest; the same arguments give the same bytes.
+    """Write one shard of samples that are all at hand; returns its line of the manifest.
 
-    `codes` is uint8 (N, K, h, w), or (N, K, t) of audio, `labels` int64 (N,) with -1 for unknown, or None;
-    `keys` are N names of samples. N may be 0. Raises `CallError` for anything the format cannot hold.
+    Arguments as for `ShardWriter.append`. Without a `layout`, geometry (a list of codes is ragged), views and
+    kind of label follow from the arrays. N may be 0.
     """
-    if not name.endswith(SHARD_SUFFIX) or not is_plain_path(name) or "/" in name:
-        raise CallError(f"shard name {name!r} is no plain file name ending in {SHARD_SUFFIX}")
-    _require_writable(name, spec, codes, labels, keys)
-    data = shard_bytes(spec=spec, split=split, codes=codes, labels=labels, keys=keys)
-    write_atomic(Path(folder) / name, data)
-    return ShardEntry(name, split, len(codes), len(data), sha256_hex(data))
-
-
-def shard_bytes(
-    *, spec: LatentSpec, split: str, codes: np.ndarray, labels: np.ndarray | None, keys: Sequence[str]
-) -> bytes:
-    """The content of a shard file, from arguments as for `write_shard`, unchecked."""
-    encoded = [key.encode("utf-8") for key in keys]
-    codes = np.ascontiguousarray(codes)
-    tensors = {
-        "codes": codes,
-        "keys": np.frombuffer(b"".join(encoded), np.uint8),
-        "key_offsets": np.cumsum([0, *map(len, encoded)], dtype=np.int64),
-        "crc32c": sample_checksums(codes, labels, encoded),
-    }
-    if labels is not None:
-        tensors["labels"] = np.ascontiguousarray(labels)
-    metadata = {"format_version": FORMAT_VERSION, "spec": spec.to_json(), "split": split}
-    return save(tensors, {METADATA_KEY: canonical_json(metadata).decode("utf-8")})
+    layout = layout or infer_layout(spec, codes, infer_label_spec(labels))
+    with ShardWriter(folder, name, layout=layout, split=split, capacity=len(codes)) as writer:
+        writer.append(codes, labels, keys, sizes=sizes)
+        return writer.finish()[0]
 
 
 def write_manifest(folder: Path | str, manifest: Manifest) -> None:
@@ -73,23 +172,10 @@ def write_manifest(folder: Path | str, manifest: Manifest) -> None:
     write_atomic(Path(folder) / MANIFEST_NAME, manifest_bytes(manifest))
 
 
-def _require_writable(
-    name: str, spec: LatentSpec, codes: np.ndarray, labels: np.ndarray | None, keys: Sequence[str]
-) -> None:
-    if codes.dtype != np.uint8 or codes.ndim != 1 + len(spec.axes) or codes.shape[1] != spec.latent_channels:
-        wanted = ", ".join(["N", str(spec.latent_channels), *spec.axes[1:]])
-        raise CallError(f"{name}: codes are {codes.dtype} {list(codes.shape)}, expected uint8 [{wanted}]")
+def _require_range(name: str, histogram: np.ndarray, spec: LatentSpec) -> None:
     low, high = spec.byte_range
-    if codes.size and not low <= codes.min() <= codes.max() <= high:
+    found = np.flatnonzero(histogram.any(0))
+    if found.size and not low <= found[0] <= found[-1] <= high:
         raise CallError(
-            f"{name}: code bytes from {codes.min()} to {codes.max()}, expected {low} to {high}; store code + offset"
+            f"{name}: code bytes from {found[0]} to {found[-1]}, expected {low} to {high}; store code + offset"
         )
-    if labels is not None and (labels.dtype != np.int64 or labels.shape != (len(codes),)):
-        raise CallError(f"{name}: labels are {labels.dtype} {list(labels.shape)}, expected int64 [{len(codes)}]")
-    if labels is not None and labels.size and labels.min() < -1:
-        raise CallError(f"{name}: label {labels.min()}, expected a class number, or -1 for unknown")
-    if len(keys) != len(codes):
-        raise CallError(f"{name}: {len(keys)} keys for {len(codes)} samples; each sample needs one")
-    for key in keys:
-        if any("\ud800" <= character <= "\udfff" for character in key):  # from file names that are no UTF-8
-            raise CallError(f"{name}: key {key!r} cannot be written as UTF-8; rename the source sample")

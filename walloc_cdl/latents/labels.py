@@ -1,0 +1,95 @@
+"""Kinds of labels: how each is stored, which values it may have, and what can be counted of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+LABEL_KINDS = ("none", "class", "multilabel", "regression")
+
+UNKNOWN_CLASS = -1
+
+
+@dataclass(frozen=True)
+class LabelSpec:
+    """What the label of every sample of a data set is.
+
+    | kind | tensor | type and shape | unknown |
+    | --- | --- | --- | --- |
+    | `class` | `labels` | int64 (N,), class numbers | -1 |
+    | `multilabel` | `labels` | uint8 (N, L), 1 for each class that applies, else 0 | – |
+    | `regression` | `targets` | float32 (N,) for one target, (N, T) for several; finite | NaN |
+    | `none` | – | | |
+    """
+
+    kind: str = "none"
+    num_columns: int = 0
+    """Classes, 0 where class numbers have no names; L; T; 0 without labels."""
+
+    @property
+    def tensor_name(self) -> str | None:
+        """Name of the tensor in a shard; None without labels."""
+        return {"class": "labels", "multilabel": "labels", "regression": "targets"}.get(self.kind)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the tensor, little-endian; that of class numbers without labels."""
+        return np.dtype({"multilabel": "u1", "regression": "<f4"}.get(self.kind, "<i8"))
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one sample's label: (L,), (T,), or () for a single number."""
+        several = self.kind == "multilabel" or (self.kind == "regression" and self.num_columns > 1)
+        return (self.num_columns,) if several else ()
+
+    def unlabeled(self, num_samples: int) -> np.ndarray:
+        """Labels that say nothing, for samples without: all -1, as class numbers have it."""
+        return np.full(num_samples, UNKNOWN_CLASS, np.int64)
+
+    def invalid(self, labels: np.ndarray) -> np.ndarray:
+        """Which samples have a label that this kind cannot have: bool (N,)."""
+        if self.kind == "class":
+            wrong = labels < UNKNOWN_CLASS
+            return wrong | (labels >= self.num_columns) if self.num_columns else wrong
+        wrong = labels > 1 if self.kind == "multilabel" else np.isinf(labels)
+        return wrong.any(1) if self.sample_shape else wrong
+
+    @property
+    def valid_values(self) -> str:
+        """What `invalid` holds labels against, in words."""
+        if self.kind == "class":
+            return f"-1 to {self.num_columns - 1}" if self.num_columns else "a class number, or -1 for unknown"
+        return "0 or 1" if self.kind == "multilabel" else "a finite number, or NaN for unknown"
+
+    def class_counts(self, labels: np.ndarray | None) -> np.ndarray | None:
+        """Samples of each class, int64 (classes,), with several classes each where labels are such; None without
+        named classes. Values that are no class count nowhere.
+        """
+        if labels is None or not self.num_columns or self.kind not in ("class", "multilabel"):
+            return None
+        if self.kind == "multilabel":
+            return (labels == 1).sum(0, dtype=np.int64)
+        known = labels[(labels >= 0) & (labels < self.num_columns)]
+        return np.bincount(known, minlength=self.num_columns)
+
+    def problem(self) -> str | None:
+        """What is wrong with this itself, in words."""
+        if self.kind not in LABEL_KINDS:
+            return f"label kind {self.kind!r} is none of {', '.join(LABEL_KINDS)}"
+        if self.kind in ("multilabel", "regression") and self.num_columns < 1:
+            return f"labels of kind {self.kind} without a name for any column"
+        if self.kind == "none" and self.num_columns:
+            return "names of labels, but no labels"
+        return None
+
+
+def infer_label_spec(labels: np.ndarray | None) -> LabelSpec:
+    """The kind of labels that arrays of this type and shape are; class numbers where it fits none."""
+    if labels is None:
+        return LabelSpec()
+    if labels.dtype == np.uint8 and labels.ndim == 2:
+        return LabelSpec("multilabel", labels.shape[1])
+    if labels.dtype == np.float32 and labels.ndim in (1, 2):
+        return LabelSpec("regression", 1 if labels.ndim == 1 else labels.shape[1])
+    return LabelSpec("class")
