@@ -5,6 +5,7 @@ from walloc_cdl.latents.layout import SampleLayout
 from walloc_cdl.latents.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
     PROVENANCE_NAME,
     WORK_NAME,
     FileEntry,
@@ -12,6 +13,7 @@ from walloc_cdl.latents.manifest import (
     ShardEntry,
     SplitSummary,
     load_manifest,
+    parse_manifest,
 )
 from walloc_cdl.latents.provenance import load_provenance, write_provenance
 from walloc_cdl.latents.shard import Shard, open_shard
@@ -23,6 +25,7 @@ __all__ = [
     "FORMAT_VERSION",
     "LABEL_KINDS",
     "MANIFEST_NAME",
+    "MAX_MANIFEST_BYTES",
     "PROVENANCE_NAME",
     "WORK_NAME",
     "ChannelStatistics",
@@ -40,6 +43,7 @@ __all__ = [
     "load_manifest",
     "load_provenance",
     "open_shard",
+    "parse_manifest",
     "verify",
     "write_manifest",
     "write_provenance",

@@ -173,7 +173,15 @@ def load_manifest(folder: Path | str) -> Manifest:
         )
     if path.stat().st_size > MAX_MANIFEST_BYTES:
         raise DamagedError(f"{path}: {path.stat().st_size} bytes, expected at most {MAX_MANIFEST_BYTES}; {REMEDY}")
-    return Manifest.from_json(unseal(path.read_bytes(), origin=str(path)), origin=str(path))
+    return parse_manifest(path.read_bytes(), origin=str(path))
+
+
+def parse_manifest(data: bytes, *, origin: str) -> Manifest:
+    """The manifest in the content of a `manifest.json`, at most `MAX_MANIFEST_BYTES`.
+
+    Raises `DamagedError`, naming `origin`, unless it is what was written.
+    """
+    return Manifest.from_json(unseal(data, origin=origin), origin=origin)
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:

@@ -151,9 +151,14 @@ def _require_size(path: Path, expected: int) -> None:
         raise DamagedError(f"{path}: {found} bytes, expected {expected}; {REMEDY}")
 
 
+UNLISTED = (MANIFEST_NAME, PROVENANCE_NAME, "README.md", ".gitattributes")
+"""Files beside what the manifest lists: a card and Git's attributes, as repositories of data sets have them, are
+text about the data set and no part of it."""
+
+
 def _stray_files(folder: Path, manifest: Manifest) -> list[str]:
     """A line for every file that nothing lists; an unfinished job's `_work` is left alone."""
-    listed = {entry.name for entry in manifest.shards} | {*manifest.files, MANIFEST_NAME, PROVENANCE_NAME}
+    listed = {entry.name for entry in manifest.shards} | {*manifest.files, *UNLISTED}
     found = []
     for parent, folders, names in os.walk(folder):
         if Path(parent) == folder and WORK_NAME in folders:
