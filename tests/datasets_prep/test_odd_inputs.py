@@ -101,7 +101,9 @@ def test_the_document_has_a_row_for_every_kind(title):
     assert all(verbs[outcome] in lines[0] for outcome in outcomes)
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if isinstance(row.content, bytes)], ids=lambda row: ascii(row.name))
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if isinstance(row.content, bytes)], ids=lambda row: ascii(row.name)
+)
 def test_memory_is_bounded_by_what_the_pixels_take(row):
     with PeakMemory() as peak:
         decode_chunk([row.content], ImagePreparation(3, SIDE))
