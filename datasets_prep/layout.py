@@ -1,4 +1,4 @@
-"""Labels of a source as data sets store them."""
+"""What the stored samples of a job are: the layout of its shards, and labels as shards have them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from datasets_prep.signals.base import Preparation
 from datasets_prep.sources.base import Source
+from walloc_cdl.codec import Codec
 from walloc_cdl.latents import LabelSpec, SampleLayout
-from walloc_cdl.spec import LatentSpec
 
 
 def label_spec(source: Source) -> LabelSpec:
@@ -16,9 +17,12 @@ def label_spec(source: Source) -> LabelSpec:
     return LabelSpec(source.listing.label_kind or "none", len(source.class_names or []))
 
 
-def sample_layout(source: Source, spec: LatentSpec, latent_shape: tuple[int, ...]) -> SampleLayout:
-    """What every sample of the data set is."""
-    return SampleLayout(spec, latent_shape, label_spec(source))
+def sample_layout(source: Source, codec: Codec, preparation: Preparation) -> SampleLayout:
+    """Of the samples that this preparation and codec make of the source."""
+    shape: tuple[int | None, ...] = codec.latent_shape(preparation.shape)
+    if preparation.ragged:
+        shape = (shape[0], *[None] * (len(shape) - 1))
+    return SampleLayout(codec.spec, shape, label_spec(source), max(1, len(preparation.view_names)))
 
 
 def stored_labels(source: Source, split: str, indices: Sequence[int]) -> np.ndarray | None:
