@@ -11,6 +11,7 @@ from datasets_prep.signals.audio import NORMALIZATIONS
 from walloc_cdl.errors import CallError, unknown_name
 
 DEFAULT_SEGMENT_S = 5.0
+GEOMETRIES = ("fixed", "ragged")
 
 CHOICES = {
     "resize": tuple(KERNELS),
@@ -33,6 +34,10 @@ class PrepareConfig:
     """Of images: `center`, the default, or `pad`; see `datasets_prep.framing.square`."""
     icc: str | None = None
     """What becomes of images' color profiles: `ignore`, the default, or `srgb`; see `datasets_prep.icc`."""
+    geometry: str = "fixed"
+    """`fixed`: all samples have one size; `ragged`: images and clips keep their own."""
+    views: str | None = None
+    """Of images, stored beside the evaluation crop: `flip`, `crops:N`, or both with a comma between."""
     shard_samples: int | None = None
     """Source samples for each shard; None is 8,192 or 128 MiB of codes, whichever is less."""
     workers: int | None = None
@@ -68,6 +73,10 @@ class PrepareConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise CallError(f"{name} is {value}; it must be at least {least}")
+        if self.geometry not in GEOMETRIES:
+            raise unknown_name("geometry", self.geometry, GEOMETRIES, f"choose one of {', '.join(GEOMETRIES)}")
+        if self.geometry == "ragged" and self.views is not None:
+            raise CallError(f"views {self.views!r} with geometry ragged; views have one size, so geometry fixed")
         if self.max_bad is not None and not 0 <= self.max_bad < 1:
             raise CallError(f"max_bad is {self.max_bad:g}; expected a share from 0 to below 1, as 0.01 or 1%")
         if self.slice is not None and self.finish:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from PIL import ExifTags, Image
 from datasets_prep.color import eight_bit_color
 from datasets_prep.framing import square
 from datasets_prep.misread import refuse_misread
-from datasets_prep.signals.base import BadSignalError, failure_reason
+from datasets_prep.signals.base import BadSignalError, Stored, failure_reason
 from datasets_prep.signals.stored import read_stored
 from walloc_cdl.errors import CallError
 
@@ -59,7 +58,7 @@ class BadImageError(BadSignalError):
 
 
 def load_pixels(
-    data: bytes | os.PathLike[str],
+    data: Stored,
     size: int,
     channels: int,
     *,
@@ -73,14 +72,19 @@ def load_pixels(
 
     Raises `BadImageError` for anything but a whole image within `MAX_PIXELS` and `MAX_ASPECT`.
     """
+    with upright_image(data, channels, profiles) as image:
+        return channels_first(square(image, size, kernel, crop))
+
+
+@contextmanager
+def upright_image(data: Stored, channels: int, profiles: str = "ignore") -> Iterator[Image.Image]:
+    """The image in PIL's mode L or RGB, upright; `BadImageError` for what `load_pixels` refuses, also in the block."""
     with _opened(data) as image:
         _check_shape(image)
-        return _channels_first(square(_upright(image, channels, profiles), size, kernel, crop))
+        yield _upright(image, channels, profiles)
 
 
-def load_native(
-    data: bytes | os.PathLike[str], channels: int, multiple: int, *, profiles: str = "ignore"
-) -> np.ndarray:
+def load_native(data: Stored, channels: int, multiple: int, *, profiles: str = "ignore") -> np.ndarray:
     """Pixels uint8 (channels, H, W) as they are, center-cropped so that H and W are multiples of `multiple`.
 
     Raises `BadImageError` as `load_pixels` does, and for images smaller than `multiple`.
@@ -92,27 +96,27 @@ def load_native(
         if not width or not height:
             raise BadImageError(f"{upright.width}×{upright.height} pixels, smaller than the stride {multiple}")
         left, top = (upright.width - width) // 2, (upright.height - height) // 2
-        return _channels_first(upright.crop((left, top, left + width, top + height)))
+        return channels_first(upright.crop((left, top, left + width, top + height)))
 
 
-def load_whole(data: bytes | os.PathLike[str], channels: int) -> np.ndarray:
+def load_whole(data: Stored, channels: int, *, profiles: str = "ignore") -> np.ndarray:
     """Pixels uint8 (channels, H, W), all of them: of any size and shape within `MAX_PIXELS`.
 
     Raises `BadImageError` for anything but a whole image.
     """
     with _opened(data) as image:
         _check_size(image)
-        return _channels_first(_upright(image, channels, "ignore"))
+        return channels_first(_upright(image, channels, profiles))
 
 
-def image_mode(data: bytes | os.PathLike[str]) -> str:
+def image_mode(data: Stored) -> str:
     """PIL's name of the stored pixel format, from the header alone; raises `BadImageError`."""
     with _opened(data) as image:
         return image.mode
 
 
 @contextmanager
-def _opened(data: bytes | os.PathLike[str]) -> Iterator[Image.Image]:
+def _opened(data: Stored) -> Iterator[Image.Image]:
     """The image, whose pixels may still be undecoded; whatever decoding raises becomes a `BadImageError`."""
     try:
         encoded = read_stored(data)
@@ -172,6 +176,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _channels_first(image: Image.Image) -> np.ndarray:
+def channels_first(image: Image.Image) -> np.ndarray:
+    """Pixels uint8 (C, H, W) of an image in mode L or RGB."""
     pixels = np.asarray(image)
     return pixels[None].copy() if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))

@@ -20,9 +20,6 @@ from datasets_prep.signals.base import Preparation, Stored
 from datasets_prep.worker_process import WorkerLost, WorkerProcess
 from walloc_cdl.errors import JobError
 
-CHUNK_SAMPLES = 16
-"""Samples for each task: enough that sending it costs little, few enough that all workers stay busy."""
-
 TIME_LIMIT_S = 120.0
 """For a chunk, and then for each sample of one that took longer: a thousand times what a photo takes."""
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import pickle
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Image, List, Value
 from pictures import encoded, picture
 
-from datasets_prep import holdout, open_source
+from datasets_prep import holdout, open_source, prepare
 from datasets_prep.config import PrepareConfig
-from datasets_prep.signals.choose import choose_preparation
 from datasets_prep.sources import parquet
+from walloc_cdl.data import open_latents
 from walloc_cdl.errors import CallError
+from walloc_cdl.latents import verify
 
 
 @pytest.fixture
@@ -98,10 +100,49 @@ def test_kinds_of_labels_groups_and_kept_columns(files):
     assert "source options label and target; give one" in message(f"parquet:{folder}?label=tags&target=age")
 
 
-def test_data_sets_do_not_hold_targets_yet(files, rgb_codec):
-    source = open_source(f"parquet:{files(lambda rows: {'age': [float(row) for row in rows]})}?target=age")
-    with pytest.raises(CallError, match="has labels of kind targets, which data sets do not hold; choose a column"):
-        choose_preparation(source, rgb_codec, PrepareConfig(size=32))
+@pytest.fixture
+def photos(tmp_path):
+    """Write a parquet file of eight images, one of them broken, and of further columns."""
+
+    def write(columns) -> str:
+        images = []
+        for number in range(8):
+            with io.BytesIO() as stream:
+                picture(number, 40, 36).save(stream, "PNG")
+                images.append(stream.getvalue() if number != 3 else b"no image")
+        pq.write_table(pa.table({"image": images, **columns}), tmp_path / "train.parquet", row_group_size=3)
+        return f"parquet:{tmp_path / 'train.parquet'}"
+
+    return write
+
+
+def test_targets_are_stored(photos, rgb_codec, tmp_path):
+    ages = [float(number) / 2 if number != 5 else None for number in range(8)]
+    source = open_source(f"{photos({'age': ages})}?target=age")
+    manifest = prepare(source, rgb_codec, tmp_path / "out", PrepareConfig(size=32, shard_samples=3, workers=0))
+    assert (manifest.label_kind, manifest.target_names, manifest.class_names) == ("regression", ["age"], None)
+    labels = open_latents(tmp_path / "out").labels
+    np.testing.assert_array_equal(labels, np.float32([0, 0.5, 1, 2, np.nan, 3, 3.5]))
+    assert verify(tmp_path / "out", full=True).problems == []
+
+
+def test_several_labels_are_stored(photos, rgb_codec, tmp_path):
+    lists = [["a"], ["a", "b"], [], ["b"], ["b"], ["a"], ["c"], ["a", "c"]]
+    source = open_source(photos({"label": lists}))
+    manifest = prepare(source, rgb_codec, tmp_path / "out", PrepareConfig(size=32, shard_samples=3, workers=0))
+    assert (manifest.label_kind, manifest.class_names) == ("multilabel", ["a", "b", "c"])
+    assert manifest.splits["train"].class_counts == [4, 2, 2]
+    assert open_latents(tmp_path / "out").labels[1].tolist() == [1, 1, 0]
+
+
+def test_kept_columns_stand_in_the_ledger(photos, rgb_codec, tmp_path):
+    columns = {"camera": [f"c{number}" for number in range(8)], "row": list(range(8))}
+    source = open_source(f"{photos(columns)}?keep=camera,row")
+    prepare(source, rgb_codec, tmp_path / "out", PrepareConfig(size=32, shard_samples=3, workers=0))
+    ledger = pq.read_table(tmp_path / "out/ledger.parquet")
+    assert ledger["camera"].to_pylist() == columns["camera"]
+    assert ledger["source_row"].to_pylist() == columns["row"]
+    assert ledger["row"].null_count == 1
 
 
 def test_lists_of_class_labels(tmp_path):
