@@ -20,11 +20,12 @@ from datasets_prep.encoding import Encoder, choose_device, device_kind
 from datasets_prep.engines.base import Job
 from datasets_prep.layout import sample_layout
 from datasets_prep.leave_out import leave_out
-from datasets_prep.ledger import write_ledger
+from datasets_prep.ledger import ledger_schema, write_ledger
 from datasets_prep.output import CODEC_FOLDER, LEDGER_NAME
 from datasets_prep.plan import Plan
 from datasets_prep.records import ShardRecord, load_record, load_rows
 from datasets_prep.sources.base import Source
+from datasets_prep.stored_labels import label_names, label_spec, stored_labels
 from datasets_prep.workers import DecodePool
 from walloc_cdl import __version__
 from walloc_cdl.canonical import sha256_file, sha256_hex
@@ -89,14 +90,14 @@ def finish(job: Job, plan: Plan, effort: Effort, *, drop_duplicates: bool = Fals
         write_atomic(folder / name, data)
     entries = {name: FileEntry(len(data), sha256_hex(data)) for name, data in files.items()}
     ledger = folder / LEDGER_NAME
-    summary = write_ledger(ledger, marked(parts(), finder), source.strays)
+    summary = write_ledger(ledger, marked(parts(), finder), source.strays, ledger_schema(source))
     entries[LEDGER_NAME] = FileEntry(ledger.stat().st_size, sha256_file(ledger))
     manifest = Manifest(
         spec=codec.spec,
         latent_shape=layout.latent_shape,
         preprocessing=plan.preprocessing,
         label_kind=layout.labels.kind,
-        class_names=source.class_names,
+        **label_names(source),
         views=list(job.preparation.view_names) or None,
         splits={split: totals.summary(split) for split in source.split_names},
         shards=totals.entries,
@@ -129,7 +130,7 @@ class _Totals:
         source, channels = self.job.source, self.job.codec.spec.latent_channels
         for split in source.split_names:
             self.histograms[split] = np.zeros((channels, 256), np.int64)
-            self.class_counts[split] = np.zeros(len(source.class_names or []), np.int64)
+            self.class_counts[split] = np.zeros(label_spec(source).num_columns, np.int64)
             self.num_samples[split] = 0
         for shard in self.plan.shards:
             record = load_record(self.job.folder, self.job.folder / WORK_NAME, shard, self.job.plan_digest)
@@ -147,7 +148,9 @@ class _Totals:
 
     def summary(self, split: str) -> SplitSummary:
         """Counts of one split."""
-        counts = None if self.job.source.class_names is None else self.class_counts[split].tolist()
+        labels = label_spec(self.job.source)
+        counted = labels.class_counts(stored_labels(self.job.source, split, [])) is not None
+        counts = self.class_counts[split].tolist() if counted else None
         return SplitSummary(self.num_samples[split], counts)
 
 
@@ -184,19 +187,17 @@ def _decoded_again(job: Job, plan: Plan, count: int) -> list[np.ndarray]:
         for start in range(0, len(chosen), step)
     )
     with DecodePool(job.workers, job.preparation) as pool:
-        chunks = [
-            job.preparation.evaluation_signals(chunk.signals) for _, chunk in pool.decode(tasks) if len(chunk.signals)
-        ]
+        decoded = (chunk.signals for _, chunk in pool.decode(tasks))
+        chunks = [job.preparation.evaluation_signals(signals) for signals in decoded if len(signals)]
     if not chunks:
         raise JobError(f"the {_noun(source)} of split {split!r} are gone since they were encoded; restore the source")
     return chunks
 
 
 def _alike(chunks: list[np.ndarray]) -> np.ndarray:
-    """The first signals of one size, at most `FLIP_SAMPLES` of them."""
-    return np.concatenate([chunk for chunk in chunks[:FLIP_SAMPLES] if chunk.shape[1:] == chunks[0].shape[1:]])[
-        :FLIP_SAMPLES
-    ]
+    """Signals of the size of the first ones, at most `FLIP_SAMPLES`."""
+    alike = [chunk for chunk in chunks[:FLIP_SAMPLES] if chunk.shape[1:] == chunks[0].shape[1:]]
+    return np.concatenate(alike)[:FLIP_SAMPLES]
 
 
 def _lots(job: Job, plan: Plan, split: str) -> Iterator[tuple[str, int]]:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from datasets_prep.config import PrepareConfig
+from datasets_prep.decoding import decode_chunk
 from datasets_prep.encoding import choose_device, open_encoder
 from datasets_prep.job import choose_workers, plan_job
 from datasets_prep.layout import sample_layout
 from datasets_prep.sources.base import Source
-from datasets_prep.workers import decode_chunk
 from walloc_cdl.codec import Codec
 
 MEASURED_SAMPLES = 48

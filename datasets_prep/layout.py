@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from datasets_prep.signals.base import Preparation
 from datasets_prep.sources.base import Source
+from datasets_prep.stored_labels import label_spec
 from walloc_cdl.codec import Codec
-from walloc_cdl.latents import LabelSpec, SampleLayout
-
-
-def label_spec(source: Source) -> LabelSpec:
-    """The kind of the source's labels."""
-    names = source.class_names
-    return LabelSpec() if names is None else LabelSpec("class", len(names))
+from walloc_cdl.latents import SampleLayout
 
 
 def sample_layout(source: Source, codec: Codec, preparation: Preparation) -> SampleLayout:

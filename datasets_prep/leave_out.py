@@ -17,6 +17,9 @@ from datasets_prep.records import load_record, load_rows, save_record
 from walloc_cdl.errors import JobError
 from walloc_cdl.latents import WORK_NAME, ShardWriter, open_shard
 
+COPIED_ROWS = 256
+"""Samples copied at a time."""
+
 
 def leave_out(job: Job, plan: Plan, finder: DuplicateFinder) -> None:
     """Write every shard that has duplicates anew without them, with its record and rows of the ledger.
@@ -34,21 +37,25 @@ def leave_out(job: Job, plan: Plan, finder: DuplicateFinder) -> None:
 
 def _rewrite(job: Job, shard: PlannedShard, rows: pa.Table, kept: np.ndarray) -> None:
     """`kept`, bool, says which of the stored samples stay."""
-    work, layout = job.folder / WORK_NAME, sample_layout(job.source, job.codec, job.preparation)
+    work = job.folder / WORK_NAME
     record = load_record(job.folder, work, shard, job.plan_digest)
     if record is None:
         raise JobError(f"shard {shard.name} or its record has gone since it was made; run the same again")
+    layout = sample_layout(job.source, job.codec, job.preparation)
     content = open_shard(job.folder / shard.name, record.entry, layout)
     positions = np.flatnonzero(kept)
-    codes = [content.sample_codes(row) for row in positions] if layout.ragged else content.codes[positions]
-    labels, sizes = (None if field is None else field[positions] for field in (content.labels, content.sizes))
+    labels = None if content.labels is None else content.labels[positions]
     with ShardWriter(job.folder, shard.name, layout=layout, split=shard.split, capacity=len(positions)) as writer:
-        writer.append(codes, labels, content.keys(positions), sizes=sizes)
+        for start in range(0, len(positions), COPIED_ROWS):
+            rows_now = positions[start : start + COPIED_ROWS]
+            part = None if labels is None else labels[start : start + COPIED_ROWS]
+            codes = [content.sample_codes(row) for row in rows_now] if layout.ragged else content.codes[rows_now]
+            sizes = None if content.sizes is None else content.sizes[rows_now]
+            writer.append(codes, part, content.keys(rows_now), sizes=sizes)
         entry, histogram = writer.finish()
-    counts = layout.labels.class_counts(labels)
-    changed = replace(
-        record, entry=entry, histogram=histogram, class_counts=None if counts is None else counts.tolist()
-    )
+    class_counts = layout.labels.class_counts(labels)
+    counts = None if class_counts is None else class_counts.tolist()
+    changed = replace(record, entry=entry, histogram=histogram, class_counts=counts)
     save_record(work, job.plan_digest, changed, _without_duplicates(rows))
 
 

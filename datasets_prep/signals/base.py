@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -38,14 +38,25 @@ class AudioSegment:
 
 
 @dataclass(frozen=True)
+class FileSlice:
+    """A stored sample that is a range of the bytes of a file, as a member of a tar, or a file at a URL."""
+
+    path: str
+    """A path, or a URL of a scheme that fsspec knows."""
+    offset: int = 0
+    num_bytes: int | None = None
+    """None for all that follows `offset`."""
+
+
+@dataclass(frozen=True)
 class KeyedSample:
     """A stored sample with its name in the source, which seeds what is drawn for it."""
 
     key: str
-    stored: bytes | os.PathLike[str]
+    stored: bytes | os.PathLike[str] | FileSlice
 
 
-Stored = bytes | os.PathLike[str] | ArrayWindow | AudioSegment | KeyedSample
+Stored = bytes | os.PathLike[str] | FileSlice | ArrayWindow | AudioSegment | KeyedSample
 """How a source hands over a sample: the encoded file, its path, or where in a file it lies."""
 
 
@@ -62,10 +73,12 @@ class Preparation(ABC):
     """Packages whose version decides the bytes, besides torch."""
     view_names: tuple[str, ...] = ()
     """Names of the variants that `load` makes of each sample, the evaluation crop first; () for a single one."""
-    ragged: bool = False
+    ragged: ClassVar[bool] = False
     """Whether samples keep their own size."""
-    chunk_samples: int = 16
+    chunk_samples: ClassVar[int] = 16
     """For each task of a worker: enough that sending it costs little, few enough that all workers stay busy."""
+    memory_bytes: ClassVar[int | None] = None
+    """What a worker may take for decoding; a sample that needs more is bad. None sets no limit."""
 
     @property
     @abstractmethod

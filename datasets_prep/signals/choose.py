@@ -5,18 +5,25 @@ from __future__ import annotations
 from datasets_prep.config import DEFAULT_SEGMENT_S, PrepareConfig
 from datasets_prep.signals.audio import AudioPreparation, segment_samples
 from datasets_prep.signals.base import Preparation
-from datasets_prep.signals.images import DEFAULT_SIZE, ImagePreparation
+from datasets_prep.signals.images import ImagePreparation
 from datasets_prep.signals.ragged import RaggedPreparation
 from datasets_prep.signals.views import ViewedImagePreparation, parse_views
 from datasets_prep.sources.base import Source
 from walloc_cdl.codec import Codec
 from walloc_cdl.errors import CallError
 
-SETTINGS = {"image": ("size", "views"), "array": (), "audio": ("segment_s", "hop_s", "normalization")}
+SETTINGS = {
+    "image": ("size", "resize", "crop", "icc", "views"),
+    "array": (),
+    "audio": ("segment_s", "hop_s", "normalization"),
+}
 """Which settings of `PrepareConfig` each kind of signal has."""
 
 REMEDIES = {
     "size": "only image files are resized; arrays are cut by ?patch=SIDE, audio by segments",
+    "resize": "only image files are resized",
+    "crop": "only image files are cropped; arrays are cut by ?patch=SIDE",
+    "icc": "only image files have color profiles",
     "views": "only image files are cropped and mirrored",
     "segment_s": "only audio is cut into segments",
     "hop_s": "only audio is cut into segments; arrays take ?hop=PIXELS",
@@ -42,25 +49,25 @@ def choose_preparation(source: Source, codec: Codec, config: PrepareConfig) -> P
     require_channels(source, codec)
     if source.kind == "array":
         return source.root.preparation(multiple=codec.spec.stride)
-    channels, size = codec.spec.source_channels, config.size or DEFAULT_SIZE
-    if config.views is None:
-        return ImagePreparation(channels, size)
-    return ViewedImagePreparation(channels, size, view_names=parse_views(config.views))
+    chosen = {name: value for name in SETTINGS["image"] if (value := getattr(config, name)) is not None}
+    if views := chosen.pop("views", None):
+        return ViewedImagePreparation(codec.spec.source_channels, view_names=parse_views(views), **chosen)
+    return ImagePreparation(codec.spec.source_channels, **chosen)
 
 
 def _ragged(source: Source, codec: Codec, config: PrepareConfig) -> RaggedPreparation:
     """Whole images and clips; raises `CallError` for settings that decide a size."""
     if source.kind == "array":
         raise CallError(f"geometry ragged, but {source.name} holds arrays, which are cut into patches; leave it away")
-    for name in ("size", "segment_s", "hop_s"):
+    for name in ("size", "resize", "crop", "segment_s", "hop_s"):
         if (value := getattr(config, name)) is not None:
             raise CallError(f"{name} is {value}, but with geometry ragged samples keep their own size; leave one away")
     if source.kind == "audio":
-        inner: ImagePreparation | AudioPreparation = _audio(source, codec, config)
-    else:
-        require_channels(source, codec)
-        inner = ImagePreparation(codec.spec.source_channels)
-    return RaggedPreparation(inner, codec.spec.stride)
+        return RaggedPreparation(_audio(source, codec, config), codec.spec.stride)
+    require_channels(source, codec)
+    return RaggedPreparation(
+        ImagePreparation(codec.spec.source_channels, icc=config.icc or "ignore"), codec.spec.stride
+    )
 
 
 def native_preparation(source: Source, channels: int, *, stride: int, sample_rate: int | None = None) -> Preparation:

@@ -50,6 +50,11 @@ class RaggedPreparation(Preparation):
         return self.inner.packages
 
     @property
+    def memory_bytes(self) -> int | None:  # type: ignore[override]
+        """The inner one's."""
+        return self.inner.memory_bytes
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """What a plan reckons with, a multiple of the stride; samples have their own."""
         if isinstance(self.inner, AudioPreparation):
@@ -62,7 +67,7 @@ class RaggedPreparation(Preparation):
         """The signal (C, H, W) or (C, T) at its own size; raises `BadSignalError` for one that cannot be used."""
         if isinstance(self.inner, AudioPreparation):
             return self.inner.load_clip(stored)
-        return load_whole(stored, self.inner.channels)
+        return load_whole(stored, self.inner.channels, profiles=self.inner.icc)
 
     def load_native(self, stored: Stored, multiple: int) -> np.ndarray:
         """See `Preparation.load_native`."""

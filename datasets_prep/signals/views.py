@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from datasets_prep.pixels import center_crop, channels_first, upright_image
+from datasets_prep.framing import KERNELS, square
+from datasets_prep.pixels import channels_first, upright_image
 from datasets_prep.signals.base import KeyedSample
 from datasets_prep.signals.images import ImagePreparation
 from walloc_cdl.errors import CallError
@@ -68,8 +69,8 @@ class ViewedImagePreparation(ImagePreparation):
         """Pixels uint8 (V, C, S, S): the crop of `ImagePreparation`, its mirror image, random resized crops, half of
         them mirrored. Raises `BadImageError` as `load_pixels` does.
         """
-        with upright_image(stored.stored, self.channels) as image:
-            center = center_crop(image, self.size)
+        with upright_image(stored.stored, self.channels, self.icc) as image:
+            center = channels_first(square(image, self.size, self.resize, self.crop))
             return np.stack([self._view(name, image, center, stored.key) for name in self.view_names])
 
     def evaluation_signals(self, signals: np.ndarray | list[np.ndarray]) -> np.ndarray:
@@ -95,7 +96,7 @@ class ViewedImagePreparation(ImagePreparation):
             return center[..., ::-1]
         crop = draw_crop(key, name, *image.size)
         size = (self.size, self.size)
-        pixels = channels_first(image.resize(size, Image.Resampling.LANCZOS, box=crop.box))
+        pixels = channels_first(image.resize(size, KERNELS[self.resize], box=crop.box))
         return pixels[..., ::-1] if crop.mirrored else pixels
 
 

@@ -51,12 +51,25 @@ def prepare(
     views: Annotated[
         str | None, typer.Option(help="Images: variants stored beside the evaluation crop, as flip,crops:4.")
     ] = None,
+    resize: Annotated[
+        str | None, typer.Option(help="Images: lanczos, bicubic, bilinear or box; default lanczos.")
+    ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(help="Images: center, or pad (longer side resized, edges repeated); default center."),
+    ] = None,
+    icc: Annotated[
+        str | None, typer.Option(help="Images: ignore embedded color profiles, or convert to srgb; default ignore.")
+    ] = None,
     segment: Annotated[float | None, typer.Option(help="Audio: seconds of a segment; default 5.")] = None,
     hop: Annotated[
         float | None, typer.Option(help="Audio: seconds from segment to segment; default the segment's length.")
     ] = None,
     normalization: Annotated[
         str | None, typer.Option(help="Audio: none, or clip (mean off, loudest sample to full scale); default none.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="A flat folder's labels: a text file of lines NAME LABEL.")
     ] = None,
     holdout: Annotated[
         float | None, typer.Option(help="Share of a source without splits to hold out as `test`, stratified.")
@@ -122,6 +135,9 @@ def prepare(
         restart=restart,
         allow_drift=allow_drift,
         device=device,
+        resize=resize,
+        crop=crop,
+        icc=icc,
         segment_s=segment,
         hop_s=hop,
         normalization=normalization,
@@ -129,6 +145,10 @@ def prepare(
     if size is not None and model.spec.kind == "image":
         model.latent_shape((model.spec.source_channels, size, size))  # refuse it before walking the source
     samples = open_source(source)
+    if labels is not None:
+        from datasets_prep.sources.label_files import LabeledSource
+
+        samples = LabeledSource(samples, labels)
     if holdout is not None:
         samples = hold_out(samples, holdout, seed)
     if dry_run:
