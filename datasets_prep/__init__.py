@@ -25,6 +25,7 @@ _HOMES = {
     "open_source": "datasets_prep.sources",
     "open_stream": "datasets_prep.sources",
     "prepare": "datasets_prep.job",
+    "prepare_to": "datasets_prep.remote_output",
 }
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "open_source",
     "open_stream",
     "prepare",
+    "prepare_to",
 ]
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from datasets_prep.pixels import load_native, load_pixels
     from datasets_prep.preview import contact_sheet
     from datasets_prep.progress import Progress
+    from datasets_prep.remote_output import prepare_to
     from datasets_prep.single_files import decode_files, encode_files
     from datasets_prep.sources import Source, open_source, open_stream
     from datasets_prep.sources.map_style import MapSource

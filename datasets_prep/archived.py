@@ -125,7 +125,7 @@ def begin(folder: Path, state: dict[str, Any]) -> None:
         raise CallError(f"{folder} is a file; give a new or empty folder")
     if path.is_file():
         if unseal(path.read_bytes(), origin=str(path)) != state:
-            raise CallError(f"{folder} holds an unfinished job of another data set or container; give a new folder")
+            raise CallError(f"{folder} holds an unfinished job of another data set or form; give a new folder")
         return
     ours = set() if foreign_names(path.parent, set()) else {WORK_NAME}  # empty when killed before the state was written
     if foreign := foreign_names(folder, ours):

@@ -28,16 +28,16 @@ class PrepareConfig:
 
     size: int | None = None
     """Pixels a side of the crop of an image, a multiple of the codec's stride; None is 256."""
-    geometry: str = "fixed"
-    """`fixed`: all samples have one size; `ragged`: images and clips keep their own."""
-    views: str | None = None
-    """Of images, stored beside the evaluation crop: `flip`, `crops:N`, or both with a comma between."""
     resize: str | None = None
     """Kernel that images are resized by, one of `datasets_prep.framing.KERNELS`; None is `lanczos`."""
     crop: str | None = None
     """Of images: `center`, the default, or `pad`; see `datasets_prep.framing.square`."""
     icc: str | None = None
     """What becomes of images' color profiles: `ignore`, the default, or `srgb`; see `datasets_prep.icc`."""
+    geometry: str = "fixed"
+    """`fixed`: all samples have one size; `ragged`: images and clips keep their own."""
+    views: str | None = None
+    """Of images, stored beside the evaluation crop: `flip`, `crops:N`, or both with a comma between."""
     shard_samples: int | None = None
     """Source samples for each shard; None is 8,192 or 128 MiB of codes, whichever is less."""
     workers: int | None = None

@@ -6,7 +6,7 @@ Worker processes load this module and what it imports, and nothing else: no torc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,8 +22,8 @@ class DecodedChunk:
     """The samples of one task, the usable ones decoded."""
 
     signals: np.ndarray | list[np.ndarray]
-    """The preparation's dtype, (N, …), with views (N, V, …), N the number of samples without a reason; a list where
-    samples have sizes of their own."""
+    """The preparation's dtype, (N, …), N the number of samples without a reason, with views (N, V, …); as a list
+    where samples have sizes of their own."""
     reasons: dict[int, str]
     """Position in the task, and why that sample is not in `signals`."""
     hashes: list[str | None]
@@ -41,7 +41,7 @@ def decode_chunk(samples: Sequence[Stored], preparation: Preparation) -> Decoded
     decoded = [_decode(stored, preparation) for stored in samples]
     signals = [sample.signal for sample in decoded if sample.signal is not None]
     return DecodedChunk(
-        signals=np.stack(signals) if signals and not preparation.ragged else signals or _no_signals(preparation),
+        signals=_gathered(signals, preparation),
         reasons={position: sample.reason for position, sample in enumerate(decoded) if sample.reason is not None},
         hashes=[sample.sha256 for sample in decoded],
         num_bytes=[sample.num_bytes for sample in decoded],
@@ -51,9 +51,10 @@ def decode_chunk(samples: Sequence[Stored], preparation: Preparation) -> Decoded
 def undecodable(stored: Stored, reason: str, preparation: Preparation) -> DecodedChunk:
     """What stands for a sample that no worker survived: its content is hashed, and not decoded."""
     sample = _Decoded(reason=reason)
-    if not isinstance(stored, (ArrayWindow, AudioSegment)):
+    content = stored.stored if isinstance(stored, KeyedSample) else stored
+    if not isinstance(content, (ArrayWindow, AudioSegment)):
         try:
-            sample.take_content(read_stored(_file_of(stored)))
+            sample.take_content(read_stored(content))
         except BadSignalError as error:
             sample.reason = str(error)
     return DecodedChunk(_no_signals(preparation), {0: sample.reason or reason}, [sample.sha256], [sample.num_bytes])
@@ -66,8 +67,10 @@ def joined(chunks: Sequence[DecodedChunk]) -> DecodedChunk:
     for chunk in chunks:
         reasons.update({start + position: reason for position, reason in chunk.reasons.items()})
         start += len(chunk.hashes)
+    parts = [chunk.signals for chunk in chunks]
+    ragged = any(isinstance(part, list) for part in parts)
     return DecodedChunk(
-        signals=_concatenated([chunk.signals for chunk in chunks]),
+        signals=[signal for part in parts for signal in part] if ragged else np.concatenate(parts),
         reasons=reasons,
         hashes=[sha256 for chunk in chunks for sha256 in chunk.hashes],
         num_bytes=[count for chunk in chunks for count in chunk.num_bytes],
@@ -94,10 +97,14 @@ def _decode(stored: Stored, preparation: Preparation) -> _Decoded:
         if isinstance(stored, (ArrayWindow, AudioSegment)):
             decoded.signal = preparation.load(stored)
             decoded.take_content(decoded.signal)
-        else:
-            data = read_stored(_file_of(stored))
+        elif isinstance(stored, KeyedSample):
+            data = read_stored(stored.stored)
             decoded.take_content(data)
-            decoded.signal = preparation.load(replace(stored, stored=data) if isinstance(stored, KeyedSample) else data)
+            decoded.signal = preparation.load(KeyedSample(stored.key, data))
+        else:
+            data = read_stored(stored)
+            decoded.take_content(data)
+            decoded.signal = preparation.load(data)
     except BadSignalError as error:
         decoded.reason = str(error)
     except MemoryError:
@@ -107,14 +114,10 @@ def _decode(stored: Stored, preparation: Preparation) -> _Decoded:
     return decoded
 
 
-def _file_of(stored: Stored) -> Stored:
-    return stored.stored if isinstance(stored, KeyedSample) else stored
-
-
-def _concatenated(parts: Sequence[np.ndarray | list[np.ndarray]]) -> np.ndarray | list[np.ndarray]:
-    if any(isinstance(part, list) for part in parts):
-        return [signal for part in parts for signal in part]
-    return np.concatenate(parts)
+def _gathered(signals: list[np.ndarray], preparation: Preparation) -> np.ndarray | list[np.ndarray]:
+    if preparation.ragged or not signals:
+        return signals or _no_signals(preparation)
+    return np.stack(signals)
 
 
 def _no_signals(preparation: Preparation) -> np.ndarray | list[np.ndarray]:

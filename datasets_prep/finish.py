@@ -18,14 +18,13 @@ from datasets_prep.certificate import flip_rate
 from datasets_prep.duplicates import DuplicateFinder, marked
 from datasets_prep.encoding import Encoder, choose_device, device_kind
 from datasets_prep.engines.base import Job
-from datasets_prep.layout import sample_layout
+from datasets_prep.layout import label_names, label_spec, sample_layout, stored_labels
 from datasets_prep.leave_out import leave_out
 from datasets_prep.ledger import ledger_schema, write_ledger
 from datasets_prep.output import CODEC_FOLDER, LEDGER_NAME
 from datasets_prep.plan import Plan
 from datasets_prep.records import ShardRecord, load_record, load_rows
 from datasets_prep.sources.base import Source
-from datasets_prep.stored_labels import label_names, label_spec, stored_labels
 from datasets_prep.workers import DecodePool
 from walloc_cdl import __version__
 from walloc_cdl.canonical import sha256_file, sha256_hex
@@ -187,17 +186,19 @@ def _decoded_again(job: Job, plan: Plan, count: int) -> list[np.ndarray]:
         for start in range(0, len(chosen), step)
     )
     with DecodePool(job.workers, job.preparation) as pool:
-        decoded = (chunk.signals for _, chunk in pool.decode(tasks))
-        chunks = [job.preparation.evaluation_signals(signals) for signals in decoded if len(signals)]
+        chunks = [
+            job.preparation.evaluation_signals(chunk.signals) for _, chunk in pool.decode(tasks) if len(chunk.signals)
+        ]
     if not chunks:
         raise JobError(f"the {_noun(source)} of split {split!r} are gone since they were encoded; restore the source")
     return chunks
 
 
 def _alike(chunks: list[np.ndarray]) -> np.ndarray:
-    """Signals of the size of the first ones, at most `FLIP_SAMPLES`."""
-    alike = [chunk for chunk in chunks[:FLIP_SAMPLES] if chunk.shape[1:] == chunks[0].shape[1:]]
-    return np.concatenate(alike)[:FLIP_SAMPLES]
+    """The first signals of one size, at most `FLIP_SAMPLES` of them."""
+    return np.concatenate([chunk for chunk in chunks[:FLIP_SAMPLES] if chunk.shape[1:] == chunks[0].shape[1:]])[
+        :FLIP_SAMPLES
+    ]
 
 
 def _lots(job: Job, plan: Plan, split: str) -> Iterator[tuple[str, int]]:

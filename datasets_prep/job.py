@@ -29,7 +29,8 @@ from datasets_prep.splits import first
 from datasets_prep.workers import cpu_count
 from walloc_cdl.canonical import differences
 from walloc_cdl.codec import Codec
-from walloc_cdl.errors import JobError
+from walloc_cdl.data import is_address
+from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.latents import WORK_NAME, Manifest
 
 FEW_SAMPLES = 128
@@ -57,6 +58,8 @@ def prepare(
     """
     started_s = time.time()
     config = config or PrepareConfig()
+    if is_address(out):
+        raise CallError(f"{out} is an address, not a folder; `prepare_to` writes there")
     folder = Path(out)
     planned = plan_job(source, codec, config)
     plan = planned.plan

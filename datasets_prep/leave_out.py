@@ -37,21 +37,20 @@ def leave_out(job: Job, plan: Plan, finder: DuplicateFinder) -> None:
 
 def _rewrite(job: Job, shard: PlannedShard, rows: pa.Table, kept: np.ndarray) -> None:
     """`kept`, bool, says which of the stored samples stay."""
-    work = job.folder / WORK_NAME
+    work, layout = job.folder / WORK_NAME, sample_layout(job.source, job.codec, job.preparation)
     record = load_record(job.folder, work, shard, job.plan_digest)
     if record is None:
         raise JobError(f"shard {shard.name} or its record has gone since it was made; run the same again")
-    layout = sample_layout(job.source, job.codec, job.preparation)
     content = open_shard(job.folder / shard.name, record.entry, layout)
     positions = np.flatnonzero(kept)
-    labels = None if content.labels is None else content.labels[positions]
+    labels, sizes = (None if field is None else field[positions] for field in (content.labels, content.sizes))
     with ShardWriter(job.folder, shard.name, layout=layout, split=shard.split, capacity=len(positions)) as writer:
         for start in range(0, len(positions), COPIED_ROWS):
-            rows_now = positions[start : start + COPIED_ROWS]
-            part = None if labels is None else labels[start : start + COPIED_ROWS]
-            codes = [content.sample_codes(row) for row in rows_now] if layout.ragged else content.codes[rows_now]
-            sizes = None if content.sizes is None else content.sizes[rows_now]
-            writer.append(codes, part, content.keys(rows_now), sizes=sizes)
+            part = slice(start, start + COPIED_ROWS)
+            chosen = positions[part]
+            codes = [content.sample_codes(row) for row in chosen] if layout.ragged else content.codes[chosen]
+            fields = [None if field is None else field[part] for field in (labels, sizes)]
+            writer.append(codes, fields[0], content.keys(chosen), sizes=fields[1])
         entry, histogram = writer.finish()
     class_counts = layout.labels.class_counts(labels)
     counts = None if class_counts is None else class_counts.tolist()

@@ -12,7 +12,15 @@ from datasets_prep.plan import PLAN_NAME, Plan, difference_from_finished, first_
 from walloc_cdl.errors import CallError
 from walloc_cdl.fields import is_plain_path
 from walloc_cdl.files import is_temporary, remove_temporaries
-from walloc_cdl.latents import MANIFEST_NAME, PROVENANCE_NAME, WORK_NAME, Manifest, load_manifest
+from walloc_cdl.latents import (
+    COPY_FOLDER,
+    MANIFEST_NAME,
+    PROVENANCE_NAME,
+    WORK_NAME,
+    Manifest,
+    copy_path,
+    load_manifest,
+)
 
 CODEC_FOLDER = "codec"
 LEDGER_NAME = "ledger.parquet"
@@ -51,7 +59,8 @@ def open_output(folder: Path, plan: Plan, *, restart: bool, allow_drift: bool = 
     work = folder / WORK_NAME
     if (folder / MANIFEST_NAME).is_file():
         manifest = load_manifest(folder)
-        (folder / MANIFEST_NAME).unlink()  # first of all: without it, this is no data set any more
+        for path in (folder / copy_path(MANIFEST_NAME), folder / MANIFEST_NAME):
+            path.unlink(missing_ok=True)  # first of all: without them, this is no data set any more
         _remove_files(folder, [*(entry.name for entry in manifest.shards), *manifest.files])
     elif (work / PLAN_NAME).is_file():
         unfinished = load_plan(work)
@@ -69,8 +78,7 @@ def remove_work(folder: Path) -> None:
     """Remove the work folder and what killed writers left."""
     if (folder / WORK_NAME).is_dir():
         shutil.rmtree(folder / WORK_NAME)
-    for parent in (folder, folder / CODEC_FOLDER):
-        remove_temporaries(parent)
+    _remove_temporaries(folder)
 
 
 def _clear_work(work: Path) -> None:
@@ -80,8 +88,12 @@ def _clear_work(work: Path) -> None:
             shutil.rmtree(path)
         elif path.name != locks.FOLDER:
             path.unlink()
-    for parent in (work.parent, work.parent / CODEC_FOLDER):
-        remove_temporaries(parent)
+    _remove_temporaries(work.parent)
+
+
+def _remove_temporaries(folder: Path) -> None:
+    for parent in ("", CODEC_FOLDER, COPY_FOLDER, copy_path(CODEC_FOLDER)):
+        remove_temporaries(folder / parent)
 
 
 def _require_same(folder: Path, what: str, difference: tuple[str, object, object] | None) -> None:
@@ -118,8 +130,10 @@ def _files_of(plan: Plan) -> list[str]:
 
 
 def _remove_files(folder: Path, names: Iterable[str]) -> None:
-    for name in (*names, PROVENANCE_NAME):
+    for name in (*names, PROVENANCE_NAME, MANIFEST_NAME):
         if is_plain_path(name):
             (folder / name).unlink(missing_ok=True)
-    if (folder / CODEC_FOLDER).is_dir() and not any((folder / CODEC_FOLDER).iterdir()):
-        (folder / CODEC_FOLDER).rmdir()
+            (folder / copy_path(name)).unlink(missing_ok=True)
+    for parent in (CODEC_FOLDER, copy_path(CODEC_FOLDER), COPY_FOLDER):
+        if (folder / parent).is_dir() and not any((folder / parent).iterdir()):
+            (folder / parent).rmdir()

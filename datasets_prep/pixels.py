@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +25,8 @@ from PIL import ExifTags, Image
 
 from datasets_prep.color import eight_bit_color
 from datasets_prep.framing import square
-from datasets_prep.signals.base import BadSignalError, failure_reason
+from datasets_prep.misread import refuse_misread
+from datasets_prep.signals.base import BadSignalError, Stored, failure_reason
 from datasets_prep.signals.stored import read_stored
 from walloc_cdl.errors import CallError
 
@@ -58,7 +58,7 @@ class BadImageError(BadSignalError):
 
 
 def load_pixels(
-    data: bytes | os.PathLike[str],
+    data: Stored,
     size: int,
     channels: int,
     *,
@@ -77,16 +77,14 @@ def load_pixels(
 
 
 @contextmanager
-def upright_image(data: bytes | os.PathLike[str], channels: int, profiles: str = "ignore") -> Iterator[Image.Image]:
+def upright_image(data: Stored, channels: int, profiles: str = "ignore") -> Iterator[Image.Image]:
     """The image in PIL's mode L or RGB, upright; `BadImageError` for what `load_pixels` refuses, also in the block."""
     with _opened(data) as image:
         _check_shape(image)
         yield _upright(image, channels, profiles)
 
 
-def load_native(
-    data: bytes | os.PathLike[str], channels: int, multiple: int, *, profiles: str = "ignore"
-) -> np.ndarray:
+def load_native(data: Stored, channels: int, multiple: int, *, profiles: str = "ignore") -> np.ndarray:
     """Pixels uint8 (channels, H, W) as they are, center-cropped so that H and W are multiples of `multiple`.
 
     Raises `BadImageError` as `load_pixels` does, and for images smaller than `multiple`.
@@ -101,7 +99,7 @@ def load_native(
         return channels_first(upright.crop((left, top, left + width, top + height)))
 
 
-def load_whole(data: bytes | os.PathLike[str], channels: int, *, profiles: str = "ignore") -> np.ndarray:
+def load_whole(data: Stored, channels: int, *, profiles: str = "ignore") -> np.ndarray:
     """Pixels uint8 (channels, H, W), all of them: of any size and shape within `MAX_PIXELS`.
 
     Raises `BadImageError` for anything but a whole image.
@@ -111,14 +109,14 @@ def load_whole(data: bytes | os.PathLike[str], channels: int, *, profiles: str =
         return channels_first(_upright(image, channels, profiles))
 
 
-def image_mode(data: bytes | os.PathLike[str]) -> str:
+def image_mode(data: Stored) -> str:
     """PIL's name of the stored pixel format, from the header alone; raises `BadImageError`."""
     with _opened(data) as image:
         return image.mode
 
 
 @contextmanager
-def _opened(data: bytes | os.PathLike[str]) -> Iterator[Image.Image]:
+def _opened(data: Stored) -> Iterator[Image.Image]:
     """The image, whose pixels may still be undecoded; whatever decoding raises becomes a `BadImageError`."""
     try:
         encoded = read_stored(data)
@@ -129,6 +127,7 @@ def _opened(data: bytes | os.PathLike[str]) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are of what is refused, or put right, here
             with Image.open(io.BytesIO(encoded), formats=formats) as image:
+                refuse_misread(image, encoded)
                 yield image
     except (BadImageError, CallError, MemoryError):
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,11 @@ import numpy as np
 
 from datasets_prep.decoding import DecodedChunk
 from datasets_prep.encoding import Encoder, RaggedEncoder
+from datasets_prep.layout import label_spec, stored_labels
 from datasets_prep.ledger import shard_rows
 from datasets_prep.plan import PlannedShard
 from datasets_prep.records import ShardRecord, save_record
 from datasets_prep.sources.base import Source
-from datasets_prep.stored_labels import label_spec, stored_labels
 from walloc_cdl.errors import JobError
 from walloc_cdl.latents import WORK_NAME, SampleLayout, ShardWriter
 
@@ -46,40 +47,39 @@ def encode_shard(
     """
     reasons: dict[int, str] = {}
     hashes: list[str | None] = []
-    usable: list[int] = []
-    sizes: list[tuple[int, ...]] = []
     source_bytes = 0
+    ready: deque[int] = deque()  # indices of usable samples that have no codes yet
+    sizes: deque[tuple[int, ...]] = deque()
 
-    def signals() -> Iterator[np.ndarray | list[np.ndarray]]:
+    def usable() -> Iterator[np.ndarray | list[np.ndarray]]:
         nonlocal source_bytes
         for chunk in chunks:
             if GONE in chunk.reasons.values() and (gone := source.absence()):
                 raise JobError(f"{gone} has vanished; bring it back and run the same again to go on")
             start = shard.start + len(hashes)
             reasons.update({start + position: reason for position, reason in chunk.reasons.items()})
-            hashes.extend(chunk.hashes)
-            usable.extend(index for index in range(start, shard.start + len(hashes)) if index not in reasons)
+            ready.extend(start + place for place in range(len(chunk.hashes)) if place not in chunk.reasons)
             if layout.ragged:
                 sizes.extend(signal.shape[1:] for signal in chunk.signals)
+            hashes.extend(chunk.hashes)
             num_bytes = sum(chunk.num_bytes)
             source_bytes += num_bytes
             yield chunk.signals
             report(Done(len(chunk.hashes), len(chunk.reasons), num_bytes))
 
     layout = SampleLayout(encoder.codec.spec, encoder.latent_shape, label_spec(source), encoder.num_views)
-    class_counts = layout.labels.class_counts(stored_labels(source, shard.split, []))
-    filled = 0
+    counts = layout.labels.class_counts(stored_labels(source, shard.split, []))
     with ShardWriter(folder, shard.name, layout=layout, split=shard.split, capacity=shard.num_samples) as writer:
-        for codes in encoder.encode(signals()):
-            indices = usable[filled : filled + len(codes)]
-            own = np.array(sizes[filled : filled + len(codes)], np.int32) if layout.ragged else None
-            filled += len(codes)
+        for codes in encoder.encode(usable()):
+            indices = [ready.popleft() for _ in codes]
             labels = stored_labels(source, shard.split, indices)
-            writer.append(codes, labels, [source.key(shard.split, index) for index in indices], sizes=own)
-            if class_counts is not None:
-                class_counts += layout.labels.class_counts(labels)
+            if counts is not None:
+                counts += layout.labels.class_counts(labels)
+            keys = [source.key(shard.split, index) for index in indices]
+            own = np.array([sizes.popleft() for _ in codes], np.int32) if layout.ragged else None
+            writer.append(codes, labels, keys, sizes=own)
         entry, histogram = writer.finish()
-    counts = None if class_counts is None else class_counts.tolist()
-    record = ShardRecord(entry, histogram, counts, len(reasons), source_bytes)
+    class_counts = None if counts is None else counts.tolist()
+    record = ShardRecord(entry, histogram, class_counts, len(reasons), source_bytes)
     save_record(folder / WORK_NAME, plan_digest, record, shard_rows(source, shard, reasons, hashes))
     return record

@@ -39,7 +39,7 @@ def replacement(path: Path | str) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def is_temporary(name: str) -> bool:
@@ -65,7 +65,8 @@ def foreign_names(folder: Path, ours: set[str]) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name not in ours and not is_temporary(path.name))
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make sure that what was renamed or removed in a folder stays so after a power cut."""
     if os.name == "nt":  # folders cannot be opened there
         return
     descriptor = os.open(folder, os.O_RDONLY)

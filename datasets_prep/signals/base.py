@@ -71,14 +71,14 @@ class Preparation(ABC):
     """uint8 pixels, or float32 in [-0.5, 0.5]."""
     packages: tuple[str, ...]
     """Packages whose version decides the bytes, besides torch."""
-    view_names: tuple[str, ...] = ()
-    """Names of the variants that `load` makes of each sample, the evaluation crop first; () for a single one."""
-    ragged: ClassVar[bool] = False
-    """Whether samples keep their own size."""
-    chunk_samples: ClassVar[int] = 16
-    """For each task of a worker: enough that sending it costs little, few enough that all workers stay busy."""
     memory_bytes: ClassVar[int | None] = None
     """What a worker may take for decoding; a sample that needs more is bad. None sets no limit."""
+    view_names: tuple[str, ...] = ()
+    """Names of the variants that `load` makes of each sample, the evaluation crop first; () for a single one."""
+    ragged: bool = False
+    """Whether samples keep their own size."""
+    chunk_samples: int = 16
+    """For each task of a worker: enough that sending it costs little, few enough that all workers stay busy."""
 
     @property
     @abstractmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from datasets_prep.config import DEFAULT_SEGMENT_S, PrepareConfig
 from datasets_prep.signals.audio import AudioPreparation, segment_samples
 from datasets_prep.signals.base import Preparation
@@ -49,10 +51,15 @@ def choose_preparation(source: Source, codec: Codec, config: PrepareConfig) -> P
     require_channels(source, codec)
     if source.kind == "array":
         return source.root.preparation(multiple=codec.spec.stride)
-    chosen = {name: value for name in SETTINGS["image"] if (value := getattr(config, name)) is not None}
-    if views := chosen.pop("views", None):
-        return ViewedImagePreparation(codec.spec.source_channels, view_names=parse_views(views), **chosen)
-    return ImagePreparation(codec.spec.source_channels, **chosen)
+    chosen = _image_settings(config)
+    if config.views is None:
+        return ImagePreparation(codec.spec.source_channels, **chosen)
+    return ViewedImagePreparation(codec.spec.source_channels, **chosen, view_names=parse_views(config.views))
+
+
+def _image_settings(config: PrepareConfig) -> dict[str, Any]:
+    names = [name for name in SETTINGS["image"] if name != "views"]
+    return {name: value for name in names if (value := getattr(config, name)) is not None}
 
 
 def _ragged(source: Source, codec: Codec, config: PrepareConfig) -> RaggedPreparation:
@@ -63,11 +70,11 @@ def _ragged(source: Source, codec: Codec, config: PrepareConfig) -> RaggedPrepar
         if (value := getattr(config, name)) is not None:
             raise CallError(f"{name} is {value}, but with geometry ragged samples keep their own size; leave one away")
     if source.kind == "audio":
-        return RaggedPreparation(_audio(source, codec, config), codec.spec.stride)
-    require_channels(source, codec)
-    return RaggedPreparation(
-        ImagePreparation(codec.spec.source_channels, icc=config.icc or "ignore"), codec.spec.stride
-    )
+        inner: ImagePreparation | AudioPreparation = _audio(source, codec, config)
+    else:
+        require_channels(source, codec)
+        inner = ImagePreparation(codec.spec.source_channels, **_image_settings(config))
+    return RaggedPreparation(inner, codec.spec.stride)
 
 
 def native_preparation(source: Source, channels: int, *, stride: int, sample_rate: int | None = None) -> Preparation:

@@ -50,11 +50,6 @@ class RaggedPreparation(Preparation):
         return self.inner.packages
 
     @property
-    def memory_bytes(self) -> int | None:  # type: ignore[override]
-        """The inner one's."""
-        return self.inner.memory_bytes
-
-    @property
     def shape(self) -> tuple[int, ...]:
         """What a plan reckons with, a multiple of the stride; samples have their own."""
         if isinstance(self.inner, AudioPreparation):
@@ -89,6 +84,11 @@ class RaggedPreparation(Preparation):
         lost = ("size", "resize", "crop", "segment_samples", "hop_samples", "short_clips", "rest")
         kept = {name: value for name, value in self.inner.to_json().items() if name not in lost}
         return {**kept, "geometry": "ragged", "padding": "to the stride, edge repeated at the right and bottom"}
+
+    @property
+    def memory_bytes(self) -> int | None:  # type: ignore[override]
+        """The inner one's."""
+        return self.inner.memory_bytes
 
     def versions(self) -> dict[str, str]:
         """See `Preparation.versions`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,17 +64,31 @@ def _walk(folder: bytes, parts: tuple[bytes, ...], ancestors: frozenset[tuple[in
         if entry.name.startswith(b"."):
             continue
         below = (*parts, entry.name)
-        if entry.is_dir():
-            yield from _walk(entry.path, below, ancestors)
-        elif entry.is_file():
-            yield FoundFile(below, entry.stat().st_size, regular=True)
-        else:  # a broken link is a sample that has vanished; a pipe or a socket must not be opened
+        target = _target_status(entry)
+        if target is None:  # a broken link, or one to itself: a sample that has vanished
             yield FoundFile(below, 0, regular=entry.is_symlink())
+        elif stat.S_ISDIR(target.st_mode):
+            yield from _walk(entry.path, below, ancestors)
+        else:  # a pipe or a socket must not be opened
+            yield FoundFile(below, target.st_size, regular=stat.S_ISREG(target.st_mode))
+
+
+def _target_status(entry: os.DirEntry[bytes]) -> os.stat_result | None:
+    """Of what a link leads to; None where it leads nowhere."""
+    try:
+        return entry.stat()
+    except OSError:
+        return None
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    target = _target_status(entry)
+    return target is not None and stat.S_ISDIR(target.st_mode)
 
 
 def _split_folders(root: Path, noun: FileNoun) -> dict[bytes, str]:
     """See `catalog.split_folders`: only so much of each folder is read that a first sample is found."""
-    entries = [(entry.name, entry.is_dir()) for entry in os.scandir(os.fsencode(root))]
+    entries = [(entry.name, _is_folder(entry)) for entry in os.scandir(os.fsencode(root))]
 
     def has_samples(name: bytes) -> bool:
         return any(

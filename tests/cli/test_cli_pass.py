@@ -169,7 +169,7 @@ def test_a_truncated_shard_is_found_by_verify(cdl, truncated):
         problem, summary = answer.out.splitlines()
         size = (truncated / "train-00000.safetensors").stat().st_size
         assert problem.startswith(
-            f"{truncated / 'train-00000.safetensors'}: {size} bytes, expected {size + 50}; restore"
+            f"{truncated / 'train-00000.safetensors'}: {size} bytes, expected {size + 50}; `cdl repair"
         )
         assert summary.startswith(f"{truncated}: damaged (")
 

@@ -162,7 +162,7 @@ def test_wrong_calls(small_set, tmp_path):
         import_archives(tmp_path / "archives", other)
     unfinished = tmp_path / "unfinished"
     archived.begin(unfinished, {"job": "export"})
-    with pytest.raises(CallError, match="holds an unfinished job of another data set or container"):
+    with pytest.raises(CallError, match="holds an unfinished job of another data set or form"):
         export_archives(small_set, unfinished)
 
 

@@ -26,7 +26,7 @@ SMALL = PrepareConfig(size=32, shard_samples=5, workers=0)
 
 def contents(folder: Path) -> dict[str, bytes]:
     found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    found.pop("provenance.json")
+    del found["provenance.json"], found["copy/provenance.json"]
     return found
 
 

@@ -23,7 +23,7 @@ SMALL = PrepareConfig(size=32, shard_samples=5, workers=0)
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file but the provenance, which says when."""
     files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    files.pop("provenance.json")
+    del files["provenance.json"], files["copy/provenance.json"]
     return files
 
 

@@ -24,8 +24,7 @@ SIDES = [(64, 48), (1, 1), (33, 70), (9, 4), (40, 40), (5, 31), (100, 30)]
 
 def contents(folder):
     found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    found.pop("provenance.json")
-    return found
+    return {name: data for name, data in found.items() if not name.endswith("provenance.json")}
 
 
 @pytest.fixture

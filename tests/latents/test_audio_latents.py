@@ -36,7 +36,7 @@ def test_a_changed_byte_is_found(stored):
     place = data.index(content["train"].codes[4].tobytes())
     data[place] ^= 1
     path.write_bytes(data)
-    assert any("1 of 2 samples fail their CRC32C (rows 0)" in line for line in verify(folder, full=True).problems)
+    assert any("1 of 2 samples fail their CRC32C (row 0: " in line for line in verify(folder, full=True).problems)
 
 
 @pytest.mark.parametrize("kind", ["image", "audio"])

@@ -29,6 +29,8 @@ def fields(folder):
 
 def test_round_trip(folder, tmp_path):
     manifest = load_manifest(folder)
+    (tmp_path / "codec").mkdir()
+    (tmp_path / "codec/config.json").write_bytes(b"{}")
     write_manifest(tmp_path, manifest)
     assert (tmp_path / "manifest.json").read_bytes() == (folder / "manifest.json").read_bytes()
     assert manifest.histograms["train"].dtype == np.int64

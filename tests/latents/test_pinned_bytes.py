@@ -35,7 +35,7 @@ HEADER = (
     '"codes":{"dtype":"U8","shape":[2,2,2,3],"data_offsets":[48,72]},'
     '"keys":{"dtype":"U8","shape":[7],"data_offsets":[72,79]}}'
 )
-MANIFEST_SHA256 = "3a30ebe2b01fb24da9cbf6f37bc7671a30266984f5437dd0356f899e9a35b89a"
+MANIFEST_SHA256 = "9ef0df10bd7cafaad3735fda1ee80efcc424b56898ba0da202b2f0c89bb9e056"
 
 
 def bitwise_crc32c(data: bytes) -> int:
@@ -78,6 +78,8 @@ def test_shard_of_two_samples(tmp_path):
     assert (tmp_path / entry.name).read_bytes() == expected
     assert (entry.num_samples, entry.num_bytes) == (2, len(expected))
     assert entry.sha256 == hashlib.sha256(expected).hexdigest()
+    codes = expected.index(bytes(range(1, 25)))
+    assert entry.index_sha256 == hashlib.sha256(expected[:codes] + expected[codes + 24 :]).hexdigest()
 
 
 def test_manifest_of_two_samples(tmp_path):
@@ -95,6 +97,8 @@ def test_manifest_of_two_samples(tmp_path):
         source={"name": "given codes", "num_samples": 2},
         ledger={"stored": 2, "quarantined": 0},
     )
+    (tmp_path / "codec").mkdir()
+    (tmp_path / "codec/config.json").write_bytes(b"{}")
     write_manifest(tmp_path, manifest)
     data = (tmp_path / "manifest.json").read_bytes()
     fields = json.loads(data)
@@ -104,9 +108,8 @@ def test_manifest_of_two_samples(tmp_path):
     lines = data.decode().splitlines()
     assert lines[1] == ' "class_names": ["coat","café"],'
     assert ' "latent_shape": [2,2,3],' in lines
-    assert f'  {{"name":"{entry.name}","num_bytes":{entry.num_bytes},"num_samples":2,"sha256":"{entry.sha256}",' in (
-        data.decode()
-    )
+    start, size = f'  {{"index_sha256":"{entry.index_sha256}","name":"{entry.name}",', entry.num_bytes
+    assert f'{start}"num_bytes":{size},"num_samples":2,"sha256":"{entry.sha256}",' in data.decode()
     assert hashlib.sha256(data).hexdigest() == MANIFEST_SHA256
 
 
@@ -122,7 +125,7 @@ RAGGED_HEADER = (
     '"codes":{"dtype":"U8","shape":[16],"data_offsets":[112,128]},'
     '"keys":{"dtype":"U8","shape":[7],"data_offsets":[128,135]}}'
 )
-RAGGED_MANIFEST_SHA256 = "e60b2ec935aa3b5e6ac2f4cd7ccf2260dcdd6e2cb8fbf786f93ec6db855b9ef8"
+RAGGED_MANIFEST_SHA256 = "d3a464d6fcd7af8e45e7b614cbded4ebf822766e3274a49e70a5f2b74fa06c6e"
 
 
 def test_ragged_shard_of_two_samples_with_two_targets(tmp_path):
@@ -185,7 +188,7 @@ VIEWS_HEADER = (
     '"keys":{"dtype":"U8","shape":[5],"data_offsets":[32,37]},'
     '"labels":{"dtype":"U8","shape":[1,3],"data_offsets":[37,40]}}'
 )
-VIEWS_MANIFEST_SHA256 = "b9fdde801fc3ef4a4265b192c0f1c3bf6d2a9efc10b0529e44bb463530282126"
+VIEWS_MANIFEST_SHA256 = "9d870f4613c6d8b3e25f35fc23948e9fb858d97437755ddaa5edea92b3ae968f"
 
 
 def test_shard_of_one_sample_of_two_views_with_several_classes(tmp_path):

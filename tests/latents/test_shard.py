@@ -35,7 +35,7 @@ def open_it(folder, entry, **changes):
 
 
 def entry_for(data: bytes, num_samples: int) -> ShardEntry:
-    return ShardEntry(NAME, "train", num_samples, len(data), "0" * 64)
+    return ShardEntry(NAME, "train", num_samples, len(data), "0" * 64, "0" * 64)
 
 
 @pytest.fixture(scope="module")

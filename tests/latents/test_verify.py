@@ -5,16 +5,17 @@ from small_sets import write_small_set
 
 from walloc_cdl.canonical import sha256_file
 from walloc_cdl.errors import CallError
-from walloc_cdl.latents import load_manifest, verify, write_provenance
+from walloc_cdl.latents import DamagedSample, load_manifest, verify, write_provenance
 from walloc_cdl.latents.sealed import seal, unseal
 
 SHARD = "train-00000.safetensors"
+LAST_CODE = -40  # 39 bytes of keys follow
 
 
 @pytest.fixture
 def folder(tmp_path):
-    write_small_set(tmp_path, {"train": [3, 2], "test": [2]}, files={"codec/config.json": b"{}"})
     write_provenance(tmp_path, {"when": "today"})
+    write_small_set(tmp_path, {"train": [3, 2], "test": [2]}, files={"codec/config.json": b"{}"})
     return tmp_path
 
 
@@ -30,6 +31,7 @@ def reseal(folder, change):
     fields = unseal(path.read_bytes(), origin="m")
     change(fields)
     path.write_bytes(seal(fields))
+    (folder / "copy/manifest.json").write_bytes(seal(fields))
 
 
 def trust_file(folder, name):
@@ -74,7 +76,10 @@ def test_truncated_shard(folder):
     size = (folder / SHARD).stat().st_size
     (folder / SHARD).write_bytes((folder / SHARD).read_bytes()[:-1])
     for full in (False, True):
-        assert f"{SHARD}: {size - 1} bytes, expected {size}; restore the folder" in only_problem(folder, full=full)
+        assert (
+            f"{SHARD}: {size - 1} bytes, expected {size}; `cdl repair {folder} --source SOURCE` encodes it again"
+            in only_problem(folder, full=full)
+        )
 
 
 def test_missing_files(folder):
@@ -82,15 +87,35 @@ def test_missing_files(folder):
     assert f"{SHARD}: missing, though the manifest lists it" in only_problem(folder, full=True)
 
 
-def test_a_changed_byte_is_found_by_full_only(folder):
-    flip(folder / SHARD, -1)
+def test_a_changed_code_is_found_by_full_only(folder):
+    flip(folder / SHARD, LAST_CODE)
     assert verify(folder).problems == []
-    of_file, of_sample = verify(folder, full=True).problems
+    report = verify(folder, full=True)
+    of_file, of_sample = report.problems
     assert f"{SHARD}: SHA-256 is " in of_file
-    assert f"{SHARD}: 1 of 3 samples fail their CRC32C (rows 2)" in of_sample
+    assert f"{SHARD}: 1 of 3 samples fail their CRC32C (row 2: 'ééphoto 2.jpg')" in of_sample
+    assert report.damaged_files == [SHARD]
+    assert report.damaged_samples == [DamagedSample(SHARD, 2, "ééphoto 2.jpg")]
+
+
+def test_a_changed_key_is_found_at_once(folder):
     flip(folder / SHARD, -1)
+    assert f"{SHARD}: labels, keys or checksums are not those of the manifest" in only_problem(folder)
+    _, of_sample = verify(folder, full=True).problems
+    assert "fail their CRC32C (row 2: 'ééphoto 2.jpf')" in of_sample  # there is no ledger here to ask
+
+
+def test_another_file_and_copies(folder):
     flip(folder / "codec/config.json", 0)
-    assert "config.json: SHA-256 is " in only_problem(folder, full=True)
+    assert "codec/config.json: SHA-256 is " in only_problem(folder, full=True)
+    flip(folder / "codec/config.json", 0)
+    for name in ("codec/config.json", "provenance.json", "manifest.json"):
+        flip(folder / "copy" / name, 0)
+        assert verify(folder).problems == []
+        assert only_problem(folder, full=True).startswith(f"{folder / 'copy' / name}: ")
+        (folder / "copy" / name).unlink()
+        assert f"{folder / 'copy' / name}: missing" in only_problem(folder)
+        (folder / "copy" / name).write_bytes((folder / name).read_bytes())
 
 
 def test_a_broken_header_is_found_at_once(folder):
@@ -99,14 +124,14 @@ def test_a_broken_header_is_found_at_once(folder):
 
 
 def test_checksums_name_the_damaged_sample(folder):
-    flip(folder / SHARD, -40 - 12)  # 39 bytes of keys and the 12 codes of row 2 follow
+    flip(folder / SHARD, LAST_CODE - 12)  # the 12 codes of row 2 follow
     trust_file(folder, SHARD)
-    assert f"{SHARD}: 1 of 3 samples fail their CRC32C (rows 1)" in only_problem(folder, full=True)
+    assert f"{SHARD}: 1 of 3 samples fail their CRC32C (row 1: 'éphoto 1.jpg')" in only_problem(folder, full=True)
 
 
 def test_bytes_out_of_range(folder):
     data = bytearray((folder / SHARD).read_bytes())
-    data[-40] = 0  # the last code byte: 39 bytes of keys follow
+    data[LAST_CODE] = 0
     (folder / SHARD).write_bytes(data)
     trust_file(folder, SHARD)
     assert any("1 code bytes outside 1 to 255" in problem for problem in verify(folder, full=True).problems)

@@ -17,6 +17,7 @@ from walloc_cdl.cli.console import (
     parse_share,
     progress,
     report,
+    require_local,
     require_parent,
     say,
     size_text,
@@ -35,7 +36,7 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data 
 
 def prepare(
     source: SourceName,
-    out: Annotated[Path, typer.Option(help="Folder of the data set to make.")],
+    out: Annotated[str, typer.Option(metavar="DIR", help="Folder of the data set to make, or address, as s3://….")],
     codec: Annotated[
         str | None, typer.Option("--codec", help="A name from `cdl codec list`, a folder, a .pth file, or hub:….")
     ] = None,
@@ -44,12 +45,6 @@ def prepare(
     ] = False,
     size: Annotated[
         int | None, typer.Option(help="Images: pixels a side, shorter side resized to it, center crop; default 256.")
-    ] = None,
-    geometry: Annotated[
-        str, typer.Option(help="fixed, or ragged: images and clips keep their own size, padded to the stride.")
-    ] = "fixed",
-    views: Annotated[
-        str | None, typer.Option(help="Images: variants stored beside the evaluation crop, as flip,crops:4.")
     ] = None,
     resize: Annotated[
         str | None, typer.Option(help="Images: lanczos, bicubic, bilinear or box; default lanczos.")
@@ -60,6 +55,12 @@ def prepare(
     ] = None,
     icc: Annotated[
         str | None, typer.Option(help="Images: ignore embedded color profiles, or convert to srgb; default ignore.")
+    ] = None,
+    geometry: Annotated[
+        str, typer.Option(help="fixed, or ragged: images and clips keep their own size, padded to the stride.")
+    ] = "fixed",
+    views: Annotated[
+        str | None, typer.Option(help="Images: variants stored beside the evaluation crop, as flip,crops:4.")
     ] = None,
     segment: Annotated[float | None, typer.Option(help="Audio: seconds of a segment; default 5.")] = None,
     hop: Annotated[
@@ -101,6 +102,9 @@ def prepare(
         bool, typer.Option("--allow-drift", help="Go on with a job that other versions or devices began.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    work: Annotated[
+        Path | None, typer.Option(help="For an address: folder for what is unfinished; default in the cache.")
+    ] = None,
     seed: Seed = 0,
     json_path: JsonPath = None,
 ) -> None:
@@ -114,7 +118,8 @@ def prepare(
     from walloc_cdl.codec import load_codec
 
     if archive:
-        _restore(Path(source), out, {"--codec": codec, "--limit": limit, "--holdout": holdout}, json_path)
+        require_local(Path(out))
+        _restore(Path(source), Path(out), {"--codec": codec, "--limit": limit, "--holdout": holdout}, json_path)
         return
     if codec is None:
         raise CallError("Missing option '--codec': name one from `cdl codec list`, or a codec's folder")
@@ -154,7 +159,7 @@ def prepare(
     if dry_run:
         _forecast(samples, model, config, json_path)
         return
-    manifest = _encode(samples, model, out, config)
+    manifest = _encode(samples, model, out, config, work)
     if manifest is None:  # a slice
         return
     rows = {
@@ -182,10 +187,15 @@ def _forecast(samples: Source, model: Codec, config: PrepareConfig, json_path: P
     report(rows, json_path, expected.to_json())
 
 
-def _encode(samples: Source, model: Codec, out: Path, config: PrepareConfig) -> Manifest | None:
+def _encode(samples: Source, model: Codec, out: str, config: PrepareConfig, work: Path | None) -> Manifest | None:
     """Run the job with its progress shown."""
     from datasets_prep.job import prepare as run_job
     from datasets_prep.progress import Progress
+    from datasets_prep.remote_output import prepare_to
+    from walloc_cdl.data import is_address
+
+    if work is not None and not is_address(out):
+        raise CallError(f"--work {work} is for an --out that is an address; a folder is its own work folder")
 
     with interruptible(), progress("prepare", "samples", lines=False) as update:
 
@@ -199,6 +209,8 @@ def _encode(samples: Source, model: Codec, out: Path, config: PrepareConfig) -> 
             bad = f"{state.quarantined:,} unusable" if state.quarantined else ""
             update(state.done, state.total, num_bytes=state.source_bytes, details=[f"{state.workers} workers", bad])
 
+        if is_address(out):
+            return prepare_to(samples, model, out, config, work=work, progress=on_progress)
         return run_job(samples, model, out, config, progress=on_progress)
 
 
@@ -221,19 +233,51 @@ def _restore(source: Path, out: Path, refused: dict[str, object], json_path: Pat
 
 def export(
     folder: Folder,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", callback=require_local)],
+    form: Annotated[
+        str | None, typer.Option("--to", metavar="FORM", help="hf, parquet, webdataset or npy: for other programs.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="With --to: only this split.")] = None,
     archive: Annotated[bool, typer.Option("--archive", help="Write entropy-coded archives, one a sample.")] = False,
     container: ContainerName = None,
     json_path: JsonPath = None,
 ) -> None:
     """Write a data set in another form.
 
-    As archives it takes about a third of the space; `cdl prepare OUT --archive` makes the same shards again.
+    The same command again resumes it. As archives it takes about a third of the space, and
+    `cdl prepare OUT --archive` makes the same shards again.
     """
+    if archive == (form is not None):
+        raise CallError("give either --to hf, parquet, webdataset or npy, or --archive for entropy-coded archives")
+    if archive:
+        if split is not None:
+            raise CallError(f"--split {split} does not go with --archive: archives give back the data set as it was")
+        _export_archives(folder, out, container, json_path)
+        return
+    if container is not None:
+        raise CallError(f"--container {container} does not go with --to {form}; it is for --archive")
+    _export_form(folder, out, form or "", split, json_path)
+
+
+def _export_form(folder: Path, out: Path, form: str, split: str | None, json_path: Path | None) -> None:
+    """`export --to`."""
+    from datasets_prep.exports import export_latents
+
+    with interruptible(), progress("export", "samples") as update:
+        description = export_latents(folder, out, form, splits=None if split is None else [split], on_samples=update)
+    counts = description.about["num_samples"]
+    num_bytes = sum(entry.num_bytes for entry in description.files.values())
+    rows: dict[str, object] = {"export": str(out), "form": form}
+    rows |= {name: f"{count:,} samples" for name, count in counts.items()}
+    rows["files"] = f"{len(description.files):,}, {size_text(num_bytes)}; README.md says how to read them"
+    payload = {"form": form, "num_samples": counts, "num_files": len(description.files), "num_bytes": num_bytes}
+    report(rows, json_path, payload)
+
+
+def _export_archives(folder: Path, out: Path, container: str | None, json_path: Path | None) -> None:
+    """`export --archive`."""
     from datasets_prep.export_archives import export_archives
 
-    if not archive:
-        raise CallError("nothing says what to export to; give --archive for entropy-coded archives")
     with progress("export", "samples") as update:
         description = export_archives(folder, out, container=container, on_samples=update)
     shards = sum(entry.num_bytes for entry in description.manifest.shards)

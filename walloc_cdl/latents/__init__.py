@@ -1,10 +1,14 @@
 """The data set format: shards, the manifest, statistics and verification. `docs/format.md` specifies it."""
 
+from walloc_cdl.latents.copies import copy_listed, copy_path, write_copies
 from walloc_cdl.latents.labels import LABEL_KINDS, LabelSpec
 from walloc_cdl.latents.layout import SampleLayout
 from walloc_cdl.latents.manifest import (
+    COPY_FOLDER,
+    EDIT_NAME,
     FORMAT_VERSION,
     MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
     PROVENANCE_NAME,
     WORK_NAME,
     FileEntry,
@@ -12,20 +16,26 @@ from walloc_cdl.latents.manifest import (
     ShardEntry,
     SplitSummary,
     load_manifest,
+    manifest_bytes,
+    parse_manifest,
 )
 from walloc_cdl.latents.provenance import load_provenance, write_provenance
 from walloc_cdl.latents.shard import Shard, open_shard
 from walloc_cdl.latents.statistics import ChannelStatistics, channel_statistics, code_histogram
-from walloc_cdl.latents.verify import VerifyReport, verify
+from walloc_cdl.latents.verify import DamagedSample, VerifyReport, verify
 from walloc_cdl.latents.writer import ShardWriter, write_manifest, write_shard
 
 __all__ = [
+    "COPY_FOLDER",
+    "EDIT_NAME",
     "FORMAT_VERSION",
     "LABEL_KINDS",
     "MANIFEST_NAME",
+    "MAX_MANIFEST_BYTES",
     "PROVENANCE_NAME",
     "WORK_NAME",
     "ChannelStatistics",
+    "DamagedSample",
     "FileEntry",
     "LabelSpec",
     "Manifest",
@@ -37,10 +47,15 @@ __all__ = [
     "VerifyReport",
     "channel_statistics",
     "code_histogram",
+    "copy_listed",
+    "copy_path",
     "load_manifest",
     "load_provenance",
+    "manifest_bytes",
     "open_shard",
+    "parse_manifest",
     "verify",
+    "write_copies",
     "write_manifest",
     "write_provenance",
     "write_shard",

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.errors import CallError, CdlError, DamagedError
 from walloc_cdl.fields import REMEDY, Fields, damaged, is_plain_path, require_integer, require_path, require_text
 from walloc_cdl.latents.labels import LabelSpec
 from walloc_cdl.latents.layout import SampleLayout
@@ -22,6 +22,10 @@ FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 PROVENANCE_NAME = "provenance.json"
 WORK_NAME = "_work"
+EDIT_NAME = "edit.json"
+"""In the work folder: the record of a decided edit of the data set; see `docs/format.md`."""
+COPY_FOLDER = "copy"
+"""Second copies of all files but the shards, under the same relative paths."""
 SHARD_SUFFIX = ".safetensors"
 MAX_MANIFEST_BYTES = 1 << 28
 """No manifest is read that is larger; a shard takes about 200 bytes of it."""
@@ -36,6 +40,8 @@ class ShardEntry:
     num_samples: int
     num_bytes: int
     sha256: str
+    index_sha256: str
+    """Of all of the file but the codes: header, labels, checksums, keys; a small part of it, so quickly checked."""
 
 
 @dataclass(frozen=True)
@@ -167,13 +173,37 @@ def load_manifest(folder: Path | str) -> Manifest:
     """
     path = Path(folder) / MANIFEST_NAME
     if not path.is_file():
-        what = "has no manifest.json" if Path(folder).is_dir() else "does not exist"
-        raise CallError(
-            f"{folder} is no data set (it {what}); make one with `cdl prepare SOURCE --codec NAME --out DIR`"
-        )
-    if path.stat().st_size > MAX_MANIFEST_BYTES:
-        raise DamagedError(f"{path}: {path.stat().st_size} bytes, expected at most {MAX_MANIFEST_BYTES}; {REMEDY}")
-    return Manifest.from_json(unseal(path.read_bytes(), origin=str(path)), origin=str(path))
+        raise _absence(Path(folder))
+    try:
+        return parse_manifest(read_limited(path), origin=str(path))
+    except DamagedError as error:
+        reason = str(error).removesuffix(f"; {REMEDY}")
+        raise DamagedError(f"{reason}; `cdl repair {folder}` restores it from its copy") from error
+
+
+def read_limited(path: Path) -> bytes:
+    """The content of a file that is a manifest or is to be one; `DamagedError` above `MAX_MANIFEST_BYTES`."""
+    if (found := path.stat().st_size) > MAX_MANIFEST_BYTES:
+        raise DamagedError(f"{path}: {found} bytes, expected at most {MAX_MANIFEST_BYTES}; {REMEDY}")
+    return path.read_bytes()
+
+
+def parse_manifest(data: bytes, *, origin: str) -> Manifest:
+    """The manifest in the content of a `manifest.json`, at most `MAX_MANIFEST_BYTES`.
+
+    Raises `DamagedError`, naming `origin`, unless it is what was written.
+    """
+    return Manifest.from_json(unseal(data, origin=origin), origin=origin)
+
+
+def _absence(folder: Path) -> CdlError:
+    """Why there is no manifest."""
+    if (folder / WORK_NAME / EDIT_NAME).is_file():
+        return DamagedError(f"an edit of {folder} was interrupted: run `cdl repair {folder}`")
+    if (folder / COPY_FOLDER / MANIFEST_NAME).is_file() and not (folder / WORK_NAME).is_dir():
+        return DamagedError(f"{folder} has lost its manifest.json; `cdl repair {folder}` restores it from its copy")
+    what = "has no manifest.json" if folder.is_dir() else "does not exist"
+    return CallError(f"{folder} is no data set (it {what}); make one with `cdl prepare SOURCE --codec NAME --out DIR`")
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
@@ -190,6 +220,8 @@ def inconsistency(manifest: Manifest) -> str | None:
     names = [*(entry.name for entry in manifest.shards), *manifest.files, MANIFEST_NAME, PROVENANCE_NAME]
     if len(set(names)) != len(names):
         return f"file {next(name for name, times in Counter(names).items() if times > 1)!r} is listed twice"
+    if taken := [name for name in names if name.split("/")[0] in (COPY_FOLDER, WORK_NAME)]:
+        return f"file {taken[0]!r} lies where copies or unfinished work lie"
     for entry in manifest.shards:
         if not entry.name.endswith(SHARD_SUFFIX) or not is_plain_path(entry.name) or "/" in entry.name:
             return f"shard name {entry.name!r} is no plain name ending in {SHARD_SUFFIX}"
@@ -279,13 +311,14 @@ def _parse_split(fields: Fields) -> SplitSummary:
 
 
 def _parse_shard(fields: Fields) -> ShardEntry:
-    fields.require_names({"name", "split", "num_samples", "num_bytes", "sha256"})
+    fields.require_names({"name", "split", "num_samples", "num_bytes", "sha256", "index_sha256"})
     return ShardEntry(
         fields.path("name"),
         fields.text("split"),
         fields.integer("num_samples"),
         fields.integer("num_bytes"),
         fields.sha256("sha256"),
+        fields.sha256("index_sha256"),
     )
 
 

@@ -6,6 +6,7 @@ shape and type in it have been checked against each other and against the manife
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Iterable
@@ -46,6 +47,8 @@ class Shard:
     """int32 (N, 3), or (N, 2) of audio: the shape of each sample's codes; ragged only."""
     sizes: np.ndarray | None = None
     """int32 (N, 2), or (N, 1): the size of each signal before it was padded; ragged only."""
+    file: np.ndarray | None = None
+    """uint8: the whole file."""
 
     def __len__(self) -> int:
         return len(self.crc32c)
@@ -64,6 +67,14 @@ class Shard:
         """What `crc32c` must be, uint32 (N,), computed from all that is stored."""
         fields = [field for field in (self.shapes, self.sizes, self.labels) if field is not None]
         return sample_checksums(self.samples(), fields, self.encoded_keys(range(len(self))))
+
+    def index_sha256(self) -> str:
+        """What the manifest's must be: the SHA-256 of all of the file but the codes, which are not read."""
+        assert self.file is not None
+        begin = _address(self.codes) - _address(self.file) if self.codes.size else 0
+        digest = hashlib.sha256(memoryview(self.file[:begin]))
+        digest.update(memoryview(self.file[begin + self.codes.size :]))
+        return digest.hexdigest()
 
     def keys(self, rows: Iterable[int]) -> list[str]:
         """The names of the samples in `rows`, in that order."""
@@ -91,11 +102,23 @@ def open_shard(path: Path | str, entry: ShardEntry, layout: SampleLayout) -> Sha
     try:
         return _parse(_map_file(path, num_bytes), entry, layout)
     except _HeaderError as error:
-        raise DamagedError(f"shard {path}: {error}; {REMEDY}") from error
+        raise DamagedShardError(f"shard {path}: {error}; {REMEDY}", error.row) from error
+
+
+class DamagedShardError(DamagedError):
+    """A shard is not well-formed; where that is seen at one sample, `row` says which."""
+
+    def __init__(self, message: str, row: int | None) -> None:
+        super().__init__(message)
+        self.row = row
 
 
 class _HeaderError(Exception):
-    """What is wrong with a header; `open_shard` adds which shard and the remedy."""
+    """What is wrong with a header, or with one row; `open_shard` adds which shard and the remedy."""
+
+    def __init__(self, message: str, row: int | None = None) -> None:
+        super().__init__(message)
+        self.row = row
 
 
 def _map_file(path: Path, num_bytes: int) -> np.ndarray:
@@ -138,12 +161,22 @@ def _parse(data: np.ndarray, entry: ShardEntry, layout: SampleLayout) -> Shard:
         arrays["keys"],
         arrays["key_offsets"],
         *(arrays.get(name) for name in ("offsets", "shapes", "sizes")),
+        file=data,
     )
 
 
+def _address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
+
+
 def _require_rising(offsets: np.ndarray, end: int, what: str) -> None:
-    if offsets[0] != 0 or offsets[-1] != end or (offsets[1:] < offsets[:-1]).any():
-        raise _HeaderError(f"{what} do not rise from 0 to {end}")
+    begins, ends = offsets[:-1], offsets[1:]
+    invalid = (begins < 0) | (begins > ends) | (ends > end)
+    invalid[:1] |= offsets[0] != 0
+    invalid[-1:] |= offsets[-1] != end
+    if invalid.any() or offsets[0] != 0 or offsets[-1] != end:
+        row = int(np.flatnonzero(invalid)[0]) if invalid.any() else None
+        raise _HeaderError(f"{what} do not rise from 0 to {end}", row)
 
 
 def _require_ragged(arrays: dict[str, np.ndarray], layout: SampleLayout) -> None:
@@ -151,14 +184,16 @@ def _require_ragged(arrays: dict[str, np.ndarray], layout: SampleLayout) -> None
     offsets, shapes = arrays["offsets"], arrays["shapes"]
     _require_rising(offsets, arrays["codes"].size, "offsets")
     channels = layout.spec.latent_channels
-    if not ((shapes[:, 0] == channels) & (shapes >= 1).all(1)).all():
-        raise _HeaderError(f"shapes hold others than {channels} channels of one position and more")
+    if (wrong := np.flatnonzero((shapes[:, 0] != channels) | (shapes < 1).any(1))).size:
+        raise _HeaderError(f"shapes hold others than {channels} channels of one position and more", int(wrong[0]))
     # As floats: the product of three sizes may exceed int64, and any below 2^53 is exact.
     wrong = np.flatnonzero(shapes.astype(np.float64).prod(1) != np.diff(offsets))
     if wrong.size:
-        raise _HeaderError(f"sample {wrong[0]} of shape {shapes[wrong[0]].tolist()} has another number of codes")
+        shape = shapes[wrong[0]].tolist()
+        raise _HeaderError(f"sample {wrong[0]} of shape {shape} has another number of codes", int(wrong[0]))
     if (wrong := np.flatnonzero(layout.wrong_sizes(shapes, arrays["sizes"]))).size:
-        raise _HeaderError(f"sample {wrong[0]} of size {arrays['sizes'][wrong[0]].tolist()} does not fit its codes")
+        size = arrays["sizes"][wrong[0]].tolist()
+        raise _HeaderError(f"sample {wrong[0]} of size {size} does not fit its codes", int(wrong[0]))
 
 
 def _split_header(data: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
@@ -185,7 +220,7 @@ def _arrays(header: dict[str, Any], body: np.ndarray) -> dict[str, np.ndarray]:
             raise _HeaderError(f"{name} of shape {list(shape)} does not fill its {end - begin} bytes")
         if end > body.size:
             raise _HeaderError(f"{name} ends at byte {end} of {body.size}")
-        if (body.__array_interface__["data"][0] + begin) % dtype.itemsize:
+        if (_address(body) + begin) % dtype.itemsize:
             raise _HeaderError(f"{name} is not aligned to {dtype.itemsize} bytes")
         ranges.append((begin, end, name))
         arrays[name] = body[begin:end].view(dtype).reshape(shape)

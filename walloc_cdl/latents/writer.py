@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ from walloc_cdl.errors import CallError
 from walloc_cdl.fields import is_plain_path
 from walloc_cdl.files import replacement, write_atomic
 from walloc_cdl.latents.checksum import sample_checksums
+from walloc_cdl.latents.copies import write_copies
 from walloc_cdl.latents.header import header_bytes, shard_metadata
 from walloc_cdl.latents.labels import infer_label_spec
 from walloc_cdl.latents.layout import SampleLayout, TensorLayout, infer_layout
@@ -109,18 +111,25 @@ class ShardWriter:
         begin = self._prefix_bytes(len(self._keys), len(keys))
         move_range(self._file, self._begin, self._code_bytes, begin)
         self._file.seek(0)
-        self._file.write(header_bytes(self._metadata, tensors))
+        index = hashlib.sha256()
+        self._write_indexed(header_bytes(self._metadata, tensors), index)
         for name, tensor in tensors.items():
             if name == "codes":
                 self._file.seek(self._code_bytes, 1)
             else:
-                self._file.write(keys if name == "keys" else self._column(name, tensor))
+                self._write_indexed(keys if name == "keys" else self._column(name, tensor), index)
         self._file.truncate()
         num_bytes = self._file.tell()
-        entry = ShardEntry(self.name, self.split, len(self._keys), num_bytes, sha256_of(self._file))
+        sha256 = sha256_of(self._file)
+        entry = ShardEntry(self.name, self.split, len(self._keys), num_bytes, sha256, index.hexdigest())
         self._open = False
         self._replacement.__exit__(None, None, None)
         return entry, self.histogram
+
+    def _write_indexed(self, data: bytes, index: hashlib._Hash) -> None:
+        """Write something that is no code."""
+        self._file.write(data)
+        index.update(data)
 
     def _column(self, name: str, tensor: TensorLayout) -> bytes:
         """The content of one tensor of the samples."""
@@ -168,8 +177,14 @@ def write_shard(
 
 
 def write_manifest(folder: Path | str, manifest: Manifest) -> None:
-    """Write the manifest, which makes a folder of shards a data set: call it last, and only on success."""
-    write_atomic(Path(folder) / MANIFEST_NAME, manifest_bytes(manifest))
+    """Write the copies and the manifest, which makes a folder of shards a data set: call it last, only on success.
+
+    Raises `CallError` for a manifest that contradicts itself, `DamagedError` for a file, shards aside, that is not
+    what the manifest says.
+    """
+    data = manifest_bytes(manifest)
+    write_copies(Path(folder), manifest)
+    write_atomic(Path(folder) / MANIFEST_NAME, data)
 
 
 def _require_range(name: str, histogram: np.ndarray, spec: LatentSpec) -> None:

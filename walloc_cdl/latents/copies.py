@@ -1,0 +1,61 @@
+"""Second copies of every file of a data set that is no shard, below `copy/`: what `cdl repair` restores from.
+
+They take as much again as the originals: the codec, and about 100 bytes of the ledger a sample, where a sample's
+codes take 12 kB. Shards are not copied; they can be encoded again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from walloc_cdl.errors import DamagedError
+from walloc_cdl.fields import REMEDY
+from walloc_cdl.files import replacement, write_atomic
+from walloc_cdl.latents.manifest import COPY_FOLDER, MANIFEST_NAME, PROVENANCE_NAME, FileEntry, Manifest, manifest_bytes
+
+_CHUNK_BYTES = 1 << 20
+
+
+def copy_path(name: str) -> str:
+    """Relative path of the copy of a file of the data set."""
+    return f"{COPY_FOLDER}/{name}"
+
+
+def write_copies(folder: Path, manifest: Manifest) -> None:
+    """Copy what lies in `folder` and is no shard, and write the copy of `manifest`, which itself may not be there yet.
+
+    Raises `DamagedError` for a file that is not what the manifest says.
+    """
+    for name, entry in manifest.files.items():
+        copy_listed(folder / name, folder / copy_path(name), entry)
+    if (folder / PROVENANCE_NAME).is_file():
+        write_below(folder, copy_path(PROVENANCE_NAME), (folder / PROVENANCE_NAME).read_bytes())
+    else:
+        (folder / copy_path(PROVENANCE_NAME)).unlink(missing_ok=True)
+    write_below(folder, copy_path(MANIFEST_NAME), manifest_bytes(manifest))
+
+
+def copy_listed(source: Path, target: Path, entry: FileEntry) -> None:
+    """Copy a file that a manifest lists; `DamagedError`, and nothing written, unless it is what the manifest says."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest, num_bytes = hashlib.sha256(), 0
+    try:
+        with source.open("rb") as original, replacement(target) as copy:
+            while chunk := original.read(_CHUNK_BYTES):
+                copy.write(chunk)
+                digest.update(chunk)
+                num_bytes += len(chunk)
+            if (num_bytes, digest.hexdigest()) != (entry.num_bytes, entry.sha256):
+                raise DamagedError(
+                    f"{source}: {num_bytes} bytes of SHA-256 {digest.hexdigest()[:12]}…, expected {entry.num_bytes} of "
+                    f"{entry.sha256[:12]}…; {REMEDY}"
+                )
+    except FileNotFoundError as error:
+        raise DamagedError(f"{source}: missing, though the manifest lists it; {REMEDY}") from error
+
+
+def write_below(folder: Path, name: str, data: bytes) -> None:
+    """Write a file at a relative path of `folder`, with the folders that it needs."""
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / name, data)
