@@ -82,18 +82,25 @@ def editing(folder: Path) -> Iterator[Edit]:
     work = folder / WORK_NAME
     if not work.is_dir():
         load_manifest(folder)  # before a folder is made in what is no data set
-    with locks.whole_job(work):
+    with held(folder):
+        recover(folder)
+        manifest = load_manifest(folder)
+        if unfinished := sorted(path.name for path in work.iterdir() if path.name != locks.FOLDER):
+            raise CallError(
+                f"{folder} holds an unfinished job ({WORK_NAME}/{unfinished[0]}); end it first, by the same "
+                "command that began it"
+            )
+        edit = Edit(folder, manifest)
+        edit.stage.mkdir()
+        yield edit
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep others from working on a data set; `CallError` if somebody is. What is staged in the end is discarded."""
+    with locks.whole_job(folder / WORK_NAME):
         try:
-            recover(folder)
-            manifest = load_manifest(folder)
-            if unfinished := sorted(path.name for path in work.iterdir() if path.name != locks.FOLDER):
-                raise CallError(
-                    f"{folder} holds an unfinished job ({WORK_NAME}/{unfinished[0]}); end it first, by the same "
-                    "command that began it"
-                )
-            edit = Edit(folder, manifest)
-            edit.stage.mkdir()
-            yield edit
+            yield
         finally:
             _leave(folder)
 
