@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from classifiers.metrics import Metrics, compute_metrics
-from classifiers.model import LatentClassifier
+from classifiers.model import LatentClassifier, require_classes
 from classifiers.precision import autocast, choose_precision
 from walloc_cdl.data import LatentDataset, LatentLoader
 from walloc_cdl.errors import CallError
@@ -79,8 +79,11 @@ def evaluate(
 
 
 def require_fitting(model: LatentClassifier, dataset: LatentDataset) -> None:
-    """Raise unless the data set has the classifier's spec, latent shape and classes, naming both values."""
+    """Raise unless the data set has class numbers, and the classifier's spec, latent shape and classes, naming both
+    values.
+    """
     config, there = model.config, f"the data set {dataset.folder}"
+    require_classes(dataset)
     config.spec.require_equal(dataset.spec, here=f"the classifier {config.name}", there=there)
     if tuple(dataset.latent_shape) != config.latent_shape:
         raise CallError(

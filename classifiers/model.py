@@ -69,7 +69,8 @@ def create_model(
     stem it names the pixel model whose feature maps are matched. `pretrained` may be a safetensors file
     of published weights. Weights are drawn from torch's global generator.
 
-    Raises `CallError` for unknown names and for a grid that the data set or the model does not offer,
+    Raises `CallError` for unknown names, for a grid that the data set or the model does not offer, and for a
+    data set whose samples differ in size or whose labels are no class numbers,
     `JobError` if published weights cannot be fetched.
 
     >>> model = create_model("resnet18", open_latents("DATA/clothing-latents"))        # doctest: +SKIP
@@ -79,6 +80,7 @@ def create_model(
     require_model(name)
     if stem not in STEMS:
         raise unknown_name("stem", stem, STEMS, f"choose one of {', '.join(STEMS)}")
+    require_classes(dataset)
     grid = _require_grid(dataset, stem, grid)
     config = ClassifierConfig(
         name=name,
@@ -119,6 +121,15 @@ def rebuild_model(config: ClassifierConfig) -> LatentClassifier:
     return LatentClassifier(config, model_input, front, backbone)
 
 
+def require_classes(dataset: LatentDataset) -> None:
+    """Raise `CallError` for labels that cross entropy cannot learn: it takes one class number a sample."""
+    if (kind := dataset.layout.labels.kind) not in ("class", "none"):
+        raise CallError(
+            f"classifiers learn class numbers, the labels of {dataset.folder} are of kind {kind!r}; "
+            "read them with LatentLoader and train a model of your own"
+        )
+
+
 def default_block(spec: LatentSpec) -> int:
     """Pixels a side for each latent at equal stored values: 2 for 12 channels of RGB, 1 for pixels."""
     return max(1, round((spec.latent_channels / spec.source_channels) ** 0.5))
@@ -136,6 +147,11 @@ def _require_grid(dataset: LatentDataset, stem: str, grid: int | None) -> int:
             "read them with LatentLoader and train a model of your own"
         )
     height = dataset.latent_shape[1]
+    if height is None:
+        raise CallError(
+            f"classifiers take latents of one size, the samples of {dataset.folder} differ; prepare them with "
+            "--geometry fixed, or read crops of them with LatentLoader and train a model of your own"
+        )
     if grid is None:
         grid = height * default_block(spec)
     blocks = dataset.synthesis_bank if stem == "synthesis" else range(1, spec.stride + 1)

@@ -49,6 +49,8 @@ def train(
     returned as it is; with `resume` false an earlier run in `out` is discarded instead. Torch's global
     generators are left as they were.
 
+    Of stored views training draws one of each sample's in every epoch, and validation takes the data set's own.
+
     Raises `CallError` if `out` holds something else or a run of another configuration, if the data sets
     are not what the model is for, or if no label is known; `JobError` if the loss diverges.
     """
@@ -76,6 +78,7 @@ def train(
             drop_last=True,
             seed=config.seed,
             residency=residency,
+            views="random" if train_ds.num_views > 1 else None,
         )
         loop = TrainingLoop(model, loader, config, device=device, precision=precision, progress=progress)
         _run_epochs(loop, run, config_digest(run_config))

@@ -10,6 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
+    "IterableSource": "datasets_prep.sources.streams",
+    "MapSource": "datasets_prep.sources.map_style",
     "PrepareConfig": "datasets_prep.config",
     "Progress": "datasets_prep.progress",
     "Source": "datasets_prep.sources",
@@ -21,10 +23,14 @@ _HOMES = {
     "load_native": "datasets_prep.pixels",
     "load_pixels": "datasets_prep.pixels",
     "open_source": "datasets_prep.sources",
+    "open_stream": "datasets_prep.sources",
     "prepare": "datasets_prep.job",
+    "prepare_to": "datasets_prep.remote_output",
 }
 
 __all__ = [
+    "IterableSource",
+    "MapSource",
     "PrepareConfig",
     "Progress",
     "Source",
@@ -36,7 +42,9 @@ __all__ = [
     "load_native",
     "load_pixels",
     "open_source",
+    "open_stream",
     "prepare",
+    "prepare_to",
 ]
 
 if TYPE_CHECKING:
@@ -45,8 +53,11 @@ if TYPE_CHECKING:
     from datasets_prep.pixels import load_native, load_pixels
     from datasets_prep.preview import contact_sheet
     from datasets_prep.progress import Progress
+    from datasets_prep.remote_output import prepare_to
     from datasets_prep.single_files import decode_files, encode_files
-    from datasets_prep.sources import Source, open_source
+    from datasets_prep.sources import Source, open_source, open_stream
+    from datasets_prep.sources.map_style import MapSource
+    from datasets_prep.sources.streams import IterableSource
     from datasets_prep.splits import holdout, limit
 
 

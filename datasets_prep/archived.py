@@ -125,7 +125,7 @@ def begin(folder: Path, state: dict[str, Any]) -> None:
         raise CallError(f"{folder} is a file; give a new or empty folder")
     if path.is_file():
         if unseal(path.read_bytes(), origin=str(path)) != state:
-            raise CallError(f"{folder} holds an unfinished job of another data set or container; give a new folder")
+            raise CallError(f"{folder} holds an unfinished job of another data set or form; give a new folder")
         return
     ours = set() if foreign_names(path.parent, set()) else {WORK_NAME}  # empty when killed before the state was written
     if foreign := foreign_names(folder, ours):
@@ -176,3 +176,18 @@ def _row(sample: Any, where: str) -> IndexRow:
         None if label is None else require_integer(label, where, -1),
         require_text(key, where),
     )
+
+
+def require_archivable(folder: Path, manifest: Manifest) -> None:
+    """Raise `CallError` for a data set that archives cannot hold: one latent each, of one size, with a class number."""
+    layout = manifest.layout
+    found = {
+        "of ragged geometry": layout.ragged,
+        f"of {layout.num_views} views": layout.num_views > 1,
+        f"with labels of kind {manifest.label_kind!r}": manifest.label_kind not in ("class", "none"),
+    }
+    if reasons := [reason for reason, given in found.items() if given]:
+        raise CallError(
+            f"{folder} holds samples {' and '.join(reasons)}; archives are made of one latent a sample, all of one "
+            "size, with class numbers or without labels"
+        )

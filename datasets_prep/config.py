@@ -5,10 +5,21 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from datasets_prep.framing import CROPS, KERNELS
+from datasets_prep.icc import PROFILE_CHOICES
 from datasets_prep.signals.audio import NORMALIZATIONS
 from walloc_cdl.errors import CallError, unknown_name
 
 DEFAULT_SEGMENT_S = 5.0
+GEOMETRIES = ("fixed", "ragged")
+
+CHOICES = {
+    "resize": tuple(KERNELS),
+    "crop": CROPS,
+    "icc": PROFILE_CHOICES,
+    "normalization": NORMALIZATIONS,
+}
+"""Settings that are one of some names."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +28,16 @@ class PrepareConfig:
 
     size: int | None = None
     """Pixels a side of the crop of an image, a multiple of the codec's stride; None is 256."""
+    resize: str | None = None
+    """Kernel that images are resized by, one of `datasets_prep.framing.KERNELS`; None is `lanczos`."""
+    crop: str | None = None
+    """Of images: `center`, the default, or `pad`; see `datasets_prep.framing.square`."""
+    icc: str | None = None
+    """What becomes of images' color profiles: `ignore`, the default, or `srgb`; see `datasets_prep.icc`."""
+    geometry: str = "fixed"
+    """`fixed`: all samples have one size; `ragged`: images and clips keep their own."""
+    views: str | None = None
+    """Of images, stored beside the evaluation crop: `flip`, `crops:N`, or both with a comma between."""
     shard_samples: int | None = None
     """Source samples for each shard; None is 8,192 or 128 MiB of codes, whichever is less."""
     workers: int | None = None
@@ -52,6 +73,10 @@ class PrepareConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise CallError(f"{name} is {value}; it must be at least {least}")
+        if self.geometry not in GEOMETRIES:
+            raise unknown_name("geometry", self.geometry, GEOMETRIES, f"choose one of {', '.join(GEOMETRIES)}")
+        if self.geometry == "ragged" and self.views is not None:
+            raise CallError(f"views {self.views!r} with geometry ragged; views have one size, so geometry fixed")
         if self.max_bad is not None and not 0 <= self.max_bad < 1:
             raise CallError(f"max_bad is {self.max_bad:g}; expected a share from 0 to below 1, as 0.01 or 1%")
         if self.slice is not None and self.finish:
@@ -66,9 +91,10 @@ class PrepareConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise CallError(f"{name} is {value:g}; expected a duration above 0 s")
-        if self.normalization is not None and self.normalization not in NORMALIZATIONS:
-            choices = ", ".join(NORMALIZATIONS)
-            raise unknown_name("normalization", self.normalization, NORMALIZATIONS, f"choose one of {choices}")
+        for name, known in CHOICES.items():
+            value = getattr(self, name)
+            if value is not None and value not in known:
+                raise unknown_name(name, value, known, f"choose one of {', '.join(known)}")
 
     @property
     def slice(self) -> tuple[int, int] | None:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from datasets_prep.signal_archives import encode_bounded, pad_to_stride
+from datasets_prep.signals.base import Preparation
 from datasets_prep.workers import cpu_count
 from walloc_cdl.codec import Codec
 from walloc_cdl.errors import CallError
@@ -17,18 +19,70 @@ from walloc_cdl.errors import CallError
 class Encoder:
     """A codec on its device, fed with batches of one fixed shape: `signal_shape` is (C, H, W) or (C, T)."""
 
-    def __init__(self, codec: Codec, device: torch.device, *, batch: int, signal_shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, codec: Codec, device: torch.device, *, batch: int, signal_shape: tuple[int, ...], num_views: int = 1
+    ) -> None:
         self.codec = copy.deepcopy(codec).to(device)  # the caller's own stays where it is
         self.device = device
         self.batch = batch
         self.latent_shape = codec.latent_shape(signal_shape)
+        self.num_views = num_views
 
     def encode(self, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Codes uint8 (n, K, …) of chunks of prepared signals (m, C, …), in order; n and m need not agree."""
+        """Codes uint8 (n, K, …) of chunks of prepared signals (m, C, …), in order; n and m need not agree.
+
+        With views they are (n, V, K, …) of (m, V, C, …).
+        """
+        if self.num_views > 1:
+            chunks = (chunk.reshape(-1, *chunk.shape[2:]) for chunk in chunks)
+        batches = self._batches(chunks)
+        return batches if self.num_views == 1 else grouped(batches, self.num_views)
+
+    def _batches(self, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         for signals, used in fixed_batches(chunks, self.batch):
             with torch.inference_mode(), full_precision(), few_threads():
                 codes = self.codec.encode(torch.from_numpy(signals).to(self.device))
             yield codes[:used].cpu().numpy()
+
+
+class RaggedEncoder:
+    """A codec on its device, fed with one signal at a time, whatever its size; codes depend on nothing else."""
+
+    num_views = 1
+
+    def __init__(self, codec: Codec, device: torch.device) -> None:
+        self.codec = copy.deepcopy(codec).to(device)
+        self.device = device
+        spec = codec.spec
+        self.latent_shape = (spec.latent_channels, *[None] * (len(spec.axes) - 1))
+
+    def encode(self, chunks: Iterable[list[np.ndarray]]) -> Iterator[list[np.ndarray]]:
+        """Codes, uint8 (K, h, w) or (K, t) each, of chunks of signals, padded at the right and bottom to the stride."""
+        for signals in chunks:
+            with torch.inference_mode(), full_precision(), few_threads():
+                codes = [encode_bounded(self.codec, pad_to_stride(signal, self.codec.stride)) for signal in signals]
+            yield codes
+
+
+def open_encoder(
+    codec: Codec, preparation: Preparation, device: torch.device, *, batch: int
+) -> Encoder | RaggedEncoder:
+    """The encoder for what a preparation makes."""
+    if preparation.ragged:
+        return RaggedEncoder(codec, device)
+    num_views = max(1, len(preparation.view_names))
+    return Encoder(codec, device, batch=batch, signal_shape=preparation.shape, num_views=num_views)
+
+
+def grouped(batches: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """Rows (m, …) in groups (n, size, …), n what each batch completes; all of them together must fill groups."""
+    waiting: list[np.ndarray] = []
+    for batch in batches:
+        rows = np.concatenate([*waiting, batch])
+        full = len(rows) - len(rows) % size
+        waiting = [rows[full:]]
+        if full:
+            yield rows[:full].reshape(-1, size, *rows.shape[1:])
 
 
 def fixed_batches(chunks: Iterable[np.ndarray], batch: int) -> Iterator[tuple[np.ndarray, int]]:

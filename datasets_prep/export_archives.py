@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,21 +18,20 @@ from datasets_prep.archived import (
     index_bytes,
     index_path,
     load_description,
+    require_archivable,
 )
+from datasets_prep.intact import plain_part, read_intact
 from datasets_prep.workers import cpu_count
 from walloc_cdl.canonical import canonical_json, sha256_hex
-from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.fields import REMEDY
+from walloc_cdl.errors import CallError
 from walloc_cdl.files import write_atomic
 from walloc_cdl.latents import (
     PROVENANCE_NAME,
     FileEntry,
     Manifest,
-    Shard,
     ShardEntry,
     load_manifest,
     load_provenance,
-    open_shard,
 )
 from walloc_cdl.latents.archive import Container, archive_to_bytes, default_container, find_container
 from walloc_cdl.spec import LatentSpec
@@ -56,6 +54,7 @@ def export_archives(
     """
     manifest = load_manifest(folder)
     chosen = find_container(container) if container else default_container(manifest.spec.kind)
+    require_archivable(folder, manifest)
     total = sum(summary.num_samples for summary in manifest.splits.values())
     digest = sha256_hex(canonical_json(manifest.to_json()))
     if (out / DESCRIPTION_NAME).is_file():
@@ -100,13 +99,11 @@ def _export_shard(
     pool: ThreadPoolExecutor,
 ) -> list[IndexRow]:
     """Write the archives of one shard, whose first sample has the number `start` in its split."""
-    shard = open_shard(folder / entry.name, entry, manifest.layout)
-    encoded_keys = shard.encoded_keys(range(len(shard)))
-    _require_intact(folder / entry.name, shard, encoded_keys)
+    shard = read_intact(folder, manifest, entry)
     rows = []
-    for number, encoded in enumerate(encoded_keys):
-        label, key = None if shard.labels is None else int(shard.labels[number]), encoded.decode("utf-8")
-        name = f"{start + number:07d}-{_plain(Path(key).stem)[:STEM_LENGTH]}{container.suffixes[0]}"
+    for number, key in enumerate(shard.keys):
+        label = None if shard.labels is None else int(shard.labels[number])
+        name = f"{start + number:07d}-{plain_part(Path(key).stem)[:STEM_LENGTH]}{container.suffixes[0]}"
         rows.append(IndexRow(f"{entry.split}/{_class_folder(label, manifest)}/{name}", label, key))
     for parent in {(out / row.path).parent for row in rows}:
         parent.mkdir(parents=True, exist_ok=True)
@@ -121,16 +118,6 @@ def _export_shard(
     return rows
 
 
-def _require_intact(path: Path, shard: Shard, encoded_keys: list[bytes]) -> None:
-    """Raise `DamagedError` unless every sample's checksum is right and its key is UTF-8."""
-    if wrong := int((shard.checksums() != shard.crc32c).sum()):
-        raise DamagedError(f"shard {path}: {wrong} of {len(shard)} samples fail their CRC32C; {REMEDY}")
-    try:
-        b"\n".join(encoded_keys).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DamagedError(f"shard {path}: a key is no UTF-8; {REMEDY}") from error
-
-
 def _signal_shape(latent_shape: tuple[int, ...], spec: LatentSpec) -> tuple[int, ...]:
     """Of the signals that were encoded, which were multiples of the stride."""
     return (spec.source_channels, *((size - spec.extra_frames) * spec.stride for size in latent_shape[1:]))
@@ -139,9 +126,4 @@ def _signal_shape(latent_shape: tuple[int, ...], spec: LatentSpec) -> tuple[int,
 def _class_folder(label: int | None, manifest: Manifest) -> str:
     if label is None or label < 0 or manifest.class_names is None or label >= len(manifest.class_names):
         return UNLABELED
-    return _plain(manifest.class_names[label])
-
-
-def _plain(name: str) -> str:
-    """The name as a part of a plain path: letters, digits, `_`, `.`, `-`, beginning with none of the last two."""
-    return re.sub(r"[^A-Za-z0-9_.\-]", "_", name).lstrip(".-") or "_"
+    return plain_part(manifest.class_names[label])

@@ -18,13 +18,14 @@ from datasets_prep.certificate import flip_rate
 from datasets_prep.duplicates import DuplicateFinder, marked
 from datasets_prep.encoding import Encoder, choose_device, device_kind
 from datasets_prep.engines.base import Job
+from datasets_prep.layout import label_names, label_spec, sample_layout, stored_labels
 from datasets_prep.leave_out import leave_out
-from datasets_prep.ledger import write_ledger
+from datasets_prep.ledger import ledger_schema, write_ledger
 from datasets_prep.output import CODEC_FOLDER, LEDGER_NAME
 from datasets_prep.plan import Plan
 from datasets_prep.records import ShardRecord, load_record, load_rows
 from datasets_prep.sources.base import Source
-from datasets_prep.workers import CHUNK_SAMPLES, DecodePool
+from datasets_prep.workers import DecodePool
 from walloc_cdl import __version__
 from walloc_cdl.canonical import sha256_file, sha256_hex
 from walloc_cdl.codec import Codec
@@ -76,7 +77,8 @@ def finish(job: Job, plan: Plan, effort: Effort, *, drop_duplicates: bool = Fals
     totals = _Totals(job, plan)
     codec = copy.deepcopy(job.codec).cpu()
     encoder = Encoder(codec, choose_device(job.device), batch=job.batch, signal_shape=job.preparation.shape)
-    has_synthesis = codec.spec.kind == "image"
+    layout = sample_layout(source, codec, job.preparation)
+    has_synthesis = codec.spec.kind == "image" and not layout.ragged
     count = num_synthesis_samples(codec, encoder.latent_shape) if has_synthesis else FLIP_SAMPLES
     chunks = _decoded_again(job, plan, count)
     files = {f"{CODEC_FOLDER}/{name}": data for name, data in codec.files().items()}
@@ -87,14 +89,15 @@ def finish(job: Job, plan: Plan, effort: Effort, *, drop_duplicates: bool = Fals
         write_atomic(folder / name, data)
     entries = {name: FileEntry(len(data), sha256_hex(data)) for name, data in files.items()}
     ledger = folder / LEDGER_NAME
-    summary = write_ledger(ledger, marked(parts(), finder), source.strays)
+    summary = write_ledger(ledger, marked(parts(), finder), source.strays, ledger_schema(source))
     entries[LEDGER_NAME] = FileEntry(ledger.stat().st_size, sha256_file(ledger))
     manifest = Manifest(
         spec=codec.spec,
-        latent_shape=encoder.latent_shape,
+        latent_shape=layout.latent_shape,
         preprocessing=plan.preprocessing,
-        label_kind="none" if source.class_names is None else "class",
-        class_names=source.class_names,
+        label_kind=layout.labels.kind,
+        **label_names(source),
+        views=list(job.preparation.view_names) or None,
         splits={split: totals.summary(split) for split in source.split_names},
         shards=totals.entries,
         files=dict(sorted(entries.items())),
@@ -106,7 +109,7 @@ def finish(job: Job, plan: Plan, effort: Effort, *, drop_duplicates: bool = Fals
             "num_duplicates_of_other_label": finder.copies.num_other_label,
         },
     )
-    write_provenance(folder, _provenance(plan, codec, encoder, chunks[0], effort))
+    write_provenance(folder, _provenance(plan, codec, encoder, _alike(chunks), effort))
     write_manifest(folder, manifest)
     return manifest
 
@@ -126,7 +129,7 @@ class _Totals:
         source, channels = self.job.source, self.job.codec.spec.latent_channels
         for split in source.split_names:
             self.histograms[split] = np.zeros((channels, 256), np.int64)
-            self.class_counts[split] = np.zeros(len(source.class_names or []), np.int64)
+            self.class_counts[split] = np.zeros(label_spec(source).num_columns, np.int64)
             self.num_samples[split] = 0
         for shard in self.plan.shards:
             record = load_record(self.job.folder, self.job.folder / WORK_NAME, shard, self.job.plan_digest)
@@ -144,7 +147,9 @@ class _Totals:
 
     def summary(self, split: str) -> SplitSummary:
         """Counts of one split."""
-        counts = None if self.job.source.class_names is None else self.class_counts[split].tolist()
+        labels = label_spec(self.job.source)
+        counted = labels.class_counts(stored_labels(self.job.source, split, [])) is not None
+        counts = self.class_counts[split].tolist() if counted else None
         return SplitSummary(self.num_samples[split], counts)
 
 
@@ -171,18 +176,29 @@ def _require_usable(job: Job, plan: Plan, num_samples: dict[str, int]) -> None:
 
 
 def _decoded_again(job: Job, plan: Plan, count: int) -> list[np.ndarray]:
-    """Prepared signals (n, C, …), in chunks, of a seeded choice of `count` samples, decoded once more."""
-    source, split = job.source, _fit_split(job.source)
+    """Prepared signals (n, C, …) as evaluation sees them, in chunks, of a seeded choice of `count` samples, decoded
+    once more.
+    """
+    source, split, step = job.source, _fit_split(job.source), job.preparation.chunk_samples
     chosen = sorted(index for _, index in heapq.nsmallest(count, _lots(job, plan, split)))
     tasks = (
-        (None, [source.read(split, index) for index in chosen[start : start + CHUNK_SAMPLES]])
-        for start in range(0, len(chosen), CHUNK_SAMPLES)
+        (None, [source.read(split, index) for index in chosen[start : start + step]])
+        for start in range(0, len(chosen), step)
     )
     with DecodePool(job.workers, job.preparation) as pool:
-        chunks = [chunk.signals for _, chunk in pool.decode(tasks) if len(chunk.signals)]
+        chunks = [
+            job.preparation.evaluation_signals(chunk.signals) for _, chunk in pool.decode(tasks) if len(chunk.signals)
+        ]
     if not chunks:
         raise JobError(f"the {_noun(source)} of split {split!r} are gone since they were encoded; restore the source")
     return chunks
+
+
+def _alike(chunks: list[np.ndarray]) -> np.ndarray:
+    """The first signals of one size, at most `FLIP_SAMPLES` of them."""
+    return np.concatenate([chunk for chunk in chunks[:FLIP_SAMPLES] if chunk.shape[1:] == chunks[0].shape[1:]])[
+        :FLIP_SAMPLES
+    ]
 
 
 def _lots(job: Job, plan: Plan, split: str) -> Iterator[tuple[str, int]]:
@@ -203,7 +219,7 @@ def _provenance(plan: Plan, codec: Codec, encoder: Encoder, signals: np.ndarray,
         "decoder_id": codec.decoder_id(),
         "device": device_kind(encoder.device),
         "precision": "fp32",
-        "flip_rate": flip_rate(codec, encoder, signals[:FLIP_SAMPLES]),
+        "flip_rate": flip_rate(codec, encoder, signals),
         "engine": {"name": effort.engine, **plan.engine},
         "versions": {"walloc-cdl": __version__, "python": platform.python_version(), **plan.engine["versions"]},
         "platform": f"{platform.system()} {platform.machine()}",

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from datasets_prep.config import PrepareConfig
-from datasets_prep.encoding import Encoder, choose_device
+from datasets_prep.decoding import decode_chunk
+from datasets_prep.encoding import choose_device, open_encoder
 from datasets_prep.job import choose_workers, plan_job
+from datasets_prep.layout import sample_layout
 from datasets_prep.sources.base import Source
-from datasets_prep.workers import decode_chunk
 from walloc_cdl.codec import Codec
 
 MEASURED_SAMPLES = 48
@@ -33,10 +34,10 @@ class Forecast:
     num_samples: dict[str, int]
     """Of each split."""
     num_strays: int
-    latent_shape: tuple[int, ...]
+    latent_shape: tuple[int | None, ...]
     num_shards: int
     shard_bytes: int
-    """Of all shards, if every sample is usable."""
+    """Of all shards, if every sample is usable; extrapolated where samples differ in size."""
     workers: int
     num_measured: int
     num_bad: int
@@ -53,23 +54,24 @@ def forecast(source: Source, codec: Codec, config: PrepareConfig) -> Forecast:
     """Plan the job and measure evenly spaced samples; writes nothing. Raises `CallError` as `prepare` does."""
     planned = plan_job(source, codec, config)
     plan, source = planned.plan, planned.source
-    latent_shape = codec.latent_shape(planned.preparation.shape)
     total = plan.num_samples
     workers = choose_workers(config, total)
-    encoder = Encoder(codec, choose_device(config.device), batch=config.batch, signal_shape=planned.preparation.shape)
+    preparation = planned.preparation
+    layout = sample_layout(source, codec, preparation)
+    encoder = open_encoder(codec, preparation, choose_device(config.device), batch=config.batch)
     chosen = [
         source.read(split, int(index))
         for split in source.split_names
         for index in _spaced(source.num_samples(split), math.ceil(MEASURED_SAMPLES / len(source.split_names)))
     ]
-    none = np.zeros((1, *planned.preparation.shape), planned.preparation.dtype)
-    list(encoder.encode([none]))  # compiles
+    none = np.zeros((1, *layout.view_axis, *preparation.shape), preparation.dtype)
+    list(encoder.encode([list(none) if layout.ragged else none]))  # compiles
     start = time.perf_counter()
-    chunk = decode_chunk(chosen, planned.preparation)
+    chunk = decode_chunk(chosen, preparation)
     decoded = time.perf_counter()
-    if len(chunk.signals):
-        list(encoder.encode([chunk.signals]))
+    codes = [sample for batch in encoder.encode([chunk.signals]) for sample in batch] if len(chunk.signals) else []
     encoded = time.perf_counter()
+    code_bytes = round(np.mean([sample.size for sample in codes])) if codes else math.prod(layout.sample_shape)
     per_sample = max((decoded - start) / max(workers, 1), encoded - decoded) if workers else encoded - start
     num = len(chosen)
     key_bytes = sum(len(source.key(split, 0)) * source.num_samples(split) for split in source.split_names if total)
@@ -78,9 +80,9 @@ def forecast(source: Source, codec: Codec, config: PrepareConfig) -> Forecast:
         fingerprint=plan.source["fingerprint"],
         num_samples=plan.source["num_samples"],
         num_strays=len(source.strays),
-        latent_shape=latent_shape,
+        latent_shape=layout.latent_shape,
         num_shards=len(plan.shards),
-        shard_bytes=total * (math.prod(latent_shape) + ROW_BYTES) + key_bytes + HEADER_BYTES * len(plan.shards),
+        shard_bytes=total * (code_bytes + ROW_BYTES) + key_bytes + HEADER_BYTES * len(plan.shards),
         workers=workers,
         num_measured=num,
         num_bad=len(chunk.reasons),

@@ -17,6 +17,7 @@ from datasets_prep.archived import (
     end,
     load_description,
     load_index,
+    require_archivable,
 )
 from datasets_prep.workers import cpu_count
 from walloc_cdl.canonical import sha256_file, sha256_hex
@@ -44,6 +45,7 @@ def import_archives(folder: Path, out: Path, *, on_samples: Callable[[int, int],
     """
     description = load_description(folder)
     manifest = description.manifest
+    require_archivable(folder, manifest)
     if (out / MANIFEST_NAME).is_file():
         if load_manifest(out).to_json() != manifest.to_json():
             raise CallError(f"{out} holds another data set than {folder} was made from; give a new folder")
@@ -77,14 +79,13 @@ def _import_shard(
     manifest = description.manifest
     rows = load_index(folder, entry.name, description.indices[entry.name])
     labeled = {row.label is not None for row in rows}
-    if len(rows) != entry.num_samples or len(labeled) > 1:
+    if len(rows) != entry.num_samples or labeled - {manifest.label_kind == "class"}:
         raise DamagedError(
             f"{folder}: the index of {entry.name} has {len(rows)} samples, expected {entry.num_samples}, "
-            f"all with labels or none; {REMEDY}"
+            f"all with labels of kind {manifest.label_kind}; {REMEDY}"
         )
     codes = list(pool.map(lambda row: _codes(folder, row, manifest), rows))
-    has_labels = labeled == {True} if rows else manifest.label_kind != "none"
-    labels = np.array([row.label for row in rows], np.int64) if has_labels else None
+    labels = np.array([row.label for row in rows], np.int64) if manifest.label_kind == "class" else None
     written = write_shard(
         out,
         entry.name,

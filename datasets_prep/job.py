@@ -24,11 +24,13 @@ from datasets_prep.signals.base import Preparation
 from datasets_prep.signals.choose import choose_preparation
 from datasets_prep.sources.audiofolder import SegmentedSource
 from datasets_prep.sources.base import Source
+from datasets_prep.sources.keyed import KeyedSource
 from datasets_prep.splits import first
 from datasets_prep.workers import cpu_count
 from walloc_cdl.canonical import differences
 from walloc_cdl.codec import Codec
-from walloc_cdl.errors import JobError
+from walloc_cdl.data import is_address
+from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.latents import WORK_NAME, Manifest
 
 FEW_SAMPLES = 128
@@ -56,6 +58,8 @@ def prepare(
     """
     started_s = time.time()
     config = config or PrepareConfig()
+    if is_address(out):
+        raise CallError(f"{out} is an address, not a folder; `prepare_to` writes there")
     folder = Path(out)
     planned = plan_job(source, codec, config)
     plan = planned.plan
@@ -85,6 +89,8 @@ def plan_job(source: Source, codec: Codec, config: PrepareConfig) -> PlannedJob:
     preparation = choose_preparation(source, codec, config)
     if isinstance(preparation, AudioPreparation):
         source = SegmentedSource(source, preparation)
+    if preparation.view_names:
+        source = KeyedSource(source)
     if config.limit is not None:
         source = first(source, config.limit)
     plan = make_plan(

@@ -10,11 +10,15 @@ import pyarrow.compute as pc
 
 from datasets_prep.duplicates import DuplicateFinder
 from datasets_prep.engines.base import Job
+from datasets_prep.layout import sample_layout
 from datasets_prep.ledger import DUPLICATE
 from datasets_prep.plan import Plan, PlannedShard
 from datasets_prep.records import load_record, load_rows, save_record
 from walloc_cdl.errors import JobError
-from walloc_cdl.latents import WORK_NAME, LabelSpec, SampleLayout, code_histogram, open_shard, write_shard
+from walloc_cdl.latents import WORK_NAME, ShardWriter, open_shard
+
+COPIED_ROWS = 256
+"""Samples copied at a time."""
 
 
 def leave_out(job: Job, plan: Plan, finder: DuplicateFinder) -> None:
@@ -33,20 +37,23 @@ def leave_out(job: Job, plan: Plan, finder: DuplicateFinder) -> None:
 
 def _rewrite(job: Job, shard: PlannedShard, rows: pa.Table, kept: np.ndarray) -> None:
     """`kept`, bool, says which of the stored samples stay."""
-    work, spec = job.folder / WORK_NAME, job.codec.spec
+    work, layout = job.folder / WORK_NAME, sample_layout(job.source, job.codec, job.preparation)
     record = load_record(job.folder, work, shard, job.plan_digest)
     if record is None:
         raise JobError(f"shard {shard.name} or its record has gone since it was made; run the same again")
-    content = open_shard(job.folder / shard.name, record.entry, _layout(job))
+    content = open_shard(job.folder / shard.name, record.entry, layout)
     positions = np.flatnonzero(kept)
-    codes = content.codes[positions]
-    labels = None if content.labels is None else content.labels[positions]
-    keys = content.keys(positions)
-    entry = write_shard(job.folder, shard.name, spec=spec, split=shard.split, codes=codes, labels=labels, keys=keys)
-    histogram = code_histogram(codes, spec.latent_channels)
-    counts = record.class_counts
-    if counts is not None and labels is not None:
-        counts = np.bincount(labels[labels >= 0], minlength=len(counts)).tolist()
+    labels, sizes = (None if field is None else field[positions] for field in (content.labels, content.sizes))
+    with ShardWriter(job.folder, shard.name, layout=layout, split=shard.split, capacity=len(positions)) as writer:
+        for start in range(0, len(positions), COPIED_ROWS):
+            part = slice(start, start + COPIED_ROWS)
+            chosen = positions[part]
+            codes = [content.sample_codes(row) for row in chosen] if layout.ragged else content.codes[chosen]
+            fields = [None if field is None else field[part] for field in (labels, sizes)]
+            writer.append(codes, fields[0], content.keys(chosen), sizes=fields[1])
+        entry, histogram = writer.finish()
+    class_counts = layout.labels.class_counts(labels)
+    counts = None if class_counts is None else class_counts.tolist()
     changed = replace(record, entry=entry, histogram=histogram, class_counts=counts)
     save_record(work, job.plan_digest, changed, _without_duplicates(rows))
 
@@ -64,9 +71,3 @@ def _without_duplicates(rows: pa.Table) -> pa.Table:
         index = rows.schema.get_field_index(name)
         rows = rows.set_column(index, rows.schema.field(index), values)
     return rows
-
-
-def _layout(job: Job) -> SampleLayout:
-    names = job.source.class_names
-    labels = LabelSpec() if names is None else LabelSpec("class", len(names))
-    return SampleLayout(job.codec.spec, job.codec.latent_shape(job.preparation.shape), labels)

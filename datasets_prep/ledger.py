@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from datasets_prep.plan import PlannedShard
-from datasets_prep.sources.base import UNKNOWN_LABEL, Source, Stray
+from datasets_prep.sources.base import CLASSES, UNKNOWN_LABEL, Source, SplitListing, Stray
 from walloc_cdl.files import replacement
 
 SCHEMA = pa.schema(
@@ -32,7 +33,9 @@ SCHEMA = pa.schema(
 )
 """`shard` and `row` say where a sample is stored; where they are null, `reason` says why not.
 `split` is null for what lies outside of every split. `sha256` is of the stored sample's bytes, null where
-they could not be read. `duplicate_of` is SPLIT/KEY of the first sample with the same content."""
+they could not be read. `duplicate_of` is SPLIT/KEY of the first sample with the same content. `label` is a class
+number, -1 for unknown ones and for labels of other kinds, which stand in the shards. Columns that were asked to be
+kept of the source follow."""
 
 DUPLICATE = "duplicate"
 """The reason of a sample that was left out because its content is stored already."""
@@ -51,7 +54,7 @@ def shard_rows(
     columns = {
         "split": [shard.split] * len(stored),
         "key": listing.keys[shard.start : shard.stop],
-        "label": listing.labels[shard.start : shard.stop],
+        "label": _class_numbers(source, listing, shard),
         "num_bytes": listing.num_bytes[shard.start : shard.stop],
         "sha256": hashes,
         "shard": [shard.name if usable else None for usable in stored],
@@ -59,7 +62,32 @@ def shard_rows(
         "reason": [reasons.get(index) for index in indices],
         "duplicate_of": [None] * len(stored),
     }
-    return pa.table(columns, schema=SCHEMA)
+    rows = pa.table(columns, schema=SCHEMA)
+    if listing.columns is not None:
+        for name, values in _kept(listing.columns.slice(shard.start, shard.num_samples)):
+            rows = rows.append_column(name, values)
+    return rows
+
+
+def ledger_schema(source: Source) -> pa.Schema:
+    """`SCHEMA`, and the columns kept of the source, which are called `source_NAME` where that is taken."""
+    schema = SCHEMA
+    for listing in source.listing.splits.values():
+        if listing.columns is not None and len(schema) == len(SCHEMA):
+            for name, values in _kept(listing.columns):
+                schema = schema.append(pa.field(name, values.type))
+    return schema
+
+
+def _kept(columns: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    for name in columns.column_names:
+        yield (f"source_{name}" if name in SCHEMA.names else name), columns[name]
+
+
+def _class_numbers(source: Source, listing: SplitListing, shard: PlannedShard) -> np.ndarray:
+    if source.listing.label_kind == CLASSES:
+        return listing.labels[shard.start : shard.stop]
+    return np.full(shard.num_samples, UNKNOWN_LABEL, np.int64)
 
 
 def rows_bytes(rows: pa.Table) -> bytes:
@@ -99,28 +127,28 @@ class LedgerSummary:
         }
 
 
-def write_ledger(path: Path, parts: Iterable[pa.Table], strays: Sequence[Stray]) -> LedgerSummary:
+def write_ledger(path: Path, parts: Iterable[pa.Table], strays: Sequence[Stray], schema: pa.Schema) -> LedgerSummary:
     """Write the ledger, a row group for each part, strays last; in the memory of one part."""
     summary = LedgerSummary()
-    with replacement(path) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+    with replacement(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for part in parts:
             summary.add(part)
             writer.write_table(part)
         for start in range(0, len(strays), STRAY_ROWS):
-            part = _stray_rows(strays[start : start + STRAY_ROWS])
+            part = _stray_rows(strays[start : start + STRAY_ROWS], schema)
             summary.add(part)
             writer.write_table(part)
     return summary
 
 
-def _stray_rows(strays: Sequence[Stray]) -> pa.Table:
+def _stray_rows(strays: Sequence[Stray], schema: pa.Schema) -> pa.Table:
     num = len(strays)
     columns = {
+        **{name: [None] * num for name in schema.names},
         "split": [stray.split for stray in strays],
         "key": [stray.key for stray in strays],
         "label": [UNKNOWN_LABEL] * num,
         "num_bytes": [stray.num_bytes for stray in strays],
-        **{name: [None] * num for name in ("sha256", "shard", "row", "duplicate_of")},
         "reason": [stray.reason for stray in strays],
     }
-    return pa.table(columns, schema=SCHEMA)
+    return pa.table(columns, schema=schema)

@@ -1,27 +1,33 @@
 """From an image file to uint8 pixels: the one definition of what a source image looks like.
 
-- The first frame counts. Its EXIF orientation is applied; an orientation that cannot be read is none.
+- The first frame, or page, counts. Its EXIF orientation is applied; one that cannot be read is none.
+- 16 bits keep their high byte, gray or color (value // 256). Floating-point images, and integers of 32 bits, are
+  refused: they have no range.
+- Embedded color profiles are ignored, or converted to sRGB (`datasets_prep.icc`). CMYK without one becomes RGB
+  by PIL's plain conversion; in JPEG files it is inverted, as Adobe writes it, marked so or not.
 - Transparency is composited on white, as viewers show it.
-- 16-bit gray keeps its high byte (value // 256). Floating-point images are refused: they have no range.
 - Color becomes gray by PIL's luma (ITU-R 601); gray becomes color by repeating the channel.
-- Embedded color profiles are ignored, and CMYK becomes RGB by PIL's plain conversion.
+- The result is resized and cropped, or padded (`datasets_prep.framing`).
 
-Workers import this module, so it needs no more than numpy and PIL.
+docs/pixels.md says what becomes of which file. Workers import this module, so it needs no more than numpy and PIL.
 """
 
 from __future__ import annotations
 
 import io
-import os
+import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image
 
-from datasets_prep.signals.base import BadSignalError, failure_reason
+from datasets_prep.color import eight_bit_color
+from datasets_prep.framing import square
+from datasets_prep.misread import refuse_misread
+from datasets_prep.signals.base import BadSignalError, Stored, failure_reason
+from datasets_prep.signals.stored import read_stored
 from walloc_cdl.errors import CallError
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -32,9 +38,6 @@ MAX_ASPECT = 20
 
 MAX_PIXELS = 89_478_485
 """PIL's own limit (a quarter of a gigabyte of RGB), at which it only warns."""
-
-SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
-GRAY_MODES = ("1", "L", "LA", "La", "I", *SIXTEEN_BIT_MODES)
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -47,84 +50,95 @@ _TURNS = {
 }
 
 
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints what nobody has asked to see
+
+
 class BadImageError(BadSignalError):
     """This one image cannot be used."""
 
 
-def load_pixels(data: bytes | os.PathLike[str], size: int, channels: int) -> np.ndarray:
-    """Pixels uint8 (channels, size, size): shorter side to `size` with PIL's Lanczos filter, center crop.
+def load_pixels(
+    data: Stored,
+    size: int,
+    channels: int,
+    *,
+    kernel: str = "lanczos",
+    crop: str = "center",
+    profiles: str = "ignore",
+) -> np.ndarray:
+    """Pixels uint8 (channels, size, size): resized by a kernel and cropped or padded as `framing.square` says.
 
-    The sides are those of torchvision's `Resize(size)` and `CenterCrop(size)`: the longer side is
-    int(size · longer / shorter), and the crop begins at round((side - size) / 2), half to even.
+    `profiles` is what becomes of embedded color profiles: `ignore` or `srgb`.
 
     Raises `BadImageError` for anything but a whole image within `MAX_PIXELS` and `MAX_ASPECT`.
     """
+    with upright_image(data, channels, profiles) as image:
+        return channels_first(square(image, size, kernel, crop))
+
+
+@contextmanager
+def upright_image(data: Stored, channels: int, profiles: str = "ignore") -> Iterator[Image.Image]:
+    """The image in PIL's mode L or RGB, upright; `BadImageError` for what `load_pixels` refuses, also in the block."""
     with _opened(data) as image:
         _check_shape(image)
-        upright = _converted(image, channels)
-        width, height = upright.size
-        shorter = min(width, height)
-        target = (int(size * width / shorter), int(size * height / shorter))
-        if target != upright.size:
-            upright = upright.resize(target, Image.Resampling.LANCZOS)
-        left, top = (round((side - size) / 2) for side in target)
-        return _channels_first(upright.crop((left, top, left + size, top + size)))
+        yield _upright(image, channels, profiles)
 
 
-def load_native(data: bytes | os.PathLike[str], channels: int, multiple: int) -> np.ndarray:
+def load_native(data: Stored, channels: int, multiple: int, *, profiles: str = "ignore") -> np.ndarray:
     """Pixels uint8 (channels, H, W) as they are, center-cropped so that H and W are multiples of `multiple`.
 
     Raises `BadImageError` as `load_pixels` does, and for images smaller than `multiple`.
     """
     with _opened(data) as image:
         _check_shape(image)
-        upright = _converted(image, channels)
+        upright = _upright(image, channels, profiles)
         width, height = (side - side % multiple for side in upright.size)
         if not width or not height:
             raise BadImageError(f"{upright.width}×{upright.height} pixels, smaller than the stride {multiple}")
         left, top = (upright.width - width) // 2, (upright.height - height) // 2
-        return _channels_first(upright.crop((left, top, left + width, top + height)))
+        return channels_first(upright.crop((left, top, left + width, top + height)))
 
 
-def load_whole(data: bytes | os.PathLike[str], channels: int) -> np.ndarray:
+def load_whole(data: Stored, channels: int, *, profiles: str = "ignore") -> np.ndarray:
     """Pixels uint8 (channels, H, W), all of them: of any size and shape within `MAX_PIXELS`.
 
     Raises `BadImageError` for anything but a whole image.
     """
     with _opened(data) as image:
         _check_size(image)
-        return _channels_first(_converted(image, channels))
+        return channels_first(_upright(image, channels, profiles))
 
 
-def image_mode(data: bytes | os.PathLike[str]) -> str:
+def image_mode(data: Stored) -> str:
     """PIL's name of the stored pixel format, from the header alone; raises `BadImageError`."""
     with _opened(data) as image:
         return image.mode
 
 
 @contextmanager
-def _opened(data: bytes | os.PathLike[str]) -> Iterator[Image.Image]:
+def _opened(data: Stored) -> Iterator[Image.Image]:
     """The image, whose pixels may still be undecoded; whatever decoding raises becomes a `BadImageError`."""
     try:
-        with _stream(data) as stream:
-            if not stream.read(1):
-                raise BadImageError("empty file")
-            stream.seek(0)
-            Image.init()
-            with Image.open(stream, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
+        encoded = read_stored(data)
+        if not encoded:
+            raise BadImageError("empty file")
+        Image.init()
+        formats = [name for name in FORMATS if name in Image.OPEN]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they are of what is refused, or put right, here
+            with Image.open(io.BytesIO(encoded), formats=formats) as image:
+                refuse_misread(image, encoded)
                 yield image
     except (BadImageError, CallError, MemoryError):
         raise
+    except BadSignalError as error:
+        raise BadImageError(str(error)) from error
     except Image.UnidentifiedImageError as error:
         raise BadImageError("not an image of a known format") from error
     except Image.DecompressionBombError as error:
         raise BadImageError(_too_large()) from error
     except Exception as error:  # on broken files PIL's decoders raise whatever their parsing stumbled over
         raise BadImageError(failure_reason(error)) from error
-
-
-def _stream(data: bytes | os.PathLike[str]) -> BinaryIO:
-    return io.BytesIO(data) if isinstance(data, bytes) else Path(data).open("rb")
 
 
 def _too_large() -> str:
@@ -146,39 +160,23 @@ def _check_shape(image: Image.Image) -> None:
         raise BadImageError(f"{width}×{height} pixels, more than {MAX_ASPECT} times as long as wide")
 
 
-def _converted(image: Image.Image, channels: int) -> Image.Image:
-    """Mode L or RGB, upright."""
+def _upright(image: Image.Image, channels: int, profiles: str) -> Image.Image:
+    """Mode L or RGB, turned as its EXIF says."""
     if channels not in (1, 3):
         raise CallError(f"{channels} channels; image files give 1 (gray) or 3 (RGB)")
-    turn = _TURNS.get(_orientation(image))
-    flat = _without_alpha(_eight_bit(image)).convert("L" if channels == 1 else "RGB")
+    flat = eight_bit_color(image, channels, profiles)
+    turn = _TURNS.get(_orientation(image))  # after decoding, for which PIL turns TIFF files itself, and says so here
     return flat.transpose(turn) if turn is not None else flat
 
 
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # the pixels may be whole all the same; if not, decoding them says so
+    except Exception:  # the pixels are whole all the same
         return 1
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
-    if image.mode not in ("I", "F", *SIXTEEN_BIT_MODES):
-        return image
-    values = np.asarray(image)
-    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-        raise BadImageError("pixels beyond 16 bits; only 8-bit images and 16-bit gray have a defined range")
-    return Image.fromarray((values >> 8).astype(np.uint8))
-
-
-def _without_alpha(image: Image.Image) -> Image.Image:
-    if not image.has_transparency_data:
-        return image
-    opaque = Image.new("RGBA", image.size, "white")
-    opaque.alpha_composite(image.convert("RGBA"))
-    return opaque
-
-
-def _channels_first(image: Image.Image) -> np.ndarray:
+def channels_first(image: Image.Image) -> np.ndarray:
+    """Pixels uint8 (C, H, W) of an image in mode L or RGB."""
     pixels = np.asarray(image)
     return pixels[None].copy() if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))

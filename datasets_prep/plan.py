@@ -84,7 +84,7 @@ def make_plan(
     drop_duplicates: bool = False,
 ) -> Plan:
     """Plan the encoding of `source`; raises `CallError` for a size that the codec cannot encode."""
-    latent_bytes = math.prod(codec.latent_shape(preparation.shape))
+    latent_bytes = math.prod(codec.latent_shape(preparation.shape)) * max(1, len(preparation.view_names))
     shard_samples = shard_samples or max(1, min(MAX_SHARD_SAMPLES, MAX_SHARD_BYTES // latent_bytes))
     return Plan(
         source={

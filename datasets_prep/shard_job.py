@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from datasets_prep.encoding import Encoder
+from datasets_prep.decoding import DecodedChunk
+from datasets_prep.encoding import Encoder, RaggedEncoder
+from datasets_prep.layout import label_spec, stored_labels
 from datasets_prep.ledger import shard_rows
 from datasets_prep.plan import PlannedShard
 from datasets_prep.records import ShardRecord, save_record
 from datasets_prep.sources.base import Source
-from datasets_prep.workers import DecodedChunk
 from walloc_cdl.errors import JobError
-from walloc_cdl.latents import WORK_NAME, code_histogram, write_shard
+from walloc_cdl.latents import WORK_NAME, SampleLayout, ShardWriter
 
 GONE = "no such file"
 """The reason of a file that has vanished; when the whole source has, that is no reason to quarantine it."""
@@ -36,7 +38,7 @@ def encode_shard(
     source: Source,
     shard: PlannedShard,
     chunks: Iterable[DecodedChunk],
-    encoder: Encoder,
+    encoder: Encoder | RaggedEncoder,
     report: Callable[[Done], None],
 ) -> ShardRecord:
     """Encode one shard's decoded samples as they come, write it into `folder` and its record into the work folder.
@@ -46,49 +48,38 @@ def encode_shard(
     reasons: dict[int, str] = {}
     hashes: list[str | None] = []
     source_bytes = 0
+    ready: deque[int] = deque()  # indices of usable samples that have no codes yet
+    sizes: deque[tuple[int, ...]] = deque()
 
-    def usable() -> Iterator[np.ndarray]:
+    def usable() -> Iterator[np.ndarray | list[np.ndarray]]:
         nonlocal source_bytes
         for chunk in chunks:
             if GONE in chunk.reasons.values() and (gone := source.absence()):
                 raise JobError(f"{gone} has vanished; bring it back and run the same again to go on")
             start = shard.start + len(hashes)
             reasons.update({start + position: reason for position, reason in chunk.reasons.items()})
+            ready.extend(start + place for place in range(len(chunk.hashes)) if place not in chunk.reasons)
+            if layout.ragged:
+                sizes.extend(signal.shape[1:] for signal in chunk.signals)
             hashes.extend(chunk.hashes)
             num_bytes = sum(chunk.num_bytes)
             source_bytes += num_bytes
             yield chunk.signals
             report(Done(len(chunk.hashes), len(chunk.reasons), num_bytes))
 
-    spec = encoder.codec.spec
-    codes = np.empty((shard.num_samples, *encoder.latent_shape), np.uint8)
-    filled = 0
-    for batch in encoder.encode(usable()):
-        codes[filled : filled + len(batch)] = batch
-        filled += len(batch)
-    indices = [index for index in range(shard.start, shard.stop) if index not in reasons]
-    labels = source.listing.splits[shard.split].labels[indices] if source.class_names is not None else None
-    entry = write_shard(
-        folder,
-        shard.name,
-        spec=spec,
-        split=shard.split,
-        codes=codes[:filled],
-        labels=labels,
-        keys=[source.key(shard.split, index) for index in indices],
-    )
-    record = ShardRecord(
-        entry,
-        code_histogram(codes[:filled], spec.latent_channels),
-        _class_counts(labels, source.class_names),
-        len(reasons),
-        source_bytes,
-    )
+    layout = SampleLayout(encoder.codec.spec, encoder.latent_shape, label_spec(source), encoder.num_views)
+    counts = layout.labels.class_counts(stored_labels(source, shard.split, []))
+    with ShardWriter(folder, shard.name, layout=layout, split=shard.split, capacity=shard.num_samples) as writer:
+        for codes in encoder.encode(usable()):
+            indices = [ready.popleft() for _ in codes]
+            labels = stored_labels(source, shard.split, indices)
+            if counts is not None:
+                counts += layout.labels.class_counts(labels)
+            keys = [source.key(shard.split, index) for index in indices]
+            own = np.array([sizes.popleft() for _ in codes], np.int32) if layout.ragged else None
+            writer.append(codes, labels, keys, sizes=own)
+        entry, histogram = writer.finish()
+    class_counts = None if counts is None else counts.tolist()
+    record = ShardRecord(entry, histogram, class_counts, len(reasons), source_bytes)
     save_record(folder / WORK_NAME, plan_digest, record, shard_rows(source, shard, reasons, hashes))
     return record
-
-
-def _class_counts(labels: np.ndarray | None, class_names: list[str] | None) -> list[int] | None:
-    if labels is None or class_names is None:
-        return None
-    return np.bincount(labels[labels >= 0], minlength=len(class_names)).tolist()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from datasets_prep.signals.base import Stored
-from datasets_prep.sources.base import Listing, Source, SplitListing
+from datasets_prep.sources.base import Source, SplitListing
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.errors import CallError
 
@@ -18,7 +19,7 @@ class SubsetSource(Source):
     def __init__(self, source: Source, rows: dict[str, tuple[str, np.ndarray]]) -> None:
         """`rows`: for each split of this source, the other's split and the int64 indices in it."""
         splits = {split: _chosen(source.listing.splits[origin], indices) for split, (origin, indices) in rows.items()}
-        super().__init__(source.name, Listing(splits, source.class_names, source.strays))
+        super().__init__(source.name, replace(source.listing, splits=splits))
         self.kind = source.kind
         self._source = source
         self._rows = rows
@@ -41,6 +42,11 @@ class SubsetSource(Source):
         """See `Source.read`."""
         origin, indices = self._rows[split]
         return self._source.read(origin, int(indices[index]))
+
+    def references(self, split: str, rows: Sequence[int]) -> Sequence[Stored]:
+        """See `Source.references`."""
+        origin, indices = self._rows[split]
+        return self._source.references(origin, [int(indices[row]) for row in rows])
 
 
 def holdout(source: Source, fraction: float, seed: int = 0, *, split: str = "train", into: str = "test") -> Source:
@@ -107,10 +113,12 @@ def seeded_order(keys: Sequence[str], seed: int) -> np.ndarray:
 
 def _units(listing: SplitListing) -> tuple[Sequence[str], np.ndarray, np.ndarray]:
     """What moves together: names, labels int64 (M,), and the unit of each sample, int64 (N,)."""
+    # several labels, or numbers, make no strata: then the share is that of all samples together
+    labels = listing.labels if listing.labels.ndim == 1 else np.zeros(len(listing.labels), np.int64)
     if listing.groups is None:
-        return listing.keys, listing.labels, np.arange(len(listing.keys))
-    names, first, member_of = np.unique(np.array(listing.groups, object), return_index=True, return_inverse=True)
-    return names.tolist(), listing.labels[first], member_of
+        return listing.keys, labels, np.arange(len(listing.keys))
+    names, first, member_of = np.unique(np.array(list(listing.groups), object), return_index=True, return_inverse=True)
+    return names.tolist(), labels[first], member_of
 
 
 def _shares(members: np.ndarray, count: int) -> np.ndarray:
@@ -125,4 +133,5 @@ def _shares(members: np.ndarray, count: int) -> np.ndarray:
 def _chosen(listing: SplitListing, indices: np.ndarray) -> SplitListing:
     keys = [listing.keys[index] for index in indices]
     groups = None if listing.groups is None else [listing.groups[index] for index in indices]
-    return SplitListing(keys, listing.labels[indices], listing.num_bytes[indices], groups)
+    columns = None if listing.columns is None else listing.columns.take(indices)
+    return SplitListing(keys, listing.labels[indices], listing.num_bytes[indices], groups, columns)

@@ -1,66 +1,27 @@
 """Decoding in worker processes: chunks of samples in, signals or the reason why not out, in order.
 
-This module and what it imports is all that a worker loads: no torch, no `datasets`.
+A worker's death loses nothing. Its chunk is decoded again, sample by sample, and the one that kills its worker
+once more, or takes too long, is quarantined; so the ledger does not depend on the number of workers. Only
+without workers a crash of a decoder is one of the job.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import multiprocessing
 import os
-import signal
-import threading
-import warnings
+import queue
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from multiprocessing.connection import wait
-from pathlib import Path
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
-
-from datasets_prep.signals.base import BadSignalError, Preparation, Stored
+from datasets_prep.decoding import DecodedChunk, decode_chunk, joined, undecodable
+from datasets_prep.signals.base import Preparation, Stored
+from datasets_prep.worker_process import WorkerLost, WorkerProcess
 from walloc_cdl.errors import JobError
 
-CHUNK_SAMPLES = 16
-"""Samples for each task: enough that sending it costs little, few enough that all workers stay busy."""
-
-
-@dataclass(frozen=True)
-class DecodedChunk:
-    """The usable samples of one task."""
-
-    signals: np.ndarray
-    """The preparation's dtype, (N, …), N the number of samples without a reason."""
-    reasons: dict[int, str]
-    """Position in the task, and why that sample is not in `signals`."""
-    hashes: list[str | None]
-    """SHA-256 (hex) of each sample's stored bytes, None where they cannot be read; bad samples included."""
-    num_bytes: list[int]
-    """How many they are."""
-
-
-def decode_chunk(samples: Sequence[Stored], preparation: Preparation) -> DecodedChunk:
-    """Decode the samples of one task."""
-    signals, reasons, hashes, sizes = [], {}, [], []
-    for position, stored in enumerate(samples):
-        try:
-            data = stored if isinstance(stored, bytes) else Path(stored).read_bytes()
-            hashes.append(hashlib.sha256(data).hexdigest())
-            sizes.append(len(data))
-        except (OSError, TypeError):
-            hashes.append(None)
-            sizes.append(0)
-        try:
-            signals.append(preparation.load(stored))
-        except BadSignalError as error:
-            reasons[position] = str(error)
-    none = np.empty((0, *preparation.shape), preparation.dtype)
-    return DecodedChunk(np.stack(signals) if signals else none, reasons, hashes, sizes)
+TIME_LIMIT_S = 120.0
+"""For a chunk, and then for each sample of one that took longer: a thousand times what a photo takes."""
 
 
 def cpu_count() -> int:
@@ -74,58 +35,119 @@ class DecodePool:
     A context manager: leaving it, also by an exception or Ctrl-C, ends the workers.
     """
 
-    def __init__(self, workers: int, preparation: Preparation) -> None:
+    def __init__(self, workers: int, preparation: Preparation, *, time_limit_s: float = TIME_LIMIT_S) -> None:
         self.workers = workers
         self._preparation = preparation
-        self._executor: ProcessPoolExecutor | None = None
-        if workers:
-            # fork could hang: torch has started threads by now
-            context = multiprocessing.get_context("spawn")
-            self._executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+        self._attendants = [_Attendant(preparation, time_limit_s) for _ in range(workers)]
+        self._idle: queue.SimpleQueue[_Attendant] = queue.SimpleQueue()
+        for attendant in self._attendants:
+            self._idle.put(attendant)
+        self._threads = ThreadPoolExecutor(workers) if workers else None
 
     def __enter__(self) -> DecodePool:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            for attendant in self._attendants:
+                attendant.stop()
+            self._threads.shutdown(wait=True)
+            for attendant in self._attendants:
+                attendant.end()
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the worker processes that run now."""
+        return [attendant.worker.pid for attendant in self._attendants if attendant.worker and attendant.worker.pid]
 
     def decode(self, tasks: Iterable[tuple[Any, Sequence[Stored]]]) -> Iterator[tuple[Any, DecodedChunk]]:
         """Decode (tag, samples) tasks; yields (tag, chunk) in the order of the tasks.
 
         Tasks are drawn while earlier ones are being decoded, at most two for each worker and two more
-        in flight, so memory is bounded. Raises `JobError` when a worker dies.
+        in flight, so memory is bounded. Raises `JobError` when workers cannot start, or are killed.
         """
-        if self._executor is None:
+        if self._threads is None:
             for tag, samples in tasks:
                 yield tag, decode_chunk(samples, self._preparation)
             return
         remaining = iter(tasks)
         in_flight: deque[tuple[Any, Future[DecodedChunk]]] = deque()
+        while True:
+            for tag, samples in itertools.islice(remaining, 2 * self.workers + 2 - len(in_flight)):
+                in_flight.append((tag, self._threads.submit(self._decode, samples)))
+            if not in_flight:
+                return
+            tag, future = in_flight.popleft()
+            yield tag, future.result()
+
+    def _decode(self, samples: Sequence[Stored]) -> DecodedChunk:
+        attendant = self._idle.get()  # there are as many threads as attendants
         try:
-            while True:
-                for tag, samples in itertools.islice(remaining, 2 * self.workers + 2 - len(in_flight)):
-                    in_flight.append((tag, self._executor.submit(decode_chunk, samples, self._preparation)))
-                if not in_flight:
-                    return
-                tag, future = in_flight.popleft()
-                yield tag, future.result()
-        except BrokenProcessPool as error:
-            raise JobError(
-                "a decoding worker ended unexpectedly; run the same again to go on, with fewer workers if memory is "
-                "short (a script that calls prepare() needs `if __name__ == '__main__':` around it, or workers=0)"
-            ) from error
+            return attendant.decode(samples)
+        finally:
+            self._idle.put(attendant)
 
 
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end when the parent is gone: the pool's own queues would wait forever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    warnings.simplefilter("ignore")  # on odd files PIL warns of what is refused, or put right, here
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+class _Attendant:
+    """Sees to it that there is a worker process, and to what it leaves undone."""
 
+    def __init__(self, preparation: Preparation, time_limit_s: float) -> None:
+        self.worker: WorkerProcess | None = WorkerProcess(preparation)
+        self._preparation = preparation
+        self._time_limit_s = time_limit_s
+        self._started = self._stopped = False
 
-def _end_with(sentinel: int) -> None:
-    wait([sentinel])
-    os._exit(1)
+    def decode(self, samples: Sequence[Stored]) -> DecodedChunk:
+        """The decoded chunk, every sample of it accounted for."""
+        try:
+            return self._attempt(samples)
+        except WorkerLost:
+            return joined([self._decode_alone(stored) for stored in samples])
+
+    def stop(self) -> None:
+        """Kill the worker; a `decode` that another thread is in fails."""
+        self._stopped = True
+        if (worker := self.worker) is not None:
+            worker.kill()
+
+    def end(self) -> None:
+        """Give the worker's resources back."""
+        if self.worker is not None:
+            self.worker.end()
+            self.worker, self._started = None, False
+
+    def _decode_alone(self, stored: Stored) -> DecodedChunk:
+        try:
+            return self._attempt([stored])
+        except WorkerLost as lost:
+            if lost.killed:
+                raise JobError(
+                    "a decoding worker was killed twice; run the same again to go on, with fewer workers if memory "
+                    "is short"
+                ) from lost
+            return undecodable(stored, lost.reason, self._preparation)
+
+    def _attempt(self, samples: Sequence[Stored]) -> DecodedChunk:
+        if self._stopped:
+            raise JobError("decoding was stopped")
+        try:
+            return self._ready_worker().decode(samples, self._time_limit_s)
+        except WorkerLost:
+            if not self._stopped:
+                self.end()
+            raise
+
+    def _ready_worker(self) -> WorkerProcess:
+        if self.worker is None:
+            self.worker = WorkerProcess(self._preparation)
+        if not self._started:
+            try:
+                self.worker.await_ready()
+            except WorkerLost as lost:
+                raise JobError(
+                    "a decoding worker cannot start; a script that calls prepare() needs `if __name__ == '__main__':` "
+                    "around it, or workers=0"
+                ) from lost
+            self._started = True
+        return self.worker

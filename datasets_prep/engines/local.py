@@ -5,14 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
-from datasets_prep.encoding import Encoder, choose_device
+from datasets_prep.encoding import choose_device, open_encoder
 from datasets_prep.engines.base import Job
 from datasets_prep.plan import PlannedShard
 from datasets_prep.records import ShardRecord
 from datasets_prep.shard_job import Done, encode_shard
 from datasets_prep.signals.base import Stored
-from datasets_prep.sources.base import Source
-from datasets_prep.workers import CHUNK_SAMPLES, DecodePool
+from datasets_prep.workers import DecodePool
 
 
 class LocalEngine:
@@ -22,17 +21,18 @@ class LocalEngine:
 
     def encode(self, job: Job, shards: Sequence[PlannedShard], report: Callable[[Done], None]) -> Iterator[ShardRecord]:
         """See `Engine.encode`."""
-        encoder = Encoder(job.codec, choose_device(job.device), batch=job.batch, signal_shape=job.preparation.shape)
+        encoder = open_encoder(job.codec, job.preparation, choose_device(job.device), batch=job.batch)
         with DecodePool(job.workers, job.preparation) as pool:
-            decoded = pool.decode(_tasks(job.source, shards))
+            decoded = pool.decode(_tasks(job, shards))
             for shard, chunks in itertools.groupby(decoded, key=lambda item: item[0]):
                 samples = (chunk for _, chunk in chunks)
                 yield encode_shard(job.folder, job.plan_digest, job.source, shard, samples, encoder, report)
 
 
-def _tasks(source: Source, shards: Sequence[PlannedShard]) -> Iterator[tuple[PlannedShard, list[Stored]]]:
+def _tasks(job: Job, shards: Sequence[PlannedShard]) -> Iterator[tuple[PlannedShard, list[Stored]]]:
     """Chunks of samples, none across two shards, tagged with the shard."""
+    step = job.preparation.chunk_samples
     for shard in shards:
-        for start in range(shard.start, shard.stop, CHUNK_SAMPLES):
-            stop = min(start + CHUNK_SAMPLES, shard.stop)
-            yield shard, [source.read(shard.split, index) for index in range(start, stop)]
+        for start in range(shard.start, shard.stop, step):
+            stop = min(start + step, shard.stop)
+            yield shard, [job.source.read(shard.split, index) for index in range(start, stop)]

@@ -104,7 +104,7 @@ class AudioPreparation(Preparation):
     def load(self, stored: Stored) -> np.ndarray:
         """See `Preparation.load`; what lies beyond the clip's end is silence."""
         start = stored.start if isinstance(stored, AudioSegment) else 0
-        clip = self._clip(stored.path if isinstance(stored, AudioSegment) else stored)
+        clip = self.load_clip(stored)
         if start and start >= clip.shape[1]:
             raise BadSignalError(f"{clip.shape[1]:,} samples, fewer than the file's header says")
         piece = clip[:, start : start + self.num_samples]
@@ -112,9 +112,13 @@ class AudioPreparation(Preparation):
         segment[:, : piece.shape[1]] = piece
         return segment
 
+    def load_clip(self, stored: Stored) -> np.ndarray:
+        """The whole clip, float32 (C, L) in [-0.5, 0.5], read-only; raises `BadSignalError`."""
+        return self._clip(stored.path if isinstance(stored, AudioSegment) else stored)
+
     def load_native(self, stored: Stored, multiple: int) -> np.ndarray:
         """See `Preparation.load_native`: the whole clip from its beginning."""
-        clip = self._clip(stored.path if isinstance(stored, AudioSegment) else stored)
+        clip = self.load_clip(stored)
         length = clip.shape[1] // multiple * multiple
         if not length:
             raise BadSignalError(f"{clip.shape[1]} samples, fewer than the stride {multiple}")

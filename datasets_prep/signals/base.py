@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -37,12 +37,33 @@ class AudioSegment:
     """First sample, counted at the preparation's sample rate."""
 
 
-Stored = bytes | os.PathLike[str] | ArrayWindow | AudioSegment
+@dataclass(frozen=True)
+class FileSlice:
+    """A stored sample that is a range of the bytes of a file, as a member of a tar, or a file at a URL."""
+
+    path: str
+    """A path, or a URL of a scheme that fsspec knows."""
+    offset: int = 0
+    num_bytes: int | None = None
+    """None for all that follows `offset`."""
+
+
+@dataclass(frozen=True)
+class KeyedSample:
+    """A stored sample with its name in the source, which seeds what is drawn for it."""
+
+    key: str
+    stored: bytes | os.PathLike[str] | FileSlice
+
+
+Stored = bytes | os.PathLike[str] | FileSlice | ArrayWindow | AudioSegment | KeyedSample
 """How a source hands over a sample: the encoded file, its path, or where in a file it lies."""
 
 
 class Preparation(ABC):
-    """Turns a stored sample into the codec's input, always of one shape. Small and picklable: workers get a copy."""
+    """Turns a stored sample into the codec's input, of one shape unless `ragged`. Small and picklable: workers get a
+    copy.
+    """
 
     kind: str
     """What it makes of what: `image`, `array` or `audio`; sources have the same."""
@@ -50,15 +71,30 @@ class Preparation(ABC):
     """uint8 pixels, or float32 in [-0.5, 0.5]."""
     packages: tuple[str, ...]
     """Packages whose version decides the bytes, besides torch."""
+    memory_bytes: ClassVar[int | None] = None
+    """What a worker may take for decoding; a sample that needs more is bad. None sets no limit."""
+    view_names: tuple[str, ...] = ()
+    """Names of the variants that `load` makes of each sample, the evaluation crop first; () for a single one."""
+    ragged: bool = False
+    """Whether samples keep their own size."""
+    chunk_samples: int = 16
+    """For each task of a worker: enough that sending it costs little, few enough that all workers stay busy."""
 
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
-        """(C, H, W) or (C, T) of every prepared sample."""
+        """(C, H, W) or (C, T) of every prepared sample, of each view; of ragged ones what a plan reckons with."""
 
     @abstractmethod
     def load(self, stored: Stored) -> np.ndarray:
-        """The codec's input, `dtype` of `shape`; raises `BadSignalError` for a sample that cannot be used."""
+        """The codec's input, `dtype` of `shape`, with V in front where there are views.
+
+        Raises `BadSignalError` for a sample that cannot be used.
+        """
+
+    def evaluation_signals(self, signals: np.ndarray | list[np.ndarray]) -> np.ndarray:
+        """Of what `load` made of some samples, as workers hand it over, one signal each, (N, C, …) of one size."""
+        return np.asarray(signals)
 
     @abstractmethod
     def load_native(self, stored: Stored, multiple: int) -> np.ndarray:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from datasets_prep.config import DEFAULT_SEGMENT_S, PrepareConfig
 from datasets_prep.signals.audio import AudioPreparation, segment_samples
 from datasets_prep.signals.base import Preparation
-from datasets_prep.signals.images import DEFAULT_SIZE, ImagePreparation
+from datasets_prep.signals.images import ImagePreparation
+from datasets_prep.signals.ragged import RaggedPreparation
+from datasets_prep.signals.views import ViewedImagePreparation, parse_views
 from datasets_prep.sources.base import Source
 from walloc_cdl.codec import Codec
 from walloc_cdl.errors import CallError
 
-SETTINGS = {"image": ("size",), "array": (), "audio": ("segment_s", "hop_s", "normalization")}
+SETTINGS = {
+    "image": ("size", "resize", "crop", "icc", "views"),
+    "array": (),
+    "audio": ("segment_s", "hop_s", "normalization"),
+}
 """Which settings of `PrepareConfig` each kind of signal has."""
 
 REMEDIES = {
     "size": "only image files are resized; arrays are cut by ?patch=SIDE, audio by segments",
+    "resize": "only image files are resized",
+    "crop": "only image files are cropped; arrays are cut by ?patch=SIDE",
+    "icc": "only image files have color profiles",
+    "views": "only image files are cropped and mirrored",
     "segment_s": "only audio is cut into segments",
     "hop_s": "only audio is cut into segments; arrays take ?hop=PIXELS",
     "normalization": "only audio is normalized; arrays take ?range=LOW,HIGH",
@@ -32,12 +44,37 @@ def choose_preparation(source: Source, codec: Codec, config: PrepareConfig) -> P
         value = getattr(config, name)
         if value is not None and name not in SETTINGS[source.kind]:
             raise CallError(f"{name} is {value}, but source {source.name} is of kind {source.kind}; {remedy}")
+    if config.geometry == "ragged":
+        return _ragged(source, codec, config)
     if source.kind == "audio":
         return _audio(source, codec, config)
     require_channels(source, codec)
     if source.kind == "array":
         return source.root.preparation(multiple=codec.spec.stride)
-    return ImagePreparation(codec.spec.source_channels, config.size or DEFAULT_SIZE)
+    chosen = _image_settings(config)
+    if config.views is None:
+        return ImagePreparation(codec.spec.source_channels, **chosen)
+    return ViewedImagePreparation(codec.spec.source_channels, **chosen, view_names=parse_views(config.views))
+
+
+def _image_settings(config: PrepareConfig) -> dict[str, Any]:
+    names = [name for name in SETTINGS["image"] if name != "views"]
+    return {name: value for name in names if (value := getattr(config, name)) is not None}
+
+
+def _ragged(source: Source, codec: Codec, config: PrepareConfig) -> RaggedPreparation:
+    """Whole images and clips; raises `CallError` for settings that decide a size."""
+    if source.kind == "array":
+        raise CallError(f"geometry ragged, but {source.name} holds arrays, which are cut into patches; leave it away")
+    for name in ("size", "resize", "crop", "segment_s", "hop_s"):
+        if (value := getattr(config, name)) is not None:
+            raise CallError(f"{name} is {value}, but with geometry ragged samples keep their own size; leave one away")
+    if source.kind == "audio":
+        inner: ImagePreparation | AudioPreparation = _audio(source, codec, config)
+    else:
+        require_channels(source, codec)
+        inner = ImagePreparation(codec.spec.source_channels, **_image_settings(config))
+    return RaggedPreparation(inner, codec.spec.stride)
 
 
 def native_preparation(source: Source, channels: int, *, stride: int, sample_rate: int | None = None) -> Preparation:

@@ -1,52 +1,65 @@
-"""Where signals come from: folders, arrays, Hugging Face data sets, parquet files, a built-in sample."""
+"""Where signals come from: folders, tables, tars, arrays, data sets of other packages, a built-in sample."""
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datasets_prep.sources.base import UNKNOWN_LABEL, Source, SplitListing, Stray
 from walloc_cdl.errors import CallError, unknown_name
 
-__all__ = ["UNKNOWN_LABEL", "Source", "SplitListing", "Stray", "open_source"]
+if TYPE_CHECKING:
+    from datasets_prep.sources.streams import StreamingSource
 
-SCHEMES = ("audiofolder", "hf", "imagefolder", "mat", "npy", "parquet", "sample")
+__all__ = ["UNKNOWN_LABEL", "Source", "SplitListing", "Stray", "open_source", "open_stream"]
+
 SAMPLES = ("elpv",)
-FORMS = "imagefolder:PATH, audiofolder:PATH, npy:PATH, mat:PATH, hf:NAME[:CONFIG], parquet:GLOB or sample:elpv"
+
+OPENERS = {
+    "audiofolder": ("audiofolder:PATH", "audiofolder.AudioFolder"),
+    "csv": ("csv:PATH", "csv_table.open_csv"),
+    "hf": ("hf:NAME[:CONFIG]", "huggingface.open_hub"),
+    "imagefolder": ("imagefolder:PATH", "imagefolder.open_images"),
+    "imagenet": ("imagenet:PATH", "imagenet.open_imagenet"),
+    "mat": ("mat:PATH", "arrays.open_mat"),
+    "npy": ("npy:PATH", "arrays.open_npy"),
+    "parquet": ("parquet:PATTERN", "parquet.open_parquet"),
+    "torchvision": ("torchvision:NAME?root=PATH", "torchvision_sets.open_torchvision"),
+    "webdataset": ("webdataset:PATTERN", "webdataset.open_webdataset"),
+}
+"""By scheme its form, and the function that opens it; modules are imported when they are needed."""
+
+FORMS = ", ".join(form for form, _ in OPENERS.values()) + " or sample:elpv"
 
 
 def open_source(text: str) -> Source:
-    """Open what `text` names: `imagefolder:PATH`, a bare PATH, `hf:NAME[:CONFIG]`, `parquet:GLOB`, `sample:elpv`.
+    """Open what `text` names: `SCHEME:WHERE[?option=value&…]`, or a bare PATH, an image folder.
 
-    Also `audiofolder:PATH`, `npy:PATH` and `mat:PATH`; the last two take `?layout=HWC&range=LOW,HIGH&patch=SIDE`
-    and more at their end (see `sources.arrays`). `hf` and `parquet` take `?image=COLUMN&label=COLUMN` where a
-    data set has several.
-    Raises `CallError` for anything that cannot be opened.
+    `docs/sources.md` describes schemes and options. Raises `CallError` for anything that cannot be opened.
     """
     scheme, colon, rest = text.partition(":")
     if Path(text).is_dir() or not colon:
         scheme, rest = "imagefolder", text
     if not rest:
         raise CallError(f"source {text!r} is incomplete; expected {FORMS}")
-    if scheme == "imagefolder":
-        from datasets_prep.sources.imagefolder import ImageFolder
-
-        return ImageFolder(rest)
-    if scheme == "audiofolder":
-        from datasets_prep.sources.audiofolder import AudioFolder
-
-        return AudioFolder(rest)
-    if scheme in ("npy", "mat"):
-        from datasets_prep.sources.arrays import open_arrays
-
-        return open_arrays(scheme, rest)
-    if scheme in ("hf", "parquet"):
-        from datasets_prep.sources.huggingface import open_hub, open_parquet
-
-        return open_hub(rest) if scheme == "hf" else open_parquet(rest)
+    if scheme in OPENERS:
+        module, _, function = OPENERS[scheme][1].partition(".")
+        return getattr(importlib.import_module(f"datasets_prep.sources.{module}"), function)(rest)
     if scheme != "sample":
-        raise unknown_name("source scheme", scheme, SCHEMES, f"expected {FORMS}")
+        raise unknown_name("source scheme", scheme, (*OPENERS, "sample"), f"expected {FORMS}")
     if rest not in SAMPLES:
         raise unknown_name("sample", rest, SAMPLES, "the samples are: elpv")
     from datasets_prep.sources.elpv import ElpvSource
 
     return ElpvSource()
+
+
+def open_stream(text: str) -> StreamingSource:
+    """Open `hf:NAME[:CONFIG]?streaming=1`, which can only be gone through; raises `CallError` for any other source."""
+    scheme, _, rest = text.partition(":")
+    if scheme != "hf" or "streaming=1" not in rest:
+        raise CallError(f"source {text!r} is no stream; expected hf:NAME?streaming=1, other sources are opened as such")
+    from datasets_prep.sources.hf_stream import open_hub_stream
+
+    return open_hub_stream(rest)

@@ -47,6 +47,16 @@ class _Sample:
     window: ArrayWindow
 
 
+def open_npy(text: str) -> Source:
+    """The source `npy:…`, `text` being what stands behind the colon."""
+    return open_arrays("npy", text)
+
+
+def open_mat(text: str) -> Source:
+    """The source `mat:…`, `text` being what stands behind the colon."""
+    return open_arrays("mat", text)
+
+
 def open_arrays(scheme: str, text: str) -> Source:
     """The source `npy:…` or `mat:…`, `text` being what stands behind the colon."""
     known = (*OPTIONS, "variable") if scheme == "mat" else OPTIONS

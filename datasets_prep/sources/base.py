@@ -7,15 +7,23 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasets_prep.pixels import GRAY_MODES, BadImageError, image_mode
+from datasets_prep.color import GRAY_MODES
+from datasets_prep.pixels import BadImageError, image_mode
 from datasets_prep.signals.base import Stored
 from datasets_prep.sources.columns import CHUNK_ROWS
 from walloc_cdl.canonical import canonical_json, sha256_hex
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 UNKNOWN_LABEL = -1
+
+CLASSES, MULTI_LABEL, TARGETS = "class", "multilabel", "regression"
+"""Kinds of labels, see `Listing.label_kind`."""
 
 MODE_SAMPLES = 32
 """Images whose header is read to find out whether a source is gray or in color."""
@@ -28,11 +36,15 @@ class SplitListing:
     keys: Sequence[str]
     """Unique within the split; for folders the path below the source, with slashes."""
     labels: np.ndarray
-    """int64 (N,), indices into the source's class names; `UNKNOWN_LABEL` where there is none."""
+    """int64 (N,), indices into the source's class names; `UNKNOWN_LABEL` where there is none.
+
+    Of the other kinds of `Listing.label_kind`: `multilabel` uint8 (N, L), `regression` float32 (N, T)."""
     num_bytes: np.ndarray
     """int64 (N,), the size of each stored sample."""
     groups: Sequence[str] | None = None
     """Samples with the same name here, as segments of one clip, must not part; None for samples that may."""
+    columns: pa.Table | None = None
+    """Further columns of the source, kept on request (`?keep=`): N rows, memory-mapped where they are large."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,13 @@ class Listing:
     class_names: list[str] | None
     """None when no sample has a label."""
     strays: Sequence[Stray] = field(default_factory=list)
+    label_kind: str | None = None
+    """As in `LabelSpec`: `class`, the default where there are class names; `multilabel` and `regression`, whose
+    columns the class names are; or None."""
+
+    def __post_init__(self) -> None:
+        if self.label_kind is None and self.class_names is not None:
+            object.__setattr__(self, "label_kind", CLASSES)
 
 
 class Source(ABC):
@@ -72,6 +91,14 @@ class Source(ABC):
     @abstractmethod
     def read(self, split: str, index: int) -> Stored:
         """The encoded sample, or where it lies; a path may turn out not to exist."""
+
+    def part(self, split: str, start: int, stop: int) -> Sequence[Stored]:
+        """Samples `start` to `stop` of a split as a small thing that can be pickled, for a worker elsewhere."""
+        return self.references(split, range(start, stop))
+
+    def references(self, split: str, rows: Sequence[int]) -> Sequence[Stored]:
+        """The chosen samples; a source whose `read` gives bytes gives references to its files instead."""
+        return [self.read(split, row) for row in rows]
 
     @property
     def root(self) -> Source:

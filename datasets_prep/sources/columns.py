@@ -5,6 +5,7 @@ So the listing of 100 million samples takes disk (in the folder for temporary fi
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Sequence
 from typing import IO, overload
@@ -84,7 +85,12 @@ class Texts(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | list[str]:
         """One text, or those of a slice."""
         if isinstance(index, slice):
-            return [_text(self.raw(position)) for position in range(*index.indices(len(self)))]
+            start, stop, step = index.indices(len(self))
+            if step != 1 or stop <= start:
+                return [_text(self.raw(position)) for position in range(start, stop, step)]
+            bounds = self._offsets[start : stop + 1].tolist()
+            data = self._data[bounds[0] : bounds[-1]].tobytes()
+            return [_text(data[low - bounds[0] : high - bounds[0]]) for low, high in itertools.pairwise(bounds)]
         return _text(self.raw(index))
 
     def raw(self, index: int) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datasets_prep.locations import is_url
+from datasets_prep.sources.base import Source
 from datasets_prep.sources.folders import FileFolder, FileNoun
 
 IMAGE_TYPES = "avif bmp gif jfif jp2 jpe jpeg jpg pbm pgm png pnm ppm tif tiff webp"
@@ -12,3 +14,12 @@ class ImageFolder(FileFolder):
     """Images below a folder; see `FileFolder` for classes and splits."""
 
     noun = FileNoun("an", "image", "IMAGE", IMAGE_SUFFIXES)
+
+
+def open_images(text: str) -> Source:
+    """The source `imagefolder:…`: a folder, or the URL of one."""
+    if is_url(text):
+        from datasets_prep.sources.remote_folder import RemoteFolder
+
+        return RemoteFolder(text, ImageFolder.noun)
+    return ImageFolder(text)

@@ -44,3 +44,11 @@ def number_range(options: dict[str, str], name: str) -> tuple[float, float] | No
     if not (low < high and high - low < float("inf")):
         raise CallError(f"source option {name}={text!r}; expected two numbers, the lower first, as {name}=0,5000")
     return low, high
+
+
+def flag(options: dict[str, str], name: str) -> bool:
+    """An option that is 0 or 1; false where it is not given."""
+    text = options.get(name, "0")
+    if text not in ("0", "1"):
+        raise CallError(f"source option {name}={text!r}; expected 0 or 1")
+    return text == "1"

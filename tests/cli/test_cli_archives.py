@@ -74,9 +74,29 @@ def test_a_data_set_to_archives_and_back(cdl, latents, tmp_path):
     assert cdl("verify", tmp_path / "back", "--full").code == 0
 
 
+def test_a_split_to_numpy(cdl, latents, tmp_path):
+    call = ("export", latents, "--to", "npy", "--split", "test", "-o", tmp_path / "npy", "--json", tmp_path / "a.json")
+    answer = cdl(*call)
+    assert answer.code == 0
+    assert "8 samples" in answer.out
+    figures = json.loads((tmp_path / "a.json").read_text())
+    assert figures["num_samples"] == {"test": 8}
+    files = [path for path in (tmp_path / "npy").rglob("*") if path.is_file() and path.name != "walloc-cdl.json"]
+    assert figures["num_files"] == len(files)
+    assert figures["num_bytes"] == sum(path.stat().st_size for path in files)
+
+
 def test_wrong_calls_of_export_and_prepare(refused, latents, source, tmp_path):
-    assert "give --archive" in refused("export", latents, "-o", tmp_path / "out")
+    text = refused("export", latents, "-o", tmp_path / "out")
+    assert "give either --to hf, parquet, webdataset or npy, or --archive" in text
     assert "is no data set" in refused("export", source, "--archive", "-o", tmp_path / "out")
+    both = refused("export", latents, "--to", "npy", "--archive", "-o", tmp_path / "out")
+    assert "give either --to hf, parquet, webdataset or npy, or --archive" in both
+    assert "unknown form 'pq'" in refused("export", latents, "--to", "pq", "-o", tmp_path / "out")
+    text = refused("export", latents, "--archive", "--split", "test", "-o", tmp_path / "out")
+    assert "--split test does not go with --archive" in text
+    text = refused("export", latents, "--to", "npy", "--container", "png", "-o", tmp_path / "out")
+    assert "--container png does not go with --to npy" in text
     assert "is no folder of archives" in refused("prepare", latents, "--archive", "--out", tmp_path / "out")
     text = refused("prepare", latents, "--archive", "--codec", "rgb-16x", "--out", tmp_path / "out")
     assert "--codec rgb-16x does not go with --archive" in text

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from walloc_cdl.data import LatentDataset, open_latents
 from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.latents import channel_statistics, code_histogram
+from walloc_cdl.latents import LabelSpec, channel_statistics, code_histogram
 from walloc_cdl.synthesis import LinearSynthesis, synthesis_to_bytes
 
 SIZES = [5, 1, 0, 7]
@@ -99,8 +99,8 @@ def test_opening_reads_no_shard(tmp_path):
 def test_labels_beyond_the_class_names(tmp_path, monkeypatch):
     write_small_set(tmp_path, {"train": [8]})
     dataset = open_latents(tmp_path)
-    monkeypatch.setitem(dataset.manifest.__dict__, "class_names", ["coat"])
-    with pytest.raises(DamagedError, match="labels from -1 to 2, expected -1 to 0; run `cdl verify --full`"):
+    monkeypatch.setitem(dataset.layout.__dict__, "labels", LabelSpec("class", 1))
+    with pytest.raises(DamagedError, match="label 2 of sample 0, expected -1 to 0; run `cdl verify --full`"):
         dataset.gather([0])
 
 

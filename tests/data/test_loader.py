@@ -128,6 +128,8 @@ def test_state_counts_what_was_received_not_what_was_made(stored):
         "num_samples": 29,
         "seed": 9,
         "shuffle": True,
+        "views": None,
+        "crop": None,
     }
     iterator.close()
 

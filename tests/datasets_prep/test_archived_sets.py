@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "latents"))
 
+from any_samples import write_any_set
 from small_sets import make_spec, write_small_set
 
 from datasets_prep import PrepareConfig, archived, open_source, prepare
@@ -18,7 +19,7 @@ from datasets_prep.import_archives import import_archives
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.codec import load_codec
 from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.latents import FileEntry, load_manifest, verify
+from walloc_cdl.latents import FileEntry, LabelSpec, SampleLayout, load_manifest, verify
 from walloc_cdl.latents.archive import CONTAINERS, archive_from_bytes, archive_to_bytes
 
 FILES = {"codec/config.json": b"{}", "ledger.parquet": b"ledger"}
@@ -161,7 +162,7 @@ def test_wrong_calls(small_set, tmp_path):
         import_archives(tmp_path / "archives", other)
     unfinished = tmp_path / "unfinished"
     archived.begin(unfinished, {"job": "export"})
-    with pytest.raises(CallError, match="holds an unfinished job of another data set or container"):
+    with pytest.raises(CallError, match="holds an unfinished job of another data set or form"):
         export_archives(small_set, unfinished)
 
 
@@ -213,3 +214,21 @@ def test_an_index_cannot_lead_out_of_its_folder(small_set, tmp_path):
     (folder / archived.index_path(shard)).write_bytes(data)
     with pytest.raises(DamagedError, match="expected a plain relative file name inside the folder"):
         archived.load_index(folder, shard, FileEntry(len(data), sha256_hex(data)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"num_views": 2}, "of 2 views"),
+        ({"latent_shape": (2, None, None)}, "of ragged geometry"),
+        ({"labels": LabelSpec("multilabel", 2), "num_views": 2}, "of 2 views and with labels of kind 'multilabel'"),
+    ],
+)
+def test_samples_that_archives_cannot_hold_are_refused(tmp_path, changes, reason):
+    (tmp_path / "set").mkdir()
+    write_any_set(
+        tmp_path / "set", SampleLayout(**{"spec": make_spec(), "latent_shape": (2, 2, 3), **changes}), {"train": [3]}
+    )
+    with pytest.raises(CallError, match=f"holds samples {reason}; archives are made of one latent a sample"):
+        export_archives(tmp_path / "set", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -109,7 +109,7 @@ def test_columns_may_be_chosen(tmp_path):
         open_source(f"hf:{tmp_path / 'saved'}?image=middle")
     with pytest.raises(CallError, match=r"column 'fine' of data set 'saved' holds ClassLabel.*, not images"):
         open_source(f"hf:{tmp_path / 'saved'}?image=fine&label=coarse")
-    with pytest.raises(CallError, match=r"source option 'picture=left'; expected \?image=COLUMN&label=COLUMN"):
+    with pytest.raises(CallError, match=r"source options 'picture=left'; expected some of image, label, "):
         open_source(f"hf:{tmp_path / 'saved'}?picture=left")
 
 
@@ -125,7 +125,7 @@ def test_what_cannot_be_opened(tmp_path, monkeypatch):
     with pytest.raises(CallError, match=r"no file matches '.*none\*.parquet'"):
         open_source(f"parquet:{tmp_path}/none*.parquet")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(CallError, match="data set 'parquet' cannot be opened: "):
+    with pytest.raises(CallError, match=r"parquet file '.*broken.parquet' cannot be read: "):
         open_source(f"parquet:{tmp_path}/broken.parquet")
 
     def missing(name, config):

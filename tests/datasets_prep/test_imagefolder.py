@@ -172,4 +172,4 @@ def test_refused_layouts(make_folder):
 def test_unknown_schemes_and_samples():
     assert message("imagefoldr:x").startswith("unknown source scheme 'imagefoldr'; nearest: imagefolder, ")
     assert message("sample:elpw").startswith("unknown sample 'elpw'; nearest: elpv; ")
-    assert message("hf:").startswith("source 'hf:' is incomplete; expected imagefolder:PATH, ")
+    assert message("hf:").startswith("source 'hf:' is incomplete; expected audiofolder:PATH, ")

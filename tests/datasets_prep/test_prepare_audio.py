@@ -101,6 +101,7 @@ def test_the_manifest_records_what_decides_the_bytes(make_sounds, codec, tmp_pat
         "short_clips": "silence at the end",
         "rest": "dropped",
         "shard_samples": 5,
+        "duplicates": "kept",
     }
     assert "codec/synthesis.safetensors" not in manifest.files
     stored = load_codec_folder(tmp_path / "out/codec")

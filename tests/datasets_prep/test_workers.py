@@ -1,19 +1,27 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
+from fragile import FragilePreparation
 from pictures import encoded, picture
 
+from datasets_prep.decoding import decode_chunk
 from datasets_prep.pixels import load_pixels
+from datasets_prep.signals.arrays import ArrayPreparation
+from datasets_prep.signals.base import ArrayWindow
 from datasets_prep.signals.images import ImagePreparation
-from datasets_prep.workers import DecodePool, decode_chunk
+from datasets_prep.workers import DecodePool
 from walloc_cdl.errors import JobError
+
+needs_signals = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
 
 
 def tasks(count, each=3):
@@ -32,6 +40,44 @@ def test_chunk_keeps_the_order_and_names_bad_files():
     assert decode_chunk([b""], ImagePreparation(1, 16)).signals.shape == (0, 1, 16, 16)
 
 
+def test_content_is_hashed_as_it_is_stored(tmp_path):
+    whole, broken = encoded(picture(0)), b"no image"
+    (tmp_path / "a.png").write_bytes(whole)
+    os.mkfifo(tmp_path / "pipe.png")  # reading it would wait forever
+    stored = [whole, tmp_path / "a.png", broken, tmp_path / "gone.png", tmp_path / "pipe.png", b""]
+    chunk = decode_chunk(stored, ImagePreparation(3, 16))
+    sha256 = [hashlib.sha256(data).hexdigest() for data in (whole, broken, b"")]
+    assert chunk.hashes == [sha256[0], sha256[0], sha256[1], None, None, sha256[2]]
+    assert chunk.num_bytes == [len(whole), len(whole), len(broken), 0, 0, 0]
+    assert chunk.reasons == {
+        2: "not an image of a known format",
+        3: "no such file",
+        4: "not a regular file",
+        5: "empty file",
+    }
+    assert len(chunk.signals) == 2
+
+
+def test_files_too_large_to_be_taken_into_memory_are_refused(tmp_path):
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate(2**30 + 1)  # sparse
+    chunk = decode_chunk([tmp_path / "huge.png"], ImagePreparation(3, 16))
+    assert chunk.reasons == {0: "a file of 1,073,741,825 bytes, more than 1,073,741,824"}
+    assert chunk.hashes == [None]
+
+
+def test_windows_of_a_shared_file_are_hashed_as_prepared(tmp_path):
+    values = np.arange(3 * 8 * 16, dtype=np.uint16).reshape(3, 8, 16)
+    np.save(tmp_path / "cube.npy", values)
+    preparation = ArrayPreparation(3, 8, 8, 0, 65535)
+    windows = [ArrayWindow(tmp_path / "cube.npy", 0, (0, left, 8, 8)) for left in (0, 8, 0)]
+    chunk = decode_chunk([*windows, ArrayWindow(tmp_path / "gone.npy", 0, None)], preparation)
+    assert chunk.hashes[:3] == [hashlib.sha256(signal.tobytes()).hexdigest() for signal in chunk.signals]
+    assert chunk.hashes[0] == chunk.hashes[2] != chunk.hashes[1]
+    assert chunk.hashes[3] is None
+    assert chunk.num_bytes == [4 * 3 * 8 * 8] * 3 + [0]
+
+
 def test_workers_give_what_the_process_itself_gives_in_order():
     with DecodePool(0, ImagePreparation(3, 16)) as alone, DecodePool(2, ImagePreparation(3, 16)) as pool:
         drawn = []
@@ -44,15 +90,81 @@ def test_workers_give_what_the_process_itself_gives_in_order():
     assert drawn == list(range(20))
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
-def test_a_killed_worker_ends_the_job_with_a_message():
+@needs_signals
+def test_a_killed_worker_loses_nothing():
     with DecodePool(1, ImagePreparation(3, 16)) as pool:
-        results = pool.decode(tasks(50))
-        next(results)
-        for worker in pool._executor._processes.values():
-            os.kill(worker.pid, signal.SIGKILL)
-        with pytest.raises(JobError, match="a decoding worker ended unexpectedly; run the same again to go on"):
-            list(results)
+        results = pool.decode(tasks(12))
+        chunks = [next(results)]
+        (first,) = pool.pids
+        os.kill(first, signal.SIGKILL)
+        chunks += results
+        assert pool.pids != [first]
+    assert [tag for tag, _ in chunks] == list(range(12))
+    for (_, samples), (_, chunk) in zip(tasks(12), chunks, strict=True):
+        alone = decode_chunk(samples, ImagePreparation(3, 16))
+        np.testing.assert_array_equal(chunk.signals, alone.signals)
+        assert (chunk.reasons, chunk.hashes) == (alone.reasons, alone.hashes)
+
+
+def test_samples_that_end_their_worker_are_quarantined():
+    samples = [b"0", b"abort", b"1", b"exit", b"sleep", b"memory", b"bad", b"2"]
+    expected = {
+        1: "the decoder crashed",
+        3: "the decoder crashed",
+        4: "decoding it takes longer than 0.5 s",
+        5: "decoding it takes more than 1 GiB of memory",
+        6: "as bad as it says",
+    }
+    with DecodePool(2, FragilePreparation(), time_limit_s=0.5) as pool:
+        chunks = dict(pool.decode([(0, samples), (1, [b"3"]), (2, samples)]))
+    for tag in (0, 2):
+        assert chunks[tag].reasons == expected
+        assert chunks[tag].signals.tolist() == [[0], [1], [2]]
+        assert chunks[tag].hashes == [hashlib.sha256(sample).hexdigest() for sample in samples]
+        assert chunks[tag].num_bytes == [len(sample) for sample in samples]
+    assert chunks[1].signals.tolist() == [[3]]
+
+
+@needs_signals
+def test_a_sample_whose_workers_are_killed_from_outside_is_not_blamed():
+    with (
+        DecodePool(1, FragilePreparation()) as pool,
+        pytest.raises(JobError, match="a decoding worker was killed twice; run the same again to go on"),
+    ):
+        list(pool.decode([(0, [b"0", b"kill"])]))
+
+
+def test_what_is_no_sample_s_fault_is_raised_with_its_origin():
+    with DecodePool(1, FragilePreparation()) as pool, pytest.raises(ZeroDivisionError) as caught:
+        list(pool.decode([(0, [b"bug"])]))
+    assert "fragile.py" in str(caught.value.__cause__)
+
+
+def test_leaving_the_pool_ends_busy_workers():
+    start = time.monotonic()
+    with DecodePool(2, FragilePreparation()) as pool:
+        results = pool.decode([(0, [b"0"]), (1, [b"sleep"]), (2, [b"sleep"]), (3, [b"sleep"])])
+        assert next(results)[1].signals.tolist() == [[0]]
+    assert time.monotonic() - start < 20
+    assert pool.pids == []
+
+
+def test_a_script_without_a_guard_is_told_of_it(tmp_path):
+    (tmp_path / "script.py").write_text(
+        textwrap.dedent("""
+        from datasets_prep.signals.images import ImagePreparation
+        from datasets_prep.workers import DecodePool
+
+        with DecodePool(1, ImagePreparation(3, 16)) as pool:
+            list(pool.decode([(0, [b""])]))
+        """)
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
+    answer = subprocess.run(
+        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, env=environment, timeout=60
+    )
+    assert answer.returncode == 1
+    assert "a decoding worker cannot start; a script that calls prepare() needs `if __name__" in answer.stderr
 
 
 def test_workers_load_neither_torch_nor_datasets():
@@ -70,7 +182,7 @@ def test_workers_load_neither_torch_nor_datasets():
     assert answer.stdout.strip() == "[]"
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
+@needs_signals
 def test_workers_end_with_a_killed_parent(tmp_path):
     program = tmp_path / "parent.py"
     program.write_text(
@@ -82,7 +194,7 @@ def test_workers_end_with_a_killed_parent(tmp_path):
         if __name__ == "__main__":
             with DecodePool(1, ImagePreparation(3, 16)) as pool:
                 list(pool.decode([(0, [b""])]))
-                print(*pool._executor._processes, flush=True)
+                print(*pool.pids, flush=True)
                 os.kill(os.getpid(), signal.SIGKILL)
         """)
     )

@@ -14,11 +14,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "latents"))
 
-from small_sets import write_small_set
+from any_samples import write_any_set
+from small_sets import make_spec, write_small_set
 
 from walloc_cdl.data import LatentLoader, open_latents
 from walloc_cdl.errors import CdlError
-from walloc_cdl.latents import verify
+from walloc_cdl.latents import LabelSpec, SampleLayout, verify
 from walloc_cdl.latents.sealed import seal, unseal
 
 pytestmark = pytest.mark.slow
@@ -27,12 +28,23 @@ Result = TypeVar("Result")
 SPLITS = {"train": [3, 0, 4], "test": [2]}
 
 
+LAYOUTS = {
+    "views": SampleLayout(make_spec(), (2, 2, 3), LabelSpec("multilabel", 3), num_views=2),
+    "ragged": SampleLayout(make_spec(), (2, None, None), LabelSpec("regression", 2)),
+    "ragged audio": SampleLayout(make_spec(2, "audio"), (2, None), LabelSpec("class", 3)),
+}
+"""Beside the plain one: views with several classes a sample; ragged with targets."""
+
+
 def read_everything(folder: Path) -> dict[str, np.ndarray]:
     found = {}
     for split in SPLITS:
         dataset = open_latents(folder, split)
-        loader = LatentLoader(dataset, 2, shuffle=False, drop_last=False, prefetch=0)
-        found[split] = np.concatenate([codes.numpy().copy() for codes, _ in loader])
+        crop = (1,) * (len(dataset.latent_shape) - 1) if dataset.layout.ragged else None
+        options = {"crop": crop, "views": "random" if dataset.num_views > 1 else None}
+        loader = LatentLoader(dataset, 2, shuffle=False, drop_last=False, prefetch=0, **options)
+        found[f"{split} batches"] = np.concatenate([codes.numpy().copy() for codes, _ in loader])
+        found[split] = np.concatenate([dataset[row][0].numpy().reshape(-1) for row in range(len(dataset))])
         found[f"{split} labels"] = dataset.labels
         dataset.keys(range(len(dataset)))
         _ = dataset.statistics
@@ -102,9 +114,12 @@ def altered_fields(value: object, draw: random.Random) -> object:
     return draw.choice(HOSTILE)
 
 
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    write_small_set(tmp_path, SPLITS)
+@pytest.fixture(params=["plain", *LAYOUTS])
+def folder(request, tmp_path) -> Path:
+    if request.param == "plain":
+        write_small_set(tmp_path, SPLITS)
+    else:
+        write_any_set(tmp_path, LAYOUTS[request.param], SPLITS)
     return tmp_path
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from crc32c import crc32c
@@ -11,7 +13,15 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 from small_sets import make_spec
 
-from walloc_cdl.latents import LabelSpec, SampleLayout
+from walloc_cdl.latents import (
+    FileEntry,
+    LabelSpec,
+    Manifest,
+    SampleLayout,
+    ShardWriter,
+    SplitSummary,
+    write_manifest,
+)
 
 LABELS = (
     LabelSpec(),
@@ -102,3 +112,44 @@ def packaged_bytes(drawn: Drawn, split: str) -> bytes:
     tensors["crc32c"] = np.array(sums, np.uint32)
     metadata = {"format_version": 1, "spec": layout.spec.to_json(), "split": split}
     return save(tensors, {"walloc_cdl": json.dumps(metadata, sort_keys=True, separators=(",", ":"))})
+
+
+def write_any_set(
+    folder: Path,
+    layout: SampleLayout,
+    splits: dict[str, Sequence[int]],
+    *,
+    seed: int = 0,
+    files: dict[str, FileEntry] | None = None,
+) -> dict[str, Drawn]:
+    """Write a data set of this layout with shards of the given numbers of samples; returns each split's content."""
+    rng = np.random.default_rng(seed)
+    content, entries, histograms, summaries = {}, [], {}, {}
+    for split, counts in splits.items():
+        drawn = content[split] = draw_any(rng, layout, sum(counts))
+        histograms[split] = np.zeros((layout.spec.latent_channels, 256), np.int64)
+        for number, start in enumerate(np.cumsum([0, *counts])[:-1]):
+            name, capacity = f"{split}-{number:05d}.safetensors", counts[number] + 1
+            with ShardWriter(folder, name, layout=layout, split=split, capacity=capacity) as writer:
+                writer.append(**drawn.rows(start, start + counts[number]))
+                entry, histogram = writer.finish()
+            entries.append(entry)
+            histograms[split] += histogram
+        class_counts = layout.labels.class_counts(drawn.labels)
+        summaries[split] = SplitSummary(sum(counts), None if class_counts is None else class_counts.tolist())
+    names = [f"column {number}" for number in range(layout.labels.num_columns)] or None
+    is_regression = layout.labels.kind == "regression"
+    manifest = Manifest(
+        spec=layout.spec,
+        latent_shape=layout.latent_shape,
+        splits=summaries,
+        shards=entries,
+        files=files or {},
+        histograms=histograms,
+        label_kind=layout.labels.kind,
+        class_names=None if is_regression else names,
+        target_names=names if is_regression else None,
+        views=[f"view {number}" for number in range(layout.num_views)] if layout.num_views > 1 else None,
+    )
+    write_manifest(folder, manifest)
+    return content

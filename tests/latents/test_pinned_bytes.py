@@ -7,7 +7,16 @@ import struct
 import numpy as np
 from small_sets import make_spec
 
-from walloc_cdl.latents import FileEntry, Manifest, SplitSummary, code_histogram, write_manifest, write_shard
+from walloc_cdl.latents import (
+    FileEntry,
+    Manifest,
+    SplitSummary,
+    code_histogram,
+    load_manifest,
+    open_shard,
+    write_manifest,
+    write_shard,
+)
 
 CODES = np.arange(1, 25, dtype=np.uint8).reshape(2, 2, 2, 3)
 LABELS = np.array([1, -1])
@@ -102,3 +111,123 @@ def test_manifest_of_two_samples(tmp_path):
     start, size = f'  {{"index_sha256":"{entry.index_sha256}","name":"{entry.name}",', entry.num_bytes
     assert f'{start}"num_bytes":{size},"num_samples":2,"sha256":"{entry.sha256}",' in data.decode()
     assert hashlib.sha256(data).hexdigest() == MANIFEST_SHA256
+
+
+RAGGED_CODES = [np.arange(1, 5, dtype=np.uint8).reshape(2, 1, 2), np.arange(5, 17, dtype=np.uint8).reshape(2, 3, 2)]
+RAGGED_HEADER = (
+    '{"__metadata__":{"walloc_cdl":' + json.dumps(METADATA) + "},"
+    '"key_offsets":{"dtype":"I64","shape":[3],"data_offsets":[0,24]},'
+    '"offsets":{"dtype":"I64","shape":[3],"data_offsets":[24,48]},'
+    '"targets":{"dtype":"F32","shape":[2,2],"data_offsets":[48,64]},'
+    '"crc32c":{"dtype":"U32","shape":[2],"data_offsets":[64,72]},'
+    '"shapes":{"dtype":"I32","shape":[2,3],"data_offsets":[72,96]},'
+    '"sizes":{"dtype":"I32","shape":[2,2],"data_offsets":[96,112]},'
+    '"codes":{"dtype":"U8","shape":[16],"data_offsets":[112,128]},'
+    '"keys":{"dtype":"U8","shape":[7],"data_offsets":[128,135]}}'
+)
+RAGGED_MANIFEST_SHA256 = "e60b2ec935aa3b5e6ac2f4cd7ccf2260dcdd6e2cb8fbf786f93ec6db855b9ef8"
+
+
+def test_ragged_shard_of_two_samples_with_two_targets(tmp_path):
+    header = RAGGED_HEADER.encode()
+    header += b" " * (-len(header) % 8)
+    targets = np.array([[1.5, np.nan], [-2.0, 0.0]], np.float32)
+    sizes = np.array([[8, 9], [17, 16]])
+    samples = [
+        bytes(range(1, 5)) + struct.pack("<5i2f", 2, 1, 2, 8, 9, 1.5, np.nan) + b"a.jpg",
+        bytes(range(5, 17)) + struct.pack("<5i2f", 2, 3, 2, 17, 16, -2.0, 0.0) + "é".encode(),
+    ]
+    expected = (
+        struct.pack("<Q", len(header))
+        + header
+        + struct.pack("<3q", 0, 5, 7)
+        + struct.pack("<3q", 0, 4, 16)
+        + struct.pack("<4f", 1.5, np.nan, -2.0, 0.0)
+        + struct.pack("<2I", *map(bitwise_crc32c, samples))
+        + struct.pack("<6i", 2, 1, 2, 2, 3, 2)
+        + struct.pack("<4i", 8, 9, 17, 16)
+        + bytes(range(1, 17))
+        + "a.jpgé".encode()
+    )
+    entry = write_shard(
+        tmp_path,
+        "train-00000.safetensors",
+        spec=make_spec(),
+        split="train",
+        codes=RAGGED_CODES,
+        labels=targets,
+        keys=KEYS,
+        sizes=sizes,
+    )
+    assert (tmp_path / entry.name).read_bytes() == expected
+    histogram = sum(code_histogram(sample[None], 2) for sample in RAGGED_CODES)
+    manifest = Manifest(
+        spec=make_spec(),
+        latent_shape=(2, None, None),
+        label_kind="regression",
+        target_names=["age", "height"],
+        splits={"train": SplitSummary(2)},
+        shards=[entry],
+        files={},
+        histograms={"train": histogram},
+    )
+    write_manifest(tmp_path, manifest)
+    data = (tmp_path / "manifest.json").read_bytes()
+    assert ' "geometry": "ragged",\n' in data.decode()
+    assert ' "latent_shape": [2,null,null],\n' in data.decode()
+    assert hashlib.sha256(data).hexdigest() == RAGGED_MANIFEST_SHA256
+    shard = open_shard(tmp_path / entry.name, entry, load_manifest(tmp_path).layout)
+    np.testing.assert_array_equal(shard.sample_codes(1), RAGGED_CODES[1])
+
+
+VIEWS_HEADER = (
+    '{"__metadata__":{"walloc_cdl":' + json.dumps(METADATA) + "},"
+    '"key_offsets":{"dtype":"I64","shape":[2],"data_offsets":[0,16]},'
+    '"crc32c":{"dtype":"U32","shape":[1],"data_offsets":[16,20]},'
+    '"codes":{"dtype":"U8","shape":[1,2,2,1,3],"data_offsets":[20,32]},'
+    '"keys":{"dtype":"U8","shape":[5],"data_offsets":[32,37]},'
+    '"labels":{"dtype":"U8","shape":[1,3],"data_offsets":[37,40]}}'
+)
+VIEWS_MANIFEST_SHA256 = "b9fdde801fc3ef4a4265b192c0f1c3bf6d2a9efc10b0529e44bb463530282126"
+
+
+def test_shard_of_one_sample_of_two_views_with_several_classes(tmp_path):
+    header = VIEWS_HEADER.encode()
+    header += b" " * (-len(header) % 8)
+    codes = np.arange(1, 13, dtype=np.uint8).reshape(1, 2, 2, 1, 3)
+    labels = np.array([[1, 0, 1]], np.uint8)
+    expected = (
+        struct.pack("<Q", len(header))
+        + header
+        + struct.pack("<2q", 0, 5)
+        + struct.pack("<I", bitwise_crc32c(bytes(range(1, 13)) + b"\x01\x00\x01" + b"a.jpg"))
+        + bytes(range(1, 13))
+        + b"a.jpg"
+        + b"\x01\x00\x01"
+    )
+    entry = write_shard(
+        tmp_path,
+        "train-00000.safetensors",
+        spec=make_spec(),
+        split="train",
+        codes=codes,
+        labels=labels,
+        keys=KEYS[:1],
+    )
+    assert (tmp_path / entry.name).read_bytes() == expected
+    manifest = Manifest(
+        spec=make_spec(),
+        latent_shape=(2, 1, 3),
+        label_kind="multilabel",
+        class_names=["cat", "dog", "tree"],
+        views=["center", "flip"],
+        splits={"train": SplitSummary(1, [1, 0, 1])},
+        shards=[entry],
+        files={},
+        histograms={"train": code_histogram(codes[0], 2)},
+    )
+    write_manifest(tmp_path, manifest)
+    data = (tmp_path / "manifest.json").read_bytes()
+    assert ' "views": ["center","flip"]\n' in data.decode()
+    assert hashlib.sha256(data).hexdigest() == VIEWS_MANIFEST_SHA256
+    open_shard(tmp_path / entry.name, entry, load_manifest(tmp_path).layout)

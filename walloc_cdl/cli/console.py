@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 import time
@@ -23,6 +24,13 @@ def require_parent(path: Path | None) -> Path | None:
         raise CallError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
     if path is not None and path.is_dir():
         raise CallError(f"{path} is a folder; name a file to write")
+    return path
+
+
+def require_local(path: Path | None) -> Path | None:
+    """Pass on the path of a folder to write; raises `CallError` for an address, which would become a folder `s3:`."""
+    if path is not None and re.match(r"[A-Za-z][A-Za-z0-9+.\-]+:[/\\]", str(path)):
+        raise CallError(f"{path} looks like an address, where only `cdl prepare` can write; give a folder")
     return path
 
 

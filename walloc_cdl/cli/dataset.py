@@ -17,6 +17,7 @@ from walloc_cdl.cli.console import (
     parse_share,
     progress,
     report,
+    require_local,
     require_parent,
     say,
     size_text,
@@ -35,7 +36,7 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data 
 
 def prepare(
     source: SourceName,
-    out: Annotated[Path, typer.Option(help="Folder of the data set to make.")],
+    out: Annotated[str, typer.Option(metavar="DIR", help="Folder of the data set to make, or address, as s3://….")],
     codec: Annotated[
         str | None, typer.Option("--codec", help="A name from `cdl codec list`, a folder, a .pth file, or hub:….")
     ] = None,
@@ -45,12 +46,31 @@ def prepare(
     size: Annotated[
         int | None, typer.Option(help="Images: pixels a side, shorter side resized to it, center crop; default 256.")
     ] = None,
+    resize: Annotated[
+        str | None, typer.Option(help="Images: lanczos, bicubic, bilinear or box; default lanczos.")
+    ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(help="Images: center, or pad (longer side resized, edges repeated); default center."),
+    ] = None,
+    icc: Annotated[
+        str | None, typer.Option(help="Images: ignore embedded color profiles, or convert to srgb; default ignore.")
+    ] = None,
+    geometry: Annotated[
+        str, typer.Option(help="fixed, or ragged: images and clips keep their own size, padded to the stride.")
+    ] = "fixed",
+    views: Annotated[
+        str | None, typer.Option(help="Images: variants stored beside the evaluation crop, as flip,crops:4.")
+    ] = None,
     segment: Annotated[float | None, typer.Option(help="Audio: seconds of a segment; default 5.")] = None,
     hop: Annotated[
         float | None, typer.Option(help="Audio: seconds from segment to segment; default the segment's length.")
     ] = None,
     normalization: Annotated[
         str | None, typer.Option(help="Audio: none, or clip (mean off, loudest sample to full scale); default none.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="A flat folder's labels: a text file of lines NAME LABEL.")
     ] = None,
     holdout: Annotated[
         float | None, typer.Option(help="Share of a source without splits to hold out as `test`, stratified.")
@@ -82,6 +102,9 @@ def prepare(
         bool, typer.Option("--allow-drift", help="Go on with a job that other versions or devices began.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    work: Annotated[
+        Path | None, typer.Option(help="For an address: folder for what is unfinished; default in the cache.")
+    ] = None,
     seed: Seed = 0,
     json_path: JsonPath = None,
 ) -> None:
@@ -95,13 +118,16 @@ def prepare(
     from walloc_cdl.codec import load_codec
 
     if archive:
-        _restore(Path(source), out, {"--codec": codec, "--limit": limit, "--holdout": holdout}, json_path)
+        require_local(Path(out))
+        _restore(Path(source), Path(out), {"--codec": codec, "--limit": limit, "--holdout": holdout}, json_path)
         return
     if codec is None:
         raise CallError("Missing option '--codec': name one from `cdl codec list`, or a codec's folder")
     model = load_codec(codec)
     config = PrepareConfig(
         size=size,
+        geometry=geometry,
+        views=views,
         shard_samples=shard_samples,
         workers=workers,
         batch=batch,
@@ -114,6 +140,9 @@ def prepare(
         restart=restart,
         allow_drift=allow_drift,
         device=device,
+        resize=resize,
+        crop=crop,
+        icc=icc,
         segment_s=segment,
         hop_s=hop,
         normalization=normalization,
@@ -121,18 +150,22 @@ def prepare(
     if size is not None and model.spec.kind == "image":
         model.latent_shape((model.spec.source_channels, size, size))  # refuse it before walking the source
     samples = open_source(source)
+    if labels is not None:
+        from datasets_prep.sources.label_files import LabeledSource
+
+        samples = LabeledSource(samples, labels)
     if holdout is not None:
         samples = hold_out(samples, holdout, seed)
     if dry_run:
         _forecast(samples, model, config, json_path)
         return
-    manifest = _encode(samples, model, out, config)
+    manifest = _encode(samples, model, out, config, work)
     if manifest is None:  # a slice
         return
     rows = {
         "data set": str(out),
         "codec": f"{model.name} ({model.spec.reduction():g} times fewer values)",
-        "latents": "x".join(map(str, manifest.latent_shape)),
+        "latents": _latents_text(manifest.latent_shape, manifest.views),
         **_contents(manifest),
     }
     report(rows, json_path, manifest.to_json())
@@ -147,17 +180,22 @@ def _forecast(samples: Source, model: Codec, config: PrepareConfig, json_path: P
     rows |= {split: f"{count:,} samples" for split, count in expected.num_samples.items()}
     if expected.num_strays:
         rows["strays"] = f"{expected.num_strays:,} files that are no samples"
-    rows["latents"] = "x".join(map(str, expected.latent_shape))
+    rows["latents"] = _latents_text(expected.latent_shape)
     rows["shards"] = f"{expected.num_shards:,}, {size_text(expected.shard_bytes)} in all"
     rows["time"] = f"about {duration_text(expected.time_s)} with {expected.workers} workers"
     rows["measured on"] = f"{expected.num_measured} samples, {expected.num_bad} of them unusable"
     report(rows, json_path, expected.to_json())
 
 
-def _encode(samples: Source, model: Codec, out: Path, config: PrepareConfig) -> Manifest | None:
+def _encode(samples: Source, model: Codec, out: str, config: PrepareConfig, work: Path | None) -> Manifest | None:
     """Run the job with its progress shown."""
     from datasets_prep.job import prepare as run_job
     from datasets_prep.progress import Progress
+    from datasets_prep.remote_output import prepare_to
+    from walloc_cdl.data import is_address
+
+    if work is not None and not is_address(out):
+        raise CallError(f"--work {work} is for an --out that is an address; a folder is its own work folder")
 
     with interruptible(), progress("prepare", "samples", lines=False) as update:
 
@@ -171,6 +209,8 @@ def _encode(samples: Source, model: Codec, out: Path, config: PrepareConfig) -> 
             bad = f"{state.quarantined:,} unusable" if state.quarantined else ""
             update(state.done, state.total, num_bytes=state.source_bytes, details=[f"{state.workers} workers", bad])
 
+        if is_address(out):
+            return prepare_to(samples, model, out, config, work=work, progress=on_progress)
         return run_job(samples, model, out, config, progress=on_progress)
 
 
@@ -183,25 +223,61 @@ def _restore(source: Path, out: Path, refused: dict[str, object], json_path: Pat
             raise CallError(f"{option} {value} does not go with --archive: archives give back the data set as it was")
     with progress("prepare", "samples") as update:
         manifest = import_archives(source, out, on_samples=update)
-    rows = {"data set": str(out), "latents": "x".join(map(str, manifest.latent_shape)), **_contents(manifest)}
+    rows = {
+        "data set": str(out),
+        "latents": _latents_text(manifest.latent_shape, manifest.views),
+        **_contents(manifest),
+    }
     report(rows, json_path, manifest.to_json())
 
 
 def export(
     folder: Folder,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", callback=require_local)],
+    form: Annotated[
+        str | None, typer.Option("--to", metavar="FORM", help="hf, parquet, webdataset or npy: for other programs.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="With --to: only this split.")] = None,
     archive: Annotated[bool, typer.Option("--archive", help="Write entropy-coded archives, one a sample.")] = False,
     container: ContainerName = None,
     json_path: JsonPath = None,
 ) -> None:
     """Write a data set in another form.
 
-    As archives it takes about a third of the space; `cdl prepare OUT --archive` makes the same shards again.
+    The same command again resumes it. As archives it takes about a third of the space, and
+    `cdl prepare OUT --archive` makes the same shards again.
     """
+    if archive == (form is not None):
+        raise CallError("give either --to hf, parquet, webdataset or npy, or --archive for entropy-coded archives")
+    if archive:
+        if split is not None:
+            raise CallError(f"--split {split} does not go with --archive: archives give back the data set as it was")
+        _export_archives(folder, out, container, json_path)
+        return
+    if container is not None:
+        raise CallError(f"--container {container} does not go with --to {form}; it is for --archive")
+    _export_form(folder, out, form or "", split, json_path)
+
+
+def _export_form(folder: Path, out: Path, form: str, split: str | None, json_path: Path | None) -> None:
+    """`export --to`."""
+    from datasets_prep.exports import export_latents
+
+    with interruptible(), progress("export", "samples") as update:
+        description = export_latents(folder, out, form, splits=None if split is None else [split], on_samples=update)
+    counts = description.about["num_samples"]
+    num_bytes = sum(entry.num_bytes for entry in description.files.values())
+    rows: dict[str, object] = {"export": str(out), "form": form}
+    rows |= {name: f"{count:,} samples" for name, count in counts.items()}
+    rows["files"] = f"{len(description.files):,}, {size_text(num_bytes)}; README.md says how to read them"
+    payload = {"form": form, "num_samples": counts, "num_files": len(description.files), "num_bytes": num_bytes}
+    report(rows, json_path, payload)
+
+
+def _export_archives(folder: Path, out: Path, container: str | None, json_path: Path | None) -> None:
+    """`export --archive`."""
     from datasets_prep.export_archives import export_archives
 
-    if not archive:
-        raise CallError("nothing says what to export to; give --archive for entropy-coded archives")
     with progress("export", "samples") as update:
         description = export_archives(folder, out, container=container, on_samples=update)
     shards = sum(entry.num_bytes for entry in description.manifest.shards)
@@ -227,11 +303,15 @@ def inspect(folder: Folder, json_path: JsonPath = None) -> None:
     rows: dict[str, object] = {
         "data set": str(folder),
         "codec id": spec.codec_id[:16],
-        "latents": f"{'x'.join(map(str, manifest.latent_shape))}, {spec.bits} bits, companding {spec.companding}",
+        "latents": _latents_text(manifest.latent_shape, manifest.views)
+        + f", {spec.bits} bits, companding {spec.companding}",
         "source": f"{spec.source_channels} channels, stride {spec.stride}, {spec.reduction():g} times fewer values"
         + (f", {spec.sample_rate} Hz" if spec.sample_rate else ""),
+        "labels": manifest.label_kind,
         "classes": ", ".join(manifest.class_names) if manifest.class_names else "none",
     }
+    if manifest.target_names:
+        rows["targets"] = ", ".join(manifest.target_names)
     rows |= _contents(manifest)
     split = _split_names(manifest)[0]
     histogram = manifest.histograms[split]
@@ -241,6 +321,12 @@ def inspect(folder: Folder, json_path: JsonPath = None) -> None:
         rows[f"channel std ({split})"] = " ".join(f"{value:.3g}" for value in statistics.std)
         rows[f"codes at the limits ({split})"] = f"{saturated:.2%}"
     report(rows, json_path, manifest.to_json())
+
+
+def _latents_text(shape: tuple[int | None, ...], views: list[str] | None = None) -> str:
+    """As 12x32x32, of ragged geometry 12x*x*, and the views."""
+    text = "x".join("*" if side is None else str(side) for side in shape)
+    return f"{text}, {len(views)} views ({', '.join(views)})" if views else text
 
 
 def _contents(manifest: Manifest) -> dict[str, object]:

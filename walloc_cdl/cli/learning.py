@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from walloc_cdl.cli.console import JsonPath, Seed, progress, report, say
-from walloc_cdl.cli.dataset import Folder
 
 if TYPE_CHECKING:
     from classifiers import Metrics, TrainProgress
@@ -18,11 +17,14 @@ Epochs = Annotated[int, typer.Option(help="Passes over the training split.")]
 BatchSize = Annotated[int, typer.Option(help="Samples for each update.")]
 LearningRate = Annotated[float, typer.Option("--lr", help="Learning rate at its peak.")]
 Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
+DataSet = Annotated[
+    str, typer.Argument(metavar="DIR", help="Folder of the data set, or its address, as hf://datasets/OWNER/NAME.")
+]
 VALIDATION_SPLITS = ("validation", "valid", "val", "test")
 
 
 def train(
-    folder: Folder,
+    folder: DataSet,
     model: ModelName,
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     stem: Annotated[str, typer.Option(help="synthesis (pixels made from latents) or channels.")] = "synthesis",
@@ -86,7 +88,7 @@ def train(
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a run of `cdl train`.")],
-    folder: Folder,
+    folder: DataSet,
     split: Annotated[str | None, typer.Option(help="Split to judge on; default test or validation.")] = None,
     json_path: JsonPath = None,
 ) -> None:
@@ -95,11 +97,10 @@ def evaluate(
     The data set must have the codec, the size and the classes that the classifier was trained on.
     """
     import classifiers
-    from walloc_cdl.data import open_latents
-    from walloc_cdl.latents import load_manifest
+    from walloc_cdl.data import open_files, open_latents
 
     model = classifiers.load_classifier(run)
-    splits = load_manifest(folder).splits
+    splits = open_files(folder).load_manifest().splits
     chosen = split or next((name for name in reversed(VALIDATION_SPLITS) if name in splits), next(iter(splits)))
     with progress("evaluate", "samples") as update:
         metrics = classifiers.evaluate(model, open_latents(folder, chosen), progress=update)

@@ -1,9 +1,22 @@
 """Reading latents: the data set, its batches on the device, and the model's input made of them."""
 
 from walloc_cdl.data.dataset import LatentDataset, open_latents
+from walloc_cdl.data.files import DataFiles, open_files
 from walloc_cdl.data.loader import LatentLoader
 from walloc_cdl.data.model_input import ModelInput
+from walloc_cdl.data.remote import RemoteFolder, is_address
 from walloc_cdl.data.sampler import GlobalBatches
 from walloc_cdl.latents import ChannelStatistics
 
-__all__ = ["ChannelStatistics", "GlobalBatches", "LatentDataset", "LatentLoader", "ModelInput", "open_latents"]
+__all__ = [
+    "ChannelStatistics",
+    "DataFiles",
+    "GlobalBatches",
+    "LatentDataset",
+    "LatentLoader",
+    "ModelInput",
+    "RemoteFolder",
+    "is_address",
+    "open_files",
+    "open_latents",
+]

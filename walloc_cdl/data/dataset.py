@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from walloc_cdl.data.files import CachedFiles, DataFiles, LocalFiles, open_files
 from walloc_cdl.data.gather import gather_rows
 from walloc_cdl.errors import CallError, DamagedError, unknown_name
-from walloc_cdl.latents import ChannelStatistics, Manifest, Shard, channel_statistics, load_manifest, open_shard
+from walloc_cdl.latents import ChannelStatistics, Manifest, Shard, channel_statistics
 from walloc_cdl.spec import LatentSpec
 from walloc_cdl.synthesis import FILE_NAME, SynthesisBank, synthesis_from_bytes
 
@@ -21,29 +22,56 @@ SYNTHESIS_PATH = f"codec/{FILE_NAME}"
 TRAIN_SPLIT = "train"
 
 
-def open_latents(folder: Path | str, split: str = TRAIN_SPLIT) -> LatentDataset:
+def open_latents(
+    folder: Path | str,
+    split: str = TRAIN_SPLIT,
+    *,
+    view: int = 0,
+    cache_dir: Path | str | None = None,
+    cache_bytes: int | None = None,
+) -> LatentDataset:
     """Open one split of a data set; reads the manifest only, shards are mapped when first touched.
 
-    Raises `CallError` for a folder that is no data set or an unknown split, `DamagedError` for a broken manifest.
+    `view` is the one of stored views that is read. `folder` may be an address, as "hf://datasets/OWNER/NAME",
+    "s3://…" or "https://…": shards then come whole, when first touched, into the folder `cache_dir` (by default
+    `WALLOC_CDL_CACHE`, else one for caches) of at most `cache_bytes` (by default `WALLOC_CDL_CACHE_BYTES`, else
+    50 GB), and are checked against their SHA-256.
+
+    Raises `CallError` for a folder that is no data set, an unknown split or view, and a split that is larger than the
+    cache, `DamagedError` for a broken manifest, `JobError` for an address that cannot be read.
     """
-    manifest = load_manifest(folder)
+    files = open_files(folder, cache_dir=cache_dir, cache_bytes=cache_bytes)
+    manifest = files.load_manifest()
     if split not in manifest.splits:
         raise unknown_name("split", split, manifest.splits, f"{folder} has {', '.join(manifest.splits) or 'none'}")
-    return LatentDataset(Path(folder), manifest, split)
+    if isinstance(files, CachedFiles):
+        num_bytes = sum(entry.num_bytes for entry in manifest.shards_of(split))
+        files.require_room(num_bytes, f"split {split!r} of {folder}")
+    return LatentDataset(folder if isinstance(files, CachedFiles) else files.folder, manifest, split, view, files)
 
 
 class LatentDataset(Dataset):
-    """Samples of one split: codes uint8 (K, h, w), or (K, t) of audio, and labels, -1 where unknown.
+    """Samples of one split: codes uint8 (K, h, w), or (K, t) of audio, and labels as `LabelSpec` says, -1 without.
+
+    Of stored views, `view` is the one that is read. Samples of ragged geometry are read one at a time, or in
+    batches of crops by `LatentLoader`.
 
     >>> dataset = open_latents("DATA/flowers")                                        # doctest: +SKIP
     >>> codes, labels = dataset.gather([5, 0, 7])    # uint8 (3, K, h, w), int64 (3,)  # doctest: +SKIP
     >>> loader = DataLoader(dataset, batch_size=64, collate_fn=dataset.collate)       # doctest: +SKIP
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, split: str) -> None:
+    def __init__(
+        self, folder: Path | str, manifest: Manifest, split: str, view: int = 0, files: DataFiles | None = None
+    ) -> None:
         self.folder = folder
+        self.files = LocalFiles(Path(folder)) if files is None else files
         self.manifest = manifest
         self.split = split
+        self.layout = manifest.layout
+        self.view = view
+        if not 0 <= view < self.num_views:
+            raise CallError(f"view {view} of {folder}, which has {self.num_views}, counted from 0: {self.view_names}")
         self._entries = manifest.shards_of(split)
         self._shards: list[Shard | None] = [None] * len(self._entries)
         self._starts = np.cumsum([0, *(entry.num_samples for entry in self._entries)])
@@ -51,10 +79,17 @@ class LatentDataset(Dataset):
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        """Codes uint8 (K, h, w) and the label of one sample; negative indices count from the end."""
-        codes, labels = self.gather([index + len(self) if index < 0 else index])
-        return codes[0], int(labels[0])
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int | torch.Tensor]:
+        """Codes uint8 (K, h, w) and the label of one sample; negative indices count from the end.
+
+        The label is an int for class numbers, otherwise a tensor: uint8 (L,), float32 () or (T,).
+        """
+        row = int(self._require_rows([index + len(self) if index < 0 else index])[0])
+        number = int(np.searchsorted(self._starts, row, side="right")) - 1
+        codes = self.shard(number).sample_codes(row - int(self._starts[number]))
+        chosen = torch.from_numpy((codes[self.view] if self.num_views > 1 else codes).copy())
+        label = self._labels_at(np.array([row]))[0]
+        return chosen, int(label) if label.dtype == np.int64 else torch.from_numpy(np.array(label))
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """A whole batch, for torch's DataLoader, which then needs `collate_fn=LatentDataset.collate`."""
@@ -66,26 +101,32 @@ class LatentDataset(Dataset):
         return batch
 
     def gather(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Codes uint8 (B, K, h, w) and labels int64 (B,) of samples, in the order asked for.
+        """Codes uint8 (B, K, h, w) and labels (B, …) of samples, in the order asked for.
 
-        Raises `IndexError` outside 0 … len - 1, `DamagedError` if a shard is not what the manifest says.
+        Raises `IndexError` outside 0 … len - 1, `DamagedError` if a shard is not what the manifest says, and
+        `CallError` for samples that differ in size.
         """
+        if self.layout.ragged:
+            raise CallError(
+                f"samples of {self.folder} differ in size, so they make no batch; "
+                "use LatentLoader with crop=(h, w), or dataset[i]"
+            )
         rows = self._require_rows(indices)
         out = np.empty((len(rows), *self.latent_shape), np.uint8)
-        self.gather_into(rows, out, np.empty_like(out))
-        return torch.from_numpy(out), torch.from_numpy(self.labels[rows])
+        self.gather_into(rows * self.num_views + self.view, out, np.empty_like(out))
+        return torch.from_numpy(out), torch.from_numpy(self._labels_at(rows))
 
-    def gather_into(self, rows: np.ndarray, out: np.ndarray, scratch: np.ndarray) -> None:
-        """Fill `out`, uint8 (B, K, h, w), with the codes of `rows`, which must lie in 0 … len - 1; for loops.
+    def gather_into(self, stored: np.ndarray, out: np.ndarray, scratch: np.ndarray) -> None:
+        """Fill `out`, uint8 (B, K, h, w), with the codes of `stored`, for loops: sample × views + view of each.
 
-        `scratch` is as large as `out` and is overwritten.
+        They must be in range. `scratch` is as large as `out` and is overwritten.
         """
-        gather_rows(self.shard_codes, self._starts, rows, out, scratch)
+        gather_rows(self.shard_codes, self.stored_starts, stored, out, scratch)
 
     def keys(self, indices: Sequence[int] | np.ndarray) -> list[str]:
         """The names of samples, in the order asked for."""
         rows = self._require_rows(indices)
-        shard_numbers = np.searchsorted(self._starts, rows, side="right") - 1
+        shard_numbers = self._shard_numbers(rows)
         return [
             self.shard(number).keys([row - self._starts[number]])[0]
             for number, row in zip(shard_numbers, rows, strict=True)
@@ -95,14 +136,21 @@ class LatentDataset(Dataset):
         """The split's shard of this number, mapped and checked when first asked for."""
         shard = self._shards[number]
         if shard is None:
-            entry = self._entries[number]
-            shard = open_shard(self.folder / entry.name, entry, self.manifest.layout)
+            shard = self.files.open_shard(self._entries[number], self.manifest)
             self._shards[number] = shard
         return shard
 
+    def fetch(self, progress: Callable[[int, int], object] | None = None) -> None:
+        """Bring all shards of a remote split into the cache, several at a time; a local one is here already.
+
+        `progress` is called with (done, total) numbers of shards. Drawing a first batch does the same.
+        """
+        self.files.fetch(self._entries, progress)
+
     def shard_codes(self, number: int) -> np.ndarray:
-        """The mapped codes of a shard, uint8 (N, K, h, w), without reading them."""
-        return self.shard(number).codes
+        """The mapped codes of a shard without reading them, uint8: (N × views, K, h, w), flat of ragged geometry."""
+        codes = self.shard(number).codes
+        return codes if self.layout.ragged else codes.reshape(-1, *self.latent_shape)
 
     @property
     def shard_starts(self) -> np.ndarray:
@@ -110,13 +158,28 @@ class LatentDataset(Dataset):
         return self._starts
 
     @property
+    def stored_starts(self) -> np.ndarray:
+        """The same in stored views: times the number of views."""
+        return self._starts * self.num_views
+
+    @property
+    def num_views(self) -> int:
+        """Stored variants of each sample."""
+        return self.layout.num_views
+
+    @property
+    def view_names(self) -> list[str] | None:
+        """What they are, the evaluation crop first; None for a single one."""
+        return self.manifest.views
+
+    @property
     def spec(self) -> LatentSpec:
         """The spec that every sample obeys."""
         return self.manifest.spec
 
     @property
-    def latent_shape(self) -> tuple[int, ...]:
-        """(K, h, w) of every image, (K, t) of every piece of audio."""
+    def latent_shape(self) -> tuple[int | None, ...]:
+        """(K, h, w) of every image, (K, t) of every piece of audio; None for the sizes of ragged geometry."""
         return self.manifest.latent_shape
 
     @property
@@ -131,20 +194,18 @@ class LatentDataset(Dataset):
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """int64 (N,) for the whole split, -1 where unknown; reads every shard's labels once.
+        """Of the whole split, as `LabelSpec` says: int64 (N,), -1 where unknown, also without labels; uint8 (N, L);
+        float32 (N,) or (N, T). Reads every shard's labels once, and fetches all shards of a remote split first.
 
-        Raises `DamagedError` for a label without a class name, which would crash a loss on the device.
+        Raises `DamagedError` for labels that their kind cannot have, which would crash a loss on the device.
         """
-        parts = [
-            np.full(len(shard), -1, np.int64) if shard.labels is None else shard.labels
-            for shard in map(self.shard, range(len(self._entries)))
-        ]
-        labels = np.concatenate([np.empty(0, np.int64), *parts])
-        if self.class_names is not None and len(labels) and not -1 <= labels.min() <= labels.max() < self.num_classes:
-            raise DamagedError(
-                f"{self.folder}, split {self.split!r}: labels from {labels.min()} to {labels.max()}, "
-                f"expected -1 to {self.num_classes - 1}; run `cdl verify --full`"
-            )
+        self.fetch()
+        spec = self.layout.labels
+        if spec.kind == "none":
+            return spec.unlabeled(len(self))
+        parts = [shard.labels for shard in map(self.shard, range(len(self._entries))) if shard.labels is not None]
+        labels = np.concatenate([np.empty((0, *spec.sample_shape), spec.dtype), *parts])
+        self._require_valid(labels, np.arange(len(labels)))
         return labels
 
     @cached_property
@@ -160,20 +221,52 @@ class LatentDataset(Dataset):
         Raises `CallError` for a data set without any, as those of audio are, and `DamagedError` if the file
         is missing or broken.
         """
-        path = self.folder / SYNTHESIS_PATH
-        if SYNTHESIS_PATH not in self.manifest.files and not path.is_file():
-            why = "audio has none" if self.spec.kind == "audio" else "its channels are too many for one"
+        entry = self.manifest.files.get(SYNTHESIS_PATH)
+        if entry is None:
+            why = "its channels are too many for one"
+            if self.spec.kind == "audio" or self.layout.ragged:
+                why = "audio has none" if self.spec.kind == "audio" else "its samples differ in size"
             raise CallError(f"{self.folder} has no linear synthesis ({why}); use the `channels` stem for images")
+        path = self.files.path(SYNTHESIS_PATH, entry)
         if not path.is_file():
             raise DamagedError(f"{path} is missing; restore it from a copy or prepare the data set again")
         return synthesis_from_bytes(path.read_bytes(), spec=self.spec, origin=str(path))
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the maps, which a worker process makes for itself instead of receiving them as copies."""
-        return {"folder": self.folder, "manifest": self.manifest, "split": self.split}
+        state = {"folder": self.folder, "manifest": self.manifest, "split": self.split}
+        return {**state, "view": self.view, "files": self.files}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)
+
+    def _labels_at(self, rows: np.ndarray) -> np.ndarray:
+        """The labels of `rows`; of a remote split without touching other shards than theirs."""
+        spec = self.layout.labels
+        if isinstance(self.files, LocalFiles) or "labels" in vars(self):
+            return self.labels[rows]
+        if spec.kind == "none":
+            return spec.unlabeled(len(rows))
+        numbers = self._shard_numbers(rows)
+        labels = np.empty((len(rows), *spec.sample_shape), spec.dtype)
+        for number in np.unique(numbers):
+            stored, chosen = self.shard(int(number)).labels, numbers == number
+            if stored is not None:  # which a shard of this layout has
+                labels[chosen] = stored[rows[chosen] - self._starts[number]]
+        self._require_valid(labels, rows)
+        return labels
+
+    def _require_valid(self, labels: np.ndarray, rows: np.ndarray) -> None:
+        """Raise `DamagedError` unless the labels of these rows are such as their kind can have."""
+        spec = self.layout.labels
+        if (wrong := np.flatnonzero(spec.invalid(labels))).size:
+            raise DamagedError(
+                f"{self.folder}, split {self.split!r}: label {labels[wrong[0]].tolist()} of sample {rows[wrong[0]]}, "
+                f"expected {spec.valid_values}; run `cdl verify --full`"
+            )
+
+    def _shard_numbers(self, rows: np.ndarray) -> np.ndarray:
+        return np.searchsorted(self._starts, rows, side="right") - 1
 
     def _require_rows(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         rows = np.asarray(indices, dtype=np.int64)

@@ -6,23 +6,23 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-import numpy as np
 import torch
 
+from walloc_cdl.data.crops import CropReader, require_covered, sample_shapes
 from walloc_cdl.data.dataset import TRAIN_SPLIT, LatentDataset
 from walloc_cdl.data.prefetch import make_ahead
-from walloc_cdl.data.readers import Batch, DeviceReader, HostReader
+from walloc_cdl.data.readers import Batch, DeviceReader, HostReader, Reader
 from walloc_cdl.data.residency import choose_residency, open_device
-from walloc_cdl.data.sampler import GlobalBatches
+from walloc_cdl.data.sampler import GlobalBatches, Selection
 from walloc_cdl.data.transfer import PinnedCopies
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, unknown_name
 
-_STATE_FIELDS = ("batch_size", "num_samples", "seed", "shuffle")
-"""What the list of global batches follows from, and so must be equal for a state to be resumed."""
+_STATE_FIELDS = ("batch_size", "num_samples", "seed", "shuffle", "views", "crop")
+"""What the global batches follow from, and so must be equal for a state to be resumed."""
 
 
 class LatentLoader:
-    """Iterates over (codes uint8 (B, K, h, w), labels int64 (B,)) on `device`; labels are -1 where unknown.
+    """Iterates over (codes uint8 (B, K, h, w), labels (B, …)) on `device`; labels are those of `LatentDataset`.
 
     `batch_size` is the global one, over all ranks; rank r gets its slice of each global batch. The order
     follows from (seed, epoch) alone: call `set_epoch` before each epoch, or each has the same order.
@@ -31,6 +31,10 @@ class LatentLoader:
     `residency`: `mmap` reads shards through the page cache, `ram` copies the split into memory once,
     `device` keeps it on the device and gathers there; `auto` is `device` on a CUDA device with at least
     twice the room, else `mmap`. `prefetch` batches are made ahead, each in a thread of its own; 0 for none.
+
+    Of stored views each sample's is the data set's `view`, or with `views="random"` one drawn by (seed, epoch,
+    position in the order). Samples that differ in size need a `crop`, latents (h, w) or (t,): drawn likewise
+    where the order is shuffled, else in the center.
 
     >>> for epoch in range(10):                                                        # doctest: +SKIP
     ...     loader.set_epoch(epoch)
@@ -51,6 +55,8 @@ class LatentLoader:
         rank: int = 0,
         world_size: int = 1,
         prefetch: int = 2,
+        views: str | None = None,
+        crop: tuple[int, ...] | None = None,
     ) -> None:
         is_train = dataset.split == TRAIN_SPLIT
         if not 0 <= rank < world_size <= batch_size:
@@ -67,7 +73,11 @@ class LatentLoader:
             drop_last=is_train if drop_last is None else drop_last,
             seed=seed,
         )
+        _require_views(dataset, views)
+        _require_crop(dataset, crop)
         self.dataset = dataset
+        self.views = views
+        self.crop = None if crop is None else list(crop)
         self.device = open_device(device)
         self.residency = choose_residency(residency, dataset, self.device)
         self.rank = rank
@@ -76,7 +86,7 @@ class LatentLoader:
         self.epoch = 0
         self._start = 0
         self._consumed = 0
-        self._host_reader: HostReader | None = None
+        self._host_reader: Reader | None = None
         self._device_reader: DeviceReader | None = None
 
     def __len__(self) -> int:
@@ -91,18 +101,20 @@ class LatentLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values: the epoch, how many of its batches the consumer has received, and what must match."""
-        state = {name: getattr(self.batches, name) for name in _STATE_FIELDS}
-        return {"epoch": self.epoch, "batches": self._consumed, **state}
+        return {"epoch": self.epoch, "batches": self._consumed, **self._identity()}
+
+    def _identity(self) -> dict[str, Any]:
+        return {name: getattr(self if name in ("views", "crop") else self.batches, name) for name in _STATE_FIELDS}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Make the next iteration go on after the batches that were received; the number of ranks may differ.
 
         Raises `CallError` where the state belongs to another list of batches.
         """
-        for name in _STATE_FIELDS:
-            if state[name] != getattr(self.batches, name):
+        for name, mine in self._identity().items():
+            if state[name] != mine:
                 raise CallError(
-                    f"loader state has {name} {state[name]!r}, this loader {getattr(self.batches, name)!r}; "
+                    f"loader state has {name} {state[name]!r}, this loader {mine!r}; "
                     "resume with the settings of the first run"
                 )
         if not 0 <= state["batches"] <= len(self):
@@ -113,25 +125,55 @@ class LatentLoader:
     def __iter__(self) -> Iterator[Batch]:
         start, self._start = self._start, 0
         self._consumed = start
-        slices = self.batches.rank_slices(self.epoch, rank=self.rank, world_size=self.world_size, start=start)
-        with closing(self._read(slices)) as batches:
+        draw = self.views is not None or (self.crop is not None and self.batches.shuffle)
+        selections = self.batches.selections(
+            self.epoch, draw=draw, rank=self.rank, world_size=self.world_size, start=start
+        )
+        with closing(self._read(selections)) as batches:
             for batch in batches:
                 self._consumed += 1
                 yield batch
 
-    def _read(self, slices: list[np.ndarray]) -> Iterator[Batch]:
+    def _read(self, selections: list[Selection]) -> Iterator[Batch]:
         if self.residency == "device":
             self._device_reader = self._device_reader or DeviceReader(self.dataset, self.device)
-            yield from map(self._device_reader.read, slices)
+            yield from map(self._device_reader.read, selections)
             return
-        in_memory = self.residency == "ram"
-        reader = self._host_reader or HostReader(self.dataset, self.batches.batch_size, in_memory=in_memory)
-        self._host_reader = reader
+        reader = self._host_reader = self._host_reader or self._open_reader()
         if self.device.type == "cuda":
-            copies = PinnedCopies(reader, self.batches.batch_size, self.dataset.latent_shape, self.device)
-            with closing(make_ahead(copies.stage, slices, self.prefetch)) as staged:
+            shape = (self.dataset.spec.latent_channels, *(self.crop or self.dataset.latent_shape[1:]))
+            copies = PinnedCopies(reader, self.batches.batch_size, shape, self.device)
+            with closing(make_ahead(copies.stage, selections, self.prefetch)) as staged:
                 yield from (batch.receive() for batch in staged)
             return
-        with closing(make_ahead(reader.read, slices, self.prefetch)) as batches:
+        with closing(make_ahead(reader.read, selections, self.prefetch)) as batches:
             for codes, labels in batches:
                 yield codes.to(self.device), labels.to(self.device)
+
+    def _open_reader(self) -> Reader:
+        in_memory, batch_size = self.residency == "ram", self.batches.batch_size
+        if self.crop is not None:
+            return CropReader(self.dataset, batch_size, tuple(self.crop), in_memory=in_memory)
+        return HostReader(self.dataset, batch_size, in_memory=in_memory)
+
+
+def _require_views(dataset: LatentDataset, views: str | None) -> None:
+    if views not in (None, "random"):
+        raise unknown_name("choice of views", views, ["random"], "give random, or open the data set with view=N")
+    if views is not None and dataset.num_views == 1:
+        raise CallError(f"views {views!r}, but {dataset.folder} stores one view a sample; leave it away")
+
+
+def _require_crop(dataset: LatentDataset, crop: tuple[int, ...] | None) -> None:
+    if dataset.layout.ragged != (crop is not None):
+        raise CallError(
+            f"samples of {dataset.folder} differ in size; give crop=(h, w) in latents, (t,) of audio"
+            if crop is None
+            else f"crop {crop}, but all samples of {dataset.folder} have the same size; leave it away"
+        )
+    if crop is None:
+        return
+    wanted = len(dataset.spec.axes) - 1
+    if len(crop) != wanted or not all(type(side) is int and side >= 1 for side in crop):
+        raise CallError(f"crop {crop}; expected {wanted} sizes in latents, each at least 1")
+    require_covered(dataset, sample_shapes(dataset), crop)

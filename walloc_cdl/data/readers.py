@@ -1,6 +1,8 @@
-"""Making a batch of given rows: in the memory, or on the device that holds the whole split."""
+"""Making a batch of given samples: in the memory, or on the device that holds the whole split."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -8,13 +10,29 @@ import torch
 from walloc_cdl.data.buffers import BufferPool
 from walloc_cdl.data.dataset import LatentDataset
 from walloc_cdl.data.gather import gather_rows
+from walloc_cdl.data.sampler import Selection, draw_below
 
 Batch = tuple[torch.Tensor, torch.Tensor]
-"""Codes uint8 (B, K, h, w) and labels int64 (B,)."""
+"""Codes uint8 (B, K, h, w) and labels (B, …), class numbers int64 (B,)."""
+
+
+class Reader(Protocol):
+    """Makes batches in the memory; thread-safe."""
+
+    labels: np.ndarray
+    """Of the whole split."""
+
+    def read(self, selection: Selection) -> Batch:
+        """The batch of these samples."""
+        ...
+
+    def fill(self, selection: Selection, out: np.ndarray) -> None:
+        """Put the codes of these samples into `out`, uint8 (B, K, h, w)."""
+        ...
 
 
 class HostReader:
-    """Gathers rows from mapped shards, or from a copy of the split in memory; thread-safe."""
+    """Gathers samples of one size from mapped shards, or from a copy of the split in memory; see `Reader`."""
 
     def __init__(self, dataset: LatentDataset, batch_size: int, *, in_memory: bool) -> None:
         self.labels = dataset.labels
@@ -22,39 +40,50 @@ class HostReader:
         self._pool = BufferPool(batch_size, dataset.latent_shape)
         self._codes = load_codes(dataset, torch.device("cpu")).numpy() if in_memory else None
 
-    def read(self, rows: np.ndarray) -> Batch:
-        """The batch of these rows, in the memory."""
-        codes = self._pool.lend(len(rows))
-        self.fill(rows, codes)
-        return torch.from_numpy(codes), torch.from_numpy(self.labels[rows])
+    def read(self, selection: Selection) -> Batch:
+        """The batch of these samples, in the memory."""
+        codes = self._pool.lend(len(selection.rows))
+        self.fill(selection, codes)
+        return torch.from_numpy(codes), torch.from_numpy(self.labels[selection.rows])
 
-    def fill(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """Gather the codes of these rows into `out`, uint8 (B, K, h, w)."""
-        scratch = self._pool.lend(len(rows))
-        codes = self._codes
+    def fill(self, selection: Selection, out: np.ndarray) -> None:
+        """Gather the codes of these samples into `out`, uint8 (B, K, h, w)."""
+        scratch = self._pool.lend(len(selection.rows))
+        stored, codes = stored_rows(self._dataset, selection), self._codes
         if codes is None:
-            self._dataset.gather_into(rows, out, scratch)
+            self._dataset.gather_into(stored, out, scratch)
         else:
-            gather_rows(lambda _: codes, np.array([0, len(codes)]), rows, out, scratch)
+            gather_rows(lambda _: codes, np.array([0, len(codes)]), stored, out, scratch)
 
 
 class DeviceReader:
-    """Gathers rows on the device, where it keeps the whole split."""
+    """Gathers samples on the device, where it keeps the whole split."""
 
     def __init__(self, dataset: LatentDataset, device: torch.device) -> None:
+        self._dataset = dataset
         self._codes = load_codes(dataset, device)
         self._labels = torch.from_numpy(dataset.labels).to(device)
 
-    def read(self, rows: np.ndarray) -> Batch:
-        """The batch of these rows, on the device."""
-        index = torch.from_numpy(rows).to(self._codes.device)
-        return self._codes.index_select(0, index), self._labels.index_select(0, index)
+    def read(self, selection: Selection) -> Batch:
+        """The batch of these samples, on the device."""
+        device = self._codes.device
+        stored = torch.from_numpy(stored_rows(self._dataset, selection)).to(device)
+        rows = torch.from_numpy(selection.rows).to(device)
+        return self._codes.index_select(0, stored), self._labels.index_select(0, rows)
+
+
+def stored_rows(dataset: LatentDataset, selection: Selection) -> np.ndarray:
+    """Which stored view of each sample is read, int64 (B,): sample × views + view, drawn by the words if there are."""
+    if selection.words is None:
+        return selection.rows * dataset.num_views + dataset.view
+    drawn = draw_below(selection.words >> np.uint64(32), dataset.num_views)
+    return selection.rows * dataset.num_views + drawn
 
 
 def load_codes(dataset: LatentDataset, device: torch.device) -> torch.Tensor:
-    """All codes of a split as one tensor on `device`, uint8 (N, K, h, w), copied shard by shard."""
-    codes = torch.empty((len(dataset), *dataset.latent_shape), dtype=torch.uint8, device=device)
-    starts = dataset.shard_starts
+    """All codes of a split as one tensor on `device`, uint8 (N × views, K, h, w), copied shard by shard."""
+    starts = dataset.stored_starts
+    codes = torch.empty((int(starts[-1]), *dataset.latent_shape), dtype=torch.uint8, device=device)
     for number in range(len(starts) - 1):
         codes[starts[number] : starts[number + 1]] = torch.from_numpy(dataset.shard_codes(number))
     return codes

@@ -16,8 +16,8 @@ AUTO_SHARE = 0.5
 
 
 def codes_bytes(dataset: LatentDataset) -> int:
-    """Bytes of all codes of a split."""
-    return len(dataset) * math.prod(dataset.latent_shape)
+    """Bytes of all codes of a split of fixed geometry, all views."""
+    return len(dataset) * math.prod(dataset.layout.sample_shape)
 
 
 def free_bytes(device: torch.device) -> int:
@@ -39,10 +39,15 @@ def open_device(name: str | torch.device) -> torch.device:
 def choose_residency(asked: str, dataset: LatentDataset, device: torch.device) -> str:
     """`mmap`, `ram` or `device` for what was asked.
 
-    Raises `CallError` for an unknown residency, and for `device` where the split does not fit.
+    Raises `CallError` for an unknown residency, and for `device` where the split does not fit, or its samples
+    differ in size.
     """
     if asked not in RESIDENCIES:
         raise unknown_name("residency", asked, RESIDENCIES, f"choose one of {', '.join(RESIDENCIES)}")
+    if dataset.layout.ragged and asked == "device":
+        raise CallError(f"samples of {dataset.folder} differ in size and are cropped in memory; use mmap or ram")
+    if dataset.layout.ragged and asked == "auto":
+        return "mmap"
     if asked in ("mmap", "ram"):
         return asked
     if device.type == "cpu":

@@ -8,6 +8,24 @@ import numpy as np
 
 from walloc_cdl.errors import CallError
 
+_DRAWS = 1
+"""Tells the words that draw views and crops from those that shuffle."""
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """The samples of a batch, in its order."""
+
+    rows: np.ndarray
+    """int64 (B,)."""
+    words: np.ndarray | None = None
+    """uint64 (B,): a random word for each, where a view or a crop is drawn; None for the fixed choice."""
+
+
+def draw_below(words: np.ndarray, counts: int | np.ndarray) -> np.ndarray:
+    """A number from 0 to count - 1, int64, for each 32-bit word, by its upper part; counts are at most 2^31."""
+    return ((words * np.asarray(counts, np.uint64)) >> np.uint64(32)).astype(np.int64)
+
 
 @dataclass(frozen=True)
 class GlobalBatches:
@@ -44,8 +62,11 @@ class GlobalBatches:
         """
         if not self.shuffle:
             return np.arange(self.num_samples)
-        words = np.random.PCG64(np.random.SeedSequence((self.seed, epoch))).random_raw(self.num_samples)
-        return np.argsort(words, kind="stable")
+        return np.argsort(_raw_words(self.num_samples, self.seed, epoch), kind="stable")
+
+    def words(self, epoch: int) -> np.ndarray:
+        """For each position of an epoch's order a random word, uint64 (num_samples,), by seed, epoch and position."""
+        return _raw_words(self.num_samples, self.seed, epoch, _DRAWS)
 
     def rank_slices(self, epoch: int, *, rank: int = 0, world_size: int = 1, start: int = 0) -> list[np.ndarray]:
         """One rank's part of each global batch from number `start` on, in order.
@@ -54,8 +75,24 @@ class GlobalBatches:
         most, so that a last, incomplete batch may leave a rank with none.
         """
         order = self.order(epoch)
+        return [order[part] for part in self._slices(rank, world_size, start)]
+
+    def selections(
+        self, epoch: int, *, draw: bool, rank: int = 0, world_size: int = 1, start: int = 0
+    ) -> list[Selection]:
+        """The same as selections, with random words where something is to be drawn for each sample."""
+        order, words = self.order(epoch), self.words(epoch) if draw else None
+        parts = self._slices(rank, world_size, start)
+        return [Selection(order[part], None if words is None else words[part]) for part in parts]
+
+    def _slices(self, rank: int, world_size: int, start: int) -> list[slice]:
+        """Of the positions of an epoch's order."""
         slices = []
         for first in range(start * self.batch_size, len(self) * self.batch_size, self.batch_size):
-            batch = order[first : first + self.batch_size]
-            slices.append(batch[rank * len(batch) // world_size : (rank + 1) * len(batch) // world_size])
+            count = min(self.batch_size, self.num_samples - first)
+            slices.append(slice(first + rank * count // world_size, first + (rank + 1) * count // world_size))
         return slices
+
+
+def _raw_words(count: int, *seeds: int) -> np.ndarray:
+    return np.random.PCG64(np.random.SeedSequence(seeds)).random_raw(count)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
-from walloc_cdl.data.readers import Batch, HostReader
+from walloc_cdl.data.readers import Batch, Reader
+from walloc_cdl.data.sampler import Selection
 
 
 @dataclass
@@ -40,18 +40,19 @@ class StagedBatch:
 class PinnedCopies:
     """Starts copies of batches to a CUDA device from pinned memory, on a stream of their own; thread-safe."""
 
-    def __init__(self, reader: HostReader, batch_size: int, shape: tuple[int, ...], device: torch.device) -> None:
+    def __init__(self, reader: Reader, batch_size: int, shape: tuple[int, ...], device: torch.device) -> None:
         self._reader = reader
         self._shape = (batch_size, *shape)
+        self._labels = torch.from_numpy(reader.labels[:0])
         self._stream = torch.cuda.Stream(device)
         self._slots: deque[_Slot] = deque()
 
-    def stage(self, rows: np.ndarray) -> StagedBatch:
-        """Gather these rows into pinned memory and start the copy."""
+    def stage(self, selection: Selection) -> StagedBatch:
+        """Gather these samples into pinned memory and start the copy."""
         slot = self._acquire()
-        count = len(rows)
-        self._reader.fill(rows, slot.codes.numpy()[:count])
-        slot.labels[:count] = torch.from_numpy(self._reader.labels[rows])
+        count = len(selection.rows)
+        self._reader.fill(selection, slot.codes.numpy()[:count])
+        slot.labels[:count] = torch.from_numpy(self._reader.labels[selection.rows])
         with torch.cuda.stream(self._stream):
             device = self._stream.device
             codes = slot.codes[:count].to(device, non_blocking=True)
@@ -69,7 +70,7 @@ class PinnedCopies:
         except IndexError:
             return _Slot(
                 torch.empty(self._shape, dtype=torch.uint8, pin_memory=True),
-                torch.empty(self._shape[0], dtype=torch.int64, pin_memory=True),
+                torch.empty((self._shape[0], *self._labels.shape[1:]), dtype=self._labels.dtype, pin_memory=True),
                 torch.cuda.Event(),
             )
         slot.copied.synchronize()

@@ -215,7 +215,7 @@ def manifest_bytes(manifest: Manifest) -> bytes:
 
 def inconsistency(manifest: Manifest) -> str | None:
     """The first contradiction inside a manifest, in words, or None."""
-    if problem := manifest.layout.problem() or _name_inconsistency(manifest):
+    if problem := _name_inconsistency(manifest) or manifest.layout.problem():
         return problem
     names = [*(entry.name for entry in manifest.shards), *manifest.files, MANIFEST_NAME, PROVENANCE_NAME]
     if len(set(names)) != len(names):

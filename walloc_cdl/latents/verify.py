@@ -219,10 +219,15 @@ class _Check:
         return next((path for path in paths if path.is_file() and sha256_file(path) == entry.sha256), None)
 
 
+HUB_NAMES = ("README.md", ".gitattributes")
+"""A card and Git's attributes, as repositories of data sets have them, are text about the data set and no part of it."""
+
+
 def _stray_files(folder: Path, manifest: Manifest) -> Iterable[str]:
     """Files that nothing lists; an unfinished job's `_work` is left alone."""
     single = [MANIFEST_NAME, PROVENANCE_NAME, *manifest.files]
-    listed = {*(entry.name for entry in manifest.shards), *single, *(copy_path(name) for name in single)}
+    copies = (copy_path(name) for name in single)
+    listed = {*(entry.name for entry in manifest.shards), *single, *copies, *HUB_NAMES}
     for parent, folders, names in os.walk(folder):
         if Path(parent) == folder and WORK_NAME in folders:
             folders.remove(WORK_NAME)

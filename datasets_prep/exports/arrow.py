@@ -1,0 +1,115 @@
+"""HF `datasets`: a folder that `datasets.load_from_disk` opens, an Arrow file for each shard.
+
+The files are what `DatasetDict.save_to_disk` writes, made without a copy of the data set in its cache.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from datasets_prep.exports.form import Part, part_for_each_shard
+from datasets_prep.exports.labels import label_column, label_feature, label_name
+from datasets_prep.intact import ShardSamples
+from walloc_cdl.canonical import canonical_json, sha256_hex
+from walloc_cdl.errors import CallError
+from walloc_cdl.latents import Manifest
+
+BATCH_BYTES = 4 << 20
+"""Codes of a record batch, at most; its lists count values in 32 bits."""
+
+_SPLIT_NAME = re.compile(r"\w+(\.\w+)*")
+
+
+class HuggingFaceForm:
+    """For `datasets.load_from_disk`; codes come back as NumPy arrays."""
+
+    name = "hf"
+
+    def parts(self, manifest: Manifest, splits: Sequence[str]) -> list[Part]:
+        """SPLIT/data-NNNNN.arrow; `CallError` for a split whose name `datasets` refuses."""
+        for split in splits:
+            if not _SPLIT_NAME.fullmatch(split):
+                raise CallError(
+                    f"split {split!r} has a name that `datasets` refuses (letters, digits, _ and dots between them); "
+                    "export it to another form"
+                )
+        return part_for_each_shard(manifest, splits, "{split}/data-{number:05d}.arrow")
+
+    def write(self, file: BinaryIO, part: Part, manifest: Manifest, samples: Iterable[ShardSamples]) -> None:
+        """See `Form.write`."""
+        import pyarrow as pa
+
+        features = _features(manifest)
+        schema = features.arrow_schema
+        rows = max(1, BATCH_BYTES // math.prod(manifest.layout.sample_shape))
+        with pa.ipc.new_stream(file, schema) as writer:
+            for shard in samples:
+                for start in range(0, len(shard.keys), rows):
+                    stop = min(start + rows, len(shard.keys))
+                    codes = _nested(np.ascontiguousarray(shard.codes[start:stop]))
+                    columns = {
+                        "key": pa.array(shard.keys[start:stop], pa.string()),
+                        "codes": pa.ExtensionArray.from_storage(schema.field("codes").type, codes),
+                    }
+                    if shard.labels is not None:
+                        labels = manifest.layout.labels
+                        columns[label_name(labels)] = label_column(shard.labels[start:stop], labels)
+                    writer.write_batch(pa.record_batch([columns[name] for name in schema.names], schema=schema))
+
+    def side_files(self, manifest: Manifest, parts: Sequence[Part]) -> dict[str, bytes]:
+        """`dataset_dict.json`, and for each split `dataset_info.json` and `state.json`."""
+        splits = list(dict.fromkeys(part.split for part in parts))
+        info = {"features": _features(manifest).to_dict()}
+        files = {"dataset_dict.json": _json({"splits": splits})}
+        for split in splits:
+            names = [part.name.removeprefix(f"{split}/") for part in parts if part.split == split]
+            state = {
+                "_data_files": [{"filename": name} for name in names],
+                "_fingerprint": sha256_hex(canonical_json([manifest.to_json(), split]))[:16],
+                "_format_columns": ["codes"],
+                "_format_kwargs": {"dtype": "uint8"},  # or integers of any type would come as int64
+                "_format_type": "numpy",
+                "_output_all_columns": True,
+                "_split": split,
+            }
+            files |= {f"{split}/state.json": _json(state), f"{split}/dataset_info.json": _json(info)}
+        return files
+
+    def header(self, parts: Sequence[Part]) -> str:
+        """Nothing."""
+        return ""
+
+    def example(self, manifest: Manifest, part: Part) -> str:
+        """See `Form.example`."""
+        return f'import datasets\ncodes = datasets.load_from_disk(".")[{part.split!r}][:8]["codes"]\n'
+
+
+def _features(manifest: Manifest) -> Any:
+    import datasets
+
+    shape = manifest.layout.sample_shape
+    features: dict[str, Any] = {"key": {"dtype": "string", "_type": "Value"}}
+    if name := label_name(manifest.layout.labels):
+        features[name] = label_feature(manifest)
+    features["codes"] = {"shape": list(shape), "dtype": "uint8", "_type": f"Array{len(shape)}D"}
+    return datasets.Features.from_dict(features)
+
+
+def _nested(codes: np.ndarray) -> Any:
+    """The codes (n, …) as n nested lists, over their own memory."""
+    import pyarrow as pa
+
+    array = pa.array(codes.reshape(-1))
+    for size in reversed(codes.shape[1:]):
+        array = pa.ListArray.from_arrays(pa.array(np.arange(0, len(array) + 1, size, dtype=np.int32)), array)
+    return array
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8")

@@ -1,0 +1,90 @@
+"""`walloc-cdl.json`: what somebody else needs to know of an export, written last."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from walloc_cdl.canonical import canonical_json, sha256_hex
+from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.fields import REMEDY, Fields, require_path
+from walloc_cdl.latents import FileEntry, Manifest
+from walloc_cdl.latents.sealed import seal, unseal
+
+DESCRIPTION_NAME = "walloc-cdl.json"
+FORMAT = "walloc-cdl export"
+FORMAT_VERSION = 1
+MAX_DESCRIPTION_BYTES = 1 << 28
+"""No description is read that is larger; a file takes about 150 bytes of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class ExportDescription:
+    """What `walloc-cdl.json` says."""
+
+    identity: dict[str, Any]
+    """`form`, `splits` and the digest of the data set's `manifest`: equal for two exports of the same."""
+    about: dict[str, Any]
+    """Spec, shape, views, labels, numbers of samples, preprocessing, source, and what each byte stands for."""
+    files: dict[str, FileEntry]
+    """Every other file by path."""
+
+    def to_bytes(self) -> bytes:
+        """The file."""
+        files = {name: asdict(entry) for name, entry in sorted(self.files.items())}
+        return seal({"format": FORMAT, "format_version": FORMAT_VERSION, **self.identity, **self.about, "files": files})
+
+
+def identity(manifest: Manifest, form: str, splits: Sequence[str]) -> dict[str, Any]:
+    """What an export is of, in plain values."""
+    return {"form": form, "manifest": sha256_hex(canonical_json(manifest.to_json())), "splits": list(splits)}
+
+
+def about(manifest: Manifest, splits: Sequence[str]) -> dict[str, Any]:
+    """All that is needed to decode an export without this package, in plain values.
+
+    `byte_values` has 256 entries: the companded latent that each byte stands for, null for bytes that do not occur.
+    """
+    values = [None if math.isnan(value) else value for value in manifest.spec.byte_values().tolist()]
+    return {
+        "spec": manifest.spec.to_json(),
+        "latent_shape": list(manifest.latent_shape),
+        "views": manifest.views,
+        "byte_values": values,
+        "label_kind": manifest.label_kind,
+        "class_names": manifest.class_names,
+        "target_names": manifest.target_names,
+        "num_samples": {split: manifest.splits[split].num_samples for split in splits},
+        "preprocessing": manifest.preprocessing,
+        "source": manifest.source,
+    }
+
+
+def load_export(folder: Path) -> ExportDescription:
+    """Read and check the description of a finished export.
+
+    Raises `CallError` for a folder without, or of another format version, `DamagedError` for a damaged one.
+    """
+    path = folder / DESCRIPTION_NAME
+    if not path.is_file():
+        raise CallError(f"{folder} is no finished export (it has no {DESCRIPTION_NAME}); make one with `cdl export`")
+    if (size := path.stat().st_size) > MAX_DESCRIPTION_BYTES:
+        raise DamagedError(f"{path}: {size} bytes, expected at most {MAX_DESCRIPTION_BYTES}; {REMEDY}")
+    fields = Fields(unseal(path.read_bytes(), origin=str(path)), str(path))
+    if fields.get("format") != FORMAT:
+        raise DamagedError(f"{path}: format is {fields.get('format')!r}, expected {FORMAT!r}; {REMEDY}")
+    if (version := fields.integer("format_version", 1)) != FORMAT_VERSION:
+        raise CallError(f"{path}: format version {version}, this program reads {FORMAT_VERSION}; update walloc-cdl")
+    listed = fields.object("files")
+    files = {}
+    for name in listed.values:
+        entry = listed.object(name)
+        files[require_path(name, str(path), parts=True)] = FileEntry(entry.integer("num_bytes"), entry.sha256("sha256"))
+    names = {"form", "manifest", "splits"}
+    rest = set(fields.values) - names - {"format", "format_version", "files"}
+    return ExportDescription(
+        {name: fields.get(name) for name in sorted(names)}, {name: fields.get(name) for name in sorted(rest)}, files
+    )

@@ -1,0 +1,99 @@
+"""WebDataset: a tar for each shard; a sample is NAME.codes.npy, NAME.cls (of class numbers) and NAME.json."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import tarfile
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from datasets_prep.exports.form import Part, part_for_each_shard
+from datasets_prep.exports.labels import label_name
+from datasets_prep.intact import ShardSamples, plain_part
+from walloc_cdl.latents import Manifest
+
+STEM_LENGTH = 60
+"""With the number and the longest suffix, a name stays within the 100 characters of the oldest tar header."""
+
+
+class WebDatasetForm:
+    """For the `webdataset` package, and for whatever reads tars in order."""
+
+    name = "webdataset"
+
+    def parts(self, manifest: Manifest, splits: Sequence[str]) -> list[Part]:
+        """SPLIT-NNNNN.tar."""
+        return part_for_each_shard(manifest, splits, "{split}-{number:05d}.tar")
+
+    def write(self, file: BinaryIO, part: Part, manifest: Manifest, samples: Iterable[ShardSamples]) -> None:
+        """See `Form.write`; the same samples give the same bytes."""
+        header = npy_header(manifest.layout.sample_shape)
+        labels = manifest.layout.labels
+        number = part.start
+        with tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
+            for shard in samples:
+                for row, key in enumerate(shard.keys):
+                    name = sample_name(number, key)
+                    number += 1
+                    codes = np.ascontiguousarray(shard.codes[row])
+                    _add(tar, f"{name}.codes.npy", header + codes.tobytes())
+                    fields: dict[str, Any] = {"key": key}
+                    if shard.labels is not None and labels.kind == "class":
+                        _add(tar, f"{name}.cls", str(int(shard.labels[row])).encode())
+                    elif shard.labels is not None:
+                        fields[label_name(labels) or ""] = _plain_numbers(shard.labels[row])
+                    _add(tar, f"{name}.json", json.dumps(fields, allow_nan=False).encode())
+
+    def side_files(self, manifest: Manifest, parts: Sequence[Part]) -> dict[str, bytes]:
+        """None."""
+        return {}
+
+    def header(self, parts: Sequence[Part]) -> str:
+        """Nothing."""
+        return ""
+
+    def example(self, manifest: Manifest, part: Part) -> str:
+        """See `Form.example`."""
+        return (
+            "import itertools\n"
+            "import webdataset as wds\n"
+            f'samples = wds.WebDataset({part.name!r}, shardshuffle=False).decode().to_tuple("codes.npy")\n'
+            "codes = np.stack([array for (array,) in itertools.islice(samples, 8)])\n"
+        )
+
+
+def sample_name(number: int, key: str) -> str:
+    """The name that a sample's members share: its number in the split, then what is plain of its key, without dots.
+
+    Readers take what follows the first dot for the kind of a member, and neighbors of one name for one sample.
+
+    >>> sample_name(7, "cats/été 1.v2.jpg")
+    '00000007-_t__1_v2'
+    """
+    return f"{number:08d}-{plain_part(PurePosixPath(key).stem)[:STEM_LENGTH].replace('.', '_')}"
+
+
+def npy_header(shape: tuple[int, ...]) -> bytes:
+    """What stands before the values of a uint8 array in a .npy file."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+def _plain_numbers(label: np.ndarray) -> Any:
+    """A number, or a list of them, for JSON, which has no NaN: null."""
+    values = label.tolist()
+    if isinstance(values, list):
+        return [None if math.isnan(value) else value for value in values]
+    return None if math.isnan(values) else values
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    tar.addfile(member, io.BytesIO(data))

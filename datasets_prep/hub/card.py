@@ -1,0 +1,85 @@
+"""The card of a data set on the Hub: README.md, made of the manifest."""
+
+from __future__ import annotations
+
+import json
+
+from walloc_cdl.latents import Manifest
+
+CARD_NAME = "README.md"
+
+_SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
+_LARGER = "n>10M"
+
+_TEXT = """\
+# {title}
+
+Latents of {source}, encoded once with walloc-cdl: what classifiers are trained on instead of {signals}.
+
+| | |
+| --- | --- |
+| latents | {shape} bytes a sample{views}, {bits} bits, companding {companding} |
+| codec | `{codec_id}`: {source_channels} channels, stride {stride}, {reduction:g} times fewer values than the source |
+| size | {num_samples:,} samples, {shard_bytes:,} bytes of shards |
+| splits | {splits} |
+| classes | {classes} |
+
+## How to load
+
+```python
+import walloc_cdl as cdl
+
+dataset = cdl.open_latents("hf://datasets/{repo_id}", split="{split}")
+loader = cdl.LatentLoader(dataset, batch_size=256)
+for codes, labels in loader:  # uint8 ({axes}) and int64, -1 where unknown
+    ...
+```
+
+`cdl pull {repo_id} -o DIR` brings all of it to a folder, every file checked against its SHA-256, and
+`cdl.load_codec("DIR/codec").decode(codes)` makes {signals} of codes.
+"""
+
+
+def dataset_card(manifest: Manifest, repo_id: str) -> bytes:
+    """The file, with the Hub's YAML header; the same manifest gives the same card.
+
+    It names no license: that is the source's, which only the owner of the data set knows.
+    """
+    spec = manifest.spec
+    splits = sorted(manifest.splits, key=lambda split: (split != "train", split))
+    num_samples = sum(summary.num_samples for summary in manifest.splits.values())
+    text = _TEXT.format(
+        title=repo_id.split("/")[-1],
+        source=_plain(str(manifest.source.get("name", "an unnamed source"))),
+        signals="images" if spec.kind == "image" else "sound",
+        shape=" × ".join("any" if side is None else str(side) for side in manifest.latent_shape),
+        views=f", {len(manifest.views)} views of each" if manifest.views else "",
+        bits=spec.bits,
+        companding=spec.companding,
+        codec_id=spec.codec_id[:16],
+        source_channels=spec.source_channels,
+        stride=spec.stride,
+        reduction=spec.reduction(),
+        num_samples=num_samples,
+        shard_bytes=sum(entry.num_bytes for entry in manifest.shards),
+        splits=", ".join(f"{split} ({manifest.splits[split].num_samples:,})" for split in splits) or "none",
+        classes=", ".join(map(_plain, manifest.class_names)) if manifest.class_names else "none",
+        repo_id=repo_id,
+        split=splits[0] if splits else "train",
+        axes=", ".join(("B", *spec.axes)),
+    )
+    return (_header(manifest, repo_id, num_samples) + text).encode("utf-8")
+
+
+def _header(manifest: Manifest, repo_id: str, num_samples: int) -> str:
+    lines = ["---", f"pretty_name: {json.dumps(repo_id.split('/')[-1])}"]
+    if manifest.class_names is not None:
+        lines += ["task_categories:", f"- {manifest.spec.kind}-classification"]
+    size = next((name for limit, name in _SIZES if num_samples < limit), _LARGER)
+    lines += ["size_categories:", f"- {size}", "tags:", "- walloc", "- latents", "- compressed-domain-learning"]
+    return "\n".join([*lines, "viewer: false", "---", "", ""])
+
+
+def _plain(text: str) -> str:
+    """Text of a data set's making, as one line without Markdown of its own."""
+    return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#" else letter for letter in " ".join(text.split()))

@@ -1,0 +1,200 @@
+"""`cdl pull`: a data set from the Hub, or from any address, to a folder; the manifest comes last."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from datasets_prep.archived import begin, end
+from datasets_prep.hub.repository import REPO_TYPE, hub_errors, list_files, require_repo_id
+from walloc_cdl.canonical import canonical_json, sha256_file, sha256_hex
+from walloc_cdl.data import RemoteFolder, is_address
+from walloc_cdl.data.remote import MissingFileError
+from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.files import replacement, write_atomic
+from walloc_cdl.latents import (
+    MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
+    PROVENANCE_NAME,
+    WORK_NAME,
+    FileEntry,
+    Manifest,
+    ShardEntry,
+    load_manifest,
+    parse_manifest,
+)
+from walloc_cdl.latents.sealed import unseal
+
+FETCHES = 4
+"""Files fetched at once."""
+MAX_PROVENANCE_BYTES = 1 << 20
+
+OnFile = Callable[[int, int, int], object]
+"""Called with (done, total) numbers of files, and the bytes done."""
+
+_HUB_ADDRESS = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?/?")
+
+
+class Origin(Protocol):
+    """Where a data set is pulled from."""
+
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """A small file; `MissingFileError` where there is none."""
+        ...
+
+    def save(self, name: str, path: Path, entry: FileEntry | ShardEntry, work: Path) -> None:
+        """Write a listed file to `path`, whole and checked, or not at all; `work` is a folder for what is unfinished.
+
+        Raises `DamagedError` for a file that is missing or is not what the manifest says.
+        """
+        ...
+
+
+def pull(location: str, out: Path, *, revision: str | None = None, on_file: OnFile | None = None) -> Manifest:
+    """Bring the data set OWNER/NAME of the Hub, or the one at an address, to the folder `out`.
+
+    Each file counts only with the size and SHA-256 that the manifest has for it. The same call again goes on with
+    what an interrupted one left, and leaves a finished folder as it is. Raises `CallError` where there is no such
+    data set and for an `out` that holds anything else, `DamagedError` for files that are not what the manifest
+    says, `JobError` where it cannot be reached.
+    """
+    origin = _open_origin(location, revision)
+    try:
+        data = origin.read(MANIFEST_NAME, MAX_MANIFEST_BYTES)
+    except MissingFileError as error:
+        raise CallError(f"{location} is no data set of latents: it has no {MANIFEST_NAME}; check its name") from error
+    manifest = parse_manifest(data, origin=f"{location}, {MANIFEST_NAME}")
+    if (out / MANIFEST_NAME).is_file():
+        if load_manifest(out).to_json() != manifest.to_json():
+            raise CallError(f"{out} holds another data set, or another version of it; give a new folder")
+        end(out)
+        return manifest
+    begin(out, {"job": "pull", "manifest": sha256_hex(canonical_json(manifest.to_json()))})
+    _fetch_all(origin, out, {entry.name: entry for entry in manifest.shards} | manifest.files, on_file)
+    with suppress(MissingFileError):
+        provenance = origin.read(PROVENANCE_NAME, MAX_PROVENANCE_BYTES)
+        unseal(provenance, origin=f"{location}, {PROVENANCE_NAME}")
+        write_atomic(out / PROVENANCE_NAME, provenance)
+    write_atomic(out / MANIFEST_NAME, data)
+    end(out)
+    return manifest
+
+
+def _open_origin(location: str, revision: str | None) -> Origin:
+    if match := _HUB_ADDRESS.fullmatch(location):
+        return HubOrigin.open(match[1], revision or match[2])
+    if not is_address(location):
+        return HubOrigin.open(require_repo_id(location), revision)
+    if revision is not None:
+        raise CallError(f"--revision {revision} is for the Hub; {location} has none")
+    return AddressOrigin(RemoteFolder(location))
+
+
+def _fetch_all(origin: Origin, out: Path, entries: dict[str, FileEntry | ShardEntry], on_file: OnFile | None) -> None:
+    def fetch(item: tuple[str, FileEntry | ShardEntry]) -> int:
+        name, entry = item
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not _is_whole(path, entry):
+            origin.save(name, path, entry, out / WORK_NAME)
+        return entry.num_bytes
+
+    num_bytes = 0
+    threads = ThreadPoolExecutor(FETCHES, thread_name_prefix="pull")
+    try:
+        for done, size in enumerate(threads.map(fetch, entries.items()), start=1):
+            num_bytes += size
+            if on_file:
+                on_file(done, len(entries), num_bytes)
+    finally:
+        threads.shutdown(wait=True, cancel_futures=True)
+
+
+def _is_whole(path: Path, entry: FileEntry | ShardEntry) -> bool:
+    return path.is_file() and path.stat().st_size == entry.num_bytes and sha256_file(path) == entry.sha256
+
+
+@dataclass(frozen=True)
+class AddressOrigin:
+    """A folder behind an address."""
+
+    remote: RemoteFolder
+
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """See `Origin.read`."""
+        return self.remote.read(name, max_bytes)
+
+    def save(self, name: str, path: Path, entry: FileEntry | ShardEntry, work: Path) -> None:
+        """See `Origin.save`."""
+        try:
+            with replacement(path) as file:
+                self.remote.download(name, file, num_bytes=entry.num_bytes, sha256=entry.sha256)
+        except MissingFileError as error:
+            raise _missing(f"{self.remote}/{name}") from error
+
+
+@dataclass(frozen=True)
+class HubOrigin:
+    """One commit of a repository; huggingface_hub downloads, and goes on within a file."""
+
+    repo_id: str
+    commit: str
+    files: dict[str, Any]
+    """What the Hub says of each file, by path."""
+
+    @classmethod
+    def open(cls, repo_id: str, revision: str | None) -> HubOrigin:
+        """The repository as it is now at a branch, tag or commit."""
+        with hub_errors(repo_id):
+            import huggingface_hub
+
+            api = huggingface_hub.HfApi()
+            commit = api.dataset_info(repo_id, revision=revision).sha
+            return cls(repo_id, commit, list_files(api, repo_id, commit))
+
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """See `Origin.read`."""
+        if name not in self.files:
+            raise MissingFileError(f"{self.repo_id} has no {name}")
+        self._require_size(name, self.files[name].size <= max_bytes, f"at most {max_bytes}")
+        with tempfile.TemporaryDirectory() as folder:
+            return self._download(name, Path(folder)).read_bytes()
+
+    def save(self, name: str, path: Path, entry: FileEntry | ShardEntry, work: Path) -> None:
+        """See `Origin.save`."""
+        if name not in self.files:
+            raise _missing(f"{self.repo_id}, {name}")
+        self._require_size(name, self.files[name].size == entry.num_bytes, str(entry.num_bytes))
+        found = self._download(name, work / "hub")
+        if (digest := sha256_file(found)) != entry.sha256:
+            found.unlink()
+            raise DamagedError(
+                f"{self.repo_id}, {name}: SHA-256 is {digest[:12]}…, expected {entry.sha256[:12]}…; run the same "
+                "again, and ask its owner to upload it again if that does not help"
+            )
+        os.replace(found, path)
+
+    def _require_size(self, name: str, fits: bool, expected: str) -> None:
+        if not fits:
+            size = self.files[name].size
+            raise DamagedError(f"{self.repo_id}, {name}: {size} bytes, expected {expected}; ask its owner to upload it")
+
+    def _download(self, name: str, folder: Path) -> Path:
+        import huggingface_hub
+
+        with hub_errors(self.repo_id):
+            path = huggingface_hub.hf_hub_download(
+                self.repo_id, name, repo_type=REPO_TYPE, revision=self.commit, local_dir=folder
+            )
+        return Path(path)
+
+
+def _missing(place: str) -> DamagedError:
+    return DamagedError(f"{place}: missing, though the manifest lists it; ask its owner to upload it again")

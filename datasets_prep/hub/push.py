@@ -1,0 +1,160 @@
+"""`cdl push`: a data set to the Hub, in one commit, so that nobody ever sees half of it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from datasets_prep.hub.card import CARD_NAME, dataset_card
+from datasets_prep.hub.repository import REPO_TYPE, hub_errors, list_files, require_repo_id
+from walloc_cdl.errors import CallError, CdlError, DamagedError
+from walloc_cdl.fields import REMEDY
+from walloc_cdl.latents import (
+    MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
+    PROVENANCE_NAME,
+    FileEntry,
+    Manifest,
+    ShardEntry,
+    load_manifest,
+    load_provenance,
+    parse_manifest,
+)
+
+OnFile = Callable[[int, int, int], object]
+"""Called with (done, total) numbers of files, and the bytes done."""
+
+_KEPT = (".gitattributes", CARD_NAME)
+"""What a repository has of its own."""
+
+
+def push(
+    folder: Path, repo_id: str, *, private: bool = False, revision: str | None = None, on_file: OnFile | None = None
+) -> str:
+    """Upload the data set `folder` to OWNER/NAME, which is made if need be; returns the address of the commit.
+
+    Contents go up first, each hashed on the way and compared with the manifest; one commit at the end makes them
+    visible, and takes away what an earlier version had besides. The same call again skips what is there. The card
+    is the folder's README.md, else the one that the repository has, else one made of the manifest.
+
+    Raises `CallError` for a folder that is no data set, a repository that holds anything else, and missing rights,
+    `DamagedError` for a file that is not what the manifest says, `JobError` where the Hub cannot be reached.
+    """
+    require_repo_id(repo_id)
+    manifest = load_manifest(folder)
+    load_provenance(folder)  # refuse an altered one
+    listed: dict[str, FileEntry | ShardEntry] = {entry.name: entry for entry in manifest.shards} | manifest.files
+    for name, entry in listed.items():
+        _require_size(folder / name, entry.num_bytes)
+    with hub_errors(repo_id), _without_bars():
+        import huggingface_hub
+
+        api = huggingface_hub.HfApi()
+        api.create_repo(repo_id, repo_type=REPO_TYPE, private=private or None, exist_ok=True)
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, repo_type=REPO_TYPE, exist_ok=True)
+        there = list_files(api, repo_id, revision)
+        stale = _stale_names(api, repo_id, revision, there, listed)
+        operations = _upload(api, folder, repo_id, revision, listed, there, on_file)
+        operations += [huggingface_hub.CommitOperationDelete(path_in_repo=name) for name in stale]
+        operations += _small_files(folder, repo_id, manifest, there)
+        commit = api.create_commit(
+            repo_id,
+            operations,
+            commit_message=f"Data set of {sum(split.num_samples for split in manifest.splits.values()):,} latents",
+            repo_type=REPO_TYPE,
+            revision=revision,
+        )
+    return commit.commit_url
+
+
+def _stale_names(
+    api: Any, repo_id: str, revision: str | None, there: dict[str, Any], listed: dict[str, FileEntry | ShardEntry]
+) -> list[str]:
+    """Files of an earlier version of the data set that this one has no more; `CallError` for files of anything else."""
+    ours = {*listed, *_KEPT, MANIFEST_NAME, PROVENANCE_NAME}
+    others = sorted(set(there) - ours)
+    if not others:
+        return []
+    earlier = _earlier_names(api, repo_id, revision) if MANIFEST_NAME in there else set()
+    if foreign := [name for name in others if name not in earlier]:
+        raise CallError(f"{repo_id} holds something else ({foreign[0]}); give a new repository, or remove it there")
+    return others
+
+
+def _earlier_names(api: Any, repo_id: str, revision: str | None) -> set[str]:
+    """What the manifest that is there lists; nothing if it cannot be understood."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = api.hf_hub_download(repo_id, MANIFEST_NAME, repo_type=REPO_TYPE, revision=revision, local_dir=folder)
+        try:
+            if Path(path).stat().st_size > MAX_MANIFEST_BYTES:
+                return set()
+            earlier = parse_manifest(Path(path).read_bytes(), origin=MANIFEST_NAME)
+        except CdlError:
+            return set()
+    return {*(entry.name for entry in earlier.shards), *earlier.files}
+
+
+def _upload(
+    api: Any,
+    folder: Path,
+    repo_id: str,
+    revision: str | None,
+    listed: dict[str, FileEntry | ShardEntry],
+    there: dict[str, Any],
+    on_file: OnFile | None,
+) -> list[Any]:
+    """Upload the contents that are not there yet; returns what the commit has to add."""
+    from huggingface_hub import CommitOperationAdd
+
+    operations, num_bytes = [], 0
+    for done, (name, entry) in enumerate(listed.items(), start=1):
+        lfs = getattr(there.get(name), "lfs", None)
+        if lfs is None or lfs.sha256 != entry.sha256:
+            operation = CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(folder / name))
+            if (found := operation.upload_info.sha256.hex()) != entry.sha256:
+                raise DamagedError(
+                    f"{folder / name}: SHA-256 is {found[:12]}…, expected {entry.sha256[:12]}…; {REMEDY}"
+                )
+            api.preupload_lfs_files(repo_id, [operation], repo_type=REPO_TYPE, revision=revision)
+            operations.append(operation)
+        num_bytes += entry.num_bytes
+        if on_file:
+            on_file(done, len(listed), num_bytes)
+    return operations
+
+
+def _small_files(folder: Path, repo_id: str, manifest: Manifest, there: dict[str, Any]) -> list[Any]:
+    """The manifest, the provenance and the card."""
+    from huggingface_hub import CommitOperationAdd
+
+    names = [MANIFEST_NAME, *(name for name in (PROVENANCE_NAME, CARD_NAME) if (folder / name).is_file())]
+    operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(folder / name)) for name in names]
+    if CARD_NAME not in names and CARD_NAME not in there:
+        operations.append(CommitOperationAdd(path_in_repo=CARD_NAME, path_or_fileobj=dataset_card(manifest, repo_id)))
+    return operations
+
+
+def _require_size(path: Path, expected: int) -> None:
+    if not path.is_file():
+        raise DamagedError(f"{path}: missing, though the manifest lists it; {REMEDY}")
+    if (found := path.stat().st_size) != expected:
+        raise DamagedError(f"{path}: {found} bytes, expected {expected}; {REMEDY}")
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Without the Hub's progress bars, one for each file, between ours."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()

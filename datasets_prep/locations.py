@@ -1,0 +1,188 @@
+"""Paths and URLs alike: local files by the standard library, http(s) by urllib, everything else by fsspec.
+
+http(s) does without fsspec, whose HTTP needs aiohttp and hides the status. Workers import this module, so
+fsspec is loaded only when a URL asks for it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import os
+import re
+import time
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, BinaryIO
+
+from walloc_cdl.errors import CallError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+MAX_FETCHED_BYTES = 2**28
+"""Largest sample taken from a URL: a server must not be able to fill the memory."""
+
+TIMEOUT_S = 30
+HTTP_BUFFER_BYTES = 2**16
+"""Read ahead where a file at an http(s) URL is gone through."""
+
+RETRY_PAUSES_S = (1.0, 4.0, 16.0)
+"""Waits before the second, third and fourth try of what may pass."""
+
+PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""HTTP statuses worth another try."""
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://")
+
+
+class FetchError(OSError):
+    """A file at a URL that cannot be had; the message is short and names no place."""
+
+
+def is_url(text: str) -> bool:
+    """Whether `text` begins with a scheme and `://`.
+
+    >>> is_url("s3://bucket/photos"), is_url("photos/a.png")
+    (True, False)
+    """
+    return _URL.match(text) is not None
+
+
+def url_scheme(url: str) -> str:
+    """The scheme in lower case."""
+    return url.partition("://")[0].lower()
+
+
+def file_system(url: str) -> tuple[AbstractFileSystem, str]:
+    """The fsspec file system of a URL, and the path in it; raises `CallError` for what cannot be opened."""
+    import fsspec
+
+    try:
+        system, path = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError, OSError) as error:
+        cause = " ".join(str(error).split())[:200]
+        raise CallError(f"{url!r} cannot be opened: {cause}; check it, and install what its scheme needs") from error
+    return system, path
+
+
+def open_binary(location: str) -> BinaryIO:
+    """A seekable stream of a path's or URL's bytes; the caller closes it. Raises `CallError` or `OSError`."""
+    if not is_url(location):
+        return open(location, "rb")
+    if url_scheme(location) in ("http", "https"):
+        return io.BufferedReader(_HttpFile(location), HTTP_BUFFER_BYTES)
+    system, path = file_system(location)
+    return system.open(path, "rb")
+
+
+def read_range(location: str, offset: int = 0, num_bytes: int | None = None) -> bytes:
+    """Bytes of a file, from `offset` to the end or as many as `num_bytes`; fewer where the file ends before.
+
+    What may pass (a busy server, a lost connection) is tried again after a pause, `RETRY_PAUSES_S`.
+    Raises `OSError`, for URLs its child `FetchError`.
+    """
+    if not is_url(location):
+        with open(location, "rb") as file:
+            file.seek(offset)
+            return file.read() if num_bytes is None else file.read(num_bytes)
+    for pause_s in (*RETRY_PAUSES_S, None):
+        try:
+            return _fetched(location, offset, num_bytes)
+        except FetchError:
+            raise
+        except FileNotFoundError as error:
+            raise FetchError("no such file at its URL") from error
+        except PermissionError as error:
+            raise FetchError("access to its URL is denied") from error
+        except (OSError, http.client.HTTPException) as error:
+            status = getattr(error, "code", None)
+            if status is not None and status not in PASSING_STATUSES:
+                raise FetchError(f"HTTP status {status}") from error
+            if pause_s is None:
+                cause = f"HTTP status {status}" if status else f"not reached ({type(error).__name__})"
+                raise FetchError(f"{cause}, {len(RETRY_PAUSES_S) + 1} times") from error
+            time.sleep(pause_s)
+    raise AssertionError("the last try returns or raises")
+
+
+def _fetched(url: str, offset: int, num_bytes: int | None) -> bytes:
+    limit = MAX_FETCHED_BYTES if num_bytes is None else num_bytes
+    if limit > MAX_FETCHED_BYTES:
+        raise FetchError(_too_large())
+    if url_scheme(url) in ("http", "https"):
+        data = _fetched_http(url, offset, num_bytes, limit)
+    else:
+        system, path = file_system(url)
+        if num_bytes is None and (system.size(path) or 0) - offset > limit:
+            raise FetchError(_too_large())
+        data = system.cat_file(path, start=offset, end=offset + limit + (num_bytes is None))
+    if len(data) > limit:
+        raise FetchError(_too_large())
+    return data
+
+
+def _fetched_http(url: str, offset: int, num_bytes: int | None, limit: int) -> bytes:
+    """One request; a byte more than the limit, where the end is open, so that an excess is seen."""
+    request = urllib.request.Request(url, headers={"User-Agent": "walloc-cdl"})
+    ranged = bool(offset) or num_bytes is not None
+    if ranged:
+        request.add_header("Range", f"bytes={offset}-{'' if num_bytes is None else offset + num_bytes - 1}")
+    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+        if ranged and response.status != http.client.PARTIAL_CONTENT:
+            raise FetchError("its server sends no ranges of bytes")
+        data = response.read(limit + (num_bytes is None))
+        announced = response.headers.get("Content-Length", "")
+        if announced.isdigit() and len(data) < min(int(announced), limit):
+            raise http.client.IncompleteRead(data)
+        return data
+
+
+class _HttpFile(io.RawIOBase):
+    """A file at an http(s) URL, read by ranges."""
+
+    def __init__(self, url: str) -> None:
+        self._url, self._position = url, 0
+        request = urllib.request.Request(url, headers={"User-Agent": "walloc-cdl", "Range": "bytes=0-0"})
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+                total = response.headers.get("Content-Range", "").rpartition("/")[2]
+        except urllib.error.HTTPError as error:
+            raise FetchError(f"HTTP status {error.code}") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise FetchError(f"not reached ({type(error).__name__})") from error
+        if not total.isdigit():
+            raise FetchError("its server sends no ranges of bytes")
+        self._length = int(total)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._length}[whence]
+        return self._position
+
+    def readinto(self, buffer: memoryview) -> int:
+        count = max(0, min(len(buffer), self._length - self._position))
+        if count:
+            data = read_range(self._url, self._position, count)
+            count = len(data)
+            buffer[:count] = data
+            self._position += count
+        return count
+
+
+def _too_large() -> str:
+    return f"more than {MAX_FETCHED_BYTES:,} bytes at its URL"
+
+
+def last_part(location: str) -> str:
+    """The name at the end of a path or URL.
+
+    >>> last_part("s3://bucket/photos/")
+    'photos'
+    """
+    return location.rstrip("/" + os.sep).replace(os.sep, "/").rpartition("/")[2]

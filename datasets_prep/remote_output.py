@@ -1,0 +1,146 @@
+"""`cdl prepare --out s3://…`: a job in a local work folder, whose finished files go to an address, the manifest last.
+
+Object stores have no rename and no append, so every file is put there whole, in one step. Plan, records and locks
+stay in the work folder; what has been put is noted there, too, by name and SHA-256, so that an interrupted job puts
+only the rest, and a shard that changed once more (duplicates left out) is put again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets_prep.config import PrepareConfig
+from datasets_prep.intact import plain_part
+from datasets_prep.job import plan_job, prepare
+from datasets_prep.output import CODEC_FOLDER, LEDGER_NAME
+from datasets_prep.plan import Plan, difference_from_finished
+from datasets_prep.progress import Progress
+from datasets_prep.sources.base import Source
+from walloc_cdl.canonical import sha256_file, sha256_hex
+from walloc_cdl.codec import Codec
+from walloc_cdl.data import RemoteFolder
+from walloc_cdl.data.cache import default_folder
+from walloc_cdl.errors import CallError
+from walloc_cdl.files import write_atomic
+from walloc_cdl.latents import MANIFEST_NAME, MAX_MANIFEST_BYTES, PROVENANCE_NAME, Manifest, parse_manifest
+
+SET_FOLDER = "set"
+PUT_FOLDER = "put"
+
+
+def prepare_to(
+    source: Source,
+    codec: Codec,
+    address: str,
+    config: PrepareConfig | None = None,
+    *,
+    work: Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Manifest | None:
+    """`prepare`, with a data set behind an address that fsspec can write to in place of a folder.
+
+    The folder `work`, by default one in the cache for each address, must have room for the whole data set and is
+    removed at the end. Each shard is put when it is done, so that little is left to put then. Slices of a job must
+    share it. Raises as `prepare` does, `CallError` for an address that holds anything else, and `JobError` where it
+    cannot be written; the same call again goes on.
+    """
+    config = config or PrepareConfig()
+    if address.startswith("hf://"):
+        raise CallError(f"{address}: prepare to a folder, then `cdl push` it, which makes one commit of it")
+    remote = RemoteFolder(address)
+    work = default_work(address) if work is None else work
+    plan = plan_job(source, codec, config).plan
+    uploads = _Uploads(remote, work)
+    if config.restart:
+        _remove_earlier(remote, uploads)
+    if (finished := _finished(remote, plan)) is not None:
+        if progress is not None:
+            note = f"{address} is finished already; nothing to do"
+            progress(Progress(plan.num_samples, plan.num_samples, 0, note=note))
+        return finished
+
+    def on_progress(state: Progress) -> None:
+        if state.finished is not None:
+            uploads.put(state.finished.entry.name, state.finished.entry.sha256)
+        if progress is not None:
+            progress(state)
+
+    manifest = prepare(source, codec, work / SET_FOLDER, config, progress=on_progress)
+    if manifest is None:
+        return None
+    listed = {entry.name: entry.sha256 for entry in manifest.shards}
+    listed |= {name: entry.sha256 for name, entry in manifest.files.items()}
+    for name in (PROVENANCE_NAME, MANIFEST_NAME):  # in this order, after all others
+        listed[name] = sha256_file(work / SET_FOLDER / name)
+    for name, sha256 in listed.items():
+        uploads.put(name, sha256)
+    shutil.rmtree(work)
+    return manifest
+
+
+def default_work(address: str) -> Path:
+    """The work folder of an address, in the user's cache."""
+    return default_folder() / "prepare" / f"{plain_part(address)[-40:]}-{sha256_hex(address.encode())[:12]}"
+
+
+@dataclass(frozen=True)
+class _Uploads:
+    """Puts files of the work folder, each once."""
+
+    remote: RemoteFolder
+    work: Path
+
+    def put(self, name: str, sha256: str) -> None:
+        """Put a file of this content, unless that was done already."""
+        note = self.work / PUT_FOLDER / name
+        if note.is_file() and note.read_text() == sha256:
+            return
+        self.remote.upload(name, self.work / SET_FOLDER / name)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(note, sha256.encode())
+
+    def names(self) -> set[str]:
+        """The files that have been put."""
+        notes = self.work / PUT_FOLDER
+        return {path.relative_to(notes).as_posix() for path in notes.rglob("*") if path.is_file()}
+
+
+def _finished(remote: RemoteFolder, plan: Plan) -> Manifest | None:
+    """The manifest of a data set that is there under this plan already.
+
+    Raises `CallError` for one of another plan, and for an address that holds anything else.
+    """
+    there = remote.names()
+    if MANIFEST_NAME in there:
+        manifest = _load_manifest(remote)
+        if (difference := difference_from_finished(plan, manifest)) is not None:
+            field, mine, theirs = difference
+            raise CallError(
+                f"{remote} holds a finished data set with {field} {theirs!r}, but this call has {mine!r}; give another "
+                "address, or --restart to remove what is there and begin anew"
+            )
+        return manifest
+    ours = {*(shard.name for shard in plan.shards), LEDGER_NAME, PROVENANCE_NAME}
+    if foreign := sorted(name for name in there - ours if not name.startswith(f"{CODEC_FOLDER}/")):
+        raise CallError(f"{remote} holds something else ({foreign[0]}); give an address with nothing behind it")
+    return None
+
+
+def _remove_earlier(remote: RemoteFolder, uploads: _Uploads) -> None:
+    """Remove what an earlier job put, finished or not."""
+    there = remote.names()
+    names = uploads.names()
+    if MANIFEST_NAME in there:
+        manifest = _load_manifest(remote)
+        names |= {PROVENANCE_NAME, *(entry.name for entry in manifest.shards), *manifest.files}
+        remote.remove(MANIFEST_NAME)  # first of all: without it, this is no data set any more
+    for name in sorted(there & names - {MANIFEST_NAME}):
+        remote.remove(name)
+    shutil.rmtree(uploads.work / PUT_FOLDER, ignore_errors=True)
+
+
+def _load_manifest(remote: RemoteFolder) -> Manifest:
+    return parse_manifest(remote.read(MANIFEST_NAME, MAX_MANIFEST_BYTES), origin=f"{remote}/{MANIFEST_NAME}")

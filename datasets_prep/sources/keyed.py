@@ -1,0 +1,37 @@
+"""A source whose samples come with their keys, for preparations that draw something for each."""
+
+from __future__ import annotations
+
+from datasets_prep.signals.base import KeyedSample
+from datasets_prep.sources.base import Source
+
+
+class KeyedSource(Source):
+    """The samples of another source, each with its key."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source.name, source.listing)
+        self._source = source
+        self.kind = source.kind
+
+    @property
+    def root(self) -> Source:
+        """See `Source.root`."""
+        return self._source.root
+
+    @property
+    def channels(self) -> int | None:
+        """See `Source.channels`."""
+        return self._source.channels
+
+    def absence(self) -> str | None:
+        """See `Source.absence`."""
+        return self._source.absence()
+
+    def fingerprint(self) -> str:
+        """The other source's: the samples are the same."""
+        return self._source.fingerprint()
+
+    def read(self, split: str, index: int) -> KeyedSample:
+        """The sample with its key."""
+        return KeyedSample(self.key(split, index), self._source.read(split, index))

@@ -1,0 +1,44 @@
+"""Pixels that come as arrays or PIL images, as files again: netpbm, whose bytes depend on no library's version."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from walloc_cdl.errors import CallError
+
+
+def encode_pixels(image: Any) -> bytes | Path:
+    """An image as an encoded file: a PIL image, uint8 (H, W), (H, W, 1) or (H, W, 3); bytes and paths as they are.
+
+    Gray and RGB become netpbm, PIL images of other modes PNG. Raises `CallError` for anything else.
+    """
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, (str, os.PathLike)):
+        return Path(image)
+    if hasattr(image, "getbands") and hasattr(image, "save"):
+        if image.mode not in ("L", "RGB"):
+            stream = io.BytesIO()
+            image.save(stream, "PNG")
+            return stream.getvalue()
+        image = np.asarray(image)
+    return _netpbm(image)
+
+
+def _netpbm(pixels: Any) -> bytes:
+    values = np.asarray(pixels)
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[:, :, 0]
+    is_image = values.ndim == 2 or (values.ndim == 3 and values.shape[2] == 3)
+    if values.dtype != np.uint8 or not is_image or not values.size:
+        raise CallError(
+            f"an image of type {type(pixels).__name__}, {values.dtype} {values.shape}; expected a PIL image, "
+            "uint8 (H, W) or (H, W, 3), encoded bytes or a path; give to_sample to make one of it"
+        )
+    kind = 5 if values.ndim == 2 else 6
+    return f"P{kind}\n{values.shape[1]} {values.shape[0]}\n255\n".encode() + values.tobytes()

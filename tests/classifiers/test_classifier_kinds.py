@@ -1,0 +1,50 @@
+"""What classifiers cannot train on yet is refused in one line; stored views are drawn in training."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "latents"))
+
+from any_samples import write_any_set
+from small_sets import make_spec
+
+import classifiers
+from walloc_cdl.data import open_latents
+from walloc_cdl.errors import CallError
+from walloc_cdl.latents import LabelSpec, SampleLayout
+
+IMAGES = (2, 4, 4)
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "regression"])
+def test_other_labels_than_class_numbers_are_refused(tmp_path, kind):
+    write_any_set(tmp_path, SampleLayout(make_spec(), IMAGES, LabelSpec(kind, 3)), {"train": [4]})
+    with pytest.raises(CallError, match=rf"classifiers learn class numbers, the labels of .* are of kind '{kind}'"):
+        classifiers.create_model("test_resnet", open_latents(tmp_path), stem="channels")
+
+
+def test_samples_that_differ_in_size_are_refused(tmp_path):
+    write_any_set(tmp_path, SampleLayout(make_spec(), (2, None, None), LabelSpec("class", 3)), {"train": [4]})
+    with pytest.raises(CallError, match=r"take latents of one size, the samples of .* differ; prepare them with"):
+        classifiers.create_model("test_resnet", open_latents(tmp_path), stem="channels")
+
+
+def test_training_draws_views_and_evaluation_takes_the_first(tmp_path):
+    layout = SampleLayout(make_spec(), IMAGES, LabelSpec("class", 3), num_views=2)
+    (tmp_path / "set").mkdir()
+    content = write_any_set(tmp_path / "set", layout, {"train": [24]})["train"]
+    train_set = open_latents(tmp_path / "set")
+    model = classifiers.create_model("test_resnet", train_set, stem="channels", grid=16)
+    seen: list[bytes] = []
+    model.register_forward_pre_hook(lambda _, inputs: seen.extend(codes.numpy().tobytes() for codes in inputs[0]))
+    config = classifiers.TrainConfig(epochs=4, batch_size=8)
+    classifiers.train(model, train_set, None, config, tmp_path / "run", device="cpu")
+    views = [{codes[view].tobytes() for codes in content.codes} for view in (0, 1)]
+    assert len(seen) == 4 * 24
+    assert all(set(seen) & of_view for of_view in views)
+    assert set(seen) <= views[0] | views[1]
+    seen.clear()
+    classifiers.predict(model, train_set)
+    assert set(seen) == views[0]

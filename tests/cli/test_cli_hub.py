@@ -1,0 +1,48 @@
+"""`cdl pull`, `cdl push` and `cdl prepare` with addresses, from the command line."""
+
+import json
+
+import fsspec
+import pytest
+
+
+@pytest.fixture
+def bucket():
+    memory = fsspec.filesystem("memory")
+    yield memory
+    memory.rm("/cli", recursive=True)
+
+
+def test_prepared_to_an_address_pulled_and_verified(cdl, source, bucket, tmp_path):
+    call = ("prepare", source, "--codec", "rgb-16x", "--size", 64, "--workers", 0, "--out", "memory://cli/set")
+    answer = cdl(*call, "--work", tmp_path / "work")
+    assert answer.code == 0
+    assert "data set  memory://cli/set" in answer.out
+    assert not (tmp_path / "work").exists()
+    answer = cdl("pull", "memory://cli/set", "-o", tmp_path / "set", "--json", tmp_path / "report.json")
+    assert answer.code == 0
+    assert "16 samples" in answer.out
+    assert json.loads((tmp_path / "report.json").read_text())["splits"]["test"]["num_samples"] == 8
+    assert cdl("verify", tmp_path / "set", "--full").code == 0
+
+
+def test_wrong_calls(refused, source, latents, tmp_path, bucket):
+    bucket.pipe_file("/cli/x", b"")
+    assert "'flowers' is no repository's name; expected OWNER/NAME" in refused("pull", "flowers", "-o", tmp_path / "a")
+    assert "'flowers' is no repository's name; expected OWNER/NAME" in refused("push", latents, "flowers")
+    assert "is no data set" in refused("push", source, "someone/flowers")
+    assert "memory://cli is no data set of latents" in refused("pull", "memory://cli", "-o", tmp_path / "a")
+    call = ("prepare", source, "--codec", "rgb-16x", "--size", 64, "--out", tmp_path / "a", "--work", tmp_path / "w")
+    assert "--work" in refused(*call)
+    assert "is for an --out that is an address" in refused(*call)
+    text = refused("prepare", source, "--codec", "rgb-16x", "--size", 64, "--out", "hf://datasets/a/b")
+    assert "prepare to a folder, then `cdl push` it" in text
+    text = refused("prepare", source, "--codec", "rgb-16x", "--size", 64, "--out", "memory://cli")
+    assert "memory://cli holds something else (x); give an address with nothing behind it" in text
+    for call in (
+        ("pull", "memory://cli", "-o", "s3://bucket/x"),
+        ("export", latents, "--to", "npy", "-o", "s3://bucket/x"),
+        ("prepare", tmp_path, "--archive", "--out", "s3://bucket/x"),
+    ):
+        assert "s3:/bucket/x looks like an address, where only `cdl prepare` can write" in refused(*call)
+    assert not (tmp_path / "a").exists()

@@ -1,0 +1,122 @@
+"""One data set of every odd kind of file: docs/pixels.md tells what becomes of each."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import odd_inputs
+import pyarrow.parquet as pq
+import pytest
+from memory import PeakMemory
+from odd_inputs import SIDE, Absent, Encoded, Quarantined, Stray
+from pictures import encoded, picture
+
+from datasets_prep import PrepareConfig, open_source, prepare
+from datasets_prep.decoding import decode_chunk
+from datasets_prep.signals.images import ImagePreparation
+from walloc_cdl import open_latents
+from walloc_cdl.codec import ResizeCodec, ResizeConfig
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "pixels.md"
+ROWS = odd_inputs.odd_inputs()
+
+
+def shown(name: str) -> str:
+    """A file's name as keys show it."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("odd") / "photos"
+    odd_inputs.build(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def prepared(folder):
+    """The data set made without workers and with two: both folders, and what the first run warned of."""
+    codec = ResizeCodec(ResizeConfig(channels=3, factor=1, name="as-it-is"))
+    outs = []
+    for workers in (0, 2):
+        out = folder.parent / f"out-{workers}"
+        prepare(open_source(f"imagefolder:{folder}"), codec, out, PrepareConfig(size=SIDE, workers=workers))
+        outs.append(out)
+    return outs
+
+
+@pytest.fixture(scope="module")
+def ledger(prepared):
+    rows = pq.read_table(prepared[0] / "ledger.parquet").to_pylist()
+    return {row["key"].removeprefix("odd/"): row for row in rows if row["key"].startswith("odd/")}
+
+
+def test_nothing_is_printed_nor_warned_of_and_workers_make_no_difference(folder, capfd, recwarn):
+    codec = ResizeCodec(ResizeConfig(channels=3, factor=1, name="as-it-is"))
+    outs = [folder.parent / f"quiet-{workers}" for workers in (0, 2)]
+    for workers, out in zip((0, 2), outs, strict=True):
+        prepare(open_source(f"imagefolder:{folder}"), codec, out, PrepareConfig(size=SIDE, workers=workers))
+    assert capfd.readouterr() == ("", "")
+    assert [str(warning.message) for warning in recwarn] == []
+    for name in ("train-00000.safetensors", "manifest.json"):
+        assert (outs[0] / name).read_bytes() == (outs[1] / name).read_bytes()
+    assert pq.read_table(outs[0] / "ledger.parquet").equals(pq.read_table(outs[1] / "ledger.parquet"))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.title}: {ascii(row.name)[1:-1][:40]}")
+def test_every_odd_input_has_its_outcome(row, prepared, ledger):
+    found = ledger.pop(shown(row.name), None)
+    outcome = row.outcome
+    if isinstance(outcome, Absent):
+        assert found is None
+    elif isinstance(outcome, Stray | Quarantined):
+        assert found["shard"] is None
+        assert re.match(outcome.reason, found["reason"]), found["reason"]
+        assert "\n" not in found["reason"]
+        assert str(prepared[0].parent) not in found["reason"]
+    else:
+        assert found["reason"] is None
+        stored = open_latents(prepared[0], split="train")[found["row"]][0].numpy().transpose(1, 2, 0)
+        assert isinstance(outcome, Encoded)
+        wanted = outcome.pixels if outcome.pixels.ndim == 3 else outcome.pixels[..., None].repeat(3, 2)
+        assert np.abs(stored.astype(float) - wanted).mean() <= outcome.tolerance
+
+
+def test_classes_called_as_splits_are_classes(prepared):
+    assert open_latents(prepared[0], split="train").class_names == ["odd", "test", "train"]
+
+
+def test_duplicates_are_marked(ledger):
+    assert ledger["twin-2.png"]["duplicate_of"] == "train/odd/twin-1.png"
+
+
+@pytest.mark.parametrize("title", dict.fromkeys(row.title for row in ROWS))
+def test_the_document_has_a_row_for_every_kind(title):
+    outcomes = {type(row.outcome) for row in ROWS if row.title == title}
+    lines = [line for line in DOCUMENT.read_text().splitlines() if line.startswith(f"| {title} |")]
+    assert len(lines) == 1
+    verbs = {Encoded: "encoded", Quarantined: "quarantined", Stray: "stray", Absent: "left out"}
+    assert all(verbs[outcome] in lines[0] for outcome in outcomes)
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if isinstance(row.content, bytes)], ids=lambda row: ascii(row.name)
+)
+def test_memory_is_bounded_by_what_the_pixels_take(row):
+    with PeakMemory() as peak:
+        decode_chunk([row.content], ImagePreparation(3, SIDE))
+    assert peak.num_bytes < 100e6
+
+
+def test_a_file_without_permission(tmp_path, monkeypatch):
+    (tmp_path / "secret.png").write_bytes(encoded(picture(1)))
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)  # root may read everything
+    chunk = decode_chunk([tmp_path / "secret.png"], ImagePreparation(3, SIDE))
+    assert chunk.reasons == {0: "cannot be read: Permission denied"}
+    assert chunk.hashes == [None]

@@ -1,0 +1,64 @@
+"""`cdl push` and `cdl pull`: data sets of latents to and from the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from walloc_cdl.cli.console import JsonPath, interruptible, progress, report, require_local, size_text
+from walloc_cdl.cli.dataset import Folder
+
+
+def push(
+    folder: Folder,
+    repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Data set on the Hub; made if need be.")],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    revision: Annotated[str | None, typer.Option(help="Branch to commit to; made if need be.")] = None,
+    json_path: JsonPath = None,
+) -> None:
+    """Upload a data set to the Hugging Face Hub.
+
+    In one commit at the end, so that nobody sees half of it. The same command again goes on. The card is the
+    folder's README.md if there is one; otherwise one is made.
+    """
+    from datasets_prep.hub import push as upload
+
+    with interruptible(), progress("push", "files") as update:
+        address = upload(
+            folder,
+            repository,
+            private=private,
+            revision=revision,
+            on_file=lambda done, total, num_bytes: update(done, total, num_bytes=num_bytes),
+        )
+    report({"data set": f"hf://datasets/{repository}", "commit": address}, json_path)
+
+
+def pull(
+    location: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Data set on the Hub, or an address (s3://…).")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", callback=require_local)],
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit; default main.")] = None,
+    json_path: JsonPath = None,
+) -> None:
+    """Bring a data set from the Hub or an address to a folder.
+
+    Every file is checked against its SHA-256. The same command again goes on.
+    """
+    from datasets_prep.hub import pull as download
+
+    with interruptible(), progress("pull", "files") as update:
+        manifest = download(
+            location,
+            out,
+            revision=revision,
+            on_file=lambda done, total, num_bytes: update(done, total, num_bytes=num_bytes),
+        )
+    rows: dict[str, object] = {"data set": str(out), "latents": "x".join(map(str, manifest.latent_shape))}
+    rows |= {split: f"{summary.num_samples:,} samples" for split, summary in sorted(manifest.splits.items())}
+    rows["shards"] = f"{len(manifest.shards)}, {size_text(sum(shard.num_bytes for shard in manifest.shards))}"
+    report(rows, json_path, manifest.to_json())
+
+
+COMMANDS = {"push": push, "pull": pull}
