@@ -12,9 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from datasets_prep.ledger import SCHEMA
 from datasets_prep.output import LEDGER_NAME
+from datasets_prep.sources.base import UNKNOWN_LABEL
 from datasets_prep.upkeep.edit import Edit, editing
-from datasets_prep.upkeep.ledgers import DROPPED, ledger_parts, rewritten, write_edited_ledger
+from datasets_prep.upkeep.ledgers import DROPPED, ledger_parts, ledger_schema, rewritten, write_edited_ledger
 from datasets_prep.upkeep.rows import batches, open_intact, samples_at
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.errors import CallError
@@ -31,6 +33,9 @@ from walloc_cdl.latents.statistics import samples_histogram
 
 NAMED_KEYS = 5
 """Keys that a refusal names."""
+
+BLANK_ROW = {**dict.fromkeys(SCHEMA.names), "label": UNKNOWN_LABEL, "num_bytes": 0}
+"""A row of the ledger that says nothing."""
 
 Name = tuple[str | None, str]
 """Split and key; the split of what lies outside of every split is None."""
@@ -202,31 +207,24 @@ def _edited_ledger(edit: Edit, manifest: Manifest, found: _Found) -> tuple[Manif
     """The manifest with the ledger that is staged, and how many stored samples have the content of a dropped one."""
     gone = {name: np.array(rows) for name, rows in found.rows.items()}
     num_rows = sum(part.num_rows for part in ledger_parts(edit.folder, edit.manifest))
+    schema = ledger_schema(edit.folder, edit.manifest)
+
+    def rewrite(row: dict[str, Any]) -> dict[str, Any]:
+        if (row["split"], row["key"]) in found.names:
+            return {**BLANK_ROW, "split": row["split"], "key": hidden_key(row["key"]), "reason": DROPPED}
+        if row["shard"] in gone:
+            return {**row, "row": row["row"] - int(np.searchsorted(gone[row["shard"]], row["row"]))}
+        return row
 
     def parts() -> Iterator[pa.Table]:
-        for part in ledger_parts(edit.folder, edit.manifest):
-            blank = _blank_row(part.schema)
-
-            def rewrite(row: dict[str, Any], blank: dict[str, Any] = blank) -> dict[str, Any]:
-                if (row["split"], row["key"]) in found.names:
-                    return {**blank, "split": row["split"], "key": hidden_key(row["key"]), "reason": DROPPED}
-                if row["shard"] in gone:
-                    return {**row, "row": row["row"] - int(np.searchsorted(gone[row["shard"]], row["row"]))}
-                return row
-
-            yield from rewritten([part], rewrite)
+        return (rewritten(part, rewrite) for part in ledger_parts(edit.folder, edit.manifest))
 
     values = pa.array(sorted(found.hashes), pa.string())
     num_copies = 0
     for part in parts():
         num_copies += pc.sum(pc.is_in(part.filter(pc.is_valid(part["shard"]))["sha256"], value_set=values)).as_py() or 0
-    entry, summary = write_edited_ledger(edit.stage / LEDGER_NAME, parts, num_rows)
+    entry, summary = write_edited_ledger(edit.stage / LEDGER_NAME, parts, num_rows, schema)
     return replace(manifest, files={**manifest.files, LEDGER_NAME: entry}, ledger=summary), num_copies
-
-
-def _blank_row(schema: pa.Schema) -> dict[str, Any]:
-    """A row that says nothing: null where a column may be, else -1 for the label and 0."""
-    return {field.name: None if field.nullable else (-1 if field.name == "label" else 0) for field in schema}
 
 
 def _note(edit: Edit, num_dropped: int) -> None:

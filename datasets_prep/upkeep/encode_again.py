@@ -78,24 +78,35 @@ def encode_again(
 
 def _settings(manifest: Manifest, engine: dict[str, Any], config: RepairConfig) -> PrepareConfig:
     """The settings that the manifest's preprocessing came from."""
-    done = manifest.preprocessing
-    audio: dict[str, Any] = {}
-    if config.source.kind == "audio":
-        rate, half = done.get("sample_rate") or 1, 0.5  # half a sample more: lengths are rounded down
-        audio = {
-            "segment_s": (done.get("segment_samples", 0) + half) / rate,
-            "hop_s": done.get("hop_samples", 0) / rate,
-            "normalization": done.get("normalization"),
-        }
+    done, kind, ragged = manifest.preprocessing, config.source.kind, manifest.layout.ragged
+    settings: dict[str, Any] = {}
+    if kind == "image" and not ragged:
+        kernel = str(done.get("resize", "")).rpartition(" ")[2]
+        settings = {"size": done.get("size"), "resize": kernel or None, "crop": done.get("crop")}
+        settings["views"] = None if manifest.views is None else _views_text(manifest.views)
+    if kind == "image":
+        settings["icc"] = done.get("icc")
+    if kind == "audio":
+        settings["normalization"] = done.get("normalization")
+    if kind == "audio" and not ragged:
+        rate = done.get("sample_rate") or 1
+        settings["segment_s"] = (done.get("segment_samples", 0) + 0.5) / rate  # lengths are rounded down
+        settings["hop_s"] = done.get("hop_samples", 0) / rate
     return PrepareConfig(
-        size=done.get("size") if config.source.kind == "image" else None,
         shard_samples=done.get("shard_samples"),
         batch=int(engine.get("batch", PrepareConfig.batch)),
         limit=config.limit,
         drop_duplicates=done.get("duplicates") == "left out",
+        geometry="ragged" if ragged else "fixed",
         device=_device(engine),
-        **audio,
+        **settings,
     )
+
+
+def _views_text(names: Sequence[str]) -> str:
+    """What was asked for to get these views; see `datasets_prep.signals.views.parse_views`."""
+    crops = sum(name.startswith("crop-") for name in names)
+    return ",".join([*(["flip"] if "flip" in names else []), *([f"crops:{crops}"] if crops else [])])
 
 
 def _device(engine: dict[str, Any]) -> str:
@@ -132,9 +143,8 @@ def _without_left_out(folder: Path, manifest: Manifest, stage: Path, encoded: Sh
 
 def _reason(found: ShardEntry, wanted: ShardEntry, mine: dict[str, Any], theirs: dict[str, Any]) -> str:
     """Why a shard came out different, as far as that can be told."""
-    names = [
-        f"{name} {now!r}, then {then!r}" for name, now, then in differences(mine, {n: theirs.get(n) for n in mine})
-    ]
+    changed = differences(mine, {name: theirs.get(name) for name in mine})
+    names = [f"{name} {now!r}, then {then!r}" for name, now, then in changed]
     why = f"now {names[0]}" if names else "a file of the source has changed at the same size"
     return (
         f"encoded again, its SHA-256 is {found.sha256[:12]}…, expected {wanted.sha256[:12]}… ({why}); it was left as "

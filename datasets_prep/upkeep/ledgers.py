@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datasets_prep.duplicates import DuplicateFinder, marked
-from datasets_prep.ledger import write_ledger
+from datasets_prep.ledger import SCHEMA, write_ledger
 from datasets_prep.output import LEDGER_NAME
 from datasets_prep.upkeep.rows import require_intact
 from walloc_cdl.canonical import sha256_file
@@ -38,21 +38,35 @@ def ledger_parts(folder: Path, manifest: Manifest) -> Iterator[pa.Table]:
         raise DamagedError(f"{folder / LEDGER_NAME}: no Parquet ({error}); prepare the data set again") from error
 
 
-def rewritten(parts: Iterable[pa.Table], rewrite: Rewrite) -> Iterator[pa.Table]:
-    """The parts with every row rewritten."""
-    for part in parts:
-        yield pa.Table.from_pylist([rewrite(row) for row in part.to_pylist()], schema=part.schema)
+def ledger_schema(folder: Path, manifest: Manifest) -> pa.Schema:
+    """Columns of the ledger: those of every ledger, then those kept of the source."""
+    for part in ledger_parts(folder, manifest):
+        return part.schema
+    return SCHEMA
+
+
+def rewritten(part: pa.Table, rewrite: Rewrite) -> pa.Table:
+    """A part with every row rewritten; `rewrite` sees the columns of every ledger.
+
+    Columns kept of the source stay as they are, but are null in rows that are dropped.
+    """
+    rows = [rewrite(row) for row in part.select(SCHEMA.names).to_pylist()]
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    origins = pa.array([None if row["reason"] == DROPPED else number for number, row in enumerate(rows)], pa.int64())
+    for name in part.schema.names[len(SCHEMA) :]:
+        table = table.append_column(part.schema.field(name), part[name].take(origins))
+    return table
 
 
 def write_edited_ledger(
-    path: Path, parts: Callable[[], Iterable[pa.Table]], num_rows: int
+    path: Path, parts: Callable[[], Iterable[pa.Table]], num_rows: int, schema: pa.Schema
 ) -> tuple[FileEntry, dict[str, Any]]:
     """Write a ledger whose rows have changed; duplicates are marked anew. Returns its entry and the summary.
 
     `parts` opens the changed rows anew, and gives them a part at a time.
     """
     finder = DuplicateFinder(parts, num_rows)
-    summary = write_ledger(path, marked(map(_unmarked, parts()), finder), []).to_json()
+    summary = write_ledger(path, marked(map(_unmarked, parts()), finder), [], schema).to_json()
     if dropped := summary["reasons"].get(DROPPED, 0):
         summary["num_quarantined"] -= dropped
         summary["num_dropped"] = dropped

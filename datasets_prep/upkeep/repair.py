@@ -90,7 +90,7 @@ def repair(
 
 def _require_data_set(folder: Path) -> None:
     """Raise what `load_manifest` does for a folder that has nothing to repair."""
-    places = (MANIFEST_NAME, f"{WORK_NAME}/{EDIT_NAME}", copy_path(MANIFEST_NAME))
+    places = [MANIFEST_NAME, f"{WORK_NAME}/{EDIT_NAME}", copy_path(MANIFEST_NAME)]
     found = [place for place in places if (folder / place).is_file()]
     work = folder / WORK_NAME
     unfinished = work.is_dir() and any(path.name not in (locks.FOLDER, STAGE_NAME) for path in work.iterdir())
@@ -100,9 +100,11 @@ def _require_data_set(folder: Path) -> None:
 
 def _manifest(folder: Path, report: Repaired) -> Manifest:
     """The manifest, after it or its copy was restored from the other."""
-    fields = _restored(
-        folder, MANIFEST_NAME, report, lambda data, origin: parse_manifest(data, origin=origin).to_json()
-    )
+
+    def parse(data: bytes, origin: str) -> dict[str, Any]:
+        return parse_manifest(data, origin=origin).to_json()
+
+    fields = _restored(folder, MANIFEST_NAME, report, parse)
     if fields is None:
         raise DamagedError(
             f"neither {folder / MANIFEST_NAME} nor {folder / copy_path(MANIFEST_NAME)} is intact; prepare the data "
@@ -124,7 +126,7 @@ def _provenance(folder: Path, report: Repaired) -> None:
 def _restored(
     folder: Path, name: str, report: Repaired, parse: Callable[[bytes, str], dict[str, Any]]
 ) -> dict[str, Any] | None:
-    """The fields of a sealed file, from it or, if it is damaged, from its copy, after making both alike; None if lost."""
+    """The fields of a sealed file, from it or else from its copy, after making both alike; None if both are lost."""
     found: dict[str, bytes] = {}
     parsed: list[dict[str, Any]] = []
     for path in (name, copy_path(name)):

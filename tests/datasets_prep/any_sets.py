@@ -86,7 +86,7 @@ def write_any_set(
         histograms[split] = samples_histogram(drawn.codes, layout)
     (folder / "codec").mkdir(exist_ok=True)
     (folder / "codec/config.json").write_bytes(CODEC)
-    summary = write_ledger(folder / "ledger.parquet", parts, [])
+    summary = write_ledger(folder / "ledger.parquet", parts, [], SCHEMA)
     write_provenance(folder, {"created": "long ago"})
     ledger = folder / "ledger.parquet"
     manifest = Manifest(

@@ -122,7 +122,7 @@ def with_same_content(folder: Path, *keys: str) -> None:
     for row in same[1:]:
         row["duplicate_of"] = f"train/{same[0]['key']}"
     path, manifest = folder / "ledger.parquet", load_manifest(folder)
-    write_ledger(path, [pa.Table.from_pylist(rows, schema=SCHEMA)], [])
+    write_ledger(path, [pa.Table.from_pylist(rows, schema=SCHEMA)], [], SCHEMA)
     manifest.files["ledger.parquet"] = FileEntry(path.stat().st_size, sha256_file(path))
     write_manifest(folder, manifest)
 
