@@ -25,7 +25,15 @@ from walloc_cdl.data import RemoteFolder
 from walloc_cdl.data.cache import default_folder
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import write_atomic
-from walloc_cdl.latents import MANIFEST_NAME, MAX_MANIFEST_BYTES, PROVENANCE_NAME, Manifest, parse_manifest
+from walloc_cdl.latents import (
+    COPY_FOLDER,
+    MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
+    PROVENANCE_NAME,
+    Manifest,
+    copy_path,
+    parse_manifest,
+)
 
 SET_FOLDER = "set"
 PUT_FOLDER = "put"
@@ -73,7 +81,13 @@ def prepare_to(
         return None
     listed = {entry.name: entry.sha256 for entry in manifest.shards}
     listed |= {name: entry.sha256 for name, entry in manifest.files.items()}
-    for name in (PROVENANCE_NAME, MANIFEST_NAME):  # in this order, after all others
+    listed |= {copy_path(name): entry.sha256 for name, entry in manifest.files.items()}
+    for name in (
+        copy_path(PROVENANCE_NAME),
+        copy_path(MANIFEST_NAME),
+        PROVENANCE_NAME,
+        MANIFEST_NAME,
+    ):  # the last of all
         listed[name] = sha256_file(work / SET_FOLDER / name)
     for name, sha256 in listed.items():
         uploads.put(name, sha256)
@@ -124,7 +138,7 @@ def _finished(remote: RemoteFolder, plan: Plan) -> Manifest | None:
             )
         return manifest
     ours = {*(shard.name for shard in plan.shards), LEDGER_NAME, PROVENANCE_NAME}
-    if foreign := sorted(name for name in there - ours if not name.startswith(f"{CODEC_FOLDER}/")):
+    if foreign := sorted(name for name in there - ours if name.split("/")[0] not in (CODEC_FOLDER, COPY_FOLDER)):
         raise CallError(f"{remote} holds something else ({foreign[0]}); give an address with nothing behind it")
     return None
 
@@ -135,7 +149,8 @@ def _remove_earlier(remote: RemoteFolder, uploads: _Uploads) -> None:
     names = uploads.names()
     if MANIFEST_NAME in there:
         manifest = _load_manifest(remote)
-        names |= {PROVENANCE_NAME, *(entry.name for entry in manifest.shards), *manifest.files}
+        single = {MANIFEST_NAME, PROVENANCE_NAME, *manifest.files}
+        names |= {*(entry.name for entry in manifest.shards), *single, *map(copy_path, single)}
         remote.remove(MANIFEST_NAME)  # first of all: without it, this is no data set any more
     for name in sorted(there & names - {MANIFEST_NAME}):
         remote.remove(name)

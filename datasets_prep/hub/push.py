@@ -19,6 +19,7 @@ from walloc_cdl.latents import (
     FileEntry,
     Manifest,
     ShardEntry,
+    copy_path,
     load_manifest,
     load_provenance,
     parse_manifest,
@@ -57,7 +58,7 @@ def push(
         if revision is not None:
             api.create_branch(repo_id, branch=revision, repo_type=REPO_TYPE, exist_ok=True)
         there = list_files(api, repo_id, revision)
-        stale = _stale_names(api, repo_id, revision, there, listed)
+        stale = _stale_names(api, repo_id, revision, there, _names(manifest, with_provenance=_has_provenance(folder)))
         operations = _upload(api, folder, repo_id, revision, listed, there, on_file)
         operations += [huggingface_hub.CommitOperationDelete(path_in_repo=name) for name in stale]
         operations += _small_files(folder, repo_id, manifest, there)
@@ -71,12 +72,19 @@ def push(
     return commit.commit_url
 
 
-def _stale_names(
-    api: Any, repo_id: str, revision: str | None, there: dict[str, Any], listed: dict[str, FileEntry | ShardEntry]
-) -> list[str]:
+def _names(manifest: Manifest, *, with_provenance: bool) -> set[str]:
+    """Paths of all files of a data set, copies included."""
+    single = {MANIFEST_NAME, *manifest.files, *([PROVENANCE_NAME] if with_provenance else [])}
+    return {*(entry.name for entry in manifest.shards), *single, *map(copy_path, single)}
+
+
+def _has_provenance(folder: Path) -> bool:
+    return (folder / PROVENANCE_NAME).is_file()
+
+
+def _stale_names(api: Any, repo_id: str, revision: str | None, there: dict[str, Any], ours: set[str]) -> list[str]:
     """Files of an earlier version of the data set that this one has no more; `CallError` for files of anything else."""
-    ours = {*listed, *_KEPT, MANIFEST_NAME, PROVENANCE_NAME}
-    others = sorted(set(there) - ours)
+    others = sorted(set(there) - ours - {*_KEPT})
     if not others:
         return []
     earlier = _earlier_names(api, repo_id, revision) if MANIFEST_NAME in there else set()
@@ -86,7 +94,7 @@ def _stale_names(
 
 
 def _earlier_names(api: Any, repo_id: str, revision: str | None) -> set[str]:
-    """What the manifest that is there lists; nothing if it cannot be understood."""
+    """The files of the data set whose manifest is there; none if it cannot be understood."""
     with tempfile.TemporaryDirectory() as folder:
         path = api.hf_hub_download(repo_id, MANIFEST_NAME, repo_type=REPO_TYPE, revision=revision, local_dir=folder)
         try:
@@ -95,7 +103,7 @@ def _earlier_names(api: Any, repo_id: str, revision: str | None) -> set[str]:
             earlier = parse_manifest(Path(path).read_bytes(), origin=MANIFEST_NAME)
         except CdlError:
             return set()
-    return {*(entry.name for entry in earlier.shards), *earlier.files}
+    return _names(earlier, with_provenance=True)
 
 
 def _upload(
@@ -128,12 +136,19 @@ def _upload(
 
 
 def _small_files(folder: Path, repo_id: str, manifest: Manifest, there: dict[str, Any]) -> list[Any]:
-    """The manifest, the provenance and the card."""
+    """The manifest, the provenance, the card, and the copies, whose contents the Hub has once."""
     from huggingface_hub import CommitOperationAdd
 
-    names = [MANIFEST_NAME, *(name for name in (PROVENANCE_NAME, CARD_NAME) if (folder / name).is_file())]
-    operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(folder / name)) for name in names]
-    if CARD_NAME not in names and CARD_NAME not in there:
+    sealed = [MANIFEST_NAME, *([PROVENANCE_NAME] if _has_provenance(folder) else [])]
+    sources = {name: folder / name for name in sealed} | {copy_path(name): folder / name for name in sealed}
+    for name, entry in manifest.files.items():
+        lfs = getattr(there.get(copy_path(name)), "lfs", None)
+        if lfs is None or lfs.sha256 != entry.sha256:
+            sources[copy_path(name)] = folder / name
+    if (folder / CARD_NAME).is_file():
+        sources[CARD_NAME] = folder / CARD_NAME
+    operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(path)) for name, path in sources.items()]
+    if CARD_NAME not in sources and CARD_NAME not in there:
         operations.append(CommitOperationAdd(path_in_repo=CARD_NAME, path_or_fileobj=dataset_card(manifest, repo_id)))
     return operations
 

@@ -14,7 +14,7 @@ from small_sets import write_small_set
 
 from datasets_prep.hub import dataset_card, pull, push
 from walloc_cdl.errors import CallError, DamagedError, JobError
-from walloc_cdl.latents import load_manifest, verify, write_provenance
+from walloc_cdl.latents import load_manifest, verify, write_manifest, write_provenance
 
 REPO = "someone/flowers"
 
@@ -33,6 +33,7 @@ def folder(tmp_path):
         folder, {"train": [90, 80], "test": [3]}, files={"codec/config.json": b"{}", "ledger.parquet": b"P"}
     )
     write_provenance(folder, {"created": "today"})
+    write_manifest(folder, load_manifest(folder))  # and the provenance's copy
     return folder
 
 
@@ -78,7 +79,7 @@ def test_pushing_again_uploads_only_what_changed_and_removes_what_is_gone(hub, f
     hub.repositories[REPO]["README.md"] = b"written by its owner"
     push(other, REPO, revision="smaller")
     assert hub.branches == ["smaller"]
-    assert set(hub.repositories[REPO]) == {*content(other), "provenance.json", "README.md", ".gitattributes"}
+    assert set(hub.repositories[REPO]) == {*content(other), "README.md", ".gitattributes"}
     assert hub.repositories[REPO]["README.md"] == b"written by its owner"
 
 

@@ -61,8 +61,7 @@ def bucket(monkeypatch):
         found = {
             path.removeprefix("/bucket/flowers/"): file.getvalue() for path, file in CountedFileSystem.store.items()
         }
-        found.pop("provenance.json", None)
-        return found
+        return without_provenance(found)
 
     return content
 
@@ -72,10 +71,14 @@ def source(make_folder):
     return open_source(str(make_folder()))
 
 
+def without_provenance(found: dict[str, bytes]) -> dict[str, bytes]:
+    """All but the file that says when it was, and its copy."""
+    return {name: data for name, data in found.items() if name not in ("provenance.json", "copy/provenance.json")}
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    found.pop("provenance.json")
-    return found
+    return without_provenance(found)
 
 
 @pytest.fixture
@@ -89,7 +92,7 @@ def test_the_same_files_as_in_a_folder_each_put_once_and_the_manifest_last(
 ):
     manifest = prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
     assert bucket() == undisturbed
-    assert sorted(CountedFileSystem.puts) == sorted([*undisturbed, "provenance.json"])
+    assert sorted(CountedFileSystem.puts) == sorted([*undisturbed, "provenance.json", "copy/provenance.json"])
     assert CountedFileSystem.puts[-2:] == ["provenance.json", "manifest.json"]
     assert CountedFileSystem.puts[:6] == [entry.name for entry in manifest.shards]  # each when it was done
     assert not (tmp_path / "work").exists()
@@ -100,13 +103,13 @@ def test_the_same_files_as_in_a_folder_each_put_once_and_the_manifest_last(
     )
     assert again.to_json() == manifest.to_json()
     assert notes == [f"{ADDRESS} is finished already; nothing to do"]
-    assert len(CountedFileSystem.puts) == len(undisturbed) + 1
+    assert len(CountedFileSystem.puts) == len(undisturbed) + 2
 
 
 def test_a_job_stopped_before_every_put_ends_the_same_and_puts_nothing_twice(
     source, rgb_codec, tmp_path, bucket, undisturbed
 ):
-    for number in range(len(undisturbed) + 1):
+    for number in range(len(undisturbed) + 2):
         CountedFileSystem.stop_at = number
         with pytest.raises(StopError):
             prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
@@ -114,7 +117,7 @@ def test_a_job_stopped_before_every_put_ends_the_same_and_puts_nothing_twice(
     CountedFileSystem.stop_at = None
     prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
     assert bucket() == undisturbed
-    assert len(CountedFileSystem.puts) == len(set(CountedFileSystem.puts)) == len(undisturbed) + 1
+    assert len(CountedFileSystem.puts) == len(set(CountedFileSystem.puts)) == len(undisturbed) + 2
     assert not (tmp_path / "work").exists()
 
 
@@ -165,7 +168,7 @@ def test_slices_that_share_the_work_folder(source, rgb_codec, tmp_path, bucket, 
     assert len(bucket()) == 6
     prepare_to(source, rgb_codec, ADDRESS, replace(SMALL, finish=True), work=tmp_path / "work")
     assert bucket() == undisturbed
-    assert len(CountedFileSystem.puts) == len(undisturbed) + 1
+    assert len(CountedFileSystem.puts) == len(undisturbed) + 2
 
 
 def test_shards_that_duplicates_leave_are_put_again(make_folder, rgb_codec, tmp_path, bucket):
