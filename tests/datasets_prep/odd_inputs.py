@@ -78,7 +78,7 @@ def odd_inputs() -> list[OddInput]:
 
 
 def build(root: Path) -> None:
-    """Write the folder: class `odd` with the odd inputs, beside it classes called as splits are, and an empty folder."""
+    """Write the folder: class `odd` with the odd inputs, classes called as splits are, and an empty folder."""
     for folder in ("odd", "train", "test", "empty"):
         (root / folder).mkdir(parents=True)
     for row in odd_inputs():
