@@ -66,7 +66,7 @@ class WorkerProcess:
         try:
             self._connection.send(samples)
             if not self._connection.poll(time_limit_s):
-                raise WorkerLost(f"decoding it takes longer than {time_limit_s:g} s")
+                raise WorkerLost(f"took longer than {time_limit_s:g} s to read and decode")
             answer = self._connection.recv()
         except (EOFError, OSError) as error:
             self._process.join()

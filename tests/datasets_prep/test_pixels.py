@@ -4,16 +4,19 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pictures import encoded, picture
-from PIL import Image
+from PIL import Image, features
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tv
 
+from datasets_prep import PrepareConfig, framing, open_source
 from datasets_prep.decoding import decode_chunk
 from datasets_prep.pixels import MAX_PIXELS, BadImageError, image_mode, load_native, load_pixels
+from datasets_prep.signals.choose import choose_preparation
 from datasets_prep.signals.images import ImagePreparation
+from walloc_cdl.codec import ResizeCodec, ResizeConfig
 from walloc_cdl.errors import CallError
 
 
@@ -23,15 +26,51 @@ def exactly(image: Image.Image) -> np.ndarray:
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-@settings(max_examples=60, deadline=None)
-@given(width=st.integers(1, 120), height=st.integers(1, 120), size=st.integers(1, 64), channels=st.sampled_from([1, 3]))
-def test_resize_and_crop_are_those_of_torchvision(width, height, size, channels):
-    if max(width, height) > 20 * min(width, height):
-        return
-    image = picture(width * height, width, height, "L" if channels == 1 else "RGB")
-    resized = tv.resize(image, size, InterpolationMode.LANCZOS, antialias=True)
+KERNELS = {
+    "lanczos": InterpolationMode.LANCZOS,
+    "bicubic": InterpolationMode.BICUBIC,
+    "bilinear": InterpolationMode.BILINEAR,
+    "box": InterpolationMode.BOX,
+}
+
+sides = st.integers(1, 120)
+channel_counts = st.sampled_from([1, 3])
+
+
+def drawn_picture(width: int, height: int, channels: int) -> Image.Image:
+    assume(max(width, height) <= 20 * min(width, height))
+    return picture(width * height, width, height, "L" if channels == 1 else "RGB")
+
+
+@settings(max_examples=80, deadline=None)
+@given(width=sides, height=sides, size=st.integers(1, 64), channels=channel_counts, kernel=st.sampled_from([*KERNELS]))
+def test_resize_and_crop_are_those_of_torchvision(width, height, size, channels, kernel):
+    image = drawn_picture(width, height, channels)
+    resized = tv.resize(image, size, KERNELS[kernel], antialias=True)
     reference = np.asarray(tv.pil_to_tensor(tv.center_crop(resized, [size, size])))
-    np.testing.assert_array_equal(load_pixels(encoded(image), size, channels), reference)
+    np.testing.assert_array_equal(load_pixels(encoded(image), size, channels, kernel=kernel), reference)
+
+
+def test_the_default_kernel_is_lanczos():
+    data = encoded(picture(0, 100, 80))
+    np.testing.assert_array_equal(load_pixels(data, 16, 3), load_pixels(data, 16, 3, kernel="lanczos"))
+    different = {load_pixels(data, 16, 3, kernel=kernel).tobytes() for kernel in KERNELS}
+    assert len(different) == len(KERNELS) == len(framing.KERNELS)
+
+
+@settings(max_examples=60, deadline=None)
+@given(width=sides, height=sides, size=st.integers(1, 64), channels=channel_counts, kernel=st.sampled_from([*KERNELS]))
+def test_padding_keeps_the_whole_image_and_repeats_its_edges(width, height, size, channels, kernel):
+    image = drawn_picture(width, height, channels)
+    longer = max(width, height)
+    within = (max(1, size * height // longer), max(1, size * width // longer))
+    whole = np.asarray(tv.pil_to_tensor(tv.resize(image, within, KERNELS[kernel], antialias=True)))
+    loaded = load_pixels(encoded(image), size, channels, kernel=kernel, crop="pad")
+    assert loaded.shape == (channels, size, size)
+    top, left = (size - within[0]) // 2, (size - within[1]) // 2
+    rows = np.clip(np.arange(size) - top, 0, within[0] - 1)
+    columns = np.clip(np.arange(size) - left, 0, within[1] - 1)
+    np.testing.assert_array_equal(loaded, whole[:, rows][:, :, columns])
 
 
 def test_paths_and_bytes_give_the_same(tmp_path):
@@ -126,6 +165,17 @@ def test_exif_orientation(orientation, upright):
     np.testing.assert_array_equal(loaded.transpose(1, 2, 0), upright(np.asarray(image)))
 
 
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_tiff_orientation_is_applied_once(orientation, compression):
+    image = picture(7, 24, 16)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    as_png = load_native(encoded(image, exif=exif), 3, 1)
+    as_tiff = load_native(encoded(image, "TIFF", tiffinfo={0x0112: orientation}, compression=compression), 3, 1)
+    np.testing.assert_array_equal(as_tiff, as_png)
+
+
 def test_unreadable_exif_is_no_reason_to_lose_an_image():
     data = encoded(picture(8, 16, 16), "JPEG", exif=b"Exif\x00\x00garbage")
     assert load_pixels(data, 16, 3).shape == (3, 16, 16)
@@ -186,3 +236,49 @@ def test_damaged_files_never_raise_anything_else(data):
             damaged[position] ^= data.draw(st.integers(1, 255))
     (outcome,) = decode_chunk([bytes(damaged)], ImagePreparation(3, 16)).reasons.values() or [None]
     assert outcome is None or (outcome and "\n" not in outcome)
+
+
+def test_preparation_records_what_decides_the_pixels():
+    plain = ImagePreparation(3, 64)
+    assert plain.to_json() == {
+        "kind": "image",
+        "size": 64,
+        "channels": 3,
+        "resize": "shorter side, PIL lanczos",
+        "crop": "center",
+        "icc": "ignore",
+        "transparency": "on white",
+    }
+    chosen = ImagePreparation(1, 64, resize="box", crop="pad", icc="srgb")
+    assert chosen.to_json()["resize"] == "longer side, PIL box"
+    assert chosen.to_json()["crop"] == "pad"
+    assert chosen.to_json()["icc"] == "srgb"
+    decoders = {"libavif", "libjpeg-turbo", "libtiff", "libwebp", "openjpeg"}
+    assert set(plain.versions()) == {"numpy", "pillow", "torch", *decoders}
+    assert plain.versions()["libjpeg-turbo"] == features.version("libjpeg_turbo")
+    assert set(chosen.versions()) - set(plain.versions()) == {"littlecms"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        (
+            {"resize": "lanczo"},
+            "unknown resize 'lanczo'; nearest: lanczos; choose one of lanczos, bicubic, bilinear, box",
+        ),
+        ({"crop": "none"}, "unknown crop 'none'; choose one of center, pad"),
+        ({"icc": "p3"}, "unknown icc 'p3'; choose one of ignore, srgb"),
+    ],
+)
+def test_unknown_settings_are_refused(settings, text):
+    with pytest.raises(CallError) as caught:
+        PrepareConfig(**settings)
+    assert str(caught.value) == text
+
+
+def test_settings_of_images_are_refused_for_arrays(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((3, 16, 16), np.uint8))
+    codec = ResizeCodec(ResizeConfig(channels=3, factor=4))
+    for name, value in (("resize", "box"), ("crop", "pad"), ("icc", "srgb")):
+        with pytest.raises(CallError, match=f"{name} is {value}, but source a.npy is of kind array; only image files"):
+            choose_preparation(open_source(f"npy:{tmp_path / 'a.npy'}"), codec, PrepareConfig(**{name: value}))

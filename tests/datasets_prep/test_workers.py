@@ -111,7 +111,7 @@ def test_samples_that_end_their_worker_are_quarantined():
     expected = {
         1: "the decoder crashed",
         3: "the decoder crashed",
-        4: "decoding it takes longer than 0.5 s",
+        4: "took longer than 0.5 s to read and decode",
         5: "decoding it takes more than 1 GiB of memory",
         6: "as bad as it says",
     }
