@@ -127,7 +127,7 @@ def _origins(
 
 def _require_distinct_keys(origins: Sequence[Origin]) -> None:
     """Refuse keys that occur twice in a split: by 8-byte hashes of all, then those few by name."""
-    for split in {split for origin in origins for split in origin.manifest.splits}:
+    for split in dict.fromkeys(split for origin in origins for split in origin.manifest.splits):
         hashes = np.fromiter((_hash(key) for key in _keys(origins, split)), np.uint64)
         values, counts = np.unique(hashes, return_counts=True)
         suspects = set(values[counts > 1].tolist())

@@ -26,9 +26,10 @@ def repair(
     seed: Seed = 0,
     json_path: JsonPath = None,
 ) -> None:
-    """Make a damaged data set what it was; ends an interrupted edit first.
+    """Make a damaged data set what it was.
 
-    Files but shards come from their copies, shards from the source. Exit code 1 if something stays damaged.
+    An interrupted edit is ended first. Files but shards come from their copies, shards from the source. Exit code 1
+    if something stays damaged.
     """
     from datasets_prep.sources import open_source
     from datasets_prep.splits import holdout as hold_out
@@ -62,14 +63,14 @@ def repair(
 
 def drop(
     folder: Folder,
-    keys: Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="Keys of samples to remove.")] = None,
+    keys: Annotated[list[str] | None, typer.Argument(metavar="KEY", help="Keys of samples to remove.")] = None,
     keys_path: Annotated[
         Path | None, typer.Option("--keys", metavar="FILE", help="Text file of further keys, one a line.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Only in this split; for keys that several splits have.")] = None,
     json_path: JsonPath = None,
 ) -> None:
-    """Remove samples from a data set, as somebody's deletion request asks.
+    """Remove samples from a data set for good.
 
     The ledger keeps a hash of each key, and nothing else. The same command again ends what was interrupted.
     """
@@ -101,7 +102,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def merge(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR DIR...", help="Folders of the data sets.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Folders of the data sets.")],
     out: Annotated[Path, typer.Option(help="Folder of the data set to make.")],
     prefix: Annotated[
         bool, typer.Option("--prefix", help="Put each folder's name and a slash before its keys.")
@@ -122,7 +123,7 @@ def merge(
 def split(
     folder: Folder,
     into: Annotated[
-        str | None, typer.Option(metavar="NAME=SHARE,...", help="Deal the samples out, as train=0.8,test=0.2.")
+        str | None, typer.Option(metavar="NAME=SHARE,…", help="Deal the samples out, as train=0.8,test=0.2.")
     ] = None,
     of: Annotated[str | None, typer.Option("--split", help="The split to deal out; by default the only one.")] = None,
     by: Annotated[
@@ -133,9 +134,9 @@ def split(
     out: Annotated[Path | None, typer.Option(help="Folder of the data set to make with --only.")] = None,
     json_path: JsonPath = None,
 ) -> None:
-    """Deal a split of a data set out to several, in place, or take one as a data set of its own.
+    """Deal a split out to several, or take one as a data set.
 
-    The same command again ends what was interrupted.
+    With --into in place, with --only to a new folder. The same command again ends what was interrupted.
     """
     from datasets_prep.upkeep.split import SplitConfig, split_in_place, take_split
 
