@@ -369,7 +369,7 @@ def verify(
         result = check(folder, full=full, progress=update)
     for problem in result.problems:
         print(problem)
-    extent = "every byte" if full else "manifest, sizes and headers; --full reads every byte"
+    extent = "every byte" if full else "manifest, sizes, copies, labels and keys; --full reads every byte"
     state = "damaged" if result.problems else "whole"
     print(f"{folder}: {state} ({result.num_files} files, {size_text(result.num_bytes)}; checked {extent})")
     write_json(json_path, {"problems": result.problems, "num_files": result.num_files, "num_bytes": result.num_bytes})

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from walloc_cdl.cli.console import JsonPath, Seed, interruptible, progress, report
+from walloc_cdl.cli.console import JsonPath, Seed, interruptible, parse_share, progress, report
 from walloc_cdl.cli.dataset import Folder
 from walloc_cdl.errors import CallError
+
+if TYPE_CHECKING:
+    from walloc_cdl.latents import Manifest
 
 
 def repair(
@@ -23,9 +26,10 @@ def repair(
     seed: Seed = 0,
     json_path: JsonPath = None,
 ) -> None:
-    """Make a damaged data set what it was; ends an interrupted edit first.
+    """Make a damaged data set what it was.
 
-    Files but shards come from their copies, shards from the source. Exit code 1 if something stays damaged.
+    An interrupted edit is ended first. Files but shards come from their copies, shards from the source. Exit code 1
+    if something stays damaged.
     """
     from datasets_prep.sources import open_source
     from datasets_prep.splits import holdout as hold_out
@@ -59,14 +63,14 @@ def repair(
 
 def drop(
     folder: Folder,
-    keys: Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="Keys of samples to remove.")] = None,
+    keys: Annotated[list[str] | None, typer.Argument(metavar="KEY", help="Keys of samples to remove.")] = None,
     keys_path: Annotated[
         Path | None, typer.Option("--keys", metavar="FILE", help="Text file of further keys, one a line.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Only in this split; for keys that several splits have.")] = None,
     json_path: JsonPath = None,
 ) -> None:
-    """Remove samples from a data set, as somebody's deletion request asks.
+    """Remove samples from a data set for good.
 
     The ledger keeps a hash of each key, and nothing else. The same command again ends what was interrupted.
     """
@@ -97,4 +101,74 @@ def _lines(path: Path) -> list[str]:
     return [line for line in (line.removesuffix("\r") for line in text.split("\n")) if line]
 
 
-COMMANDS = {"repair": repair, "drop": drop}
+def merge(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Folders of the data sets.")],
+    out: Annotated[Path, typer.Option(help="Folder of the data set to make.")],
+    prefix: Annotated[
+        bool, typer.Option("--prefix", help="Put each folder's name and a slash before its keys.")
+    ] = False,
+    json_path: JsonPath = None,
+) -> None:
+    """Make one data set of several of the same latents.
+
+    Class names are united. The same command again resumes what was interrupted.
+    """
+    from datasets_prep.upkeep.merge import merge as run
+
+    with interruptible(), progress("merge", "shards") as update:
+        manifest = run(folders, out, prefix=prefix, on_shard=update)
+    _report_splits(out, manifest, json_path)
+
+
+def split(
+    folder: Folder,
+    into: Annotated[
+        str | None, typer.Option(metavar="NAME=SHARE,…", help="Deal the samples out, as train=0.8,test=0.2.")
+    ] = None,
+    of: Annotated[str | None, typer.Option("--split", help="The split to deal out; by default the only one.")] = None,
+    by: Annotated[
+        str, typer.Option(help="label: stratify by class; a column of the ledger: equal values stay together.")
+    ] = "label",
+    seed: Seed = 0,
+    only: Annotated[str | None, typer.Option(help="Make a data set of this split alone, in --out.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the data set to make with --only.")] = None,
+    json_path: JsonPath = None,
+) -> None:
+    """Deal a split out to several, or take one as a data set.
+
+    With --into in place, with --only to a new folder. The same command again ends what was interrupted.
+    """
+    from datasets_prep.upkeep.split import SplitConfig, split_in_place, take_split
+
+    if (into is None) == (only is None):
+        raise CallError("say what to do: either --into train=0.8,test=0.2, or --only SPLIT with --out DIR")
+    if (only is None) != (out is None):
+        raise CallError("--only and --out go together: a split is taken to a new folder, --into works in place")
+    with interruptible(), progress("split", "shards") as update:
+        if only is not None and out is not None:
+            manifest = take_split(folder, only, out, on_shard=update)
+        else:
+            manifest = split_in_place(folder, SplitConfig(_shares(into or ""), of, by, seed), on_shard=update)
+    _report_splits(out or folder, manifest, json_path)
+
+
+def _shares(text: str) -> dict[str, float]:
+    """The shares in `train=0.8,test=0.2`."""
+    shares: dict[str, float] = {}
+    for part in text.split(","):
+        name, equals, share = part.partition("=")
+        if not equals or name.strip() in shares:
+            raise CallError(f"--into {text!r}; expected different names with shares, as train=0.8,test=0.2")
+        shares[name.strip()] = parse_share(share, "--into")
+    return shares
+
+
+def _report_splits(folder: Path, manifest: Manifest, json_path: Path | None) -> None:
+    rows: dict[str, object] = {"data set": str(folder)}
+    rows |= {name: f"{summary.num_samples:,} samples" for name, summary in manifest.splits.items()}
+    if copies := manifest.ledger.get("num_duplicates_across_splits", 0):
+        rows["WARNING"] = f"{copies:,} samples have the content of one in another split"
+    report(rows, json_path, manifest.to_json())
+
+
+COMMANDS = {"repair": repair, "drop": drop, "merge": merge, "split": split}
