@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from datasets_prep.config import PrepareConfig
 from datasets_prep.signals.base import BadSignalError, Preparation
-from datasets_prep.signals.choose import choose_preparation
+from datasets_prep.signals.choose import choose_preparation, stored_settings
 from datasets_prep.sources.base import Source
 from walloc_cdl.canonical import first_difference
 from walloc_cdl.codec import Codec, load_codec_folder, to_bytes
@@ -106,8 +106,9 @@ def _split(folder: str | os.PathLike[str], wanted: str | None) -> str:
 
 def _preparation(source: Source, dataset: LatentDataset, codec: Codec, size: int) -> Preparation:
     """How the source's samples were prepared; raises `CallError` for arrays that were prepared in another way."""
-    config = PrepareConfig(size=size if source.kind == "image" else None)
-    preparation = choose_preparation(source, codec, config)
+    is_image = source.kind == "image"
+    config = PrepareConfig(size=size, **stored_settings(dataset.manifest.preprocessing)) if is_image else None
+    preparation = choose_preparation(source, codec, config or PrepareConfig())
     if source.kind == "array":
         stored = dict(dataset.manifest.preprocessing)
         for name in ("shard_samples", "duplicates"):
