@@ -144,7 +144,8 @@ def _run(
     if config.slice is not None:
         reporter.note(f"slice {config.shards} is done; when all are, run the same with --finish instead of --shards")
         return None
-    synthesis = "fitting the linear synthesis, " if codec.spec.kind == "image" else ""
+    fits = codec.spec.kind == "image" and not planned.preparation.ragged
+    synthesis = "fitting the linear synthesis, " if fits else ""
     reporter.note(f"{synthesis}writing ledger and manifest")
     drift = differences(plan.engine, planned.plan.engine)
     effort = Effort(engine.name, started_s, sum(shard.num_samples for shard in pending), drift)

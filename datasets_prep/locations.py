@@ -20,15 +20,12 @@ from walloc_cdl.errors import CallError
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-MAX_FETCHED_BYTES = 2**28
-"""Largest sample taken from a URL: a server must not be able to fill the memory."""
-
-TIMEOUT_S = 30
+TIMEOUT_S = 15
 HTTP_BUFFER_BYTES = 2**16
 """Read ahead where a file at an http(s) URL is gone through."""
 
-RETRY_PAUSES_S = (1.0, 4.0, 16.0)
-"""Waits before the second, third and fourth try of what may pass."""
+RETRY_PAUSES_S = (1.0, 4.0)
+"""Waits before the second and third try of what may pass; all tries together stay below a worker's time limit."""
 
 PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses worth another try."""
@@ -76,8 +73,10 @@ def open_binary(location: str) -> BinaryIO:
     return system.open(path, "rb")
 
 
-def read_range(location: str, offset: int = 0, num_bytes: int | None = None) -> bytes:
+def read_range(location: str, offset: int = 0, num_bytes: int | None = None, *, limit: int = 2**30) -> bytes:
     """Bytes of a file, from `offset` to the end or as many as `num_bytes`; fewer where the file ends before.
+
+    From a URL at most `limit` bytes are taken: a server must not be able to fill the memory.
 
     What may pass (a busy server, a lost connection) is tried again after a pause, `RETRY_PAUSES_S`.
     Raises `OSError`, for URLs its child `FetchError`.
@@ -88,7 +87,7 @@ def read_range(location: str, offset: int = 0, num_bytes: int | None = None) -> 
             return file.read() if num_bytes is None else file.read(num_bytes)
     for pause_s in (*RETRY_PAUSES_S, None):
         try:
-            return _fetched(location, offset, num_bytes)
+            return _fetched(location, offset, num_bytes, limit)
         except FetchError:
             raise
         except FileNotFoundError as error:
@@ -106,19 +105,17 @@ def read_range(location: str, offset: int = 0, num_bytes: int | None = None) -> 
     raise AssertionError("the last try returns or raises")
 
 
-def _fetched(url: str, offset: int, num_bytes: int | None) -> bytes:
-    limit = MAX_FETCHED_BYTES if num_bytes is None else num_bytes
-    if limit > MAX_FETCHED_BYTES:
-        raise FetchError(_too_large())
+def _fetched(url: str, offset: int, num_bytes: int | None, limit: int) -> bytes:
+    limit = limit if num_bytes is None else min(num_bytes, limit)
     if url_scheme(url) in ("http", "https"):
         data = _fetched_http(url, offset, num_bytes, limit)
     else:
         system, path = file_system(url)
         if num_bytes is None and (system.size(path) or 0) - offset > limit:
-            raise FetchError(_too_large())
+            raise FetchError(_too_large(limit))
         data = system.cat_file(path, start=offset, end=offset + limit + (num_bytes is None))
     if len(data) > limit:
-        raise FetchError(_too_large())
+        raise FetchError(_too_large(limit))
     return data
 
 
@@ -175,8 +172,8 @@ class _HttpFile(io.RawIOBase):
         return count
 
 
-def _too_large() -> str:
-    return f"more than {MAX_FETCHED_BYTES:,} bytes at its URL"
+def _too_large(limit: int) -> str:
+    return f"more than {limit:,} bytes at its URL"
 
 
 def last_part(location: str) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
 from datasets_prep.config import PrepareConfig
+from datasets_prep.signal_archives import decode_bounded
 from datasets_prep.signals.base import BadSignalError, Preparation
 from datasets_prep.signals.choose import choose_preparation, stored_settings
 from datasets_prep.sources.base import Source
@@ -55,20 +57,28 @@ def contact_sheet(
     if codec.spec.kind != "image":
         raise CallError(f"{folder} holds {codec.spec.kind}, which is no picture; `cdl inspect` and `verify` take it")
     rows = np.sort(np.random.default_rng(seed).permutation(len(dataset))[: max(num, 1)])
-    codes, labels = dataset.gather(rows)
-    is_array = dataset.manifest.preprocessing.get("kind") == "array"
-    with torch.inference_mode():
-        signal = codec.decode(codes)
-    decoded = (signal if is_array else to_bytes(signal)).numpy()
+    decoded = _decoded(dataset, codec, rows)
     originals: list[np.ndarray | None] = [None] * len(rows)
     if source is not None:
-        preparation = _preparation(source, dataset, codec, decoded.shape[2])
+        preparation = _preparation(source, dataset, codec, decoded[0].shape[1])
         originals = _originals(source, preparation, dataset, rows)
     cells = [
-        _cell(original, image, _label(dataset, int(label)), key)
-        for original, image, label, key in zip(originals, decoded, labels, dataset.keys(rows), strict=True)
+        _cell(original, image, _label(dataset, row), key)
+        for original, image, row, key in zip(originals, decoded, rows, dataset.keys(rows), strict=True)
     ]
     return _draw(cells, columns=PAIRS_IN_ROW if source is not None else SINGLES_IN_ROW, tiles=2 if source else 1)
+
+
+def _decoded(dataset: LatentDataset, codec: Codec, rows: np.ndarray) -> list[np.ndarray]:
+    """Images (C, H, W) of samples, uint8, of arrays float; those of ragged geometry at their own size."""
+    if dataset.layout.ragged:
+        images = [decode_bounded(codec, dataset[int(row)][0].numpy()) for row in rows]
+        sizes = dataset.signal_sizes(rows)
+        return [image[:, :height, :width] for image, (height, width) in zip(images, sizes, strict=True)]
+    with torch.inference_mode():
+        signal = codec.decode(dataset.gather(rows)[0])
+    is_array = dataset.manifest.preprocessing.get("kind") == "array"
+    return list((signal if is_array else to_bytes(signal)).numpy())
 
 
 def psnr_db(reference: np.ndarray, image: np.ndarray) -> float:
@@ -106,9 +116,12 @@ def _split(folder: str | os.PathLike[str], wanted: str | None) -> str:
 
 def _preparation(source: Source, dataset: LatentDataset, codec: Codec, size: int) -> Preparation:
     """How the source's samples were prepared; raises `CallError` for arrays that were prepared in another way."""
-    is_image = source.kind == "image"
-    config = PrepareConfig(size=size, **stored_settings(dataset.manifest.preprocessing)) if is_image else None
-    preparation = choose_preparation(source, codec, config or PrepareConfig())
+    settings: dict[str, Any] = {}
+    if source.kind == "image":
+        settings = {"size": None if dataset.layout.ragged else size, **stored_settings(dataset.manifest.preprocessing)}
+    if dataset.layout.ragged:
+        settings["geometry"] = "ragged"
+    preparation = choose_preparation(source, codec, PrepareConfig(**settings))
     if source.kind == "array":
         stored = dict(dataset.manifest.preprocessing)
         for name in ("shard_samples", "duplicates"):
@@ -141,10 +154,16 @@ def _originals(
     return originals
 
 
-def _label(dataset: LatentDataset, label: int) -> str:
-    if dataset.class_names is None or label < 0:
+def _label(dataset: LatentDataset, row: int) -> str:
+    """The sample's label in words: its class, its classes, or its targets."""
+    label, names = dataset.labels[row], dataset.class_names
+    if dataset.layout.labels.kind == "regression":
+        return ", ".join(f"{value:g}" for value in np.atleast_1d(label))
+    if names is None:
         return ""
-    return dataset.class_names[label]
+    if dataset.layout.labels.kind == "multilabel":
+        return ", ".join(names[number] for number in np.flatnonzero(label))
+    return names[label] if label >= 0 else ""
 
 
 def _cell(original: np.ndarray | None, decoded: np.ndarray, label: str, key: str) -> _Cell:
@@ -170,7 +189,12 @@ def _draw(cells: list[_Cell], *, columns: int, tiles: int) -> Image.Image:
 
 def _tile(image: np.ndarray) -> Image.Image:
     picture = Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).convert("RGB")
-    return picture if picture.width == TILE else picture.resize((TILE, TILE), Image.Resampling.BICUBIC)
+    scale = TILE / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    shown = picture if picture.size == size else picture.resize(size, Image.Resampling.BICUBIC)
+    tile = Image.new("RGB", (TILE, TILE), "white")
+    tile.paste(shown, ((TILE - shown.width) // 2, (TILE - shown.height) // 2))
+    return tile
 
 
 def _fitting(pen: ImageDraw.ImageDraw, text: str, width: int) -> str:

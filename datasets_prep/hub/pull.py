@@ -29,6 +29,7 @@ from walloc_cdl.latents import (
     ShardEntry,
     load_manifest,
     parse_manifest,
+    write_manifest,
 )
 from walloc_cdl.latents.sealed import unseal
 
@@ -82,7 +83,7 @@ def pull(location: str, out: Path, *, revision: str | None = None, on_file: OnFi
         provenance = origin.read(PROVENANCE_NAME, MAX_PROVENANCE_BYTES)
         unseal(provenance, origin=f"{location}, {PROVENANCE_NAME}")
         write_atomic(out / PROVENANCE_NAME, provenance)
-    write_atomic(out / MANIFEST_NAME, data)
+    write_manifest(out, manifest)
     end(out)
     return manifest
 

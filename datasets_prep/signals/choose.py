@@ -79,8 +79,8 @@ def _ragged(source: Source, codec: Codec, config: PrepareConfig) -> RaggedPrepar
 
 
 def stored_settings(preprocessing: Mapping[str, Any]) -> dict[str, str]:
-    """The settings of `PrepareConfig`, but for the size, that a manifest's preprocessing of images records."""
-    names = (name for name in SETTINGS["image"] if name != "size")
+    """Those settings of `PrepareConfig` that decide an image's pixels, from a manifest's preprocessing of images."""
+    names = ("resize", "crop", "icc")
     return {name: value for name in names if isinstance(value := preprocessing.get(name), str)}
 
 

@@ -43,7 +43,7 @@ def _read_slice(stored: FileSlice) -> bytes:
     if (stored.num_bytes or 0) > MAX_FILE_BYTES:
         raise BadSignalError(f"{stored.num_bytes:,} bytes, more than {MAX_FILE_BYTES:,}")
     try:
-        data = read_range(stored.path, stored.offset, stored.num_bytes)
+        data = read_range(stored.path, stored.offset, stored.num_bytes, limit=MAX_FILE_BYTES)
     except FetchError as error:
         raise BadSignalError(f"cannot be fetched: {error}") from error
     except OSError as error:

@@ -16,7 +16,7 @@ from typing import overload
 import numpy as np
 import pyarrow as pa
 
-from datasets_prep.locations import is_url, url_scheme
+from datasets_prep.locations import file_system, is_url, url_scheme
 from datasets_prep.signals.base import FileSlice, Stored
 from datasets_prep.sources.arrow_columns import TableBuilder
 from datasets_prep.sources.base import Listing, Source, SplitListing
@@ -55,6 +55,7 @@ class CsvTable(Source):
         if not table.is_file():
             raise CallError(f"table {str(table)!r} does not exist; give the path of a CSV file")
         self._table, self._folder = table, table.absolute().parent
+        self._schemes: set[str] = set()
         self._absolute = flag(options, "absolute")
         rows = _rows(table, options.get("delimiter"))
         header = next(rows, (0, []))[1]
@@ -107,6 +108,7 @@ class CsvTable(Source):
                 raise CallError(
                     f"{where}: URL {place[:100]!r}; expected one of the schemes {', '.join(sorted(REMOTE_SCHEMES))}"
                 )
+            self._require_scheme(place)
             return 0
         if os.path.isabs(place):
             if not self._absolute:
@@ -119,6 +121,14 @@ class CsvTable(Source):
             return os.stat(self._folder / place).st_size
         except OSError:
             return 0  # reading it says so in the ledger
+
+    def _require_scheme(self, url: str) -> None:
+        """Raise `CallError` now, and not in a worker, where the package that a scheme needs is missing."""
+        scheme = url_scheme(url)
+        if scheme not in self._schemes:
+            if scheme not in ("http", "https"):
+                file_system(url)
+            self._schemes.add(scheme)
 
 
 class _Columns:

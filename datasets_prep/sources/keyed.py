@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datasets_prep.signals.base import KeyedSample
+from collections.abc import Sequence
+
+from datasets_prep.signals.base import KeyedSample, Stored
 from datasets_prep.sources.base import Source
 
 
@@ -31,6 +33,11 @@ class KeyedSource(Source):
     def fingerprint(self) -> str:
         """The other source's: the samples are the same."""
         return self._source.fingerprint()
+
+    def references(self, split: str, rows: Sequence[int]) -> Sequence[Stored]:
+        """See `Source.references`."""
+        files = self._source.references(split, rows)
+        return [KeyedSample(self.key(split, row), file) for row, file in zip(rows, files, strict=True)]
 
     def read(self, split: str, index: int) -> KeyedSample:
         """The sample with its key."""

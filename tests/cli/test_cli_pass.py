@@ -74,6 +74,21 @@ def test_codec_fit(cdl, source, tmp_path):
     assert (codec.name, codec.spec.latent_channels, codec.spec.stride) == ("mine", 12, 8)
 
 
+def test_prepare_a_flat_folder_with_labels(cdl, source, tmp_path):
+    labels = tmp_path / "labels.txt"
+    names = sorted(path.name for path in (source / "test" / "cat").iterdir())
+    labels.write_text("".join(f"{name} kind{number % 2}\n" for number, name in enumerate(names)))
+    command = ("prepare", source / "test" / "cat", "--codec", "rgb-16x", "--size", 32, "--out", tmp_path / "out")
+    assert cdl(*command, "--labels", labels, "--json", tmp_path / "made.json").code == 0
+    made = json.loads((tmp_path / "made.json").read_text())
+    assert made["class_names"] == ["kind0", "kind1"]
+    assert sum(made["splits"]["train"]["class_counts"]) == len(names)
+    labels.write_text("")
+    answer = cdl(*command, "--labels", labels)
+    assert answer.code == 2
+    assert f"has no label for {len(names)} images ({names[0]} is the first)" in answer.err
+
+
 def test_prepare_inspect_verify(cdl, source, tmp_path):
     out, call = tmp_path / "latents", ("prepare", source, "--codec", "rgb-16x", "--size", 64, "--workers", 0)
     answer = cdl(*call, "--out", out, "--json", tmp_path / "prepare.json")

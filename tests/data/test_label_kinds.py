@@ -70,7 +70,7 @@ def test_labels_out_of_range_are_found(tmp_path, labels, value, problem):
         _ = open_latents(tmp_path).labels
     text = "\n".join(verify(tmp_path, full=True).problems)
     assert f"1 labels outside {labels.valid_values}" in text
-    assert "samples fail their CRC32C (rows 0)" in text
+    assert "1 of 3 samples fail their CRC32C (row 0: " in text
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import pickle
 
 import numpy as np
@@ -115,6 +116,11 @@ def test_places_that_a_table_may_not_name(table, place, reason):
         return
     with pytest.raises(CallError, match=f"line 3: {reason}"):
         open_source(text)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("s3fs") is not None, reason="needs to lack s3fs")
+def test_a_scheme_whose_package_is_missing(table):
+    assert "'s3://bucket/a.png' cannot be opened: " in message(table("url\ns3://bucket/a.png\n"))
 
 
 def test_absolute_paths_given_openly(table, tmp_path):

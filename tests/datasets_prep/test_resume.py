@@ -70,7 +70,7 @@ def test_interrupted_after_any_shard(source, rgb_codec, undisturbed, tmp_path):
 
 
 def test_interrupted_at_any_write(source, rgb_codec, undisturbed, tmp_path, monkeypatch):
-    """The plan, six shards, their rows and records, four files, the provenance, copies, the manifest: each write fails."""
+    """The plan, six shards, their rows and records, four files, provenance, copies, manifest: each write fails once."""
     rename = os.replace
     for failing in range(1 + 3 * SIX_SHARDS + 4 + 1 + 6 + 1):
         out = tmp_path / f"out{failing}"

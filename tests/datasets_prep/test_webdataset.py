@@ -265,7 +265,7 @@ def test_files_over_http_are_tried_again_where_it_may_pass(tmp_path, server, mon
     with pytest.raises(BadSignalError, match=r"^cannot be fetched: HTTP status 404$"):
         read_stored(FileSlice(f"{url}/gone.png"))
     assert handler.requests == 1
-    monkeypatch.setattr("datasets_prep.locations.MAX_FETCHED_BYTES", 64)
+    monkeypatch.setattr("datasets_prep.signals.stored.MAX_FILE_BYTES", 64)
     with pytest.raises(BadSignalError, match="more than 64 bytes at its URL"):
         read_stored(FileSlice(f"{url}/a.png"))
     with pytest.raises(BadSignalError, match=r"cannot be fetched: not reached \(\w+\), 3 times"):

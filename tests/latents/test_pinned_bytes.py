@@ -125,7 +125,7 @@ RAGGED_HEADER = (
     '"codes":{"dtype":"U8","shape":[16],"data_offsets":[112,128]},'
     '"keys":{"dtype":"U8","shape":[7],"data_offsets":[128,135]}}'
 )
-RAGGED_MANIFEST_SHA256 = "e60b2ec935aa3b5e6ac2f4cd7ccf2260dcdd6e2cb8fbf786f93ec6db855b9ef8"
+RAGGED_MANIFEST_SHA256 = "d3a464d6fcd7af8e45e7b614cbded4ebf822766e3274a49e70a5f2b74fa06c6e"
 
 
 def test_ragged_shard_of_two_samples_with_two_targets(tmp_path):
@@ -188,7 +188,7 @@ VIEWS_HEADER = (
     '"keys":{"dtype":"U8","shape":[5],"data_offsets":[32,37]},'
     '"labels":{"dtype":"U8","shape":[1,3],"data_offsets":[37,40]}}'
 )
-VIEWS_MANIFEST_SHA256 = "b9fdde801fc3ef4a4265b192c0f1c3bf6d2a9efc10b0529e44bb463530282126"
+VIEWS_MANIFEST_SHA256 = "9d870f4613c6d8b3e25f35fc23948e9fb858d97437755ddaa5edea92b3ae968f"
 
 
 def test_shard_of_one_sample_of_two_views_with_several_classes(tmp_path):

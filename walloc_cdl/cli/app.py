@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from walloc_cdl.cli import archives, codec, comparison, dataset, hub, learning
+from walloc_cdl.cli import archives, codec, comparison, dataset, hub, learning, upkeep
 from walloc_cdl.cli.console import Terminated, show_help
 from walloc_cdl.errors import CdlError
 
@@ -37,7 +37,13 @@ app = typer.Typer(
 for name, command in archives.CODEC_COMMANDS.items():
     codec.app.command(name)(command)
 app.add_typer(codec.app, name="codec")
-for name, command in {**dataset.COMMANDS, **hub.COMMANDS, **learning.COMMANDS, **comparison.COMMANDS}.items():
+for name, command in {
+    **dataset.COMMANDS,
+    **hub.COMMANDS,
+    **learning.COMMANDS,
+    **comparison.COMMANDS,
+    **upkeep.COMMANDS,
+}.items():
     app.command(name)(command)
 comparison.bench.command("archive")(archives.bench_archive)
 app.add_typer(comparison.bench, name="bench")

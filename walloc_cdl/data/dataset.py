@@ -132,6 +132,21 @@ class LatentDataset(Dataset):
             for number, row in zip(shard_numbers, rows, strict=True)
         ]
 
+    def signal_sizes(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Height and width in pixels, int64 (B, 2), or length (B, 1), of the signals: what decoded ones are cropped to.
+
+        Of fixed geometry all have the size that the codec was given.
+        """
+        rows, spec = self._require_rows(indices), self.spec
+        if not self.layout.ragged:
+            whole = [(side - spec.extra_frames) * spec.stride for side in self.latent_shape[1:]]
+            return np.tile(np.array(whole, np.int64), (len(rows), 1))
+        numbers = np.searchsorted(self._starts, rows, side="right") - 1
+        sizes = [
+            self.shard(number).sizes[row - self._starts[number]] for number, row in zip(numbers, rows, strict=True)
+        ]
+        return np.array(sizes, np.int64).reshape(len(rows), -1)
+
     def shard(self, number: int) -> Shard:
         """The split's shard of this number, mapped and checked when first asked for."""
         shard = self._shards[number]

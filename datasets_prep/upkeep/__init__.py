@@ -1,0 +1,1 @@
+"""Upkeep of finished data sets: dropping samples, merging, splitting, repairing."""

@@ -1,0 +1,235 @@
+"""`cdl drop`: samples out of a finished data set, as when somebody asks for their pictures to be deleted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from datasets_prep.ledger import SCHEMA
+from datasets_prep.output import LEDGER_NAME
+from datasets_prep.sources.base import UNKNOWN_LABEL
+from datasets_prep.upkeep.edit import Edit, editing
+from datasets_prep.upkeep.ledgers import DROPPED, ledger_parts, ledger_schema, rewritten, write_edited_ledger
+from datasets_prep.upkeep.rows import batches, open_intact, samples_at
+from walloc_cdl.canonical import sha256_hex
+from walloc_cdl.errors import CallError
+from walloc_cdl.latents import (
+    Manifest,
+    ShardEntry,
+    ShardWriter,
+    SplitSummary,
+    load_provenance,
+    open_shard,
+    write_provenance,
+)
+from walloc_cdl.latents.statistics import samples_histogram
+
+NAMED_KEYS = 5
+"""Keys that a refusal names."""
+
+BLANK_ROW = {**dict.fromkeys(SCHEMA.names), "label": UNKNOWN_LABEL, "num_bytes": 0}
+"""A row of the ledger that says nothing."""
+
+Name = tuple[str | None, str]
+"""Split and key; the split of what lies outside of every split is None."""
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """What came of a call."""
+
+    manifest: Manifest
+    num_dropped: int
+    """Stored samples that were removed."""
+    num_already: int
+    """Keys that had been dropped before."""
+    num_copies: int
+    """Samples that stay although they have the same content as one that was removed."""
+
+
+@dataclass
+class _Found:
+    """Where the keys are."""
+
+    rows: dict[str, list[int]] = field(default_factory=dict)
+    """Of stored samples, by shard, ascending."""
+    names: set[Name] = field(default_factory=set)
+    """Stored and other rows of the ledger."""
+    hashes: set[str] = field(default_factory=set)
+    """SHA-256 of the stored samples' content."""
+    already: set[str] = field(default_factory=set)
+    """Keys that the ledger has as dropped."""
+
+
+def drop(
+    folder: Path | str,
+    keys: Iterable[str],
+    *,
+    split: str | None = None,
+    on_shard: Callable[[int, int], object] | None = None,
+) -> Dropped:
+    """Remove the samples with these keys from a data set; all of it or nothing, and the same call again ends it.
+
+    Shards with such samples are written anew without them, in the same order; histograms, counts and ledger follow.
+    The ledger keeps a row of each whose key is `sha256:` and the SHA-256 of the key, and nothing else about it. The
+    linear synthesis, fitted to a choice of samples, stays. Keys that were dropped before count as done. Raises
+    `CallError`, before anything is changed, for unknown keys and for keys that are in several splits, unless `split`
+    says which; `DamagedError` for shards that are damaged.
+    """
+    folder, wanted = Path(folder), list(dict.fromkeys(keys))
+    if not wanted:
+        raise CallError("no keys to drop; name some, or a file of them")
+    with editing(folder) as edit:
+        if split is not None and split not in edit.manifest.splits:
+            raise CallError(f"{folder} has no split {split!r}; it has {', '.join(edit.manifest.splits)}")
+        found = _find(folder, edit.manifest, wanted, split)
+        _require_found(folder, wanted, found)
+        num_dropped = sum(map(len, found.rows.values()))
+        if not found.names:
+            return Dropped(edit.manifest, 0, len(found.already), 0)
+        manifest = _without_rows(edit, found, on_shard)
+        num_copies = 0
+        if LEDGER_NAME in manifest.files:
+            manifest, num_copies = _edited_ledger(edit, manifest, found)
+        _note(edit, num_dropped)
+        edit.commit(manifest)
+    return Dropped(manifest, num_dropped, len(found.already), num_copies)
+
+
+def hidden_key(key: str) -> str:
+    """What stands in the ledger for a key that was dropped: it can be recognized, but not read.
+
+    >>> hidden_key("cat.png")[:20]
+    'sha256:62e2ab938c4d2'
+    """
+    return f"sha256:{sha256_hex(key.encode('utf-8', 'surrogateescape'))}"
+
+
+def _find(folder: Path, manifest: Manifest, wanted: list[str], split: str | None) -> _Found:
+    found = _Found()
+    by_bytes = {key.encode("utf-8", "surrogateescape"): key for key in wanted}
+    for entry in manifest.shards:
+        if split is None or entry.split == split:
+            shard = open_shard(folder / entry.name, entry, manifest.layout)
+            for row, encoded in enumerate(shard.encoded_keys(range(len(shard)))):
+                if encoded in by_bytes:
+                    found.rows.setdefault(entry.name, []).append(row)
+                    found.names.add((entry.split, by_bytes[encoded]))
+    hidden = {hidden_key(key): key for key in wanted}
+    texts = {key for key in wanted if _is_text(key)}
+    values = pa.array([*texts, *hidden], pa.string())
+    for part in ledger_parts(folder, manifest):
+        for row in part.filter(pc.is_in(part["key"], value_set=values)).to_pylist():
+            if split is not None and row["split"] != split:
+                continue
+            if row["key"] in hidden and row["reason"] == DROPPED:
+                found.already.add(hidden[row["key"]])
+            elif row["key"] in texts:
+                found.names.add((row["split"], row["key"]))
+                if row["shard"] is not None and row["sha256"] is not None:
+                    found.hashes.add(row["sha256"])
+    return found
+
+
+def _is_text(key: str) -> bool:
+    """Whether a key can be in a ledger at all: bytes of the command line that are no UTF-8 cannot."""
+    try:
+        key.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _require_found(folder: Path, wanted: list[str], found: _Found) -> None:
+    splits: dict[str, set[str | None]] = {}
+    for name, key in found.names:
+        splits.setdefault(key, set()).add(name)
+    if unknown := [key for key in wanted if key not in splits and key not in found.already]:
+        raise CallError(
+            f"{len(unknown)} of {len(wanted)} keys are not in {folder}: {_named(unknown)}; nothing was changed; "
+            "ledger.parquet has the keys"
+        )
+    if several := [key for key in wanted if len(splits.get(key, ())) > 1]:
+        names = ", ".join(sorted(str(name) for name in splits[several[0]]))
+        raise CallError(
+            f"{len(several)} keys are in several splits: {_named(several)} ({names}); say which with --split, "
+            "one after the other"
+        )
+
+
+def _named(keys: list[str]) -> str:
+    return ", ".join(map(repr, keys[:NAMED_KEYS])) + (", …" if len(keys) > NAMED_KEYS else "")
+
+
+def _without_rows(edit: Edit, found: _Found, on_shard: Callable[[int, int], object] | None) -> Manifest:
+    """The manifest without the samples, and the remaining ones of their shards in the stage."""
+    manifest = edit.manifest
+    shards: list[ShardEntry] = []
+    histograms = {name: histogram.copy() for name, histogram in manifest.histograms.items()}
+    counts = {name: None if s.class_counts is None else np.array(s.class_counts) for name, s in manifest.splits.items()}
+    for number, entry in enumerate(manifest.shards):
+        if entry.name in found.rows:
+            gone = np.array(found.rows[entry.name], np.int64)
+            shard = open_intact(edit.folder, entry, manifest.layout)
+            for rows in batches(gone):
+                samples = samples_at(shard, rows)
+                histograms[entry.split] -= samples_histogram(samples["codes"], manifest.layout)
+                if (classes := counts[entry.split]) is not None:
+                    classes -= manifest.layout.labels.class_counts(samples["labels"])
+            kept = np.delete(np.arange(len(shard)), gone)
+            if len(kept):
+                with ShardWriter(
+                    edit.stage, entry.name, layout=manifest.layout, split=entry.split, capacity=len(kept)
+                ) as writer:
+                    for rows in batches(kept):
+                        writer.append(**samples_at(shard, rows))
+                    shards.append(writer.finish()[0])
+        else:
+            shards.append(entry)
+        if on_shard:
+            on_shard(number + 1, len(manifest.shards))
+    splits = {}
+    for name in manifest.splits:
+        num = sum(entry.num_samples for entry in shards if entry.split == name)
+        classes = counts[name]
+        splits[name] = SplitSummary(num, None if classes is None else classes.tolist())
+    return replace(manifest, shards=shards, splits=splits, histograms=histograms)
+
+
+def _edited_ledger(edit: Edit, manifest: Manifest, found: _Found) -> tuple[Manifest, int]:
+    """The manifest with the ledger that is staged, and how many stored samples have the content of a dropped one."""
+    gone = {name: np.array(rows) for name, rows in found.rows.items()}
+    num_rows = sum(part.num_rows for part in ledger_parts(edit.folder, edit.manifest))
+    schema = ledger_schema(edit.folder, edit.manifest)
+
+    def rewrite(row: dict[str, Any]) -> dict[str, Any]:
+        if (row["split"], row["key"]) in found.names:
+            return {**BLANK_ROW, "split": row["split"], "key": hidden_key(row["key"]), "reason": DROPPED}
+        if row["shard"] in gone:
+            return {**row, "row": row["row"] - int(np.searchsorted(gone[row["shard"]], row["row"]))}
+        return row
+
+    def parts() -> Iterator[pa.Table]:
+        return (rewritten(part, rewrite) for part in ledger_parts(edit.folder, edit.manifest))
+
+    values = pa.array(sorted(found.hashes), pa.string())
+    num_copies = 0
+    for part in parts():
+        num_copies += pc.sum(pc.is_in(part.filter(pc.is_valid(part["shard"]))["sha256"], value_set=values)).as_py() or 0
+    entry, summary = write_edited_ledger(edit.stage / LEDGER_NAME, parts, num_rows, schema)
+    return replace(manifest, files={**manifest.files, LEDGER_NAME: entry}, ledger=summary), num_copies
+
+
+def _note(edit: Edit, num_dropped: int) -> None:
+    """The edit in the provenance, which says what was done when."""
+    provenance = load_provenance(edit.folder) or {}
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    edits = [*provenance.get("edits", []), {"command": "drop", "created": when, "num_samples": num_dropped}]
+    write_provenance(edit.stage, {**provenance, "edits": edits})

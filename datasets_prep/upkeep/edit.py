@@ -1,0 +1,180 @@
+"""An edit of a finished data set, all of it or nothing, whenever the process ends.
+
+New files are made in a stage, `_work/edit/`. The record `_work/edit.json` decides: without it the data set is as it
+was, and the stage is discarded; from then on whoever comes next carries the edit to its end. In between there is no
+manifest, so that nobody takes a mixture of old and new files for a data set.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets_prep import locks
+from walloc_cdl.canonical import sha256_hex
+from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.fields import Fields, require_path
+from walloc_cdl.files import remove_temporaries, sync_folder, write_atomic
+from walloc_cdl.latents import (
+    EDIT_NAME,
+    MANIFEST_NAME,
+    PROVENANCE_NAME,
+    WORK_NAME,
+    Manifest,
+    copy_listed,
+    copy_path,
+    load_manifest,
+    manifest_bytes,
+)
+from walloc_cdl.latents.copies import write_below
+from walloc_cdl.latents.sealed import seal, unseal
+
+FORMAT = "walloc-cdl edit"
+FORMAT_VERSION = 1
+STAGE_NAME = "edit"
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A data set that is held for an edit, with its manifest as it is now."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def stage(self) -> Path:
+        """Where new files are made, under the relative paths that they will have; it exists."""
+        return self.folder / WORK_NAME / STAGE_NAME
+
+    def commit(self, manifest: Manifest) -> None:
+        """Make `manifest` that of the data set: staged files take their places, those that it lists no more go."""
+        for name, entry in manifest.files.items():
+            if (self.stage / name).is_file():
+                copy_listed(self.stage / name, self.stage / copy_path(name), entry)
+        if (self.stage / PROVENANCE_NAME).is_file():
+            write_below(self.stage, copy_path(PROVENANCE_NAME), (self.stage / PROVENANCE_NAME).read_bytes())
+        data = manifest_bytes(manifest)
+        write_below(self.stage, copy_path(MANIFEST_NAME), data)
+        write_atomic(self.stage / MANIFEST_NAME, data)
+        kept = {*_listed(manifest), PROVENANCE_NAME, MANIFEST_NAME}
+        record = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "place": sorted(_files_below(self.stage) - {MANIFEST_NAME}),
+            "remove": sorted(path for name in _listed(self.manifest) - kept for path in (name, copy_path(name))),
+            "manifest_sha256": sha256_hex(data),
+        }
+        write_atomic(self.folder / WORK_NAME / EDIT_NAME, seal(record))
+        _carry_out(self.folder)
+
+
+@contextmanager
+def editing(folder: Path) -> Iterator[Edit]:
+    """Hold a data set for an edit, after the end of one that was interrupted.
+
+    Raises `CallError` for a folder that is no data set, that somebody else is working on, or that has an unfinished
+    job, `DamagedError` for a damaged manifest. Without a commit the data set stays as it was.
+    """
+    work = folder / WORK_NAME
+    if not work.is_dir():
+        load_manifest(folder)  # before a folder is made in what is no data set
+    with held(folder):
+        recover(folder)
+        manifest = load_manifest(folder)
+        if unfinished := sorted(path.name for path in work.iterdir() if path.name != locks.FOLDER):
+            raise CallError(
+                f"{folder} holds an unfinished job ({WORK_NAME}/{unfinished[0]}); end it first, by the same "
+                "command that began it"
+            )
+        edit = Edit(folder, manifest)
+        edit.stage.mkdir()
+        yield edit
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep others from working on a data set; `CallError` if somebody is. What is staged in the end is discarded."""
+    with locks.whole_job(folder / WORK_NAME):
+        try:
+            yield
+        finally:
+            _leave(folder)
+
+
+def recover(folder: Path) -> bool:
+    """End an edit that was interrupted; whether one was carried out. One that was not decided yet is discarded.
+
+    Call it with the folder held. Raises `DamagedError` for a record or stage that is not what was written.
+    """
+    work = folder / WORK_NAME
+    if (work / EDIT_NAME).is_file():
+        _carry_out(folder)
+        return True
+    remove_temporaries(work)
+    if (work / STAGE_NAME).is_dir():
+        shutil.rmtree(work / STAGE_NAME)
+    return False
+
+
+def _carry_out(folder: Path) -> None:
+    """What the record says, as far as it is not done yet."""
+    path = folder / WORK_NAME / EDIT_NAME
+    stage = folder / WORK_NAME / STAGE_NAME
+    fields = Fields(unseal(path.read_bytes(), origin=str(path)), str(path))
+    if (fields.get("format"), fields.get("format_version")) != (FORMAT, FORMAT_VERSION):
+        raise CallError(f"{path} is no edit of version {FORMAT_VERSION}; go on with the version that began it")
+    place, remove = _paths(fields, "place"), _paths(fields, "remove")
+    if (stage / MANIFEST_NAME).is_file():  # else it is in its place already: all is done
+        if sha256_hex((stage / MANIFEST_NAME).read_bytes()) != fields.sha256("manifest_sha256"):
+            raise DamagedError(f"{stage / MANIFEST_NAME} is not what was staged; restore {folder} from a copy")
+        (folder / MANIFEST_NAME).unlink(missing_ok=True)
+        sync_folder(folder)
+        for name in place:
+            _place(stage / name, folder / name)
+        for name in remove:
+            (folder / name).unlink(missing_ok=True)
+        for parent in {(folder / name).parent for name in (*place, *remove)}:
+            if parent.is_dir():
+                sync_folder(parent)
+        os.replace(stage / MANIFEST_NAME, folder / MANIFEST_NAME)
+        sync_folder(folder)
+    if stage.is_dir():
+        shutil.rmtree(stage)
+    path.unlink()
+    sync_folder(path.parent)
+
+
+def _paths(fields: Fields, name: str) -> list[str]:
+    return [require_path(item, f"{fields.where}, {name}", parts=True) for item in fields.items(name)]
+
+
+def _place(staged: Path, target: Path) -> None:
+    if staged.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(staged, target)
+    elif not target.is_file():
+        raise DamagedError(f"{staged} has gone, and so has {target}; restore the data set from a copy")
+
+
+def _leave(folder: Path) -> None:
+    """Remove the work folder, unless it holds a decided edit or somebody's unfinished job."""
+    work = folder / WORK_NAME
+    if not work.is_dir() or (work / EDIT_NAME).is_file():
+        return
+    remove_temporaries(work)
+    if (work / STAGE_NAME).is_dir():
+        shutil.rmtree(work / STAGE_NAME)
+    if {path.name for path in work.iterdir()} <= {locks.FOLDER}:
+        shutil.rmtree(work)
+
+
+def _listed(manifest: Manifest) -> set[str]:
+    return {*(entry.name for entry in manifest.shards), *manifest.files}
+
+
+def _files_below(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}

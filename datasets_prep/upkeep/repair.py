@@ -1,0 +1,162 @@
+"""`cdl repair`: a data set as it was written, from its copies and, for shards, from the source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datasets_prep import locks
+from datasets_prep.output import CODEC_FOLDER
+from datasets_prep.upkeep.edit import STAGE_NAME, held, recover
+from datasets_prep.upkeep.encode_again import RepairConfig, encode_again
+from walloc_cdl.canonical import sha256_file
+from walloc_cdl.errors import DamagedError
+from walloc_cdl.files import remove_temporaries
+from walloc_cdl.latents import (
+    COPY_FOLDER,
+    EDIT_NAME,
+    MANIFEST_NAME,
+    PROVENANCE_NAME,
+    WORK_NAME,
+    FileEntry,
+    Manifest,
+    ShardEntry,
+    copy_listed,
+    copy_path,
+    load_manifest,
+    parse_manifest,
+)
+from walloc_cdl.latents.copies import write_below
+from walloc_cdl.latents.manifest import read_limited
+from walloc_cdl.latents.sealed import seal, unseal
+
+
+@dataclass
+class Repaired:
+    """What a repair did, and what it could not do."""
+
+    edit_ended: bool = False
+    """An interrupted edit was carried to its end."""
+    restored: list[str] = field(default_factory=list)
+    """Relative paths of the files that were written again from their copies, and of the copies."""
+    encoded: list[str] = field(default_factory=list)
+    """Shards that were encoded again."""
+    problems: list[str] = field(default_factory=list)
+    """What stays damaged, a line each."""
+
+
+def repair(
+    folder: Path | str,
+    config: RepairConfig | None = None,
+    *,
+    on_shard: Callable[[int, int], object] | None = None,
+) -> Repaired:
+    """End an interrupted edit; restore files from their copies or the copies from them; encode damaged shards again.
+
+    Nothing takes its place that is not, byte for byte, what the manifest says. Without a `config`, which names the
+    source, shards are only checked. `on_shard` is called after each with the number checked and that of all. Raises
+    `CallError` for a folder that is no data set, or that somebody is working on, and for a source that is not what
+    the data set was made from; `DamagedError` where neither the manifest nor its copy is intact.
+    """
+    folder = Path(folder)
+    _require_data_set(folder)
+    with held(folder):
+        report = Repaired(edit_ended=recover(folder))
+        manifest = _manifest(folder, report)
+        for name, entry in manifest.files.items():
+            _listed_file(folder, name, entry, report)
+        _provenance(folder, report)
+        damaged = []
+        for number, shard in enumerate(manifest.shards, start=1):
+            if not _is_whole(folder / shard.name, shard):
+                damaged.append(shard)
+            if on_shard:
+                on_shard(number, len(manifest.shards))
+        if damaged and config is not None:
+            (folder / WORK_NAME / STAGE_NAME).mkdir(exist_ok=True)
+            report.encoded, problems = encode_again(folder, manifest, damaged, config)
+            report.problems += problems
+        elif damaged:
+            report.problems += [
+                f"{folder / shard.name}: damaged or missing; `cdl repair {folder} --source SOURCE` encodes it again"
+                for shard in damaged
+            ]
+        for parent in ("", CODEC_FOLDER, COPY_FOLDER, copy_path(CODEC_FOLDER)):
+            remove_temporaries(folder / parent)
+    return report
+
+
+def _require_data_set(folder: Path) -> None:
+    """Raise what `load_manifest` does for a folder that has nothing to repair."""
+    places = [MANIFEST_NAME, f"{WORK_NAME}/{EDIT_NAME}", copy_path(MANIFEST_NAME)]
+    found = [place for place in places if (folder / place).is_file()]
+    work = folder / WORK_NAME
+    unfinished = work.is_dir() and any(path.name not in (locks.FOLDER, STAGE_NAME) for path in work.iterdir())
+    if not found or (found == places[2:] and unfinished):  # a job writes the copy just before the manifest
+        load_manifest(folder)
+
+
+def _manifest(folder: Path, report: Repaired) -> Manifest:
+    """The manifest, after it or its copy was restored from the other."""
+
+    def parse(data: bytes, origin: str) -> dict[str, Any]:
+        return parse_manifest(data, origin=origin).to_json()
+
+    fields = _restored(folder, MANIFEST_NAME, report, parse)
+    if fields is None:
+        raise DamagedError(
+            f"neither {folder / MANIFEST_NAME} nor {folder / copy_path(MANIFEST_NAME)} is intact; prepare the data "
+            "set again"
+        )
+    return Manifest.from_json(fields, origin=str(folder / MANIFEST_NAME))
+
+
+def _provenance(folder: Path, report: Repaired) -> None:
+    if not any((folder / name).is_file() for name in (PROVENANCE_NAME, copy_path(PROVENANCE_NAME))):
+        return
+    if _restored(folder, PROVENANCE_NAME, report, lambda data, origin: unseal(data, origin=origin)) is None:
+        report.problems.append(
+            f"{folder / PROVENANCE_NAME}: damaged, and so is its copy; remove both: it only says when and with what "
+            "the data set was made"
+        )
+
+
+def _restored(
+    folder: Path, name: str, report: Repaired, parse: Callable[[bytes, str], dict[str, Any]]
+) -> dict[str, Any] | None:
+    """The fields of a sealed file, from it or else from its copy, after making both alike; None if both are lost."""
+    found: dict[str, bytes] = {}
+    parsed: list[dict[str, Any]] = []
+    for path in (name, copy_path(name)):
+        if (folder / path).is_file():
+            try:
+                found[path] = read_limited(folder / path)
+                parsed.append(parse(found[path], str(folder / path)))
+            except DamagedError:
+                continue
+    if not parsed:
+        return None
+    data = seal(parsed[0])
+    for path in (copy_path(name), name):  # a manifest last
+        if found.get(path) != data:
+            write_below(folder, path, data)
+            report.restored.append(path)
+    return parsed[0]
+
+
+def _listed_file(folder: Path, name: str, entry: FileEntry, report: Repaired) -> None:
+    paths = (name, copy_path(name))
+    whole = [path for path in paths if _is_whole(folder / path, entry)]
+    if not whole:
+        report.problems.append(f"{folder / name}: damaged, and so is its copy; prepare the data set again")
+        return
+    for path in paths:
+        if path not in whole:
+            copy_listed(folder / whole[0], folder / path, entry)
+            report.restored.append(path)
+
+
+def _is_whole(path: Path, entry: FileEntry | ShardEntry) -> bool:
+    return path.is_file() and path.stat().st_size == entry.num_bytes and sha256_file(path) == entry.sha256
