@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from PIL import Image, ImageDraw
 from datasets_prep.config import PrepareConfig
 from datasets_prep.signal_archives import decode_bounded
 from datasets_prep.signals.base import BadSignalError, Preparation
-from datasets_prep.signals.choose import choose_preparation
+from datasets_prep.signals.choose import choose_preparation, stored_settings
 from datasets_prep.sources.base import Source
 from walloc_cdl.canonical import first_difference
 from walloc_cdl.codec import Codec, load_codec_folder, to_bytes
@@ -115,11 +116,12 @@ def _split(folder: str | os.PathLike[str], wanted: str | None) -> str:
 
 def _preparation(source: Source, dataset: LatentDataset, codec: Codec, size: int) -> Preparation:
     """How the source's samples were prepared; raises `CallError` for arrays that were prepared in another way."""
+    settings: dict[str, Any] = {}
+    if source.kind == "image":
+        settings = {"size": None if dataset.layout.ragged else size, **stored_settings(dataset.manifest.preprocessing)}
     if dataset.layout.ragged:
-        config = PrepareConfig(geometry="ragged")
-    else:
-        config = PrepareConfig(size=size if source.kind == "image" else None)
-    preparation = choose_preparation(source, codec, config)
+        settings["geometry"] = "ragged"
+    preparation = choose_preparation(source, codec, PrepareConfig(**settings))
     if source.kind == "array":
         stored = dict(dataset.manifest.preprocessing)
         for name in ("shard_samples", "duplicates"):

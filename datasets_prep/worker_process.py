@@ -98,6 +98,7 @@ def _serve(connection: Connection, preparation: Preparation) -> None:
         _limit_memory(preparation.memory_bytes)
     with suppress(EOFError, OSError):
         connection.send("ready")
+        _silence_decoders()
         while True:
             samples = connection.recv()
             connection.send(_answer(samples, preparation))
@@ -108,6 +109,13 @@ def _answer(samples: Sequence[Stored], preparation: Preparation) -> DecodedChunk
         return decode_chunk(samples, preparation)
     except Exception as error:  # a fault of ours or of the machine: for the owner to raise
         return _Failure(error, traceback.format_exc())
+
+
+def _silence_decoders() -> None:
+    """Send to nowhere what C libraries write to standard error about broken files; our errors go another way."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def _end_with(sentinel: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from datasets_prep.config import DEFAULT_SEGMENT_S, PrepareConfig
@@ -75,6 +76,12 @@ def _ragged(source: Source, codec: Codec, config: PrepareConfig) -> RaggedPrepar
         require_channels(source, codec)
         inner = ImagePreparation(codec.spec.source_channels, **_image_settings(config))
     return RaggedPreparation(inner, codec.spec.stride)
+
+
+def stored_settings(preprocessing: Mapping[str, Any]) -> dict[str, str]:
+    """Those settings of `PrepareConfig` that decide an image's pixels, from a manifest's preprocessing of images."""
+    names = ("resize", "crop", "icc")
+    return {name: value for name in names if isinstance(value := preprocessing.get(name), str)}
 
 
 def native_preparation(source: Source, channels: int, *, stride: int, sample_rate: int | None = None) -> Preparation:

@@ -62,7 +62,7 @@ class ImagePreparation(Preparation):
             "kind": self.kind,
             "size": self.size,
             "channels": self.channels,
-            "resize": f"{'longer' if self.crop == 'pad' else 'shorter'} side, PIL {self.resize}",
+            "resize": self.resize,
             "crop": self.crop,
             "icc": self.icc,
             "transparency": "on white",

@@ -16,6 +16,7 @@ from pictures import encoded, picture
 from datasets_prep import PrepareConfig, open_source, prepare
 from datasets_prep.decoding import decode_chunk
 from datasets_prep.signals.images import ImagePreparation
+from datasets_prep.workers import DecodePool
 from walloc_cdl import open_latents
 from walloc_cdl.codec import ResizeCodec, ResizeConfig
 
@@ -114,3 +115,31 @@ def test_a_file_without_permission(tmp_path, monkeypatch):
     chunk = decode_chunk([tmp_path / "secret.png"], ImagePreparation(3, SIDE))
     assert chunk.reasons == {0: "cannot be read: Permission denied"}
     assert chunk.hashes == [None]
+
+
+def mutated(data: bytes, random: np.random.Generator) -> bytes:
+    """With one to four bytes, mostly of the beginning, changed, taken out or put in."""
+    damaged = bytearray(data)
+    for _ in range(random.integers(1, 5)):
+        position = int(random.integers(min(len(damaged), random.choice([64, 512, len(damaged)]))))
+        change = random.integers(3)
+        if change == 0:
+            damaged[position] ^= 1 << int(random.integers(8))
+        elif change == 1:
+            damaged[position : position + 4] = random.choice([b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\xff" * 4, b""])
+        else:
+            damaged[position:position] = random.bytes(int(random.integers(1, 30)))
+    return bytes(damaged)
+
+
+@pytest.mark.slow
+def test_mutated_files_neither_crash_nor_hang_nor_print(capfd):
+    random = np.random.default_rng(0)
+    seeds = [row.content for row in ROWS if isinstance(row.content, bytes) and 100 < len(row.content) < 400_000]
+    tasks = [(number, [mutated(data, random) for data in seeds]) for number in range(50)]
+    with DecodePool(2, ImagePreparation(3, SIDE, icc="srgb"), time_limit_s=30) as pool:
+        chunks = [chunk for _, chunk in pool.decode(tasks)]
+    reasons = [reason for chunk in chunks for reason in chunk.reasons.values()]
+    assert not [reason for reason in reasons if re.search("crashed|took longer|of memory", reason)]
+    assert 100 < len(reasons) < len(tasks) * len(seeds)
+    assert capfd.readouterr() == ("", "")

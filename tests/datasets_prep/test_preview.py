@@ -39,6 +39,14 @@ def test_source_beside_decoded_latent(make_folder, rgb_codec, gray_codec, tmp_pa
         assert (caption < 128).any()
 
 
+def test_the_source_is_shown_as_it_was_prepared(make_folder, rgb_codec, tmp_path):
+    source = open_source(str(make_folder(splits=("train",), classes=("cat",), each=1)))
+    prepare(source, rgb_codec, tmp_path / "out", PrepareConfig(size=TILE, workers=0, crop="pad", resize="box"))
+    sheet = np.asarray(contact_sheet(tmp_path / "out", source=source, num=1))
+    original = load_pixels(source.read("train", 0), TILE, 3, crop="pad", kernel="box")
+    np.testing.assert_array_equal(sheet[GAP : GAP + TILE, GAP : GAP + TILE].transpose(2, 0, 1), original)
+
+
 def test_without_a_source_and_with_one_that_lost_its_files(make_folder, rgb_codec, tmp_path):
     root = make_folder(each=4)
     prepare(open_source(str(root)), rgb_codec, tmp_path / "out", PrepareConfig(size=32, workers=0))

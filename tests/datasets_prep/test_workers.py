@@ -106,7 +106,8 @@ def test_a_killed_worker_loses_nothing():
         assert (chunk.reasons, chunk.hashes) == (alone.reasons, alone.hashes)
 
 
-def test_samples_that_end_their_worker_are_quarantined():
+@pytest.mark.parametrize("workers", [1, 2])
+def test_samples_that_end_their_worker_are_quarantined(workers):
     samples = [b"0", b"abort", b"1", b"exit", b"sleep", b"memory", b"bad", b"2"]
     expected = {
         1: "the decoder crashed",
@@ -115,7 +116,7 @@ def test_samples_that_end_their_worker_are_quarantined():
         5: "decoding it takes more than 1 GiB of memory",
         6: "as bad as it says",
     }
-    with DecodePool(2, FragilePreparation(), time_limit_s=0.5) as pool:
+    with DecodePool(workers, FragilePreparation(), time_limit_s=0.5) as pool:
         chunks = dict(pool.decode([(0, samples), (1, [b"3"]), (2, samples)]))
     for tag in (0, 2):
         assert chunks[tag].reasons == expected
