@@ -14,6 +14,7 @@ from walloc_cdl.fields import is_plain_path
 from walloc_cdl.files import is_temporary, remove_temporaries
 from walloc_cdl.latents import (
     COPY_FOLDER,
+    EDIT_NAME,
     MANIFEST_NAME,
     PROVENANCE_NAME,
     WORK_NAME,
@@ -34,6 +35,8 @@ def finished_manifest(folder: Path, plan: Plan, *, restart: bool) -> Manifest | 
     """
     if folder.exists() and not folder.is_dir():
         raise CallError(f"output {str(folder)!r} is a file; give a new or empty folder")
+    if (folder / WORK_NAME / EDIT_NAME).is_file():
+        raise CallError(f"an edit of {folder} was interrupted: run `cdl repair {folder}` first")
     if (folder / MANIFEST_NAME).is_file():
         manifest = load_manifest(folder)
         if restart:

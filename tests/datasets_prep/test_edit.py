@@ -10,7 +10,7 @@ from any_sets import contents, write_any_set
 from faults import Faults, KilledError
 from small_sets import make_spec
 
-from datasets_prep import locks
+from datasets_prep import PrepareConfig, locks, open_source, prepare
 from datasets_prep.upkeep.drop import drop
 from datasets_prep.upkeep.edit import editing, recover
 from walloc_cdl.data import open_latents
@@ -155,6 +155,15 @@ def test_readers_of_an_interrupted_edit_and_its_recovery(folder, monkeypatch):
     assert recover(folder)
     assert verify(folder, full=True).problems == []
     assert not recover(folder)
+
+
+def test_preparing_does_not_discard_an_edit(folder, monkeypatch, make_folder, rgb_codec):
+    interrupted(folder, monkeypatch)
+    source = open_source(f"imagefolder:{make_folder()}")
+    for restart in (False, True):
+        with pytest.raises(CallError, match=r"an edit of .* was interrupted: run `cdl repair .*` first"):
+            prepare(source, rgb_codec, folder, PrepareConfig(size=32, workers=0, restart=restart))
+    assert recover(folder)
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
-from commands import Command, contents
+from commands import Command, contents, count_files
 
 from walloc_cdl.latents import verify
 
@@ -28,6 +29,30 @@ def test_prepare(photos, tmp_path, whole_group):
     assert contents(out) == contents(tmp_path / "undisturbed")
     assert verify(out, full=True).problems == []
     assert not list(out.rglob(".*"))
+
+
+def test_drop_and_split(photos, tmp_path):
+    """Killed in the stage, at the decision and after it: the same again, or repair, ends it to the same bytes."""
+    options = ("--codec", "rgb-16x", "--size", 64, "--shard-samples", 20, "--workers", 0)
+    Command(("prepare", photos, *options, "--out", tmp_path / "set")).finish()
+    keys = [f"train/{'cat' if number % 2 else 'dog'}/{number:03d}.png" for number in range(2, 150) if number % 5]
+    calls = {"drop": keys, "split": ("--split", "train", "--into", "train=0.7,extra=0.3")}
+    kills = 0
+    for name, options in calls.items():
+        shutil.copytree(tmp_path / "set", tmp_path / name)
+        Command((name, tmp_path / name, *options)).finish()
+        for more in (1, 2, 4, 7, 9):
+            out = tmp_path / f"{name}-{more}"
+            shutil.copytree(tmp_path / "set", out)
+            job = Command((name, out, *options))
+            if job.kill_once(out, count_files(out) + more, whole_group=True):
+                kills += 1
+                if (out / "_work/edit.json").exists() and more % 2:
+                    Command(("repair", out)).finish()
+            job.finish()
+            assert contents(out) == contents(tmp_path / name)
+            assert not [path for path in out.rglob("*") if path.name.startswith((".", "_"))]
+    assert kills >= 6
 
 
 def test_train(photos, tmp_path):
