@@ -47,7 +47,13 @@ class PrepareConfig:
     limit: int | None = None
     """The first so many samples of each split."""
     engine: str = "local"
-    """What runs the job: `local` processes."""
+    """What runs the job: `local` processes, or `ray`, tasks on a cluster; see `datasets_prep.engines`."""
+    address: str | None = None
+    """Of the Ray cluster; `local` starts one on this machine. None is the one that Ray finds, else `local`."""
+    cpus_per_task: float | None = None
+    """Of Ray: CPUs for each shard that is being made, and as many decoding processes; None is 1."""
+    gpus_per_task: float | None = None
+    """Of Ray: GPUs, or a share of one, for each shard; None is 1 where the device is a GPU, else 0."""
     shards: str | None = None
     """`i/n`: only every n-th shard, from the i-th, counted from 1; a slice of a job for an array of machines."""
     finish: bool = False
@@ -73,6 +79,7 @@ class PrepareConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise CallError(f"{name} is {value}; it must be at least {least}")
+        _check_ray(self)
         if self.geometry not in GEOMETRIES:
             raise unknown_name("geometry", self.geometry, GEOMETRIES, f"choose one of {', '.join(GEOMETRIES)}")
         if self.geometry == "ragged" and self.views is not None:
@@ -105,3 +112,16 @@ class PrepareConfig:
         if not found or int(found[1]) > int(found[2]):
             raise CallError(f"shards is {self.shards!r}; expected i/n with 1 ≤ i ≤ n, as 3/16")
         return int(found[1]), int(found[2])
+
+
+def _check_ray(config: PrepareConfig) -> None:
+    """Refuse settings that only Ray has with another engine, and amounts that it does not take."""
+    for name in ("address", "cpus_per_task", "gpus_per_task"):
+        value = getattr(config, name)
+        if value is not None and config.engine != "ray":
+            raise CallError(f"{name} is {value!r} with engine {config.engine!r}; it goes with engine 'ray'")
+    if config.cpus_per_task is not None and not 0 < config.cpus_per_task < float("inf"):
+        raise CallError(f"cpus_per_task is {config.cpus_per_task:g}; expected a number above 0")
+    gpus = config.gpus_per_task
+    if gpus is not None and not (0 <= gpus <= 1 or (gpus < float("inf") and gpus == int(gpus))):
+        raise CallError(f"gpus_per_task is {gpus:g}; expected 0, a share of one GPU as 0.25, or a whole number")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +60,7 @@ def prepare(
     config = config or PrepareConfig()
     if is_address(out):
         raise CallError(f"{out} is an address, not a folder; `prepare_to` writes there")
+    engine = choose_engine(config)
     folder = Path(out)
     planned = plan_job(source, codec, config)
     plan = planned.plan
@@ -71,7 +72,7 @@ def prepare(
     with _held(folder, config):
         with locks.planning(folder / WORK_NAME):
             plan = open_output(folder, plan, restart=config.restart, allow_drift=config.allow_drift)
-        return _run(folder, plan, planned, codec, config, progress, started_s)
+        return _run(folder, plan, planned, codec, config, engine, progress, started_s)
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def _run(
     planned: PlannedJob,
     codec: Codec,
     config: PrepareConfig,
+    engine: Engine,
     progress: Callable[[Progress], None] | None,
     started_s: float,
 ) -> Manifest | None:
@@ -134,7 +136,7 @@ def _run(
                 yield shard, record
 
     num_samples = sum(shard.num_samples for shard in shards)
-    engine, workers = choose_engine(config.engine), choose_workers(config, num_samples)
+    workers = choose_workers(config, num_samples)
     reporter = Reporter(num_samples, workers, config.max_bad, progress)
     reporter.resume(done(), len(shards))
     if config.finish and pending:
@@ -156,8 +158,9 @@ def _run(
 
 def _encode(engine: Engine, job: Job, pending: list[PlannedShard], reporter: Reporter) -> None:
     if pending:
-        for record in engine.encode(job, pending, reporter.advance):
-            reporter.shard(record)
+        with closing(engine.encode(job, pending, reporter.advance)) as records:
+            for record in records:
+                reporter.shard(record)
 
 
 def choose_workers(config: PrepareConfig, num_samples: int) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from datasets_prep.signals.base import Stored
 from datasets_prep.sources.base import Source, SplitListing
+from datasets_prep.sources.origin import Origin
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.errors import CallError
 
@@ -34,9 +35,10 @@ class SubsetSource(Source):
         """That of the whole source: a few of its images may all be gray."""
         return self._source.channels
 
-    def absence(self) -> str | None:
-        """See `Source.absence`."""
-        return self._source.absence()
+    @property
+    def origin(self) -> Origin:
+        """See `Source.origin`."""
+        return self._source.origin
 
     def read(self, split: str, index: int) -> Stored:
         """See `Source.read`."""

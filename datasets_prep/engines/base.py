@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -35,6 +35,11 @@ class Engine(Protocol):
 
     name: str
 
-    def encode(self, job: Job, shards: Sequence[PlannedShard], report: Callable[[Done], None]) -> Iterator[ShardRecord]:
-        """Make these shards, files and records; yields each one's record when it is done, in any order."""
+    def encode(
+        self, job: Job, shards: Sequence[PlannedShard], report: Callable[[Done], None]
+    ) -> Generator[ShardRecord, None, None]:
+        """Make these shards, files and records; yields each one's record when it is done, in any order.
+
+        Closing the generator stops what is still going on.
+        """
         ...

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
-from datasets_prep.encoding import choose_device, open_encoder
+from datasets_prep.encoding import Encoder, RaggedEncoder, choose_device, open_encoder
 from datasets_prep.engines.base import Job
 from datasets_prep.plan import PlannedShard
 from datasets_prep.records import ShardRecord
@@ -19,14 +19,27 @@ class LocalEngine:
 
     name = "local"
 
-    def encode(self, job: Job, shards: Sequence[PlannedShard], report: Callable[[Done], None]) -> Iterator[ShardRecord]:
+    def encode(
+        self, job: Job, shards: Sequence[PlannedShard], report: Callable[[Done], None]
+    ) -> Generator[ShardRecord, None, None]:
         """See `Engine.encode`."""
         encoder = open_encoder(job.codec, job.preparation, choose_device(job.device), batch=job.batch)
         with DecodePool(job.workers, job.preparation) as pool:
-            decoded = pool.decode(_tasks(job, shards))
-            for shard, chunks in itertools.groupby(decoded, key=lambda item: item[0]):
-                samples = (chunk for _, chunk in chunks)
-                yield encode_shard(job.folder, job.plan_digest, job.source, shard, samples, encoder, report)
+            yield from encode_shards(job, shards, pool, encoder, report)
+
+
+def encode_shards(
+    job: Job,
+    shards: Sequence[PlannedShard],
+    pool: DecodePool,
+    encoder: Encoder | RaggedEncoder,
+    report: Callable[[Done], None],
+) -> Iterator[ShardRecord]:
+    """Make these shards in turn; those to come are being decoded while one is encoded."""
+    decoded = pool.decode(_tasks(job, shards))
+    for shard, chunks in itertools.groupby(decoded, key=lambda item: item[0]):
+        samples = (chunk for _, chunk in chunks)
+        yield encode_shard(job.folder, job.plan_digest, job.source, shard, samples, encoder, report)
 
 
 def _tasks(job: Job, shards: Sequence[PlannedShard]) -> Iterator[tuple[PlannedShard, list[Stored]]]:

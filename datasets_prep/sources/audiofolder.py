@@ -11,6 +11,7 @@ from datasets_prep.signals.audio import AudioPreparation, ClipInfo, read_clip_in
 from datasets_prep.signals.base import AudioSegment, BadSignalError, Stored
 from datasets_prep.sources.base import Listing, Source, SplitListing
 from datasets_prep.sources.folders import FileFolder, FileNoun
+from datasets_prep.sources.origin import Origin
 from walloc_cdl.errors import CallError
 
 AUDIO_SUFFIXES = frozenset({".aif", ".aiff", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".wav"})
@@ -81,9 +82,10 @@ class SegmentedSource(Source):
         """Those of the clips."""
         return self._clips.channels
 
-    def absence(self) -> str | None:
-        """See `Source.absence`."""
-        return self._clips.absence()
+    @property
+    def origin(self) -> Origin:
+        """See `Source.origin`."""
+        return self._clips.origin
 
     def read(self, split: str, index: int) -> Stored:
         """Where the segment lies."""

@@ -15,6 +15,7 @@ from datasets_prep.color import GRAY_MODES
 from datasets_prep.pixels import BadImageError, image_mode
 from datasets_prep.signals.base import Stored
 from datasets_prep.sources.columns import CHUNK_ROWS
+from datasets_prep.sources.origin import Origin
 from walloc_cdl.canonical import canonical_json, sha256_hex
 
 if TYPE_CHECKING:
@@ -142,9 +143,14 @@ class Source(ABC):
         strays = _texts_digest(f"{s.split} {s.num_bytes} {s.reason} {s.key}" for s in self.strays)
         return sha256_hex(canonical_json({"splits": digests, "classes": self.class_names, "strays": strays}))
 
+    @property
+    def origin(self) -> Origin:
+        """The folders or files without which the source as a whole is gone; none, where nothing of that kind is."""
+        return Origin()
+
     def absence(self) -> str | None:
         """What has gone, in words, if the source as a whole has, so that its samples are not taken for bad ones."""
-        return None
+        return self.origin.absence()
 
     @cached_property
     def channels(self) -> int | None:

@@ -24,6 +24,7 @@ from datasets_prep.sources.catalog import SPLIT_FOLDERS
 from datasets_prep.sources.columns import CHUNK_ROWS, Column, TextColumn
 from datasets_prep.sources.labels import ClassLabels, Labels, MultiLabels, Targets
 from datasets_prep.sources.options import flag, split_options
+from datasets_prep.sources.origin import Origin
 from datasets_prep.sources.repeats import has_repeats, key_hash
 from walloc_cdl.errors import CallError
 
@@ -81,9 +82,10 @@ class CsvTable(Source):
         text = self._splits[split].places[index]
         return FileSlice(text) if is_url(text) else self._folder / text
 
-    def absence(self) -> str | None:
-        """See `Source.absence`."""
-        return None if self._folder.is_dir() else f"the folder {str(self._folder)!r}"
+    @property
+    def origin(self) -> Origin:
+        """See `Source.origin`."""
+        return Origin("folder", (str(self._folder),))
 
     def _append(self, columns: _Columns, line: int, row: list[str]) -> None:
         where = f"{str(self._table)!r}, line {line}"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from datasets_prep.sources.base import Source
 from datasets_prep.sources.catalog import SPLIT_FOLDERS, Catalog, FileNoun, FoundFile, shown_name, split_folders
+from datasets_prep.sources.origin import Origin
 from walloc_cdl.errors import CallError
 
 __all__ = ["SPLIT_FOLDERS", "FileFolder", "FileNoun"]
@@ -44,9 +45,10 @@ class FileFolder(Source):
         """Path of the sample's file."""
         return self._root / os.fsdecode(self._paths[split].raw(index))
 
-    def absence(self) -> str | None:
-        """See `Source.absence`."""
-        return None if self._root.is_dir() else f"the folder {str(self._root)!r}"
+    @property
+    def origin(self) -> Origin:
+        """See `Source.origin`."""
+        return Origin("folder", (str(self._root),))
 
 
 def _walk(folder: bytes, parts: tuple[bytes, ...], ancestors: frozenset[tuple[int, int]]) -> Iterator[FoundFile]:

@@ -19,6 +19,7 @@ from datasets_prep.sources.imagefolder import IMAGE_SUFFIXES
 from datasets_prep.sources.imagenet_labels import human_names, validation_synsets
 from datasets_prep.sources.labels import ClassLabels
 from datasets_prep.sources.options import split_options
+from datasets_prep.sources.origin import Origin
 from datasets_prep.sources.slices import WHOLE, SliceColumns
 from datasets_prep.sources.strays import StrayColumn
 from datasets_prep.sources.tars import TarEndError, members, require_tar
@@ -85,9 +86,10 @@ class ImageNet(Source):
         """Where the image lies."""
         return self._splits[split].stored(self._root, index)
 
-    def absence(self) -> str | None:
-        """See `Source.absence`."""
-        return None if self._root.is_dir() else f"the folder {str(self._root)!r}"
+    @property
+    def origin(self) -> Origin:
+        """See `Source.origin`."""
+        return Origin("folder", (str(self._root),))
 
     def _train(self) -> Iterator[_Found]:
         folder = self._root / "train"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from datasets_prep.signals.base import KeyedSample, Stored
 from datasets_prep.sources.base import Source
+from datasets_prep.sources.origin import Origin
 
 
 class KeyedSource(Source):
@@ -26,9 +27,10 @@ class KeyedSource(Source):
         """See `Source.channels`."""
         return self._source.channels
 
-    def absence(self) -> str | None:
-        """See `Source.absence`."""
-        return self._source.absence()
+    @property
+    def origin(self) -> Origin:
+        """See `Source.origin`."""
+        return self._source.origin
 
     def fingerprint(self) -> str:
         """The other source's: the samples are the same."""

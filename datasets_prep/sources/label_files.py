@@ -12,6 +12,7 @@ from datasets_prep.signals.base import Stored
 from datasets_prep.sources.base import CLASSES, Source
 from datasets_prep.sources.columns import CHUNK_ROWS
 from datasets_prep.sources.labels import MAX_CLASSES, ordered_names
+from datasets_prep.sources.origin import Origin
 from walloc_cdl.errors import CallError
 
 MAX_LINE_CHARACTERS = 65_536
@@ -70,9 +71,10 @@ class LabeledSource(Source):
         """See `Source.references`."""
         return self._source.references(split, rows)
 
-    def absence(self) -> str | None:
-        """See `Source.absence`."""
-        return self._source.absence()
+    @property
+    def origin(self) -> Origin:
+        """See `Source.origin`."""
+        return self._source.origin
 
 
 def label_lines(path: Path) -> Iterator[tuple[int, str, str]]:

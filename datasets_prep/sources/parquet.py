@@ -32,6 +32,7 @@ from datasets_prep.sources.hf_columns import (
     texts,
 )
 from datasets_prep.sources.huggingface import encoded
+from datasets_prep.sources.origin import Origin
 from walloc_cdl.errors import CallError
 
 RUN_ROWS = 64
@@ -90,10 +91,10 @@ class ParquetSource(Source):
         """See `Source.references`."""
         return _Part(self._readers[split], rows)
 
-    def absence(self) -> str | None:
-        """See `Source.absence`."""
-        missing = [path for path in self._paths if not is_url(path) and not Path(path).is_file()]
-        return f"the file {missing[0]!r}" if missing else None
+    @property
+    def origin(self) -> Origin:
+        """See `Source.origin`."""
+        return Origin("file", tuple(self._paths))
 
 
 class RowReader:

@@ -9,6 +9,7 @@ from datasets_prep.locations import file_system, last_part, url_scheme
 from datasets_prep.signals.base import FileSlice
 from datasets_prep.sources.base import Source
 from datasets_prep.sources.catalog import Catalog, FileNoun, FoundFile, shown_name, split_folders
+from datasets_prep.sources.origin import Origin
 from walloc_cdl.errors import CallError
 
 if TYPE_CHECKING:
@@ -47,13 +48,10 @@ class RemoteFolder(Source):
         """URL of the sample's file."""
         return FileSlice(f"{self._url}/{self._paths[split].raw(index).decode()}")
 
-    def absence(self) -> str | None:
-        """See `Source.absence`."""
-        system, root = file_system(self._url)
-        try:
-            return None if system.isdir(root) else f"the folder {self._url!r}"
-        except OSError:
-            return f"the server of {self._url!r}"
+    @property
+    def origin(self) -> Origin:
+        """See `Source.origin`."""
+        return Origin("folder", (self._url,))
 
 
 def _walk(system: AbstractFileSystem, folder: str, parts: tuple[bytes, ...]) -> Iterator[FoundFile]:

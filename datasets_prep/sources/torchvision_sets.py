@@ -20,6 +20,7 @@ from datasets_prep.sources.columns import RowNumbers
 from datasets_prep.sources.labels import ClassLabels
 from datasets_prep.sources.lossless import encode_pixels
 from datasets_prep.sources.options import flag, split_options
+from datasets_prep.sources.origin import Origin
 from walloc_cdl.errors import CallError, unknown_name
 
 _BOTH = {"train": {"train": True}, "test": {"train": False}}
@@ -95,9 +96,10 @@ class TorchvisionSource(Source):
             return super().references(split, rows)
         return _Rows(self._references[split], list(rows))
 
-    def absence(self) -> str | None:
-        """See `Source.absence`."""
-        return None if self._root.is_dir() else f"the folder {str(self._root)!r}"
+    @property
+    def origin(self) -> Origin:
+        """See `Source.origin`."""
+        return Origin("folder", (str(self._root),))
 
 
 @dataclass(frozen=True)

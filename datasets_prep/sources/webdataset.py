@@ -12,7 +12,7 @@ from typing import BinaryIO, overload
 
 import numpy as np
 
-from datasets_prep.locations import is_url, open_binary
+from datasets_prep.locations import open_binary
 from datasets_prep.signals.base import FileSlice
 from datasets_prep.sources.base import Listing, Source, SplitListing, Stray
 from datasets_prep.sources.columns import Column, TextColumn, Texts
@@ -20,6 +20,7 @@ from datasets_prep.sources.file_lists import by_split, expand, folder_name, shor
 from datasets_prep.sources.imagefolder import IMAGE_SUFFIXES
 from datasets_prep.sources.labels import ClassLabels, Labels, MultiLabels
 from datasets_prep.sources.options import split_options
+from datasets_prep.sources.origin import Origin
 from datasets_prep.sources.repeats import has_repeats, key_hash
 from datasets_prep.sources.strays import StrayColumn
 from datasets_prep.sources.tars import TarEndError, TarMember, members, require_tar
@@ -67,12 +68,10 @@ class WebDataset(Source):
         """Where the image lies."""
         return self._splits[split].slice(index)
 
-    def absence(self) -> str | None:
-        """See `Source.absence`."""
-        from pathlib import Path
-
-        missing = [path for path in self._paths if not is_url(path) and not Path(path).is_file()]
-        return f"the tar {missing[0]!r}" if missing else None
+    @property
+    def origin(self) -> Origin:
+        """See `Source.origin`."""
+        return Origin("tar", tuple(self._paths))
 
 
 def _labels(scan: _Scan, split: str, length: int) -> np.ndarray:

@@ -83,7 +83,14 @@ def prepare(
     ] = None,
     batch: Annotated[int, typer.Option(help="Samples encoded at once.")] = 32,
     limit: Annotated[int | None, typer.Option(help="Only the first so many samples of each split.")] = None,
-    engine: Annotated[str, typer.Option(help="What runs the job: local (processes).")] = "local",
+    engine: Annotated[str, typer.Option(help="What runs the job: local (processes) or ray (a cluster).")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Ray: HOST:PORT of a cluster, or local; default the one Ray finds, else local.")
+    ] = None,
+    cpus_per_task: Annotated[float | None, typer.Option(help="Ray: CPUs for each shard; default 1.")] = None,
+    gpus_per_task: Annotated[
+        float | None, typer.Option(help="Ray: GPUs for each shard, as 0.25; default 1 on a GPU, else 0.")
+    ] = None,
     shards: Annotated[
         str | None, typer.Option(metavar="I/N", help="Only every N-th shard from the I-th: one of N jobs of an array.")
     ] = None,
@@ -133,6 +140,9 @@ def prepare(
         batch=batch,
         limit=limit,
         engine=engine,
+        address=address,
+        cpus_per_task=cpus_per_task,
+        gpus_per_task=gpus_per_task,
         shards=shards,
         finish=finish,
         max_bad=None if max_bad is None else parse_share(max_bad, "--max-bad"),

@@ -1,0 +1,114 @@
+"""What a task of the Ray engine does on its node: one shard, exactly as the local engine does it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets_prep.encoding import Encoder, RaggedEncoder, choose_device, device_kind, open_encoder
+from datasets_prep.engines.base import Job
+from datasets_prep.engines.local import encode_shards
+from datasets_prep.plan import PLAN_NAME, load_plan
+from datasets_prep.records import ShardRecord
+from datasets_prep.signals.base import Preparation
+from datasets_prep.sources.shard_rows import ShardRows, ShardSource, SourceFacts
+from datasets_prep.workers import DecodePool
+from walloc_cdl.canonical import differences
+from walloc_cdl.codec import Codec
+from walloc_cdl.errors import CdlError, JobError
+from walloc_cdl.latents import WORK_NAME
+
+
+@dataclass(frozen=True)
+class NodeJob:
+    """What all tasks of a job share; Ray sends it to each node once."""
+
+    folder: Path
+    """The data set's, absolute."""
+    plan_digest: str
+    facts: SourceFacts
+    preparation: Preparation
+    codec: Codec
+    device: str
+    """Of torch: the kind that was chosen where the job was started."""
+    batch: int
+    decoders: int
+    """Decoding processes of each task."""
+    directory: str
+    """Where the command was given: what relative paths of samples are relative to."""
+    engine: dict[str, Any]
+    """Kind of device and versions where the job was started; a node with others would make other bytes."""
+
+
+def make_shard(job: NodeJob, rows: ShardRows) -> ShardRecord:
+    """Make one shard, file and record.
+
+    Raises `JobError` on a node that does not see the data set's folder, or has other versions or another kind of
+    device than the machine where the job was started.
+    """
+    tools = _tools_of(job)
+    source = ShardSource(job.facts, rows)
+    own = Job(job.folder, job.plan_digest, source, job.preparation, job.codec, job.device, job.batch, job.decoders)
+    try:
+        (record,) = encode_shards(own, [source.shard], tools.pool, tools.encoder, lambda done: None)
+    except BaseException:
+        _forget()  # a decoder may still be busy with what nobody waits for
+        raise
+    return record
+
+
+@dataclass(frozen=True)
+class _Tools:
+    """What a process of Ray opens once and keeps for the shards that follow."""
+
+    folder: Path
+    plan_digest: str
+    pool: DecodePool
+    encoder: Encoder | RaggedEncoder
+
+
+_kept: list[_Tools] = []
+
+
+def _tools_of(job: NodeJob) -> _Tools:
+    if _kept and (_kept[0].folder, _kept[0].plan_digest) == (job.folder, job.plan_digest):
+        return _kept[0]
+    _forget()
+    _require_folder(job)
+    with suppress(OSError):  # where it is not there, the samples are missing, and `encode_shard` says so
+        os.chdir(job.directory)
+    _require_same_engine(job)
+    encoder = open_encoder(job.codec, job.preparation, choose_device(job.device), batch=job.batch)
+    _kept.append(_Tools(job.folder, job.plan_digest, DecodePool(job.decoders, job.preparation), encoder))
+    return _kept[0]
+
+
+def _forget() -> None:
+    while _kept:
+        _kept.pop().pool.__exit__()
+
+
+def _require_folder(job: NodeJob) -> None:
+    """The folder that the job was started in, not one of the same name on the node's own disk."""
+    try:
+        same = load_plan(job.folder / WORK_NAME).digest() == job.plan_digest
+    except (OSError, CdlError):
+        same = False
+    if not same:
+        raise JobError(
+            f"node {platform.node()} does not see {str(job.folder / WORK_NAME / PLAN_NAME)!r} of this job; give an "
+            "--out on storage that all nodes share"
+        )
+
+
+def _require_same_engine(job: NodeJob) -> None:
+    mine = {"device": device_kind(choose_device(job.device)), "versions": job.preparation.versions()}
+    for field, here, there in differences(mine, job.engine):
+        raise JobError(
+            f"node {platform.node()} has {field} {here!r}, the machine where the job was started {there!r}, and the "
+            "bytes would differ; make the nodes alike, or leave this one out"
+        )
