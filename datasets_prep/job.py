@@ -14,11 +14,12 @@ from datasets_prep.config import PrepareConfig
 from datasets_prep.encoding import choose_device, device_kind
 from datasets_prep.engines.base import Engine, Job
 from datasets_prep.engines.choose import choose_engine
+from datasets_prep.failures import resumable
 from datasets_prep.finish import Effort, finish
 from datasets_prep.output import finished_manifest, open_output, remove_work
 from datasets_prep.plan import Plan, PlannedShard, make_plan
 from datasets_prep.progress import Progress, Reporter
-from datasets_prep.records import ShardRecord, load_record
+from datasets_prep.records import ShardRecord, load_record, was_made
 from datasets_prep.signals.audio import AudioPreparation
 from datasets_prep.signals.base import Preparation
 from datasets_prep.signals.choose import choose_preparation
@@ -54,7 +55,7 @@ def prepare(
 
     Raises `CallError` for a call that cannot work (kinds, sizes, channels, output folder, a folder that
     somebody else is working on), before anything is written, and `JobError` when a worker dies, too many
-    samples are bad, the source vanishes, or no sample is usable.
+    samples are bad, the source vanishes, no sample is usable, or the system refuses what is asked of it.
     """
     started_s = time.time()
     config = config or PrepareConfig()
@@ -63,6 +64,19 @@ def prepare(
     engine = choose_engine(config)
     folder = Path(out)
     planned = plan_job(source, codec, config)
+    with resumable(folder):
+        return _prepare(folder, planned, codec, config, progress, started_s)
+
+
+def _prepare(
+    folder: Path,
+    planned: PlannedJob,
+    codec: Codec,
+    config: PrepareConfig,
+    progress: Callable[[Progress], None] | None,
+    started_s: float,
+) -> Manifest | None:
+    """`prepare` of what is planned."""
     plan = planned.plan
     if (manifest := finished_manifest(folder, plan, restart=config.restart)) is not None:
         if progress is not None:
@@ -139,8 +153,10 @@ def _run(
     workers = choose_workers(config, num_samples)
     reporter = Reporter(num_samples, workers, config.max_bad, progress)
     reporter.resume(done(), len(shards))
-    if config.finish and pending:
-        raise JobError(_unfinished(pending, len(shards)))
+    # a shard that was made and then lost, as when leaving out duplicates was interrupted, is made again here
+    never_made = [shard for shard in pending if not was_made(folder / WORK_NAME, shard)]
+    if config.finish and never_made:
+        raise JobError(_unfinished(never_made, len(shards)))
     job = Job(folder, digest, planned.source, planned.preparation, codec, config.device, config.batch, workers)
     _encode(engine, job, pending, reporter)
     if config.slice is not None:

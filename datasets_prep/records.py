@@ -67,6 +67,11 @@ def load_record(folder: Path, work: Path, shard: PlannedShard, digest: str) -> S
     return record if belongs and whole else None
 
 
+def was_made(work: Path, shard: PlannedShard) -> bool:
+    """Whether the shard was done once, though it may be `load_record`'s to make again."""
+    return _path(work, shard.name).is_file()
+
+
 def load_rows(work: Path, name: str) -> pa.Table:
     """The ledger's rows of a shard that is done."""
     return pq.read_table(_rows_path(work, name))

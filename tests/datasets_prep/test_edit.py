@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from any_sets import contents, write_any_set
-from faults import Faults, KilledError
+from faults import KINDS, Faults, KilledError
 from small_sets import make_spec
 
 from datasets_prep import PrepareConfig, locks, open_source, prepare
@@ -42,13 +42,13 @@ def nothing_temporary(folder: Path) -> bool:
     return not [path for path in folder.rglob("*") if path.name.startswith((".", "_"))]
 
 
-@pytest.mark.parametrize("kill", [True, False], ids=["killed", "disk full"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])
-def test_interrupted_at_any_call_the_same_call_ends_it(folder, tmp_path, monkeypatch, kill, step):
+def test_interrupted_at_any_call_the_same_call_ends_it(folder, tmp_path, monkeypatch, kind, step):
     before = contents(folder)
     shutil.copytree(folder, tmp_path / "undisturbed")
     with monkeypatch.context() as patch:
-        faults = Faults(patch, kill=kill)
+        faults = Faults(patch, tmp_path / "undisturbed", kind)
         edited(tmp_path / "undisturbed")
     after, num_calls = contents(tmp_path / "undisturbed"), faults.num_calls
     assert num_calls > 60
@@ -58,7 +58,7 @@ def test_interrupted_at_any_call_the_same_call_ends_it(folder, tmp_path, monkeyp
         out = tmp_path / f"out{first}"
         shutil.copytree(folder, out)
         with monkeypatch.context() as patch:
-            faults = Faults(patch, kill=kill)
+            faults = Faults(patch, out, kind)
             faults.first = first
             try:
                 edited(out)
@@ -96,7 +96,7 @@ def test_interrupted_again_while_it_is_carried_to_its_end(folder, tmp_path, monk
     kills = 0
     for first in range(0, 60, 3):
         with monkeypatch.context() as patch:
-            faults = Faults(patch, kill=True)
+            faults = Faults(patch, folder, "killed")
             faults.first = first
             try:
                 edited(folder)

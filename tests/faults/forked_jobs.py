@@ -1,0 +1,101 @@
+"""Jobs of `prepare` in forks of one warm process: `python tests/faults/forked_jobs.py SOURCE FOLDER SEED KILLS`.
+
+A fork starts in milliseconds where Python and torch take seconds, so a job can be killed a hundred times. It is
+killed at a moment drawn from the whole duration of an undisturbed run, and the next fork goes on with what it left,
+until a job is done; then another one begins, until all kills are made. Reports them, by the phase they hit, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: a process with threads cannot be forked
+
+import pandas  # noqa: F401 - pyarrow imports it when it needs it, in every fork anew
+import torch
+from commands import contents
+from PIL import Image
+
+from datasets_prep import PrepareConfig, open_source, prepare
+from datasets_prep.plan import load_plan
+from walloc_cdl.codec import ResizeCodec, ResizeConfig
+from walloc_cdl.latents import WORK_NAME, verify
+
+CONFIG = {"size": 64, "shard_samples": 5, "drop_duplicates": True}
+WORKERS = (0, 0, 0, 0, 0, 0, 0, 2)
+"""Of one attempt after the other: starting workers takes longer than all the rest, and they are tested besides."""
+
+
+def start(source: Path, out: Path, workers: int) -> int:
+    """Fork a process that makes the data set; its process id."""
+    if pid := os.fork():
+        return pid
+    code = 1
+    try:
+        codec = ResizeCodec(ResizeConfig(channels=3, factor=4, name="resize-rgb-16x"))
+        prepare(open_source(str(source)), codec, out, PrepareConfig(**CONFIG, workers=workers))
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def phase(out: Path) -> str:
+    """What a job was doing when it was killed, by what it has left."""
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    if "manifest.json" in files:
+        return "after the manifest"
+    if "_work/plan.json" not in files:
+        return "plan"
+    num_records = sum(name.startswith("_work/t") and name.endswith(".json") for name in files)
+    if num_records == len(load_plan(out / WORK_NAME).shards):
+        return "copies" if "ledger.parquet" in files else "ledger" if any("ledger" in name for name in files) else "fit"
+    temporary = next((name for name in files if name.endswith(".tmp")), "decoding")
+    return "shard" if ".safetensors" in temporary else "record" if "_work/" in temporary else temporary
+
+
+def main(source: Path, folder: Path, seed: int, num_kills: int) -> dict[str, object]:
+    """Run and kill until there were so many kills and the last job is done."""
+    torch.set_num_threads(1)
+    Image.init()
+    for name in ("first", "undisturbed"):  # the first finds no file in the system's cache
+        began = time.monotonic()
+        assert ends_within(start(source, folder / name, 0), 60)
+        duration_s = time.monotonic() - began
+    expected, draw = contents(folder / "undisturbed"), random.Random(seed)
+    phases: Counter[str] = Counter()
+    num_jobs = num_attempts = 0
+    while phases.total() < num_kills:
+        out, num_jobs = folder / f"job{num_jobs}", num_jobs + 1
+        while True:
+            workers = WORKERS[num_attempts % len(WORKERS)]
+            pid, num_attempts = start(source, out, workers), num_attempts + 1
+            if ends_within(pid, draw.uniform(0, duration_s * (2 if workers else 1))):
+                break
+            phases[phase(out)] += 1
+        assert contents(out) == expected, out
+        assert verify(out, full=True).problems == [], out
+        assert not [path for path in out.rglob("*") if path.name.startswith((".", "_"))], out
+    return {"num_jobs": num_jobs, "duration_s": duration_s, "phases": dict(phases)}
+
+
+def ends_within(pid: int, limit_s: float) -> bool:
+    """Whether a process comes to its end, which must be a success, before it is killed."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        if (ended := os.waitpid(pid, os.WNOHANG))[0]:
+            assert ended[1] == 0
+            return True
+        time.sleep(0.001)
+    os.kill(pid, signal.SIGKILL)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))))

@@ -1,0 +1,33 @@
+"""Jobs that are killed at a hundred random moments."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pictures import picture
+
+SCRIPT = Path(__file__).parent / "forked_jobs.py"
+PHASES = {"plan", "decoding", "shard", "record", "fit", "copies"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_hundred_kills(tmp_path):
+    """Every phase is hit, and each job ends with the bytes of an undisturbed one."""
+    photos = tmp_path / "photos"
+    for number in range(40):
+        folder = photos / ("test" if number % 4 == 0 else "train") / ("cat", "dog")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        picture(number % 37, 90, 80).save(folder / f"{number:02d}.png")  # three of them are copies
+    (photos / "train/dog/03.png").write_bytes(b"no image")
+    (tmp_path / "jobs").mkdir()
+    command = [sys.executable, str(SCRIPT), str(photos), str(tmp_path / "jobs"), "0", "110"]
+    report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=600).stdout)
+    assert sum(report["phases"].values()) >= 110
+    assert set(report["phases"]) >= PHASES
+    assert report["num_jobs"] > 5
