@@ -161,6 +161,7 @@ def test_readers_of_an_interrupted_edit_and_its_recovery(folder, monkeypatch):
     ("field", "value", "message"),
     [
         ("place", ["../precious"], "found '../precious', expected a plain relative file name"),
+        ("clear", [".."], "found '..', expected a plain relative file name"),
         ("remove", ["/etc/passwd"], "found '/etc/passwd', expected a plain relative file name"),
         ("format_version", 2, "is no edit of version 1; go on with the version that began it"),
         ("manifest_sha256", "0" * 64, "is not what was staged"),
