@@ -66,6 +66,9 @@ class PrepareConfig:
     """Go on with a job that other versions or another kind of device began; the provenance records it."""
     restart: bool = False
     """Remove what an earlier job left in the output folder, finished or not."""
+    extend: bool = False
+    """Encode what the source has gained since the data set was made into further shards of it; with `restart` what
+    an interrupted extension left is removed first, and nothing else."""
     device: str = "auto"
     segment_s: float | None = None
     """Seconds of a segment of audio, rounded down to a multiple of the codec's stride; None is 5."""
@@ -90,6 +93,9 @@ class PrepareConfig:
             raise CallError(
                 f"--shards {self.shards} with --finish; first run all slices, then --finish without --shards"
             )
+        if self.extend and (self.slice is not None or self.finish):
+            slices = "--finish" if self.finish else f"--shards {self.shards}"
+            raise CallError(f"--extend with {slices}; an extension is one job: leave {slices} out")
         if self.restart and (self.slice is not None or self.finish):
             raise CallError(
                 "--restart with a slice of a job, or its end, removes what other slices made; remove the folder instead"

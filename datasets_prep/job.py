@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,7 @@ def prepare(
     A finished data set of the same plan is left as it is. Samples that cannot be used go to the ledger
     with the reason. `progress` is called every few samples, and an exception that it raises stops the
     job, which can be resumed as after any other interruption. A slice of a job (`config.shards`) makes its
-    shards only and returns None.
+    shards only and returns None. With `config.extend` see `datasets_prep.extend.extend`.
 
     Raises `CallError` for a call that cannot work (kinds, sizes, channels, output folder, a folder that
     somebody else is working on), before anything is written, and `JobError` when a worker dies, too many
@@ -61,7 +61,11 @@ def prepare(
     config = config or PrepareConfig()
     if is_address(out):
         raise CallError(f"{out} is an address, not a folder; `prepare_to` writes there")
-    engine = choose_engine(config)
+    choose_engine(config)  # an unknown one is refused before anything is done
+    if config.extend:
+        from datasets_prep.extend import extend  # which is built on this module
+
+        return extend(source, codec, out, config, progress=progress)
     folder = Path(out)
     planned = plan_job(source, codec, config)
     with resumable(folder):
@@ -86,7 +90,7 @@ def _prepare(
     with _held(folder, config):
         with locks.planning(folder / WORK_NAME):
             plan = open_output(folder, plan, restart=config.restart, allow_drift=config.allow_drift)
-        return _run(folder, plan, planned, codec, config, engine, progress, started_s)
+        return _run(folder, plan, planned, codec, config, progress, started_s)
 
 
 @dataclass(frozen=True)
@@ -133,12 +137,51 @@ def _run(
     planned: PlannedJob,
     codec: Codec,
     config: PrepareConfig,
-    engine: Engine,
     progress: Callable[[Progress], None] | None,
     started_s: float,
 ) -> Manifest | None:
-    digest = plan.digest()
     shards = plan.shards if config.slice is None else plan.shards[config.slice[0] - 1 :: config.slice[1]]
+    encoded = encode_shards(folder, plan, shards, planned, codec, config, progress)
+    if config.slice is not None:
+        encoded.reporter.note(
+            f"slice {config.shards} is done; when all are, run the same with --finish instead of --shards"
+        )
+        return None
+    fits = codec.spec.kind == "image" and not planned.preparation.ragged
+    synthesis = "fitting the linear synthesis, " if fits else ""
+    encoded.reporter.note(f"{synthesis}writing ledger and manifest")
+    drift = differences(plan.engine, planned.plan.engine)
+    effort = Effort(encoded.engine, started_s, encoded.num_encoded, drift)
+    manifest = finish(encoded.job, plan, effort, drop_duplicates=config.drop_duplicates)
+    remove_work(folder)
+    return manifest
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Shards of a plan that are done, with what that took."""
+
+    job: Job
+    engine: str
+    num_encoded: int
+    """Samples that this run decoded; the others were done before."""
+    reporter: Reporter
+
+
+def encode_shards(
+    folder: Path,
+    plan: Plan,
+    shards: Sequence[PlannedShard],
+    planned: PlannedJob,
+    codec: Codec,
+    config: PrepareConfig,
+    progress: Callable[[Progress], None] | None,
+) -> Encoded:
+    """Make those of the plan's `shards` in `folder` that are not done there yet, with their records.
+
+    Call it with the folder held and the plan saved. Raises `JobError` as `prepare` does.
+    """
+    digest = plan.digest()
     pending: list[PlannedShard] = []
 
     def done() -> Iterator[tuple[PlannedShard, ShardRecord]]:
@@ -150,7 +193,7 @@ def _run(
                 yield shard, record
 
     num_samples = sum(shard.num_samples for shard in shards)
-    workers = choose_workers(config, num_samples)
+    engine, workers = choose_engine(config), choose_workers(config, num_samples)
     reporter = Reporter(num_samples, workers, config.max_bad, progress)
     reporter.resume(done(), len(shards))
     # a shard that was made and then lost, as when leaving out duplicates was interrupted, is made again here
@@ -159,17 +202,7 @@ def _run(
         raise JobError(_unfinished(never_made, len(shards)))
     job = Job(folder, digest, planned.source, planned.preparation, codec, config.device, config.batch, workers)
     _encode(engine, job, pending, reporter)
-    if config.slice is not None:
-        reporter.note(f"slice {config.shards} is done; when all are, run the same with --finish instead of --shards")
-        return None
-    fits = codec.spec.kind == "image" and not planned.preparation.ragged
-    synthesis = "fitting the linear synthesis, " if fits else ""
-    reporter.note(f"{synthesis}writing ledger and manifest")
-    drift = differences(plan.engine, planned.plan.engine)
-    effort = Effort(engine.name, started_s, sum(shard.num_samples for shard in pending), drift)
-    manifest = finish(job, plan, effort, drop_duplicates=config.drop_duplicates)
-    remove_work(folder)
-    return manifest
+    return Encoded(job, engine.name, sum(shard.num_samples for shard in pending), reporter)
 
 
 def _encode(engine: Engine, job: Job, pending: list[PlannedShard], reporter: Reporter) -> None:

@@ -135,13 +135,14 @@ def write_ledger(path: Path, parts: Iterable[pa.Table], strays: Sequence[Stray],
             summary.add(part)
             writer.write_table(part)
         for start in range(0, len(strays), STRAY_ROWS):
-            part = _stray_rows(strays[start : start + STRAY_ROWS], schema)
+            part = stray_rows(strays[start : start + STRAY_ROWS], schema)
             summary.add(part)
             writer.write_table(part)
     return summary
 
 
-def _stray_rows(strays: Sequence[Stray], schema: pa.Schema) -> pa.Table:
+def stray_rows(strays: Sequence[Stray], schema: pa.Schema) -> pa.Table:
+    """The rows of some strays."""
     num = len(strays)
     columns = {
         **{name: [None] * num for name in schema.names},

@@ -25,6 +25,9 @@ from walloc_cdl.latents import (
 
 CODEC_FOLDER = "codec"
 LEDGER_NAME = "ledger.parquet"
+EXTENSION_NAME = "extension"
+
+ANOTHER_FOLDER = "give another folder, or --restart to remove what is there and begin anew"
 
 
 def finished_manifest(folder: Path, plan: Plan, *, restart: bool) -> Manifest | None:
@@ -41,9 +44,15 @@ def finished_manifest(folder: Path, plan: Plan, *, restart: bool) -> Manifest | 
         manifest = load_manifest(folder)
         if restart:
             return None
-        _require_same(folder, "a finished data set", difference_from_finished(plan, manifest))
+        require_same(folder, "a finished data set", difference_from_finished(plan, manifest))
+        if extension_plan(folder) is not None:
+            raise CallError(
+                f"{folder} holds an unfinished extension; end it by the same command that began it, with --extend"
+            )
         remove_work(folder)
         return manifest
+    if (folder / WORK_NAME / EDIT_NAME).is_file():
+        load_manifest(folder)  # which says what to do
     if not (folder / WORK_NAME / PLAN_NAME).is_file() and (found := _foreign(folder)):
         raise CallError(
             f"output folder {str(folder)!r} holds {found!r}, which is no data set and no unfinished job; "
@@ -69,7 +78,7 @@ def open_output(folder: Path, plan: Plan, *, restart: bool, allow_drift: bool = 
         unfinished = load_plan(work)
         if not restart:
             mine = replace(plan, engine=unfinished.engine) if allow_drift else plan
-            _require_same(folder, "an unfinished job", first_difference(mine, unfinished))
+            require_same(folder, "an unfinished job", first_difference(mine, unfinished))
             return unfinished
         _remove_files(folder, _files_of(unfinished))
     _clear_work(work)
@@ -99,12 +108,26 @@ def _remove_temporaries(folder: Path) -> None:
         remove_temporaries(folder / parent)
 
 
-def _require_same(folder: Path, what: str, difference: tuple[str, object, object] | None) -> None:
+def extension_folder(folder: Path) -> Path:
+    """Where an extension of the data set makes its shards: a job's folder of its own, within the work folder."""
+    return folder / WORK_NAME / EXTENSION_NAME
+
+
+def extension_plan(folder: Path) -> Plan | None:
+    """The plan of an extension that was begun; None if there is none."""
+    work = extension_folder(folder) / WORK_NAME
+    return load_plan(work) if (work / PLAN_NAME).is_file() else None
+
+
+def require_same(
+    folder: Path, what: str, difference: tuple[str, object, object] | None, remedy: str = ANOTHER_FOLDER
+) -> None:
+    """Raise `CallError` for a difference between this call and `what` is there, with both values."""
     if difference is not None:
         field, mine, theirs = difference
         raise CallError(
             f"output folder {str(folder)!r} holds {what} with {field} {_short(theirs)}, but this call has "
-            f"{_short(mine)}; give another folder, or --restart to remove what is there and begin anew"
+            f"{_short(mine)}; {remedy}"
         )
 
 

@@ -6,7 +6,7 @@ Two runs with equal plans make equal data sets, so an interrupted job goes on on
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -103,11 +103,16 @@ def make_plan(
             "duplicates": "left out" if drop_duplicates else "kept",
         },
         engine={"device": device, "batch": batch, "versions": preparation.versions()},
-        shards=tuple(
-            PlannedShard(f"{split}-{number:05d}.safetensors", split, start, stop)
-            for split in source.split_names
-            for number, start, stop in _ranges(source.num_samples(split), shard_samples)
-        ),
+        shards=plan_shards(source, shard_samples),
+    )
+
+
+def plan_shards(source: Source, shard_samples: int, first: Mapping[str, int] | None = None) -> tuple[PlannedShard, ...]:
+    """The samples of each split, in order, dealt out to shards; `first`: number of a split's first shard, else 0."""
+    return tuple(
+        PlannedShard(f"{split}-{(first or {}).get(split, 0) + number:05d}.safetensors", split, start, stop)
+        for split in source.split_names
+        for number, start, stop in _ranges(source.num_samples(split), shard_samples)
     )
 
 

@@ -56,6 +56,8 @@ def prepare_to(
     cannot be written; the same call again goes on.
     """
     config = config or PrepareConfig()
+    if config.extend:
+        raise CallError(f"{address} is an address; `cdl pull` the data set, extend it in a folder, and `cdl push` it")
     if address.startswith("hf://"):
         raise CallError(f"{address}: prepare to a folder, then `cdl push` it, which makes one commit of it")
     remote = RemoteFolder(address)

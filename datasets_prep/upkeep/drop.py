@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,9 +24,7 @@ from walloc_cdl.latents import (
     ShardEntry,
     ShardWriter,
     SplitSummary,
-    load_provenance,
     open_shard,
-    write_provenance,
 )
 from walloc_cdl.latents.statistics import samples_histogram
 
@@ -98,7 +95,7 @@ def drop(
         num_copies = 0
         if LEDGER_NAME in manifest.files:
             manifest, num_copies = _edited_ledger(edit, manifest, found)
-        _note(edit, num_dropped)
+        edit.note("drop", num_samples=num_dropped)
         edit.commit(manifest)
     return Dropped(manifest, num_dropped, len(found.already), num_copies)
 
@@ -225,11 +222,3 @@ def _edited_ledger(edit: Edit, manifest: Manifest, found: _Found) -> tuple[Manif
         num_copies += pc.sum(pc.is_in(part.filter(pc.is_valid(part["shard"]))["sha256"], value_set=values)).as_py() or 0
     entry, summary = write_edited_ledger(edit.stage / LEDGER_NAME, parts, num_rows, schema)
     return replace(manifest, files={**manifest.files, LEDGER_NAME: entry}, ledger=summary), num_copies
-
-
-def _note(edit: Edit, num_dropped: int) -> None:
-    """The edit in the provenance, which says what was done when."""
-    provenance = load_provenance(edit.folder) or {}
-    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    edits = [*provenance.get("edits", []), {"command": "drop", "created": when, "num_samples": num_dropped}]
-    write_provenance(edit.stage, {**provenance, "edits": edits})

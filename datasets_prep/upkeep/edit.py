@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from datasets_prep import locks
 from walloc_cdl.canonical import sha256_hex
@@ -28,7 +30,9 @@ from walloc_cdl.latents import (
     copy_listed,
     copy_path,
     load_manifest,
+    load_provenance,
     manifest_bytes,
+    write_provenance,
 )
 from walloc_cdl.latents.copies import write_below
 from walloc_cdl.latents.sealed import seal, unseal
@@ -50,8 +54,18 @@ class Edit:
         """Where new files are made, under the relative paths that they will have; it exists."""
         return self.folder / WORK_NAME / STAGE_NAME
 
-    def commit(self, manifest: Manifest) -> None:
-        """Make `manifest` that of the data set: staged files take their places, those that it lists no more go."""
+    def note(self, command: str, **facts: Any) -> None:
+        """Put this edit, with JSON values about it, into the provenance, which says what was done when."""
+        provenance = load_provenance(self.folder) or {}
+        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        edits = [*provenance.get("edits", []), {"command": command, "created": when, **facts}]
+        write_provenance(self.stage, {**provenance, "edits": edits})
+
+    def commit(self, manifest: Manifest, *, clear: Sequence[str] = ()) -> None:
+        """Make `manifest` that of the data set: staged files take their places, those that it lists no more go.
+
+        `clear`: folders of the work folder that the edit was made from, which go with it.
+        """
         for name, entry in manifest.files.items():
             if (self.stage / name).is_file():
                 copy_listed(self.stage / name, self.stage / copy_path(name), entry)
@@ -66,6 +80,7 @@ class Edit:
             "format_version": FORMAT_VERSION,
             "place": sorted(_files_below(self.stage) - {MANIFEST_NAME}),
             "remove": sorted(path for name in _listed(self.manifest) - kept for path in (name, copy_path(name))),
+            "clear": list(clear),
             "manifest_sha256": sha256_hex(data),
         }
         write_atomic(self.folder / WORK_NAME / EDIT_NAME, seal(record))
@@ -127,7 +142,7 @@ def _carry_out(folder: Path) -> None:
     fields = Fields(unseal(path.read_bytes(), origin=str(path)), str(path))
     if (fields.get("format"), fields.get("format_version")) != (FORMAT, FORMAT_VERSION):
         raise CallError(f"{path} is no edit of version {FORMAT_VERSION}; go on with the version that began it")
-    place, remove = _paths(fields, "place"), _paths(fields, "remove")
+    place, remove, clear = _paths(fields, "place"), _paths(fields, "remove"), _paths(fields, "clear")
     if (stage / MANIFEST_NAME).is_file():  # else it is in its place already: all is done
         if sha256_hex((stage / MANIFEST_NAME).read_bytes()) != fields.sha256("manifest_sha256"):
             raise DamagedError(f"{stage / MANIFEST_NAME} is not what was staged; restore {folder} from a copy")
@@ -142,8 +157,9 @@ def _carry_out(folder: Path) -> None:
                 sync_folder(parent)
         os.replace(stage / MANIFEST_NAME, folder / MANIFEST_NAME)
         sync_folder(folder)
-    if stage.is_dir():
-        shutil.rmtree(stage)
+    for done in (*(path.parent / name for name in clear), stage):
+        if done.is_dir():
+            shutil.rmtree(done)
     path.unlink()
     sync_folder(path.parent)
 

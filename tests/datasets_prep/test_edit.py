@@ -170,6 +170,7 @@ def test_preparing_does_not_discard_an_edit(folder, monkeypatch, make_folder, rg
     ("field", "value", "message"),
     [
         ("place", ["../precious"], "found '../precious', expected a plain relative file name"),
+        ("clear", [".."], "found '..', expected a plain relative file name"),
         ("remove", ["/etc/passwd"], "found '/etc/passwd', expected a plain relative file name"),
         ("format_version", 2, "is no edit of version 1; go on with the version that began it"),
         ("manifest_sha256", "0" * 64, "is not what was staged"),

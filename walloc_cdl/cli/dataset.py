@@ -101,6 +101,9 @@ def prepare(
     drop_duplicates: Annotated[
         bool, typer.Option("--drop-duplicates", help="Store only the first of samples with the same content.")
     ] = False,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Add to the finished data set in --out what SOURCE has gained since.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print what would be done, and what it would take.")
     ] = False,
@@ -126,7 +129,8 @@ def prepare(
 
     if archive:
         require_local(Path(out))
-        _restore(Path(source), Path(out), {"--codec": codec, "--limit": limit, "--holdout": holdout}, json_path)
+        refused = {"--codec": codec, "--limit": limit, "--holdout": holdout, "--extend": extend or None}
+        _restore(Path(source), Path(out), refused, json_path)
         return
     if codec is None:
         raise CallError("Missing option '--codec': name one from `cdl codec list`, or a codec's folder")
@@ -148,6 +152,7 @@ def prepare(
         max_bad=None if max_bad is None else parse_share(max_bad, "--max-bad"),
         drop_duplicates=drop_duplicates,
         restart=restart,
+        extend=extend,
         allow_drift=allow_drift,
         device=device,
         resize=resize,
@@ -166,6 +171,8 @@ def prepare(
         samples = LabeledSource(samples, labels)
     if holdout is not None:
         samples = hold_out(samples, holdout, seed)
+    if dry_run and extend:
+        raise CallError("--dry-run with --extend; --extend says how many samples are new before it encodes them")
     if dry_run:
         _forecast(samples, model, config, json_path)
         return

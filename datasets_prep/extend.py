@@ -1,0 +1,279 @@
+"""`cdl prepare … --extend`: what a source has gained, in further shards of a finished data set.
+
+The new shards are made by a job of their own in `_work/extension`, which is resumed like any other; the data set is
+not touched by it. At the end the shards and what changes with them, ledger and manifest, take their places in one
+edit, which is carried out as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from datasets_prep.config import PrepareConfig
+from datasets_prep.duplicates import DuplicateFinder
+from datasets_prep.engines.base import Job
+from datasets_prep.gained import Gain, GainedSource, find_gain, require_same_labels
+from datasets_prep.job import Encoded, PlannedJob, encode_shards, plan_job
+from datasets_prep.known_samples import STORED, KnownSamples, row_hashes
+from datasets_prep.layout import label_names, sample_layout
+from datasets_prep.leave_out import leave_out
+from datasets_prep.ledger import STRAY_ROWS, ledger_schema, stray_rows
+from datasets_prep.output import EXTENSION_NAME, LEDGER_NAME, extension_folder, extension_plan, require_same
+from datasets_prep.plan import Plan, difference_from_finished, first_difference, plan_shards, save_plan
+from datasets_prep.progress import Progress
+from datasets_prep.records import load_record, load_rows
+from datasets_prep.sources.base import Source
+from datasets_prep.upkeep.edit import Edit, held, recover
+from datasets_prep.upkeep.ledgers import ledger_parts, write_edited_ledger
+from datasets_prep.upkeep.ledgers import ledger_schema as finished_ledger_schema
+from datasets_prep.upkeep.rows import no_counts
+from walloc_cdl.codec import Codec
+from walloc_cdl.data import is_address
+from walloc_cdl.errors import CallError, JobError
+from walloc_cdl.files import remove_temporaries
+from walloc_cdl.latents import WORK_NAME, Manifest, ShardEntry, SplitSummary, load_manifest
+
+AS_IT_WAS = "give what it was made with, or prepare the source anew in another folder"
+BEGIN_ANEW = "give the same, or --restart with --extend to begin the extension anew"
+
+Report = Callable[[Progress], None] | None
+
+
+def extend(
+    source: Source, codec: Codec, out: str | os.PathLike[str], config: PrepareConfig, *, progress: Report = None
+) -> Manifest:
+    """Encode into the data set `out` the samples that its ledger has not, and return its new manifest.
+
+    Shards that are there stay as they are, byte for byte; new ones are numbered after them, new classes after the
+    known ones. What the source has no more stays, dropped samples stay dropped, and quarantined ones too, unless
+    their size is another now: then they are encoded anew. Codec files and linear synthesis stay those of the first
+    state. An interrupted call is gone on with by the same call, and until its end the data set is the old one.
+
+    Raises `CallError`, before anything is changed, for a codec, settings, labels or kept columns that are not the
+    data set's, for stored samples whose size has changed, and for an unfinished extension of another plan;
+    `JobError` as `datasets_prep.job.prepare` does.
+    """
+    if is_address(out):
+        raise CallError(f"{out} is an address; `cdl pull` the data set, extend it in a folder, and `cdl push` it")
+    folder = Path(out)
+    planned = plan_job(source, codec, config)
+    if not (folder / WORK_NAME).is_dir():
+        load_manifest(folder)  # before a folder is made in what is no data set
+    with held(folder):
+        was_decided = recover(folder)
+        manifest = load_manifest(folder)
+        _require_alike(folder, planned, codec, manifest)
+        if config.restart:
+            shutil.rmtree(extension_folder(folder), ignore_errors=True)
+        known = KnownSamples(ledger_parts(folder, manifest))
+        gain = find_gain(planned.source, known, manifest)
+        _require_unchanged(folder, gain)
+        gained = replace(planned, source=GainedSource(planned.source, manifest, gain.rows))
+        plan = _plan_to_follow(folder, _plan(gained, manifest), config)
+        notes = ["an interrupted edit was carried to its end"] if was_decided else []
+        _tell(progress, gain.num_new, [*notes, *_notes(folder, known, gain)])
+        if not gain.num_new:
+            return manifest
+        _open_extension(folder, plan)
+        return _extended(Edit(folder, manifest), replace(gained, plan=plan), codec, config, known, gain, progress)
+
+
+def _tell(progress: Report, total: int, notes: list[str]) -> None:
+    for note in notes if progress else ():
+        progress(Progress(0, total, 0, note=note))
+
+
+def _require_alike(folder: Path, planned: PlannedJob, codec: Codec, manifest: Manifest) -> None:
+    """Raise `CallError` unless new samples would be stored as those of the data set are."""
+    plan = replace(
+        planned.plan,
+        source={**manifest.source, "name": planned.plan.source["name"]},
+        codec={"codec_id": codec.spec.codec_id},
+    )
+    require_same(folder, "a finished data set", difference_from_finished(plan, manifest), AS_IT_WAS)
+    require_same_labels(planned.source, manifest)
+    if LEDGER_NAME not in manifest.files:
+        raise CallError(f"{folder} has no {LEDGER_NAME}, which says what it has of its source; prepare it anew")
+    here, mine = finished_ledger_schema(folder, manifest), ledger_schema(planned.source)
+    if here.names != mine.names or here.types != mine.types:
+        raise CallError(
+            f"the ledger of {folder} has the columns {', '.join(here.names)}, but this call makes "
+            f"{', '.join(mine.names)}; keep the same columns of the source (keep=), with the same types"
+        )
+
+
+def _require_unchanged(folder: Path, gain: Gain) -> None:
+    if gain.num_changed:
+        raise CallError(
+            f"{gain.num_changed:,} samples of {folder} have changed in the source since they were encoded; the first "
+            f"is {gain.first_changed}; bring the old ones back, `cdl drop` them, which leaves them out for good, or "
+            "prepare the source anew"
+        )
+
+
+def _notes(folder: Path, known: KnownSamples, gain: Gain) -> list[str]:
+    """What there is to say of the comparison, the number of new samples first."""
+    notes = [f"{folder}: {gain.num_new:,} new samples" if gain.num_new else f"{folder}: nothing to extend"]
+    num_gone = int(((known.states == STORED) & ~gain.seen).sum())
+    if gain.retried.any():
+        notes.append(f"{int(gain.retried.sum()):,} of them could not be used before, and have another size now")
+    if num_gone:
+        notes.append(f"{num_gone:,} samples are in the source no more; they stay in the data set")
+    if gain.num_moved:
+        notes.append(f"{gain.num_moved:,} samples are in another split of the source now; they stay where they are")
+    if gain.num_relabeled:
+        notes.append(
+            f"WARNING: {gain.num_relabeled:,} samples have another label in the source now; they keep their old one"
+        )
+    return notes
+
+
+def _extended(
+    edit: Edit,
+    gained: PlannedJob,
+    codec: Codec,
+    config: PrepareConfig,
+    known: KnownSamples,
+    gain: Gain,
+    progress: Report,
+) -> Manifest:
+    """The data set's new manifest, after all is done."""
+    plan = gained.plan
+    encoded = encode_shards(extension_folder(edit.folder), plan, plan.shards, gained, codec, config, progress)
+    encoded.reporter.note("writing ledger and manifest")
+    parts = _Parts(edit, encoded.job, plan, known, gain)
+    num_rows = sum(part.num_rows for part in parts.all())
+    if config.drop_duplicates:
+        finder = DuplicateFinder(parts.all, num_rows)
+        for part in parts.before():
+            finder.mark(part)
+        leave_out(encoded.job, plan, finder)
+    edit.stage.mkdir()
+    schema = finished_ledger_schema(edit.folder, edit.manifest)
+    entry, summary = write_edited_ledger(edit.stage / LEDGER_NAME, parts.all, num_rows, schema)
+    manifest = replace(
+        _with_shards(edit, encoded.job, plan),
+        files={**edit.manifest.files, LEDGER_NAME: entry},
+        ledger=summary,
+        source=plan.source,
+    )
+    _note(edit, plan, encoded)
+    edit.commit(manifest, clear=[EXTENSION_NAME])
+    return manifest
+
+
+def _plan(gained: PlannedJob, manifest: Manifest) -> Plan:
+    """Of the new samples, in shards that are numbered after those that are there."""
+    first = {
+        split: 1 + max((_number(entry) for entry in manifest.shards_of(split)), default=-1) for split in manifest.splits
+    }
+    shard_samples = gained.plan.preprocessing["shard_samples"]
+    return replace(gained.plan, shards=plan_shards(gained.source, shard_samples, first))
+
+
+def _number(entry: ShardEntry) -> int:
+    """The number in the name of a shard, as of `train-00007.safetensors`; -1 for a name without one."""
+    number = entry.name.removeprefix(f"{entry.split}-").removesuffix(".safetensors")
+    return int(number) if number.isascii() and number.isdecimal() else -1
+
+
+def _plan_to_follow(folder: Path, plan: Plan, config: PrepareConfig) -> Plan:
+    """That of an extension that was interrupted, if there is one; `CallError` if this call has another."""
+    unfinished = extension_plan(folder)
+    if unfinished is None:
+        return plan
+    mine = replace(plan, engine=unfinished.engine) if config.allow_drift else plan
+    require_same(folder, "an unfinished extension", first_difference(mine, unfinished), BEGIN_ANEW)
+    return unfinished
+
+
+def _open_extension(folder: Path, plan: Plan) -> None:
+    """Make the extension's folder ready for the job: its plan saved, nothing half-made in it."""
+    job = extension_folder(folder)
+    if extension_plan(folder) is None:
+        shutil.rmtree(job, ignore_errors=True)  # begun, but killed before its plan was written
+        (job / WORK_NAME).mkdir(parents=True)
+        save_plan(job / WORK_NAME, plan)
+    for parent in (job, job / WORK_NAME):
+        remove_temporaries(parent)
+
+
+class _Parts:
+    """The rows of the extended ledger, a part at a time."""
+
+    def __init__(self, edit: Edit, job: Job, plan: Plan, known: KnownSamples, gain: Gain) -> None:
+        self._edit, self._job, self._plan, self._known, self._gain = edit, job, plan, known, gain
+        self._schema = finished_ledger_schema(edit.folder, edit.manifest)
+
+    def before(self) -> Iterator[pa.Table]:
+        """Those of the ledger as it is, without those of samples that were tried again."""
+        for part in ledger_parts(self._edit.folder, self._edit.manifest):
+            positions = self._known.find(row_hashes(part))
+            yield part.filter(pa.array(~self._gain.retried[positions])) if self._gain.retried.any() else part
+
+    def all(self) -> Iterator[pa.Table]:
+        """These, then the new samples', then the new strays'."""
+        yield from self.before()
+        for shard in self._plan.shards:
+            yield load_rows(self._job.folder / WORK_NAME, shard.name)
+        strays = self._gain.strays
+        for start in range(0, len(strays), STRAY_ROWS):
+            yield stray_rows(strays[start : start + STRAY_ROWS], self._schema)
+
+
+def _with_shards(edit: Edit, job: Job, plan: Plan) -> Manifest:
+    """The manifest with the new shards, their counts and histograms; the shards are staged."""
+    manifest, source = edit.manifest, job.source
+    layout = sample_layout(source, job.codec, job.preparation)
+    blank = np.zeros((layout.spec.latent_channels, 256), np.int64)
+    names = [*manifest.splits, *(split for split in source.split_names if split not in manifest.splits)]
+    num_samples = dict.fromkeys(names, 0) | {name: split.num_samples for name, split in manifest.splits.items()}
+    histograms = {name: manifest.histograms.get(name, blank).copy() for name in names}
+    counts = {name: _padded(manifest.splits.get(name), no_counts(layout)) for name in names}
+    entries = []
+    for shard in plan.shards:
+        record = load_record(job.folder, job.folder / WORK_NAME, shard, job.plan_digest)
+        if record is None:
+            raise JobError(f"shard {shard.name} or its record has gone since it was made; run the same again")
+        _stage(job.folder / shard.name, edit.stage / shard.name)
+        entries.append(record.entry)
+        histograms[shard.split] += record.histogram
+        num_samples[shard.split] += record.entry.num_samples
+        if (classes := counts[shard.split]) is not None and record.class_counts is not None:
+            classes += np.array(record.class_counts, np.int64)
+    splits = {
+        name: SplitSummary(num_samples[name], None if (classes := counts[name]) is None else classes.tolist())
+        for name in names
+    }
+    shards = [*manifest.shards, *entries]
+    return replace(manifest, **label_names(source), splits=splits, shards=shards, histograms=histograms)
+
+
+def _padded(split: SplitSummary | None, none: np.ndarray | None) -> np.ndarray | None:
+    """The class counts of a split, with zeros for the classes that are new; `none`: those of no samples."""
+    if none is None or split is None or split.class_counts is None:
+        return none
+    counts = none.copy()
+    counts[: len(split.class_counts)] = split.class_counts
+    return counts
+
+
+def _stage(path: Path, target: Path) -> None:
+    """A second name for the file, so that it need not be made again when the process ends before the commit."""
+    try:
+        os.link(path, target)
+    except OSError:  # a file system without links
+        os.replace(path, target)
+
+
+def _note(edit: Edit, plan: Plan, encoded: Encoded) -> None:
+    facts: dict[str, Any] = {"num_samples": plan.num_samples, "engine": {"name": encoded.engine, **plan.engine}}
+    edit.note("extend", **facts)
