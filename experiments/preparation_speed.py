@@ -17,7 +17,8 @@ from pathlib import Path
 
 from datasets_prep.config import PrepareConfig
 from datasets_prep.decoding import decode_chunk
-from datasets_prep.job import choose_workers, plan_job, prepare
+from datasets_prep.job import prepare
+from datasets_prep.planned import choose_workers, plan_job
 from datasets_prep.signals.base import Preparation, Stored
 from datasets_prep.sources.base import Source
 from walloc_cdl.codec import Codec

@@ -1,0 +1,79 @@
+"""Making those shards of a plan that are not done yet, by the engine of the call's choice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets_prep.config import PrepareConfig
+from datasets_prep.engines.base import Engine, Job
+from datasets_prep.engines.choose import choose_engine
+from datasets_prep.plan import Plan, PlannedShard
+from datasets_prep.planned import PlannedJob, choose_workers
+from datasets_prep.progress import Progress, Reporter
+from datasets_prep.records import ShardRecord, load_record, was_made
+from walloc_cdl.codec import Codec
+from walloc_cdl.errors import JobError
+from walloc_cdl.latents import WORK_NAME
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Shards of a plan that are done, with what that took."""
+
+    job: Job
+    engine: str
+    num_encoded: int
+    """Samples that this run decoded; the others were done before."""
+    reporter: Reporter
+
+
+def encode_shards(
+    folder: Path,
+    plan: Plan,
+    shards: Sequence[PlannedShard],
+    planned: PlannedJob,
+    codec: Codec,
+    config: PrepareConfig,
+    progress: Callable[[Progress], None] | None,
+) -> Encoded:
+    """Make those of the plan's `shards` in `folder` that are not done there yet, with their records.
+
+    Call it with the folder held and the plan saved. Raises `JobError` as `prepare` does.
+    """
+    digest = plan.digest()
+    pending: list[PlannedShard] = []
+
+    def done() -> Iterator[tuple[PlannedShard, ShardRecord]]:
+        for shard in shards:
+            record = load_record(folder, folder / WORK_NAME, shard, digest)
+            if record is None:
+                pending.append(shard)
+            else:
+                yield shard, record
+
+    num_samples = sum(shard.num_samples for shard in shards)
+    engine, workers = choose_engine(config), choose_workers(config, num_samples)
+    reporter = Reporter(num_samples, workers, config.max_bad, progress)
+    reporter.resume(done(), len(shards))
+    # a shard that was made and then lost, as when leaving out duplicates was interrupted, is made again here
+    never_made = [shard for shard in pending if not was_made(folder / WORK_NAME, shard)]
+    if config.finish and never_made:
+        raise JobError(_unfinished(never_made, len(shards)))
+    job = Job(folder, digest, planned.source, planned.preparation, codec, config.device, config.batch, workers)
+    _encode(engine, job, pending, reporter)
+    return Encoded(job, engine.name, sum(shard.num_samples for shard in pending), reporter)
+
+
+def _encode(engine: Engine, job: Job, pending: list[PlannedShard], reporter: Reporter) -> None:
+    if pending:
+        with closing(engine.encode(job, pending, reporter.advance)) as records:
+            for record in records:
+                reporter.shard(record)
+
+
+def _unfinished(pending: list[PlannedShard], total: int) -> str:
+    names = ", ".join(shard.name for shard in pending[:3]) + (", …" if len(pending) > 3 else "")
+    return f"{len(pending)} of {total} shards are missing ({names}); run their slices, or the same without --finish"

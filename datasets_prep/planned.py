@@ -1,0 +1,59 @@
+"""A call of `prepare`, planned: what is to be made of which samples, without looking at the output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from datasets_prep.config import PrepareConfig
+from datasets_prep.encoding import choose_device, device_kind
+from datasets_prep.plan import Plan, make_plan
+from datasets_prep.signals.audio import AudioPreparation
+from datasets_prep.signals.base import Preparation
+from datasets_prep.signals.choose import choose_preparation
+from datasets_prep.sources.audiofolder import SegmentedSource
+from datasets_prep.sources.base import Source
+from datasets_prep.sources.keyed import KeyedSource
+from datasets_prep.splits import first
+from datasets_prep.workers import cpu_count
+from walloc_cdl.codec import Codec
+
+FEW_SAMPLES = 128
+"""Up to here starting workers takes longer than decoding."""
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """A plan with what it was made from."""
+
+    plan: Plan
+    source: Source
+    """Its samples are those that are stored: clips cut into segments, and no more than the limit."""
+    preparation: Preparation
+
+
+def plan_job(source: Source, codec: Codec, config: PrepareConfig) -> PlannedJob:
+    """The plan of a call of `prepare`, without looking at the output; raises `CallError` as that does."""
+    preparation = choose_preparation(source, codec, config)
+    if isinstance(preparation, AudioPreparation):
+        source = SegmentedSource(source, preparation)
+    if preparation.view_names:
+        source = KeyedSource(source)
+    if config.limit is not None:
+        source = first(source, config.limit)
+    plan = make_plan(
+        source,
+        codec,
+        preparation,
+        shard_samples=config.shard_samples,
+        device=device_kind(choose_device(config.device)),
+        batch=config.batch,
+        drop_duplicates=config.drop_duplicates,
+    )
+    return PlannedJob(plan, source, preparation)
+
+
+def choose_workers(config: PrepareConfig, num_samples: int) -> int:
+    """Decoding processes for a job of so many samples."""
+    if config.workers is not None:
+        return config.workers
+    return cpu_count() if num_samples > FEW_SAMPLES else 0
