@@ -1,0 +1,167 @@
+"""The Ray engine: a shard's rows as a source of their own, its options, and what a node refuses. No cluster is needed;
+those that need one are in test_ray_cluster.py.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from datasets_prep import PrepareConfig, open_source, prepare
+from datasets_prep.encoding import choose_device, device_kind
+from datasets_prep.engines import choose, ray_task
+from datasets_prep.engines.base import Job
+from datasets_prep.engines.local import LocalEngine
+from datasets_prep.job import plan_job
+from datasets_prep.ledger import shard_rows
+from datasets_prep.output import open_output
+from datasets_prep.records import load_rows
+from datasets_prep.sources.shard_rows import ShardSource, rows_of, source_facts
+from walloc_cdl.errors import CallError, JobError
+from walloc_cdl.latents import WORK_NAME
+
+SMALL = PrepareConfig(size=32, shard_samples=5, workers=0)
+
+
+@pytest.fixture
+def source(make_folder):
+    root = make_folder()
+    (root / "train/dog/01.png").write_bytes(b"-")
+    return open_source(str(root))
+
+
+@pytest.fixture
+def planned(source, rgb_codec):
+    return plan_job(source, rgb_codec, SMALL)
+
+
+@pytest.fixture
+def node_job(planned, rgb_codec, tmp_path):
+    """What tasks get whose folder is `tmp_path/out`."""
+    folder = tmp_path / "out"
+    (folder / WORK_NAME).mkdir(parents=True)
+    plan = open_output(folder, planned.plan, restart=False)
+    yield ray_task.NodeJob(
+        folder=folder,
+        plan_digest=plan.digest(),
+        facts=source_facts(planned.source),
+        preparation=planned.preparation,
+        codec=rgb_codec,
+        device="cpu",
+        batch=SMALL.batch,
+        decoders=1,
+        directory=os.getcwd(),
+        engine={"device": device_kind(choose_device("cpu")), "versions": planned.preparation.versions()},
+    )
+    ray_task._forget()
+
+
+def test_a_task_makes_the_shard_record_and_ledger_rows_of_the_local_engine(node_job, planned, rgb_codec, tmp_path):
+    local = tmp_path / "local"
+    (local / WORK_NAME).mkdir(parents=True)
+    job = Job(local, node_job.plan_digest, planned.source, planned.preparation, rgb_codec, "cpu", SMALL.batch, 0)
+    records = list(LocalEngine().encode(job, planned.plan.shards, lambda done: None))
+    assert len(records) == 6
+    sent = pickle.loads(pickle.dumps(node_job))
+    for shard, record in zip(planned.plan.shards, records, strict=True):
+        rows = pickle.loads(pickle.dumps(rows_of(planned.source, shard)))
+        made = ray_task.make_shard(sent, rows)
+        assert (made.entry, made.class_counts) == (record.entry, record.class_counts)
+        assert (made.num_quarantined, made.source_bytes) == (record.num_quarantined, record.source_bytes)
+        np.testing.assert_array_equal(made.histogram, record.histogram)
+        assert (node_job.folder / shard.name).read_bytes() == (local / shard.name).read_bytes()
+        assert load_rows(node_job.folder / WORK_NAME, shard.name) == load_rows(local / WORK_NAME, shard.name)
+    assert sum(record.num_quarantined for record in records) == 1
+
+
+def test_what_is_sent_does_not_grow_with_the_source(make_folder, rgb_codec):
+    sizes = []
+    for each in (6, 200):
+        root = make_folder(f"photos{each}", each=1)
+        for number in range(1, each):
+            os.link(root / "train/cat/00.png", root / f"train/cat/{number:02d}.png")
+        planned = plan_job(open_source(str(root)), rgb_codec, SMALL)
+        sizes.append(len(pickle.dumps(rows_of(planned.source, planned.plan.shards[0]))))
+        assert len(pickle.dumps(source_facts(planned.source))) < 500
+    assert max(sizes) < 1.02 * min(sizes)
+
+
+def test_kept_columns_go_along_with_their_rows(source):
+    listing = source.listing.splits["train"]
+    columns = pa.table({"camera": [f"c{number}" for number in range(len(listing.keys))]})
+    source.listing.splits["train"] = replace(listing, columns=columns)
+    shard = replace(plan_job_shard(source), start=3, stop=7)
+    part = ShardSource(source_facts(source), pickle.loads(pickle.dumps(rows_of(source, shard))))
+    hashes = ["a", "b", None, "d"]
+    mine = shard_rows(part, part.shard, {2: "broken"}, hashes)
+    assert mine == shard_rows(source, shard, {5: "broken"}, hashes)
+    assert mine["camera"].to_pylist() == ["c3", "c4", "c5", "c6"]
+
+
+def plan_job_shard(source):
+    from datasets_prep.plan import PlannedShard
+
+    return PlannedShard("train-00000.safetensors", "train", 0, source.num_samples("train"))
+
+
+def test_a_node_that_does_not_see_the_folder_says_so(node_job, planned, tmp_path):
+    rows = rows_of(planned.source, planned.plan.shards[0])
+    for folder, digest in ((tmp_path / "elsewhere", node_job.plan_digest), (node_job.folder, "0" * 64)):
+        with pytest.raises(
+            JobError, match=r"node \S+ does not see '.*plan.json' of this job; give an --out on storage"
+        ):
+            ray_task.make_shard(replace(node_job, folder=folder, plan_digest=digest), rows)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_node_with_other_versions_refuses(node_job, planned):
+    rows = rows_of(planned.source, planned.plan.shards[0])
+    other = {**node_job.engine, "versions": {**node_job.engine["versions"], "pillow": "1.0"}}
+    with pytest.raises(JobError, match=r"has versions.pillow '.*', the machine where the job was started '1.0'"):
+        ray_task.make_shard(replace(node_job, engine=other), rows)
+    assert list(node_job.folder.glob("*.safetensors*")) == []
+
+
+def test_a_node_that_does_not_see_the_source_quarantines_nothing(node_job, planned, tmp_path):
+    rows = rows_of(planned.source, planned.plan.shards[0])
+    (tmp_path / "photos").rename(tmp_path / "unmounted")
+    with pytest.raises(JobError, match=r"photos' has vanished; bring it back"):
+        ray_task.make_shard(node_job, rows)
+    assert list(node_job.folder.glob("*.safetensors*")) == []
+
+
+def test_relative_paths_are_those_of_where_the_job_was_started(node_job, make_folder, rgb_codec, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    planned = plan_job(open_source("imagefolder:photos"), rgb_codec, SMALL)
+    job = replace(node_job, facts=source_facts(planned.source), directory=str(tmp_path))
+    monkeypatch.chdir("/")
+    assert ray_task.make_shard(job, rows_of(planned.source, planned.plan.shards[0])).num_quarantined == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"address": "host:6379"}, "address is 'host:6379' with engine 'local'; it goes with engine 'ray'"),
+        ({"gpus_per_task": 0.5}, "gpus_per_task is 0.5 with engine 'local'"),
+        ({"engine": "ray", "cpus_per_task": 0}, "cpus_per_task is 0; expected a number above 0"),
+        ({"engine": "ray", "gpus_per_task": 1.5}, "gpus_per_task is 1.5; expected 0, a share of one GPU"),
+        ({"engine": "ray", "gpus_per_task": float("nan")}, "gpus_per_task is nan; expected 0"),
+    ],
+)
+def test_settings_that_no_engine_can_follow_are_refused(settings, message):
+    with pytest.raises(CallError, match=message):
+        PrepareConfig(**settings)
+
+
+def test_engines_that_are_not_there_are_refused_before_anything_is_written(source, rgb_codec, tmp_path, monkeypatch):
+    with pytest.raises(CallError, match="unknown engine 'rya'; nearest: ray; choose one of local, ray"):
+        prepare(source, rgb_codec, tmp_path / "out", replace(SMALL, engine="rya"))
+    monkeypatch.setattr(choose, "find_spec", lambda name: None)
+    with pytest.raises(CallError, match=r"needs Ray, which is not installed; run `pip install 'walloc-cdl\[ray\]'`"):
+        prepare(source, rgb_codec, tmp_path / "out", replace(SMALL, engine="ray"))
+    assert not (tmp_path / "out").exists()
