@@ -32,6 +32,9 @@ CONFIG = {"size": 64, "shard_samples": 5, "drop_duplicates": True}
 WORKERS = (0, 0, 0, 0, 0, 0, 0, 2)
 """Of one attempt after the other: starting workers takes longer than all the rest, and they are tested besides."""
 
+MAX_KILLS = 12
+"""Of one job, so that there are several, and the beginning of each."""
+
 
 def start(source: Path, out: Path, workers: int) -> int:
     """Fork a process that makes the data set; its process id."""
@@ -73,10 +76,11 @@ def main(source: Path, folder: Path, seed: int, num_kills: int) -> dict[str, obj
     num_jobs = num_attempts = 0
     while phases.total() < num_kills:
         out, num_jobs = folder / f"job{num_jobs}", num_jobs + 1
-        while True:
+        for attempt in range(MAX_KILLS + 1):
             workers = WORKERS[num_attempts % len(WORKERS)]
             pid, num_attempts = start(source, out, workers), num_attempts + 1
-            if ends_within(pid, draw.uniform(0, duration_s * (2 if workers else 1))):
+            limit_s = duration_s * (3 if workers else 1) * draw.random() ** 2  # the beginning has most phases
+            if ends_within(pid, limit_s if attempt < MAX_KILLS else 300):
                 break
             phases[phase(out)] += 1
         assert contents(out) == expected, out

@@ -126,3 +126,12 @@ def test_prepare(source, tmp_path, monkeypatch, name, kind, thorough):
         assert "\n" not in error
         assert "again" in error, error
         assert str(tmp_path) in error, error
+
+
+def test_finish_makes_again_what_was_made_and_lost(source, tmp_path):
+    job, undisturbed, out = SmallJob(source, JOBS["in slices"]), tmp_path / "undisturbed", tmp_path / "out"
+    job.run(undisturbed)
+    SmallJob(source, JOBS["in slices"][:2]).run(out)
+    (out / "train-00001.safetensors").unlink()
+    job.run(out, begin=2)
+    assert contents(out) == contents(undisturbed)
