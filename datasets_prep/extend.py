@@ -21,13 +21,13 @@ from datasets_prep.config import PrepareConfig
 from datasets_prep.duplicates import DuplicateFinder
 from datasets_prep.engines.base import Job
 from datasets_prep.gained import Gain, GainedSource, find_gain, require_same_labels
-from datasets_prep.job import Encoded, PlannedJob, encode_shards, plan_job
 from datasets_prep.known_samples import STORED, KnownSamples, row_hashes
 from datasets_prep.layout import label_names, sample_layout
 from datasets_prep.leave_out import leave_out
 from datasets_prep.ledger import STRAY_ROWS, ledger_schema, stray_rows
 from datasets_prep.output import EXTENSION_NAME, LEDGER_NAME, extension_folder, extension_plan, require_same
 from datasets_prep.plan import Plan, difference_from_finished, first_difference, plan_shards, save_plan
+from datasets_prep.planned_job import Encoded, PlannedJob, encode_shards, plan_job
 from datasets_prep.progress import Progress
 from datasets_prep.records import load_record, load_rows
 from datasets_prep.sources.base import Source

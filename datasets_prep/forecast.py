@@ -12,8 +12,8 @@ import numpy as np
 from datasets_prep.config import PrepareConfig
 from datasets_prep.decoding import decode_chunk
 from datasets_prep.encoding import choose_device, open_encoder
-from datasets_prep.job import choose_workers, plan_job
 from datasets_prep.layout import sample_layout
+from datasets_prep.planned_job import choose_workers, plan_job
 from datasets_prep.sources.base import Source
 from walloc_cdl.codec import Codec
 

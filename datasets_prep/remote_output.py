@@ -14,9 +14,10 @@ from pathlib import Path
 
 from datasets_prep.config import PrepareConfig
 from datasets_prep.intact import plain_part
-from datasets_prep.job import plan_job, prepare
+from datasets_prep.job import prepare
 from datasets_prep.output import CODEC_FOLDER, LEDGER_NAME
 from datasets_prep.plan import Plan, difference_from_finished
+from datasets_prep.planned_job import plan_job
 from datasets_prep.progress import Progress
 from datasets_prep.sources.base import Source
 from walloc_cdl.canonical import sha256_file, sha256_hex

@@ -13,9 +13,9 @@ import numpy as np
 from datasets_prep.config import PrepareConfig
 from datasets_prep.engines.base import Job
 from datasets_prep.engines.local import LocalEngine
-from datasets_prep.job import PlannedJob, choose_workers, plan_job
 from datasets_prep.output import CODEC_FOLDER
 from datasets_prep.plan import difference_from_finished
+from datasets_prep.planned_job import PlannedJob, choose_workers, plan_job
 from datasets_prep.shard_job import Done
 from datasets_prep.sources.base import Source
 from datasets_prep.upkeep.edit import STAGE_NAME
