@@ -44,11 +44,11 @@ def finished_manifest(folder: Path, plan: Plan, *, restart: bool) -> Manifest | 
         manifest = load_manifest(folder)
         if restart:
             return None
-        require_same(folder, "a finished data set", difference_from_finished(plan, manifest))
         if extension_plan(folder) is not None:
             raise CallError(
                 f"{folder} holds an unfinished extension; end it by the same command that began it, with --extend"
             )
+        require_same(folder, "a finished data set", difference_from_finished(plan, manifest))
         remove_work(folder)
         return manifest
     if (folder / WORK_NAME / EDIT_NAME).is_file():

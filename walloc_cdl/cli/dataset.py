@@ -129,7 +129,9 @@ def prepare(
 
     if archive:
         require_local(Path(out))
-        refused = {"--codec": codec, "--limit": limit, "--holdout": holdout, "--extend": extend or None}
+        if extend:
+            raise CallError("--extend does not go with --archive: archives give back the data set as it was")
+        refused = {"--codec": codec, "--limit": limit, "--holdout": holdout}
         _restore(Path(source), Path(out), refused, json_path)
         return
     if codec is None:
