@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -132,7 +133,8 @@ def test_a_signal_ends_the_cluster_and_the_same_command_goes_on(make_folder, tmp
     assert 0 < made < 80
     assert list((tmp_path / "out").glob("*tmp*")) == []
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=True)
-    assert f"resumed: {made} of 80 shards are done" in done.stderr
+    resumed = int(re.search(r"resumed: (\d+) of 80 shards are done", done.stderr)[1])
+    assert 0 < resumed <= made  # a shard may be in place, and its record not yet
     assert not (tmp_path / "out/_work").exists()
 
 
