@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ MIN_STORE_BYTES = 80 * 2**20
 """Less than 75 MiB Ray refuses."""
 
 SHARED_MEMORY = "/dev/shm"
+
+ANSWER_S = 10.0
 
 
 @contextmanager
@@ -69,9 +72,10 @@ def _connect(address: str | None) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address != LOCAL:
         try:
+            _require_answer(address)
             ray.init(address or "auto", **quiet)
             return
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, OverflowError, ValueError, RuntimeError) as error:
             if address is not None or "RAY_ADDRESS" in os.environ:
                 raise CallError(
                     f"no Ray cluster answers at {address or os.environ['RAY_ADDRESS']!r}; give HOST:PORT of its head "
@@ -79,6 +83,13 @@ def _connect(address: str | None) -> None:
                 ) from error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(LOCAL, num_cpus=cpu_count(), object_store_memory=_store_bytes(), include_dashboard=False, **quiet)
+
+
+def _require_answer(address: str | None) -> None:
+    """Raise `OSError` where nothing listens at HOST:PORT: Ray itself would try for minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if host and "/" not in host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
 
 
 def _store_bytes() -> int:

@@ -110,7 +110,7 @@ def _views_text(names: Sequence[str]) -> str:
 
 
 def _device(engine: dict[str, Any]) -> str:
-    return "cpu" if engine.get("device") == "cpu" else "auto"
+    return "cpu" if str(engine.get("device")).startswith("cpu") else "auto"
 
 
 def _require_same_source(folder: Path, planned: PlannedJob, manifest: Manifest) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -64,18 +65,17 @@ def test_every_way_of_running_a_job_gives_the_same_bytes(source, rgb_codec, tmp_
     assert len(expected) == 14
     assert hashes(tmp_path / "local2") == expected
 
-    finished, nodes = [], set()
+    finished = []
 
     def remove_a_node(progress):
         if progress.finished:
             finished.append(progress.finished.entry.name)
-            nodes.add(sum(node["Alive"] for node in ray.nodes()))
             if len(finished) == 2:
                 cluster.remove_node(second, allow_graceful=False)
 
     config = replace(CONFIG, engine="ray", address=cluster.address)
     prepare(source, rgb_codec, tmp_path / "ray", config, progress=remove_a_node)
-    assert nodes == {1, 2}
+    assert len(cluster.list_all_nodes()) == 1
     assert sorted(finished) == sorted(name for name in expected if name.endswith(".safetensors"))
     assert hashes(tmp_path / "ray") == expected
     assert not ray.is_initialized()
@@ -133,7 +133,8 @@ def test_a_signal_ends_the_cluster_and_the_same_command_goes_on(make_folder, tmp
     assert 0 < made < 80
     assert list((tmp_path / "out").glob("*tmp*")) == []
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=True)
-    assert f"resumed: {made} of 80 shards are done" in done.stderr
+    resumed = int(re.search(r"resumed: (\d+) of 80 shards are done", done.stderr)[1])
+    assert 0 < resumed <= made  # a shard may be in place, and its record not yet
     assert not (tmp_path / "out/_work").exists()
 
 
