@@ -220,7 +220,7 @@ class _Check:
 
 
 HUB_NAMES = ("README.md", ".gitattributes")
-"""A card and Git's attributes, as repositories of data sets have them, are text about the data set and no part of it."""
+"""A card and Git's attributes, as repositories of data sets have them: text about the data set, and no part of it."""
 
 
 def _stray_files(folder: Path, manifest: Manifest) -> Iterable[str]:
