@@ -95,8 +95,8 @@ def _once(compute: Callable) -> Callable:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("thorough", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_prepare(source, tmp_path, monkeypatch, name, kind, thorough):
-    """Thorough: at every call of the plain job, and at every seventh of those that share most calls with it."""
-    step = 97 if not thorough else 1 if name == "whole" else 7
+    """Thorough: at every call of the plain job, and at every 17th of those that share most calls with it."""
+    step = 97 if not thorough else 1 if name == "whole" else 17
     job, undisturbed = SmallJob(source, JOBS[name]), tmp_path / "undisturbed"
     with monkeypatch.context() as patch:
         faults = Faults(patch, undisturbed, kind)
