@@ -12,10 +12,10 @@ from typing import IO, overload
 
 import numpy as np
 
-SPILL_BYTES = 32 << 20
+SPILL_BYTES = 4 << 20
 """A column that is larger goes to disk."""
 
-CHUNK_ROWS = 1 << 16
+CHUNK_ROWS = 1 << 12
 """Rows at a time, wherever a listing is gone through."""
 
 

@@ -120,7 +120,7 @@ def test_merging_again_goes_on_or_leaves_it(tmp_path, monkeypatch):
     expected = contents(tmp_path / "undisturbed")
     for first in range(0, 150, 25):
         with monkeypatch.context() as patch:
-            faults = Faults(patch, kill=True)
+            faults = Faults(patch, tmp_path / f"{first}", "killed")
             faults.first = first
             with pytest.raises(KilledError):
                 merge(folders, tmp_path / f"{first}")
