@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
@@ -21,11 +22,14 @@ from walloc_cdl.latents import (
     Manifest,
     copy_path,
     load_manifest,
+    parse_manifest,
 )
 
 CODEC_FOLDER = "codec"
 LEDGER_NAME = "ledger.parquet"
 EXTENSION_NAME = "extension"
+DISCARDED_NAME = "discarded.json"
+"""In the work folder: the manifest of a data set that `--restart` is removing."""
 
 ANOTHER_FOLDER = "give another folder, or --restart to remove what is there and begin anew"
 
@@ -53,7 +57,8 @@ def finished_manifest(folder: Path, plan: Plan, *, restart: bool) -> Manifest | 
         return manifest
     if (folder / WORK_NAME / EDIT_NAME).is_file():
         load_manifest(folder)  # which says what to do
-    if not (folder / WORK_NAME / PLAN_NAME).is_file() and (found := _foreign(folder)):
+    ours = any((folder / WORK_NAME / name).is_file() for name in (PLAN_NAME, DISCARDED_NAME))
+    if not ours and (found := _foreign(folder)):
         raise CallError(
             f"output folder {str(folder)!r} holds {found!r}, which is no data set and no unfinished job; "
             "give a new or empty folder"
@@ -70,9 +75,11 @@ def open_output(folder: Path, plan: Plan, *, restart: bool, allow_drift: bool = 
     """
     work = folder / WORK_NAME
     if (folder / MANIFEST_NAME).is_file():
-        manifest = load_manifest(folder)
-        for path in (folder / copy_path(MANIFEST_NAME), folder / MANIFEST_NAME):
-            path.unlink(missing_ok=True)  # first of all: without them, this is no data set any more
+        load_manifest(folder)
+        # first of all: without it, this is no data set any more; it stays at hand to say what is to be removed
+        os.replace(folder / MANIFEST_NAME, work / DISCARDED_NAME)
+    if (work / DISCARDED_NAME).is_file():
+        manifest = parse_manifest((work / DISCARDED_NAME).read_bytes(), origin=str(work / DISCARDED_NAME))
         _remove_files(folder, [*(entry.name for entry in manifest.shards), *manifest.files])
     elif (work / PLAN_NAME).is_file():
         unfinished = load_plan(work)
@@ -94,13 +101,16 @@ def remove_work(folder: Path) -> None:
 
 
 def _clear_work(work: Path) -> None:
-    """Remove all but the locks from the work folder, and what killed writers left beside it."""
-    for path in work.iterdir():
+    """Remove all but the locks from the work folder, and what killed writers left beside it.
+
+    What says that the folder is ours goes last: whoever comes after an interruption must recognize it.
+    """
+    _remove_temporaries(work.parent)
+    for path in sorted(work.iterdir(), key=lambda path: path.name in (PLAN_NAME, DISCARDED_NAME)):
         if path.is_dir() and path.name != locks.FOLDER:
             shutil.rmtree(path)
         elif path.name != locks.FOLDER:
             path.unlink()
-    _remove_temporaries(work.parent)
 
 
 def _remove_temporaries(folder: Path) -> None:

@@ -69,7 +69,7 @@ def test_interrupted_at_any_call_the_same_call_ends_it(folder, tmp_path, monkeyp
         assert contents(out) == after, first
         assert nothing_temporary(out), first
         shutil.rmtree(out)
-    assert num_failed > 0.9 * num_calls / step  # an error of mkdir does not matter where the folder is there
+    assert num_failed > 0.8 * num_calls / step  # an error of mkdir does not matter where the folder is there
     assert outcomes >= {"old", "interrupted"}
     assert "new" in outcomes or step > 1
 
