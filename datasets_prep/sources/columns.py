@@ -5,12 +5,12 @@ So the listing of 100 million samples takes disk (in the folder for temporary fi
 
 from __future__ import annotations
 
-import itertools
 import tempfile
-from collections.abc import Sequence
-from typing import IO, overload
+from typing import IO
 
 import numpy as np
+
+from datasets_prep.sources.lazy import LazySequence
 
 SPILL_BYTES = 4 << 20
 """A column that is larger goes to disk."""
@@ -68,7 +68,7 @@ class Column:
         self._parts, self._waiting = [], 0
 
 
-class Texts(Sequence[str]):
+class Texts(LazySequence[str]):
     """Strings, stored one after the other as bytes: a file name may be no UTF-8, its text then has escapes."""
 
     def __init__(self, data: np.ndarray, offsets: np.ndarray) -> None:
@@ -78,27 +78,13 @@ class Texts(Sequence[str]):
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        """One text, or those of a slice."""
-        if isinstance(index, slice):
-            start, stop, step = index.indices(len(self))
-            if step != 1 or stop <= start:
-                return [_text(self.raw(position)) for position in range(start, stop, step)]
-            bounds = self._offsets[start : stop + 1].tolist()
-            data = self._data[bounds[0] : bounds[-1]].tobytes()
-            return [_text(data[low - bounds[0] : high - bounds[0]]) for low, high in itertools.pairwise(bounds)]
-        return _text(self.raw(index))
+    def item(self, position: int) -> str:
+        """The text at a position."""
+        return _text(self.raw(position))
 
-    def raw(self, index: int) -> bytes:
-        """The stored bytes of one text."""
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        index %= len(self)
-        return self._data[self._offsets[index] : self._offsets[index + 1]].tobytes()
+    def raw(self, position: int) -> bytes:
+        """The stored bytes of one text, 0 … len - 1."""
+        return self._data[self._offsets[position] : self._offsets[position + 1]].tobytes()
 
 
 class TextColumn:
@@ -132,24 +118,18 @@ class TextColumn:
         self._pending = []
 
 
-class RowNumbers(Sequence[str]):
+class RowNumbers(LazySequence[str]):
     """Names of rows that have none: their numbers, with eight digits and more."""
 
     def __init__(self, length: int) -> None:
-        self._rows = range(length)
+        self._length = length
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._length
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        """One name, or those of a slice."""
-        if isinstance(index, slice):
-            return [f"{row:08d}" for row in self._rows[index]]
-        return f"{self._rows[index]:08d}"
+    def item(self, position: int) -> str:
+        """The number of a row."""
+        return f"{position:08d}"
 
 
 def _text(raw: bytes) -> str:

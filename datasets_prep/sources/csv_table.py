@@ -11,7 +11,6 @@ import os
 import posixpath
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +22,7 @@ from datasets_prep.sources.base import Listing, Source, SplitListing
 from datasets_prep.sources.catalog import SPLIT_FOLDERS
 from datasets_prep.sources.columns import CHUNK_ROWS, Column, TextColumn
 from datasets_prep.sources.labels import ClassLabels, Labels, MultiLabels, Targets
+from datasets_prep.sources.lazy import LazySequence
 from datasets_prep.sources.options import flag, split_options
 from datasets_prep.sources.origin import Origin
 from datasets_prep.sources.repeats import has_repeats, key_hash
@@ -242,7 +242,7 @@ class _Split:
             self._waiting = []
 
 
-class _LineKeys(Sequence[str]):
+class _LineKeys(LazySequence[str]):
     """`KEY#LINE`."""
 
     def __init__(self, keys: Sequence[str], lines: np.ndarray) -> None:
@@ -251,14 +251,8 @@ class _LineKeys(Sequence[str]):
     def __len__(self) -> int:
         return len(self._keys)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[position] for position in range(*index.indices(len(self)))]
-        return f"{self._keys[index]}#{self._lines[index]}"
+    def item(self, position: int) -> str:
+        return f"{self._keys[position]}#{self._lines[position]}"
 
 
 def _rows(table: Path, delimiter: str | None) -> Iterator[tuple[int, list[str]]]:

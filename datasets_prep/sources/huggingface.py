@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +23,7 @@ from datasets_prep.sources.hf_columns import (
     split_columns,
     texts,
 )
+from datasets_prep.sources.lazy import LazySequence
 from walloc_cdl.errors import CallError
 
 SCAN_ROWS = 1024
@@ -90,7 +90,7 @@ class HuggingFaceSource(Source):
         return _Rows(self._images[split].select(rows), self._image)
 
 
-class _Rows(Sequence[Stored]):
+class _Rows(LazySequence[Stored]):
     """Images of chosen rows, read when they are asked for."""
 
     def __init__(self, rows: Dataset, column: str) -> None:
@@ -99,16 +99,8 @@ class _Rows(Sequence[Stored]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, index: int) -> Stored: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Stored]: ...
-    def __getitem__(self, index: int | slice) -> Stored | list[Stored]:
-        if isinstance(index, slice):
-            return [self[position] for position in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        return encoded(self._rows[index % len(self)][self._column])
+    def item(self, position: int) -> Stored:
+        return encoded(self._rows[position][self._column])
 
 
 def encoded(value: dict[str, bytes | str | None] | None) -> bytes | Path:

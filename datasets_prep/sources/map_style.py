@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from datasets_prep.signals.base import Stored
 from datasets_prep.sources.base import UNKNOWN_LABEL, Listing, Source, SplitListing
 from datasets_prep.sources.columns import RowNumbers
 from datasets_prep.sources.labels import ClassLabels
+from datasets_prep.sources.lazy import LazySequence
 from datasets_prep.sources.lossless import encode_pixels
 from walloc_cdl.errors import CallError
 
@@ -77,7 +78,7 @@ class MapSource(Source):
         return load_sample(self._datasets[split], index, self._to_sample)
 
 
-class _Rows(Sequence[Stored]):
+class _Rows(LazySequence[Stored]):
     """Chosen samples, loaded when they are asked for."""
 
     def __init__(self, dataset: Any, rows: list[int], to_sample: Callable[[Any], Sample] | None) -> None:
@@ -86,14 +87,8 @@ class _Rows(Sequence[Stored]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, index: int) -> Stored: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Stored]: ...
-    def __getitem__(self, index: int | slice) -> Stored | list[Stored]:
-        if isinstance(index, slice):
-            return [self[position] for position in range(*index.indices(len(self)))]
-        return encode_pixels(load_sample(self._dataset, self._rows[index], self._to_sample)[0])
+    def item(self, position: int) -> Stored:
+        return encode_pixels(load_sample(self._dataset, self._rows[position], self._to_sample)[0])
 
 
 def load_sample(dataset: Any, index: int, to_sample: Callable[[Any], Sample] | None) -> Sample:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +32,7 @@ from datasets_prep.sources.hf_columns import (
     texts,
 )
 from datasets_prep.sources.huggingface import encoded
+from datasets_prep.sources.lazy import LazySequence
 from datasets_prep.sources.origin import Origin
 from walloc_cdl.errors import CallError
 
@@ -159,7 +160,7 @@ class RowReader:
         self._run_start, self._run = 0, pa.nulls(0)
 
 
-class _Part(Sequence[Stored]):
+class _Part(LazySequence[Stored]):
     """Chosen rows, read when they are asked for."""
 
     def __init__(self, reader: RowReader, rows: Sequence[int]) -> None:
@@ -168,14 +169,8 @@ class _Part(Sequence[Stored]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, index: int) -> Stored: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Stored]: ...
-    def __getitem__(self, index: int | slice) -> Stored | list[Stored]:
-        if isinstance(index, slice):
-            return [self._reader.read(row) for row in self._rows[index]]
-        return self._reader.read(self._rows[index])
+    def item(self, position: int) -> Stored:
+        return self._reader.read(self._rows[position])
 
 
 class _Scan:

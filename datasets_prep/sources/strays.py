@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import overload
 
 import numpy as np
 
 from datasets_prep.sources.base import Stray
 from datasets_prep.sources.columns import Column, TextColumn, Texts
+from datasets_prep.sources.lazy import LazySequence
 
 
 class StrayColumn:
@@ -30,7 +30,7 @@ class StrayColumn:
         return _Strays(self._keys.texts(), self._num_bytes.array(), self._kinds.array(), list(self._known))
 
 
-class _Strays(Sequence[Stray]):
+class _Strays(LazySequence[Stray]):
     def __init__(
         self, keys: Texts, num_bytes: np.ndarray, kinds: np.ndarray, known: list[tuple[str | None, str]]
     ) -> None:
@@ -39,13 +39,6 @@ class _Strays(Sequence[Stray]):
     def __len__(self) -> int:
         return len(self._keys)
 
-    @overload
-    def __getitem__(self, index: int) -> Stray: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Stray]: ...
-    def __getitem__(self, index: int | slice) -> Stray | list[Stray]:
-        """One stray, or those of a slice."""
-        if isinstance(index, slice):
-            return [self[position] for position in range(*index.indices(len(self)))]
-        split, reason = self._known[self._kinds[index]]
-        return Stray(split, self._keys[index], int(self._num_bytes[index]), reason)
+    def item(self, position: int) -> Stray:
+        split, reason = self._known[self._kinds[position]]
+        return Stray(split, self._keys[position], int(self._num_bytes[position]), reason)

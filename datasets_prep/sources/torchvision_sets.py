@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from datasets_prep.signals.base import Stored
 from datasets_prep.sources.base import Listing, Source, SplitListing
 from datasets_prep.sources.columns import RowNumbers
 from datasets_prep.sources.labels import ClassLabels
+from datasets_prep.sources.lazy import LazySequence
 from datasets_prep.sources.lossless import encode_pixels
 from datasets_prep.sources.options import flag, split_options
 from datasets_prep.sources.origin import Origin
@@ -168,7 +169,7 @@ class _Content:
         return np.array([path.stat().st_size if path.is_file() else 0 for path in self.paths], np.int64)
 
 
-class _Rows(Sequence[Stored]):
+class _Rows(LazySequence[Stored]):
     """Chosen rows of arrays, opened when the first is asked for."""
 
     def __init__(self, files: SplitFiles, rows: list[int]) -> None:
@@ -181,12 +182,6 @@ class _Rows(Sequence[Stored]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, index: int) -> Stored: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Stored]: ...
-    def __getitem__(self, index: int | slice) -> Stored | list[Stored]:
-        if isinstance(index, slice):
-            return [self[position] for position in range(*index.indices(len(self)))]
+    def item(self, position: int) -> Stored:
         self._content = self._content or self._files.load()
-        return self._content.read(self._rows[index])
+        return self._content.read(self._rows[position])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO, overload
+from typing import BinaryIO
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from datasets_prep.sources.columns import Column, TextColumn, Texts
 from datasets_prep.sources.file_lists import by_split, expand, folder_name, short_names
 from datasets_prep.sources.imagefolder import IMAGE_SUFFIXES
 from datasets_prep.sources.labels import ClassLabels, Labels, MultiLabels
+from datasets_prep.sources.lazy import LazySequence
 from datasets_prep.sources.options import split_options
 from datasets_prep.sources.origin import Origin
 from datasets_prep.sources.repeats import has_repeats, key_hash
@@ -195,7 +196,7 @@ class _Rows:
         return SplitListing(keys, labels, self._size_of)
 
 
-class _TarKeys(Sequence[str]):
+class _TarKeys(LazySequence[str]):
     """`TAR/STEM`."""
 
     def __init__(self, stems: Texts, tars: np.ndarray, names: list[str]) -> None:
@@ -204,14 +205,8 @@ class _TarKeys(Sequence[str]):
     def __len__(self) -> int:
         return len(self._stems)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[position] for position in range(*index.indices(len(self)))]
-        return f"{self._names[self._tars[index]]}/{self._stems[index]}"
+    def item(self, position: int) -> str:
+        return f"{self._names[self._tars[position]]}/{self._stems[position]}"
 
 
 def _samples(file: BinaryIO) -> Iterator[_Sample]:
