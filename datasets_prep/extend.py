@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from datasets_prep.config import PrepareConfig
 from datasets_prep.duplicates import DuplicateFinder
-from datasets_prep.encode_shards import Encoded, encode_shards
+from datasets_prep.encode_pending import Encoded, encode_pending
 from datasets_prep.engines.base import Job
 from datasets_prep.gained import Gain, GainedSource, find_gain, require_same_labels
 from datasets_prep.known_samples import STORED, KnownSamples, row_hashes
@@ -148,7 +148,7 @@ def _extended(
 ) -> Manifest:
     """The data set's new manifest, after all is done."""
     plan = gained.plan
-    encoded = encode_shards(extension_folder(edit.folder), plan, plan.shards, gained, codec, config, progress)
+    encoded = encode_pending(extension_folder(edit.folder), plan, plan.shards, gained, codec, config, progress)
     encoded.reporter.note("writing ledger and manifest")
     parts = _Parts(edit, encoded.job, plan, known, gain)
     num_rows = sum(part.num_rows for part in parts.all())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from datasets_prep import locks
 from datasets_prep.config import PrepareConfig
-from datasets_prep.encode_shards import encode_shards
+from datasets_prep.encode_pending import encode_pending
 from datasets_prep.engines.choose import choose_engine
 from datasets_prep.extend import extend
 from datasets_prep.failures import resumable
@@ -97,7 +97,7 @@ def _run(
     started_s: float,
 ) -> Manifest | None:
     shards = plan.shards if config.slice is None else plan.shards[config.slice[0] - 1 :: config.slice[1]]
-    encoded = encode_shards(folder, plan, shards, planned, codec, config, progress)
+    encoded = encode_pending(folder, plan, shards, planned, codec, config, progress)
     if config.slice is not None:
         encoded.reporter.note(
             f"slice {config.shards} is done; when all are, run the same with --finish instead of --shards"

@@ -9,36 +9,19 @@ import numpy as np
 
 from datasets_prep.signals.base import Stored
 from datasets_prep.sources.base import Source, SplitListing
-from datasets_prep.sources.origin import Origin
+from datasets_prep.sources.derived import DerivedSource
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.errors import CallError
 
 
-class SubsetSource(Source):
+class SubsetSource(DerivedSource):
     """Splits made of chosen samples of another source's splits."""
 
     def __init__(self, source: Source, rows: dict[str, tuple[str, np.ndarray]]) -> None:
         """`rows`: for each split of this source, the other's split and the int64 indices in it."""
         splits = {split: _chosen(source.listing.splits[origin], indices) for split, (origin, indices) in rows.items()}
-        super().__init__(source.name, replace(source.listing, splits=splits))
-        self.kind = source.kind
-        self._source = source
+        super().__init__(source, replace(source.listing, splits=splits))
         self._rows = rows
-
-    @property
-    def root(self) -> Source:
-        """See `Source.root`."""
-        return self._source.root
-
-    @property
-    def channels(self) -> int | None:
-        """That of the whole source: a few of its images may all be gray."""
-        return self._source.channels
-
-    @property
-    def origin(self) -> Origin:
-        """See `Source.origin`."""
-        return self._source.origin
 
     def read(self, split: str, index: int) -> Stored:
         """See `Source.read`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -10,8 +11,8 @@ import numpy as np
 from datasets_prep.signals.audio import AudioPreparation, ClipInfo, read_clip_info, require_audio_packages
 from datasets_prep.signals.base import AudioSegment, BadSignalError, Stored
 from datasets_prep.sources.base import Listing, Source, SplitListing
+from datasets_prep.sources.derived import DerivedSource
 from datasets_prep.sources.folders import FileFolder, FileNoun
-from datasets_prep.sources.origin import Origin
 from walloc_cdl.errors import CallError
 
 AUDIO_SUFFIXES = frozenset({".aif", ".aiff", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".wav"})
@@ -59,47 +60,34 @@ class AudioFolder(FileFolder):
         )
 
 
-class SegmentedSource(Source):
+class SegmentedSource(DerivedSource):
     """The segments of each clip of a source, in order; keys are `CLIP#NUMBER`, and clips are groups.
 
     A clip whose header cannot be read is one sample, whose preparation says why.
     """
 
-    kind = "audio"
-
     def __init__(self, source: Source, preparation: AudioPreparation) -> None:
-        self._clips, self._starts = source, {}
-        listings = {split: self._cut(split, preparation) for split in source.split_names}
-        super().__init__(source.name, Listing(listings, source.class_names, source.strays))
-
-    @property
-    def root(self) -> Source:
-        """See `Source.root`."""
-        return self._clips.root
-
-    @property
-    def channels(self) -> int | None:
-        """Those of the clips."""
-        return self._clips.channels
-
-    @property
-    def origin(self) -> Origin:
-        """See `Source.origin`."""
-        return self._clips.origin
+        self._starts: dict[str, list[tuple[int, int]]] = {}
+        listings = {split: self._cut(source, split, preparation) for split in source.split_names}
+        super().__init__(source, Listing(listings, source.class_names, source.strays))
 
     def read(self, split: str, index: int) -> Stored:
         """Where the segment lies."""
         clip, start = self._starts[split][index]
-        return AudioSegment(self._clips.read(split, clip), start)
+        return AudioSegment(self._source.read(split, clip), start)
 
-    def _cut(self, split: str, preparation: AudioPreparation) -> SplitListing:
-        listing = self._clips.listing.splits[split]
+    def references(self, split: str, rows: Sequence[int]) -> Sequence[Stored]:
+        """See `Source.references`."""
+        return [self.read(split, row) for row in rows]
+
+    def _cut(self, source: Source, split: str, preparation: AudioPreparation) -> SplitListing:
+        listing = source.listing.splits[split]
         clips: list[int] = []
         keys: list[str] = []
         self._starts[split] = places = []
         for index, key in enumerate(listing.keys):
             try:
-                info = read_clip_info(self._clips.read(split, index))
+                info = read_clip_info(source.read(split, index))
                 starts = preparation.starts(info.resampled_frames(preparation.sample_rate))
             except BadSignalError:
                 starts = range(1)

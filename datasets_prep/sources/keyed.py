@@ -6,31 +6,14 @@ from collections.abc import Sequence
 
 from datasets_prep.signals.base import KeyedSample, Stored
 from datasets_prep.sources.base import Source
-from datasets_prep.sources.origin import Origin
+from datasets_prep.sources.derived import DerivedSource
 
 
-class KeyedSource(Source):
+class KeyedSource(DerivedSource):
     """The samples of another source, each with its key."""
 
     def __init__(self, source: Source) -> None:
-        super().__init__(source.name, source.listing)
-        self._source = source
-        self.kind = source.kind
-
-    @property
-    def root(self) -> Source:
-        """See `Source.root`."""
-        return self._source.root
-
-    @property
-    def channels(self) -> int | None:
-        """See `Source.channels`."""
-        return self._source.channels
-
-    @property
-    def origin(self) -> Origin:
-        """See `Source.origin`."""
-        return self._source.origin
+        super().__init__(source, source.listing)
 
     def fingerprint(self) -> str:
         """The other source's: the samples are the same."""

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets_prep.signals.base import Stored
 from datasets_prep.sources.base import CLASSES, Source
 from datasets_prep.sources.columns import CHUNK_ROWS
+from datasets_prep.sources.derived import DerivedSource
 from datasets_prep.sources.labels import MAX_CLASSES, ordered_names
-from datasets_prep.sources.origin import Origin
 from walloc_cdl.errors import CallError
 
 MAX_LINE_CHARACTERS = 65_536
@@ -21,7 +20,7 @@ UNLABELED = -2
 """Of samples whose line is yet to come."""
 
 
-class LabeledSource(Source):
+class LabeledSource(DerivedSource):
     """A flat source whose labels stand in a file; lines of images that it does not have are passed over.
 
     Raises `CallError` for a source with labels or folders of its own, and for images without a line.
@@ -55,26 +54,7 @@ class LabeledSource(Source):
                 raise CallError(f"{str(path)!r} has no label for {len(missing):,} images ({first} is the first)")
             found[split] = positions[labels]
         splits = {split: replace(source.listing.splits[split], labels=labels) for split, labels in found.items()}
-        super().__init__(source.name, replace(source.listing, splits=splits, class_names=names, label_kind=CLASSES))
-        self.kind, self._source = source.kind, source
-
-    @property
-    def channels(self) -> int | None:
-        """Those of the source."""
-        return self._source.channels
-
-    def read(self, split: str, index: int) -> Stored:
-        """See `Source.read`."""
-        return self._source.read(split, index)
-
-    def references(self, split: str, rows: Sequence[int]) -> Sequence[Stored]:
-        """See `Source.references`."""
-        return self._source.references(split, rows)
-
-    @property
-    def origin(self) -> Origin:
-        """See `Source.origin`."""
-        return self._source.origin
+        super().__init__(source, replace(source.listing, splits=splits, class_names=names, label_kind=CLASSES))
 
 
 def label_lines(path: Path) -> Iterator[tuple[int, str, str]]:

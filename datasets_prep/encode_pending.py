@@ -30,7 +30,7 @@ class Encoded:
     reporter: Reporter
 
 
-def encode_shards(
+def encode_pending(
     folder: Path,
     plan: Plan,
     shards: Sequence[PlannedShard],
