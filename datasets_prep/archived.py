@@ -14,7 +14,7 @@ from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.fields import REMEDY, Fields, require_integer, require_path, require_text
 from walloc_cdl.files import foreign_names, remove_temporaries, write_atomic
-from walloc_cdl.latents import WORK_NAME, FileEntry, Manifest
+from walloc_cdl.latents import WORK_NAME, FileEntry, Manifest, manifest_from_json
 from walloc_cdl.latents.sealed import seal, unseal
 
 FORMAT = "walloc-cdl archives"
@@ -85,7 +85,7 @@ def load_description(folder: Path) -> Description:
             f"{folder} is no folder of archives (it {what}); make one with `cdl export DIR --archive --out OUT`"
         )
     fields = _unsealed(path, FORMAT, {"container", "manifest", "indices"})
-    manifest = Manifest.from_json(fields.get("manifest"), origin=f"{path}, manifest")
+    manifest = manifest_from_json(fields.get("manifest"), origin=f"{path}, manifest")
     entries = fields.object("indices")
     indices = {name: _file_entry(entries.object(name)) for name in entries.values}
     if set(indices) != {entry.name for entry in manifest.shards}:

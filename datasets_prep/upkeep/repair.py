@@ -26,10 +26,11 @@ from walloc_cdl.latents import (
     copy_listed,
     copy_path,
     load_manifest,
+    manifest_from_json,
     parse_manifest,
 )
 from walloc_cdl.latents.copies import write_below
-from walloc_cdl.latents.manifest import read_limited
+from walloc_cdl.latents.manifest_file import read_limited
 from walloc_cdl.latents.sealed import seal, unseal
 
 
@@ -110,7 +111,7 @@ def _manifest(folder: Path, report: Repaired) -> Manifest:
             f"neither {folder / MANIFEST_NAME} nor {folder / copy_path(MANIFEST_NAME)} is intact; prepare the data "
             "set again"
         )
-    return Manifest.from_json(fields, origin=str(folder / MANIFEST_NAME))
+    return manifest_from_json(fields, origin=str(folder / MANIFEST_NAME))
 
 
 def _provenance(folder: Path, report: Repaired) -> None:

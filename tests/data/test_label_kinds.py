@@ -10,7 +10,7 @@ from small_sets import make_spec
 
 from walloc_cdl.data import LatentLoader, open_latents
 from walloc_cdl.errors import DamagedError
-from walloc_cdl.latents import LabelSpec, Manifest, SampleLayout, load_manifest, verify
+from walloc_cdl.latents import LabelSpec, SampleLayout, load_manifest, manifest_from_json, verify
 
 SHAPE = (2, 2, 3)
 
@@ -102,4 +102,4 @@ def test_manifests_whose_kinds_contradict_themselves_are_refused(tmp_path, chang
     write_any_set(tmp_path, layout_of(LabelSpec("multilabel", 4)), {"train": [5]})
     fields = load_manifest(tmp_path).to_json()
     with pytest.raises(DamagedError, match=problem):
-        Manifest.from_json({**fields, **changes})
+        manifest_from_json({**fields, **changes})

@@ -9,7 +9,7 @@ import pytest
 from small_sets import make_spec, write_small_set
 
 from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.latents import Manifest, load_manifest, open_shard, verify, write_shard
+from walloc_cdl.latents import load_manifest, manifest_from_json, open_shard, verify, write_shard
 
 SHAPE = (3, 7)
 
@@ -54,4 +54,4 @@ def test_a_manifest_whose_sizes_contradict_its_kind_is_refused(stored):
     values.pop("digest")
     for shape in ([3, 7, 1], [3], [3, 7, 1, 1]):
         with pytest.raises(DamagedError, match=r"latent[_ ]shape"):
-            Manifest.from_json({**values, "latent_shape": shape})
+            manifest_from_json({**values, "latent_shape": shape})

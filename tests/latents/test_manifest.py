@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from small_sets import write_small_set
 
 from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.latents import Manifest, load_manifest, write_manifest
+from walloc_cdl.latents import load_manifest, manifest_from_json, write_manifest
 from walloc_cdl.latents.sealed import seal, unseal
 
 in_one_folder = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -95,7 +95,7 @@ def test_any_sealed_nonsense_is_refused_or_harmless(fields, data, value):
         parent = parent[key]
     parent[path[-1]] = value
     with contextlib.suppress(DamagedError, CallError):
-        Manifest.from_json(unseal(seal(forged), origin="m"), origin="m")
+        manifest_from_json(unseal(seal(forged), origin="m"), origin="m")
 
 
 def forge(fields, *path_and_value):
@@ -105,7 +105,7 @@ def forge(fields, *path_and_value):
     for key in path[:-1]:
         parent = parent[key]
     parent[path[-1]] = value
-    return Manifest.from_json(forged, origin="m")
+    return manifest_from_json(forged, origin="m")
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../a.safetensors", "a/b.safetensors", "a\\b.safetensors", "", ".", 3])

@@ -15,10 +15,8 @@ from walloc_cdl.latents.manifest import (
     Manifest,
     ShardEntry,
     SplitSummary,
-    load_manifest,
-    manifest_bytes,
-    parse_manifest,
 )
+from walloc_cdl.latents.manifest_file import load_manifest, manifest_bytes, manifest_from_json, parse_manifest
 from walloc_cdl.latents.provenance import load_provenance, write_provenance
 from walloc_cdl.latents.shard import Shard, open_shard
 from walloc_cdl.latents.statistics import ChannelStatistics, channel_statistics, code_histogram
@@ -52,6 +50,7 @@ __all__ = [
     "load_manifest",
     "load_provenance",
     "manifest_bytes",
+    "manifest_from_json",
     "open_shard",
     "parse_manifest",
     "verify",

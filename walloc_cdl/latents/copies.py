@@ -12,7 +12,8 @@ from pathlib import Path
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.fields import REMEDY
 from walloc_cdl.files import replacement, write_atomic
-from walloc_cdl.latents.manifest import COPY_FOLDER, MANIFEST_NAME, PROVENANCE_NAME, FileEntry, Manifest, manifest_bytes
+from walloc_cdl.latents.manifest import COPY_FOLDER, MANIFEST_NAME, PROVENANCE_NAME, FileEntry, Manifest
+from walloc_cdl.latents.manifest_file import manifest_bytes
 
 _CHUNK_BYTES = 1 << 20
 

@@ -21,8 +21,8 @@ from walloc_cdl.latents.manifest import (
     FileEntry,
     Manifest,
     ShardEntry,
-    load_manifest,
 )
+from walloc_cdl.latents.manifest_file import load_manifest
 from walloc_cdl.latents.sealed import seal, unseal
 from walloc_cdl.latents.shard import DamagedShardError, open_shard
 from walloc_cdl.latents.shard_content import ContentTotals, damaged_rows

@@ -17,7 +17,8 @@ from walloc_cdl.latents.copies import write_copies
 from walloc_cdl.latents.header import header_bytes, shard_metadata
 from walloc_cdl.latents.labels import infer_label_spec
 from walloc_cdl.latents.layout import SampleLayout, TensorLayout, infer_layout
-from walloc_cdl.latents.manifest import MANIFEST_NAME, SHARD_SUFFIX, Manifest, ShardEntry, manifest_bytes
+from walloc_cdl.latents.manifest import MANIFEST_NAME, SHARD_SUFFIX, Manifest, ShardEntry
+from walloc_cdl.latents.manifest_file import manifest_bytes
 from walloc_cdl.latents.moving import move_range, sha256_of
 from walloc_cdl.latents.statistics import samples_histogram
 from walloc_cdl.latents.writable import require_codes, require_fields, require_keys
