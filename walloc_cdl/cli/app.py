@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from walloc_cdl.cli import archives, codec, comparison, dataset, hub, learning, upkeep
+from walloc_cdl.cli import archives, codec, comparison, dataset, hub, learning, prepare, upkeep
 from walloc_cdl.cli.console import Terminated, show_help
 from walloc_cdl.errors import CdlError
 
@@ -38,6 +38,7 @@ for name, command in archives.CODEC_COMMANDS.items():
     codec.app.command(name)(command)
 app.add_typer(codec.app, name="codec")
 for name, command in {
+    **prepare.COMMANDS,
     **dataset.COMMANDS,
     **hub.COMMANDS,
     **learning.COMMANDS,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from walloc_cdl.cli.console import JsonPath, interruptible, progress, report, require_local, size_text
+from walloc_cdl.cli.contents import latents_text
 from walloc_cdl.cli.dataset import Folder
 
 
@@ -55,7 +56,7 @@ def pull(
             revision=revision,
             on_file=lambda done, total, num_bytes: update(done, total, num_bytes=num_bytes),
         )
-    rows: dict[str, object] = {"data set": str(out), "latents": "x".join(map(str, manifest.latent_shape))}
+    rows: dict[str, object] = {"data set": str(out), "latents": latents_text(manifest.latent_shape, manifest.views)}
     rows |= {split: f"{summary.num_samples:,} samples" for split, summary in sorted(manifest.splits.items())}
     rows["shards"] = f"{len(manifest.shards)}, {size_text(sum(shard.num_bytes for shard in manifest.shards))}"
     report(rows, json_path, manifest.to_json())

@@ -1,0 +1,239 @@
+"""`cdl prepare`: sources into data sets of latents."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from walloc_cdl.cli.codec import SourceName
+from walloc_cdl.cli.console import (
+    JsonPath,
+    Seed,
+    duration_text,
+    interruptible,
+    parse_share,
+    progress,
+    report,
+    require_local,
+    say,
+    size_text,
+)
+from walloc_cdl.cli.contents import contents, latents_text
+from walloc_cdl.cli.prepare_options import (
+    AllowDrift,
+    ClusterAddress,
+    CodecName,
+    Crop,
+    DeviceName,
+    DropDuplicates,
+    DryRun,
+    EncodedBatch,
+    EngineName,
+    Extend,
+    Finish,
+    FromArchives,
+    Geometry,
+    Holdout,
+    HopSeconds,
+    LabelFile,
+    Limit,
+    MaxBad,
+    Normalization,
+    OutAddress,
+    Profiles,
+    Resize,
+    Restart,
+    SegmentSeconds,
+    ShardSamples,
+    Size,
+    Slice,
+    TaskCpus,
+    TaskGpus,
+    Views,
+    Workers,
+    WorkFolder,
+)
+from walloc_cdl.errors import CallError
+
+if TYPE_CHECKING:
+    from datasets_prep.config import PrepareConfig
+    from datasets_prep.sources import Source
+    from walloc_cdl.codec import Codec
+    from walloc_cdl.latents import Manifest
+
+
+def prepare(
+    source: SourceName,
+    out: OutAddress,
+    codec: CodecName = None,
+    archive: FromArchives = False,
+    size: Size = None,
+    resize: Resize = None,
+    crop: Crop = None,
+    icc: Profiles = None,
+    geometry: Geometry = "fixed",
+    views: Views = None,
+    segment: SegmentSeconds = None,
+    hop: HopSeconds = None,
+    normalization: Normalization = None,
+    labels: LabelFile = None,
+    holdout: Holdout = None,
+    shard_samples: ShardSamples = None,
+    workers: Workers = None,
+    batch: EncodedBatch = 32,
+    limit: Limit = None,
+    engine: EngineName = "local",
+    address: ClusterAddress = None,
+    cpus_per_task: TaskCpus = None,
+    gpus_per_task: TaskGpus = None,
+    shards: Slice = None,
+    finish: Finish = False,
+    max_bad: MaxBad = None,
+    drop_duplicates: DropDuplicates = False,
+    extend: Extend = False,
+    dry_run: DryRun = False,
+    restart: Restart = False,
+    allow_drift: AllowDrift = False,
+    device: DeviceName = "auto",
+    work: WorkFolder = None,
+    seed: Seed = 0,
+    json_path: JsonPath = None,
+) -> None:
+    """Encode a data set once into stored latents.
+
+    The same command again resumes what was interrupted.
+    """
+    from datasets_prep.config import PrepareConfig
+    from walloc_cdl.codec import load_codec
+
+    if archive:
+        require_local(Path(out))
+        if extend:
+            raise CallError("--extend does not go with --archive: archives give back the data set as it was")
+        refused = {"--codec": codec, "--limit": limit, "--holdout": holdout}
+        _restore(Path(source), Path(out), refused, json_path)
+        return
+    if codec is None:
+        raise CallError("Missing option '--codec': name one from `cdl codec list`, or a codec's folder")
+    model = load_codec(codec)
+    config = PrepareConfig(
+        size=size,
+        geometry=geometry,
+        views=views,
+        shard_samples=shard_samples,
+        workers=workers,
+        batch=batch,
+        limit=limit,
+        engine=engine,
+        address=address,
+        cpus_per_task=cpus_per_task,
+        gpus_per_task=gpus_per_task,
+        shards=shards,
+        finish=finish,
+        max_bad=None if max_bad is None else parse_share(max_bad, "--max-bad"),
+        drop_duplicates=drop_duplicates,
+        restart=restart,
+        extend=extend,
+        allow_drift=allow_drift,
+        device=device,
+        resize=resize,
+        crop=crop,
+        icc=icc,
+        segment_s=segment,
+        hop_s=hop,
+        normalization=normalization,
+    )
+    if size is not None and model.spec.kind == "image":
+        model.latent_shape((model.spec.source_channels, size, size))  # refuse it before walking the source
+    samples = _open(source, labels, holdout, seed)
+    if dry_run and extend:
+        raise CallError("--dry-run with --extend; --extend says how many samples are new before it encodes them")
+    if dry_run:
+        _forecast(samples, model, config, json_path)
+        return
+    manifest = _encode(samples, model, out, config, work)
+    if manifest is None:  # a slice
+        return
+    rows = {
+        "data set": str(out),
+        "codec": f"{model.name} ({model.spec.reduction():g} times fewer values)",
+        "latents": latents_text(manifest.latent_shape, manifest.views),
+        **contents(manifest),
+    }
+    report(rows, json_path, manifest.to_json())
+
+
+def _open(text: str, labels: Path | None, share: float | None, seed: int) -> Source:
+    """The source with labels from a file and a share held out, where these are asked for."""
+    from datasets_prep.sources import open_source
+    from datasets_prep.sources.label_files import LabeledSource
+    from datasets_prep.splits import holdout
+
+    samples = open_source(text)
+    if labels is not None:
+        samples = LabeledSource(samples, labels)
+    return samples if share is None else holdout(samples, share, seed)
+
+
+def _forecast(samples: Source, model: Codec, config: PrepareConfig, json_path: Path | None) -> None:
+    """`--dry-run`: the plan in figures."""
+    from datasets_prep.forecast import forecast
+
+    expected = forecast(samples, model, config)
+    rows: dict[str, object] = {"source": f"{expected.source} ({expected.fingerprint[:16]})"}
+    rows |= {split: f"{count:,} samples" for split, count in expected.num_samples.items()}
+    if expected.num_strays:
+        rows["strays"] = f"{expected.num_strays:,} files that are no samples"
+    rows["latents"] = latents_text(expected.latent_shape)
+    rows["shards"] = f"{expected.num_shards:,}, {size_text(expected.shard_bytes)} in all"
+    rows["time"] = f"about {duration_text(expected.time_s)} with {expected.workers} workers"
+    rows["measured on"] = f"{expected.num_measured} samples, {expected.num_bad} of them unusable"
+    report(rows, json_path, expected.to_json())
+
+
+def _encode(samples: Source, model: Codec, out: str, config: PrepareConfig, work: Path | None) -> Manifest | None:
+    """Run the job with its progress shown."""
+    from datasets_prep.job import prepare as run_job
+    from datasets_prep.progress import Progress
+    from datasets_prep.remote_output import prepare_to
+    from walloc_cdl.data import is_address
+
+    if work is not None and not is_address(out):
+        raise CallError(f"--work {work} is for an --out that is an address; a folder is its own work folder")
+
+    with interruptible(), progress("prepare", "samples", lines=False) as update:
+
+        def on_progress(state: Progress) -> None:
+            if state.note:
+                say(state.note)
+            if state.finished is not None and not sys.stderr.isatty():
+                entry = state.finished.entry
+                bad = f", {state.finished.num_quarantined:,} unusable" if state.finished.num_quarantined else ""
+                say(f"{entry.name}: {entry.num_samples:,} samples{bad}; {state.done:,} of {state.total:,} done")
+            bad = f"{state.quarantined:,} unusable" if state.quarantined else ""
+            update(state.done, state.total, num_bytes=state.source_bytes, details=[f"{state.workers} workers", bad])
+
+        if is_address(out):
+            return prepare_to(samples, model, out, config, work=work, progress=on_progress)
+        return run_job(samples, model, out, config, progress=on_progress)
+
+
+def _restore(source: Path, out: Path, refused: dict[str, object], json_path: Path | None) -> None:
+    """`prepare --archive`: make the shards again that archives were made from."""
+    from datasets_prep.import_archives import import_archives
+
+    for option, value in refused.items():
+        if value is not None:
+            raise CallError(f"{option} {value} does not go with --archive: archives give back the data set as it was")
+    with progress("prepare", "samples") as update:
+        manifest = import_archives(source, out, on_samples=update)
+    rows = {
+        "data set": str(out),
+        "latents": latents_text(manifest.latent_shape, manifest.views),
+        **contents(manifest),
+    }
+    report(rows, json_path, manifest.to_json())
+
+
+COMMANDS = {"prepare": prepare}
