@@ -5,12 +5,9 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from trees import all_files
 
 from walloc_cdl.latents.archive import default_container
-
-
-def contents(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_file_to_an_archive_and_back(cdl, source, tmp_path):
@@ -70,7 +67,7 @@ def test_a_data_set_to_archives_and_back(cdl, latents, tmp_path):
     answer = cdl("prepare", tmp_path / "archives", "--archive", "--out", tmp_path / "back")
     assert answer.code == 0
     assert "16 samples: cat 8, dog 8" in answer.out
-    assert contents(tmp_path / "back") == contents(latents)
+    assert all_files(tmp_path / "back") == all_files(latents)
     assert cdl("verify", tmp_path / "back", "--full").code == 0
 
 

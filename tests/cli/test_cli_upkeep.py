@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from trees import all_files
 
 from walloc_cdl.latents import load_manifest, verify
 
@@ -18,10 +19,6 @@ def copied(latents, tmp_path) -> Path:
     return tmp_path / "set"
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 2
@@ -29,7 +26,7 @@ def flip(path: Path) -> None:
 
 
 def test_repair_from_copies_and_source(cdl, copied, source, tmp_path):
-    before = contents(copied)
+    before = all_files(copied)
     for name in ("manifest.json", "train-00000.safetensors", "copy/codec/config.json"):
         flip(copied / name)
     answer = cdl("repair", copied)
@@ -39,7 +36,7 @@ def test_repair_from_copies_and_source(cdl, copied, source, tmp_path):
     answer = cdl("repair", copied, "--source", source, "--workers", 0, "--json", tmp_path / "r.json")
     assert answer.code == 0
     assert json.loads((tmp_path / "r.json").read_text())["encoded"] == ["train-00000.safetensors"]
-    assert contents(copied) == before
+    assert all_files(copied) == before
 
 
 def test_repair_refuses_another_source(refused, copied, source, tmp_path):
@@ -63,13 +60,13 @@ def test_drop_by_keys_and_by_file(cdl, copied, tmp_path):
 
 
 def test_drop_refuses_unknown_keys_and_files(refused, copied, tmp_path):
-    before = contents(copied)
+    before = all_files(copied)
     text = refused("drop", copied, "train/cat/00.png", "train/cat/77.png")
     assert f"1 of 2 keys are not in {copied}: 'train/cat/77.png'; nothing was changed" in text
     text = refused("drop", copied, "--keys", tmp_path / "none.txt")
     assert f"--keys {tmp_path / 'none.txt'}: no such file; single keys stand right after DIR, without --keys" in text
     assert "no keys to drop; name some, or a file of them" in refused("drop", copied)
-    assert contents(copied) == before
+    assert all_files(copied) == before
 
 
 def test_split_and_merge(cdl, copied, tmp_path):

@@ -123,9 +123,3 @@ def read_samples(folder: Path, split: str) -> dict[str, Sample]:
                 key,
             )
     return found
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file but the provenance, which says when."""
-    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    return {name: data for name, data in found.items() if not name.endswith("provenance.json")}

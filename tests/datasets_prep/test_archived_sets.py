@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from trees import all_files
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "latents"))
 
@@ -25,10 +26,6 @@ from walloc_cdl.latents.archive import CONTAINERS, archive_from_bytes, archive_t
 FILES = {"codec/config.json": b"{}", "ledger.parquet": b"ledger"}
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 @pytest.fixture
 def small_set(tmp_path):
     folder = tmp_path / "set"
@@ -47,7 +44,7 @@ def test_the_same_bytes_come_back(container, labeled, tmp_path):
     export_archives(folder, tmp_path / "archives", container=container, on_samples=lambda *state: seen.append(state))
     import_archives(tmp_path / "archives", tmp_path / "back")
     assert seen[-1] == (5, 5)
-    assert contents(tmp_path / "back") == contents(folder)
+    assert all_files(tmp_path / "back") == all_files(folder)
     assert verify(tmp_path / "back", full=True).problems == []
 
 
@@ -56,9 +53,9 @@ def test_a_prepared_data_set_with_its_codec_ledger_and_provenance(make_folder, t
     prepare(source, load_codec("rgb-16x"), tmp_path / "set", PrepareConfig(size=32, shard_samples=5, workers=0))
     export_archives(tmp_path / "set", tmp_path / "archives")
     import_archives(tmp_path / "archives", tmp_path / "back")
-    assert contents(tmp_path / "back") == contents(tmp_path / "set")
+    assert all_files(tmp_path / "back") == all_files(tmp_path / "set")
     assert verify(tmp_path / "back", full=True).problems == []
-    names = sorted(contents(tmp_path / "archives"))
+    names = sorted(all_files(tmp_path / "archives"))
     assert names[:5] == [
         "archives.json",
         "codec/config.json",
@@ -74,7 +71,7 @@ def test_a_prepared_data_set_with_its_codec_ledger_and_provenance(make_folder, t
 
 def test_folders_and_names_are_plain(small_set, tmp_path):
     export_archives(small_set, tmp_path / "archives", container="png")
-    names = [name for name in contents(tmp_path / "archives") if name.startswith("train/")]
+    names = [name for name in all_files(tmp_path / "archives") if name.startswith("train/")]
     assert all(name.isascii() and " " not in name for name in names)
     assert {name.split("/")[1] for name in names} <= {"coat", "dress", "hat", "_unlabeled"}
     assert {name.rpartition("/")[2][:7] for name in names} == {f"{number:07d}" for number in range(5)}
@@ -128,9 +125,9 @@ def test_interrupted_before_any_write(module, small_set, tmp_path, monkeypatch):
     left = 100
     if module is exporting:
         import_archives(tmp_path / "out", tmp_path / "back")
-        assert contents(tmp_path / "back") == contents(small_set)
+        assert all_files(tmp_path / "back") == all_files(small_set)
     else:
-        assert contents(tmp_path / "out") == contents(small_set)
+        assert all_files(tmp_path / "out") == all_files(small_set)
     assert not (tmp_path / "out" / "_work").exists()
 
 
@@ -175,7 +172,7 @@ def damage(path: Path) -> None:
 def test_damage_is_found_on_the_way_back(small_set, tmp_path):
     folder = tmp_path / "archives"
     export_archives(small_set, folder, container="png")
-    whole = contents(folder)
+    whole = all_files(folder)
     sample = next(name for name in whole if name.startswith("train/"))
     for name in (sample, "archives.json", "index/train-00001.json", "ledger.parquet"):
         for attack in (damage, Path.unlink):
@@ -193,7 +190,7 @@ def test_damage_is_found_on_the_way_back(small_set, tmp_path):
     (folder / sample).write_bytes(whole[sample])
     for name in ("back", "new"):
         import_archives(folder, tmp_path / name)
-        assert contents(tmp_path / name) == contents(small_set)
+        assert all_files(tmp_path / name) == all_files(small_set)
     assert load_manifest(tmp_path / "back").to_json() == load_manifest(small_set).to_json()
 
 

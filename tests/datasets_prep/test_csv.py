@@ -6,19 +6,12 @@ import pickle
 import numpy as np
 import pytest
 from pictures import picture
+from reading_sources import keys, labels, message
 
 from datasets_prep import holdout, open_source
 from datasets_prep.signals.base import FileSlice
 from datasets_prep.sources import csv_table
 from walloc_cdl.errors import CallError
-
-
-def keys(source, split="train"):
-    return [source.key(split, index) for index in range(source.num_samples(split))]
-
-
-def labels(source, split="train"):
-    return source.listing.splits[split].labels.tolist()
 
 
 @pytest.fixture
@@ -32,13 +25,6 @@ def table(tmp_path):
         return f"csv:{tmp_path / name}"
 
     return write
-
-
-def message(text):
-    with pytest.raises(CallError) as caught:
-        open_source(text)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_files_labels_and_splits(table, tmp_path):

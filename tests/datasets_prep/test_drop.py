@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from any_samples import layouts
-from any_sets import contents, read_samples, write_any_set
+from any_sets import read_samples, write_any_set
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_sets import make_spec
+from trees import contents
 
 from datasets_prep.ledger import SCHEMA, write_ledger
 from datasets_prep.upkeep.drop import drop

@@ -6,9 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from any_sets import contents, write_any_set
+from any_sets import write_any_set
 from faults import KINDS, Faults, KilledError
 from small_sets import make_spec
+from trees import contents
 
 from datasets_prep import PrepareConfig, locks, open_source, prepare
 from datasets_prep.upkeep.drop import drop

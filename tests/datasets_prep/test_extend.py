@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from any_sets import contents
 from pictures import picture
+from trees import contents
 
 from datasets_prep import PrepareConfig, holdout, open_source, prepare, prepare_to
 from datasets_prep.upkeep.drop import drop

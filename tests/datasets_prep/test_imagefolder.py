@@ -5,17 +5,9 @@ import shutil
 
 import pytest
 from pictures import picture
+from reading_sources import keys, labels, message
 
 from datasets_prep import open_source
-from walloc_cdl.errors import CallError
-
-
-def keys(source, split="train"):
-    return [source.key(split, index) for index in range(source.num_samples(split))]
-
-
-def labels(source, split="train"):
-    return [source.label(split, index) for index in range(source.num_samples(split))]
 
 
 def test_native_splits_keep_their_names_and_share_classes(make_folder):
@@ -136,14 +128,6 @@ def test_channels_of_mixed_and_unreadable_images(make_folder):
     for path in root.rglob("*.png"):
         path.write_bytes(b"-")
     assert open_source(str(root)).channels is None
-
-
-def message(text):
-    with pytest.raises(CallError) as caught:
-        open_source(text)
-    assert caught.value.exit_code == 2
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_refused_folders(make_folder, tmp_path):

@@ -3,27 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from pictures import encoded, picture
+from reading_sources import assert_is_picture, keys, labels, message
 from scipy.io import savemat
 from test_tars import tar_bytes
 
 from datasets_prep import open_source
-from datasets_prep.pixels import load_pixels
 from datasets_prep.sources.label_files import LabeledSource
 from walloc_cdl.errors import CallError
 
 SYNSETS = ("n01440764", "n01443537", "n02000000")
-
-
-def keys(source, split="train"):
-    return [source.key(split, index) for index in range(source.num_samples(split))]
-
-
-def labels(source, split="train"):
-    return source.listing.splits[split].labels.tolist()
-
-
-def assert_is_picture(stored, seed):
-    np.testing.assert_array_equal(load_pixels(stored, 32, 3), load_pixels(encoded(picture(seed)), 32, 3))
 
 
 def class_tar(number):
@@ -41,13 +29,6 @@ def tars(tmp_path):
     (root / "ILSVRC2012_img_val.tar").write_bytes(tar_bytes(images))
     (root / "val.txt").write_text("".join(f"ILSVRC2012_val_{n:08d}.JPEG {SYNSETS[n % 3]}\n" for n in (1, 2, 3)))
     return root
-
-
-def message(text):
-    with pytest.raises(CallError) as caught:
-        open_source(text)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_tars_as_distributed(tars):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from pictures import picture
+from trees import contents
 
 from datasets_prep import PrepareConfig, duplicates, locks, open_source, plan, prepare
 from datasets_prep.forecast import forecast
@@ -22,12 +23,6 @@ from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.latents import load_manifest, load_provenance, verify
 
 SMALL = PrepareConfig(size=32, shard_samples=5, workers=0)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    del found["provenance.json"], found["copy/provenance.json"]
-    return found
 
 
 def ledger(folder: Path) -> list[dict]:

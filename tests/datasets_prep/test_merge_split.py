@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from any_samples import layouts
-from any_sets import contents, read_samples, write_any_set
+from any_sets import read_samples, write_any_set
 from faults import Faults, KilledError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_sets import make_spec
+from trees import contents
 
 from datasets_prep.upkeep.assignment import deal, deal_groups
 from datasets_prep.upkeep.merge import merge

@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, Features, Image, List, Value
 from pictures import encoded, picture
+from reading_sources import message
 
 from datasets_prep import holdout, open_source, prepare
 from datasets_prep.config import PrepareConfig
 from datasets_prep.sources import parquet
 from walloc_cdl.data import open_latents
-from walloc_cdl.errors import CallError
 from walloc_cdl.latents import verify
 
 
@@ -31,13 +31,6 @@ def files(tmp_path):
         return tmp_path
 
     return write
-
-
-def message(text):
-    with pytest.raises(CallError) as caught:
-        open_source(text)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("rows", [range(220), range(219, -1, -1), [0, 63, 64, 99, 100, 149, 150, 219, 64, 0]])

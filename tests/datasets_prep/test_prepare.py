@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 from pictures import picture
+from trees import contents
 
 from datasets_prep import PrepareConfig, Progress, load_pixels, open_source, prepare
 from datasets_prep.sources.base import Listing, Source, SplitListing
@@ -18,13 +18,6 @@ from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.latents import load_manifest, load_provenance, verify
 
 SMALL = PrepareConfig(size=32, shard_samples=5, workers=0)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file but the provenance, which says when."""
-    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    del files["provenance.json"], files["copy/provenance.json"]
-    return files
 
 
 def ledger_rows(folder):

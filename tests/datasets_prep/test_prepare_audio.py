@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from sounds import sound, write_sound
+from trees import contents
 
 from datasets_prep import PrepareConfig, contact_sheet, holdout, open_source, prepare
 from datasets_prep.fitting import configure_fit, fit_to_source
@@ -51,12 +52,6 @@ def codec(tmp_path_factory):
     fitted, _, num_skipped = fit_to_source(source, config)
     assert num_skipped == 0
     return fitted
-
-
-def contents(folder):
-    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    del found["provenance.json"], found["copy/provenance.json"]
-    return found
 
 
 def test_the_fitted_codec_takes_the_sources_rate_and_channels(codec):

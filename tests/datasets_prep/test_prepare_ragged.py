@@ -9,6 +9,7 @@ import pytest
 import torch
 from pictures import picture
 from sounds import sound, write_sound
+from trees import contents
 
 from datasets_prep import PrepareConfig, contact_sheet, open_source, prepare
 from datasets_prep.forecast import forecast
@@ -20,11 +21,6 @@ from walloc_cdl.latents import load_manifest, load_provenance, verify
 
 RAGGED = PrepareConfig(geometry="ragged", shard_samples=4, workers=0)
 SIDES = [(64, 48), (1, 1), (33, 70), (9, 4), (40, 40), (5, 31), (100, 30)]
-
-
-def contents(folder):
-    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    return {name: data for name, data in found.items() if not name.endswith("provenance.json")}
 
 
 @pytest.fixture

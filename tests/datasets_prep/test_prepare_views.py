@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import encoded, picture
 from PIL import Image
+from trees import contents
 
 from datasets_prep import PrepareConfig, load_pixels, open_source, prepare
 from datasets_prep.decoding import decode_chunk
@@ -23,11 +24,6 @@ from walloc_cdl.errors import CallError
 from walloc_cdl.latents import load_manifest, load_provenance, verify
 
 SMALL = PrepareConfig(size=32, shard_samples=5, workers=0, views="flip,crops:2", batch=3)
-
-
-def contents(folder):
-    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    return {name: data for name, data in found.items() if not name.endswith("provenance.json")}
 
 
 @pytest.mark.parametrize("text", ["", "flip,flip", "crops", "crops:0", "crops:65", "crops:-1", "mirror", "flip:2"])

@@ -13,23 +13,12 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Image
 from pictures import encoded, picture
 from PIL import Image as PIL
+from reading_sources import assert_is_picture, keys, labels
 
 from datasets_prep import IterableSource, MapSource, PrepareConfig, open_source, open_stream, prepare
 from datasets_prep.pixels import load_pixels, load_whole
 from datasets_prep.sources.lossless import encode_pixels
 from walloc_cdl.errors import CallError
-
-
-def keys(source, split="train"):
-    return [source.key(split, index) for index in range(source.num_samples(split))]
-
-
-def labels(source, split="train"):
-    return source.listing.splits[split].labels.tolist()
-
-
-def assert_is_picture(stored, seed):
-    np.testing.assert_array_equal(load_pixels(stored, 32, 3), load_pixels(encoded(picture(seed)), 32, 3))
 
 
 class Photos:

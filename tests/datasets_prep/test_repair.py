@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from any_sets import write_any_set
 from small_sets import make_spec
+from trees import all_files
 
 from datasets_prep import PrepareConfig, open_source, prepare
 from datasets_prep.splits import holdout
@@ -21,11 +22,6 @@ from walloc_cdl.latents.sealed import seal, unseal
 
 LAYOUT = SampleLayout(make_spec(2), (2, 2, 3), LabelSpec("class", 3))
 SMALL = PrepareConfig(size=32, shard_samples=5, workers=0)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file, the provenance too: repair restores that as well."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -46,7 +42,7 @@ NAMES = ("manifest.json", "provenance.json", "ledger.parquet", "codec/config.jso
 @pytest.mark.parametrize("name", [*NAMES, *(f"copy/{name}" for name in NAMES)])
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
 def test_any_file_but_a_shard_is_restored_from_its_copy_or_the_copy_from_it(folder, name, damage):
-    before = contents(folder)
+    before = all_files(folder)
     if damage == "flipped":
         flip(folder / name)
     elif damage == "cut":
@@ -55,18 +51,18 @@ def test_any_file_but_a_shard_is_restored_from_its_copy_or_the_copy_from_it(fold
         (folder / name).unlink()
     result = repair(folder)
     assert (result.restored, result.encoded, result.problems) == ([name], [], [])
-    assert contents(folder) == before
+    assert all_files(folder) == before
 
 
 def test_seeded_bits_of_all_files_but_shards(folder):
-    before, draw = contents(folder), random.Random(0)
+    before, draw = all_files(folder), random.Random(0)
     for _ in range(150):
         name = draw.choice([name for name in before if not name.endswith(".safetensors")])
         data = bytearray(before[name])
         data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
         (folder / name).write_bytes(data)
         assert repair(folder).restored == [name]
-        assert contents(folder) == before
+        assert all_files(folder) == before
 
 
 def test_a_whole_data_set_is_left_as_it_is(folder):
@@ -103,11 +99,11 @@ def test_what_cannot_be_restored_is_told(folder):
 
 
 def test_a_forged_copy_does_not_replace_a_good_manifest(folder):
-    before = contents(folder)
+    before = all_files(folder)
     path = folder / "copy/manifest.json"
     path.write_bytes(seal({**unseal(path.read_bytes(), origin="m"), "source": {"name": "another"}}))
     assert repair(folder).restored == ["copy/manifest.json"]
-    assert contents(folder) == before
+    assert all_files(folder) == before
 
 
 def test_no_data_set_and_an_unfinished_job(tmp_path):
@@ -137,7 +133,7 @@ def source_of(root: Path) -> RepairConfig:
 
 def test_shards_are_encoded_again_to_the_same_bytes(prepared):
     root, out = prepared
-    before = contents(out)
+    before = all_files(out)
     flip(out / "train-00000.safetensors")
     (out / "test-00001.safetensors").unlink()
     (out / "test-00002.safetensors").write_bytes(b"")
@@ -146,18 +142,18 @@ def test_shards_are_encoded_again_to_the_same_bytes(prepared):
     assert result.encoded == ["train-00000.safetensors", "test-00001.safetensors", "test-00002.safetensors"]
     assert result.restored == ["manifest.json"]
     assert result.problems == []
-    assert contents(out) == before
+    assert all_files(out) == before
 
 
 def test_after_a_drop_too(prepared):
     root, out = prepared
     keys = ["train/cat/00.png", "train/dog/05.png"]
     drop(out, keys)
-    before = contents(out)
+    before = all_files(out)
     for name in ("train-00000.safetensors", "train-00002.safetensors"):
         (out / name).unlink()
     assert repair(out, source_of(root)).problems == []
-    assert contents(out) == before
+    assert all_files(out) == before
 
 
 def test_with_duplicates_left_out(make_folder, rgb_codec, tmp_path):
@@ -165,32 +161,32 @@ def test_with_duplicates_left_out(make_folder, rgb_codec, tmp_path):
     shutil.copy(root / "train/cat/00.png", root / "train/cat/02.png")
     config = PrepareConfig(size=32, shard_samples=5, workers=0, drop_duplicates=True)
     prepare(open_source(f"imagefolder:{root}"), rgb_codec, out, config)
-    before = contents(out)
+    before = all_files(out)
     (out / "train-00000.safetensors").unlink()
     assert repair(out, source_of(root)).problems == []
-    assert contents(out) == before
+    assert all_files(out) == before
 
 
 def test_with_a_holdout_and_a_limit(make_folder, rgb_codec, tmp_path):
     root, out = make_folder(splits=("",)), tmp_path / "out"
     source = holdout(open_source(f"imagefolder:{root}"), 0.25, 3)
     prepare(source, rgb_codec, out, PrepareConfig(size=32, shard_samples=4, workers=0, limit=7))
-    before = contents(out)
+    before = all_files(out)
     (out / "train-00001.safetensors").unlink()
     with pytest.raises(CallError, match=r"with the same --holdout, --seed and --limit"):
         repair(out, source_of(root))
     assert repair(out, RepairConfig(source, limit=7, workers=0)).encoded == ["train-00001.safetensors"]
-    assert contents(out) == before
+    assert all_files(out) == before
 
 
 def test_a_source_that_changed_is_refused(prepared):
     root, out = prepared
     (out / "train-00000.safetensors").unlink()
-    before = contents(out)
+    before = all_files(out)
     (root / "train/cat/99.png").write_bytes((root / "train/cat/00.png").read_bytes())
     with pytest.raises(CallError, match=r"was made from something else: its source\.(fingerprint|num_samples)"):
         repair(out, source_of(root))
-    assert contents(out) == before
+    assert all_files(out) == before
 
 
 def test_content_that_changed_at_the_same_size_does_not_take_the_place(prepared):

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 from pictures import picture
+from trees import contents
 
 from datasets_prep import PrepareConfig, open_source, prepare
 from walloc_cdl import files
@@ -18,12 +18,6 @@ SIX_SHARDS = 6
 
 class StopError(Exception):
     """What interrupts the job."""
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    del found["provenance.json"], found["copy/provenance.json"]
-    return found
 
 
 @pytest.fixture

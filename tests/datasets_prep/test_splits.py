@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reading_sources import keys
 
 from datasets_prep.sources.base import Listing, Source, SplitListing
 from datasets_prep.splits import holdout, limit
@@ -20,10 +21,6 @@ class Memory(Source):
 
     def read(self, split, index):
         return self.key(split, index).encode()
-
-
-def keys(source, split):
-    return [source.key(split, index) for index in range(source.num_samples(split))]
 
 
 @settings(max_examples=60, deadline=None)

@@ -8,25 +8,16 @@ import tarfile
 import threading
 
 import fsspec
-import numpy as np
 import pytest
 from pictures import encoded, picture
+from reading_sources import assert_is_picture, keys, labels, message
 from test_tars import tar_bytes
 
 from datasets_prep import open_source
-from datasets_prep.pixels import load_pixels
 from datasets_prep.signals.base import AudioSegment, BadSignalError, FileSlice
 from datasets_prep.signals.stored import read_stored
 from datasets_prep.sources.file_lists import braces
 from walloc_cdl.errors import CallError
-
-
-def keys(source, split="train"):
-    return [source.key(split, index) for index in range(source.num_samples(split))]
-
-
-def labels(source, split="train"):
-    return source.listing.splits[split].labels.tolist()
 
 
 def sample(stem, seed, label=None, record=None):
@@ -41,17 +32,6 @@ def sample(stem, seed, label=None, record=None):
 def write(path, *samples):
     path.write_bytes(tar_bytes([file for files in samples for file in files]))
     return path
-
-
-def assert_is_picture(stored, seed):
-    np.testing.assert_array_equal(load_pixels(stored, 32, 3), load_pixels(encoded(picture(seed)), 32, 3))
-
-
-def message(text):
-    with pytest.raises(CallError) as caught:
-        open_source(text)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_samples_and_labels_by_tars(tmp_path):

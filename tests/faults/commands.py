@@ -74,10 +74,3 @@ def wait_for_end(group: int) -> None:
         time.sleep(0.05)
     os.killpg(group, signal.SIGKILL)
     pytest.fail("worker processes outlived the command that was killed")
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a data set but the provenance, which says when it was made."""
-    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    del found["provenance.json"], found["copy/provenance.json"]
-    return found

@@ -20,8 +20,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch: a process with threads cann
 
 import pandas  # noqa: F401 - pyarrow imports it when it needs it, in every fork anew
 import torch
-from commands import contents
 from PIL import Image
+from trees import contents
 
 from datasets_prep import PrepareConfig, open_source, prepare
 from datasets_prep.plan import load_plan

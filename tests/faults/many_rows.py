@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import pickle
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from sampled_peak import SampledPeak
 
 from datasets_prep.plan import make_plan
 from datasets_prep.signals.images import ImagePreparation
@@ -52,30 +53,11 @@ def anonymous_bytes() -> int:
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon"))
 
 
-class Peak:
-    """The most that `anonymous_bytes` reaches while the block runs, looked at twenty times a second."""
-
-    def __enter__(self) -> Peak:
-        self.start_bytes = self.peak_bytes = anonymous_bytes()
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.05):
-            self.peak_bytes = max(self.peak_bytes, anonymous_bytes())
-
-
 def measure(num_rows: int) -> dict[str, float]:
     """Seconds of each step, and bytes of memory before and at the peak."""
     codec = ResizeCodec(ResizeConfig(channels=3, factor=4, name="resize-rgb-16x"))
     times = [time.perf_counter()]
-    with Peak() as peak:
+    with SampledPeak(anonymous_bytes) as peak:
         source = ManyImages(num_rows)
         times.append(time.perf_counter())
         plan = make_plan(source, codec, ImagePreparation(3), shard_samples=None, device="cpu", batch=32)
@@ -91,7 +73,7 @@ def measure(num_rows: int) -> dict[str, float]:
         "plan_s": round(times[2] - times[1], 2),
         "part_s": round(times[3] - times[2], 3),
         "start_bytes": peak.start_bytes,
-        "peak_bytes": peak.peak_bytes,
+        "peak_bytes": peak.num_bytes,
     }
 
 

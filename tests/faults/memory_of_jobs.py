@@ -9,11 +9,11 @@ from __future__ import annotations
 import io
 import json
 import sys
-import threading
 import time
 from pathlib import Path
 
 from PIL import Image
+from sampled_peak import SampledPeak
 
 from datasets_prep import PrepareConfig, prepare
 from datasets_prep.sources.base import Source
@@ -58,30 +58,11 @@ def _anonymous_bytes(process: Path) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon")), 0)
 
 
-class TreePeak:
-    """Context manager: `num_bytes` is the most that `tree_bytes` reaches while the block runs."""
-
-    def __enter__(self) -> TreePeak:
-        self.num_bytes = tree_bytes()
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.05):
-            self.num_bytes = max(self.num_bytes, tree_bytes())
-
-
 def measure(num_samples: int, workers: int, folder: Path) -> dict[str, float]:
     """Peak of a conversion of so many samples to a data set in `folder`, and its seconds."""
     codec = ResizeCodec(ResizeConfig(channels=3, factor=4, name="resize-rgb-16x"))
     began = time.monotonic()
-    with TreePeak() as peak:
+    with SampledPeak(tree_bytes) as peak:
         source = ManyImages(num_samples)
         # the same size of shards for any number, as only then both fill one
         config = PrepareConfig(size=16, shard_samples=1000, workers=workers)

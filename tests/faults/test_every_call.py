@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from commands import contents
 from faults import KINDS, Faults, KilledError
 from pictures import picture
+from trees import contents
 
 from datasets_prep import PrepareConfig, finish, open_source, prepare
 from walloc_cdl.codec import ResizeCodec, ResizeConfig

@@ -6,7 +6,8 @@ import json
 import shutil
 
 import pytest
-from commands import Command, contents, count_files
+from commands import Command, count_files
+from trees import contents
 
 from walloc_cdl.latents import verify
 

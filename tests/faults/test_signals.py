@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import Command, contents, count_files, wait_for_end
+from commands import Command, count_files, wait_for_end
 from faults import Faults
 from pictures import picture
+from trees import contents
 
 from datasets_prep import PrepareConfig, open_source, prepare
 from walloc_cdl.codec import ResizeCodec, ResizeConfig
