@@ -5,7 +5,6 @@ A shard leaves two files in the work folder: its rows of the ledger, and then th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datasets_prep.ledger import rows_bytes
-from datasets_prep.plan import Plan, PlannedShard
+from datasets_prep.plan import PlannedShard
 from walloc_cdl.canonical import sha256_file, sha256_hex
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.files import write_atomic
@@ -75,15 +74,6 @@ def was_made(work: Path, shard: PlannedShard) -> bool:
 def load_rows(work: Path, name: str) -> pa.Table:
     """The ledger's rows of a shard that is done."""
     return pq.read_table(_rows_path(work, name))
-
-
-def finished_records(folder: Path, work: Path, plan: Plan) -> Iterator[ShardRecord]:
-    """The records of the plan's shards that are done, in the plan's order."""
-    digest = plan.digest()
-    for shard in plan.shards:
-        record = load_record(folder, work, shard, digest)
-        if record is not None:
-            yield record
 
 
 def _path(work: Path, shard: str) -> Path:
