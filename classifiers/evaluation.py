@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from classifiers.metrics import Metrics, compute_metrics
-from classifiers.model import LatentClassifier, require_classes
+from classifiers.model import LatentClassifier, require_class_numbers
 from classifiers.precision import autocast, choose_precision
 from walloc_cdl.data import LatentDataset, LatentLoader
 from walloc_cdl.errors import CallError
@@ -83,7 +83,7 @@ def require_fitting(model: LatentClassifier, dataset: LatentDataset) -> None:
     values.
     """
     config, there = model.config, f"the data set {dataset.folder}"
-    require_classes(dataset)
+    require_class_numbers(dataset)
     config.spec.require_equal(dataset.spec, here=f"the classifier {config.name}", there=there)
     if tuple(dataset.latent_shape) != config.latent_shape:
         raise CallError(

@@ -80,14 +80,14 @@ def create_model(
     require_model(name)
     if stem not in STEMS:
         raise unknown_name("stem", stem, STEMS, f"choose one of {', '.join(STEMS)}")
-    require_classes(dataset)
+    require_class_numbers(dataset)
     grid = _require_grid(dataset, stem, grid)
     config = ClassifierConfig(
         name=name,
         stem=stem,
         grid=grid,
         alpha=DEFAULT_ALPHA[stem] if alpha is None else float(alpha),
-        num_classes=_require_classes(dataset, num_classes),
+        num_classes=_count_classes(dataset, num_classes),
         spec=dataset.spec,
         latent_shape=tuple(dataset.latent_shape),
         class_names=None if dataset.class_names is None else tuple(dataset.class_names),
@@ -121,7 +121,7 @@ def rebuild_model(config: ClassifierConfig) -> LatentClassifier:
     return LatentClassifier(config, model_input, front, backbone)
 
 
-def require_classes(dataset: LatentDataset) -> None:
+def require_class_numbers(dataset: LatentDataset) -> None:
     """Raise `CallError` for labels that cross entropy cannot learn: it takes one class number a sample."""
     if (kind := dataset.layout.labels.kind) not in ("class", "none"):
         raise CallError(
@@ -161,7 +161,7 @@ def _require_grid(dataset: LatentDataset, stem: str, grid: int | None) -> int:
     return grid
 
 
-def _require_classes(dataset: LatentDataset, num_classes: int | None) -> int:
+def _count_classes(dataset: LatentDataset, num_classes: int | None) -> int:
     count = dataset.num_classes if num_classes is None else num_classes
     if count < 2:
         raise CallError(f"{count} classes in {dataset.folder}; a classifier needs at least 2, so a labeled data set")

@@ -3,6 +3,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from drawn_rows import rank_slices
 from small_sets import write_small_set
 
 from walloc_cdl.data import LatentLoader, open_latents
@@ -40,7 +41,7 @@ def test_batches_are_the_samples_in_the_epochs_order(stored, residency, prefetch
         loader.set_epoch(epoch)
         batches = collect(loader)
         assert len(batches) == len(loader) == 3
-        for (codes, labels), rows in zip(batches, loader.batches.rank_slices(epoch), strict=True):
+        for (codes, labels), rows in zip(batches, rank_slices(loader.batches, epoch), strict=True):
             np.testing.assert_array_equal(codes, content.codes[rows])
             np.testing.assert_array_equal(labels, content.labels[rows])
 
@@ -79,7 +80,7 @@ def test_kept_batches_are_not_written_over(stored):
     views = []
     for epoch in range(6):
         loader.set_epoch(epoch)
-        slices = loader.batches.rank_slices(epoch)
+        slices = rank_slices(loader.batches, epoch)
         for number, (codes, _) in enumerate(loader):
             if number % 3 == 0:
                 views.append((codes[1:, 0], content.codes[slices[number]][1:, 0]))

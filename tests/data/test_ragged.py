@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from any_samples import RAGGED, draw_any, write_any_set
+from drawn_rows import rank_slices
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_sets import make_spec
@@ -119,7 +120,7 @@ def test_shuffled_crops_are_drawn_by_seed_epoch_and_position(large):
     for epoch in range(12):
         loader.set_epoch(epoch)
         places = np.empty(29, np.int64)
-        for (codes, labels), rows in zip(loader, loader.batches.rank_slices(epoch), strict=True):
+        for (codes, labels), rows in zip(loader, rank_slices(loader.batches, epoch), strict=True):
             np.testing.assert_array_equal(labels, content["train"].labels[rows])
             for crop_codes, row in zip(codes.numpy(), rows, strict=True):
                 matches = [(crop_codes == window).all() for window in windows(content["train"].codes[row], crop)]

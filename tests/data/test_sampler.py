@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from drawn_rows import rank_slices
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ def test_every_sample_once_but_for_a_dropped_tail(num_samples, batch_size, shuff
     if drop_last and num_samples < batch_size:
         return
     batches = make(num_samples, batch_size, shuffle=shuffle, drop_last=drop_last)
-    slices = batches.rank_slices(epoch)
+    slices = rank_slices(batches, epoch)
     drawn = np.concatenate([np.empty(0, np.int64), *slices])
     assert len(slices) == len(batches)
     assert len(np.unique(drawn)) == len(drawn)
@@ -32,8 +33,8 @@ def test_every_sample_once_but_for_a_dropped_tail(num_samples, batch_size, shuff
 @given(counts, st.integers(8, 40), st.integers(1, 8), st.integers(0, 3))
 def test_the_global_batches_are_the_same_for_any_number_of_ranks(num_samples, batch_size, world_size, epoch):
     batches = make(num_samples, batch_size)
-    parts = [batches.rank_slices(epoch, rank=rank, world_size=world_size) for rank in range(world_size)]
-    for number, whole in enumerate(batches.rank_slices(epoch)):
+    parts = [rank_slices(batches, epoch, rank=rank, world_size=world_size) for rank in range(world_size)]
+    for number, whole in enumerate(rank_slices(batches, epoch)):
         slices = [part[number] for part in parts]
         np.testing.assert_array_equal(np.concatenate(slices), whole)
         assert max(map(len, slices)) - min(map(len, slices)) <= 1
@@ -43,8 +44,8 @@ def test_the_global_batches_are_the_same_for_any_number_of_ranks(num_samples, ba
 def test_starting_later_leaves_out_the_first_batches(num_samples, batch_size, data):
     batches = make(num_samples, batch_size)
     start = data.draw(st.integers(0, len(batches)))
-    resumed = batches.rank_slices(4, start=start)
-    for rows, expected in zip(resumed, batches.rank_slices(4)[start:], strict=True):
+    resumed = rank_slices(batches, 4, start=start)
+    for rows, expected in zip(resumed, rank_slices(batches, 4)[start:], strict=True):
         np.testing.assert_array_equal(rows, expected)
 
 

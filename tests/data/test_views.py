@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from any_samples import write_any_set
+from drawn_rows import rank_slices
 from small_sets import make_spec
 
 from walloc_cdl.data import GlobalBatches, LatentLoader, open_latents
@@ -24,7 +25,7 @@ def drawn_views(loader, content, epoch=0):
     """The view of each sample that the loader gave, in the epoch's order; -1 where it is none of the sample's own."""
     loader.set_epoch(epoch)
     found = []
-    for (codes, labels), rows in zip(loader, loader.batches.rank_slices(epoch), strict=True):
+    for (codes, labels), rows in zip(loader, rank_slices(loader.batches, epoch), strict=True):
         np.testing.assert_array_equal(labels, content.labels[rows])
         same = (codes.numpy()[:, None] == content.codes[rows]).all((2, 3, 4))
         found.append(np.where(same.any(1), same.argmax(1), -1))

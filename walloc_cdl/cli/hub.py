@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from walloc_cdl.cli.console import JsonPath, interruptible, progress, report, require_local, size_text
-from walloc_cdl.cli.contents import latents_text
+from walloc_cdl.cli.console import JsonPath, interruptible, progress, report, require_local
+from walloc_cdl.cli.contents import contents, latents_text
 from walloc_cdl.cli.dataset import Folder
 
 
@@ -56,9 +56,8 @@ def pull(
             revision=revision,
             on_file=lambda done, total, num_bytes: update(done, total, num_bytes=num_bytes),
         )
-    rows: dict[str, object] = {"data set": str(out), "latents": latents_text(manifest.latent_shape, manifest.views)}
-    rows |= {split: f"{summary.num_samples:,} samples" for split, summary in sorted(manifest.splits.items())}
-    rows["shards"] = f"{len(manifest.shards)}, {size_text(sum(shard.num_bytes for shard in manifest.shards))}"
+    latents = latents_text(manifest.latent_shape, manifest.views)
+    rows = {"data set": str(out), "latents": latents, **contents(manifest)}
     report(rows, json_path, manifest.to_json())
 
 

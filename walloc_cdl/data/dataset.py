@@ -85,7 +85,7 @@ class LatentDataset(Dataset):
         The label is an int for class numbers, otherwise a tensor: uint8 (L,), float32 () or (T,).
         """
         row = int(self._require_rows([index + len(self) if index < 0 else index])[0])
-        number = int(np.searchsorted(self._starts, row, side="right")) - 1
+        number = int(self._shard_numbers(np.array(row)))
         codes = self.shard(number).sample_codes(row - int(self._starts[number]))
         chosen = torch.from_numpy((codes[self.view] if self.num_views > 1 else codes).copy())
         label = self._labels_at(np.array([row]))[0]
@@ -141,7 +141,7 @@ class LatentDataset(Dataset):
         if not self.layout.ragged:
             whole = [(side - spec.extra_frames) * spec.stride for side in self.latent_shape[1:]]
             return np.tile(np.array(whole, np.int64), (len(rows), 1))
-        numbers = np.searchsorted(self._starts, rows, side="right") - 1
+        numbers = self._shard_numbers(rows)
         sizes = [
             self.shard(number).sizes[row - self._starts[number]] for number, row in zip(numbers, rows, strict=True)
         ]

@@ -28,7 +28,7 @@ CHUNK_BYTES = 8 << 20
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+(::[A-Za-z0-9+.\-]+)*://.")
 """Of two letters and more: one is a drive of Windows."""
-_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError, CdlError)
+_FINAL = (PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError)
 _STREAMING = ("http", "https", "hf")
 """Protocols that give a file as one stream when asked for blocks of size 0; not all servers know ranges."""
 _OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oss", "oci")

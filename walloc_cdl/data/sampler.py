@@ -68,19 +68,14 @@ class GlobalBatches:
         """For each position of an epoch's order a random word, uint64 (num_samples,), by seed, epoch and position."""
         return _raw_words(self.num_samples, self.seed, epoch, _DRAWS)
 
-    def rank_slices(self, epoch: int, *, rank: int = 0, world_size: int = 1, start: int = 0) -> list[np.ndarray]:
-        """One rank's part of each global batch from number `start` on, in order.
-
-        The slices of all ranks, one after the other, are the global batch; their sizes differ by one at
-        most, so that a last, incomplete batch may leave a rank with none.
-        """
-        order = self.order(epoch)
-        return [order[part] for part in self._slices(rank, world_size, start)]
-
     def selections(
         self, epoch: int, *, draw: bool, rank: int = 0, world_size: int = 1, start: int = 0
     ) -> list[Selection]:
-        """The same as selections, with random words where something is to be drawn for each sample."""
+        """One rank's part of each global batch from number `start` on, in order.
+
+        The parts of all ranks, one after the other, are the global batch; their sizes differ by one at most, so
+        that a last, incomplete batch may leave a rank with none. With `draw` each sample has a random word.
+        """
         order, words = self.order(epoch), self.words(epoch) if draw else None
         parts = self._slices(rank, world_size, start)
         return [Selection(order[part], None if words is None else words[part]) for part in parts]

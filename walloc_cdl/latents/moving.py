@@ -1,8 +1,7 @@
-"""Moving and hashing parts of an open file in constant memory."""
+"""Moving a part of an open file in constant memory."""
 
 from __future__ import annotations
 
-import hashlib
 from typing import BinaryIO
 
 _PIECE_BYTES = 1 << 20
@@ -18,12 +17,3 @@ def move_range(file: BinaryIO, begin: int, length: int, target: int) -> None:
         piece = file.read(min(_PIECE_BYTES, length - start))
         file.seek(target + start)
         file.write(piece)
-
-
-def sha256_of(file: BinaryIO) -> str:
-    """SHA-256 of the whole file as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    file.seek(0)
-    while piece := file.read(_PIECE_BYTES):
-        digest.update(piece)
-    return digest.hexdigest()

@@ -9,6 +9,7 @@ from types import TracebackType
 
 import numpy as np
 
+from walloc_cdl.canonical import sha256_stream
 from walloc_cdl.errors import CallError
 from walloc_cdl.fields import is_plain_path
 from walloc_cdl.files import replacement, write_atomic
@@ -19,7 +20,7 @@ from walloc_cdl.latents.labels import infer_label_spec
 from walloc_cdl.latents.layout import SampleLayout, TensorLayout, infer_layout
 from walloc_cdl.latents.manifest import MANIFEST_NAME, SHARD_SUFFIX, Manifest, ShardEntry
 from walloc_cdl.latents.manifest_file import manifest_bytes
-from walloc_cdl.latents.moving import move_range, sha256_of
+from walloc_cdl.latents.moving import move_range
 from walloc_cdl.latents.statistics import samples_histogram
 from walloc_cdl.latents.writable import require_codes, require_fields, require_keys
 from walloc_cdl.spec import LatentSpec
@@ -121,7 +122,8 @@ class ShardWriter:
                 self._write_indexed(keys if name == "keys" else self._column(name, tensor), index)
         self._file.truncate()
         num_bytes = self._file.tell()
-        sha256 = sha256_of(self._file)
+        self._file.seek(0)
+        sha256 = sha256_stream(self._file)
         entry = ShardEntry(self.name, self.split, len(self._keys), num_bytes, sha256, index.hexdigest())
         self._open = False
         self._replacement.__exit__(None, None, None)
