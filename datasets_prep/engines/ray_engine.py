@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -11,7 +12,7 @@ import ray
 from datasets_prep.encoding import choose_device, device_kind
 from datasets_prep.engines.base import Job
 from datasets_prep.engines.ray_cluster import connected, num_slots
-from datasets_prep.engines.ray_task import NodeJob, make_shard
+from datasets_prep.engines.ray_task import NodeJob, job_mark, make_shard
 from datasets_prep.plan import PlannedShard
 from datasets_prep.records import ShardRecord
 from datasets_prep.shard_job import Done
@@ -26,7 +27,7 @@ TASKS_PER_SLOT = 2
 
 POLL_S = 1.0
 STOP_S = 10.0
-"""So long tasks that were canceled may take to remove what they had begun; then they are killed."""
+"""So long tasks may take to notice that the job has stopped and to remove what they had begun."""
 
 
 class RayEngine:
@@ -50,15 +51,16 @@ class RayEngine:
         gpus = float(device.type == "cuda") if self._gpus is None else self._gpus
         if device.type == "cuda" and not gpus:
             raise CallError("gpus_per_task is 0 with a GPU as the device; give a share, as 0.25, or device cpu")
-        with connected(self._address):
+        with connected(self._address), job_mark(job.folder) as mark:
             task = ray.remote(make_shard).options(
                 num_cpus=self._cpus, num_gpus=gpus, max_retries=RETRIES, retry_exceptions=False
             )
-            yield from self._run(task, self._node_job(job, device.type), job, shards, report, gpus)
+            yield from self._run(task, self._node_job(job, device.type, mark), job, shards, report, gpus)
 
-    def _node_job(self, job: Job, device: str) -> NodeJob:
+    def _node_job(self, job: Job, device: str, mark: Path) -> NodeJob:
         return NodeJob(
             folder=job.folder.absolute(),
+            mark=mark,
             plan_digest=job.plan_digest,
             facts=source_facts(job.source),
             preparation=job.preparation,
@@ -94,7 +96,7 @@ class RayEngine:
                     report(Done(shard.num_samples, record.num_quarantined, record.source_bytes))
                     yield record
         finally:
-            _stop(list(in_flight))
+            _stop(node_job.mark, list(in_flight))
 
 
 def _result(reference: Any, shard: PlannedShard) -> ShardRecord:
@@ -116,11 +118,13 @@ def _failure(shard: PlannedShard, error: BaseException) -> JobError:
     )
 
 
-def _stop(references: list[Any]) -> None:
-    """Interrupt tasks, so that they remove what they had begun, then kill those that go on."""
-    if not references or not ray.is_initialized():
-        return
-    for reference in references:
-        ray.cancel(reference)
-    for reference in ray.wait(references, num_returns=len(references), timeout=STOP_S)[1]:
-        ray.cancel(reference, force=True)
+def _stop(mark: Path, references: list[Any]) -> None:
+    """Take the mark away and give tasks time to see it.
+
+    `ray.cancel` would interrupt them at once, but where a task ends in that moment it ends this process with it (Ray
+    2.60: "Check failed: it != submissible_tasks_.end()"). Those that take longer end with the connection, or at their
+    next chunk.
+    """
+    mark.unlink(missing_ok=True)
+    if references and ray.is_initialized():
+        ray.wait(references, num_returns=len(references), timeout=STOP_S)

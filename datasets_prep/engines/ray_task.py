@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-from contextlib import suppress
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 from datasets_prep.encoding import Encoder, RaggedEncoder, choose_device, device_kind, open_encoder
 from datasets_prep.engines.base import Job
 from datasets_prep.engines.local import encode_shards
+from datasets_prep.locks import FOLDER as LOCKS_FOLDER
 from datasets_prep.plan import PLAN_NAME, load_plan
 from datasets_prep.records import ShardRecord
 from datasets_prep.signals.base import Preparation
@@ -29,6 +32,8 @@ class NodeJob:
 
     folder: Path
     """The data set's, absolute."""
+    mark: Path
+    """A file in it that is there as long as the job goes on; see `job_mark`."""
     plan_digest: str
     facts: SourceFacts
     preparation: Preparation
@@ -44,17 +49,29 @@ class NodeJob:
     """Kind of device and versions where the job was started; a node with others would make other bytes."""
 
 
+@contextmanager
+def job_mark(folder: Path) -> Iterator[Path]:
+    """A file in the data set's work folder, absolute, that says to the tasks of this job that they are wanted."""
+    mark = folder.absolute() / WORK_NAME / LOCKS_FOLDER / f"ray-{uuid.uuid4().hex}"
+    mark.touch()
+    try:
+        yield mark
+    finally:
+        mark.unlink(missing_ok=True)
+
+
 def make_shard(job: NodeJob, rows: ShardRows) -> ShardRecord:
     """Make one shard, file and record.
 
     Raises `JobError` on a node that does not see the data set's folder, or has other versions or another kind of
-    device than the machine where the job was started.
+    device than the machine where the job was started, and when the job has stopped, after every chunk of samples.
     """
     tools = _tools_of(job)
     source = ShardSource(job.facts, rows)
     own = Job(job.folder, job.plan_digest, source, job.preparation, job.codec, job.device, job.batch, job.decoders)
     try:
-        (record,) = encode_shards(own, [source.shard], tools.pool, tools.encoder, lambda done: None)
+        _require_mark(job)
+        (record,) = encode_shards(own, [source.shard], tools.pool, tools.encoder, lambda done: _require_mark(job))
     except BaseException:
         _forget()  # a decoder may still be busy with what nobody waits for
         raise
@@ -90,6 +107,11 @@ def _tools_of(job: NodeJob) -> _Tools:
 def _forget() -> None:
     while _kept:
         _kept.pop().pool.__exit__()
+
+
+def _require_mark(job: NodeJob) -> None:
+    if not job.mark.exists():
+        raise JobError(f"the job in {str(job.folder)!r} has stopped; start it again to go on")
 
 
 def _require_folder(job: NodeJob) -> None:

@@ -27,7 +27,9 @@ def test_a_hundred_kills(tmp_path):
     (photos / "train/dog/03.png").write_bytes(b"no image")
     (tmp_path / "jobs").mkdir()
     command = [sys.executable, str(SCRIPT), str(photos), str(tmp_path / "jobs"), "0", "100"]
-    report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=600).stdout)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=600, env=environment)
+    report = json.loads(done.stdout)
     assert sum(report["phases"].values()) >= 100
     assert set(report["phases"]) >= PHASES
     assert report["num_jobs"] > 5
