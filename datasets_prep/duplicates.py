@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from datasets_prep.ledger import DUPLICATE
 
 PASS_ROWS = 1 << 24
 """Hashes held at once, 8 bytes each; more rows take more passes over the hashes."""
+
+
+HASH_COLUMNS = ("sha256", "shard", "reason")
+"""Columns of the ledger that say which contents occur more than once."""
+
+_HEX_DIGITS = 16
+"""Of a hash's 64, its first: a uint64."""
 
 
 @dataclass
@@ -34,8 +43,8 @@ class _First:
 class DuplicateFinder:
     """Marks rows whose content has occurred in a row before.
 
-    `parts` opens the parts of the ledger anew, in order; only rows that are stored, or were left out as
-    duplicates before, count.
+    `parts` opens the parts of the ledger anew, in order, of which it needs no more than `HASH_COLUMNS`; only rows
+    that are stored, or were left out as duplicates before, count.
     """
 
     def __init__(self, parts: Callable[[], Iterable[pa.Table]], num_rows: int) -> None:
@@ -54,17 +63,16 @@ class DuplicateFinder:
         """The rows with `duplicate_of`; call it once for every part, in order."""
         if not self.any:
             return rows
-        hashes = rows["sha256"].to_pylist()
-        marks: list[str | None] = [None] * len(hashes)
-        for position in np.flatnonzero(_counted(rows) & np.isin(_prefixes(hashes), self._repeated)).tolist():
-            marks[position] = self._look_up(hashes[position], rows.slice(position, 1).to_pylist()[0])
+        marks: list[str | None] = [None] * rows.num_rows
+        for position in np.flatnonzero(_counted(rows) & np.isin(_prefixes(rows["sha256"]), self._repeated)).tolist():
+            marks[position] = self._look_up(rows.slice(position, 1).to_pylist()[0])
         index = rows.schema.get_field_index("duplicate_of")
         return rows.set_column(index, rows.schema.field(index), pa.array(marks, pa.string()))
 
-    def _look_up(self, digest: str, row: dict[str, object]) -> str | None:
-        first = self._firsts.get(digest)
+    def _look_up(self, row: dict[str, Any]) -> str | None:
+        first = self._firsts.get(row["sha256"])
         if first is None:
-            self._firsts[digest] = _First(f"{row['split']}/{row['key']}", row["split"], row["label"])
+            self._firsts[row["sha256"]] = _First(f"{row['split']}/{row['key']}", row["split"], row["label"])
             return None
         self.copies.num_across_splits += row["split"] != first.split
         self.copies.num_other_label += row["label"] != first.label
@@ -75,20 +83,22 @@ def _repeated(parts: Iterable[pa.Table], number: int, num_passes: int) -> np.nda
     """Prefixes, uint64, that occur more than once among those that belong to this pass."""
     found = [np.empty(0, np.uint64)]
     for rows in parts:
-        prefixes = _prefixes(rows["sha256"].to_pylist())[_counted(rows)]
+        prefixes = _prefixes(rows["sha256"])[_counted(rows)]
         found.append(prefixes[prefixes % np.uint64(num_passes) == number])
     values, counts = np.unique(np.concatenate(found), return_counts=True)
     return values[counts > 1]
 
 
 def _counted(rows: pa.Table) -> np.ndarray:
-    reasons = rows["reason"].to_pylist()
-    stored = ~rows["shard"].is_null().to_numpy()
-    return (stored | np.array([reason == DUPLICATE for reason in reasons], bool)) & ~rows["sha256"].is_null().to_numpy()
+    left_out = pc.fill_null(pc.equal(rows["reason"], DUPLICATE), False)
+    counted = pc.and_(pc.or_(pc.is_valid(rows["shard"]), left_out), pc.is_valid(rows["sha256"]))
+    return counted.to_numpy()
 
 
-def _prefixes(hashes: Iterable[str | None]) -> np.ndarray:
-    return np.array([int(digest[:16], 16) if digest else 0 for digest in hashes], np.uint64)
+def _prefixes(hashes: pa.ChunkedArray) -> np.ndarray:
+    """The first 64 bits, uint64, of hashes in hexadecimal digits; 0 for null."""
+    digits = pc.utf8_slice_codeunits(pc.fill_null(hashes, "0" * _HEX_DIGITS), 0, _HEX_DIGITS)
+    return np.frombuffer(bytes.fromhex("".join(digits.to_pylist())), ">u8").astype(np.uint64)
 
 
 def marked(parts: Iterable[pa.Table], finder: DuplicateFinder) -> Iterator[pa.Table]:

@@ -6,7 +6,7 @@ import copy
 import heapq
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 
 from datasets_prep.certificate import flip_rate
-from datasets_prep.duplicates import DuplicateFinder, marked
+from datasets_prep.duplicates import HASH_COLUMNS, DuplicateFinder, marked
 from datasets_prep.encoding import Encoder, choose_device, device_kind
 from datasets_prep.engines.base import Job
 from datasets_prep.layout import label_names, label_spec, sample_layout, stored_labels
@@ -67,13 +67,16 @@ def finish(job: Job, plan: Plan, effort: Effort, *, drop_duplicates: bool = Fals
     """
     folder, work, source = job.folder, job.folder / WORK_NAME, job.source
 
-    def parts() -> Iterator[pa.Table]:
-        return (load_rows(work, shard.name) for shard in plan.shards)
+    def parts(columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        return (load_rows(work, shard.name, columns) for shard in plan.shards)
 
-    finder = DuplicateFinder(parts, plan.num_samples)
+    def hashes() -> Iterator[pa.Table]:
+        return parts(HASH_COLUMNS)
+
+    finder = DuplicateFinder(hashes, plan.num_samples)
     if drop_duplicates and finder.any:
         leave_out(job, plan, finder)
-        finder = DuplicateFinder(parts, plan.num_samples)
+        finder = DuplicateFinder(hashes, plan.num_samples)
     totals = _Totals(job, plan)
     codec = copy.deepcopy(job.codec).cpu()
     encoder = Encoder(codec, choose_device(job.device), batch=job.batch, signal_shape=job.preparation.shape)
@@ -205,7 +208,7 @@ def _lots(job: Job, plan: Plan, split: str) -> Iterator[tuple[str, int]]:
     """For every stored sample of the split a number drawn by its key, and its index."""
     for shard in plan.shards:
         if shard.split == split:
-            rows = load_rows(job.folder / WORK_NAME, shard.name).select(["key", "row"]).to_pydict()
+            rows = load_rows(job.folder / WORK_NAME, shard.name, ["key", "row"]).to_pydict()
             for index, (key, row) in enumerate(zip(rows["key"], rows["row"], strict=True), start=shard.start):
                 if row is not None:
                     yield sha256_hex(f"0:{key}".encode()), index

@@ -46,19 +46,41 @@ def node_job(planned, rgb_codec, tmp_path):
     folder = tmp_path / "out"
     (folder / WORK_NAME).mkdir(parents=True)
     plan = open_output(folder, planned.plan, restart=False)
-    yield ray_task.NodeJob(
-        folder=folder,
-        plan_digest=plan.digest(),
-        facts=source_facts(planned.source),
-        preparation=planned.preparation,
-        codec=rgb_codec,
-        device="cpu",
-        batch=SMALL.batch,
-        decoders=1,
-        directory=os.getcwd(),
-        engine={"device": device_kind(choose_device("cpu")), "versions": planned.preparation.versions()},
-    )
+    with ray_task.job_mark(folder) as mark:
+        yield ray_task.NodeJob(
+            folder=folder,
+            mark=mark,
+            plan_digest=plan.digest(),
+            facts=source_facts(planned.source),
+            preparation=planned.preparation,
+            codec=rgb_codec,
+            device="cpu",
+            batch=SMALL.batch,
+            decoders=1,
+            directory=os.getcwd(),
+            engine={"device": device_kind(choose_device("cpu")), "versions": planned.preparation.versions()},
+        )
     ray_task._forget()
+
+
+def test_a_task_of_a_job_that_has_stopped_leaves_nothing(node_job, planned, monkeypatch):
+    """Whether the mark goes before the task begins, or when the first chunk of its shard is done."""
+    rows = rows_of(planned.source, planned.plan.shards[0])
+
+    require_mark, looks = ray_task._require_mark, []
+
+    def gone_at_the_second_look(job):
+        looks.append(job)
+        if len(looks) == 2:
+            job.mark.unlink()
+        require_mark(job)
+
+    monkeypatch.setattr(ray_task, "_require_mark", gone_at_the_second_look)
+    for _ in range(2):
+        with pytest.raises(JobError, match=r"the job in '.*out' has stopped; start it again to go on$"):
+            ray_task.make_shard(node_job, rows)
+        assert not node_job.mark.exists()
+        assert list(node_job.folder.glob("*")) == [node_job.folder / WORK_NAME]
 
 
 def test_a_task_makes_the_shard_record_and_ledger_rows_of_the_local_engine(node_job, planned, rgb_codec, tmp_path):
