@@ -14,7 +14,6 @@ from typing import Any
 from datasets_prep.encoding import Encoder, RaggedEncoder, choose_device, device_kind, open_encoder
 from datasets_prep.engines.base import Job
 from datasets_prep.engines.local import encode_shards
-from datasets_prep.locks import FOLDER as LOCKS_FOLDER
 from datasets_prep.plan import PLAN_NAME, load_plan
 from datasets_prep.records import ShardRecord
 from datasets_prep.signals.base import Preparation
@@ -52,7 +51,7 @@ class NodeJob:
 @contextmanager
 def job_mark(folder: Path) -> Iterator[Path]:
     """A file in the data set's work folder, absolute, that says to the tasks of this job that they are wanted."""
-    mark = folder.absolute() / WORK_NAME / LOCKS_FOLDER / f"ray-{uuid.uuid4().hex}"
+    mark = folder.absolute() / WORK_NAME / f"ray-{uuid.uuid4().hex}"
     mark.touch()
     try:
         yield mark
