@@ -26,7 +26,11 @@ def eight_bit_color(image: Image.Image, channels: int, profiles: str) -> Image.I
     image = _eight_bit(image)
     if profiles == "srgb" and profile and image.mode != "1":
         image = to_srgb(_plain(image), profile)
-    return _on_white(image).convert("L" if channels == 1 else "RGB")
+    image, mode = _on_white(image), "L" if channels == 1 else "RGB"
+    if image.mode != mode:
+        return image.convert(mode)
+    image.load()  # which `convert` does too, and then copies
+    return image
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

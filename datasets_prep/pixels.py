@@ -9,7 +9,8 @@
 - Color becomes gray by PIL's luma (ITU-R 601); gray becomes color by repeating the channel.
 - The result is resized and cropped, or padded (`datasets_prep.framing`).
 
-docs/pixels.md says what becomes of which file. Workers import this module, so it needs no more than numpy and PIL.
+docs/pixels.md says what becomes of which file. Workers import this module, so it needs no more than numpy, numba and
+PIL.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def load_pixels(
     Raises `BadImageError` for anything but a whole image within `MAX_PIXELS` and `MAX_ASPECT`.
     """
     with upright_image(data, channels, profiles) as image:
-        return channels_first(square(image, size, kernel, crop))
+        return square(image, size, kernel, crop)
 
 
 @contextmanager

@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from datasets_prep.framing import KERNELS, square
-from datasets_prep.pixels import channels_first, upright_image
+from datasets_prep.framing import Box, resized, square
+from datasets_prep.pixels import upright_image
 from datasets_prep.signals.base import KeyedSample
 from datasets_prep.signals.images import ImagePreparation
 from walloc_cdl.errors import CallError
@@ -70,7 +70,7 @@ class ViewedImagePreparation(ImagePreparation):
         them mirrored. Raises `BadImageError` as `load_pixels` does.
         """
         with upright_image(stored.stored, self.channels, self.icc) as image:
-            center = channels_first(square(image, self.size, self.resize, self.crop))
+            center = square(image, self.size, self.resize, self.crop)
             return np.stack([self._view(name, image, center, stored.key) for name in self.view_names])
 
     def evaluation_signals(self, signals: np.ndarray | list[np.ndarray]) -> np.ndarray:
@@ -95,8 +95,7 @@ class ViewedImagePreparation(ImagePreparation):
         if name == "flip":
             return center[..., ::-1]
         crop = draw_crop(key, name, *image.size)
-        size = (self.size, self.size)
-        pixels = channels_first(image.resize(size, KERNELS[self.resize], box=crop.box))
+        pixels = resized(image, (self.size, self.size), self.resize, box=crop.box)
         return pixels[..., ::-1] if crop.mirrored else pixels
 
 
@@ -104,8 +103,7 @@ class ViewedImagePreparation(ImagePreparation):
 class RandomCrop:
     """A rectangle of an image."""
 
-    box: tuple[int, int, int, int]
-    """(left, top, right, bottom) in pixels."""
+    box: Box
     mirrored: bool
 
 

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pictures import encoded, picture
 from PIL import Image, features
-from torchvision.transforms import InterpolationMode
+from rows_first import resized_by_pillow
 from torchvision.transforms import functional as tv
 
 from datasets_prep import PrepareConfig, framing, open_source
@@ -26,15 +26,9 @@ def exactly(image: Image.Image) -> np.ndarray:
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-KERNELS = {
-    "lanczos": InterpolationMode.LANCZOS,
-    "bicubic": InterpolationMode.BICUBIC,
-    "bilinear": InterpolationMode.BILINEAR,
-    "box": InterpolationMode.BOX,
-}
-
 sides = st.integers(1, 120)
 channel_counts = st.sampled_from([1, 3])
+kernels = st.sampled_from(framing.KERNELS)
 
 
 def drawn_picture(width: int, height: int, channels: int) -> Image.Image:
@@ -43,10 +37,12 @@ def drawn_picture(width: int, height: int, channels: int) -> Image.Image:
 
 
 @settings(max_examples=80, deadline=None)
-@given(width=sides, height=sides, size=st.integers(1, 64), channels=channel_counts, kernel=st.sampled_from([*KERNELS]))
+@given(
+    width=sides, height=sides, size=st.integers(1, 64), channels=channel_counts, kernel=st.sampled_from(framing.KERNELS)
+)
 def test_resize_and_crop_are_those_of_torchvision(width, height, size, channels, kernel):
     image = drawn_picture(width, height, channels)
-    resized = tv.resize(image, size, KERNELS[kernel], antialias=True)
+    resized = resized_by_pillow(image, tv.resize(image, size).size, kernel)
     reference = np.asarray(tv.pil_to_tensor(tv.center_crop(resized, [size, size])))
     np.testing.assert_array_equal(load_pixels(encoded(image), size, channels, kernel=kernel), reference)
 
@@ -54,17 +50,19 @@ def test_resize_and_crop_are_those_of_torchvision(width, height, size, channels,
 def test_the_default_kernel_is_lanczos():
     data = encoded(picture(0, 100, 80))
     np.testing.assert_array_equal(load_pixels(data, 16, 3), load_pixels(data, 16, 3, kernel="lanczos"))
-    different = {load_pixels(data, 16, 3, kernel=kernel).tobytes() for kernel in KERNELS}
-    assert len(different) == len(KERNELS) == len(framing.KERNELS)
+    different = {load_pixels(data, 16, 3, kernel=kernel).tobytes() for kernel in framing.KERNELS}
+    assert len(different) == len(framing.KERNELS) == 4
 
 
 @settings(max_examples=60, deadline=None)
-@given(width=sides, height=sides, size=st.integers(1, 64), channels=channel_counts, kernel=st.sampled_from([*KERNELS]))
+@given(
+    width=sides, height=sides, size=st.integers(1, 64), channels=channel_counts, kernel=st.sampled_from(framing.KERNELS)
+)
 def test_padding_keeps_the_whole_image_and_repeats_its_edges(width, height, size, channels, kernel):
     image = drawn_picture(width, height, channels)
     longer = max(width, height)
     within = (max(1, size * height // longer), max(1, size * width // longer))
-    whole = np.asarray(tv.pil_to_tensor(tv.resize(image, within, KERNELS[kernel], antialias=True)))
+    whole = np.asarray(tv.pil_to_tensor(resized_by_pillow(image, within[::-1], kernel)))
     loaded = load_pixels(encoded(image), size, channels, kernel=kernel, crop="pad")
     assert loaded.shape == (channels, size, size)
     top, left = (size - within[0]) // 2, (size - within[1]) // 2
