@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from datasets_prep.framing import CROPS, KERNELS
 from datasets_prep.icc import PROFILE_CHOICES
+from datasets_prep.pixels import DECODERS
 from datasets_prep.signals.audio import NORMALIZATIONS
 from walloc_cdl.errors import CallError, unknown_name
 
@@ -17,6 +18,7 @@ CHOICES = {
     "resize": tuple(KERNELS),
     "crop": CROPS,
     "icc": PROFILE_CHOICES,
+    "decoder": DECODERS,
     "normalization": NORMALIZATIONS,
 }
 """Settings that are one of some names."""
@@ -34,6 +36,8 @@ class PrepareConfig:
     """Of images: `center`, the default, or `pad`; see `datasets_prep.framing.square`."""
     icc: str | None = None
     """What becomes of images' color profiles: `ignore`, the default, or `srgb`; see `datasets_prep.icc`."""
+    decoder: str | None = None
+    """Of images: `pil`, the default, or `pil-scaled`; see `datasets_prep.pixels.load_pixels`."""
     geometry: str = "fixed"
     """`fixed`: all samples have one size; `ragged`: images and clips keep their own."""
     views: str | None = None

@@ -10,12 +10,15 @@ KERNELS = ("lanczos", "bicubic", "bilinear", "box")
 
 CROPS = ("center", "pad")
 
-Box = tuple[int, int, int, int]
+Box = tuple[float, float, float, float]
 """Left, top, right and bottom, in pixels."""
 
+Window = tuple[int, int, int, int]
+"""The same, of whole pixels."""
 
-def square(image: Image.Image, size: int, kernel: str, crop: str) -> np.ndarray:
-    """Pixels uint8 (C, size, size) of an image in mode L or RGB.
+
+def square(image: Image.Image, size: int, kernel: str, crop: str, *, box: Box | None = None) -> np.ndarray:
+    """Pixels uint8 (C, size, size) of an image in mode L or RGB, or of its part `box`.
 
     - `center`: the shorter side becomes `size`, and what the longer one has too much is cut off on both ends, as
       torchvision's `Resize(size)` and `CenterCrop(size)` do: the longer side is int(size · longer / shorter), and
@@ -23,17 +26,20 @@ def square(image: Image.Image, size: int, kernel: str, crop: str) -> np.ndarray:
     - `pad`: the longer side becomes `size`, the shorter one int(size · shorter / longer), at least 1, and its edge
       is repeated on both ends, an odd pixel at the right or bottom.
     """
+    left, top, right, bottom = box or (0, 0, *image.size)
+    sides = right - left, bottom - top
+    target = tuple(max(1, int(size * side // deciding_side(sides, crop))) for side in sides)
     if crop == "center":
-        width, height = _scaled(image, size, min(image.size))
+        width, height = target
         left, top = (round((side - size) / 2) for side in (width, height))
-        return resized(image, (width, height), kernel, window=(left, top, left + size, top + size))
-    pixels = resized(image, _scaled(image, size, max(image.size)), kernel)
+        return resized(image, target, kernel, box=box, window=(left, top, left + size, top + size))
+    pixels = resized(image, target, kernel, box=box)
     edges = [((size - side) // 2, size - side - (size - side) // 2) for side in pixels.shape[1:]]
     return np.pad(pixels, [(0, 0), *edges], mode="edge")
 
 
 def resized(
-    image: Image.Image, size: tuple[int, int], kernel: str, *, box: Box | None = None, window: Box | None = None
+    image: Image.Image, size: tuple[int, int], kernel: str, *, box: Box | None = None, window: Window | None = None
 ) -> np.ndarray:
     """Pixels uint8 (C, h, w) of an image in mode L or RGB, whose part `box` was resized to `size`, (width, height).
 
@@ -49,6 +55,6 @@ def resized(
     return resample(pixels, size[::-1], kernel, box=box, window=window)
 
 
-def _scaled(image: Image.Image, size: int, side: int) -> tuple[int, int]:
-    """Width and height when `side`, the length of one of the two, becomes `size`."""
-    return max(1, size * image.width // side), max(1, size * image.height // side)
+def deciding_side(sides: tuple[float, float], crop: str) -> float:
+    """Of two sides the one that becomes the square's."""
+    return min(sides) if crop == "center" else max(sides)

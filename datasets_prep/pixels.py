@@ -25,7 +25,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from datasets_prep.color import eight_bit_color
-from datasets_prep.framing import square
+from datasets_prep.framing import Box, deciding_side, square
 from datasets_prep.misread import refuse_misread
 from datasets_prep.signals.base import BadSignalError, Stored, failure_reason
 from datasets_prep.signals.stored import read_stored
@@ -39,6 +39,14 @@ MAX_ASPECT = 20
 
 MAX_PIXELS = 89_478_485
 """PIL's own limit (a quarter of a gigabyte of RGB), at which it only warns."""
+
+DECODERS = ("pil", "pil-scaled")
+
+SCALED_MARGIN = 2
+"""Decoding to this many times what is needed leaves the kernel to decide the frequencies that are kept."""
+
+_FLIPS = {2: "x", 3: "xy", 4: "y", 6: "x", 7: "xy", 8: "y"}
+"""Of the sides of the upright image, those that begin where they ended."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -66,15 +74,21 @@ def load_pixels(
     kernel: str = "lanczos",
     crop: str = "center",
     profiles: str = "ignore",
+    decoder: str = "pil",
 ) -> np.ndarray:
     """Pixels uint8 (channels, size, size): resized by a kernel and cropped or padded as `framing.square` says.
 
-    `profiles` is what becomes of embedded color profiles: `ignore` or `srgb`.
+    `profiles` is what becomes of embedded color profiles: `ignore` or `srgb`. `decoder` is `pil`, or `pil-scaled`,
+    which decodes JPEG files at a half, a quarter or an eighth of their size (libjpeg's scaled inverse transform) as
+    long as what decides the size stays `SCALED_MARGIN` times as long as is needed.
 
     Raises `BadImageError` for anything but a whole image within `MAX_PIXELS` and `MAX_ASPECT`.
     """
-    with upright_image(data, channels, profiles) as image:
-        return square(image, size, kernel, crop)
+    with _opened(data) as image:
+        _check_shape(image)
+        box = _decode_scaled(image, SCALED_MARGIN * size, crop) if decoder == "pil-scaled" else None
+        upright = _upright(image, channels, profiles)
+        return square(upright, size, kernel, crop, box=box and _turned_box(box, upright.size, _orientation(image)))
 
 
 @contextmanager
@@ -168,6 +182,24 @@ def _upright(image: Image.Image, channels: int, profiles: str) -> Image.Image:
     flat = eight_bit_color(image, channels, profiles)
     turn = _TURNS.get(_orientation(image))  # after decoding, for which PIL turns TIFF files itself, and says so here
     return flat.transpose(turn) if turn is not None else flat
+
+
+def _decode_scaled(image: Image.Image, size: int, crop: str) -> Box | None:
+    """Have a JPEG file decoded so that its deciding side is at least `size`; the part of the result that the whole
+    image covers: sides are rounded up, and the last pixel lies partly beyond. None where nothing changes.
+    """
+    sides = tuple(max(1, int(size * side // deciding_side(image.size, crop))) for side in image.size)
+    _, box = image.draft(None, sides) or (None, None)
+    return box if box is not None and box[2:] != image.size else None
+
+
+def _turned_box(box: Box, size: tuple[int, int], orientation: int) -> Box:
+    """Where a box at the upper left, (0, 0, w, h), lies when the image was turned, and has this size since."""
+    width, height = box[:1:-1] if orientation in (5, 6, 7, 8) else box[2:]
+    flips = _FLIPS.get(orientation, "")
+    left = size[0] - width if "x" in flips else 0
+    top = size[1] - height if "y" in flips else 0
+    return left, top, left + width, top + height
 
 
 def _orientation(image: Image.Image) -> int:

@@ -16,7 +16,7 @@ from walloc_cdl.codec import Codec
 from walloc_cdl.errors import CallError
 
 SETTINGS = {
-    "image": ("size", "resize", "crop", "icc", "views"),
+    "image": ("size", "resize", "crop", "icc", "decoder", "views"),
     "array": (),
     "audio": ("segment_s", "hop_s", "normalization"),
 }
@@ -27,6 +27,7 @@ REMEDIES = {
     "resize": "only image files are resized",
     "crop": "only image files are cropped; arrays are cut by ?patch=SIDE",
     "icc": "only image files have color profiles",
+    "decoder": "only image files are decoded to less than their size",
     "views": "only image files are cropped and mirrored",
     "segment_s": "only audio is cut into segments",
     "hop_s": "only audio is cut into segments; arrays take ?hop=PIXELS",
@@ -55,6 +56,8 @@ def choose_preparation(source: Source, codec: Codec, config: PrepareConfig) -> P
     chosen = _image_settings(config)
     if config.views is None:
         return ImagePreparation(codec.spec.source_channels, **chosen)
+    if config.decoder not in (None, "pil"):
+        raise CallError(f"decoder is {config.decoder}, but random crops need all pixels; leave it or the views away")
     return ViewedImagePreparation(codec.spec.source_channels, **chosen, view_names=parse_views(config.views))
 
 
@@ -67,7 +70,7 @@ def _ragged(source: Source, codec: Codec, config: PrepareConfig) -> RaggedPrepar
     """Whole images and clips; raises `CallError` for settings that decide a size."""
     if source.kind == "array":
         raise CallError(f"geometry ragged, but {source.name} holds arrays, which are cut into patches; leave it away")
-    for name in ("size", "resize", "crop", "segment_s", "hop_s"):
+    for name in ("size", "resize", "crop", "decoder", "segment_s", "hop_s"):
         if (value := getattr(config, name)) is not None:
             raise CallError(f"{name} is {value}, but with geometry ragged samples keep their own size; leave one away")
     if source.kind == "audio":
@@ -80,7 +83,7 @@ def _ragged(source: Source, codec: Codec, config: PrepareConfig) -> RaggedPrepar
 
 def stored_settings(preprocessing: Mapping[str, Any]) -> dict[str, str]:
     """Those settings of `PrepareConfig` that decide an image's pixels, from a manifest's preprocessing of images."""
-    names = ("resize", "crop", "icc")
+    names = ("resize", "crop", "icc", "decoder")
     return {name: value for name in names if isinstance(value := preprocessing.get(name), str)}
 
 

@@ -13,7 +13,7 @@ from datasets_prep.signals.base import Preparation, Stored
 
 DEFAULT_SIZE = 256
 
-DECODERS = {
+LIBRARIES = {
     "libavif": "avif",
     "libjpeg-turbo": "libjpeg_turbo",
     "libtiff": "libtiff",
@@ -37,6 +37,8 @@ class ImagePreparation(Preparation):
     """One of `datasets_prep.framing.CROPS`."""
     icc: str = "ignore"
     """One of `datasets_prep.icc.PROFILE_CHOICES`."""
+    decoder: str = "pil"
+    """One of `datasets_prep.pixels.DECODERS`."""
 
     kind: ClassVar[str] = "image"
     dtype: ClassVar[np.dtype] = np.dtype(np.uint8)
@@ -50,7 +52,15 @@ class ImagePreparation(Preparation):
 
     def load(self, stored: Stored) -> np.ndarray:
         """See `load_pixels`."""
-        return load_pixels(stored, self.size, self.channels, kernel=self.resize, crop=self.crop, profiles=self.icc)
+        return load_pixels(
+            stored,
+            self.size,
+            self.channels,
+            kernel=self.resize,
+            crop=self.crop,
+            profiles=self.icc,
+            decoder=self.decoder,
+        )
 
     def load_native(self, stored: Stored, multiple: int) -> np.ndarray:
         """See `datasets_prep.pixels.load_native`."""
@@ -65,10 +75,11 @@ class ImagePreparation(Preparation):
             "resize": self.resize,
             "crop": self.crop,
             "icc": self.icc,
+            "decoder": self.decoder,
             "transparency": "on white",
         }
 
     def versions(self) -> dict[str, str]:
         """See `Preparation.versions`; PIL comes with decoders of its own, or takes the system's."""
-        wanted = {**DECODERS, "littlecms": "littlecms2"} if self.icc != "ignore" else DECODERS
+        wanted = {**LIBRARIES, "littlecms": "littlecms2"} if self.icc != "ignore" else LIBRARIES
         return {**super().versions(), **{name: features.version(key) or "none" for name, key in wanted.items()}}

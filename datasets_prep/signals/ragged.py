@@ -81,7 +81,7 @@ class RaggedPreparation(Preparation):
 
     def to_json(self) -> dict[str, Any]:
         """See `Preparation.to_json`; without what the inner one would do to the size."""
-        lost = ("size", "resize", "crop", "segment_samples", "hop_samples", "short_clips", "rest")
+        lost = ("size", "resize", "crop", "decoder", "segment_samples", "hop_samples", "short_clips", "rest")
         kept = {name: value for name, value in self.inner.to_json().items() if name not in lost}
         return {**kept, "geometry": "ragged", "padding": "to the stride, edge repeated at the right and bottom"}
 

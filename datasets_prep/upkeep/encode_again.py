@@ -83,6 +83,7 @@ def _settings(manifest: Manifest, engine: dict[str, Any], config: RepairConfig) 
     if kind == "image" and not ragged:
         kernel = str(done.get("resize", "")).rpartition(" ")[2]
         settings = {"size": done.get("size"), "resize": kernel or None, "crop": done.get("crop")}
+        settings["decoder"] = done.get("decoder") if manifest.views is None else None
         settings["views"] = None if manifest.views is None else _views_text(manifest.views)
     if kind == "image":
         settings["icc"] = done.get("icc")

@@ -163,6 +163,36 @@ def test_exif_orientation(orientation, upright):
     np.testing.assert_array_equal(loaded.transpose(1, 2, 0), upright(np.asarray(image)))
 
 
+@pytest.mark.parametrize("crop", framing.CROPS)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_scaled_decoding_shows_the_same_part_of_the_image(orientation, crop):
+    """Sides of 8 n + 1 pixels end within a pixel of the reduced image."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(picture(1, 401, 257), "JPEG", quality=95, exif=exif)
+    whole = load_pixels(data, 16, 3, crop=crop).astype(int)
+    scaled = load_pixels(data, 16, 3, crop=crop, decoder="pil-scaled").astype(int)
+    assert 0 < np.abs(scaled - whole).max() <= 3  # 32 and more with a box that is left out or unturned
+
+
+@pytest.mark.parametrize(("size", "reduced"), [(16, 32), (17, 64), (64, 128), (65, 256), (200, 256)])
+def test_scaled_decoding_leaves_the_kernel_twice_the_size(size, reduced, monkeypatch):
+    decoded = []
+    square = framing.square
+    monkeypatch.setattr(
+        "datasets_prep.pixels.square",
+        lambda image, *rest, **named: decoded.append(image.size) or square(image, *rest, **named),
+    )
+    load_pixels(encoded(picture(1, 256, 256), "JPEG"), size, 3, decoder="pil-scaled")
+    assert decoded == [(reduced, reduced)]
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "WEBP", "GIF"])
+def test_only_jpeg_files_are_decoded_scaled(file_format):
+    data = encoded(picture(1, 200, 180), file_format)
+    np.testing.assert_array_equal(load_pixels(data, 16, 3, decoder="pil-scaled"), load_pixels(data, 16, 3))
+
+
 @pytest.mark.parametrize("compression", [None, "tiff_lzw"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_tiff_orientation_is_applied_once(orientation, compression):
@@ -245,6 +275,7 @@ def test_preparation_records_what_decides_the_pixels():
         "resize": "lanczos",
         "crop": "center",
         "icc": "ignore",
+        "decoder": "pil",
         "transparency": "on white",
     }
     chosen = ImagePreparation(1, 64, resize="box", crop="pad", icc="srgb")

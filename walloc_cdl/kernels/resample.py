@@ -35,7 +35,7 @@ def resample(
     size: tuple[int, int],
     kernel: str,
     *,
-    box: tuple[int, int, int, int] | None = None,
+    box: tuple[float, float, float, float] | None = None,
     window: tuple[int, int, int, int] | None = None,
 ) -> np.ndarray:
     """Resize the part `box` of pixels uint8 (H, W, C) to `size` (height, width); of that, the part `window`, uint8
@@ -60,7 +60,7 @@ def resample(
 
 @lru_cache(maxsize=64)
 def _axis(
-    length: int, begin: int, end: int, size: int, kernel: str, first: int, last: int
+    length: int, begin: float, end: float, size: int, kernel: str, first: int, last: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where each output from `first` to `last` begins to read, int64 (n,), and its weights, int32 (n, taps)."""
     return _weights(length, float(begin), float(end), size, _NUMBERS[kernel], SUPPORTS[kernel], first, last)
