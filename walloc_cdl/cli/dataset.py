@@ -10,11 +10,11 @@ import typer
 from walloc_cdl.cli.codec import ContainerName
 from walloc_cdl.cli.console import (
     JsonPath,
+    LocalFolder,
     Seed,
     interruptible,
     progress,
     report,
-    require_local,
     require_parent,
     size_text,
     write_json,
@@ -27,7 +27,7 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data 
 
 def export(
     folder: Folder,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", callback=require_local)],
+    out: LocalFolder,
     form: Annotated[
         str | None, typer.Option("--to", metavar="FORM", help="hf, parquet, webdataset or npy: for other programs.")
     ] = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from walloc_cdl.cli.console import JsonPath, Seed, interruptible, parse_share, progress, report
+from walloc_cdl.cli.console import JsonPath, LocalFolder, Seed, interruptible, out_option, parse_share, progress, report
 from walloc_cdl.cli.dataset import Folder
 from walloc_cdl.errors import CallError
 
@@ -103,7 +103,7 @@ def _lines(path: Path) -> list[str]:
 
 def merge(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Folders of the data sets.")],
-    out: Annotated[Path, typer.Option(help="Folder of the data set to make.")],
+    out: LocalFolder,
     prefix: Annotated[
         bool, typer.Option("--prefix", help="Put each folder's name and a slash before its keys.")
     ] = False,
@@ -131,7 +131,7 @@ def split(
     ] = "label",
     seed: Seed = 0,
     only: Annotated[str | None, typer.Option(help="Make a data set of this split alone, in --out.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the data set to make with --only.")] = None,
+    out: Annotated[Path | None, out_option("Folder of the data set to make with --only.")] = None,
     json_path: JsonPath = None,
 ) -> None:
     """Deal a split out to several, or take one as a data set.
