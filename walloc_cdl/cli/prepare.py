@@ -105,7 +105,9 @@ def prepare(
     The same command again resumes what was interrupted.
     """
     from datasets_prep.config import PrepareConfig
+    from datasets_prep.remote_output import require_writable
     from walloc_cdl.codec import load_codec
+    from walloc_cdl.data import is_address
 
     if archive:
         require_local(Path(out))
@@ -146,6 +148,8 @@ def prepare(
     )
     if size is not None and model.spec.kind == "image":
         model.latent_shape((model.spec.source_channels, size, size))  # refuse it before walking the source
+    if is_address(out):
+        require_writable(out)
     samples = _open(source, labels, holdout, seed)
     if dry_run and extend:
         raise CallError("--dry-run with --extend; --extend says how many samples are new before it encodes them")
