@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from walloc_cdl.data.cache import FileCache, default_bytes, default_folder
-from walloc_cdl.data.remote import MissingFileError, RemoteFolder, is_address
+from walloc_cdl.data.remote import MissingFileError, RemoteFolder, is_address, local_path
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.fields import REMEDY
 from walloc_cdl.latents import (
@@ -59,8 +59,7 @@ def open_files(
     Of addresses, files go through the cache in `cache_dir` (see `default_folder`), of at most `cache_bytes`.
     """
     if not is_address(location):
-        path = os.fspath(location)
-        return LocalFiles(Path(path.removeprefix("file://")))
+        return LocalFiles(local_path(location))
     limit = default_bytes() if cache_bytes is None else cache_bytes
     folder = default_folder() if cache_dir is None else Path(cache_dir)
     return CachedFiles(RemoteFolder(os.fspath(location)), FileCache(folder.absolute(), limit))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import random
 import re
 import time
@@ -28,6 +29,7 @@ CHUNK_BYTES = 8 << 20
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+(::[A-Za-z0-9+.\-]+)*://.")
 """Of two letters and more: one is a drive of Windows."""
+_LOCAL_SCHEME = "file://"
 _FINAL = (PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError)
 _STREAMING = ("http", "https", "hf")
 """Protocols that give a file as one stream when asked for blocks of size 0; not all servers know ranges."""
@@ -48,7 +50,17 @@ def is_address(location: object) -> bool:
     >>> is_address("hf://datasets/someone/flowers"), is_address("latents/flowers"), is_address("file:///flowers")
     (True, False, False)
     """
-    return isinstance(location, str) and _ADDRESS.match(location) is not None and not location.startswith("file://")
+    is_url = isinstance(location, str) and _ADDRESS.match(location) is not None
+    return is_url and not location.startswith(_LOCAL_SCHEME)
+
+
+def local_path(location: str | os.PathLike[str]) -> Path:
+    """The path of what is no address, without the scheme that it may have.
+
+    >>> str(local_path("file:///flowers")), str(local_path("latents/flowers"))
+    ('/flowers', 'latents/flowers')
+    """
+    return Path(os.fspath(location).removeprefix(_LOCAL_SCHEME))
 
 
 @dataclass(frozen=True)
