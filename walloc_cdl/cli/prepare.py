@@ -34,9 +34,7 @@ from walloc_cdl.cli.prepare_options import (
     Finish,
     FromArchives,
     Geometry,
-    Holdout,
     HopSeconds,
-    LabelFile,
     Limit,
     MaxBad,
     Normalization,
@@ -54,6 +52,7 @@ from walloc_cdl.cli.prepare_options import (
     Workers,
     WorkFolder,
 )
+from walloc_cdl.cli.samples import Holdout, LabelFile, open_samples
 from walloc_cdl.errors import CallError
 
 if TYPE_CHECKING:
@@ -150,7 +149,7 @@ def prepare(
         model.latent_shape((model.spec.source_channels, size, size))  # refuse it before walking the source
     if is_address(out):
         require_writable(out)
-    samples = _open(source, labels, holdout, seed)
+    samples = open_samples(source, labels, holdout, seed)
     if dry_run and extend:
         raise CallError("--dry-run with --extend; --extend says how many samples are new before it encodes them")
     if dry_run:
@@ -166,18 +165,6 @@ def prepare(
         **contents(manifest),
     }
     report(rows, json_path, manifest.to_json())
-
-
-def _open(text: str, labels: Path | None, share: float | None, seed: int) -> Source:
-    """The source with labels from a file and a share held out, where these are asked for."""
-    from datasets_prep.sources import open_source
-    from datasets_prep.sources.label_files import LabeledSource
-    from datasets_prep.splits import holdout
-
-    samples = open_source(text)
-    if labels is not None:
-        samples = LabeledSource(samples, labels)
-    return samples if share is None else holdout(samples, share, seed)
 
 
 def _forecast(samples: Source, model: Codec, config: PrepareConfig, json_path: Path | None) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from walloc_cdl.cli.console import JsonPath, LocalFolder, Seed, interruptible, out_option, parse_share, progress, report
 from walloc_cdl.cli.dataset import Folder
+from walloc_cdl.cli.samples import open_samples
 from walloc_cdl.errors import CallError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def repair(
     source: Annotated[
         str | None, typer.Option(help="What the data set was made from, to encode damaged shards again.")
     ] = None,
+    labels: Annotated[Path | None, typer.Option(help="As it was given to `cdl prepare`.")] = None,
     holdout: Annotated[float | None, typer.Option(help="As it was given to `cdl prepare`.")] = None,
     limit: Annotated[int | None, typer.Option(help="As it was given to `cdl prepare`.")] = None,
     workers: Annotated[int | None, typer.Option(help="Decoding processes; default one for each CPU.", min=0)] = None,
@@ -31,15 +33,12 @@ def repair(
     An interrupted edit is ended first. Files but shards come from their copies, shards from the source. Exit code 1
     if something stays damaged.
     """
-    from datasets_prep.sources import open_source
-    from datasets_prep.splits import holdout as hold_out
     from datasets_prep.upkeep.encode_again import RepairConfig
     from datasets_prep.upkeep.repair import repair as run
 
     config = None
     if source is not None:
-        samples = open_source(source)
-        config = RepairConfig(samples if holdout is None else hold_out(samples, holdout, seed), limit, workers)
+        config = RepairConfig(open_samples(source, labels, holdout, seed), limit, workers)
     with interruptible(), progress("repair", "shards checked") as update:
         result = run(folder, config, on_shard=update)
     for problem in result.problems:
