@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import typer
 
 from walloc_cdl.cli.codec import SourceName
 from walloc_cdl.cli.console import (
@@ -62,7 +65,12 @@ if TYPE_CHECKING:
     from walloc_cdl.latents import Manifest
 
 
+WITH_ARCHIVES = ("source", "out", "archive", "json_path")
+"""Parameters of `cdl prepare` that mean something with --archive; all others are refused with it."""
+
+
 def prepare(
+    context: typer.Context,
     source: SourceName,
     out: OutAddress,
     codec: CodecName = None,
@@ -106,14 +114,13 @@ def prepare(
     from datasets_prep.config import PrepareConfig
     from datasets_prep.remote_output import require_writable
     from walloc_cdl.codec import load_codec
-    from walloc_cdl.data import is_address
+    from walloc_cdl.data import is_address, local_path
 
     if archive:
-        require_local(Path(out))
-        if extend:
-            raise CallError("--extend does not go with --archive: archives give back the data set as it was")
-        refused = {"--codec": codec, "--limit": limit, "--holdout": holdout}
-        _restore(Path(source), Path(out), refused, json_path)
+        _require_alone(context)
+        folder = local_path(out)
+        require_local(folder)
+        _restore(Path(source), folder, json_path)
         return
     if codec is None:
         raise CallError("Missing option '--codec': name one from `cdl codec list`, or a codec's folder")
@@ -210,13 +217,23 @@ def _encode(samples: Source, model: Codec, out: str, config: PrepareConfig, work
         return run_job(samples, model, out, config, progress=on_progress)
 
 
-def _restore(source: Path, out: Path, refused: dict[str, object], json_path: Path | None) -> None:
+def _require_alone(context: typer.Context) -> None:
+    """Raise `CallError` for options that are not at their defaults and mean nothing with --archive."""
+    defaults, given = inspect.signature(prepare).parameters, []
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name)
+        if parameter.name not in WITH_ARCHIVES and value != defaults[parameter.name].default:
+            given.append(parameter.opts[0] if value is True else f"{parameter.opts[0]} {value}")
+    if given:
+        raise CallError(
+            f"--archive gives back the data set as it was, so it does not go with {', '.join(given)}; leave out either"
+        )
+
+
+def _restore(source: Path, out: Path, json_path: Path | None) -> None:
     """`prepare --archive`: make the shards again that archives were made from."""
     from datasets_prep.import_archives import import_archives
 
-    for option, value in refused.items():
-        if value is not None:
-            raise CallError(f"{option} {value} does not go with --archive: archives give back the data set as it was")
     with progress("prepare", "samples") as update:
         manifest = import_archives(source, out, on_samples=update)
     rows = {
