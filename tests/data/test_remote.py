@@ -1,8 +1,10 @@
 """Data sets behind an address: fetched whole, checked, cached within a bound, shared between processes."""
 
+import errno
 import functools
 import gc
 import http.server
+import io
 import os
 import pickle
 import subprocess
@@ -22,10 +24,10 @@ from any_samples import FIXED, LABELS, write_any_set
 from small_sets import make_spec, write_small_set
 
 from walloc_cdl.cli.app import run
-from walloc_cdl.data import LatentLoader, is_address, open_latents, remote
+from walloc_cdl.data import LatentLoader, RemoteFolder, is_address, open_latents, remote
 from walloc_cdl.data.cache import BYTES_VARIABLE, FOLDER_VARIABLE, FileCache, default_bytes, default_folder
 from walloc_cdl.errors import CallError, DamagedError, JobError
-from walloc_cdl.latents import SampleLayout
+from walloc_cdl.latents import SampleLayout, load_manifest
 
 SIZES = [4, 4, 3]
 
@@ -160,6 +162,32 @@ def test_passing_errors_are_tried_again_and_lasting_ones_told(address, tmp_path)
         dataset.gather([0])
     assert not FlakyFileSystem.failures
     assert len(dataset.gather([0])[0]) == 1
+
+
+class FullDisk(io.BytesIO):
+    def write(self, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_errors_of_local_files_are_told_as_they_are_and_not_tried_again(address, local, tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(remote.time, "sleep", waits.append)
+    folder, entry = RemoteFolder(address), load_manifest(local[0]).shards[0]
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        folder.download(entry.name, FullDisk(), num_bytes=entry.num_bytes, sha256=entry.sha256)
+    assert caught.value.errno == errno.ENOSPC
+    with pytest.raises(FileNotFoundError) as caught:
+        folder.upload("x", tmp_path / "missing")
+    assert caught.value.filename == str(tmp_path / "missing")
+    assert waits == []
+
+
+def test_a_cache_that_cannot_be_written_is_named(address, tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    dataset = open_latents(address, cache_dir=tmp_path / "cache")
+    text = r"train-00000.safetensors cannot be kept in the cache .*cache \(Not a directory\); make room there, or name"
+    with pytest.raises(JobError, match=text):
+        dataset.gather([0])
 
 
 @pytest.mark.parametrize(
