@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -132,7 +133,7 @@ def verify(
     extent = "every byte" if full else "manifest, sizes, copies, labels and keys; --full reads every byte"
     state = "damaged" if result.problems else "whole"
     print(f"{folder}: {state} ({result.num_files} files, {size_text(result.num_bytes)}; checked {extent})")
-    write_json(json_path, {"problems": result.problems, "num_files": result.num_files, "num_bytes": result.num_bytes})
+    write_json(json_path, asdict(result))
     if result.problems:
         raise typer.Exit(1)
 
