@@ -21,7 +21,8 @@ SourceName = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="imagefolder:PATH, audiofolder:PATH, npy:PATH, mat:PATH, hf:NAME, parquet:GLOB or sample:elpv.",
+        help="imagefolder:PATH, webdataset:, csv:, parquet:, hf:, imagenet:, torchvision:, audiofolder:, npy:, mat: "
+        "or sample:elpv; docs/sources.md describes them.",
     ),
 ]
 CodecName = Annotated[
