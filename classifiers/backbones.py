@@ -6,12 +6,13 @@ from pathlib import Path
 
 import timm
 import torch
+from safetensors import SafetensorError
 from timm.layers import PatchEmbed
 from timm.models import get_pretrained_cfg, is_model
 from torch import nn
 
 from classifiers.config import ClassifierConfig
-from walloc_cdl.errors import CallError, CdlError, JobError, unknown_name
+from walloc_cdl.errors import CallError, CdlError, DamagedError, JobError, unknown_name
 
 _BUILD_ERRORS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError, ZeroDivisionError)
 """What timm models raise for sizes and arguments that they cannot take."""
@@ -54,8 +55,8 @@ def build_backbone(config: ClassifierConfig, pretrained: bool | str | Path = Fal
     """The timm model for the pixel grid of `config`, on `spec.source_channels` channels.
 
     `pretrained` is false, true (published weights, downloaded) or a safetensors file of such weights.
-    Raises `CallError` for a grid or an option that the model cannot take, `JobError` if there are no
-    weights to be had.
+    Raises `CallError` for a grid or an option that the model cannot take, `DamagedError` for a file that is no
+    safetensors, `JobError` if there are no weights to be had.
     """
     arguments = _arguments(config)
     try:
@@ -129,6 +130,10 @@ def _load_pretrained(name: str, pretrained: bool | str | Path, arguments: dict[s
             raise CallError(f"there are no published weights for {name}; leave `pretrained` away or choose another")
     try:
         return timm.create_model(name, pretrained=True, **arguments)
+    except SafetensorError as error:
+        damaged = f"weights of {name} in the download cache" if pretrained is True else str(pretrained)
+        reason = f"not readable as safetensors ({_first_line(error)})"
+        raise DamagedError(f"{damaged}: {reason}; get the file again") from error
     except OSError as error:  # of huggingface_hub, urllib and requests alike
         raise JobError(
             f"the weights of {name} could not be fetched: {_first_line(error)}; they come over the network "

@@ -65,7 +65,10 @@ def train(
         run_config = {
             "classifier": model.config.to_json(),
             "train": config.to_json(),
-            "data": {"train": _identity(train_ds), "validation": None if val_ds is None else _identity(val_ds)},
+            "data": {
+                "train": _identity(train_ds),  # whatever its view: all are drawn
+                "validation": None if val_ds is None else {**_identity(val_ds), "view": val_ds.view},
+            },
         }
         run.claim(run_config, resume=resume)
         if run.is_finished:

@@ -37,7 +37,7 @@ from datasets_prep.upkeep.ledgers import ledger_parts, write_edited_ledger
 from datasets_prep.upkeep.ledgers import ledger_schema as finished_ledger_schema
 from datasets_prep.upkeep.rows import no_counts
 from walloc_cdl.codec import Codec
-from walloc_cdl.data import is_address
+from walloc_cdl.data import is_address, local_path
 from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.files import remove_temporaries
 from walloc_cdl.latents import WORK_NAME, Manifest, ShardEntry, SplitSummary, load_manifest
@@ -64,7 +64,7 @@ def extend(
     """
     if is_address(out):
         raise CallError(f"{out} is an address; `cdl pull` the data set, extend it in a folder, and `cdl push` it")
-    folder = Path(out)
+    folder = local_path(out)
     planned = plan_job(source, codec, config)
     if not (folder / WORK_NAME).is_dir():
         load_manifest(folder)  # before a folder is made in what is no data set

@@ -22,7 +22,7 @@ from datasets_prep.progress import Progress
 from datasets_prep.sources.base import Source
 from walloc_cdl.canonical import differences
 from walloc_cdl.codec import Codec
-from walloc_cdl.data import is_address
+from walloc_cdl.data import is_address, local_path
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import WORK_NAME, Manifest
 
@@ -53,7 +53,7 @@ def prepare(
     choose_engine(config)  # an unknown one is refused before anything is done
     if config.extend:
         return extend(source, codec, out, config, progress=progress)
-    folder = Path(out)
+    folder = local_path(out)
     planned = plan_job(source, codec, config)
     with resumable(folder):
         return _prepare(folder, planned, codec, config, progress, started_s)

@@ -59,8 +59,7 @@ def prepare_to(
     config = config or PrepareConfig()
     if config.extend:
         raise CallError(f"{address} is an address; `cdl pull` the data set, extend it in a folder, and `cdl push` it")
-    if address.startswith("hf://"):
-        raise CallError(f"{address}: prepare to a folder, then `cdl push` it, which makes one commit of it")
+    require_writable(address)
     remote = RemoteFolder(address)
     work = default_work(address) if work is None else work
     plan = plan_job(source, codec, config).plan
@@ -96,6 +95,14 @@ def prepare_to(
         uploads.put(name, sha256)
     shutil.rmtree(work)
     return manifest
+
+
+def require_writable(address: str) -> None:
+    """Raise `CallError` for an address of a protocol that takes no files, or not one by one."""
+    if address.startswith("hf://"):
+        raise CallError(f"{address}: prepare to a folder, then `cdl push` it, which makes one commit of it")
+    if address.startswith(("http://", "https://")):
+        raise CallError(f"{address}: web servers are read only; give a folder and copy it there, or s3:// or the like")
 
 
 def default_work(address: str) -> Path:

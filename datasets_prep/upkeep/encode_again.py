@@ -119,7 +119,7 @@ def _require_same_source(folder: Path, planned: PlannedJob, manifest: Manifest) 
         name, mine, theirs = difference
         raise CallError(
             f"{folder} was made from something else: its {name} is {_short(theirs)}, that of this source "
-            f"{_short(mine)}; give the source as it was, with the same --holdout, --seed and --limit"
+            f"{_short(mine)}; give the source as it was, with the same --labels, --holdout, --seed and --limit"
         )
 
 

@@ -31,6 +31,20 @@ def test_samples_that_differ_in_size_are_refused(tmp_path):
         classifiers.create_model("test_resnet", open_latents(tmp_path), stem="channels")
 
 
+def test_a_run_is_judged_on_one_view(tmp_path):
+    layout = SampleLayout(make_spec(), IMAGES, LabelSpec("class", 3), num_views=2)
+    (tmp_path / "set").mkdir()
+    write_any_set(tmp_path / "set", layout, {"train": [24], "test": [12]})
+    train_set, second = open_latents(tmp_path / "set"), open_latents(tmp_path / "set", "test", view=1)
+    model = classifiers.create_model("test_resnet", train_set, stem="channels", grid=16)
+    config = classifiers.TrainConfig(epochs=1, batch_size=8)
+    record = classifiers.train(model, train_set, second, config, tmp_path / "run", device="cpu")
+    again = open_latents(tmp_path / "set", view=1)  # of training all are drawn
+    assert classifiers.train(model, again, second, config, tmp_path / "run", device="cpu") == record
+    with pytest.raises(CallError, match=r"has data.validation.view 1, but this call 0; repeat the call"):
+        classifiers.train(model, again, open_latents(tmp_path / "set", "test"), config, tmp_path / "run", device="cpu")
+
+
 def test_training_draws_views_and_evaluation_takes_the_first(tmp_path):
     layout = SampleLayout(make_spec(), IMAGES, LabelSpec("class", 3), num_views=2)
     (tmp_path / "set").mkdir()

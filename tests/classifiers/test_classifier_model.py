@@ -9,7 +9,7 @@ from tiny_datasets import make_spec, random_split
 
 from classifiers import backbones
 from classifiers.model import create_model, default_block
-from walloc_cdl.errors import CallError, JobError
+from walloc_cdl.errors import CallError, DamagedError, JobError
 
 
 def test_logits_of_a_model_on_latents(rgb16):
@@ -154,6 +154,14 @@ def test_pretrained_must_exist_and_be_no_pickle(rgb16, tmp_path):
             create_model("test_resnet", rgb16, pretrained=tmp_path / path)
     with pytest.raises(CallError, match="there are no published weights for seresnet18; leave `pre"):
         create_model("seresnet18", rgb16, pretrained=True)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x10\0\0\0\0\0\0\0garbage"])
+def test_damaged_pretrained_weights_are_named(rgb16, tmp_path, data):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(data)
+    with pytest.raises(DamagedError, match=rf"^{path}: not readable as safetensors \(.*\); get the file again$"):
+        create_model("test_resnet", rgb16, pretrained=path)
 
 
 def test_pretrained_patches_must_divide_the_grid(write, tmp_path):

@@ -4,9 +4,11 @@ import json
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 from trees import all_files
 
+from walloc_cdl.cli.app import app
 from walloc_cdl.latents.archive import default_container
 
 
@@ -64,7 +66,7 @@ def test_a_data_set_to_archives_and_back(cdl, latents, tmp_path):
     archives = [path for path in (tmp_path / "archives").rglob("*") if path.suffix == f".{figures['container']}"]
     assert figures["num_samples"] == len(archives) == 24
     assert figures["archive_bytes"] == sum(path.stat().st_size for path in archives)
-    answer = cdl("prepare", tmp_path / "archives", "--archive", "--out", tmp_path / "back")
+    answer = cdl("prepare", tmp_path / "archives", "--archive", "--out", f"file://{tmp_path}/back", "--seed", 0)
     assert answer.code == 0
     assert "16 samples: cat 8, dog 8" in answer.out
     assert all_files(tmp_path / "back") == all_files(latents)
@@ -95,8 +97,26 @@ def test_wrong_calls_of_export_and_prepare(refused, latents, source, tmp_path):
     text = refused("export", latents, "--to", "npy", "--container", "png", "-o", tmp_path / "out")
     assert "--container png does not go with --to npy" in text
     assert "is no folder of archives" in refused("prepare", latents, "--archive", "--out", tmp_path / "out")
-    text = refused("prepare", latents, "--archive", "--codec", "rgb-16x", "--out", tmp_path / "out")
-    assert "--codec rgb-16x does not go with --archive" in text
+    assert not (tmp_path / "out").exists()
+
+
+OPTIONS_OF_PREPARE = {
+    option: parameter
+    for parameter in typer.main.get_command(app).commands["prepare"].params
+    for option in parameter.opts
+    if option not in ("source", "--out", "--archive", "--json")
+}
+ODD_VALUES = {"--max-bad": "1%", "--shards": "1/2"}
+
+
+@pytest.mark.parametrize("option", OPTIONS_OF_PREPARE)
+def test_archives_take_no_option_of_encoding(refused, tmp_path, option):
+    """Every option, so that one to come is refused, too."""
+    given = [option] if OPTIONS_OF_PREPARE[option].is_flag else [option, ODD_VALUES.get(option, "2")]
+    text = refused("prepare", tmp_path, "--archive", "--out", tmp_path / "out", *given)
+    wanted = f"--archive gives back the data set as it was, so it does not go with {' '.join(given)}"
+    assert text.startswith(f"cdl: {wanted}")
+    assert text.endswith("; leave out either")
     assert not (tmp_path / "out").exists()
 
 

@@ -47,6 +47,7 @@ def test_wrong_calls(refused, grown, tmp_path):
         "prepare", root, "--codec", "rgb-4x", "--size", 64, "--out", out, "--extend"
     )
     assert "is no data set" in refused(*call[:-2], tmp_path / "nothing", "--extend")
-    assert "--extend does not go with --archive" in refused(*call, "--archive")
+    text = refused(*call, "--archive")
+    assert "so it does not go with --codec rgb-16x, --size 64, --extend; leave out either" in text
     next((root / "train" / "cat").iterdir()).write_bytes(b"changed")
     assert "have changed in the source since they were encoded; the first is train/" in refused(*call)

@@ -7,6 +7,7 @@ import sys
 import pytest
 import typer
 
+from datasets_prep.sources import OPENERS
 from walloc_cdl.cli import app as application
 
 HEAVY = ("torch", "timm", "datasets", "sklearn", "matplotlib", "skimage", "pyarrow", "PIL")
@@ -37,6 +38,11 @@ def test_help_is_answered(cdl, path):
     assert answer.out.startswith("Usage: " + " ".join(["cdl", *path]))
     assert not re.search(r"(?<![\]}])\.\.\.", answer.out)  # summaries of commands fit their line
     assert answer.err == ""
+
+
+def test_the_help_names_every_kind_of_source(cdl):
+    text = cdl("prepare", "--help").out
+    assert all(f"{scheme}:" in text for scheme in [*OPENERS, "sample"])
 
 
 def test_no_help_imports_anything_heavy():

@@ -37,6 +37,9 @@ def test_wrong_calls(refused, source, latents, tmp_path, bucket):
     assert "is for an --out that is an address" in refused(*call)
     text = refused("prepare", source, "--codec", "rgb-16x", "--size", 64, "--out", "hf://datasets/a/b")
     assert "prepare to a folder, then `cdl push` it" in text
+    for protocol in ("http", "https"):
+        text = refused("prepare", tmp_path / "none", "--codec", "rgb-16x", "--out", f"{protocol}://host/set")
+        assert f"{protocol}://host/set: web servers are read only; give a folder and copy it there, or s3://" in text
     text = refused("prepare", source, "--codec", "rgb-16x", "--size", 64, "--out", "memory://cli")
     assert "memory://cli holds something else (x); give an address with nothing behind it" in text
     for call in (

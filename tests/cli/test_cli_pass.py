@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from walloc_cdl.codec import load_codec
+from walloc_cdl.latents import load_manifest, open_shard
 from walloc_cdl.latents.archive import archive_to_bytes
 
 
@@ -187,6 +188,23 @@ def test_a_truncated_shard_is_found_by_verify(cdl, truncated):
             f"{truncated / 'train-00000.safetensors'}: {size} bytes, expected {size + 50}; `cdl repair"
         )
         assert summary.startswith(f"{truncated}: damaged (")
+
+
+def test_verify_writes_all_that_is_damaged_as_json(cdl, latents, tmp_path):
+    folder = tmp_path / "damaged"
+    shutil.copytree(latents, folder)
+    manifest, shard = load_manifest(folder), folder / "train-00000.safetensors"
+    data = bytearray(shard.read_bytes())
+    content = open_shard(shard, manifest.shards_of("train")[0], manifest.layout)
+    keys, codes = content.keys(range(16)), bytes(content.codes[3])
+    data[data.index(codes) + 1] ^= 2
+    shard.write_bytes(data)
+    (folder / "copy/ledger.parquet").unlink()
+    assert cdl("verify", folder, "--full", "--json", tmp_path / "verify.json").code == 1
+    found = json.loads((tmp_path / "verify.json").read_text())
+    assert found["damaged_files"] == ["train-00000.safetensors", "copy/ledger.parquet"]
+    assert found["damaged_samples"] == [{"shard": "train-00000.safetensors", "row": 3, "key": keys[3]}]
+    assert len(found["problems"]) == 3
 
 
 def test_a_truncated_shard_stops_training_with_one_line(refused, truncated, tmp_path):

@@ -217,3 +217,25 @@ def test_training_settings(refused, latents, tmp_path):
     assert "unknown stem 'channel'; nearest: channels" in refused(*call, "--stem", "channel")
     assert "no grid of 33 pixels" in refused(*call, "--grid", 33)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["train", "compare", "demo", "merge", "split", "codec fit", "codec import", "codec encode", "codec decode"],
+)
+def test_addresses_where_only_a_folder_can_be_written(refused, source, latents, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    call = {
+        "train": ("train", latents, "--model", "test_resnet"),
+        "compare": ("compare", source, "--model", "test_resnet"),
+        "demo": ("demo",),
+        "merge": ("merge", latents, latents),
+        "split": ("split", latents, "--only", "train"),
+        "codec fit": ("codec", "fit", source),
+        "codec import": ("codec", "import", tmp_path / "a.pth"),
+        "codec encode": ("codec", "encode", source, "--codec", "rgb-16x"),
+        "codec decode": ("codec", "decode", source),
+    }[command]
+    text = refused(*call, "--out", "s3://bucket/x")
+    assert "s3:/bucket/x looks like an address, where only `cdl prepare` can write; give a folder" in text
+    assert not list(tmp_path.iterdir())

@@ -46,7 +46,25 @@ def test_repair_refuses_another_source(refused, copied, source, tmp_path):
     (other / "train/cat/00.png").unlink()
     text = refused("repair", copied, "--source", other)
     assert "was made from something else: its source." in text
-    assert "give the source as it was, with the same --holdout, --seed and --limit" in text
+    assert "give the source as it was, with the same --labels, --holdout, --seed and --limit" in text
+
+
+def test_repair_of_a_flat_folder_with_a_file_of_labels(cdl, refused, source, tmp_path):
+    flat, labels, out = tmp_path / "flat", tmp_path / "labels.txt", tmp_path / "set"
+    flat.mkdir()
+    for label in ("cat", "dog"):
+        for path in (source / "train" / label).iterdir():
+            shutil.copy(path, flat / f"{label}-{path.name}")
+    labels.write_text("".join(f"{path.name} {path.name[:3]}\n" for path in flat.iterdir()))
+    cut = ("--labels", labels, "--holdout", 0.25, "--seed", 3)
+    call = ("prepare", flat, "--codec", "rgb-16x", "--size", 64, "--workers", 0, "--out", out, *cut)
+    assert cdl(*call).code == 0
+    before = all_files(out)
+    (out / "train-00000.safetensors").unlink()
+    text = refused("repair", out, "--source", flat, "--workers", 0, *cut[2:])
+    assert "give the source as it was, with the same --labels, --holdout, --seed and --limit" in text
+    assert cdl("repair", out, "--source", flat, "--workers", 0, *cut).code == 0
+    assert all_files(out) == before
 
 
 def test_drop_by_keys_and_by_file(cdl, copied, tmp_path):

@@ -1,5 +1,6 @@
 """Published checkpoints: written by PyPI `walloc`, read here; and files that only look like them."""
 
+import errno
 import io
 import json
 import os
@@ -268,6 +269,25 @@ def test_files_that_are_not_there_and_json_that_is_none(tmp_path):
         path.with_suffix(".json").write_text(text)
         with pytest.raises(DamagedError, match=message):
             load_codec(path)
+
+
+@pytest.mark.parametrize("method", ["__init__", "read"])
+def test_a_file_that_the_system_does_not_let_be_read_is_not_damaged(tmp_path, monkeypatch, method):
+    path, _ = write_pair(tmp_path)
+
+    def fail(number):
+        def raise_it(*arguments):
+            raise OSError(number, os.strerror(number))
+
+        return raise_it
+
+    monkeypatch.setattr(zipfile.ZipFile, method, fail(errno.EIO))
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        load_codec(path)
+    assert caught.value.filename == str(path)
+    monkeypatch.setattr(zipfile.ZipFile, method, fail(errno.EINVAL))
+    with pytest.raises(DamagedError, match="an offset before the file's beginning; get the file again"):
+        load_codec(path)
 
 
 def test_the_stand_in_leaves_no_global_behind(tmp_path):

@@ -1,8 +1,10 @@
 """Data sets behind an address: fetched whole, checked, cached within a bound, shared between processes."""
 
+import errno
 import functools
 import gc
 import http.server
+import io
 import os
 import pickle
 import subprocess
@@ -18,14 +20,15 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "latents"))
 
-from any_samples import FIXED, LABELS, write_any_set
+from any_samples import FIXED, LABELS, RAGGED, write_any_set
 from small_sets import make_spec, write_small_set
 
 from walloc_cdl.cli.app import run
-from walloc_cdl.data import LatentLoader, is_address, open_latents, remote
+from walloc_cdl.data import LatentLoader, RemoteFolder, is_address, open_latents, remote
 from walloc_cdl.data.cache import BYTES_VARIABLE, FOLDER_VARIABLE, FileCache, default_bytes, default_folder
+from walloc_cdl.data.files import CachedFiles
 from walloc_cdl.errors import CallError, DamagedError, JobError
-from walloc_cdl.latents import SampleLayout
+from walloc_cdl.latents import LabelSpec, SampleLayout, Shard, load_manifest
 
 SIZES = [4, 4, 3]
 
@@ -133,6 +136,26 @@ def test_labels_of_every_kind_come_with_the_shards_that_are_touched(labels, tmp_
         MemoryFileSystem().rm("/kinds", recursive=True)
 
 
+def test_a_ragged_split_is_fetched_at_once_and_its_shapes_read_once(tmp_path, monkeypatch):
+    layout = SampleLayout(make_spec(2), RAGGED["image"], LabelSpec("class", 3))
+    (tmp_path / "set").mkdir()
+    write_any_set(tmp_path / "set", layout, {"train": [3, 4, 2]})
+    MemoryFileSystem().put(str(tmp_path / "set"), "/ragged", recursive=True)
+    events = []
+    fetch, open_shard = CachedFiles.fetch, CachedFiles.open_shard
+    monkeypatch.setattr(CachedFiles, "fetch", lambda self, *rest: events.append("fetch") or fetch(self, *rest))
+    monkeypatch.setattr(CachedFiles, "open_shard", lambda self, *rest: events.append("open") or open_shard(self, *rest))
+    try:
+        loader = LatentLoader(open_latents("memory://ragged", cache_dir=tmp_path / "cache"), 4, crop=(1, 1))
+        assert events == ["fetch", "open", "open", "open"]
+        shapes = []
+        monkeypatch.setattr(Shard, "shapes", property(lambda shard: shapes.append(shard)), raising=False)
+        assert len(list(loader)) == 2
+        assert shapes == []
+    finally:
+        MemoryFileSystem().rm("/ragged", recursive=True)
+
+
 def test_a_data_set_travels_to_a_worker_process_without_its_maps(local, address, tmp_path):
     dataset = open_latents(address, "test", cache_dir=tmp_path / "cache")
     dataset.fetch()
@@ -160,6 +183,32 @@ def test_passing_errors_are_tried_again_and_lasting_ones_told(address, tmp_path)
         dataset.gather([0])
     assert not FlakyFileSystem.failures
     assert len(dataset.gather([0])[0]) == 1
+
+
+class FullDisk(io.BytesIO):
+    def write(self, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_errors_of_local_files_are_told_as_they_are_and_not_tried_again(address, local, tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(remote.time, "sleep", waits.append)
+    folder, entry = RemoteFolder(address), load_manifest(local[0]).shards[0]
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        folder.download(entry.name, FullDisk(), num_bytes=entry.num_bytes, sha256=entry.sha256)
+    assert caught.value.errno == errno.ENOSPC
+    with pytest.raises(FileNotFoundError) as caught:
+        folder.upload("x", tmp_path / "missing")
+    assert caught.value.filename == str(tmp_path / "missing")
+    assert waits == []
+
+
+def test_a_cache_that_cannot_be_written_is_named(address, tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    dataset = open_latents(address, cache_dir=tmp_path / "cache")
+    text = r"train-00000.safetensors cannot be kept in the cache .*cache \(Not a directory\); make room there, or name"
+    with pytest.raises(JobError, match=text):
+        dataset.gather([0])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -275,3 +276,12 @@ def test_codecs_of_other_channel_counts_are_refused(make_folder, tmp_path):
     eight = ResizeCodec(ResizeConfig(channels=8, factor=4, name="bands"))
     text = refusal(open_source(str(make_folder(each=1))), eight, tmp_path / "out", SMALL)
     assert "codec bands takes channels: 8" in text
+
+
+def test_a_folder_as_a_url(make_folder, rgb_codec, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = open_source(str(make_folder()))
+    prepare(source, rgb_codec, f"file://{tmp_path}/out", SMALL)
+    extended = prepare(source, rgb_codec, f"file://{tmp_path}/out", replace(SMALL, extend=True))
+    assert extended.to_json() == load_manifest(tmp_path / "out").to_json()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "photos"]

@@ -183,6 +183,8 @@ def test_shards_that_duplicates_leave_are_put_again(make_folder, rgb_codec, tmp_
 def test_addresses_that_are_for_other_commands(source, rgb_codec, tmp_path):
     with pytest.raises(CallError, match="prepare to a folder, then `cdl push` it"):
         prepare_to(source, rgb_codec, "hf://datasets/someone/flowers", SMALL)
+    with pytest.raises(CallError, match="https://host/flowers: web servers are read only; give a folder"):
+        prepare_to(source, rgb_codec, "https://host/flowers", SMALL)
     with pytest.raises(CallError, match="s3://bucket/x is an address, not a folder; `prepare_to` writes there"):
         prepare(source, rgb_codec, "s3://bucket/x", SMALL)
 

@@ -173,7 +173,7 @@ def test_with_a_holdout_and_a_limit(make_folder, rgb_codec, tmp_path):
     prepare(source, rgb_codec, out, PrepareConfig(size=32, shard_samples=4, workers=0, limit=7))
     before = all_files(out)
     (out / "train-00001.safetensors").unlink()
-    with pytest.raises(CallError, match=r"with the same --holdout, --seed and --limit"):
+    with pytest.raises(CallError, match=r"with the same --labels, --holdout, --seed and --limit"):
         repair(out, source_of(root))
     assert repair(out, RepairConfig(source, limit=7, workers=0)).encoded == ["train-00001.safetensors"]
     assert all_files(out) == before

@@ -152,6 +152,11 @@ def test_another_format_version_is_no_damage(fields):
         forge(fields, "format_version", 2)
 
 
+def test_a_manifest_without_splits_is_refused(fields):
+    with pytest.raises(DamagedError, match="m: no split, expected at least one"):
+        manifest_from_json({**fields, "splits": {}, "shards": [], "histograms": {}}, origin="m")
+
+
 def test_a_contradictory_manifest_is_not_written(folder, tmp_path):
     manifest = load_manifest(folder)
     manifest.shards.pop()

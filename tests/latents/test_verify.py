@@ -1,5 +1,7 @@
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from small_sets import write_small_set
 
@@ -103,6 +105,39 @@ def test_a_changed_key_is_found_at_once(folder):
     assert f"{SHARD}: labels, keys or checksums are not those of the manifest" in only_problem(folder)
     _, of_sample = verify(folder, full=True).problems
     assert "fail their CRC32C (row 2: 'ééphoto 2.jpf')" in of_sample  # there is no ledger here to ask
+
+
+def parquet(twice=(), **columns):
+    buffer, names = pa.BufferOutputStream(), [*columns, *twice]
+    pq.write_table(pa.table([columns[name] for name in names], names), buffer)
+    return buffer.getvalue().to_pybytes()
+
+
+ROWS = {"shard": [SHARD, SHARD], "row": [0, 2]}
+NO_TEXT = pa.StringArray.from_buffers(2, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xff"))
+TORN = bytearray(parquet(key=["a", "b"], **ROWS))
+TORN[4:40] = bytes(36)
+
+
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [
+        (parquet(key=["a", "b"], **ROWS), "b"),
+        (b"no Parquet at all", "ééphoto 2.jpg"),
+        (bytes(TORN), "ééphoto 2.jpg"),
+        (parquet(key=["a", "b"], shard=[1, 2], row=[0, 2]), "ééphoto 2.jpg"),
+        (parquet(key=[b"a", b"b"], **ROWS), "ééphoto 2.jpg"),
+        (parquet(key=["a", "b"], shard=ROWS["shard"], row=["0", "2"]), "ééphoto 2.jpg"),
+        (parquet(key=NO_TEXT, **ROWS), "ééphoto 2.jpg"),
+        (parquet(row=[0, 2]), "ééphoto 2.jpg"),
+        (parquet(key=["a", "b"], **ROWS, twice=["key"]), "ééphoto 2.jpg"),
+    ],
+    ids=["ledger", "other file", "torn", "numbers", "bytes", "text", "no text", "columns", "twice"],
+)
+def test_keys_of_damaged_samples_by_a_ledger_whatever_it_holds(tmp_path, content, key):
+    write_small_set(tmp_path, {"train": [3]}, files={"ledger.parquet": content})
+    flip(tmp_path / SHARD, LAST_CODE)
+    assert verify(tmp_path, full=True).damaged_samples == [DamagedSample(SHARD, 2, key)]
 
 
 def test_another_file_and_copies(folder):

@@ -8,13 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from walloc_cdl.cli.codec import CodecName, ContainerName
-from walloc_cdl.cli.console import JsonPath, progress, report, require_parent, say, size_text, table, write_json
+from walloc_cdl.cli.console import (
+    JsonPath,
+    out_option,
+    progress,
+    report,
+    require_parent,
+    say,
+    size_text,
+    table,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from datasets_prep.single_files import FilesReport
 
 Source = Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="A file, or a folder, sub folders included.")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="The file to write, or for a folder the folder.")]
+Out = Annotated[Path, out_option("The file to write, or for a folder the folder.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there instead of keeping them.")]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from walloc_cdl.cli.console import JsonPath, Seed, progress, report, show_help, write_json
+from walloc_cdl.cli.console import JsonPath, LocalFolder, Seed, progress, report, show_help, write_json
 from walloc_cdl.errors import CallError
 
 app = typer.Typer(
@@ -21,7 +21,8 @@ SourceName = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="imagefolder:PATH, audiofolder:PATH, npy:PATH, mat:PATH, hf:NAME, parquet:GLOB or sample:elpv.",
+        help="imagefolder:PATH, webdataset:, csv:, parquet:, hf:, imagenet:, torchvision:, audiofolder:, npy:, mat: "
+        "or sample:elpv; docs/sources.md describes them.",
     ),
 ]
 CodecName = Annotated[
@@ -68,7 +69,7 @@ def info(codec: CodecName, json_path: JsonPath = None) -> None:
 @app.command()
 def fit(
     source: SourceName,
-    out: Annotated[Path, typer.Option(help="Folder to write the codec to.")],
+    out: LocalFolder,
     reduction: Annotated[float, typer.Option(help="Source values for each latent value.", min=1)] = 16,
     latent_channels: Annotated[
         int | None, typer.Option(help="Instead of a reduction, the number of latent channels.", min=1)
@@ -137,7 +138,7 @@ def fit(
 @app.command("import")
 def import_published(
     checkpoint: Annotated[Path, typer.Argument(metavar="FILE.pth", help="A published checkpoint.")],
-    out: Annotated[Path, typer.Option(help="Folder to write the codec to.")],
+    out: LocalFolder,
     config: Annotated[
         Path | None, typer.Argument(metavar="[FILE.json]", help="Its configuration; by default the one beside it.")
     ] = None,

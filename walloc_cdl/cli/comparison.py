@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from walloc_cdl.cli.codec import SourceName
-from walloc_cdl.cli.console import JsonPath, PhaseProgress, report, show_help, table, write_json
+from walloc_cdl.cli.console import JsonPath, PhaseProgress, out_option, report, show_help, table, write_json
 from walloc_cdl.cli.learning import BatchSize, Epochs, LearningRate, ModelName, Precision
 
 if TYPE_CHECKING:
     from experiments.compare import CompareConfig
     from experiments.outcome import Outcome
 
-OutFolder = Annotated[Path, typer.Option("--out", help="Folder for data sets, runs, table and plot.")]
+OutFolder = Annotated[Path, out_option("Folder for data sets, runs, table and plot.")]
 SAID_ELSEWHERE = ("stem", "difference [95 %]")
 """Columns of the table that the conditions' names and the sentence say already; without them it fits a terminal."""
 NumSeeds = Annotated[int, typer.Option("--seeds", help="Training runs of each condition.")]

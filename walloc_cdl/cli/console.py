@@ -34,6 +34,12 @@ def require_local(path: Path | None) -> Path | None:
     return path
 
 
+def out_option(text: str) -> Any:
+    """The option `--out` of a command that writes to this machine only, with its help; addresses are refused."""
+    return typer.Option("--out", "-o", help=text, callback=require_local)
+
+
+LocalFolder = Annotated[Path, out_option("Folder to write to.")]
 JsonPath = Annotated[
     Path | None,
     typer.Option("--json", help="Write the report here as JSON, too.", metavar="PATH", callback=require_parent),

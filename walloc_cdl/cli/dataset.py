@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -10,11 +11,11 @@ import typer
 from walloc_cdl.cli.codec import ContainerName
 from walloc_cdl.cli.console import (
     JsonPath,
+    LocalFolder,
     Seed,
     interruptible,
     progress,
     report,
-    require_local,
     require_parent,
     size_text,
     write_json,
@@ -27,7 +28,7 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data 
 
 def export(
     folder: Folder,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", callback=require_local)],
+    out: LocalFolder,
     form: Annotated[
         str | None, typer.Option("--to", metavar="FORM", help="hf, parquet, webdataset or npy: for other programs.")
     ] = None,
@@ -132,7 +133,7 @@ def verify(
     extent = "every byte" if full else "manifest, sizes, copies, labels and keys; --full reads every byte"
     state = "damaged" if result.problems else "whole"
     print(f"{folder}: {state} ({result.num_files} files, {size_text(result.num_bytes)}; checked {extent})")
-    write_json(json_path, {"problems": result.problems, "num_files": result.num_files, "num_bytes": result.num_bytes})
+    write_json(json_path, asdict(result))
     if result.problems:
         raise typer.Exit(1)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from walloc_cdl.cli.console import JsonPath, interruptible, progress, report, require_local
+from walloc_cdl.cli.console import JsonPath, LocalFolder, interruptible, progress, report
 from walloc_cdl.cli.contents import contents, latents_text
 from walloc_cdl.cli.dataset import Folder
 
@@ -39,7 +38,7 @@ def push(
 
 def pull(
     location: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Data set on the Hub, or an address (s3://…).")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", callback=require_local)],
+    out: LocalFolder,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit; default main.")] = None,
     json_path: JsonPath = None,
 ) -> None:

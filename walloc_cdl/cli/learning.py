@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from walloc_cdl.cli.console import JsonPath, Seed, progress, report, say
+from walloc_cdl.cli.console import JsonPath, LocalFolder, Seed, progress, report, say
 
 if TYPE_CHECKING:
     from classifiers import Metrics, TrainProgress
@@ -26,7 +26,7 @@ VALIDATION_SPLITS = ("validation", "valid", "val", "test")
 def train(
     folder: DataSet,
     model: ModelName,
-    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    out: LocalFolder,
     stem: Annotated[str, typer.Option(help="synthesis (pixels made from latents) or channels.")] = "synthesis",
     grid: Annotated[int | None, typer.Option(help="Pixels a side that the model sees; default equal values.")] = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from published weights.")] = False,

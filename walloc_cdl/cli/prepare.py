@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import typer
 
 from walloc_cdl.cli.codec import SourceName
 from walloc_cdl.cli.console import (
@@ -34,9 +37,7 @@ from walloc_cdl.cli.prepare_options import (
     Finish,
     FromArchives,
     Geometry,
-    Holdout,
     HopSeconds,
-    LabelFile,
     Limit,
     MaxBad,
     Normalization,
@@ -54,6 +55,7 @@ from walloc_cdl.cli.prepare_options import (
     Workers,
     WorkFolder,
 )
+from walloc_cdl.cli.samples import Holdout, LabelFile, open_samples
 from walloc_cdl.errors import CallError
 
 if TYPE_CHECKING:
@@ -63,7 +65,12 @@ if TYPE_CHECKING:
     from walloc_cdl.latents import Manifest
 
 
+WITH_ARCHIVES = ("source", "out", "archive", "json_path")
+"""Parameters of `cdl prepare` that mean something with --archive; all others are refused with it."""
+
+
 def prepare(
+    context: typer.Context,
     source: SourceName,
     out: OutAddress,
     codec: CodecName = None,
@@ -105,14 +112,15 @@ def prepare(
     The same command again resumes what was interrupted.
     """
     from datasets_prep.config import PrepareConfig
+    from datasets_prep.remote_output import require_writable
     from walloc_cdl.codec import load_codec
+    from walloc_cdl.data import is_address, local_path
 
     if archive:
-        require_local(Path(out))
-        if extend:
-            raise CallError("--extend does not go with --archive: archives give back the data set as it was")
-        refused = {"--codec": codec, "--limit": limit, "--holdout": holdout}
-        _restore(Path(source), Path(out), refused, json_path)
+        _require_alone(context)
+        folder = local_path(out)
+        require_local(folder)
+        _restore(Path(source), folder, json_path)
         return
     if codec is None:
         raise CallError("Missing option '--codec': name one from `cdl codec list`, or a codec's folder")
@@ -146,7 +154,9 @@ def prepare(
     )
     if size is not None and model.spec.kind == "image":
         model.latent_shape((model.spec.source_channels, size, size))  # refuse it before walking the source
-    samples = _open(source, labels, holdout, seed)
+    if is_address(out):
+        require_writable(out)
+    samples = open_samples(source, labels, holdout, seed)
     if dry_run and extend:
         raise CallError("--dry-run with --extend; --extend says how many samples are new before it encodes them")
     if dry_run:
@@ -162,18 +172,6 @@ def prepare(
         **contents(manifest),
     }
     report(rows, json_path, manifest.to_json())
-
-
-def _open(text: str, labels: Path | None, share: float | None, seed: int) -> Source:
-    """The source with labels from a file and a share held out, where these are asked for."""
-    from datasets_prep.sources import open_source
-    from datasets_prep.sources.label_files import LabeledSource
-    from datasets_prep.splits import holdout
-
-    samples = open_source(text)
-    if labels is not None:
-        samples = LabeledSource(samples, labels)
-    return samples if share is None else holdout(samples, share, seed)
 
 
 def _forecast(samples: Source, model: Codec, config: PrepareConfig, json_path: Path | None) -> None:
@@ -219,13 +217,23 @@ def _encode(samples: Source, model: Codec, out: str, config: PrepareConfig, work
         return run_job(samples, model, out, config, progress=on_progress)
 
 
-def _restore(source: Path, out: Path, refused: dict[str, object], json_path: Path | None) -> None:
+def _require_alone(context: typer.Context) -> None:
+    """Raise `CallError` for options that are not at their defaults and mean nothing with --archive."""
+    defaults, given = inspect.signature(prepare).parameters, []
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name)
+        if parameter.name not in WITH_ARCHIVES and value != defaults[parameter.name].default:
+            given.append(parameter.opts[0] if value is True else f"{parameter.opts[0]} {value}")
+    if given:
+        raise CallError(
+            f"--archive gives back the data set as it was, so it does not go with {', '.join(given)}; leave out either"
+        )
+
+
+def _restore(source: Path, out: Path, json_path: Path | None) -> None:
     """`prepare --archive`: make the shards again that archives were made from."""
     from datasets_prep.import_archives import import_archives
 
-    for option, value in refused.items():
-        if value is not None:
-            raise CallError(f"{option} {value} does not go with --archive: archives give back the data set as it was")
     with progress("prepare", "samples") as update:
         manifest = import_archives(source, out, on_samples=update)
     rows = {

@@ -33,10 +33,6 @@ HopSeconds = Annotated[
 Normalization = Annotated[
     str | None, typer.Option(help="Audio: none, or clip (mean off, loudest sample to full scale); default none.")
 ]
-LabelFile = Annotated[Path | None, typer.Option(help="A flat folder's labels: a text file of lines NAME LABEL.")]
-Holdout = Annotated[
-    float | None, typer.Option(help="Share of a source without splits to hold out as `test`, stratified.")
-]
 ShardSamples = Annotated[int | None, typer.Option(help="Samples a shard; default 8,192 or 128 MiB of codes.")]
 Workers = Annotated[int | None, typer.Option(help="Decoding processes; default one for each CPU, 0 for none.")]
 EncodedBatch = Annotated[int, typer.Option(help="Samples encoded at once.")]

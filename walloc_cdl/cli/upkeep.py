@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from walloc_cdl.cli.console import JsonPath, Seed, interruptible, parse_share, progress, report
+from walloc_cdl.cli.console import JsonPath, LocalFolder, Seed, interruptible, out_option, parse_share, progress, report
 from walloc_cdl.cli.dataset import Folder
+from walloc_cdl.cli.samples import open_samples
 from walloc_cdl.errors import CallError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def repair(
     source: Annotated[
         str | None, typer.Option(help="What the data set was made from, to encode damaged shards again.")
     ] = None,
+    labels: Annotated[Path | None, typer.Option(help="As it was given to `cdl prepare`.")] = None,
     holdout: Annotated[float | None, typer.Option(help="As it was given to `cdl prepare`.")] = None,
     limit: Annotated[int | None, typer.Option(help="As it was given to `cdl prepare`.")] = None,
     workers: Annotated[int | None, typer.Option(help="Decoding processes; default one for each CPU.", min=0)] = None,
@@ -31,15 +33,12 @@ def repair(
     An interrupted edit is ended first. Files but shards come from their copies, shards from the source. Exit code 1
     if something stays damaged.
     """
-    from datasets_prep.sources import open_source
-    from datasets_prep.splits import holdout as hold_out
     from datasets_prep.upkeep.encode_again import RepairConfig
     from datasets_prep.upkeep.repair import repair as run
 
     config = None
     if source is not None:
-        samples = open_source(source)
-        config = RepairConfig(samples if holdout is None else hold_out(samples, holdout, seed), limit, workers)
+        config = RepairConfig(open_samples(source, labels, holdout, seed), limit, workers)
     with interruptible(), progress("repair", "shards checked") as update:
         result = run(folder, config, on_shard=update)
     for problem in result.problems:
@@ -103,7 +102,7 @@ def _lines(path: Path) -> list[str]:
 
 def merge(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Folders of the data sets.")],
-    out: Annotated[Path, typer.Option(help="Folder of the data set to make.")],
+    out: LocalFolder,
     prefix: Annotated[
         bool, typer.Option("--prefix", help="Put each folder's name and a slash before its keys.")
     ] = False,
@@ -131,7 +130,7 @@ def split(
     ] = "label",
     seed: Seed = 0,
     only: Annotated[str | None, typer.Option(help="Make a data set of this split alone, in --out.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the data set to make with --only.")] = None,
+    out: Annotated[Path | None, out_option("Folder of the data set to make with --only.")] = None,
     json_path: JsonPath = None,
 ) -> None:
     """Deal a split out to several, or take one as a data set.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -35,11 +38,17 @@ def read_torch_checkpoint(path: Path) -> TorchCheckpoint:
     """Weights and configuration of a checkpoint: a state dict, or a dictionary with `model_state_dict`.
 
     Nothing in the file is run. Raises `DamagedError`, in one line, for a file that is no such
-    checkpoint, asks for foreign code, is truncated, or declares more than it holds.
+    checkpoint, asks for foreign code, is truncated, or declares more than it holds; `OSError` for one that the
+    system does not let be read.
     """
+    with _readable(path), path.open("rb") as file:
+        return _read(file, path)
+
+
+def _read(file: BinaryIO, path: Path) -> TorchCheckpoint:
     try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        archive = zipfile.ZipFile(file)
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise DamagedError(
             f"{path}: no checkpoint of torch, or a truncated one ({_one_line(error)}); it should be a zip archive as "
             "torch.save has written since torch 1.6; get the file again"
@@ -51,12 +60,24 @@ def read_torch_checkpoint(path: Path) -> TorchCheckpoint:
             _check_sizes(outline, records, path)
             state, config = _parts(outline.root, path)
             loaded = _load(records)
-        except DamagedError:
+        except (DamagedError, OSError):
             raise
         except Exception as error:  # torch and zipfile raise nearly everything over a damaged file
             raise DamagedError(f"{path}: cannot be read ({_one_line(error)}); get the file again") from error
     tensors = loaded[STATE] if state is not outline.root else loaded
     return TorchCheckpoint({name: tensors[name].detach() for name in state}, config)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Tell what the file asked for, a seek to before its beginning, from what the system refuses."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise DamagedError(f"{path}: an offset before the file's beginning; get the file again") from error
+        error.filename = str(path)  # which failed reads do not say
+        raise
 
 
 def _records(archive: zipfile.ZipFile, path: Path) -> dict[str, bytes]:

@@ -22,11 +22,20 @@ class CropReader:
     row of a window are no quicker (150,000 windows of 12 × 32 × 32 a second on one thread, either way).
     """
 
-    def __init__(self, dataset: LatentDataset, batch_size: int, crop: tuple[int, ...], *, in_memory: bool) -> None:
+    def __init__(
+        self,
+        dataset: LatentDataset,
+        shapes: np.ndarray,
+        batch_size: int,
+        crop: tuple[int, ...],
+        *,
+        in_memory: bool,
+    ) -> None:
+        """`shapes` are the data set's `covered_shapes`."""
         self.labels = dataset.labels
         self._crop = np.array(crop)
         self._starts = dataset.shard_starts
-        self._shapes = sample_shapes(dataset)
+        self._shapes = shapes
         shards = [dataset.shard(number) for number in range(len(self._starts) - 1)]
         self._offsets = np.concatenate([np.empty(0, np.int64), *(shard.offsets[:-1] for shard in shards)])
         self._codes = [shard.codes.copy() if in_memory else shard.codes for shard in shards]
@@ -59,14 +68,15 @@ class CropReader:
         return np.stack([draw_below(half, part + 1) for half, part in zip(halves, spare.T, strict=False)], axis=1)
 
 
-def sample_shapes(dataset: LatentDataset) -> np.ndarray:
-    """Shapes of the codes of all samples of a ragged split, int32 (N, 3), or (N, 2) of audio."""
+def covered_shapes(dataset: LatentDataset, crop: tuple[int, ...]) -> np.ndarray:
+    """Shapes of the codes of all samples of a ragged split, int32 (N, 3), or (N, 2) of audio.
+
+    Opens every shard; those of a remote split are all fetched first. Raises `CallError`, naming the first, if samples
+    are smaller than the crop.
+    """
+    dataset.fetch()
     parts = [dataset.shard(number).shapes for number in range(len(dataset.shard_starts) - 1)]
-    return np.concatenate([np.empty((0, len(dataset.latent_shape)), np.int32), *parts])
-
-
-def require_covered(dataset: LatentDataset, shapes: np.ndarray, crop: tuple[int, ...]) -> None:
-    """Raise `CallError`, naming the first, if samples are smaller than the crop."""
+    shapes = np.concatenate([np.empty((0, len(dataset.latent_shape)), np.int32), *parts])
     small = np.flatnonzero((shapes[:, 1:] < np.array(crop)).any(1))
     if small.size:
         row = int(small[0])
@@ -75,3 +85,4 @@ def require_covered(dataset: LatentDataset, shapes: np.ndarray, crop: tuple[int,
             f"{small.size} samples of split {dataset.split!r} are smaller than the crop of {wanted} latents, the first "
             f"{dataset.keys([row])[0]!r} with {have}; choose a smaller crop or leave them out"
         )
+    return shapes

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from walloc_cdl.data.cache import FileCache, default_bytes, default_folder
-from walloc_cdl.data.remote import MissingFileError, RemoteFolder, is_address
-from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.data.cache import FOLDER_VARIABLE, FileCache, default_bytes, default_folder
+from walloc_cdl.data.remote import MissingFileError, RemoteFolder, is_address, local_path
+from walloc_cdl.errors import CallError, DamagedError, JobError
 from walloc_cdl.fields import REMEDY
 from walloc_cdl.latents import (
     MANIFEST_NAME,
@@ -59,8 +59,7 @@ def open_files(
     Of addresses, files go through the cache in `cache_dir` (see `default_folder`), of at most `cache_bytes`.
     """
     if not is_address(location):
-        path = os.fspath(location)
-        return LocalFiles(Path(path.removeprefix("file://")))
+        return LocalFiles(local_path(location))
     limit = default_bytes() if cache_bytes is None else cache_bytes
     folder = default_folder() if cache_dir is None else Path(cache_dir)
     return CachedFiles(RemoteFolder(os.fspath(location)), FileCache(folder.absolute(), limit))
@@ -129,7 +128,10 @@ class CachedFiles:
         return shard
 
     def path(self, name: str, entry: FileEntry | ShardEntry) -> Path:
-        """In the cache, fetched and checked against size and SHA-256 if it was not there."""
+        """In the cache, fetched and checked against size and SHA-256 if it was not there.
+
+        Raises as `RemoteFolder.download` does, and `JobError` for a cache that cannot be written.
+        """
 
         def download(file: BinaryIO) -> None:
             try:
@@ -137,7 +139,13 @@ class CachedFiles:
             except MissingFileError as error:
                 raise DamagedError(f"{self.remote}/{name}: missing, though the manifest lists it; {REMEDY}") from error
 
-        return self.cache.fetch(entry.sha256, entry.num_bytes, download)
+        try:
+            return self.cache.fetch(entry.sha256, entry.num_bytes, download)
+        except OSError as error:
+            raise JobError(
+                f"{self.remote}/{name} cannot be kept in the cache {self.cache.folder} ({error.strerror or error}); "
+                f"make room there, or name another folder (cache_dir, {FOLDER_VARIABLE})"
+            ) from error
 
     def fetch(self, entries: Sequence[ShardEntry], progress: Callable[[int, int], object] | None = None) -> None:
         """Bring shards into the cache; `progress` is called with (done, total) numbers of shards."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from walloc_cdl.data.crops import CropReader, require_covered, sample_shapes
+from walloc_cdl.data.crops import CropReader, covered_shapes
 from walloc_cdl.data.dataset import TRAIN_SPLIT, LatentDataset
 from walloc_cdl.data.prefetch import make_ahead
 from walloc_cdl.data.readers import Batch, DeviceReader, HostReader, Reader
@@ -80,6 +80,7 @@ class LatentLoader:
         self.crop = None if crop is None else list(crop)
         self.device = open_device(device)
         self.residency = choose_residency(residency, dataset, self.device)
+        self._shapes = None if crop is None else covered_shapes(dataset, crop)
         self.rank = rank
         self.world_size = world_size
         self.prefetch = prefetch
@@ -152,8 +153,8 @@ class LatentLoader:
 
     def _open_reader(self) -> Reader:
         in_memory, batch_size = self.residency == "ram", self.batches.batch_size
-        if self.crop is not None:
-            return CropReader(self.dataset, batch_size, tuple(self.crop), in_memory=in_memory)
+        if self.crop is not None and self._shapes is not None:
+            return CropReader(self.dataset, self._shapes, batch_size, tuple(self.crop), in_memory=in_memory)
         return HostReader(self.dataset, batch_size, in_memory=in_memory)
 
 
@@ -176,4 +177,3 @@ def _require_crop(dataset: LatentDataset, crop: tuple[int, ...] | None) -> None:
     wanted = len(dataset.spec.axes) - 1
     if len(crop) != wanted or not all(type(side) is int and side >= 1 for side in crop):
         raise CallError(f"crop {crop}; expected {wanted} sizes in latents, each at least 1")
-    require_covered(dataset, sample_shapes(dataset), crop)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -28,6 +29,7 @@ CHUNK_BYTES = 8 << 20
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+(::[A-Za-z0-9+.\-]+)*://.")
 """Of two letters and more: one is a drive of Windows."""
+_LOCAL_SCHEME = "file://"
 _FINAL = (PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError)
 _STREAMING = ("http", "https", "hf")
 """Protocols that give a file as one stream when asked for blocks of size 0; not all servers know ranges."""
@@ -48,7 +50,17 @@ def is_address(location: object) -> bool:
     >>> is_address("hf://datasets/someone/flowers"), is_address("latents/flowers"), is_address("file:///flowers")
     (True, False, False)
     """
-    return isinstance(location, str) and _ADDRESS.match(location) is not None and not location.startswith("file://")
+    is_url = isinstance(location, str) and _ADDRESS.match(location) is not None
+    return is_url and not location.startswith(_LOCAL_SCHEME)
+
+
+def local_path(location: str | os.PathLike[str]) -> Path:
+    """The path of what is no address, without the scheme that it may have.
+
+    >>> str(local_path("file:///flowers")), str(local_path("latents/flowers"))
+    ('/flowers', 'latents/flowers')
+    """
+    return Path(os.fspath(location).removeprefix(_LOCAL_SCHEME))
 
 
 @dataclass(frozen=True)
@@ -79,18 +91,21 @@ class RemoteFolder:
     def download(self, name: str, file: BinaryIO, *, num_bytes: int, sha256: str) -> None:
         """Write a file of known size and hash to the beginning of `file`.
 
-        Raises as `read` does, and `DamagedError` where, after several attempts, it is another file than expected.
+        Raises as `read` does, `DamagedError` where, after several attempts, it is another file than expected, and
+        at once the `OSError` of a failed write.
         """
 
         def attempt() -> None:
-            file.seek(0)
-            file.truncate()
+            with _local():
+                file.seek(0)
+                file.truncate()
             digest, size = hashlib.sha256(), 0
             with self._open(name) as source:
                 while size <= num_bytes and (chunk := source.read(min(CHUNK_BYTES, num_bytes + 1 - size))):
                     digest.update(chunk)
                     size += len(chunk)
-                    file.write(chunk)
+                    with _local():
+                        file.write(chunk)
             if size != num_bytes:
                 found = f"more than {num_bytes}" if size > num_bytes else str(size)
                 raise _OtherContentError(f"{found} bytes, expected {num_bytes}")
@@ -102,10 +117,13 @@ class RemoteFolder:
     def upload(self, name: str, path: Path) -> None:
         """Put a local file there, whole, in place of what there may be.
 
-        Raises `JobError` where that cannot be done after several attempts, `CallError` where nothing can be written.
+        Raises `JobError` where that cannot be done after several attempts, `CallError` where nothing can be written,
+        and at once the `OSError` of a local file that cannot be opened.
         """
 
         def attempt() -> None:
+            with _local():
+                path.open("rb").close()
             filesystem, root = _filesystem(self.address)
             target = f"{root.rstrip('/')}/{name}"
             try:
@@ -156,6 +174,8 @@ class RemoteFolder:
                 return attempt()
             except CdlError:
                 raise
+            except _LocalFileError as local:
+                raise local.error from None
             except Exception as raised:
                 error = _trouble(raised)
                 if isinstance(error, FileNotFoundError):
@@ -176,6 +196,23 @@ class RemoteFolder:
 
 class _OtherContentError(Exception):
     """What came is not what was announced: a cut transfer, or another file."""
+
+
+class _LocalFileError(Exception):
+    """What went wrong on this machine, so that no further attempt would help."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@contextlib.contextmanager
+def _local() -> Iterator[None]:
+    """Tell errors of local files from those of the network, which are errors of the system, too."""
+    try:
+        yield
+    except OSError as error:
+        raise _LocalFileError(error) from error
 
 
 def _filesystem(address: str) -> tuple[Any, str]:

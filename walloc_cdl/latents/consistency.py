@@ -21,6 +21,8 @@ def inconsistency(manifest: Manifest) -> str | None:
     """The first contradiction inside a manifest, in words, or None."""
     if problem := _name_inconsistency(manifest) or manifest.layout.problem():
         return problem
+    if not manifest.splits:
+        return "no split, expected at least one"
     names = [*(entry.name for entry in manifest.shards), *manifest.files, MANIFEST_NAME, PROVENANCE_NAME]
     if len(set(names)) != len(names):
         return f"file {next(name for name, times in Counter(names).items() if times > 1)!r} is listed twice"

@@ -7,7 +7,9 @@ codes take 12 kB. Shards are not copied; they can be encoded again.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.fields import REMEDY
@@ -43,7 +45,7 @@ def copy_listed(source: Path, target: Path, entry: FileEntry) -> None:
     digest, num_bytes = hashlib.sha256(), 0
     try:
         with source.open("rb") as original, replacement(target) as copy:
-            while chunk := original.read(_CHUNK_BYTES):
+            for chunk in _chunks(original, source):
                 copy.write(chunk)
                 digest.update(chunk)
                 num_bytes += len(chunk)
@@ -54,6 +56,16 @@ def copy_listed(source: Path, target: Path, entry: FileEntry) -> None:
                 )
     except FileNotFoundError as error:
         raise DamagedError(f"{source}: missing, though the manifest lists it; {REMEDY}") from error
+
+
+def _chunks(file: BinaryIO, path: Path) -> Iterator[bytes]:
+    """The rest of a file; a failed read says of what, as `replacement` would take it for one of its own."""
+    try:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def write_below(folder: Path, name: str, data: bytes) -> None:

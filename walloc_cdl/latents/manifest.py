@@ -22,7 +22,7 @@ COPY_FOLDER = "copy"
 """Second copies of all files but the shards, under the same relative paths."""
 SHARD_SUFFIX = ".safetensors"
 MAX_MANIFEST_BYTES = 1 << 28
-"""No manifest is read that is larger; a shard takes about 200 bytes of it."""
+"""No manifest is read that is larger; a shard takes about 250 bytes of it."""
 
 
 @dataclass(frozen=True)
