@@ -194,6 +194,7 @@ class _Scan:
             file = _opened(path)
             if file.schema_arrow.remove_metadata() != schema.remove_metadata():
                 raise CallError(f"{path!r} has other columns than {paths[0]!r}; give files of one data set")
+            labels.require_same(_features(file.schema_arrow), repr(path))
             sized = [] if is_url(path) else [image]
             wanted = [*dict.fromkeys([*sized, *labels.columns, *options.keep, *filter(None, [options.group])])]
             if is_url(path):

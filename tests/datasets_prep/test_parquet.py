@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import ClassLabel, Dataset, Features, Image, List, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
 from pictures import encoded, picture
 from reading_sources import message
 
@@ -148,6 +148,24 @@ def test_lists_of_class_labels(tmp_path):
         source = open_source(text)
         assert (source.listing.label_kind, source.class_names) == ("multilabel", ["x", "y", "z"])
         assert source.listing.splits["train"].labels.tolist() == [[1, 0, 1], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_splits_that_number_their_classes_differently(tmp_path, several):
+    def rows(names: list[str], column: str = "label") -> Dataset:
+        kind = List(ClassLabel(names=names)) if several else ClassLabel(names=names)
+        features = Features({"image": Image(), column: kind})
+        return Dataset.from_dict({"image": [picture(0)], column: [[0] if several else 0]}, features=features)
+
+    splits = DatasetDict({"train": rows(["cat", "dog"]), "test": rows(["dog", "cat"])})
+    splits.save_to_disk(tmp_path / "saved")
+    for split, part in splits.items():
+        part.to_parquet(tmp_path / f"{split}.parquet")
+    said = "column 'label' of data set 'saved' numbers the classes ['cat', 'dog'], split 'test' has ['dog', 'cat']; cast"
+    assert said in message(f"hf:{tmp_path / 'saved'}")
+    assert "train.parquet' has ['cat', 'dog']; cast all to one ClassLabel" in message(f"parquet:{tmp_path}/*.parquet")
+    DatasetDict({"train": rows(["cat"]), "test": rows(["cat"], "kind")}).save_to_disk(tmp_path / "uneven")
+    assert "'uneven, split test' has no column 'label'; its columns are image, kind" in message(f"hf:{tmp_path}/uneven")
 
 
 def test_class_numbers_without_a_name(tmp_path):
