@@ -82,6 +82,15 @@ def test_map_style_samples_of_another_form(tmp_path, rgb_codec):
         MapSource(rows, name="rows")
 
 
+def test_an_index_error_of_a_data_set_is_not_the_end_of_its_samples():
+    """Else those behind it were in no shard and in no ledger."""
+    part = MapSource({"train": Photos()}, name="photos", labels={"train": [0, 0, 0]}).part("train", 0, 3)
+    assert len(list(part)) == 3
+    short = MapSource(range(3), name="short", labels=[0, 0, 0], to_sample=lambda number: ([b"a"][number], 0))
+    with pytest.raises(IndexError):
+        list(short.part("train", 0, 3))
+
+
 def test_map_style_refusals():
     with pytest.raises(CallError, match="a generator has no length; give it to IterableSource"):
         MapSource((row for row in []), name="x")
