@@ -217,7 +217,8 @@ def resample(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
 
 
 def segment_samples(seconds: float, sample_rate: int, stride: int) -> int:
-    """The largest multiple of the stride within a duration, at least one stride; raises `CallError` for no duration.
+    """The largest multiple of the stride within a duration, at least one stride; raises `CallError` for no duration,
+    and for one that no clip has.
 
     Rounded down, so that a clip of exactly that duration is one whole segment.
 
@@ -226,6 +227,9 @@ def segment_samples(seconds: float, sample_rate: int, stride: int) -> int:
     """
     if not 0 < seconds < math.inf:
         raise CallError(f"segments of {seconds:g} s; expected a duration above 0")
+    if seconds * sample_rate > MAX_CLIP_VALUES:
+        longest = MAX_CLIP_VALUES // sample_rate
+        raise CallError(f"segments of {seconds:g} s; the longest clip that is decoded has {longest:,} s")
     return max(1, math.floor(seconds * sample_rate / stride + 1e-9)) * stride
 
 
