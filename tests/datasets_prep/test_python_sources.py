@@ -16,7 +16,7 @@ from PIL import Image as PIL
 from reading_sources import assert_is_picture, keys, labels
 
 from datasets_prep import IterableSource, MapSource, PrepareConfig, open_source, open_stream, prepare
-from datasets_prep.pixels import load_pixels, load_whole
+from datasets_prep.pixels import BadImageError, load_pixels, load_whole
 from datasets_prep.sources.lossless import encode_pixels
 from walloc_cdl.errors import CallError
 
@@ -35,12 +35,27 @@ class Photos:
         return picture(index), self.kinds[index]
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB", "P", "LA", "RGBA", "1", "CMYK"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "LA", "RGBA", "1"])
 def test_pixels_are_kept_as_they_are(mode):
-    image = picture(3, mode="RGB").convert(mode) if mode != "CMYK" else picture(3)
+    image = picture(3, mode="RGB").convert(mode)
     for channels in (1, 3):
         expected = load_whole(encoded(image), channels)
         np.testing.assert_array_equal(load_whole(encode_pixels(image), channels), expected)
+
+
+@pytest.mark.parametrize("steps", ["CMYK", "YCbCr", "HSV", "RGBX", "RGBA RGBa", "P PA", "LA La"])
+def test_modes_that_png_does_not_have(steps):
+    image = picture(3, mode="RGB")
+    for mode in steps.split():
+        image = image.convert(mode)
+    shown = (image.convert("LA") if image.mode == "La" else image).convert("RGB")
+    np.testing.assert_array_equal(load_whole(encode_pixels(image), 3), np.asarray(shown).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("mode", ["F", "I", "LAB"])
+def test_modes_without_a_range_are_bad_samples_as_in_files(mode):
+    with pytest.raises(BadImageError, match="pixels beyond 16 bits|LAB colors"):
+        load_whole(encode_pixels(PIL.new(mode, (8, 8))), 3)
 
 
 def test_arrays_bytes_and_paths(tmp_path):
