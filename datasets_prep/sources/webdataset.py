@@ -6,6 +6,7 @@ stem: `000/cat.jpg` and `000/cat.cls`. See github.com/webdataset/webdataset for 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -96,7 +97,10 @@ class _Scan:
     def __init__(self, names: dict[str, str], image: str | None, label: str | None) -> None:
         self.strays = StrayColumn()
         self.labels: Labels | None = None
+        """None until the first label, which says of what kind all are."""
         self._names, self._image, self._field = names, image, label
+        self._unlabeled: Counter[str] = Counter()
+        """By split, samples before the first that has a label."""
 
     def split(self, split: str, paths: list[str]) -> _Rows:
         """The samples of a split's tars, in order."""
@@ -157,7 +161,13 @@ class _Scan:
             value = _parsed(file.read(member.num_bytes), self._field, f"{suffix} of sample {shown!r}")
             file.seek(position)
         if self.labels is None:
+            if value is None:
+                self._unlabeled[split] += 1
+                return
             self.labels = MultiLabels() if isinstance(value, list) else ClassLabels()
+            for before, count in self._unlabeled.items():
+                for _ in range(count):
+                    self.labels.append(before, None)
         if value is not None and isinstance(value, list) != isinstance(self.labels, MultiLabels):
             raise CallError(f"label of {shown!r} is {str(value)[:60]}; others are of another kind; choose another")
         self.labels.append(split, value)

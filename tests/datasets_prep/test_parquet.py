@@ -140,7 +140,7 @@ def test_kept_columns_stand_in_the_ledger(photos, rgb_codec, tmp_path):
 
 def test_lists_of_class_labels(tmp_path):
     features = Features({"image": Image(), "labels": List(ClassLabel(names=["x", "y", "z"]))})
-    rows = {"image": [picture(0), picture(1)], "labels": [[2, 0], []]}
+    rows = {"image": [picture(0), picture(1)], "labels": [[2, None, 0], []]}
     data = Dataset.from_dict(rows, features=features)
     data.to_parquet(tmp_path / "a.parquet")
     data.save_to_disk(tmp_path / "saved")

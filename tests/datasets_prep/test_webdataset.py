@@ -76,6 +76,12 @@ def test_labels_of_a_field(tmp_path):
     source = open_source(f"webdataset:{path}?label=k")
     assert (source.listing.label_kind, source.class_names) == ("multilabel", ["a", "b"])
     assert labels(source) == [[1, 1], [0, 0]]
+    unlabeled = [sample("u", 0, record={}), sample("v", 1), sample("x", 2, record={"k": ["b", None]})]
+    write(tmp_path / "train-0.tar", *unlabeled[:2])
+    write(tmp_path / "test-0.tar", *unlabeled)
+    source = open_source(f"webdataset:{tmp_path}/t*-0.tar?label=k")
+    assert (source.listing.label_kind, source.class_names) == ("multilabel", ["b"])
+    assert (labels(source), labels(source, "test")) == ([[0], [0]], [[0], [0], [1]])
     path = write(tmp_path / "c.tar", sample("x", 0, record={"k": 1.5}))
     assert "json of sample 'c.tar/x' has '1.5' as 'k'; expected an integer, a name" in message(
         f"webdataset:{path}?label=k"
