@@ -23,7 +23,7 @@ _RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})")
 def expand(pattern: str, suffix: str, noun: str) -> list[str]:
     """The paths or URLs that a pattern names, in their order: braces as written, globs and folders sorted.
 
-    A folder stands for the files in it that end in `suffix`; `noun` is what a message calls them.
+    A folder stands for the files in it that end in `suffix` and are not hidden; `noun` is what a message calls them.
     Raises `CallError` where nothing matches.
     """
     found: list[str] = []
@@ -99,7 +99,8 @@ def _matches(pattern: str, suffix: str) -> list[str]:
     if not is_url(pattern):
         path = Path(os.path.expanduser(pattern))
         if path.is_dir():
-            return sorted(str(file) for file in path.glob(f"*{suffix}") if file.is_file())
+            names = (file for file in path.glob(f"*{suffix}") if not file.name.startswith("."))  # as `._x.tar` of macOS
+            return sorted(str(file) for file in names if file.is_file())
         if path.is_file():  # whatever its name, brackets among it
             return [str(path)]
         return sorted(found for found in glob.glob(str(path), recursive=True) if os.path.isfile(found))

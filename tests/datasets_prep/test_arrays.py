@@ -255,7 +255,8 @@ def test_prepared_arrays_are_the_encoded_windows(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("layout", "pattern"), [("HWC", "c h w -> h w c"), ("C(WH)&height=12", "c h w -> c (w h)"), ("WHC", "c h w -> w h c")]
+    ("layout", "pattern"),
+    [("HWC", "c h w -> h w c"), ("C(WH)&height=12", "c h w -> c (w h)"), ("WHC", "c h w -> w h c")],
 )
 def test_any_layout_gives_the_same_data_set(tmp_path, layout, pattern):
     plain = open_source(f"npy:{saved(tmp_path / 'plain.npy', cube())}?patch=4")

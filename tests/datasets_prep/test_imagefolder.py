@@ -8,6 +8,7 @@ from pictures import picture
 from reading_sources import keys, labels, message
 
 from datasets_prep import open_source
+from walloc_cdl.errors import CallError
 
 
 def test_native_splits_keep_their_names_and_share_classes(make_folder):
@@ -140,6 +141,24 @@ def test_refused_folders(make_folder, tmp_path):
     (tmp_path / "empty/a.txt").write_text("-")
     assert "no image in" in message(str(tmp_path / "empty"))
     assert "only 1 other files (a.txt is the first)" in message(str(tmp_path / "empty"))
+
+
+def test_folders_without_an_end_are_refused(tmp_path):
+    """Else Python's own limit would end the walk with a traceback."""
+    deep = tmp_path.joinpath(*["a"] * 300)
+    deep.mkdir(parents=True)
+    (deep / "0.png").touch()
+    with pytest.raises(CallError, match=r"folders nested more than 256 deep, as '/.*'; give a flatter one"):
+        open_source(str(tmp_path))
+
+
+def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(CallError, match=r"folder '/.*' cannot be listed: Permission denied; allow it to be read"):
+        open_source(str(tmp_path))
 
 
 def test_refused_layouts(make_folder):

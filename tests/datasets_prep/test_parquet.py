@@ -161,7 +161,9 @@ def test_splits_that_number_their_classes_differently(tmp_path, several):
     splits.save_to_disk(tmp_path / "saved")
     for split, part in splits.items():
         part.to_parquet(tmp_path / f"{split}.parquet")
-    said = "column 'label' of data set 'saved' numbers the classes ['cat', 'dog'], split 'test' has ['dog', 'cat']; cast"
+    said = (
+        "column 'label' of data set 'saved' numbers the classes ['cat', 'dog'], split 'test' has ['dog', 'cat']; cast"
+    )
     assert said in message(f"hf:{tmp_path / 'saved'}")
     assert "train.parquet' has ['cat', 'dog']; cast all to one ClassLabel" in message(f"parquet:{tmp_path}/*.parquet")
     DatasetDict({"train": rows(["cat"]), "test": rows(["cat"], "kind")}).save_to_disk(tmp_path / "uneven")

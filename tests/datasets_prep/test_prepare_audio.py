@@ -205,7 +205,9 @@ def test_unusable_clips_go_to_the_ledger(make_sounds, codec, tmp_path):
     ("num_frames", "reason"),
     [(0, "its header does not say how long it is"), (2**36 - 1, "68,719,476,735 samples, more than 268,435,456")],
 )
-def test_headers_that_speak_of_more_than_can_be_decoded_make_no_segments(make_sounds, codec, tmp_path, num_frames, reason):
+def test_headers_that_speak_of_more_than_can_be_decoded_make_no_segments(
+    make_sounds, codec, tmp_path, num_frames, reason
+):
     """0 is what encoders of streams leave there, and libsndfile then says 2^63 - 1."""
     root = make_sounds()
     path = write_sound(root / "hum/long.flac", sound(0, 900))

@@ -54,7 +54,7 @@ def test_modes_that_png_does_not_have(steps):
 
 @pytest.mark.parametrize("mode", ["F", "I", "LAB"])
 def test_modes_without_a_range_are_bad_samples_as_in_files(mode):
-    with pytest.raises(BadImageError, match="pixels beyond 16 bits|LAB colors"):
+    with pytest.raises(BadImageError, match=r"pixels beyond 16 bits|LAB colors"):
         load_whole(encode_pixels(PIL.new(mode, (8, 8))), 3)
 
 

@@ -167,6 +167,12 @@ def test_refusals(tmp_path):
     assert "cls of 'b.tar/x' has 5,000 bytes; expected at most 4,096" in message(f"webdataset:{path}")
 
 
+def test_hidden_files_of_a_folder_are_none_of_its_tars(tmp_path):
+    write(tmp_path / "train-0.tar", sample("a", 0))
+    (tmp_path / "._train-0.tar").write_bytes(b"what macOS leaves beside it")
+    assert keys(open_source(f"webdataset:{tmp_path}")) == ["a"]
+
+
 def test_a_tar_that_braces_name_must_be_there(tmp_path):
     write(tmp_path / "a-0.tar", sample("a", 0))
     assert message(f"webdataset:{tmp_path}/a-{{0..1}}.tar").startswith(f"'{tmp_path}/a-1.tar' does not exist; ")
