@@ -97,7 +97,7 @@ def _choices(brace: re.Match[str]) -> Sequence[str]:
 
 def _matches(pattern: str, suffix: str) -> list[str]:
     if not is_url(pattern):
-        path = Path(os.path.expanduser(pattern))
+        path = Path(pattern)
         if path.is_dir():
             names = (file for file in path.glob(f"*{suffix}") if not file.name.startswith("."))  # as `._x.tar` of macOS
             return sorted(str(file) for file in names if file.is_file())

@@ -42,7 +42,7 @@ class _Found:
 def open_imagenet(text: str) -> Source:
     """The source `imagenet:…`, `text` being what stands behind the colon."""
     path, options = split_options(text, ("val_labels", "meta"))
-    given = {name: Path(value) for name, value in options.items()}
+    given = {name: Path(value).expanduser() for name, value in options.items()}
     return ImageNet(Path(path), val_labels=given.get("val_labels"), meta=given.get("meta"))
 
 

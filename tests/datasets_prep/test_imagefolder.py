@@ -172,6 +172,15 @@ def test_refused_layouts(make_folder):
     assert "has val and valid, all meaning validation" in message(str(root))
 
 
+def test_the_home_folder_may_be_a_tilde(make_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "list.csv").write_text("path\n0.png\n")
+    root = make_folder()
+    for text in (f"imagefolder:~/{root.name}", f"~/{root.name}", "csv:~/list.csv"):
+        assert "~" not in (open_source(text).absence() or "") + open_source(text).origin.paths[0]
+    assert keys(open_source(f"imagefolder:~/{root.name}")) == keys(open_source(str(root)))
+
+
 def test_unknown_schemes_and_samples():
     assert message("imagefoldr:x").startswith("unknown source scheme 'imagefoldr'; nearest: imagefolder, ")
     assert message("sample:elpw").startswith("unknown sample 'elpw'; nearest: elpv; ")

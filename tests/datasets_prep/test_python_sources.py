@@ -175,7 +175,7 @@ def _write_idx(path, values):
         file.write(header + values.tobytes())
 
 
-def test_files_of_torchvision(tmp_path):
+def test_files_of_torchvision(tmp_path, monkeypatch):
     folder = tmp_path / "imagenette2" / "train"
     for split in ("train", "val"):
         for number, synset in enumerate(("n01440764", "n02102040")):
@@ -187,6 +187,9 @@ def test_files_of_torchvision(tmp_path):
     assert keys(source) == ["imagenette2/train/n01440764/a.JPEG", "imagenette2/train/n02102040/a.JPEG"]
     assert source.read("train", 1) == folder / "n02102040" / "a.JPEG"
     assert source.num_bytes("train", 1) == (folder / "n02102040" / "a.JPEG").stat().st_size
+    monkeypatch.setenv("HOME", str(tmp_path))
+    home = open_source("torchvision:Imagenette?root=~")
+    assert (home.absence(), keys(home)) == (None, keys(source))
 
 
 def test_torchvision_refusals(tmp_path):
