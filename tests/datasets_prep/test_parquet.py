@@ -17,6 +17,7 @@ from datasets_prep import holdout, open_source, prepare
 from datasets_prep.config import PrepareConfig
 from datasets_prep.sources import parquet
 from walloc_cdl.data import open_latents
+from walloc_cdl.errors import CallError
 from walloc_cdl.latents import verify
 
 
@@ -202,6 +203,21 @@ def test_files_at_a_url_are_not_read_for_sizes(files):
     assert source.read("train", 120) == b"120"
     assert source.num_bytes("train", 120) == 0
     assert source.label("train", 4) == 1
+
+
+def test_files_that_turn_out_to_be_damaged_or_changed(files):
+    folder = files()
+    system = fsspec.filesystem("memory")
+    whole = bytearray((folder / "train-1.parquet").read_bytes())
+    whole[4:40] = bytes(36)  # where the first page begins
+    system.pipe("/damaged/train-0.parquet", bytes(whole))
+    source = open_source("parquet:memory://damaged/*.parquet")
+    with pytest.raises(CallError, match=r"train-0\.parquet' cannot be read: .*; restore it, or leave it out"):
+        source.read("train", 0)
+    source = open_source(f"parquet:{folder}")
+    (folder / "train-1.parquet").write_bytes((folder / "train-0.parquet").read_bytes())
+    with pytest.raises(CallError, match=r"train-1\.parquet' has 150 rows, 70 were listed"):
+        source.read("train", 160)
 
 
 def test_missing_images(tmp_path):

@@ -17,6 +17,7 @@ from reading_sources import assert_is_picture, keys, labels
 
 from datasets_prep import IterableSource, MapSource, PrepareConfig, open_source, open_stream, prepare
 from datasets_prep.pixels import BadImageError, load_pixels, load_whole
+from datasets_prep.sources.keyed import KeyedSource
 from datasets_prep.sources.lossless import encode_pixels
 from walloc_cdl.errors import CallError
 
@@ -95,6 +96,18 @@ def test_map_style_samples_of_another_form(tmp_path, rgb_codec):
     assert manifest.splits["train"].class_counts == [2, 2]
     with pytest.raises(CallError, match=r"sample 0 is a dict; expected \(image, label\): give to_sample"):
         MapSource(rows, name="rows")
+
+
+def test_samples_with_keys_are_loaded_when_they_are_asked_for():
+    """For stored views: a part of a shard must not hold all its images."""
+    photos = Photos()
+    source = KeyedSource(MapSource(photos, name="photos", labels=[0, 1, 0]))
+    part = source.part("train", 1, 3)
+    assert photos.loaded == 0
+    sample = part[1]
+    assert sample.key == "00000002"
+    assert_is_picture(sample.stored, 2)
+    assert photos.loaded == 1
 
 
 def test_an_index_error_of_a_data_set_is_not_the_end_of_its_samples():
