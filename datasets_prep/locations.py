@@ -121,6 +121,8 @@ def _fetched(url: str, offset: int, num_bytes: int | None, limit: int) -> bytes:
 
 def _fetched_http(url: str, offset: int, num_bytes: int | None, limit: int) -> bytes:
     """One request; a byte more than the limit, where the end is open, so that an excess is seen."""
+    if num_bytes == 0:  # as of an empty member of a tar: no range of bytes says so
+        return b""
     request = urllib.request.Request(url, headers={"User-Agent": "walloc-cdl"})
     ranged = bool(offset) or num_bytes is not None
     if ranged:

@@ -14,7 +14,9 @@ from reading_sources import assert_is_picture, keys, labels, message
 from test_tars import tar_bytes
 
 from datasets_prep import open_source
+from datasets_prep.decoding import undecodable
 from datasets_prep.signals.base import AudioSegment, BadSignalError, FileSlice
+from datasets_prep.signals.images import ImagePreparation
 from datasets_prep.signals.stored import read_stored
 from datasets_prep.sources.file_lists import braces
 from walloc_cdl.errors import CallError
@@ -262,6 +264,15 @@ def test_files_over_http_are_tried_again_where_it_may_pass(tmp_path, server, mon
         read_stored(FileSlice(f"{url}/a.png"))
     with pytest.raises(BadSignalError, match=r"cannot be fetched: not reached \(\w+\), 3 times"):
         read_stored(FileSlice("http://127.0.0.1:9/a.png"))
+
+
+def test_what_no_request_is_made_for(tmp_path, server):
+    """A range of no bytes; and, by the owner of a worker that waited too long, the same URL, without a limit of time."""
+    url, handler = server
+    picture(5).save(tmp_path / "a.png")
+    assert read_stored(FileSlice(f"{url}/a.png", 5, 0)) == b""
+    chunk = undecodable(FileSlice(f"{url}/a.png"), "took longer than 120 s", ImagePreparation(3, 16))
+    assert (chunk.reasons, chunk.hashes, handler.requests) == ({0: "took longer than 120 s"}, [None], 0)
 
 
 def test_a_job_over_http_accounts_for_every_url(tmp_path, server, rgb_codec, monkeypatch):
