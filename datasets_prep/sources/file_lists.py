@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from datasets_prep.locations import file_system, is_url, last_part, url_scheme
+from datasets_prep.locations import as_os_errors, file_system, is_url, last_part, url_scheme
 from datasets_prep.sources.catalog import SPLIT_FOLDERS
 from walloc_cdl.errors import CallError
 
@@ -108,8 +108,9 @@ def _matches(pattern: str, suffix: str) -> list[str]:
         return [pattern]  # such servers list nothing
     system, path = file_system(pattern)
     try:
-        folder = system.isdir(path)
-        found = system.glob(f"{path.rstrip('/')}/*{suffix}" if folder else path)
+        with as_os_errors():
+            folder = system.isdir(path)
+            found = system.glob(f"{path.rstrip('/')}/*{suffix}" if folder else path)
     except OSError as error:
         raise CallError(f"{pattern!r} cannot be listed: {error}; check the URL and your access to it") from error
     return sorted(system.unstrip_protocol(name) for name in found)

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from datasets_prep.locations import open_binary
+from datasets_prep.locations import as_os_errors, open_binary
 from datasets_prep.signals.base import FileSlice
 from datasets_prep.sources.base import Listing, Source, SplitListing, Stray
 from datasets_prep.sources.columns import Column, TextColumn, Texts
@@ -107,7 +107,7 @@ class _Scan:
         rows = _Rows(paths, [self._names[path] for path in paths])
         for number, path in enumerate(paths):
             try:
-                with open_binary(path) as file:
+                with as_os_errors(), open_binary(path) as file:
                     require_tar(file, path)
                     self._tar(split, rows, number, file)
             except OSError as error:

@@ -17,6 +17,8 @@ from reading_sources import assert_is_picture, keys, labels
 
 from datasets_prep import IterableSource, MapSource, PrepareConfig, open_source, open_stream, prepare
 from datasets_prep.pixels import BadImageError, load_pixels, load_whole
+from datasets_prep.signals.base import BadSignalError, FileSlice
+from datasets_prep.signals.stored import read_stored
 from datasets_prep.sources.keyed import KeyedSource
 from datasets_prep.sources.lossless import encode_pixels
 from walloc_cdl.errors import CallError
@@ -243,6 +245,27 @@ def test_refused_urls(tmp_path):
         CallError, match=r"'nosuch://x' cannot be opened: .*; check it, and install what its scheme needs"
     ):
         open_source("imagefolder:nosuch://x")
+
+
+class _Unreachable(fsspec.AbstractFileSystem):
+    """Fails as those of the hub and of S3 do without a network or credentials: with errors of their packages."""
+
+    protocol = "unreachable"
+
+    def _fail(self, *_, **__):
+        raise RuntimeError("no credentials")
+
+    ls = info = size = cat_file = _open = _fail
+
+
+def test_file_systems_that_raise_errors_of_their_own(monkeypatch):
+    monkeypatch.setattr("datasets_prep.locations.RETRY_PAUSES_S", ())
+    fsspec.register_implementation("unreachable", _Unreachable, clobber=True)
+    for text in ("imagefolder:unreachable://a", "parquet:unreachable://a/*.parquet", "webdataset:unreachable://a.tar"):
+        with pytest.raises(CallError, match=r"cannot be (listed|read): RuntimeError: no credentials"):
+            open_source(text)
+    with pytest.raises(BadSignalError, match="cannot be fetched: not reached"):
+        read_stored(FileSlice("unreachable://a.png"))
 
 
 def test_a_picture_of_sixteen_bits_keeps_them():

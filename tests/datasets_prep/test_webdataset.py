@@ -267,7 +267,7 @@ def test_files_over_http_are_tried_again_where_it_may_pass(tmp_path, server, mon
 
 
 def test_what_no_request_is_made_for(tmp_path, server):
-    """A range of no bytes; and, by the owner of a worker that waited too long, the same URL, without a limit of time."""
+    """A range of no bytes; and the URL that a worker has waited for too long, by its owner, without a limit of time."""
     url, handler = server
     picture(5).save(tmp_path / "a.png")
     assert read_stored(FileSlice(f"{url}/a.png", 5, 0)) == b""
