@@ -54,12 +54,15 @@ class CsvTable(Source):
 
     def __init__(self, table: Path, options: dict[str, str]) -> None:
         if not table.is_file():
-            raise CallError(f"table {str(table)!r} does not exist; give the path of a CSV file")
+            found = "is a folder" if table.is_dir() else "does not exist"
+            raise CallError(f"table {str(table)!r} {found}; give the path of a CSV file")
         self._table, self._folder = table, table.absolute().parent
         self._schemes: set[str] = set()
         self._absolute = flag(options, "absolute")
         rows = _rows(table, options.get("delimiter"))
         header = next(rows, (0, []))[1]
+        if not header:
+            raise CallError(f"table {str(table)!r} begins with no names of columns; give them in its first line")
         columns = _Columns(table, header, options)
         self._splits: dict[str, _Split] = {}
         for line, row in rows:

@@ -116,6 +116,8 @@ def test_absolute_paths_given_openly(table, tmp_path):
 
 def test_refusals(table, tmp_path):
     assert "does not exist; give the path of a CSV file" in message(f"csv:{tmp_path}/none.csv")
+    assert "is a folder; give the path of a CSV file" in message(f"csv:{tmp_path}")
+    assert "begins with no names of columns; give them in its first line" in message(table(""))
     assert "has no rows" in message(table("path,label\n"))
     assert "has the columns a, b; name the one of files or URLs with ?path=COLUMN" in message(table("a,b\n1,2\n"))
     assert "has the columns path, url; name the one" in message(table("path,url\n1,2\n"))

@@ -21,7 +21,8 @@ SourceName = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="imagefolder:PATH, audiofolder:PATH, npy:PATH, mat:PATH, hf:NAME, parquet:GLOB or sample:elpv.",
+        help="imagefolder:PATH, or just PATH; hf:NAME, parquet:, webdataset:, csv:, imagenet:, torchvision:, "
+        "audiofolder:, npy:, mat: and where; sample:elpv. See docs/sources.md.",
     ),
 ]
 CodecName = Annotated[
