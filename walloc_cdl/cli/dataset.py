@@ -147,9 +147,9 @@ def preview(
     split: Annotated[str | None, typer.Option(help="Split to show; by default train, or the first.")] = None,
     seed: Seed = 0,
 ) -> None:
-    """Draw what latents decode to, with --source to the right of the images that they were made from.
+    """Draw source images beside their decoded latents.
 
-    Of stored views each sample's first eight are drawn in their order, the evaluation crop first.
+    The source's stand at the left. Of stored views the first eight are drawn, the evaluation crop before the others.
     """
     from PIL import Image
 
