@@ -23,7 +23,7 @@ from datasets_prep.sources.catalog import SPLIT_FOLDERS
 from datasets_prep.sources.columns import CHUNK_ROWS, Column, TextColumn
 from datasets_prep.sources.labels import ClassLabels, Labels, MultiLabels, Targets
 from datasets_prep.sources.lazy import LazySequence
-from datasets_prep.sources.options import flag, split_options
+from datasets_prep.sources.options import column_names, flag, split_options
 from datasets_prep.sources.origin import Origin
 from datasets_prep.sources.repeats import has_repeats, key_hash
 from walloc_cdl.errors import CallError
@@ -148,15 +148,15 @@ class _Columns:
         self.split = self._optional(options, "split")
         self.group = self._optional(options, "group")
         self.key = self._optional(options, "key")
-        self.kept = [self._position(name) for name in options.get("keep", "").split(",") if name]
+        self.kept = [self._position(name) for name in column_names(options, "keep") if name]
         self._separator = options.get("separator")
         self.labels: Labels | None = None
         if "label" in options and "target" in options:
             raise CallError("source options label and target; give one of them")
         self._label: list[int] = []
         if "target" in options:
-            names = options["target"].split(",")
-            self._label, self.labels = [self._position(name) for name in names], Targets(names)
+            targets = column_names(options, "target") or ("",)
+            self._label, self.labels = [self._position(name) for name in targets], Targets(targets)
         elif "label" in options or "label" in self.header:
             self._label = [self._position(options.get("label", "label"))]
             self.labels = MultiLabels() if self._separator else ClassLabels()

@@ -10,7 +10,7 @@ from datasets import ClassLabel, Features, Image, Sequence, Value
 from datasets import List as ListFeature
 
 from datasets_prep.sources.labels import ClassLabels, Labels, MultiLabels, Targets
-from datasets_prep.sources.options import flag, split_options
+from datasets_prep.sources.options import column_names, flag, split_options
 from walloc_cdl.errors import CallError
 
 IMAGE_NAMES = ("image", "img", "jpg", "png")
@@ -41,7 +41,7 @@ class ColumnOptions:
 def split_columns(text: str, *, streaming: bool = False) -> tuple[str, ColumnOptions]:
     """What stands before the question mark, and the columns chosen behind it; `streaming` allows that option."""
     name, options = split_options(text, (*OPTIONS, "streaming") if streaming else OPTIONS)
-    several = {key: tuple(options.get(key, "").split(",")) if options.get(key) else () for key in ("target", "keep")}
+    several = {key: column_names(options, key) for key in ("target", "keep")}
     single = {key: options.get(key) for key in ("image", "label", "group")}
     return name, ColumnOptions(**single, **several, streaming=flag(options, "streaming"))
 
