@@ -103,7 +103,10 @@ def _require_trainable(model: LatentClassifier, train_ds: LatentDataset, val_ds:
                 f"label {labels.max()} in {dataset.folder}, but the model knows {model.config.num_classes} classes"
             )
     if len(np.unique(train_ds.labels[train_ds.labels >= 0])) < 2:
-        raise CallError(f"all samples of split {train_ds.split!r} in {train_ds.folder} are of one class")
+        raise CallError(
+            f"all samples of split {train_ds.split!r} in {train_ds.folder} are of one class, so there is nothing to "
+            "learn; prepare more of the source (--limit takes the first samples only)"
+        )
 
 
 def _identity(dataset: LatentDataset) -> dict[str, Any]:

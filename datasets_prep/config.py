@@ -14,6 +14,12 @@ from walloc_cdl.errors import CallError, unknown_name
 DEFAULT_SEGMENT_S = 5.0
 GEOMETRIES = ("fixed", "ragged")
 
+MAX_SIZE = 4096
+"""Pixels a side of a crop; a batch of 32 such has 1.6 GB. Larger images are for ragged geometry."""
+
+MAX_BATCH = 4096
+MAX_WORKERS = 1024
+
 CHOICES = {
     "resize": tuple(KERNELS),
     "crop": CROPS,
@@ -29,7 +35,7 @@ class PrepareConfig:
     """How a source is encoded; settings for another kind of signal than the source's are refused."""
 
     size: int | None = None
-    """Pixels a side of the crop of an image, a multiple of the codec's stride; None is 256."""
+    """Pixels a side of the crop of an image, a multiple of the codec's stride, up to 4,096; None is 256."""
     resize: str | None = None
     """Kernel that images are resized by, one of `datasets_prep.framing.KERNELS`; None is `lanczos`."""
     crop: str | None = None
@@ -45,9 +51,9 @@ class PrepareConfig:
     shard_samples: int | None = None
     """Source samples for each shard; None is 8,192 or 128 MiB of codes, whichever is less."""
     workers: int | None = None
-    """Decoding processes; 0 decodes in this one, None takes one for each CPU."""
+    """Decoding processes; 0 decodes in this one, None takes one for each CPU; up to 1,024."""
     batch: int = 32
-    """Samples encoded at once."""
+    """Samples encoded at once, up to 4,096."""
     limit: int | None = None
     """The first so many samples of each split."""
     engine: str = "local"
@@ -86,6 +92,11 @@ class PrepareConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise CallError(f"{name} is {value}; it must be at least {least}")
+        for name, most in (("size", MAX_SIZE), ("batch", MAX_BATCH), ("workers", MAX_WORKERS)):
+            value = getattr(self, name)
+            if value is not None and value > most:
+                remedy = ", or geometry ragged, which keeps every image's own size" if name == "size" else ""
+                raise CallError(f"{name} is {value:,}, which would fill the memory; choose at most {most:,}{remedy}")
         _check_ray(self)
         if self.geometry not in GEOMETRIES:
             raise unknown_name("geometry", self.geometry, GEOMETRIES, f"choose one of {', '.join(GEOMETRIES)}")

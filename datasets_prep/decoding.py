@@ -10,7 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets_prep.signals.base import ArrayWindow, AudioSegment, BadSignalError, KeyedSample, Preparation, Stored
+from datasets_prep.locations import is_url
+from datasets_prep.signals.base import (
+    ArrayWindow,
+    AudioSegment,
+    BadSignalError,
+    FileSlice,
+    KeyedSample,
+    Preparation,
+    Stored,
+)
 from datasets_prep.signals.stored import read_stored
 from walloc_cdl.canonical import sha256_hex
 
@@ -49,10 +58,14 @@ def decode_chunk(samples: Sequence[Stored], preparation: Preparation) -> Decoded
 
 
 def undecodable(stored: Stored, reason: str, preparation: Preparation) -> DecodedChunk:
-    """What stands for a sample that no worker survived: its content is hashed, and not decoded."""
+    """What stands for a sample that no worker survived: its content is hashed, and not decoded.
+
+    That of a URL is not: its server may be what the worker was waiting for, and here nothing limits the time.
+    """
     sample = _Decoded(reason=reason)
     content = stored.stored if isinstance(stored, KeyedSample) else stored
-    if not isinstance(content, (ArrayWindow, AudioSegment)):
+    remote = isinstance(content, FileSlice) and is_url(content.path)
+    if not remote and not isinstance(content, (ArrayWindow, AudioSegment)):
         try:
             sample.take_content(read_stored(content))
         except BadSignalError as error:

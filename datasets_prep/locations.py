@@ -13,9 +13,11 @@ import re
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, CdlError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -63,6 +65,17 @@ def file_system(url: str) -> tuple[AbstractFileSystem, str]:
     return system, path
 
 
+@contextmanager
+def as_os_errors() -> Iterator[None]:
+    """Within it, what a file system's packages raise (no network, no credentials, no such path) is an `OSError`."""
+    try:
+        yield
+    except (OSError, CdlError):
+        raise
+    except Exception as error:  # of httpx, botocore and others, which have no common ancestor
+        raise OSError(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+
+
 def open_binary(location: str) -> BinaryIO:
     """A seekable stream of a path's or URL's bytes; the caller closes it. Raises `CallError` or `OSError`."""
     if not is_url(location):
@@ -70,7 +83,8 @@ def open_binary(location: str) -> BinaryIO:
     if url_scheme(location) in ("http", "https"):
         return io.BufferedReader(_HttpFile(location), HTTP_BUFFER_BYTES)
     system, path = file_system(location)
-    return system.open(path, "rb")
+    with as_os_errors():
+        return system.open(path, "rb")
 
 
 def read_range(location: str, offset: int = 0, num_bytes: int | None = None, *, limit: int = 2**30) -> bytes:
@@ -111,9 +125,10 @@ def _fetched(url: str, offset: int, num_bytes: int | None, limit: int) -> bytes:
         data = _fetched_http(url, offset, num_bytes, limit)
     else:
         system, path = file_system(url)
-        if num_bytes is None and (system.size(path) or 0) - offset > limit:
-            raise FetchError(_too_large(limit))
-        data = system.cat_file(path, start=offset, end=offset + limit + (num_bytes is None))
+        with as_os_errors():
+            if num_bytes is None and (system.size(path) or 0) - offset > limit:
+                raise FetchError(_too_large(limit))
+            data = system.cat_file(path, start=offset, end=offset + limit + (num_bytes is None))
     if len(data) > limit:
         raise FetchError(_too_large(limit))
     return data
@@ -121,6 +136,8 @@ def _fetched(url: str, offset: int, num_bytes: int | None, limit: int) -> bytes:
 
 def _fetched_http(url: str, offset: int, num_bytes: int | None, limit: int) -> bytes:
     """One request; a byte more than the limit, where the end is open, so that an excess is seen."""
+    if num_bytes == 0:  # as of an empty member of a tar: no range of bytes says so
+        return b""
     request = urllib.request.Request(url, headers={"User-Agent": "walloc-cdl"})
     ranged = bool(offset) or num_bytes is not None
     if ranged:

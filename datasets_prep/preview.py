@@ -26,13 +26,17 @@ TILE = 256
 """Pixels a side at which every image is shown."""
 CAPTION = 16
 GAP = 8
-PAIRS_IN_ROW = 3
-SINGLES_IN_ROW = 4
+TILES_IN_ROW = {1: 4, 2: 6}
+"""By the tiles of a sample, those of a row; of more tiles each sample has a row of its own, or shares one of 6."""
+MAX_VIEWS = 8
+"""Stored views that are shown of each sample."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Cell:
-    """Images uint8 (C, H, W) of one or three channels, the source first where there is one, and the line below them."""
+    """Images uint8 (C, H, W) of one or three channels, the source first where there is one, then the decoded views, and
+    the line below them.
+    """
 
     images: list[np.ndarray]
     caption: str
@@ -50,23 +54,32 @@ def contact_sheet(
 
     With `source`, the crop of the sample's key stands at the left and the caption has the PSNR in dB
     of the 8-bit pixels. Arrays of many channels are shown in false color, see `false_color`, and their PSNR
-    is of all channels. Raises `CallError` for an unknown split, one without samples, and audio.
+    is of all channels. Of stored views up to `MAX_VIEWS` stand side by side; the PSNR is the first one's.
+
+    Raises `CallError` for an unknown split, one without samples, audio, and a source that has none of the samples.
     """
     dataset = open_latents(folder, _split(folder, split))
     codec = load_codec_folder(Path(folder) / "codec")
     if codec.spec.kind != "image":
         raise CallError(f"{folder} holds {codec.spec.kind}, which is no picture; `cdl inspect` and `verify` take it")
     rows = np.sort(np.random.default_rng(seed).permutation(len(dataset))[: max(num, 1)])
-    decoded = _decoded(dataset, codec, rows)
+    views = [
+        _decoded(open_latents(folder, dataset.split, view=view), codec, rows)
+        for view in range(min(dataset.num_views, MAX_VIEWS))
+    ]
     originals: list[np.ndarray | None] = [None] * len(rows)
     if source is not None:
-        preparation = _preparation(source, dataset, codec, decoded[0].shape[1])
+        preparation = _preparation(source, dataset, codec, views[0][0].shape[1])
         originals = _originals(source, preparation, dataset, rows)
+    names = f": {', '.join(dataset.view_names[:MAX_VIEWS])}" if dataset.view_names else ""
     cells = [
-        _cell(original, image, _label(dataset, row), key)
-        for original, image, row, key in zip(originals, decoded, rows, dataset.keys(rows), strict=True)
+        _cell(original, list(images), _label(dataset, row), key.rpartition("/")[2] + names)
+        for original, images, row, key in zip(
+            originals, zip(*views, strict=True), rows, dataset.keys(rows), strict=True
+        )
     ]
-    return _draw(cells, columns=PAIRS_IN_ROW if source is not None else SINGLES_IN_ROW, tiles=2 if source else 1)
+    tiles = len(views) + (source is not None)
+    return _draw(cells, columns=max(1, TILES_IN_ROW.get(tiles, 6) // tiles), tiles=tiles)
 
 
 def _decoded(dataset: LatentDataset, codec: Codec, rows: np.ndarray) -> list[np.ndarray]:
@@ -145,8 +158,14 @@ def _originals(
             "give the source that the data set was made from"
         )
     index = {key: number for number, key in enumerate(source.listing.splits[dataset.split].keys)}
+    keys = dataset.keys(rows)
+    if not any(key in index for key in keys):
+        raise CallError(
+            f"source {source.name} has none of the samples to be shown ({keys[0]} is the first); give the source that "
+            "the data set was made from"
+        )
     originals: list[np.ndarray | None] = []
-    for key in dataset.keys(rows):
+    for key in keys:
         try:
             originals.append(preparation.load(source.read(dataset.split, index[key])))
         except (KeyError, BadSignalError):
@@ -166,10 +185,10 @@ def _label(dataset: LatentDataset, row: int) -> str:
     return names[label] if label >= 0 else ""
 
 
-def _cell(original: np.ndarray | None, decoded: np.ndarray, label: str, key: str) -> _Cell:
-    quality = f"{psnr_db(original, decoded):.1f} dB" if original is not None else ""
-    caption = "  ".join(part for part in (label, quality, key.rpartition("/")[2]) if part)
-    images = [decoded] if original is None else [original, decoded]
+def _cell(original: np.ndarray | None, decoded: list[np.ndarray], label: str, name: str) -> _Cell:
+    quality = f"{psnr_db(original, decoded[0]):.1f} dB" if original is not None else ""
+    caption = "  ".join(part for part in (label, quality, name) if part)
+    images = decoded if original is None else [original, *decoded]
     return _Cell([image if image.dtype == np.uint8 else false_color(image, images[0]) for image in images], caption)
 
 

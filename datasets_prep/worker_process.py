@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import traceback
@@ -100,15 +101,24 @@ def _serve(connection: Connection, preparation: Preparation) -> None:
         connection.send("ready")
         _silence_decoders()
         while True:
-            samples = connection.recv()
-            connection.send(_answer(samples, preparation))
+            connection.send(_answer(connection.recv_bytes(), preparation))
 
 
-def _answer(samples: Sequence[Stored], preparation: Preparation) -> DecodedChunk | _Failure:
+def _answer(pickled: bytes, preparation: Preparation) -> DecodedChunk | _Failure:
     try:
+        samples: Sequence[Stored] = pickle.loads(pickled)  # as `Connection.recv` does
         return decode_chunk(samples, preparation)
     except Exception as error:  # a fault of ours or of the machine: for the owner to raise
-        return _Failure(error, traceback.format_exc())
+        return _Failure(_picklable(error), traceback.format_exc())
+
+
+def _picklable(error: Exception) -> Exception:
+    """The error, or its words where it cannot be sent: the owner would take silence for a crash of the decoder."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # an exception's own methods may raise anything
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def _silence_decoders() -> None:

@@ -13,6 +13,9 @@ METRIC_LABELS = {"auc": "AUC", "accuracy": "accuracy"}
 # Colorblind-safe (Okabe and Ito): baselines gray, latents blue, latents as channels orange.
 COLORS = {"pixels": "#555555", "synthesis": "#0072B2", "channels": "#E69F00"}
 
+MARKERS = "os^Dv"
+"""By the grid, in its order: conditions that differ in nothing else must be told apart."""
+
 SMALLEST_SPAN = 0.06
 """Least range of the metric that the plot shows."""
 
@@ -78,15 +81,17 @@ def _plot(outcome: Outcome, path: Path) -> None:
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
+    grids = sorted({condition.grid for condition in outcome.conditions})
     for condition in outcome.conditions:
         scores = condition.scores(outcome.metric)
+        marker = MARKERS[grids.index(condition.grid) % len(MARKERS)]
         color = COLORS["pixels" if condition.name.startswith("pixels-") else condition.stem]
         # Conditions often store equally many values: set side by side around the true position.
         same = [other for other in outcome.conditions if other.values_per_sample == condition.values_per_sample]
         shift = 1.12 ** (same.index(condition) - (len(same) - 1) / 2)
         x = condition.values_per_sample * shift
         average, _ = summarize(scores)
-        axes.plot([x] * len(scores), scores, "o", color=color, alpha=0.55, markersize=6, label=condition.name)
+        axes.plot([x] * len(scores), scores, marker, color=color, alpha=0.55, markersize=6, label=condition.name)
         axes.plot([x], [average], "_", color=color, markersize=22, markeredgewidth=2.5)
         axes.annotate(
             f"{average:.3f}", (x, average), xytext=(12, 0), textcoords="offset points", va="center", fontsize=8

@@ -213,4 +213,5 @@ class ArrayPreparation(Preparation):
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise BadSignalError("values that are not finite")
         unit = (values.astype(np.float64) - self.low) / (self.high - self.low) - 0.5
-        return np.clip(unit, -0.5, 0.5).astype(np.float32)
+        # in rows whatever the layout: NumPy would keep the order of the file, and what is hashed are rows
+        return np.clip(unit, -0.5, 0.5).astype(np.float32, order="C")

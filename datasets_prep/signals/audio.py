@@ -26,6 +26,9 @@ from walloc_cdl.errors import CallError
 MAX_CLIP_VALUES = 2**28
 """Samples times channels of the longest clip, which is decoded as a whole: 50 minutes of stereo at 44.1 kHz, 1 GiB."""
 
+UNKNOWN_FRAMES = 2**63 - 1
+"""What libsndfile says of a FLAC file that was written as a stream."""
+
 NORMALIZATIONS = ("none", "clip")
 RESAMPLER = "HQ"
 
@@ -37,6 +40,13 @@ class ClipInfo:
     num_frames: int
     sample_rate: int
     channels: int
+
+    def require_decodable(self) -> None:
+        """Raise `BadSignalError` for a clip that is longer than any that is decoded, or says so."""
+        if self.num_frames >= UNKNOWN_FRAMES:
+            raise BadSignalError("its header does not say how long it is, as of a recorded stream; encode it again")
+        if self.num_frames * self.channels > MAX_CLIP_VALUES:
+            raise BadSignalError(f"{self.num_frames:,} samples, more than {MAX_CLIP_VALUES // self.channels:,}")
 
     def resampled_frames(self, sample_rate: int) -> int:
         """Samples of the clip at another rate: the nearest whole number, halves up."""
@@ -181,8 +191,7 @@ def _decode(file: str | bytes) -> tuple[np.ndarray, int]:
 
     try:
         with soundfile.SoundFile(io.BytesIO(file) if isinstance(file, bytes) else file) as sound:
-            if sound.frames * sound.channels > MAX_CLIP_VALUES:
-                raise BadSignalError(f"{sound.frames:,} samples, more than {MAX_CLIP_VALUES // sound.channels:,}")
+            ClipInfo(sound.frames, sound.samplerate, sound.channels).require_decodable()
             samples, rate = sound.read(dtype="float32", always_2d=True), sound.samplerate
     except BadSignalError:
         raise
@@ -217,7 +226,8 @@ def resample(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
 
 
 def segment_samples(seconds: float, sample_rate: int, stride: int) -> int:
-    """The largest multiple of the stride within a duration, at least one stride; raises `CallError` for no duration.
+    """The largest multiple of the stride within a duration, at least one stride; raises `CallError` for no duration,
+    and for one that no clip has.
 
     Rounded down, so that a clip of exactly that duration is one whole segment.
 
@@ -226,6 +236,9 @@ def segment_samples(seconds: float, sample_rate: int, stride: int) -> int:
     """
     if not 0 < seconds < math.inf:
         raise CallError(f"segments of {seconds:g} s; expected a duration above 0")
+    if seconds * sample_rate > MAX_CLIP_VALUES:
+        longest = MAX_CLIP_VALUES // sample_rate
+        raise CallError(f"segments of {seconds:g} s; the longest clip that is decoded has {longest:,} s")
     return max(1, math.floor(seconds * sample_rate / stride + 1e-9)) * stride
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ def open_source(text: str) -> Source:
         scheme, rest = "imagefolder", text
     if not rest:
         raise CallError(f"source {text!r} is incomplete; expected {FORMS}")
+    rest = os.path.expanduser(rest)  # a shell leaves the ~ behind a colon alone
     if scheme in OPENERS:
         module, _, function = OPENERS[scheme][1].partition(".")
         return getattr(importlib.import_module(f"datasets_prep.sources.{module}"), function)(rest)

@@ -63,7 +63,7 @@ class AudioFolder(FileFolder):
 class SegmentedSource(DerivedSource):
     """The segments of each clip of a source, in order; keys are `CLIP#NUMBER`, and clips are groups.
 
-    A clip whose header cannot be read is one sample, whose preparation says why.
+    A clip whose header cannot be read, or that is too long to be decoded, is one sample, whose preparation says why.
     """
 
     def __init__(self, source: Source, preparation: AudioPreparation) -> None:
@@ -88,6 +88,7 @@ class SegmentedSource(DerivedSource):
         for index, key in enumerate(listing.keys):
             try:
                 info = read_clip_info(source.read(split, index))
+                info.require_decodable()  # a header may speak of so many samples that the segments fill the memory
                 starts = preparation.starts(info.resampled_frames(preparation.sample_rate))
             except BadSignalError:
                 starts = range(1)

@@ -23,7 +23,7 @@ from datasets_prep.sources.catalog import SPLIT_FOLDERS
 from datasets_prep.sources.columns import CHUNK_ROWS, Column, TextColumn
 from datasets_prep.sources.labels import ClassLabels, Labels, MultiLabels, Targets
 from datasets_prep.sources.lazy import LazySequence
-from datasets_prep.sources.options import flag, split_options
+from datasets_prep.sources.options import column_names, flag, split_options
 from datasets_prep.sources.origin import Origin
 from datasets_prep.sources.repeats import has_repeats, key_hash
 from walloc_cdl.errors import CallError
@@ -54,12 +54,15 @@ class CsvTable(Source):
 
     def __init__(self, table: Path, options: dict[str, str]) -> None:
         if not table.is_file():
-            raise CallError(f"table {str(table)!r} does not exist; give the path of a CSV file")
+            found = "is a folder" if table.is_dir() else "does not exist"
+            raise CallError(f"table {str(table)!r} {found}; give the path of a CSV file")
         self._table, self._folder = table, table.absolute().parent
         self._schemes: set[str] = set()
         self._absolute = flag(options, "absolute")
         rows = _rows(table, options.get("delimiter"))
         header = next(rows, (0, []))[1]
+        if not header:
+            raise CallError(f"table {str(table)!r} begins with no names of columns; give them in its first line")
         columns = _Columns(table, header, options)
         self._splits: dict[str, _Split] = {}
         for line, row in rows:
@@ -145,15 +148,15 @@ class _Columns:
         self.split = self._optional(options, "split")
         self.group = self._optional(options, "group")
         self.key = self._optional(options, "key")
-        self.kept = [self._position(name) for name in options.get("keep", "").split(",") if name]
+        self.kept = [self._position(name) for name in column_names(options, "keep") if name]
         self._separator = options.get("separator")
         self.labels: Labels | None = None
         if "label" in options and "target" in options:
             raise CallError("source options label and target; give one of them")
         self._label: list[int] = []
         if "target" in options:
-            names = options["target"].split(",")
-            self._label, self.labels = [self._position(name) for name in names], Targets(names)
+            targets = column_names(options, "target") or ("",)
+            self._label, self.labels = [self._position(name) for name in targets], Targets(targets)
         elif "label" in options or "label" in self.header:
             self._label = [self._position(options.get("label", "label"))]
             self.labels = MultiLabels() if self._separator else ClassLabels()

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from datasets_prep.locations import file_system, is_url, last_part, url_scheme
+from datasets_prep.locations import as_os_errors, file_system, is_url, last_part, url_scheme
 from datasets_prep.sources.catalog import SPLIT_FOLDERS
 from walloc_cdl.errors import CallError
 
@@ -23,7 +23,7 @@ _RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})")
 def expand(pattern: str, suffix: str, noun: str) -> list[str]:
     """The paths or URLs that a pattern names, in their order: braces as written, globs and folders sorted.
 
-    A folder stands for the files in it that end in `suffix`; `noun` is what a message calls them.
+    A folder stands for the files in it that end in `suffix` and are not hidden; `noun` is what a message calls them.
     Raises `CallError` where nothing matches.
     """
     found: list[str] = []
@@ -97,9 +97,10 @@ def _choices(brace: re.Match[str]) -> Sequence[str]:
 
 def _matches(pattern: str, suffix: str) -> list[str]:
     if not is_url(pattern):
-        path = Path(os.path.expanduser(pattern))
+        path = Path(pattern)
         if path.is_dir():
-            return sorted(str(file) for file in path.glob(f"*{suffix}") if file.is_file())
+            names = (file for file in path.glob(f"*{suffix}") if not file.name.startswith("."))  # as `._x.tar` of macOS
+            return sorted(str(file) for file in names if file.is_file())
         if path.is_file():  # whatever its name, brackets among it
             return [str(path)]
         return sorted(found for found in glob.glob(str(path), recursive=True) if os.path.isfile(found))
@@ -107,8 +108,9 @@ def _matches(pattern: str, suffix: str) -> list[str]:
         return [pattern]  # such servers list nothing
     system, path = file_system(pattern)
     try:
-        folder = system.isdir(path)
-        found = system.glob(f"{path.rstrip('/')}/*{suffix}" if folder else path)
+        with as_os_errors():
+            folder = system.isdir(path)
+            found = system.glob(f"{path.rstrip('/')}/*{suffix}" if folder else path)
     except OSError as error:
         raise CallError(f"{pattern!r} cannot be listed: {error}; check the URL and your access to it") from error
     return sorted(system.unstrip_protocol(name) for name in found)

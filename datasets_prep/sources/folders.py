@@ -12,6 +12,9 @@ from datasets_prep.sources.catalog import SPLIT_FOLDERS, Catalog, FileNoun, Foun
 from datasets_prep.sources.origin import Origin
 from walloc_cdl.errors import CallError
 
+MAX_DEPTH = 256
+"""Folders within folders; what is deeper is damaged, or meant to do damage."""
+
 __all__ = ["SPLIT_FOLDERS", "FileFolder", "FileNoun"]
 
 
@@ -53,15 +56,18 @@ class FileFolder(Source):
 
 def _walk(folder: bytes, parts: tuple[bytes, ...], ancestors: frozenset[tuple[int, int]]) -> Iterator[FoundFile]:
     """Every file that is not hidden, in the order of the paths; symbolic links are followed, except back upwards."""
-    status = os.stat(folder)
-    if (status.st_dev, status.st_ino) in ancestors:
-        return
-    ancestors = ancestors | {(status.st_dev, status.st_ino)}
+    if len(parts) > MAX_DEPTH:
+        raise CallError(
+            f"folders nested more than {MAX_DEPTH} deep, as {os.fsdecode(folder)[:200]!r}; give a flatter one"
+        )
     try:
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in ancestors:
+            return
+        ancestors = ancestors | {(status.st_dev, status.st_ino)}
         entries = sorted(os.scandir(folder), key=lambda entry: shown_name(entry.name))
     except OSError as error:
-        shown = os.fsdecode(folder)
-        raise CallError(f"folder {shown!r} cannot be listed: {error.strerror}; allow it to be read") from error
+        raise _unlisted(folder, error) from error
     for entry in entries:
         if entry.name.startswith(b"."):
             continue
@@ -73,6 +79,10 @@ def _walk(folder: bytes, parts: tuple[bytes, ...], ancestors: frozenset[tuple[in
             yield from _walk(entry.path, below, ancestors)
         else:  # a pipe or a socket must not be opened
             yield FoundFile(below, target.st_size, regular=stat.S_ISREG(target.st_mode))
+
+
+def _unlisted(folder: bytes, error: OSError) -> CallError:
+    return CallError(f"folder {os.fsdecode(folder)!r} cannot be listed: {error.strerror}; allow it to be read")
 
 
 def _target_status(entry: os.DirEntry[bytes]) -> os.stat_result | None:
@@ -90,7 +100,10 @@ def _is_folder(entry: os.DirEntry[bytes]) -> bool:
 
 def _split_folders(root: Path, noun: FileNoun) -> dict[bytes, str]:
     """See `catalog.split_folders`: only so much of each folder is read that a first sample is found."""
-    entries = [(entry.name, _is_folder(entry)) for entry in os.scandir(os.fsencode(root))]
+    try:
+        entries = [(entry.name, _is_folder(entry)) for entry in os.scandir(os.fsencode(root))]
+    except OSError as error:
+        raise _unlisted(os.fsencode(root), error) from error
 
     def has_samples(name: bytes) -> bool:
         return any(

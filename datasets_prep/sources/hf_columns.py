@@ -10,7 +10,7 @@ from datasets import ClassLabel, Features, Image, Sequence, Value
 from datasets import List as ListFeature
 
 from datasets_prep.sources.labels import ClassLabels, Labels, MultiLabels, Targets
-from datasets_prep.sources.options import flag, split_options
+from datasets_prep.sources.options import column_names, flag, split_options
 from walloc_cdl.errors import CallError
 
 IMAGE_NAMES = ("image", "img", "jpg", "png")
@@ -41,7 +41,7 @@ class ColumnOptions:
 def split_columns(text: str, *, streaming: bool = False) -> tuple[str, ColumnOptions]:
     """What stands before the question mark, and the columns chosen behind it; `streaming` allows that option."""
     name, options = split_options(text, (*OPTIONS, "streaming") if streaming else OPTIONS)
-    several = {key: tuple(options.get(key, "").split(",")) if options.get(key) else () for key in ("target", "keep")}
+    several = {key: column_names(options, key) for key in ("target", "keep")}
     single = {key: options.get(key) for key in ("image", "label", "group")}
     return name, ColumnOptions(**single, **several, streaming=flag(options, "streaming"))
 
@@ -76,6 +76,7 @@ class ColumnLabels:
         self.columns: list[str] = []
         """Columns that `append` needs."""
         self.labels: Labels | None = None
+        self._name = name
         self._names: list[str] | None = None
         if options.target:
             self.columns = [require_column(name, features, column) for column in options.target]
@@ -88,8 +89,18 @@ class ColumnLabels:
             return
         self.columns, feature = [column], features[column]
         inner = _item(feature)
-        self._names = list(inner.names) if isinstance(inner, ClassLabel) else None
+        self._names = _class_names(feature)
         self.labels = ClassLabels(self._names) if inner is feature else MultiLabels(self._names)
+
+    def require_same(self, features: Features, where: str) -> None:
+        """Refuse further rows in which class numbers mean other classes, `where` they are; raises `CallError`."""
+        for column in self.columns:
+            found = _class_names(features[column])
+            if found != self._names:
+                raise CallError(
+                    f"column {column!r} of data set {self._name!r} numbers the classes {str(self._names)[:80]}, "
+                    f"{where} has {str(found)[:80]}; cast all to one ClassLabel, or prepare them one by one"
+                )
 
     def append(self, split: str, batch: pa.RecordBatch | pa.Table) -> None:
         """The labels of further rows; raises `CallError` for class numbers that have no name."""
@@ -136,6 +147,12 @@ def is_class(feature: object) -> bool:
     return isinstance(feature, ClassLabel) or (
         isinstance(feature, Value) and (dtype in ("string", "large_string", "bool") or "int" in dtype)
     )
+
+
+def _class_names(feature: object) -> list[str] | None:
+    """What the numbers of a `ClassLabel`, or of a list of such, count."""
+    inner = _item(feature)
+    return list(inner.names) if isinstance(inner, ClassLabel) else None
 
 
 def _item(feature: object) -> object:

@@ -58,10 +58,11 @@ class HuggingFaceSource(Source):
         options = options or ColumnOptions()
         features = next(iter(splits.values())).features
         self._image = image_column(name, features, options.image)
-        for column in (*options.keep, *([options.group] if options.group else [])):
-            require_column(name, features, column)
         labels = ColumnLabels(name, features, options)
         for split, rows in splits.items():
+            for column in (self._image, *labels.columns, *options.keep, *([options.group] if options.group else [])):
+                require_column(f"{name}, split {split}", rows.features, column)
+            labels.require_same(rows.features, f"split {split!r}")
             for batch in _stored(rows, labels.columns) if labels.columns else ():
                 labels.append(split, batch)
         self._images = {split: _encoded_images(name, rows, self._image) for split, rows in splits.items()}

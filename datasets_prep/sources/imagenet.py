@@ -42,14 +42,15 @@ class _Found:
 def open_imagenet(text: str) -> Source:
     """The source `imagenet:…`, `text` being what stands behind the colon."""
     path, options = split_options(text, ("val_labels", "meta"))
-    given = {name: Path(value) for name, value in options.items()}
+    given = {name: Path(value).expanduser() for name, value in options.items()}
     return ImageNet(Path(path), val_labels=given.get("val_labels"), meta=given.get("meta"))
 
 
 class ImageNet(Source):
     """Splits `train` and `validation`, whichever are there.
 
-    Raises `CallError` for a folder that has neither, and for a flat validation set without labels.
+    Raises `CallError` for a folder that has neither, for a class that is there twice, and for a flat validation set
+    without labels.
     """
 
     def __init__(self, root: Path, *, val_labels: Path | None = None, meta: Path | None = None) -> None:
@@ -96,7 +97,9 @@ class ImageNet(Source):
         if (self._root / TRAIN_TAR).is_file():
             yield from self._class_tars(self._root / TRAIN_TAR)
         elif folder.is_dir():
-            for entry in sorted(folder.iterdir()):
+            entries = sorted(folder.iterdir())
+            _refuse_doubles(entries)
+            for entry in entries:
                 if entry.is_dir() and SYNSET.fullmatch(entry.name):
                     yield from self._files(entry, "train", entry.name)
                 elif entry.suffix == ".tar" and SYNSET.fullmatch(entry.stem):
@@ -162,6 +165,14 @@ class ImageNet(Source):
 
     def _stray(self, split: str, key: str, reason: str) -> None:
         self._strays.append(Stray(split, key, 0, reason))
+
+
+def _refuse_doubles(entries: list[Path]) -> None:
+    """Raise `CallError` where a class lies unpacked beside its tar: its images would count twice."""
+    names = {entry.name for entry in entries}
+    for entry in entries:
+        if SYNSET.fullmatch(entry.name) and f"{entry.name}.tar" in names:
+            raise CallError(f"class {str(entry)!r} is there as a folder and as a tar; remove one of them")
 
 
 def _labels_of(val_labels: Path | None, meta: Path | None) -> dict[str, str]:

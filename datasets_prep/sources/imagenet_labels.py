@@ -45,7 +45,7 @@ def _from_devkit(path: Path, meta: Path | None) -> dict[str, str]:
         )
     synsets = _meta_synsets(meta)
     found = {}
-    lines = path.read_text(encoding="utf-8").split()
+    lines = path.read_text(encoding="utf-8", errors="replace").split()
     for number, text in enumerate(lines, 1):
         if not text.isdecimal() or int(text) not in synsets:
             raise CallError(f"{str(path)!r}, line {number}: class {text[:20]!r}; expected 1 to {len(synsets)}")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datasets_prep.signals.base import KeyedSample, Stored
 from datasets_prep.sources.base import Source
 from datasets_prep.sources.derived import DerivedSource
+from datasets_prep.sources.lazy import LazySequence
 
 
 class KeyedSource(DerivedSource):
@@ -21,9 +22,21 @@ class KeyedSource(DerivedSource):
 
     def references(self, split: str, rows: Sequence[int]) -> Sequence[Stored]:
         """See `Source.references`."""
-        files = self._source.references(split, rows)
-        return [KeyedSample(self.key(split, row), file) for row, file in zip(rows, files, strict=True)]
+        return _Keyed([self.key(split, row) for row in rows], self._source.references(split, rows))
 
     def read(self, split: str, index: int) -> KeyedSample:
         """The sample with its key."""
         return KeyedSample(self.key(split, index), self._source.read(split, index))
+
+
+class _Keyed(LazySequence[Stored]):
+    """Chosen samples, each with its key; references are followed when they are asked for."""
+
+    def __init__(self, keys: list[str], samples: Sequence[Stored]) -> None:
+        self._keys, self._samples = keys, samples
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def item(self, position: int) -> Stored:
+        return KeyedSample(self._keys[position], self._samples[position])

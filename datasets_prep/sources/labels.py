@@ -90,13 +90,14 @@ class MultiLabels(Labels):
         self._ends: dict[str, Column] = {}
         self._counts: dict[str, int] = {}
 
-    def append(self, split: str, value: Iterable[str | int] | None) -> None:
-        """See `Labels.append`."""
+    def append(self, split: str, value: Iterable[str | int | None] | None) -> None:
+        """See `Labels.append`; None among the classes is none."""
         if split not in self._values:
             self._values[split], self._ends[split], self._counts[split] = Column(np.int32), Column(np.int64), 0
         for item in value or ():
-            self._values[split].append(_numbered(self._numbers, str(item), MAX_MULTI_LABELS))
-            self._counts[split] += 1
+            if item is not None:
+                self._values[split].append(_numbered(self._numbers, str(item), MAX_MULTI_LABELS))
+                self._counts[split] += 1
         self._ends[split].append(self._counts[split])
 
     def names(self) -> list[str] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar, overload
 
 Item = TypeVar("Item", covariant=True)
@@ -27,3 +27,7 @@ class LazySequence(Sequence[Item]):
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         return self.item(int(index) % len(self))
+
+    def __iter__(self) -> Iterator[Item]:
+        """Every item; an `IndexError` of what makes them is raised, where `Sequence` would take it for the end."""
+        return map(self.item, range(len(self)))

@@ -1,4 +1,6 @@
-"""Pixels that come as arrays or PIL images, as files again: netpbm, whose bytes depend on no library's version."""
+"""Pixels that come as arrays or PIL images, as files again: netpbm, whose bytes depend on no library's version, where
+it holds them.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +13,26 @@ import numpy as np
 
 from walloc_cdl.errors import CallError
 
+_CONVERTED = {"HSV": "RGB", "YCbCr": "RGB", "RGBX": "RGB", "RGBa": "RGBA", "La": "LA", "PA": "RGBA"}
+"""PIL's modes that no file has, and what pixels of them become."""
+
 
 def encode_pixels(image: Any) -> bytes | Path:
     """An image as an encoded file: a PIL image, uint8 (H, W), (H, W, 1) or (H, W, 3); bytes and paths as they are.
 
-    Gray and RGB become netpbm, PIL images of other modes PNG. Raises `CallError` for anything else.
+    Gray and RGB become netpbm, PIL images of other modes PNG, or TIFF where PNG has no such pixels (CMYK, LAB, floats);
+    those that no file has (HSV, YCbCr, premultiplied alpha) are converted first. Raises `CallError` for anything else.
     """
     if isinstance(image, bytes):
         return image
     if isinstance(image, (str, os.PathLike)):
         return Path(image)
     if hasattr(image, "getbands") and hasattr(image, "save"):
+        if image.mode in _CONVERTED:
+            image = image.convert(_CONVERTED[image.mode])
         if image.mode not in ("L", "RGB"):
             stream = io.BytesIO()
-            image.save(stream, "PNG")
+            image.save(stream, "TIFF" if image.mode in ("CMYK", "LAB", "F", "I") else "PNG")
             return stream.getvalue()
         image = np.asarray(image)
     return _netpbm(image)

@@ -22,6 +22,15 @@ def split_options(text: str, known: tuple[str, ...]) -> tuple[str, dict[str, str
     return path, options
 
 
+def column_names(options: dict[str, str], name: str) -> tuple[str, ...]:
+    """An option of several columns, `a,b`; () where it is not given. Raises `CallError` for one that is there twice."""
+    text = options.get(name)
+    found = tuple(text.split(",")) if text else ()
+    if len(set(found)) != len(found):
+        raise CallError(f"source option {name}={text!r}; expected each column once")
+    return found
+
+
 def whole_number(options: dict[str, str], name: str) -> int | None:
     """An option that counts something, at least 1; None where it is not given."""
     text = options.get(name)

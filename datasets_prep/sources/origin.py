@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from datasets_prep.locations import file_system, is_url
+from datasets_prep.locations import as_os_errors, file_system, is_url
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Origin:
 def _remote_absence(url: str) -> str | None:
     system, root = file_system(url)
     try:
-        return None if system.isdir(root) else f"the folder {url!r}"
+        with as_os_errors():
+            return None if system.isdir(root) else f"the folder {url!r}"
     except OSError:
         return f"the server of {url!r}"

@@ -123,6 +123,9 @@ class RowReader:
             self._open_file, self._file = number, _opened(self._paths[number])
             groups = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
             self._group_ends = np.cumsum(groups)
+            listed, found = int(self._ends[number]) - first, sum(groups)
+            if found != listed:
+                raise CallError(f"parquet file {self._paths[number]!r} has {found:,} rows, {listed:,} were listed")
         self._seek(row - first)
         return _image(self._run[row - first - self._run_start])
 
@@ -148,9 +151,12 @@ class RowReader:
             self._group = group
             self._runs = self._file.iter_batches(RUN_ROWS, row_groups=[group], columns=[self._column])
             self._run_start, self._run = int(self._group_ends[group - 1]) if group else 0, pa.nulls(0)
-        while row >= self._run_start + len(self._run):
-            self._run_start += len(self._run)
-            self._run = next(self._runs).column(0)
+        try:
+            while row >= self._run_start + len(self._run):
+                self._run_start += len(self._run)
+                self._run = next(self._runs).column(0)
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(self._paths[self._open_file], error) from error
 
     def _close(self) -> None:
         self._open_file, self._group = -1, -1
@@ -194,6 +200,7 @@ class _Scan:
             file = _opened(path)
             if file.schema_arrow.remove_metadata() != schema.remove_metadata():
                 raise CallError(f"{path!r} has other columns than {paths[0]!r}; give files of one data set")
+            labels.require_same(_features(file.schema_arrow), repr(path))
             sized = [] if is_url(path) else [image]
             wanted = [*dict.fromkeys([*sized, *labels.columns, *options.keep, *filter(None, [options.group])])]
             if is_url(path):

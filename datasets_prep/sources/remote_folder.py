@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from datasets_prep.locations import file_system, last_part, url_scheme
+from datasets_prep.locations import as_os_errors, file_system, last_part, url_scheme
 from datasets_prep.signals.base import FileSlice
 from datasets_prep.sources.base import Source
 from datasets_prep.sources.catalog import Catalog, FileNoun, FoundFile, shown_name, split_folders
@@ -28,17 +28,20 @@ class RemoteFolder(Source):
         system, root = file_system(url)
         self._url = url.rstrip("/")
         try:
-            if not system.isdir(root):
-                raise CallError(f"{noun.name} folder {url!r} does not exist; give the URL of a folder of {noun.name}s")
-            entries = [(_name(entry), entry["type"] == "directory") for entry in _listed(system, root)]
+            with as_os_errors():
+                if not system.isdir(root):
+                    raise CallError(
+                        f"{noun.name} folder {url!r} does not exist; give the URL of a folder of {noun.name}s"
+                    )
+                entries = [(_name(entry), entry["type"] == "directory") for entry in _listed(system, root)]
 
-            def has_samples(name: bytes) -> bool:
-                below = f"{root.rstrip('/')}/{name.decode()}"
-                return any(file.is_named(noun.suffixes) for file in _walk(system, below, (name,)))
+                def has_samples(name: bytes) -> bool:
+                    below = f"{root.rstrip('/')}/{name.decode()}"
+                    return any(file.is_named(noun.suffixes) for file in _walk(system, below, (name,)))
 
-            catalog = Catalog(noun, split_folders(url, entries, has_samples, noun))
-            for file in _walk(system, root, ()):
-                catalog.add(file)
+                catalog = Catalog(noun, split_folders(url, entries, has_samples, noun))
+                for file in _walk(system, root, ()):
+                    catalog.add(file)
         except OSError as error:
             raise CallError(f"{url!r} cannot be listed: {error}; check the URL and your access to it") from error
         super().__init__(last_part(root) or url_scheme(url), catalog.listing(url))

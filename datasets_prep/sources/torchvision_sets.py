@@ -63,7 +63,8 @@ def open_torchvision(text: str) -> Source:
         raise unknown_name("torchvision data set", name, SETS, f"known are {', '.join(SETS)}")
     if "root" not in options:
         raise CallError(f"torchvision:{name} without a folder; give ?root=PATH, where its files lie or shall lie")
-    return TorchvisionSource(known[name.lower()], options["root"], download=flag(options, "download"))
+    root = os.path.expanduser(options["root"])
+    return TorchvisionSource(known[name.lower()], root, download=flag(options, "download"))
 
 
 class TorchvisionSource(Source):

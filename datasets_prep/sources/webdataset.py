@@ -6,13 +6,14 @@ stem: `000/cat.jpg` and `000/cat.cls`. See github.com/webdataset/webdataset for 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
 
-from datasets_prep.locations import open_binary
+from datasets_prep.locations import as_os_errors, open_binary
 from datasets_prep.signals.base import FileSlice
 from datasets_prep.sources.base import Listing, Source, SplitListing, Stray
 from datasets_prep.sources.columns import Column, TextColumn, Texts
@@ -96,14 +97,17 @@ class _Scan:
     def __init__(self, names: dict[str, str], image: str | None, label: str | None) -> None:
         self.strays = StrayColumn()
         self.labels: Labels | None = None
+        """None until the first label, which says of what kind all are."""
         self._names, self._image, self._field = names, image, label
+        self._unlabeled: Counter[str] = Counter()
+        """By split, samples before the first that has a label."""
 
     def split(self, split: str, paths: list[str]) -> _Rows:
         """The samples of a split's tars, in order."""
         rows = _Rows(paths, [self._names[path] for path in paths])
         for number, path in enumerate(paths):
             try:
-                with open_binary(path) as file:
+                with as_os_errors(), open_binary(path) as file:
                     require_tar(file, path)
                     self._tar(split, rows, number, file)
             except OSError as error:
@@ -157,7 +161,13 @@ class _Scan:
             value = _parsed(file.read(member.num_bytes), self._field, f"{suffix} of sample {shown!r}")
             file.seek(position)
         if self.labels is None:
+            if value is None:
+                self._unlabeled[split] += 1
+                return
             self.labels = MultiLabels() if isinstance(value, list) else ClassLabels()
+            for before, count in self._unlabeled.items():
+                for _ in range(count):
+                    self.labels.append(before, None)
         if value is not None and isinstance(value, list) != isinstance(self.labels, MultiLabels):
             raise CallError(f"label of {shown!r} is {str(value)[:60]}; others are of another kind; choose another")
         self.labels.append(split, value)

@@ -34,6 +34,7 @@ class FragilePreparation(Preparation):
             b"sleep": lambda: time.sleep(1000),
             b"memory": lambda: np.ones(2**31, np.uint8),
             b"bug": lambda: 1 // 0,
+            b"odd bug": _fail_oddly,
             b"bad": _refuse,
         }.get(stored)
         if end is not None:
@@ -49,3 +50,21 @@ class FragilePreparation(Preparation):
 
 def _refuse() -> None:
     raise BadSignalError("as bad as it says")
+
+
+class OddError(Exception):
+    """Cannot be made again from its message alone, so pickle cannot bring it back."""
+
+    def __init__(self, word: str, number: int) -> None:
+        super().__init__(f"{word} {number}")
+
+
+def _fail_oddly() -> None:
+    raise OddError("stumbled", 7)
+
+
+class Unloadable:
+    """Can be sent to a worker, and not be made again there."""
+
+    def __reduce__(self) -> tuple:
+        return int, ("no number",)

@@ -254,6 +254,20 @@ def test_prepared_arrays_are_the_encoded_windows(tmp_path):
     assert sorted(dataset.synthesis_bank) == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize(
+    ("layout", "pattern"),
+    [("HWC", "c h w -> h w c"), ("C(WH)&height=12", "c h w -> c (w h)"), ("WHC", "c h w -> w h c")],
+)
+def test_any_layout_gives_the_same_data_set(tmp_path, layout, pattern):
+    plain = open_source(f"npy:{saved(tmp_path / 'plain.npy', cube())}?patch=4")
+    laid = open_source(f"npy:{saved(tmp_path / 'laid.npy', rearrange(cube(), pattern))}?patch=4&layout={layout}")
+    codes = [
+        prepare(source, bands_codec(), tmp_path / name, PrepareConfig(workers=0)) and open_latents(tmp_path / name)
+        for source, name in ((plain, "a"), (laid, "b"))
+    ]
+    torch.testing.assert_close(*(latents.gather(range(len(latents)))[0] for latents in codes), rtol=0, atol=0)
+
+
 def test_wrong_calls(tmp_path):
     source = open_source(f"npy:{saved(tmp_path / 'a.npy', cube())}")
     cases = [

@@ -92,6 +92,8 @@ def test_a_segment_of_exactly_the_clips_duration_is_the_clip():
     for seconds in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(CallError, match="expected a duration above 0"):
             segment_samples(seconds, 8000, 8)
+    with pytest.raises(CallError, match=r"segments of 1e\+06 s; the longest clip that is decoded has 33,554 s"):
+        segment_samples(1e6, 8000, 8)
 
 
 def test_short_clips_end_in_silence(tmp_path):

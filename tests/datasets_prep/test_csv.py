@@ -116,6 +116,8 @@ def test_absolute_paths_given_openly(table, tmp_path):
 
 def test_refusals(table, tmp_path):
     assert "does not exist; give the path of a CSV file" in message(f"csv:{tmp_path}/none.csv")
+    assert "is a folder; give the path of a CSV file" in message(f"csv:{tmp_path}")
+    assert "begins with no names of columns; give them in its first line" in message(table(""))
     assert "has no rows" in message(table("path,label\n"))
     assert "has the columns a, b; name the one of files or URLs with ?path=COLUMN" in message(table("a,b\n1,2\n"))
     assert "has the columns path, url; name the one" in message(table("path,url\n1,2\n"))
@@ -125,6 +127,9 @@ def test_refusals(table, tmp_path):
     assert "split '../x'; expected a name of letters" in message(table("path,split\n1,../x\n"))
     assert "source option absolute='yes'; expected 0 or 1" in message(table("path\n1\n") + "?absolute=yes")
     assert "source options label and target" in message(table("path,a\n1,2\n") + "?label=a&target=a")
+    assert "option keep='a,a'; expected each column once" in message(table("path,a\n1,2\n") + "?keep=a,a")
+    assert "option target='a,a'; expected each column once" in message(table("path,a\n1,2\n") + "?target=a,a")
+    assert "has no column ''" in message(table("path,a\n1,2\n") + "?target=")
     assert "separator='|' without a label column" in message(table("path\n1\n") + "?separator=|")
     assert "delimiter='ab'; expected one character, or tab" in message(table("path\n1\n") + "?delimiter=ab")
     assert "expected CSV in UTF-8" in message(table("path\né.png\n", encoding="latin-1"))

@@ -8,6 +8,7 @@ from pictures import picture
 from reading_sources import keys, labels, message
 
 from datasets_prep import open_source
+from walloc_cdl.errors import CallError
 
 
 def test_native_splits_keep_their_names_and_share_classes(make_folder):
@@ -142,6 +143,24 @@ def test_refused_folders(make_folder, tmp_path):
     assert "only 1 other files (a.txt is the first)" in message(str(tmp_path / "empty"))
 
 
+def test_folders_without_an_end_are_refused(tmp_path):
+    """Else Python's own limit would end the walk with a traceback."""
+    deep = tmp_path.joinpath(*["a"] * 300)
+    deep.mkdir(parents=True)
+    (deep / "0.png").touch()
+    with pytest.raises(CallError, match=r"folders nested more than 256 deep, as '/.*'; give a flatter one"):
+        open_source(str(tmp_path))
+
+
+def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(CallError, match=r"folder '/.*' cannot be listed: Permission denied; allow it to be read"):
+        open_source(str(tmp_path))
+
+
 def test_refused_layouts(make_folder):
     root = make_folder("beside", each=1)
     picture(0).save(root / "cover.png")
@@ -151,6 +170,15 @@ def test_refused_layouts(make_folder):
     assert "has class folders (cat is the first) and 1 images outside of them (train/cover.png" in message(str(root))
     root = make_folder("twice", splits=("val", "valid"), each=1)
     assert "has val and valid, all meaning validation" in message(str(root))
+
+
+def test_the_home_folder_may_be_a_tilde(make_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "list.csv").write_text("path\n0.png\n")
+    root = make_folder()
+    for text in (f"imagefolder:~/{root.name}", f"~/{root.name}", "csv:~/list.csv"):
+        assert "~" not in (open_source(text).absence() or "") + open_source(text).origin.paths[0]
+    assert keys(open_source(f"imagefolder:~/{root.name}")) == keys(open_source(str(root)))
 
 
 def test_unknown_schemes_and_samples():

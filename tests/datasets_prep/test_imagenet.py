@@ -108,6 +108,13 @@ def test_imagenet_refusals(tars, tmp_path):
     )
     (tars / "val.txt").write_text("ILSVRC2012_val_00000001.JPEG tench\n")
     assert "line 1: label 'tench'; expected a synset" in message(f"imagenet:{tars}?val_labels={tars}/val.txt")
+    (tmp_path / "double/train" / SYNSETS[0]).mkdir(parents=True)
+    (tmp_path / "double/train" / f"{SYNSETS[0]}.tar").write_bytes(class_tar(0))
+    assert "n01440764' is there as a folder and as a tar; remove one" in message(f"imagenet:{tmp_path}/double")
+    (tars / "truth.txt").write_bytes(b"1\n\xff\n")
+    rows = [(number, SYNSETS[2]) for number in (1, 2)]
+    savemat(tars / "meta.mat", {"synsets": np.array(rows, [("ILSVRC2012_ID", object), ("WNID", object)])})
+    assert "truth.txt', line 2: class '\ufffd'; expected 1" in message(f"imagenet:{tars}?val_labels={tars}/truth.txt")
     (tars / "meta.mat").write_bytes(b"-")
     (tars / "val.txt").write_text("1\n")
     assert "is not the devkit's meta.mat" in message(f"imagenet:{tars}?val_labels={tars}/val.txt")

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import ClassLabel, Dataset, Features, Image, List, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
 from pictures import encoded, picture
 from reading_sources import message
 
@@ -17,6 +17,7 @@ from datasets_prep import holdout, open_source, prepare
 from datasets_prep.config import PrepareConfig
 from datasets_prep.sources import parquet
 from walloc_cdl.data import open_latents
+from walloc_cdl.errors import CallError
 from walloc_cdl.latents import verify
 
 
@@ -140,7 +141,7 @@ def test_kept_columns_stand_in_the_ledger(photos, rgb_codec, tmp_path):
 
 def test_lists_of_class_labels(tmp_path):
     features = Features({"image": Image(), "labels": List(ClassLabel(names=["x", "y", "z"]))})
-    rows = {"image": [picture(0), picture(1)], "labels": [[2, 0], []]}
+    rows = {"image": [picture(0), picture(1)], "labels": [[2, None, 0], []]}
     data = Dataset.from_dict(rows, features=features)
     data.to_parquet(tmp_path / "a.parquet")
     data.save_to_disk(tmp_path / "saved")
@@ -148,6 +149,26 @@ def test_lists_of_class_labels(tmp_path):
         source = open_source(text)
         assert (source.listing.label_kind, source.class_names) == ("multilabel", ["x", "y", "z"])
         assert source.listing.splits["train"].labels.tolist() == [[1, 0, 1], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_splits_that_number_their_classes_differently(tmp_path, several):
+    def rows(names: list[str], column: str = "label") -> Dataset:
+        kind = List(ClassLabel(names=names)) if several else ClassLabel(names=names)
+        features = Features({"image": Image(), column: kind})
+        return Dataset.from_dict({"image": [picture(0)], column: [[0] if several else 0]}, features=features)
+
+    splits = DatasetDict({"train": rows(["cat", "dog"]), "test": rows(["dog", "cat"])})
+    splits.save_to_disk(tmp_path / "saved")
+    for split, part in splits.items():
+        part.to_parquet(tmp_path / f"{split}.parquet")
+    said = (
+        "column 'label' of data set 'saved' numbers the classes ['cat', 'dog'], split 'test' has ['dog', 'cat']; cast"
+    )
+    assert said in message(f"hf:{tmp_path / 'saved'}")
+    assert "train.parquet' has ['cat', 'dog']; cast all to one ClassLabel" in message(f"parquet:{tmp_path}/*.parquet")
+    DatasetDict({"train": rows(["cat"]), "test": rows(["cat"], "kind")}).save_to_disk(tmp_path / "uneven")
+    assert "'uneven, split test' has no column 'label'; its columns are image, kind" in message(f"hf:{tmp_path}/uneven")
 
 
 def test_class_numbers_without_a_name(tmp_path):
@@ -182,6 +203,21 @@ def test_files_at_a_url_are_not_read_for_sizes(files):
     assert source.read("train", 120) == b"120"
     assert source.num_bytes("train", 120) == 0
     assert source.label("train", 4) == 1
+
+
+def test_files_that_turn_out_to_be_damaged_or_changed(files):
+    folder = files()
+    system = fsspec.filesystem("memory")
+    whole = bytearray((folder / "train-1.parquet").read_bytes())
+    whole[4:40] = bytes(36)  # where the first page begins
+    system.pipe("/damaged/train-0.parquet", bytes(whole))
+    source = open_source("parquet:memory://damaged/*.parquet")
+    with pytest.raises(CallError, match=r"train-0\.parquet' cannot be read: .*; restore it, or leave it out"):
+        source.read("train", 0)
+    source = open_source(f"parquet:{folder}")
+    (folder / "train-1.parquet").write_bytes((folder / "train-0.parquet").read_bytes())
+    with pytest.raises(CallError, match=r"train-1\.parquet' has 150 rows, 70 were listed"):
+        source.read("train", 160)
 
 
 def test_missing_images(tmp_path):

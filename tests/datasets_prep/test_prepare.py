@@ -237,6 +237,19 @@ def test_settings_out_of_range(name, value):
         PrepareConfig(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("size", 100_000, "size is 100,000, which would fill the memory; choose at most 4,096, or geometry ragged"),
+        ("batch", 10**9, "batch is 1,000,000,000, which would fill the memory; choose at most 4,096"),
+        ("workers", 5000, "workers is 5,000, which would fill the memory; choose at most 1,024"),
+    ],
+)
+def test_settings_that_would_end_the_machine(name, value, said):
+    with pytest.raises(CallError, match=said):
+        PrepareConfig(**{name: value})
+
+
 def test_unknown_device(make_folder, rgb_codec, tmp_path):
     text = refusal(open_source(str(make_folder(each=1))), rgb_codec, tmp_path / "out", PrepareConfig(device="abacus"))
     assert text.startswith("device 'abacus' cannot be used (")

@@ -201,6 +201,25 @@ def test_unusable_clips_go_to_the_ledger(make_sounds, codec, tmp_path):
         prepare(open_source(f"audiofolder:{root}"), codec, tmp_path / "none", SMALL)
 
 
+@pytest.mark.parametrize(
+    ("num_frames", "reason"),
+    [(0, "its header does not say how long it is"), (2**36 - 1, "68,719,476,735 samples, more than 268,435,456")],
+)
+def test_headers_that_speak_of_more_than_can_be_decoded_make_no_segments(
+    make_sounds, codec, tmp_path, num_frames, reason
+):
+    """0 is what encoders of streams leave there, and libsndfile then says 2^63 - 1."""
+    root = make_sounds()
+    path = write_sound(root / "hum/long.flac", sound(0, 900))
+    data = bytearray(path.read_bytes())
+    rates = int.from_bytes(data[18:26], "big") >> 36  # of STREAMINFO: rate, channels, bits, and 36 bits of length
+    data[18:26] = (rates << 36 | num_frames).to_bytes(8, "big")
+    path.write_bytes(data)
+    manifest = prepare(open_source(f"audiofolder:{root}"), codec, tmp_path / "out", SMALL)
+    assert manifest.ledger["num_quarantined"] == 1
+    assert reason in next(iter(manifest.ledger["reasons"]))
+
+
 def test_wrong_calls(make_sounds, codec, tmp_path):
     source = open_source(f"audiofolder:{make_sounds()}")
     images = load_codec("gray-16x")

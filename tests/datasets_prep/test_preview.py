@@ -39,6 +39,18 @@ def test_source_beside_decoded_latent(make_folder, rgb_codec, gray_codec, tmp_pa
         assert (caption < 128).any()
 
 
+def test_stored_views_stand_side_by_side(make_folder, rgb_codec, tmp_path):
+    source = open_source(str(make_folder(splits=("train",), classes=("cat",), each=2)))
+    prepare(source, rgb_codec, tmp_path / "out", PrepareConfig(size=TILE, workers=0, views="flip,crops:1"))
+    sheet = np.asarray(contact_sheet(tmp_path / "out", source=source, num=2))
+    assert sheet.shape == (GAP + 2 * (TILE + CAPTION + GAP), GAP + 4 * TILE + GAP, 3)
+    for view in range(3):
+        codes, _ = open_latents(tmp_path / "out", view=view).gather([1])
+        shown = sheet[GAP + TILE + CAPTION + GAP :][:TILE, GAP + (1 + view) * TILE :][:, :TILE].transpose(2, 0, 1)
+        np.testing.assert_array_equal(shown, to_bytes(rgb_codec.decode(codes)).numpy()[0])
+    assert contact_sheet(tmp_path / "out", num=2).width == GAP + 2 * (3 * TILE + GAP)
+
+
 def test_the_source_is_shown_as_it_was_prepared(make_folder, rgb_codec, tmp_path):
     source = open_source(str(make_folder(splits=("train",), classes=("cat",), each=1)))
     prepare(source, rgb_codec, tmp_path / "out", PrepareConfig(size=TILE, workers=0, crop="pad", resize="box"))
@@ -70,6 +82,11 @@ def test_refusals(make_folder, rgb_codec, tmp_path):
     prepare(source, rgb_codec, tmp_path / "out", PrepareConfig(size=32, workers=0))
     with pytest.raises(CallError, match=r"split 'dev' of .*out does not exist; splits with samples: "):
         contact_sheet(tmp_path / "out", split="dev")
+    other = open_source(str(make_folder("other", splits=("train", "test"), classes=("owl",))))
+    with pytest.raises(
+        CallError, match=r"source other has none of the samples to be shown \(test/cat/.*; give the source"
+    ):
+        contact_sheet(tmp_path / "out", source=other, split="test")
     single = open_source(str(make_folder("single", splits=("train",))))
     with pytest.raises(CallError, match="source single has no split 'test', but train; give the source"):
         contact_sheet(tmp_path / "out", source=single, split="test")

@@ -16,7 +16,10 @@ from PIL import Image as PIL
 from reading_sources import assert_is_picture, keys, labels
 
 from datasets_prep import IterableSource, MapSource, PrepareConfig, open_source, open_stream, prepare
-from datasets_prep.pixels import load_pixels, load_whole
+from datasets_prep.pixels import BadImageError, load_pixels, load_whole
+from datasets_prep.signals.base import BadSignalError, FileSlice
+from datasets_prep.signals.stored import read_stored
+from datasets_prep.sources.keyed import KeyedSource
 from datasets_prep.sources.lossless import encode_pixels
 from walloc_cdl.errors import CallError
 
@@ -35,12 +38,27 @@ class Photos:
         return picture(index), self.kinds[index]
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB", "P", "LA", "RGBA", "1", "CMYK"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "LA", "RGBA", "1"])
 def test_pixels_are_kept_as_they_are(mode):
-    image = picture(3, mode="RGB").convert(mode) if mode != "CMYK" else picture(3)
+    image = picture(3, mode="RGB").convert(mode)
     for channels in (1, 3):
         expected = load_whole(encoded(image), channels)
         np.testing.assert_array_equal(load_whole(encode_pixels(image), channels), expected)
+
+
+@pytest.mark.parametrize("steps", ["CMYK", "YCbCr", "HSV", "RGBX", "RGBA RGBa", "P PA", "LA La"])
+def test_modes_that_png_does_not_have(steps):
+    image = picture(3, mode="RGB")
+    for mode in steps.split():
+        image = image.convert(mode)
+    shown = (image.convert("LA") if image.mode == "La" else image).convert("RGB")
+    np.testing.assert_array_equal(load_whole(encode_pixels(image), 3), np.asarray(shown).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("mode", ["F", "I", "LAB"])
+def test_modes_without_a_range_are_bad_samples_as_in_files(mode):
+    with pytest.raises(BadImageError, match=r"pixels beyond 16 bits|LAB colors"):
+        load_whole(encode_pixels(PIL.new(mode, (8, 8))), 3)
 
 
 def test_arrays_bytes_and_paths(tmp_path):
@@ -80,6 +98,27 @@ def test_map_style_samples_of_another_form(tmp_path, rgb_codec):
     assert manifest.splits["train"].class_counts == [2, 2]
     with pytest.raises(CallError, match=r"sample 0 is a dict; expected \(image, label\): give to_sample"):
         MapSource(rows, name="rows")
+
+
+def test_samples_with_keys_are_loaded_when_they_are_asked_for():
+    """For stored views: a part of a shard must not hold all its images."""
+    photos = Photos()
+    source = KeyedSource(MapSource(photos, name="photos", labels=[0, 1, 0]))
+    part = source.part("train", 1, 3)
+    assert photos.loaded == 0
+    sample = part[1]
+    assert sample.key == "00000002"
+    assert_is_picture(sample.stored, 2)
+    assert photos.loaded == 1
+
+
+def test_an_index_error_of_a_data_set_is_not_the_end_of_its_samples():
+    """Else those behind it were in no shard and in no ledger."""
+    part = MapSource({"train": Photos()}, name="photos", labels={"train": [0, 0, 0]}).part("train", 0, 3)
+    assert len(list(part)) == 3
+    short = MapSource(range(3), name="short", labels=[0, 0, 0], to_sample=lambda number: ([b"a"][number], 0))
+    with pytest.raises(IndexError):
+        list(short.part("train", 0, 3))
 
 
 def test_map_style_refusals():
@@ -151,7 +190,7 @@ def _write_idx(path, values):
         file.write(header + values.tobytes())
 
 
-def test_files_of_torchvision(tmp_path):
+def test_files_of_torchvision(tmp_path, monkeypatch):
     folder = tmp_path / "imagenette2" / "train"
     for split in ("train", "val"):
         for number, synset in enumerate(("n01440764", "n02102040")):
@@ -163,6 +202,9 @@ def test_files_of_torchvision(tmp_path):
     assert keys(source) == ["imagenette2/train/n01440764/a.JPEG", "imagenette2/train/n02102040/a.JPEG"]
     assert source.read("train", 1) == folder / "n02102040" / "a.JPEG"
     assert source.num_bytes("train", 1) == (folder / "n02102040" / "a.JPEG").stat().st_size
+    monkeypatch.setenv("HOME", str(tmp_path))
+    home = open_source("torchvision:Imagenette?root=~")
+    assert (home.absence(), keys(home)) == (None, keys(source))
 
 
 def test_torchvision_refusals(tmp_path):
@@ -203,6 +245,27 @@ def test_refused_urls(tmp_path):
         CallError, match=r"'nosuch://x' cannot be opened: .*; check it, and install what its scheme needs"
     ):
         open_source("imagefolder:nosuch://x")
+
+
+class _Unreachable(fsspec.AbstractFileSystem):
+    """Fails as those of the hub and of S3 do without a network or credentials: with errors of their packages."""
+
+    protocol = "unreachable"
+
+    def _fail(self, *_, **__):
+        raise RuntimeError("no credentials")
+
+    ls = info = size = cat_file = _open = _fail
+
+
+def test_file_systems_that_raise_errors_of_their_own(monkeypatch):
+    monkeypatch.setattr("datasets_prep.locations.RETRY_PAUSES_S", ())
+    fsspec.register_implementation("unreachable", _Unreachable, clobber=True)
+    for text in ("imagefolder:unreachable://a", "parquet:unreachable://a/*.parquet", "webdataset:unreachable://a.tar"):
+        with pytest.raises(CallError, match=r"cannot be (listed|read): RuntimeError: no credentials"):
+            open_source(text)
+    with pytest.raises(BadSignalError, match="cannot be fetched: not reached"):
+        read_stored(FileSlice("unreachable://a.png"))
 
 
 def test_a_picture_of_sixteen_bits_keeps_them():

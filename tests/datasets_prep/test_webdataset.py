@@ -14,7 +14,9 @@ from reading_sources import assert_is_picture, keys, labels, message
 from test_tars import tar_bytes
 
 from datasets_prep import open_source
+from datasets_prep.decoding import undecodable
 from datasets_prep.signals.base import AudioSegment, BadSignalError, FileSlice
+from datasets_prep.signals.images import ImagePreparation
 from datasets_prep.signals.stored import read_stored
 from datasets_prep.sources.file_lists import braces
 from walloc_cdl.errors import CallError
@@ -76,6 +78,12 @@ def test_labels_of_a_field(tmp_path):
     source = open_source(f"webdataset:{path}?label=k")
     assert (source.listing.label_kind, source.class_names) == ("multilabel", ["a", "b"])
     assert labels(source) == [[1, 1], [0, 0]]
+    unlabeled = [sample("u", 0, record={}), sample("v", 1), sample("x", 2, record={"k": ["b", None]})]
+    write(tmp_path / "train-0.tar", *unlabeled[:2])
+    write(tmp_path / "test-0.tar", *unlabeled)
+    source = open_source(f"webdataset:{tmp_path}/t*-0.tar?label=k")
+    assert (source.listing.label_kind, source.class_names) == ("multilabel", ["b"])
+    assert (labels(source), labels(source, "test")) == ([[0], [0]], [[0], [0], [1]])
     path = write(tmp_path / "c.tar", sample("x", 0, record={"k": 1.5}))
     assert "json of sample 'c.tar/x' has '1.5' as 'k'; expected an integer, a name" in message(
         f"webdataset:{path}?label=k"
@@ -159,6 +167,12 @@ def test_refusals(tmp_path):
     assert "expected some of image, label, each once" in message(f"webdataset:{tmp_path}/a.tar?imag=png")
     path = write(tmp_path / "b.tar", [("x.png", b"-"), ("x.cls", b"9" * 5000)])
     assert "cls of 'b.tar/x' has 5,000 bytes; expected at most 4,096" in message(f"webdataset:{path}")
+
+
+def test_hidden_files_of_a_folder_are_none_of_its_tars(tmp_path):
+    write(tmp_path / "train-0.tar", sample("a", 0))
+    (tmp_path / "._train-0.tar").write_bytes(b"what macOS leaves beside it")
+    assert keys(open_source(f"webdataset:{tmp_path}")) == ["a"]
 
 
 def test_a_tar_that_braces_name_must_be_there(tmp_path):
@@ -250,6 +264,15 @@ def test_files_over_http_are_tried_again_where_it_may_pass(tmp_path, server, mon
         read_stored(FileSlice(f"{url}/a.png"))
     with pytest.raises(BadSignalError, match=r"cannot be fetched: not reached \(\w+\), 3 times"):
         read_stored(FileSlice("http://127.0.0.1:9/a.png"))
+
+
+def test_what_no_request_is_made_for(tmp_path, server):
+    """A range of no bytes; and the URL that a worker has waited for too long, by its owner, without a limit of time."""
+    url, handler = server
+    picture(5).save(tmp_path / "a.png")
+    assert read_stored(FileSlice(f"{url}/a.png", 5, 0)) == b""
+    chunk = undecodable(FileSlice(f"{url}/a.png"), "took longer than 120 s", ImagePreparation(3, 16))
+    assert (chunk.reasons, chunk.hashes, handler.requests) == ({0: "took longer than 120 s"}, [None], 0)
 
 
 def test_a_job_over_http_accounts_for_every_url(tmp_path, server, rgb_codec, monkeypatch):

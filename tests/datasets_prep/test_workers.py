@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from fragile import FragilePreparation
+from fragile import FragilePreparation, Unloadable
 from pictures import encoded, picture
 
 from datasets_prep.decoding import decode_chunk
@@ -139,6 +139,15 @@ def test_what_is_no_sample_s_fault_is_raised_with_its_origin():
     with DecodePool(1, FragilePreparation()) as pool, pytest.raises(ZeroDivisionError) as caught:
         list(pool.decode([(0, [b"bug"])]))
     assert "fragile.py" in str(caught.value.__cause__)
+
+
+def test_what_cannot_be_sent_is_no_crash_of_the_decoder():
+    """As a data set of a class of a notebook, which workers do not have: no sample of it is bad."""
+    with DecodePool(1, FragilePreparation()) as pool:
+        with pytest.raises(RuntimeError, match="OddError: stumbled 7"):
+            list(pool.decode([(0, [b"0", b"odd bug"])]))
+        with pytest.raises(ValueError, match="no number"):
+            list(pool.decode([(0, [Unloadable()])]))
 
 
 def test_leaving_the_pool_ends_busy_workers():

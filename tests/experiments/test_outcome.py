@@ -105,3 +105,15 @@ def test_report(outcome, tmp_path):
     with Image.open(tmp_path / PLOT_NAME) as picture:
         picture.load()
         assert min(picture.size) > 400
+
+
+def test_conditions_on_different_grids_look_different(outcome, tmp_path):
+    """`latents-16x` and `latents-16x@128` have one color."""
+    first, second, *_ = outcome.conditions
+    drawn = []
+    for name, grid in (("same", first.grid), ("other", 2 * first.grid)):
+        (tmp_path / name).mkdir()
+        conditions = [first, dataclasses.replace(second, grid=grid)]
+        write_report(dataclasses.replace(outcome, conditions=conditions), tmp_path / name)
+        drawn.append((tmp_path / name / PLOT_NAME).read_bytes())
+    assert drawn[0] != drawn[1]

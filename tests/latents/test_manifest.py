@@ -43,6 +43,9 @@ def test_a_folder_without_manifest_is_no_data_set(tmp_path):
     assert error.value.exit_code == 2
     with pytest.raises(CallError, match=r"is no data set \(it does not exist\); make one with `cdl prepare"):
         load_manifest(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(CallError, match=r"file is no data set \(it is a file\); make one"):
+        load_manifest(tmp_path / "file")
 
 
 @in_one_folder

@@ -21,8 +21,8 @@ SourceName = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="imagefolder:PATH, webdataset:, csv:, parquet:, hf:, imagenet:, torchvision:, audiofolder:, npy:, mat: "
-        "or sample:elpv; docs/sources.md describes them.",
+        help="imagefolder:PATH, or just PATH; hf:NAME, parquet:, webdataset:, csv:, imagenet:, torchvision:, "
+        "audiofolder:, npy:, mat: and where; sample:elpv. See docs/sources.md.",
     ),
 ]
 CodecName = Annotated[

@@ -145,10 +145,13 @@ def preview(
         str | None, typer.Option(help="The source, to show its images beside the decoded latents.")
     ] = None,
     num: Annotated[int, typer.Option(help="How many samples.", min=1)] = 12,
-    split: Annotated[str | None, typer.Option(help="Split to show; by default the first.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split to show; by default train, or the first.")] = None,
     seed: Seed = 0,
 ) -> None:
-    """Draw source images beside their decoded latents."""
+    """Draw source images beside their decoded latents.
+
+    The source's stand at the left. Of stored views the first eight are drawn, the evaluation crop before the others.
+    """
     from PIL import Image
 
     from datasets_prep.preview import contact_sheet
@@ -156,7 +159,8 @@ def preview(
 
     if Image.registered_extensions().get(out.suffix.lower()) not in Image.SAVE:
         raise CallError(f"{out} does not say what kind of picture to write; end its name in .png or .jpg")
-    sheet = contact_sheet(folder, source=open_source(source) if source else None, num=num, split=split, seed=seed)
+    images = None if source is None else open_source(source)
+    sheet = contact_sheet(folder, source=images, num=num, split=split, seed=seed)
     sheet.save(out)
     print(f"{out}: {sheet.width}x{sheet.height}")
 
