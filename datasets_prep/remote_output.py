@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from walloc_cdl.codec import Codec
 from walloc_cdl.data import RemoteFolder
 from walloc_cdl.data.cache import default_folder
 from walloc_cdl.errors import CallError
-from walloc_cdl.files import write_atomic
+from walloc_cdl.files import foreign_names, remove_temporaries, write_atomic
 from walloc_cdl.latents import (
     COPY_FOLDER,
     MANIFEST_NAME,
@@ -38,6 +39,8 @@ from walloc_cdl.latents import (
 
 SET_FOLDER = "set"
 PUT_FOLDER = "put"
+ADDRESS_NAME = "address"
+"""In the work folder: whose it is; written first and removed last."""
 
 
 def prepare_to(
@@ -51,10 +54,10 @@ def prepare_to(
 ) -> Manifest | None:
     """`prepare`, with a data set behind an address that fsspec can write to in place of a folder.
 
-    The folder `work`, by default one in the cache for each address, must have room for the whole data set and is
-    removed at the end. Each shard is put when it is done, so that little is left to put then. Slices of a job must
-    share it. Raises as `prepare` does, `CallError` for an address that holds anything else, and `JobError` where it
-    cannot be written; the same call again goes on.
+    The folder `work`, by default one in the cache for each address, must have room for the whole data set; it must be
+    new or empty, and what the job made in it is removed at the end. Each shard is put when it is done, so that little
+    is left to put then. Slices of a job must share it. Raises as `prepare` does, `CallError` for an address or a work
+    folder that holds anything else, and `JobError` where it cannot be written; the same call again goes on.
     """
     config = config or PrepareConfig()
     if config.extend:
@@ -66,12 +69,16 @@ def prepare_to(
     plan = plan_job(source, codec, config).plan
     uploads = _Uploads(remote, work)
     if config.restart:
+        _claim(work, address)
         _remove_earlier(remote, uploads)
     if (finished := _finished(remote, plan)) is not None:
         if progress is not None:
             note = f"{address} is finished already; nothing to do"
             progress(Progress(plan.num_samples, plan.num_samples, 0, note=note))
+        if _owner(work) == address:
+            _discard(work)
         return finished
+    _claim(work, address)
 
     def on_progress(state: Progress) -> None:
         if state.finished is not None:
@@ -94,13 +101,47 @@ def prepare_to(
         listed[name] = sha256_file(work / SET_FOLDER / name)
     for name, sha256 in listed.items():
         uploads.put(name, sha256)
-    shutil.rmtree(work)
+    _discard(work)
     return manifest
 
 
 def default_work(address: str) -> Path:
     """The work folder of an address, in the user's cache."""
     return default_folder() / "prepare" / f"{plain_part(address)[-40:]}-{sha256_hex(address.encode())[:12]}"
+
+
+def _claim(work: Path, address: str) -> None:
+    """Make `work` the work folder of this address; `CallError` if it is another's, or holds anything of somebody's.
+
+    Slices may do so at the same time: what they make there comes after the mark, which is looked for last.
+    """
+    if work.exists() and not work.is_dir():
+        raise CallError(f"work folder {work} is a file; give a new or empty folder")
+    found = foreign_names(work, set())
+    owner = _owner(work)
+    if owner is None and found:
+        raise CallError(f"work folder {work} holds something else ({found[0]}); give a new or empty folder")
+    if owner is None:
+        work.mkdir(parents=True, exist_ok=True)
+        write_atomic(work / ADDRESS_NAME, address.encode())
+    elif owner != address:
+        raise CallError(f"work folder {work} is that of {owner}; give {address} another")
+
+
+def _owner(work: Path) -> str | None:
+    """The address whose work folder this is; None if it is none's."""
+    mark = work / ADDRESS_NAME
+    return mark.read_text(encoding="utf-8", errors="replace") if mark.is_file() else None
+
+
+def _discard(work: Path) -> None:
+    """Remove what a job has made in its work folder, and the folder if nothing else is in it."""
+    for name in (PUT_FOLDER, SET_FOLDER):
+        shutil.rmtree(work / name, ignore_errors=True)
+    remove_temporaries(work)
+    (work / ADDRESS_NAME).unlink(missing_ok=True)
+    with suppress(OSError):
+        work.rmdir()
 
 
 @dataclass(frozen=True)
