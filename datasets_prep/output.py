@@ -35,7 +35,7 @@ ANOTHER_FOLDER = "give another folder, or --restart to remove what is there and 
 
 
 def finished_manifest(folder: Path, plan: Plan, *, restart: bool) -> Manifest | None:
-    """The manifest of a data set that is finished under this plan already; writes nothing but leftovers away.
+    """The manifest of a data set that is finished under this plan already, else None; changes nothing.
 
     Raises `CallError` for a folder that holds anything but an unfinished or finished job of ours, and, unless it
     is to `restart`, for a data set of another plan, naming the field that differs.
@@ -53,7 +53,6 @@ def finished_manifest(folder: Path, plan: Plan, *, restart: bool) -> Manifest | 
                 f"{folder} holds an unfinished extension; end it by the same command that began it, with --extend"
             )
         require_same(folder, "a finished data set", difference_from_finished(plan, manifest))
-        remove_work(folder)
         return manifest
     if (folder / WORK_NAME / EDIT_NAME).is_file():
         load_manifest(folder)  # which says what to do
@@ -71,10 +70,10 @@ def open_output(folder: Path, plan: Plan, *, restart: bool, allow_drift: bool = 
 
     It is that of an unfinished job here, if there is one; with `allow_drift` its versions and device may
     be others. `restart` removes what an earlier job left, finished or not. Raises `CallError` for a job
-    with another plan, naming the field that differs.
+    with another plan, naming the field that differs. Call it with the folder held, and `finished_manifest` being None.
     """
     work = folder / WORK_NAME
-    if (folder / MANIFEST_NAME).is_file():
+    if restart and (folder / MANIFEST_NAME).is_file():
         load_manifest(folder)
         # first of all: without it, this is no data set any more; it stays at hand to say what is to be removed
         os.replace(folder / MANIFEST_NAME, work / DISCARDED_NAME)
@@ -94,7 +93,7 @@ def open_output(folder: Path, plan: Plan, *, restart: bool, allow_drift: bool = 
 
 
 def remove_work(folder: Path) -> None:
-    """Remove the work folder and what killed writers left."""
+    """Remove the work folder, which must be held, and what killed writers left."""
     if (folder / WORK_NAME).is_dir():
         shutil.rmtree(folder / WORK_NAME)
     _remove_temporaries(folder)
