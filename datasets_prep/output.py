@@ -54,8 +54,6 @@ def finished_manifest(folder: Path, plan: Plan, *, restart: bool) -> Manifest | 
             )
         require_same(folder, "a finished data set", difference_from_finished(plan, manifest))
         return manifest
-    if (folder / WORK_NAME / EDIT_NAME).is_file():
-        load_manifest(folder)  # which says what to do
     ours = any((folder / WORK_NAME / name).is_file() for name in (PLAN_NAME, DISCARDED_NAME))
     if not ours and (found := _foreign(folder)):
         raise CallError(
