@@ -23,6 +23,8 @@ FORMAT_VERSION = 1
 DESCRIPTION_NAME = "archives.json"
 INDEX_FOLDER = "index"
 STATE_NAME = "state.json"
+FETCHED_NAME = "hub"
+"""In the work folder: what is fetched, but not whole yet."""
 
 MAX_DESCRIPTION_BYTES = 1 << 28
 """No description or index is read that is larger; a sample takes about 100 bytes of its index."""
@@ -143,10 +145,21 @@ def copy_files(source: Path, out: Path, files: dict[str, FileEntry]) -> None:
 
 
 def end(folder: Path) -> None:
-    """Remove a finished job's state and what killed writers left."""
-    shutil.rmtree(folder / WORK_NAME, ignore_errors=True)
+    """Remove a finished job's state, what it fetched into its work folder, and what killed writers left.
+
+    Nothing where there is no such state: the work folder may be that of an edit or an extension then.
+    """
+    work = folder / WORK_NAME
+    if not (work / STATE_NAME).is_file():
+        return
     for parent in {path.parent for path in folder.rglob(".*.tmp")}:
-        remove_temporaries(parent)
+        if work not in (parent, *parent.parents):
+            remove_temporaries(parent)
+    shutil.rmtree(work / FETCHED_NAME, ignore_errors=True)
+    remove_temporaries(work)
+    (work / STATE_NAME).unlink()
+    if not any(work.iterdir()):
+        work.rmdir()
 
 
 def _unsealed(path: Path, kind: str, names: set[str]) -> Fields:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from datasets_prep.archived import begin, end
+from datasets_prep.archived import FETCHED_NAME, begin, end
 from datasets_prep.hub.repository import REPO_TYPE, hub_errors, list_files, require_repo_id
 from walloc_cdl.canonical import canonical_json, sha256_file, sha256_hex
 from walloc_cdl.data import RemoteFolder, is_address
@@ -173,7 +173,7 @@ class HubOrigin:
         if name not in self.files:
             raise _missing(f"{self.repo_id}, {name}")
         self._require_size(name, self.files[name].size == entry.num_bytes, str(entry.num_bytes))
-        found = self._download(name, work / "hub")
+        found = self._download(name, work / FETCHED_NAME)
         if (digest := sha256_file(found)) != entry.sha256:
             found.unlink()
             raise DamagedError(

@@ -48,6 +48,19 @@ def test_the_same_bytes_come_back(container, labeled, tmp_path):
     assert verify(tmp_path / "back", full=True).problems == []
 
 
+def test_making_it_again_leaves_an_extension_of_what_came_back_alone(small_set, tmp_path):
+    export_archives(small_set, tmp_path / "archives")
+    import_archives(tmp_path / "archives", tmp_path / "back")
+    (tmp_path / "back/_work/extension/_work").mkdir(parents=True)
+    (tmp_path / "back/_work/extension/_work/plan.json").write_text("{}")
+    before = all_files(tmp_path / "back")
+    import_archives(tmp_path / "archives", tmp_path / "back")
+    assert all_files(tmp_path / "back") == before
+    archived.write_atomic(tmp_path / "back/_work/state.json", b"{}")  # killed at the end, and extended since
+    import_archives(tmp_path / "archives", tmp_path / "back")
+    assert all_files(tmp_path / "back") == before
+
+
 def test_a_prepared_data_set_with_its_codec_ledger_and_provenance(make_folder, tmp_path):
     source = open_source(str(make_folder()))
     prepare(source, load_codec("rgb-16x"), tmp_path / "set", PrepareConfig(size=32, shard_samples=5, workers=0))
