@@ -2,7 +2,7 @@
 
 Object stores have no rename and no append, so every file is put there whole, in one step. Plan, records and locks
 stay in the work folder; what has been put is noted there, too, by name and SHA-256, so that an interrupted job puts
-only the rest, and a shard that changed once more (duplicates left out) is put again.
+only the rest, and a shard that changed once more (duplicates left out) is put again. So is what the address has lost.
 """
 
 from __future__ import annotations
@@ -99,8 +99,9 @@ def prepare_to(
         MANIFEST_NAME,
     ):  # the last of all
         listed[name] = sha256_file(work / SET_FOLDER / name)
+    there = remote.names()
     for name, sha256 in listed.items():
-        uploads.put(name, sha256)
+        uploads.put(name, sha256, is_there=name in there)
     _discard(work)
     return manifest
 
@@ -151,10 +152,10 @@ class _Uploads:
     remote: RemoteFolder
     work: Path
 
-    def put(self, name: str, sha256: str) -> None:
-        """Put a file of this content, unless that was done already."""
+    def put(self, name: str, sha256: str, *, is_there: bool = True) -> None:
+        """Put a file of this content, unless that was done already and a file of this name `is_there` still."""
         note = self.work / PUT_FOLDER / name
-        if note.is_file() and note.read_text() == sha256:
+        if is_there and note.is_file() and note.read_text() == sha256:
             return
         self.remote.upload(name, self.work / SET_FOLDER / name)
         note.parent.mkdir(parents=True, exist_ok=True)

@@ -187,6 +187,18 @@ def test_a_work_folder_of_somebody_is_refused_and_only_what_the_job_made_is_remo
     assert [path.name for path in work.iterdir()] == ["job.log"]
 
 
+def test_what_the_address_has_lost_since_it_was_put_is_put_again(source, rgb_codec, tmp_path, bucket, undisturbed):
+    CountedFileSystem.stop_at = 8
+    with pytest.raises(StopError):
+        prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
+    CountedFileSystem.stop_at = None
+    for name in CountedFileSystem.puts[1], CountedFileSystem.puts[7]:
+        CountedFileSystem().rm_file(f"/bucket/flowers/{name}")
+    prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
+    assert bucket() == undisturbed
+    assert len(CountedFileSystem.puts) == len(undisturbed) + 2 + 2
+
+
 def test_slices_that_share_the_work_folder(source, rgb_codec, tmp_path, bucket, undisturbed):
     for part in ("2/2", "1/2"):
         assert prepare_to(source, rgb_codec, ADDRESS, replace(SMALL, shards=part), work=tmp_path / "work") is None
