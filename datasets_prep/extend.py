@@ -21,6 +21,7 @@ from datasets_prep.config import PrepareConfig
 from datasets_prep.duplicates import DuplicateFinder
 from datasets_prep.encode_pending import Encoded, encode_pending
 from datasets_prep.engines.base import Job
+from datasets_prep.failures import resumable
 from datasets_prep.gained import Gain, GainedSource, find_gain, require_same_labels
 from datasets_prep.known_samples import STORED, KnownSamples, row_hashes
 from datasets_prep.layout import label_names, sample_layout
@@ -66,6 +67,12 @@ def extend(
         raise CallError(f"{out} is an address; `cdl pull` the data set, extend it in a folder, and `cdl push` it")
     folder = Path(out)
     planned = plan_job(source, codec, config)
+    with resumable(folder):
+        return _extend(folder, planned, codec, config, progress)
+
+
+def _extend(folder: Path, planned: PlannedJob, codec: Codec, config: PrepareConfig, progress: Report) -> Manifest:
+    """`extend` by what is planned."""
     if not (folder / WORK_NAME).is_dir():
         load_manifest(folder)  # before a folder is made in what is no data set
     with held(folder):

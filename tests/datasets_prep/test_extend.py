@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from datasets_prep.upkeep.drop import drop
 from datasets_prep.upkeep.repair import repair
 from walloc_cdl import files
 from walloc_cdl.codec import ResizeCodec, ResizeConfig
-from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.errors import CallError, DamagedError, JobError
 from walloc_cdl.latents import load_manifest, load_provenance, open_shard, verify
 
 SMALL = PrepareConfig(size=32, shard_samples=5, workers=0)
@@ -384,6 +385,20 @@ def test_other_refusals(photos, rgb_codec, out, make_folder, tmp_path):
         prepare_to(source, rgb_codec, "s3://b/x", EXTEND)
     with pytest.raises(CallError, match="--extend with --shards 1/2; an extension is one job"):
         PrepareConfig(extend=True, shards="1/2")
+
+
+def test_a_full_disk_is_one_line_that_says_how_to_go_on(photos, out, rgb_codec, monkeypatch):
+    grow(photos)
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(JobError, match=r"plan\.json: No space left on device; make room, then run the same again"):
+            extended(photos, rgb_codec, out)
+    assert f"{out}: 9 new samples" in extended(photos, rgb_codec, out)[0]
+    require_consistent(out)
 
 
 def write_table(root: Path, num: int, **columns: Any) -> None:
