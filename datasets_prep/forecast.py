@@ -12,6 +12,7 @@ import numpy as np
 from datasets_prep.config import PrepareConfig
 from datasets_prep.decoding import decode_chunk
 from datasets_prep.encoding import choose_device, open_encoder
+from datasets_prep.engines.choose import choose_engine
 from datasets_prep.layout import sample_layout
 from datasets_prep.planned import choose_workers, plan_job
 from datasets_prep.sources.base import Source
@@ -52,6 +53,7 @@ class Forecast:
 
 def forecast(source: Source, codec: Codec, config: PrepareConfig) -> Forecast:
     """Plan the job and measure evenly spaced samples; writes nothing. Raises `CallError` as `prepare` does."""
+    choose_engine(config)  # refuses what the job would
     planned = plan_job(source, codec, config)
     plan, source = planned.plan, planned.source
     total = plan.num_samples
@@ -74,7 +76,8 @@ def forecast(source: Source, codec: Codec, config: PrepareConfig) -> Forecast:
     code_bytes = round(np.mean([sample.size for sample in codes])) if codes else math.prod(layout.sample_shape)
     per_sample = max((decoded - start) / max(workers, 1), encoded - decoded) if workers else encoded - start
     num = len(chosen)
-    key_bytes = sum(len(source.key(split, 0)) * source.num_samples(split) for split in source.split_names if total)
+    sizes = {split: size for split in source.split_names if (size := source.num_samples(split))}
+    key_bytes = sum(len(source.key(split, 0)) * size for split, size in sizes.items())
     return Forecast(
         source=source.name,
         fingerprint=plan.source["fingerprint"],

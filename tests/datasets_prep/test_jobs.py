@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from pictures import picture
@@ -19,6 +20,7 @@ from trees import all_files, contents
 
 from datasets_prep import PrepareConfig, duplicates, locks, open_source, plan, prepare
 from datasets_prep.forecast import forecast
+from datasets_prep.splits import SubsetSource
 from walloc_cdl import files
 from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.latents import load_manifest, load_provenance, verify
@@ -271,6 +273,18 @@ def test_a_forecast_says_what_comes_and_writes_nothing(source, rgb_codec, tmp_pa
     actual = sum(entry.num_bytes for entry in manifest.shards)
     assert actual <= expected.shard_bytes <= 1.5 * actual
     assert expected.time_s > 0
+
+
+def test_a_forecast_of_a_source_with_an_empty_split(source, rgb_codec):
+    rows = {"train": ("train", np.arange(5)), "extra": ("train", np.arange(0))}
+    expected = forecast(SubsetSource(source, rows), rgb_codec, SMALL)
+    assert expected.num_samples == {"train": 5, "extra": 0}
+    assert expected.num_measured == 5
+
+
+def test_a_forecast_refuses_an_engine_that_the_job_would_refuse(source, rgb_codec):
+    with pytest.raises(CallError, match="unknown engine 'slurm'"):
+        forecast(source, rgb_codec, replace(SMALL, engine="slurm"))
 
 
 def test_shards_are_reported_as_they_are_done(source, rgb_codec, tmp_path):
