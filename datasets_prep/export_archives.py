@@ -12,18 +12,17 @@ from datasets_prep.archived import (
     DESCRIPTION_NAME,
     Description,
     IndexRow,
-    begin,
-    copy_files,
-    end,
     index_bytes,
     index_path,
     load_description,
     require_archivable,
 )
-from datasets_prep.intact import plain_part, read_intact
+from datasets_prep.derived_folder import begin, copy_files, end
+from datasets_prep.intact import read_intact
 from datasets_prep.workers import cpu_count
 from walloc_cdl.canonical import canonical_json, sha256_hex
 from walloc_cdl.errors import CallError
+from walloc_cdl.fields import plain_part
 from walloc_cdl.files import write_atomic
 from walloc_cdl.latents import (
     PROVENANCE_NAME,

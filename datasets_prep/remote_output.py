@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets_prep.config import PrepareConfig
-from datasets_prep.intact import plain_part
 from datasets_prep.job import prepare
 from datasets_prep.output import CODEC_FOLDER, LEDGER_NAME
 from datasets_prep.plan import Plan, difference_from_finished
@@ -26,6 +25,7 @@ from walloc_cdl.codec import Codec
 from walloc_cdl.data import RemoteFolder
 from walloc_cdl.data.cache import default_folder
 from walloc_cdl.errors import CallError
+from walloc_cdl.fields import plain_part
 from walloc_cdl.files import foreign_names, remove_temporaries, write_atomic
 from walloc_cdl.latents import (
     COPY_FOLDER,

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from datasets_prep.archived import FETCHED_NAME, begin, end
+from datasets_prep.derived_folder import FETCHED_NAME, begin, end
 from datasets_prep.hub.repository import REPO_TYPE, hub_errors, list_files, require_repo_id
+from datasets_prep.intact import is_whole
 from walloc_cdl.canonical import canonical_json, sha256_file, sha256_hex
 from walloc_cdl.data import RemoteFolder, is_address
 from walloc_cdl.data.remote import MissingFileError
@@ -103,7 +104,7 @@ def _fetch_all(origin: Origin, out: Path, entries: dict[str, FileEntry | ShardEn
         name, entry = item
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not _is_whole(path, entry):
+        if not is_whole(path, entry):
             origin.save(name, path, entry, out / WORK_NAME)
         return entry.num_bytes
 
@@ -116,10 +117,6 @@ def _fetch_all(origin: Origin, out: Path, entries: dict[str, FileEntry | ShardEn
                 on_file(done, len(entries), num_bytes)
     finally:
         threads.shutdown(wait=True, cancel_futures=True)
-
-
-def _is_whole(path: Path, entry: FileEntry | ShardEntry) -> bool:
-    return path.is_file() and path.stat().st_size == entry.num_bytes and sha256_file(path) == entry.sha256
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets_prep.archived import begin, copy_files, end
+from datasets_prep.derived_folder import begin, copy_files, end
 from datasets_prep.output import LEDGER_NAME
 from datasets_prep.upkeep.assignment import deal, deal_groups, seeded_lot
 from datasets_prep.upkeep.derive import LEFT_OUT, Derivation, Origin
