@@ -31,15 +31,14 @@ from datasets_prep.output import EXTENSION_NAME, LEDGER_NAME, extension_folder, 
 from datasets_prep.plan import Plan, difference_from_finished, first_difference, plan_shards, save_plan
 from datasets_prep.planned import PlannedJob, plan_job
 from datasets_prep.progress import Progress
-from datasets_prep.records import load_record, load_rows
+from datasets_prep.records import load_rows, require_record
 from datasets_prep.sources.base import Source
 from datasets_prep.upkeep.edit import Edit, held, recover
 from datasets_prep.upkeep.ledgers import ledger_parts, write_edited_ledger
 from datasets_prep.upkeep.ledgers import ledger_schema as finished_ledger_schema
-from datasets_prep.upkeep.rows import no_counts
 from walloc_cdl.codec import Codec
 from walloc_cdl.data import is_address
-from walloc_cdl.errors import CallError, JobError
+from walloc_cdl.errors import CallError
 from walloc_cdl.files import remove_temporaries
 from walloc_cdl.latents import WORK_NAME, Manifest, ShardEntry, SplitSummary, load_manifest
 
@@ -245,12 +244,10 @@ def _with_shards(edit: Edit, job: Job, plan: Plan) -> Manifest:
     names = [*manifest.splits, *(split for split in source.split_names if split not in manifest.splits)]
     num_samples = dict.fromkeys(names, 0) | {name: split.num_samples for name, split in manifest.splits.items()}
     histograms = {name: manifest.histograms.get(name, blank).copy() for name in names}
-    counts = {name: _padded(manifest.splits.get(name), no_counts(layout)) for name in names}
+    counts = {name: _padded(manifest.splits.get(name), layout.labels.no_counts()) for name in names}
     entries = []
     for shard in plan.shards:
-        record = load_record(job.folder, job.folder / WORK_NAME, shard, job.plan_digest)
-        if record is None:
-            raise JobError(f"shard {shard.name} or its record has gone since it was made; run the same again")
+        record = require_record(job.folder, job.folder / WORK_NAME, shard, job.plan_digest)
         _stage(job.folder / shard.name, edit.stage / shard.name)
         entries.append(record.entry)
         histograms[shard.split] += record.histogram

@@ -16,13 +16,12 @@ from datasets_prep.output import LEDGER_NAME
 from datasets_prep.sources.base import UNKNOWN_LABEL
 from datasets_prep.upkeep.edit import Edit, editing
 from datasets_prep.upkeep.ledgers import DROPPED, ledger_parts, ledger_schema, rewritten, write_edited_ledger
-from datasets_prep.upkeep.rows import batches, open_intact, samples_at
+from datasets_prep.upkeep.rows import batches, open_intact, samples_at, write_rows
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import (
     Manifest,
     ShardEntry,
-    ShardWriter,
     SplitSummary,
     open_shard,
 )
@@ -182,12 +181,7 @@ def _without_rows(edit: Edit, found: _Found, on_shard: Callable[[int, int], obje
                     classes -= manifest.layout.labels.class_counts(samples["labels"])
             kept = np.delete(np.arange(len(shard)), gone)
             if len(kept):
-                with ShardWriter(
-                    edit.stage, entry.name, layout=manifest.layout, split=entry.split, capacity=len(kept)
-                ) as writer:
-                    for rows in batches(kept):
-                        writer.append(**samples_at(shard, rows))
-                    shards.append(writer.finish()[0])
+                shards.append(write_rows(edit.stage, entry, shard, kept, manifest.layout)[0])
         else:
             shards.append(entry)
         if on_shard:

@@ -20,12 +20,12 @@ from datasets_prep.shard_job import Done
 from datasets_prep.sources.base import Source
 from datasets_prep.upkeep.edit import STAGE_NAME
 from datasets_prep.upkeep.ledgers import ledger_parts
-from datasets_prep.upkeep.rows import batches, samples_at
+from datasets_prep.upkeep.rows import write_rows
 from walloc_cdl.canonical import differences
 from walloc_cdl.codec import load_codec
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import sync_folder
-from walloc_cdl.latents import WORK_NAME, Manifest, ShardEntry, ShardWriter, load_provenance, open_shard
+from walloc_cdl.latents import WORK_NAME, Manifest, ShardEntry, load_provenance, open_shard
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,7 @@ def _without_left_out(folder: Path, manifest: Manifest, stage: Path, encoded: Sh
     if not keys or any(key not in place for key in keys):
         return encoded
     rows = np.array([place[key] for key in keys], np.int64)
-    with ShardWriter(stage, encoded.name, layout=manifest.layout, split=encoded.split, capacity=len(rows)) as writer:
-        for some in batches(rows):
-            writer.append(**samples_at(shard, some))
-        return writer.finish()[0]
+    return write_rows(stage, encoded, shard, rows, manifest.layout)[0]
 
 
 def _reason(found: ShardEntry, wanted: ShardEntry, mine: dict[str, Any], theirs: dict[str, Any]) -> str:
