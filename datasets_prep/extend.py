@@ -34,8 +34,7 @@ from datasets_prep.progress import Progress
 from datasets_prep.records import load_rows, require_record
 from datasets_prep.sources.base import Source
 from datasets_prep.upkeep.edit import Edit, held, recover
-from datasets_prep.upkeep.ledgers import ledger_parts, write_edited_ledger
-from datasets_prep.upkeep.ledgers import ledger_schema as finished_ledger_schema
+from datasets_prep.upkeep.ledgers import ledger_parts, stored_ledger_schema, write_edited_ledger
 from walloc_cdl.codec import Codec
 from walloc_cdl.data import is_address
 from walloc_cdl.errors import CallError
@@ -109,7 +108,7 @@ def _require_alike(folder: Path, planned: PlannedJob, codec: Codec, manifest: Ma
     require_same_labels(planned.source, manifest)
     if LEDGER_NAME not in manifest.files:
         raise CallError(f"{folder} has no {LEDGER_NAME}, which says what it has of its source; prepare it anew")
-    here, mine = finished_ledger_schema(folder, manifest), ledger_schema(planned.source)
+    here, mine = stored_ledger_schema(folder, manifest), ledger_schema(planned.source)
     if here.names != mine.names or here.types != mine.types:
         raise CallError(
             f"the ledger of {folder} has the columns {', '.join(here.names)}, but this call makes "
@@ -164,7 +163,7 @@ def _extended(
             finder.mark(part)
         leave_out(encoded.job, plan, finder)
     edit.stage.mkdir()
-    schema = finished_ledger_schema(edit.folder, edit.manifest)
+    schema = stored_ledger_schema(edit.folder, edit.manifest)
     entry, summary = write_edited_ledger(edit.stage / LEDGER_NAME, parts.all, num_rows, schema)
     manifest = replace(
         _with_shards(edit, encoded.job, plan),
@@ -218,7 +217,7 @@ class _Parts:
 
     def __init__(self, edit: Edit, job: Job, plan: Plan, known: KnownSamples, gain: Gain) -> None:
         self._edit, self._job, self._plan, self._known, self._gain = edit, job, plan, known, gain
-        self._schema = finished_ledger_schema(edit.folder, edit.manifest)
+        self._schema = stored_ledger_schema(edit.folder, edit.manifest)
 
     def before(self) -> Iterator[pa.Table]:
         """Those of the ledger as it is, without those of samples that were tried again."""

@@ -15,19 +15,19 @@ import pyarrow as pa
 import torch
 
 from datasets_prep.certificate import flip_rate
-from datasets_prep.duplicates import HASH_COLUMNS, DuplicateFinder, marked
+from datasets_prep.duplicates import HASH_COLUMNS, DuplicateFinder, write_marked_ledger
 from datasets_prep.encoding import Encoder, choose_device, device_kind
 from datasets_prep.engines.base import Job
 from datasets_prep.layout import label_names, label_spec, sample_layout
 from datasets_prep.leave_out import leave_out
-from datasets_prep.ledger import ledger_schema, write_ledger
+from datasets_prep.ledger import ledger_schema
 from datasets_prep.output import CODEC_FOLDER, LEDGER_NAME
 from datasets_prep.plan import Plan
 from datasets_prep.records import ShardRecord, load_rows, require_record
 from datasets_prep.sources.base import Source
 from datasets_prep.workers import DecodePool
 from walloc_cdl import __version__
-from walloc_cdl.canonical import sha256_file, sha256_hex
+from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.codec import Codec
 from walloc_cdl.codec.fit_synthesis import fit_synthesis, num_synthesis_samples
 from walloc_cdl.errors import JobError
@@ -91,9 +91,8 @@ def finish(job: Job, plan: Plan, effort: Effort, *, drop_duplicates: bool = Fals
     for name, data in sorted(files.items()):
         write_atomic(folder / name, data)
     entries = {name: FileEntry(len(data), sha256_hex(data)) for name, data in files.items()}
-    ledger = folder / LEDGER_NAME
-    summary = write_ledger(ledger, marked(parts(), finder), source.strays, ledger_schema(source))
-    entries[LEDGER_NAME] = FileEntry(ledger.stat().st_size, sha256_file(ledger))
+    schema = ledger_schema(source)
+    entries[LEDGER_NAME], counts = write_marked_ledger(folder / LEDGER_NAME, parts(), finder, source.strays, schema)
     manifest = Manifest(
         spec=codec.spec,
         latent_shape=layout.latent_shape,
@@ -106,11 +105,7 @@ def finish(job: Job, plan: Plan, effort: Effort, *, drop_duplicates: bool = Fals
         files=dict(sorted(entries.items())),
         histograms={split: totals.histograms[split] for split in source.split_names},
         source=plan.source,
-        ledger={
-            **summary.to_json(),
-            "num_duplicates_across_splits": finder.copies.num_across_splits,
-            "num_duplicates_of_other_label": finder.copies.num_other_label,
-        },
+        ledger=counts,
     )
     write_provenance(folder, _provenance(plan, codec, encoder, _alike(chunks), effort))
     write_manifest(folder, manifest)

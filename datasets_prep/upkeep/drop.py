@@ -11,13 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datasets_prep.ledger import SCHEMA
+from datasets_prep.ledger import DROPPED, SCHEMA, hidden_key
 from datasets_prep.output import LEDGER_NAME
 from datasets_prep.sources.base import UNKNOWN_LABEL
 from datasets_prep.upkeep.edit import Edit, editing
-from datasets_prep.upkeep.ledgers import DROPPED, ledger_parts, ledger_schema, rewritten, write_edited_ledger
+from datasets_prep.upkeep.ledgers import ledger_parts, rewritten, stored_ledger_schema, write_edited_ledger
 from datasets_prep.upkeep.rows import batches, open_intact, samples_at, write_rows
-from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import (
     Manifest,
@@ -97,15 +96,6 @@ def drop(
         edit.note("drop", num_samples=num_dropped)
         edit.commit(manifest)
     return Dropped(manifest, num_dropped, len(found.already), num_copies)
-
-
-def hidden_key(key: str) -> str:
-    """What stands in the ledger for a key that was dropped: it can be recognized, but not read.
-
-    >>> hidden_key("cat.png")[:20]
-    'sha256:62e2ab938c4d2'
-    """
-    return f"sha256:{sha256_hex(key.encode('utf-8', 'surrogateescape'))}"
 
 
 def _find(folder: Path, manifest: Manifest, wanted: list[str], split: str | None) -> _Found:
@@ -198,7 +188,7 @@ def _edited_ledger(edit: Edit, manifest: Manifest, found: _Found) -> tuple[Manif
     """The manifest with the ledger that is staged, and how many stored samples have the content of a dropped one."""
     gone = {name: np.array(rows) for name, rows in found.rows.items()}
     num_rows = sum(part.num_rows for part in ledger_parts(edit.folder, edit.manifest))
-    schema = ledger_schema(edit.folder, edit.manifest)
+    schema = stored_ledger_schema(edit.folder, edit.manifest)
 
     def rewrite(row: dict[str, Any]) -> dict[str, Any]:
         if (row["split"], row["key"]) in found.names:
