@@ -15,7 +15,7 @@ from datasets_prep.planned import PlannedJob, choose_workers
 from datasets_prep.progress import Progress, Reporter
 from datasets_prep.records import ShardRecord, load_record, was_made
 from walloc_cdl.codec import Codec
-from walloc_cdl.errors import JobError
+from walloc_cdl.errors import JobError, few_of
 from walloc_cdl.latents import WORK_NAME
 
 
@@ -75,5 +75,5 @@ def _encode(engine: Engine, job: Job, pending: list[PlannedShard], reporter: Rep
 
 
 def _unfinished(pending: list[PlannedShard], total: int) -> str:
-    names = ", ".join(shard.name for shard in pending[:3]) + (", …" if len(pending) > 3 else "")
+    names = few_of([shard.name for shard in pending], most=3)
     return f"{len(pending)} of {total} shards are missing ({names}); run their slices, or the same without --finish"

@@ -94,7 +94,7 @@ def remove_work(folder: Path) -> None:
     """Remove the work folder, which must be held, and what killed writers left."""
     if (folder / WORK_NAME).is_dir():
         shutil.rmtree(folder / WORK_NAME)
-    _remove_temporaries(folder)
+    clear_temporaries(folder)
 
 
 def _clear_work(work: Path) -> None:
@@ -102,7 +102,7 @@ def _clear_work(work: Path) -> None:
 
     What says that the folder is ours goes last: whoever comes after an interruption must recognize it.
     """
-    _remove_temporaries(work.parent)
+    clear_temporaries(work.parent)
     for path in sorted(work.iterdir(), key=lambda path: path.name in (PLAN_NAME, DISCARDED_NAME)):
         if path.is_dir() and path.name != locks.FOLDER:
             shutil.rmtree(path)
@@ -110,7 +110,8 @@ def _clear_work(work: Path) -> None:
             path.unlink()
 
 
-def _remove_temporaries(folder: Path) -> None:
+def clear_temporaries(folder: Path) -> None:
+    """Remove what killed writers left in the folders of a data set."""
     for parent in ("", CODEC_FOLDER, COPY_FOLDER, copy_path(CODEC_FOLDER)):
         remove_temporaries(folder / parent)
 
@@ -127,18 +128,18 @@ def extension_plan(folder: Path) -> Plan | None:
 
 
 def require_same(
-    folder: Path, what: str, difference: tuple[str, object, object] | None, remedy: str = ANOTHER_FOLDER
+    place: object, what: str, difference: tuple[str, object, object] | None, remedy: str = ANOTHER_FOLDER
 ) -> None:
     """Raise `CallError` for a difference between this call and `what` is there, with both values."""
     if difference is not None:
         field, mine, theirs = difference
         raise CallError(
-            f"output folder {str(folder)!r} holds {what} with {field} {_short(theirs)}, but this call has "
-            f"{_short(mine)}; {remedy}"
+            f"{place} holds {what} with {field} {short_text(theirs)}, but this call has {short_text(mine)}; {remedy}"
         )
 
 
-def _short(value: object) -> str:
+def short_text(value: object) -> str:
+    """A JSON value for a message, long ones cut."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:24]}…{text[-1]}"
 

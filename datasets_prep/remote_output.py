@@ -15,7 +15,7 @@ from pathlib import Path
 
 from datasets_prep.config import PrepareConfig
 from datasets_prep.job import prepare
-from datasets_prep.output import CODEC_FOLDER, LEDGER_NAME
+from datasets_prep.output import CODEC_FOLDER, LEDGER_NAME, require_same
 from datasets_prep.plan import Plan, difference_from_finished
 from datasets_prep.planned import plan_job
 from datasets_prep.progress import Progress
@@ -36,6 +36,8 @@ from walloc_cdl.latents import (
     copy_path,
     parse_manifest,
 )
+
+ANOTHER_ADDRESS = "give another address, or --restart to remove what is there and begin anew"
 
 SET_FOLDER = "set"
 PUT_FOLDER = "put"
@@ -175,12 +177,7 @@ def _finished(remote: RemoteFolder, plan: Plan) -> Manifest | None:
     there = remote.names()
     if MANIFEST_NAME in there:
         manifest = _load_manifest(remote)
-        if (difference := difference_from_finished(plan, manifest)) is not None:
-            field, mine, theirs = difference
-            raise CallError(
-                f"{remote} holds a finished data set with {field} {theirs!r}, but this call has {mine!r}; give another "
-                "address, or --restart to remove what is there and begin anew"
-            )
+        require_same(remote, "a finished data set", difference_from_finished(plan, manifest), ANOTHER_ADDRESS)
         return manifest
     ours = {*(shard.name for shard in plan.shards), LEDGER_NAME, PROVENANCE_NAME}
     if foreign := sorted(name for name in there - ours if name.split("/")[0] not in (CODEC_FOLDER, COPY_FOLDER)):

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from datasets_prep.derived_folder import FETCHED_NAME, begin, end
 from datasets_prep.hub.repository import REPO_TYPE, hub_errors, list_files, require_repo_id
 from datasets_prep.intact import is_whole
-from walloc_cdl.canonical import canonical_json, sha256_file, sha256_hex
+from walloc_cdl.canonical import sha256_file
 from walloc_cdl.data import RemoteFolder, is_address
 from walloc_cdl.data.remote import MissingFileError
 from walloc_cdl.errors import CallError, DamagedError
@@ -78,7 +78,7 @@ def pull(location: str, out: Path, *, revision: str | None = None, on_file: OnFi
             raise CallError(f"{out} holds another data set, or another version of it; give a new folder")
         end(out)
         return manifest
-    begin(out, {"job": "pull", "manifest": sha256_hex(canonical_json(manifest.to_json()))})
+    begin(out, {"job": "pull", "manifest": manifest.digest()})
     _fetch_all(origin, out, {entry.name: entry for entry in manifest.shards} | manifest.files, on_file)
     with suppress(MissingFileError):
         provenance = origin.read(PROVENANCE_NAME, MAX_PROVENANCE_BYTES)

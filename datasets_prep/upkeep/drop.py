@@ -17,7 +17,7 @@ from datasets_prep.sources.base import UNKNOWN_LABEL
 from datasets_prep.upkeep.edit import Edit, editing
 from datasets_prep.upkeep.ledgers import ledger_parts, rewritten, stored_ledger_schema, write_edited_ledger
 from datasets_prep.upkeep.rows import batches, open_intact, samples_at, write_rows
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, few_of
 from walloc_cdl.latents import (
     Manifest,
     ShardEntry,
@@ -25,9 +25,6 @@ from walloc_cdl.latents import (
     open_shard,
 )
 from walloc_cdl.latents.statistics import samples_histogram
-
-NAMED_KEYS = 5
-"""Keys that a refusal names."""
 
 BLANK_ROW = {**dict.fromkeys(SCHEMA.names), "label": UNKNOWN_LABEL, "num_bytes": 0}
 """A row of the ledger that says nothing."""
@@ -139,19 +136,15 @@ def _require_found(folder: Path, wanted: list[str], found: _Found) -> None:
         splits.setdefault(key, set()).add(name)
     if unknown := [key for key in wanted if key not in splits and key not in found.already]:
         raise CallError(
-            f"{len(unknown)} of {len(wanted)} keys are not in {folder}: {_named(unknown)}; nothing was changed; "
-            "ledger.parquet has the keys"
+            f"{len(unknown)} of {len(wanted)} keys are not in {folder}: {few_of([*map(repr, unknown)])}; "
+            "nothing was changed; ledger.parquet has the keys"
         )
     if several := [key for key in wanted if len(splits.get(key, ())) > 1]:
         names = ", ".join(sorted(str(name) for name in splits[several[0]]))
         raise CallError(
-            f"{len(several)} keys are in several splits: {_named(several)} ({names}); say which with --split, "
-            "one after the other"
+            f"{len(several)} keys are in several splits: {few_of([*map(repr, several)])} ({names}); say "
+            "which with --split, one after the other"
         )
-
-
-def _named(keys: list[str]) -> str:
-    return ", ".join(map(repr, keys[:NAMED_KEYS])) + (", …" if len(keys) > NAMED_KEYS else "")
 
 
 def _without_rows(edit: Edit, found: _Found, on_shard: Callable[[int, int], object] | None) -> Manifest:

@@ -13,7 +13,7 @@ import numpy as np
 from datasets_prep.config import PrepareConfig
 from datasets_prep.engines.base import Job
 from datasets_prep.engines.local import LocalEngine
-from datasets_prep.output import CODEC_FOLDER
+from datasets_prep.output import CODEC_FOLDER, short_text
 from datasets_prep.plan import difference_from_finished
 from datasets_prep.planned import PlannedJob, choose_workers, plan_job
 from datasets_prep.shard_job import Done
@@ -117,8 +117,8 @@ def _require_same_source(folder: Path, planned: PlannedJob, manifest: Manifest) 
     if (difference := difference_from_finished(planned.plan, manifest)) is not None:
         name, mine, theirs = difference
         raise CallError(
-            f"{folder} was made from something else: its {name} is {_short(theirs)}, that of this source "
-            f"{_short(mine)}; give the source as it was, with the same --holdout, --seed and --limit"
+            f"{folder} was made from something else: its {name} is {short_text(theirs)}, that of this source "
+            f"{short_text(mine)}; give the source as it was, with the same --holdout, --seed and --limit"
         )
 
 
@@ -147,8 +147,3 @@ def _reason(found: ShardEntry, wanted: ShardEntry, mine: dict[str, Any], theirs:
         f"encoded again, its SHA-256 is {found.sha256[:12]}…, expected {wanted.sha256[:12]}… ({why}); it was left as "
         "it is: prepare the data set again"
     )
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:24]}…{text[-1]}"

@@ -9,13 +9,11 @@ from typing import Any
 
 from datasets_prep import locks
 from datasets_prep.intact import is_whole
-from datasets_prep.output import CODEC_FOLDER
+from datasets_prep.output import clear_temporaries
 from datasets_prep.upkeep.edit import STAGE_NAME, held, recover
 from datasets_prep.upkeep.encode_again import RepairConfig, encode_again
 from walloc_cdl.errors import DamagedError
-from walloc_cdl.files import remove_temporaries
 from walloc_cdl.latents import (
-    COPY_FOLDER,
     EDIT_NAME,
     MANIFEST_NAME,
     PROVENANCE_NAME,
@@ -83,8 +81,7 @@ def repair(
                 f"{folder / shard.name}: damaged or missing; `cdl repair {folder} --source SOURCE` encodes it again"
                 for shard in damaged
             ]
-        for parent in ("", CODEC_FOLDER, COPY_FOLDER, copy_path(CODEC_FOLDER)):
-            remove_temporaries(folder / parent)
+        clear_temporaries(folder)
     return report
 
 
