@@ -221,9 +221,10 @@ class _Parts:
 
     def before(self) -> Iterator[pa.Table]:
         """Those of the ledger as it is, without those of samples that were tried again."""
-        for part in ledger_parts(self._edit.folder, self._edit.manifest):
-            positions = self._known.find(row_hashes(part))
-            yield part.filter(pa.array(~self._gain.retried[positions])) if self._gain.retried.any() else part
+        parts, retried = ledger_parts(self._edit.folder, self._edit.manifest), self._gain.retried
+        if not retried.any():
+            return parts
+        return (part.filter(pa.array(~retried[self._known.find(row_hashes(part))])) for part in parts)
 
     def all(self) -> Iterator[pa.Table]:
         """These, then the new samples', then the new strays'."""
