@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets_prep.config import PrepareConfig
+from datasets_prep.extension import require_folder
 from datasets_prep.job import prepare
 from datasets_prep.output import CODEC_FOLDER, LEDGER_NAME, require_same
 from datasets_prep.plan import Plan, difference_from_finished
@@ -63,7 +64,7 @@ def prepare_to(
     """
     config = config or PrepareConfig()
     if config.extend:
-        raise CallError(f"{address} is an address; `cdl pull` the data set, extend it in a folder, and `cdl push` it")
+        require_folder(address)
     if address.startswith("hf://"):
         raise CallError(f"{address}: prepare to a folder, then `cdl push` it, which makes one commit of it")
     remote = RemoteFolder(address)

@@ -13,9 +13,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from pictures import picture
-from trees import contents
+from trees import all_files, contents
 
 from datasets_prep import PrepareConfig, holdout, open_source, prepare, prepare_to
+from datasets_prep.forecast import forecast_extension
 from datasets_prep.upkeep.drop import drop
 from datasets_prep.upkeep.repair import repair
 from walloc_cdl import files
@@ -385,6 +386,23 @@ def test_other_refusals(photos, rgb_codec, out, make_folder, tmp_path):
         prepare_to(source, rgb_codec, "s3://b/x", EXTEND)
     with pytest.raises(CallError, match="--extend with --shards 1/2; an extension is one job"):
         PrepareConfig(extend=True, shards="1/2")
+
+
+def test_a_dry_run_says_what_an_extension_would_add(photos, out, rgb_codec, tmp_path):
+    nothing, notes = forecast_extension(open_source(str(photos)), rgb_codec, out, EXTEND)
+    assert (nothing.num_shards, nothing.shard_bytes, nothing.num_measured, nothing.time_s) == (0, 0, 0, 0)
+    assert notes == [f"{out}: nothing to extend"]
+    grow(photos)
+    before = sorted(tmp_path.rglob("*")), all_files(out)
+    expected, notes = forecast_extension(open_source(str(photos)), rgb_codec, out, EXTEND)
+    assert (sorted(tmp_path.rglob("*")), all_files(out)) == before
+    assert sum(expected.num_samples.values()) == expected.num_measured == 9
+    assert (expected.num_strays, expected.num_bad) == (1, 1)
+    assert extended(photos, rgb_codec, out)[: len(notes)] == notes
+    added = [entry for entry in load_manifest(out).shards if entry.name not in before[1]]
+    assert expected.num_shards == len(added)
+    with pytest.raises(CallError, match=r"preprocessing.size 32, but this call has 36"):
+        forecast_extension(open_source(str(photos)), rgb_codec, out, replace(EXTEND, size=36))
 
 
 def test_a_full_disk_is_one_line_that_says_how_to_go_on(photos, out, rgb_codec, monkeypatch):
