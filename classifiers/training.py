@@ -20,7 +20,7 @@ from classifiers.precision import choose_device, choose_precision
 from classifiers.recipe import TrainConfig
 from classifiers.record import RunRecord
 from classifiers.run_folder import RunFolder, config_digest
-from walloc_cdl.canonical import canonical_json, sha256_hex
+from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.data import LatentDataset, LatentLoader
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.files import write_atomic
@@ -112,7 +112,7 @@ def _require_trainable(model: LatentClassifier, train_ds: LatentDataset, val_ds:
 def _identity(dataset: LatentDataset) -> dict[str, Any]:
     """What a run keeps of its data: enough to know them again."""
     return {
-        "manifest_sha256": sha256_hex(canonical_json(dataset.manifest.to_json())),
+        "manifest_sha256": dataset.manifest.digest(),
         "split": dataset.split,
         "num_samples": len(dataset),
     }

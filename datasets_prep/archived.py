@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from walloc_cdl.canonical import sha256_hex
+from datasets_prep.intact import read_listed
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.fields import REMEDY, Fields, require_integer, require_path, require_text
-from walloc_cdl.files import foreign_names, remove_temporaries, write_atomic
-from walloc_cdl.latents import WORK_NAME, FileEntry, Manifest, manifest_from_json
+from walloc_cdl.latents import FileEntry, Manifest, manifest_from_json
 from walloc_cdl.latents.sealed import seal, unseal
 
 FORMAT = "walloc-cdl archives"
@@ -22,7 +20,6 @@ INDEX_FORMAT = "walloc-cdl archive index"
 FORMAT_VERSION = 1
 DESCRIPTION_NAME = "archives.json"
 INDEX_FOLDER = "index"
-STATE_NAME = "state.json"
 
 MAX_DESCRIPTION_BYTES = 1 << 28
 """No description or index is read that is larger; a sample takes about 100 bytes of its index."""
@@ -101,52 +98,6 @@ def load_index(folder: Path, shard: str, entry: FileEntry) -> list[IndexRow]:
     if fields.text("shard") != shard:
         raise DamagedError(f"{path}: the index of {fields.text('shard')!r}, expected {shard!r}; {REMEDY}")
     return [_row(sample, f"{path}, samples[{number}]") for number, sample in enumerate(fields.items("samples"))]
-
-
-def read_listed(path: Path, entry: FileEntry) -> bytes:
-    """The content of a file that a manifest or a description lists; `DamagedError` unless it is that."""
-    if not path.is_file():
-        raise DamagedError(f"{path}: missing, though it is listed; {REMEDY}")
-    if (found := path.stat().st_size) != entry.num_bytes:
-        raise DamagedError(f"{path}: {found} bytes, expected {entry.num_bytes}; {REMEDY}")
-    data = path.read_bytes()
-    if (digest := sha256_hex(data)) != entry.sha256:
-        raise DamagedError(f"{path}: SHA-256 is {digest[:12]}…, expected {entry.sha256[:12]}…; {REMEDY}")
-    return data
-
-
-def begin(folder: Path, state: dict[str, Any]) -> None:
-    """Make `folder` ready for a job that `state` (plain values) describes: new, empty, or left by the same job.
-
-    Raises `CallError` for a folder that holds anything else.
-    """
-    path = folder / WORK_NAME / STATE_NAME
-    if folder.exists() and not folder.is_dir():
-        raise CallError(f"{folder} is a file; give a new or empty folder")
-    if path.is_file():
-        if unseal(path.read_bytes(), origin=str(path)) != state:
-            raise CallError(f"{folder} holds an unfinished job of another data set or form; give a new folder")
-        return
-    ours = set() if foreign_names(path.parent, set()) else {WORK_NAME}  # empty when killed before the state was written
-    if foreign := foreign_names(folder, ours):
-        raise CallError(f"{folder} holds something else ({foreign[0]}); give a new or empty folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, seal(state))
-
-
-def copy_files(source: Path, out: Path, files: dict[str, FileEntry]) -> None:
-    """Copy listed files as they are, each checked against its hash."""
-    for name, entry in sorted(files.items()):
-        data = read_listed(source / name, entry)
-        (out / name).parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(out / name, data)
-
-
-def end(folder: Path) -> None:
-    """Remove a finished job's state and what killed writers left."""
-    shutil.rmtree(folder / WORK_NAME, ignore_errors=True)
-    for parent in {path.parent for path in folder.rglob(".*.tmp")}:
-        remove_temporaries(parent)
 
 
 def _unsealed(path: Path, kind: str, names: set[str]) -> Fields:

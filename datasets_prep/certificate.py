@@ -20,13 +20,11 @@ def flip_rate(codec: Codec, encoder: Encoder, signals: np.ndarray) -> dict[str, 
     of them. `codec` is on the CPU.
     """
     codes = np.concatenate(list(encoder.encode([signals])))
-    single = [
-        next(iter(Encoder(codec, encoder.device, batch=1, signal_shape=signals.shape[1:]).encode([s[None]])))
-        for s in signals
-    ]
+    one_by_one = Encoder(codec, encoder.device, batch=1, signal_shape=signals.shape[1:])
+    single = np.concatenate(list(one_by_one.encode(signal[None] for signal in signals)))
     alone, together = (_on_cpu(codec, signals, threads) for threads in (1, cpu_count()))
     rates = {
-        "batch": _share(codes, np.concatenate(single)),
+        "batch": _share(codes, single),
         "threads": _share(alone, together),
         "device": _share(codes, alone),
     }

@@ -1,16 +1,20 @@
-"""Samples of the same content: found by the hashes of all rows, in bounded memory."""
+"""Samples of the same content: found by the hashes of all rows, in bounded memory, and marked in the ledger."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datasets_prep.ledger import DUPLICATE
+from datasets_prep.ledger import DUPLICATE, write_ledger
+from datasets_prep.sources.base import Stray
+from walloc_cdl.canonical import sha256_file
+from walloc_cdl.latents import FileEntry
 
 PASS_ROWS = 1 << 24
 """Hashes held at once, 8 bytes each; more rows take more passes over the hashes."""
@@ -101,7 +105,13 @@ def _prefixes(hashes: pa.ChunkedArray) -> np.ndarray:
     return np.frombuffer(bytes.fromhex("".join(digits.to_pylist())), ">u8").astype(np.uint64)
 
 
-def marked(parts: Iterable[pa.Table], finder: DuplicateFinder) -> Iterator[pa.Table]:
-    """The parts with their duplicates marked."""
-    for rows in parts:
-        yield finder.mark(rows)
+def write_marked_ledger(
+    path: Path, parts: Iterable[pa.Table], finder: DuplicateFinder, strays: Sequence[Stray], schema: pa.Schema
+) -> tuple[FileEntry, dict[str, Any]]:
+    """Write the ledger of a data set with its duplicates marked; returns its entry, and the counts for the manifest."""
+    summary = write_ledger(path, map(finder.mark, parts), strays, schema)
+    copies = {
+        "num_duplicates_across_splits": finder.copies.num_across_splits,
+        "num_duplicates_of_other_label": finder.copies.num_other_label,
+    }
+    return FileEntry(path.stat().st_size, sha256_file(path)), {**summary.to_json(), **copies}

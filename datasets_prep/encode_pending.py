@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,9 @@ from datasets_prep.engines.choose import choose_engine
 from datasets_prep.plan import Plan, PlannedShard
 from datasets_prep.planned import PlannedJob, choose_workers
 from datasets_prep.progress import Progress, Reporter
-from datasets_prep.records import ShardRecord, load_record, was_made
+from datasets_prep.records import load_record, was_made
 from walloc_cdl.codec import Codec
-from walloc_cdl.errors import JobError
+from walloc_cdl.errors import JobError, few_of
 from walloc_cdl.latents import WORK_NAME
 
 
@@ -44,20 +44,18 @@ def encode_pending(
     Call it with the folder held and the plan saved. Raises `JobError` as `prepare` does.
     """
     digest = plan.digest()
-    pending: list[PlannedShard] = []
-
-    def done() -> Iterator[tuple[PlannedShard, ShardRecord]]:
-        for shard in shards:
-            record = load_record(folder, folder / WORK_NAME, shard, digest)
-            if record is None:
-                pending.append(shard)
-            else:
-                yield shard, record
-
     num_samples = sum(shard.num_samples for shard in shards)
     engine, workers = choose_engine(config), choose_workers(config, num_samples)
     reporter = Reporter(num_samples, workers, config.max_bad, progress)
-    reporter.resume(done(), len(shards))
+    pending: list[PlannedShard] = []
+    for shard in shards:
+        record = load_record(folder, folder / WORK_NAME, shard, digest)
+        if record is None:
+            pending.append(shard)
+        else:
+            reporter.resume(shard, record)
+    if len(pending) < len(shards):
+        reporter.note(f"resumed: {len(shards) - len(pending)} of {len(shards)} shards are done")
     # a shard that was made and then lost, as when leaving out duplicates was interrupted, is made again here
     never_made = [shard for shard in pending if not was_made(folder / WORK_NAME, shard)]
     if config.finish and never_made:
@@ -75,5 +73,5 @@ def _encode(engine: Engine, job: Job, pending: list[PlannedShard], reporter: Rep
 
 
 def _unfinished(pending: list[PlannedShard], total: int) -> str:
-    names = ", ".join(shard.name for shard in pending[:3]) + (", …" if len(pending) > 3 else "")
+    names = few_of([shard.name for shard in pending], most=3)
     return f"{len(pending)} of {total} shards are missing ({names}); run their slices, or the same without --finish"

@@ -12,18 +12,17 @@ from datasets_prep.archived import (
     DESCRIPTION_NAME,
     Description,
     IndexRow,
-    begin,
-    copy_files,
-    end,
     index_bytes,
     index_path,
     load_description,
     require_archivable,
 )
-from datasets_prep.intact import plain_part, read_intact
+from datasets_prep.derived_folder import begin, copy_files, end
+from datasets_prep.intact import read_intact
 from datasets_prep.workers import cpu_count
-from walloc_cdl.canonical import canonical_json, sha256_hex
+from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.errors import CallError
+from walloc_cdl.fields import plain_part
 from walloc_cdl.files import write_atomic
 from walloc_cdl.latents import (
     PROVENANCE_NAME,
@@ -56,14 +55,13 @@ def export_archives(
     chosen = find_container(container) if container else default_container(manifest.spec.kind)
     require_archivable(folder, manifest)
     total = sum(summary.num_samples for summary in manifest.splits.values())
-    digest = sha256_hex(canonical_json(manifest.to_json()))
     if (out / DESCRIPTION_NAME).is_file():
         found = load_description(out)
         if found.container != chosen.name or found.manifest.to_json() != manifest.to_json():
             raise CallError(f"{out} holds archives of another data set or container; give a new folder")
         end(out)
         return found
-    begin(out, {"job": "export", "container": chosen.name, "manifest": digest})
+    begin(out, {"job": "export", "container": chosen.name, "manifest": manifest.digest()})
     indices: dict[str, FileEntry] = {}
     done = 0
     starts = dict.fromkeys(manifest.splits, 0)

@@ -21,29 +21,23 @@ from datasets_prep.config import PrepareConfig
 from datasets_prep.duplicates import DuplicateFinder
 from datasets_prep.encode_pending import Encoded, encode_pending
 from datasets_prep.engines.base import Job
-from datasets_prep.gained import Gain, GainedSource, find_gain, require_same_labels
-from datasets_prep.known_samples import STORED, KnownSamples, row_hashes
+from datasets_prep.extension import Extension, compare, require_folder
+from datasets_prep.failures import resumable
+from datasets_prep.known_samples import row_hashes
 from datasets_prep.layout import label_names, sample_layout
 from datasets_prep.leave_out import leave_out
-from datasets_prep.ledger import STRAY_ROWS, ledger_schema, stray_rows
-from datasets_prep.output import EXTENSION_NAME, LEDGER_NAME, extension_folder, extension_plan, require_same
-from datasets_prep.plan import Plan, difference_from_finished, first_difference, plan_shards, save_plan
+from datasets_prep.ledger import STRAY_ROWS, stray_rows
+from datasets_prep.output import EXTENSION_NAME, LEDGER_NAME, extension_folder, extension_plan
+from datasets_prep.plan import Plan, save_plan
 from datasets_prep.planned import PlannedJob, plan_job
 from datasets_prep.progress import Progress
-from datasets_prep.records import load_record, load_rows
+from datasets_prep.records import load_rows, require_record
 from datasets_prep.sources.base import Source
 from datasets_prep.upkeep.edit import Edit, held, recover
-from datasets_prep.upkeep.ledgers import ledger_parts, write_edited_ledger
-from datasets_prep.upkeep.ledgers import ledger_schema as finished_ledger_schema
-from datasets_prep.upkeep.rows import no_counts
+from datasets_prep.upkeep.ledgers import ledger_parts, stored_ledger_schema, write_edited_ledger
 from walloc_cdl.codec import Codec
-from walloc_cdl.data import is_address, local_path
-from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.files import remove_temporaries
-from walloc_cdl.latents import WORK_NAME, Manifest, ShardEntry, SplitSummary, load_manifest
-
-AS_IT_WAS = "give what it was made with, or prepare the source anew in another folder"
-BEGIN_ANEW = "give the same, or --restart with --extend to begin the extension anew"
+from walloc_cdl.latents import WORK_NAME, Manifest, SplitSummary, load_manifest
 
 Report = Callable[[Progress], None] | None
 
@@ -62,29 +56,28 @@ def extend(
     data set's, for stored samples whose size has changed, and for an unfinished extension of another plan;
     `JobError` as `datasets_prep.job.prepare` does.
     """
-    if is_address(out):
-        raise CallError(f"{out} is an address; `cdl pull` the data set, extend it in a folder, and `cdl push` it")
-    folder = local_path(out)
+    folder = require_folder(out)
     planned = plan_job(source, codec, config)
+    with resumable(folder):
+        return _extend(folder, planned, codec, config, progress)
+
+
+def _extend(folder: Path, planned: PlannedJob, codec: Codec, config: PrepareConfig, progress: Report) -> Manifest:
+    """`extend` by what is planned."""
     if not (folder / WORK_NAME).is_dir():
         load_manifest(folder)  # before a folder is made in what is no data set
     with held(folder):
         was_decided = recover(folder)
         manifest = load_manifest(folder)
-        _require_alike(folder, planned, codec, manifest)
+        extension = compare(folder, planned, codec, manifest, config)
         if config.restart:
             shutil.rmtree(extension_folder(folder), ignore_errors=True)
-        known = KnownSamples(ledger_parts(folder, manifest))
-        gain = find_gain(planned.source, known, manifest)
-        _require_unchanged(folder, gain)
-        gained = replace(planned, source=GainedSource(planned.source, manifest, gain.rows))
-        plan = _plan_to_follow(folder, _plan(gained, manifest), config)
         notes = ["an interrupted edit was carried to its end"] if was_decided else []
-        _tell(progress, gain.num_new, [*notes, *_notes(folder, known, gain)])
-        if not gain.num_new:
+        _tell(progress, extension.gain.num_new, [*notes, *extension.notes()])
+        if not extension.gain.num_new:
             return manifest
-        _open_extension(folder, plan)
-        return _extended(Edit(folder, manifest), replace(gained, plan=plan), codec, config, known, gain, progress)
+        _open_extension(folder, extension.job.plan)
+        return _extended(Edit(folder, manifest), extension, codec, config, progress)
 
 
 def _tell(progress: Report, total: int, notes: list[str]) -> None:
@@ -92,65 +85,12 @@ def _tell(progress: Report, total: int, notes: list[str]) -> None:
         progress(Progress(0, total, 0, note=note))
 
 
-def _require_alike(folder: Path, planned: PlannedJob, codec: Codec, manifest: Manifest) -> None:
-    """Raise `CallError` unless new samples would be stored as those of the data set are."""
-    plan = replace(
-        planned.plan,
-        source={**manifest.source, "name": planned.plan.source["name"]},
-        codec={"codec_id": codec.spec.codec_id},
-    )
-    require_same(folder, "a finished data set", difference_from_finished(plan, manifest), AS_IT_WAS)
-    require_same_labels(planned.source, manifest)
-    if LEDGER_NAME not in manifest.files:
-        raise CallError(f"{folder} has no {LEDGER_NAME}, which says what it has of its source; prepare it anew")
-    here, mine = finished_ledger_schema(folder, manifest), ledger_schema(planned.source)
-    if here.names != mine.names or here.types != mine.types:
-        raise CallError(
-            f"the ledger of {folder} has the columns {', '.join(here.names)}, but this call makes "
-            f"{', '.join(mine.names)}; keep the same columns of the source (keep=), with the same types"
-        )
-
-
-def _require_unchanged(folder: Path, gain: Gain) -> None:
-    if gain.num_changed:
-        raise CallError(
-            f"{gain.num_changed:,} samples of {folder} have changed in the source since they were encoded; the first "
-            f"is {gain.first_changed}; bring the old ones back, `cdl drop` them, which leaves them out for good, or "
-            "prepare the source anew"
-        )
-
-
-def _notes(folder: Path, known: KnownSamples, gain: Gain) -> list[str]:
-    """What there is to say of the comparison, the number of new samples first."""
-    notes = [f"{folder}: {gain.num_new:,} new samples" if gain.num_new else f"{folder}: nothing to extend"]
-    num_gone = int(((known.states == STORED) & ~gain.seen).sum())
-    if gain.retried.any():
-        notes.append(f"{int(gain.retried.sum()):,} of them could not be used before, and have another size now")
-    if num_gone:
-        notes.append(f"{num_gone:,} samples are in the source no more; they stay in the data set")
-    if gain.num_moved:
-        notes.append(f"{gain.num_moved:,} samples are in another split of the source now; they stay where they are")
-    if gain.num_relabeled:
-        notes.append(
-            f"WARNING: {gain.num_relabeled:,} samples have another label in the source now; they keep their old one"
-        )
-    return notes
-
-
-def _extended(
-    edit: Edit,
-    gained: PlannedJob,
-    codec: Codec,
-    config: PrepareConfig,
-    known: KnownSamples,
-    gain: Gain,
-    progress: Report,
-) -> Manifest:
+def _extended(edit: Edit, extension: Extension, codec: Codec, config: PrepareConfig, progress: Report) -> Manifest:
     """The data set's new manifest, after all is done."""
-    plan = gained.plan
-    encoded = encode_pending(extension_folder(edit.folder), plan, plan.shards, gained, codec, config, progress)
+    plan = extension.job.plan
+    encoded = encode_pending(extension_folder(edit.folder), plan, plan.shards, extension.job, codec, config, progress)
     encoded.reporter.note("writing ledger and manifest")
-    parts = _Parts(edit, encoded.job, plan, known, gain)
+    parts = _Parts(edit, encoded.job, plan, extension)
     num_rows = sum(part.num_rows for part in parts.all())
     if config.drop_duplicates:
         finder = DuplicateFinder(parts.all, num_rows)
@@ -158,7 +98,7 @@ def _extended(
             finder.mark(part)
         leave_out(encoded.job, plan, finder)
     edit.stage.mkdir()
-    schema = finished_ledger_schema(edit.folder, edit.manifest)
+    schema = stored_ledger_schema(edit.folder, edit.manifest)
     entry, summary = write_edited_ledger(edit.stage / LEDGER_NAME, parts.all, num_rows, schema)
     manifest = replace(
         _with_shards(edit, encoded.job, plan),
@@ -169,31 +109,6 @@ def _extended(
     _note(edit, plan, encoded)
     edit.commit(manifest, clear=[EXTENSION_NAME])
     return manifest
-
-
-def _plan(gained: PlannedJob, manifest: Manifest) -> Plan:
-    """Of the new samples, in shards that are numbered after those that are there."""
-    first = {
-        split: 1 + max((_number(entry) for entry in manifest.shards_of(split)), default=-1) for split in manifest.splits
-    }
-    shard_samples = gained.plan.preprocessing["shard_samples"]
-    return replace(gained.plan, shards=plan_shards(gained.source, shard_samples, first))
-
-
-def _number(entry: ShardEntry) -> int:
-    """The number in the name of a shard, as of `train-00007.safetensors`; -1 for a name without one."""
-    number = entry.name.removeprefix(f"{entry.split}-").removesuffix(".safetensors")
-    return int(number) if number.isascii() and number.isdecimal() else -1
-
-
-def _plan_to_follow(folder: Path, plan: Plan, config: PrepareConfig) -> Plan:
-    """That of an extension that was interrupted, if there is one; `CallError` if this call has another."""
-    unfinished = extension_plan(folder)
-    if unfinished is None:
-        return plan
-    mine = replace(plan, engine=unfinished.engine) if config.allow_drift else plan
-    require_same(folder, "an unfinished extension", first_difference(mine, unfinished), BEGIN_ANEW)
-    return unfinished
 
 
 def _open_extension(folder: Path, plan: Plan) -> None:
@@ -210,15 +125,17 @@ def _open_extension(folder: Path, plan: Plan) -> None:
 class _Parts:
     """The rows of the extended ledger, a part at a time."""
 
-    def __init__(self, edit: Edit, job: Job, plan: Plan, known: KnownSamples, gain: Gain) -> None:
-        self._edit, self._job, self._plan, self._known, self._gain = edit, job, plan, known, gain
-        self._schema = finished_ledger_schema(edit.folder, edit.manifest)
+    def __init__(self, edit: Edit, job: Job, plan: Plan, extension: Extension) -> None:
+        self._edit, self._job, self._plan = edit, job, plan
+        self._known, self._gain = extension.known, extension.gain
+        self._schema = stored_ledger_schema(edit.folder, edit.manifest)
 
     def before(self) -> Iterator[pa.Table]:
         """Those of the ledger as it is, without those of samples that were tried again."""
-        for part in ledger_parts(self._edit.folder, self._edit.manifest):
-            positions = self._known.find(row_hashes(part))
-            yield part.filter(pa.array(~self._gain.retried[positions])) if self._gain.retried.any() else part
+        parts, retried = ledger_parts(self._edit.folder, self._edit.manifest), self._gain.retried
+        if not retried.any():
+            return parts
+        return (part.filter(pa.array(~retried[self._known.find(row_hashes(part))])) for part in parts)
 
     def all(self) -> Iterator[pa.Table]:
         """These, then the new samples', then the new strays'."""
@@ -238,12 +155,10 @@ def _with_shards(edit: Edit, job: Job, plan: Plan) -> Manifest:
     names = [*manifest.splits, *(split for split in source.split_names if split not in manifest.splits)]
     num_samples = dict.fromkeys(names, 0) | {name: split.num_samples for name, split in manifest.splits.items()}
     histograms = {name: manifest.histograms.get(name, blank).copy() for name in names}
-    counts = {name: _padded(manifest.splits.get(name), no_counts(layout)) for name in names}
+    counts = {name: _padded(manifest.splits.get(name), layout.labels.no_counts()) for name in names}
     entries = []
     for shard in plan.shards:
-        record = load_record(job.folder, job.folder / WORK_NAME, shard, job.plan_digest)
-        if record is None:
-            raise JobError(f"shard {shard.name} or its record has gone since it was made; run the same again")
+        record = require_record(job.folder, job.folder / WORK_NAME, shard, job.plan_digest)
         _stage(job.folder / shard.name, edit.stage / shard.name)
         entries.append(record.entry)
         histograms[shard.split] += record.histogram

@@ -15,19 +15,19 @@ import pyarrow as pa
 import torch
 
 from datasets_prep.certificate import flip_rate
-from datasets_prep.duplicates import HASH_COLUMNS, DuplicateFinder, marked
+from datasets_prep.duplicates import HASH_COLUMNS, DuplicateFinder, write_marked_ledger
 from datasets_prep.encoding import Encoder, choose_device, device_kind
 from datasets_prep.engines.base import Job
-from datasets_prep.layout import label_names, label_spec, sample_layout, stored_labels
+from datasets_prep.layout import label_names, label_spec, sample_layout
 from datasets_prep.leave_out import leave_out
-from datasets_prep.ledger import ledger_schema, write_ledger
+from datasets_prep.ledger import ledger_schema
 from datasets_prep.output import CODEC_FOLDER, LEDGER_NAME
 from datasets_prep.plan import Plan
-from datasets_prep.records import ShardRecord, load_record, load_rows
+from datasets_prep.records import ShardRecord, load_rows, require_record
 from datasets_prep.sources.base import Source
 from datasets_prep.workers import DecodePool
 from walloc_cdl import __version__
-from walloc_cdl.canonical import sha256_file, sha256_hex
+from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.codec import Codec
 from walloc_cdl.codec.fit_synthesis import fit_synthesis, num_synthesis_samples
 from walloc_cdl.errors import JobError
@@ -91,9 +91,8 @@ def finish(job: Job, plan: Plan, effort: Effort, *, drop_duplicates: bool = Fals
     for name, data in sorted(files.items()):
         write_atomic(folder / name, data)
     entries = {name: FileEntry(len(data), sha256_hex(data)) for name, data in files.items()}
-    ledger = folder / LEDGER_NAME
-    summary = write_ledger(ledger, marked(parts(), finder), source.strays, ledger_schema(source))
-    entries[LEDGER_NAME] = FileEntry(ledger.stat().st_size, sha256_file(ledger))
+    schema = ledger_schema(source)
+    entries[LEDGER_NAME], counts = write_marked_ledger(folder / LEDGER_NAME, parts(), finder, source.strays, schema)
     manifest = Manifest(
         spec=codec.spec,
         latent_shape=layout.latent_shape,
@@ -106,11 +105,7 @@ def finish(job: Job, plan: Plan, effort: Effort, *, drop_duplicates: bool = Fals
         files=dict(sorted(entries.items())),
         histograms={split: totals.histograms[split] for split in source.split_names},
         source=plan.source,
-        ledger={
-            **summary.to_json(),
-            "num_duplicates_across_splits": finder.copies.num_across_splits,
-            "num_duplicates_of_other_label": finder.copies.num_other_label,
-        },
+        ledger=counts,
     )
     write_provenance(folder, _provenance(plan, codec, encoder, _alike(chunks), effort))
     write_manifest(folder, manifest)
@@ -125,35 +120,31 @@ class _Totals:
     plan: Plan
     entries: list[ShardEntry] = field(default_factory=list)
     histograms: dict[str, np.ndarray] = field(default_factory=dict)
-    class_counts: dict[str, np.ndarray] = field(default_factory=dict)
+    class_counts: dict[str, np.ndarray | None] = field(default_factory=dict)
     num_samples: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         source, channels = self.job.source, self.job.codec.spec.latent_channels
         for split in source.split_names:
             self.histograms[split] = np.zeros((channels, 256), np.int64)
-            self.class_counts[split] = np.zeros(label_spec(source).num_columns, np.int64)
+            self.class_counts[split] = label_spec(source).no_counts()
             self.num_samples[split] = 0
         for shard in self.plan.shards:
-            record = load_record(self.job.folder, self.job.folder / WORK_NAME, shard, self.job.plan_digest)
-            if record is None:
-                raise JobError(f"shard {shard.name} or its record has gone since it was made; run the same again")
-            self._add(shard.split, record)
+            work = self.job.folder / WORK_NAME
+            self._add(shard.split, require_record(self.job.folder, work, shard, self.job.plan_digest))
         _require_usable(self.job, self.plan, self.num_samples)
 
     def _add(self, split: str, record: ShardRecord) -> None:
         self.entries.append(record.entry)
         self.histograms[split] += record.histogram
         self.num_samples[split] += record.entry.num_samples
-        if record.class_counts is not None:
-            self.class_counts[split] += np.array(record.class_counts, np.int64)
+        if (counts := self.class_counts[split]) is not None and record.class_counts is not None:
+            counts += np.array(record.class_counts, np.int64)
 
     def summary(self, split: str) -> SplitSummary:
         """Counts of one split."""
-        labels = label_spec(self.job.source)
-        counted = labels.class_counts(stored_labels(self.job.source, split, [])) is not None
-        counts = self.class_counts[split].tolist() if counted else None
-        return SplitSummary(self.num_samples[split], counts)
+        counts = self.class_counts[split]
+        return SplitSummary(self.num_samples[split], None if counts is None else counts.tolist())
 
 
 def _fit_split(source: Source) -> str:

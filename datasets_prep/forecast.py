@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,13 @@ import numpy as np
 from datasets_prep.config import PrepareConfig
 from datasets_prep.decoding import decode_chunk
 from datasets_prep.encoding import choose_device, open_encoder
+from datasets_prep.engines.choose import choose_engine
+from datasets_prep.extension import compare, require_folder
 from datasets_prep.layout import sample_layout
-from datasets_prep.planned import choose_workers, plan_job
+from datasets_prep.planned import PlannedJob, choose_workers, plan_job
 from datasets_prep.sources.base import Source
 from walloc_cdl.codec import Codec
+from walloc_cdl.latents import load_manifest
 
 MEASURED_SAMPLES = 48
 """So many samples are decoded and encoded for an estimate of the time."""
@@ -52,7 +56,27 @@ class Forecast:
 
 def forecast(source: Source, codec: Codec, config: PrepareConfig) -> Forecast:
     """Plan the job and measure evenly spaced samples; writes nothing. Raises `CallError` as `prepare` does."""
+    choose_engine(config)  # refuses what the job would
+    return _measured(plan_job(source, codec, config), codec, config)
+
+
+def forecast_extension(
+    source: Source, codec: Codec, out: str | os.PathLike[str], config: PrepareConfig
+) -> tuple[Forecast, list[str]]:
+    """The same of what `extend` would add to the data set `out`, with what it would say; writes nothing.
+
+    Raises `CallError` as `extend` does.
+    """
+    folder = require_folder(out)
+    choose_engine(config)
     planned = plan_job(source, codec, config)
+    extension = compare(folder, planned, codec, load_manifest(folder), config)
+    expected = _measured(extension.job, codec, config)
+    return replace(expected, num_strays=len(extension.gain.strays)), extension.notes()
+
+
+def _measured(planned: PlannedJob, codec: Codec, config: PrepareConfig) -> Forecast:
+    """Of a planned job, by evenly spaced samples."""
     plan, source = planned.plan, planned.source
     total = plan.num_samples
     workers = choose_workers(config, total)
@@ -74,11 +98,12 @@ def forecast(source: Source, codec: Codec, config: PrepareConfig) -> Forecast:
     code_bytes = round(np.mean([sample.size for sample in codes])) if codes else math.prod(layout.sample_shape)
     per_sample = max((decoded - start) / max(workers, 1), encoded - decoded) if workers else encoded - start
     num = len(chosen)
-    key_bytes = sum(len(source.key(split, 0)) * source.num_samples(split) for split in source.split_names if total)
+    sizes = {split: size for split in source.split_names if (size := source.num_samples(split))}
+    key_bytes = sum(len(source.key(split, 0)) * size for split, size in sizes.items())
     return Forecast(
         source=source.name,
         fingerprint=plan.source["fingerprint"],
-        num_samples=plan.source["num_samples"],
+        num_samples={split: source.num_samples(split) for split in source.split_names},
         num_strays=len(source.strays),
         latent_shape=layout.latent_shape,
         num_shards=len(plan.shards),

@@ -12,15 +12,14 @@ from datasets_prep.archived import (
     DESCRIPTION_NAME,
     Description,
     IndexRow,
-    begin,
-    copy_files,
-    end,
     load_description,
     load_index,
     require_archivable,
 )
+from datasets_prep.derived_folder import begin, copy_files, end
+from datasets_prep.intact import is_whole
 from datasets_prep.workers import cpu_count
-from walloc_cdl.canonical import sha256_file, sha256_hex
+from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.fields import REMEDY
 from walloc_cdl.files import write_atomic
@@ -56,7 +55,7 @@ def import_archives(folder: Path, out: Path, *, on_samples: Callable[[int, int],
     done = 0
     with ThreadPoolExecutor(cpu_count()) as pool:
         for entry in manifest.shards:
-            if not _is_whole(out / entry.name, entry):
+            if not is_whole(out / entry.name, entry):
                 _import_shard(folder, out, description, entry, pool)
             done += entry.num_samples
             if on_samples:
@@ -67,10 +66,6 @@ def import_archives(folder: Path, out: Path, *, on_samples: Callable[[int, int],
     write_manifest(out, manifest)
     end(out)
     return manifest
-
-
-def _is_whole(path: Path, entry: ShardEntry) -> bool:
-    return path.is_file() and path.stat().st_size == entry.num_bytes and sha256_file(path) == entry.sha256
 
 
 def _import_shard(

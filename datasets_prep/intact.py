@@ -1,16 +1,16 @@
-"""Shards read to be copied elsewhere: nothing that is damaged may travel on under a fresh checksum."""
+"""Files read to be copied elsewhere: nothing that is damaged may travel on under a fresh checksum."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from walloc_cdl.canonical import sha256_file, sha256_hex
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.fields import REMEDY
-from walloc_cdl.latents import Manifest, ShardEntry, open_shard
+from walloc_cdl.latents import FileEntry, Manifest, ShardEntry, open_shard
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +43,18 @@ def read_intact(folder: Path, manifest: Manifest, entry: ShardEntry, *, checksum
     return ShardSamples(shard.codes, shard.labels, keys)
 
 
-def plain_part(name: str) -> str:
-    """The name as a part of a plain path: letters, digits, `_`, `.`, `-`, beginning with none of the last two.
+def read_listed(path: Path, entry: FileEntry) -> bytes:
+    """The content of a file that a manifest or a description lists; `DamagedError` unless it is that."""
+    if not path.is_file():
+        raise DamagedError(f"{path}: missing, though it is listed; {REMEDY}")
+    if (found := path.stat().st_size) != entry.num_bytes:
+        raise DamagedError(f"{path}: {found} bytes, expected {entry.num_bytes}; {REMEDY}")
+    data = path.read_bytes()
+    if (digest := sha256_hex(data)) != entry.sha256:
+        raise DamagedError(f"{path}: SHA-256 is {digest[:12]}…, expected {entry.sha256[:12]}…; {REMEDY}")
+    return data
 
-    >>> plain_part("été 1.jpg")
-    '_t__1.jpg'
-    """
-    return re.sub(r"[^A-Za-z0-9_.\-]", "_", name).lstrip(".-") or "_"
+
+def is_whole(path: Path, entry: FileEntry | ShardEntry) -> bool:
+    """Whether a file is there and is what a manifest lists."""
+    return path.is_file() and path.stat().st_size == entry.num_bytes and sha256_file(path) == entry.sha256

@@ -68,16 +68,23 @@ def _prepare(
     started_s: float,
 ) -> Manifest | None:
     """`prepare` of what is planned."""
-    plan = planned.plan
-    if (manifest := finished_manifest(folder, plan, restart=config.restart)) is not None:
-        if progress is not None:
-            note = f"{folder} is finished already; nothing to do"
-            progress(Progress(plan.num_samples, plan.num_samples, 0, note=note))
-        return manifest
-    with _held(folder, config):
-        with locks.planning(folder / WORK_NAME):
-            plan = open_output(folder, plan, restart=config.restart, allow_drift=config.allow_drift)
-        return _run(folder, plan, planned, codec, config, progress, started_s)
+    plan, work = planned.plan, folder / WORK_NAME
+    manifest = finished_manifest(folder, plan, restart=config.restart)
+    if manifest is None or work.is_dir():
+        with _held(folder, config):
+            with locks.planning(work):
+                # once more: until the lock was had, others may have ended the job, or begun to edit the data set
+                manifest = finished_manifest(folder, plan, restart=config.restart)
+                if manifest is None:
+                    plan = open_output(folder, plan, restart=config.restart, allow_drift=config.allow_drift)
+            if manifest is None:
+                return _run(folder, plan, planned, codec, config, progress, started_s)
+            if config.slice is None:  # other slices may hold the work folder, too
+                remove_work(folder)
+    if progress is not None:
+        note = f"{folder} is finished already; nothing to do"
+        progress(Progress(plan.num_samples, plan.num_samples, 0, note=note))
+    return manifest
 
 
 def _held(folder: Path, config: PrepareConfig) -> AbstractContextManager[None]:

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from datasets_prep.upkeep.drop import hidden_key
-from datasets_prep.upkeep.ledgers import DROPPED
+from datasets_prep.ledger import DROPPED, hidden_key
 
 STORED, NOT_STORED, REMOVED = range(3)
 """States: in a shard; quarantined, left out as a duplicate or a stray; dropped on request."""

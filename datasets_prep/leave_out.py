@@ -13,12 +13,9 @@ from datasets_prep.engines.base import Job
 from datasets_prep.layout import sample_layout
 from datasets_prep.ledger import DUPLICATE
 from datasets_prep.plan import Plan, PlannedShard
-from datasets_prep.records import load_record, load_rows, save_record
-from walloc_cdl.errors import JobError
-from walloc_cdl.latents import WORK_NAME, ShardWriter, open_shard
-
-COPIED_ROWS = 256
-"""Samples copied at a time."""
+from datasets_prep.records import load_rows, require_record, save_record
+from datasets_prep.upkeep.rows import write_rows
+from walloc_cdl.latents import WORK_NAME, open_shard
 
 
 def leave_out(job: Job, plan: Plan, finder: DuplicateFinder) -> None:
@@ -38,20 +35,11 @@ def leave_out(job: Job, plan: Plan, finder: DuplicateFinder) -> None:
 def _rewrite(job: Job, shard: PlannedShard, rows: pa.Table, kept: np.ndarray) -> None:
     """`kept`, bool, says which of the stored samples stay."""
     work, layout = job.folder / WORK_NAME, sample_layout(job.source, job.codec, job.preparation)
-    record = load_record(job.folder, work, shard, job.plan_digest)
-    if record is None:
-        raise JobError(f"shard {shard.name} or its record has gone since it was made; run the same again")
+    record = require_record(job.folder, work, shard, job.plan_digest)
     content = open_shard(job.folder / shard.name, record.entry, layout)
     positions = np.flatnonzero(kept)
-    labels, sizes = (None if field is None else field[positions] for field in (content.labels, content.sizes))
-    with ShardWriter(job.folder, shard.name, layout=layout, split=shard.split, capacity=len(positions)) as writer:
-        for start in range(0, len(positions), COPIED_ROWS):
-            part = slice(start, start + COPIED_ROWS)
-            chosen = positions[part]
-            codes = [content.sample_codes(row) for row in chosen] if layout.ragged else content.codes[chosen]
-            fields = [None if field is None else field[part] for field in (labels, sizes)]
-            writer.append(codes, fields[0], content.keys(chosen), sizes=fields[1])
-        entry, histogram = writer.finish()
+    labels = None if content.labels is None else content.labels[positions]
+    entry, histogram = write_rows(job.folder, record.entry, content, positions, layout)
     class_counts = layout.labels.class_counts(labels)
     counts = None if class_counts is None else class_counts.tolist()
     changed = replace(record, entry=entry, histogram=histogram, class_counts=counts)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from datasets_prep.plan import PlannedShard
 from datasets_prep.sources.base import CLASSES, UNKNOWN_LABEL, Source, SplitListing, Stray
+from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.files import replacement
 
 SCHEMA = pa.schema(
@@ -40,7 +41,19 @@ kept of the source follow."""
 DUPLICATE = "duplicate"
 """The reason of a sample that was left out because its content is stored already."""
 
+DROPPED = "dropped"
+"""The reason of a sample that was removed on request; its key is hidden."""
+
 STRAY_ROWS = 1 << 16
+
+
+def hidden_key(key: str) -> str:
+    """What stands in the ledger for a key that was dropped: it can be recognized, but not read.
+
+    >>> hidden_key("cat.png")[:20]
+    'sha256:62e2ab938c4d2'
+    """
+    return f"sha256:{sha256_hex(key.encode('utf-8', 'surrogateescape'))}"
 
 
 def shard_rows(
@@ -118,10 +131,12 @@ class LedgerSummary:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
+        num_dropped = self.reasons[DROPPED]
         return {
             "num_rows": self.num_rows,
             "num_stored": self.num_stored,
-            "num_quarantined": sum(self.reasons.values()) - self.reasons[DUPLICATE],
+            "num_quarantined": sum(self.reasons.values()) - self.reasons[DUPLICATE] - num_dropped,
+            **({"num_dropped": num_dropped} if num_dropped else {}),
             "num_duplicates": self.num_duplicates,
             "reasons": dict(sorted(self.reasons.items())),
         }

@@ -44,17 +44,30 @@ def planning(work: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked(work: Path, name: str, *, shared: bool, wait: bool = False) -> Iterator[None]:
-    folder = work / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name}.lock").open("a+", encoding="utf-8") as file:
-        if not _lock(file, shared=shared, wait=wait):
+    with _opened(work / FOLDER, name, shared=shared, wait=wait) as file:
+        if file is None:
             raise CallError(
-                f"{work.parent} is being worked on by {_holders(folder, name)}; wait for it, stop it, or give "
+                f"{work.parent} is being worked on by {_holders(work / FOLDER, name)}; wait for it, stop it, or give "
                 "another folder"
             )
         if not shared:
             _sign(file)
         yield
+
+
+@contextmanager
+def _opened(folder: Path, name: str, *, shared: bool, wait: bool) -> Iterator[IO[str] | None]:
+    """The file with its lock; None if somebody has it."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{name}.lock"
+        with path.open("a+", encoding="utf-8") as file:
+            if not _lock(file, shared=shared, wait=wait):
+                yield None
+                return
+            if not _was_removed(file, path):  # else by its last holder, and others lock the one that is there now
+                yield file
+                return
 
 
 def _lock(file: IO[str], *, shared: bool, wait: bool) -> bool:
@@ -71,6 +84,11 @@ def _lock(file: IO[str], *, shared: bool, wait: bool) -> bool:
     except OSError:
         return True  # some network file systems have none
     return True
+
+
+def _was_removed(file: IO[str], path: Path) -> bool:
+    opened = os.fstat(file.fileno())
+    return not opened.st_nlink and not (path.exists() and os.path.samestat(opened, path.stat()))
 
 
 def _sign(file: IO[str]) -> None:

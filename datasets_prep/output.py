@@ -35,7 +35,7 @@ ANOTHER_FOLDER = "give another folder, or --restart to remove what is there and 
 
 
 def finished_manifest(folder: Path, plan: Plan, *, restart: bool) -> Manifest | None:
-    """The manifest of a data set that is finished under this plan already; writes nothing but leftovers away.
+    """The manifest of a data set that is finished under this plan already, else None; changes nothing.
 
     Raises `CallError` for a folder that holds anything but an unfinished or finished job of ours, and, unless it
     is to `restart`, for a data set of another plan, naming the field that differs.
@@ -53,10 +53,7 @@ def finished_manifest(folder: Path, plan: Plan, *, restart: bool) -> Manifest | 
                 f"{folder} holds an unfinished extension; end it by the same command that began it, with --extend"
             )
         require_same(folder, "a finished data set", difference_from_finished(plan, manifest))
-        remove_work(folder)
         return manifest
-    if (folder / WORK_NAME / EDIT_NAME).is_file():
-        load_manifest(folder)  # which says what to do
     ours = any((folder / WORK_NAME / name).is_file() for name in (PLAN_NAME, DISCARDED_NAME))
     if not ours and (found := _foreign(folder)):
         raise CallError(
@@ -71,10 +68,10 @@ def open_output(folder: Path, plan: Plan, *, restart: bool, allow_drift: bool = 
 
     It is that of an unfinished job here, if there is one; with `allow_drift` its versions and device may
     be others. `restart` removes what an earlier job left, finished or not. Raises `CallError` for a job
-    with another plan, naming the field that differs.
+    with another plan, naming the field that differs. Call it with the folder held, and `finished_manifest` being None.
     """
     work = folder / WORK_NAME
-    if (folder / MANIFEST_NAME).is_file():
+    if restart and (folder / MANIFEST_NAME).is_file():
         load_manifest(folder)
         # first of all: without it, this is no data set any more; it stays at hand to say what is to be removed
         os.replace(folder / MANIFEST_NAME, work / DISCARDED_NAME)
@@ -94,10 +91,10 @@ def open_output(folder: Path, plan: Plan, *, restart: bool, allow_drift: bool = 
 
 
 def remove_work(folder: Path) -> None:
-    """Remove the work folder and what killed writers left."""
+    """Remove the work folder, which must be held, and what killed writers left."""
     if (folder / WORK_NAME).is_dir():
         shutil.rmtree(folder / WORK_NAME)
-    _remove_temporaries(folder)
+    clear_temporaries(folder)
 
 
 def _clear_work(work: Path) -> None:
@@ -105,7 +102,7 @@ def _clear_work(work: Path) -> None:
 
     What says that the folder is ours goes last: whoever comes after an interruption must recognize it.
     """
-    _remove_temporaries(work.parent)
+    clear_temporaries(work.parent)
     for path in sorted(work.iterdir(), key=lambda path: path.name in (PLAN_NAME, DISCARDED_NAME)):
         if path.is_dir() and path.name != locks.FOLDER:
             shutil.rmtree(path)
@@ -113,7 +110,8 @@ def _clear_work(work: Path) -> None:
             path.unlink()
 
 
-def _remove_temporaries(folder: Path) -> None:
+def clear_temporaries(folder: Path) -> None:
+    """Remove what killed writers left in the folders of a data set."""
     for parent in ("", CODEC_FOLDER, COPY_FOLDER, copy_path(CODEC_FOLDER)):
         remove_temporaries(folder / parent)
 
@@ -130,18 +128,18 @@ def extension_plan(folder: Path) -> Plan | None:
 
 
 def require_same(
-    folder: Path, what: str, difference: tuple[str, object, object] | None, remedy: str = ANOTHER_FOLDER
+    place: object, what: str, difference: tuple[str, object, object] | None, remedy: str = ANOTHER_FOLDER
 ) -> None:
     """Raise `CallError` for a difference between this call and `what` is there, with both values."""
     if difference is not None:
         field, mine, theirs = difference
         raise CallError(
-            f"output folder {str(folder)!r} holds {what} with {field} {_short(theirs)}, but this call has "
-            f"{_short(mine)}; {remedy}"
+            f"{place} holds {what} with {field} {short_text(theirs)}, but this call has {short_text(mine)}; {remedy}"
         )
 
 
-def _short(value: object) -> str:
+def short_text(value: object) -> str:
+    """A JSON value for a message, long ones cut."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:24]}…{text[-1]}"
 

@@ -25,6 +25,9 @@ FORMAT = "walloc-cdl plan"
 FORMAT_VERSION = 1
 PLAN_NAME = "plan.json"
 
+OF_THE_JOB = ("shard_samples", "duplicates")
+"""Settings in the preprocessing of a plan, or manifest, that say nothing about single samples."""
+
 MAX_SHARD_SAMPLES = 8192
 MAX_SHARD_BYTES = 128 * 2**20
 

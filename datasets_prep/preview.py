@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from datasets_prep.config import PrepareConfig
+from datasets_prep.plan import OF_THE_JOB
 from datasets_prep.signal_archives import decode_bounded
 from datasets_prep.signals.base import BadSignalError, Preparation
 from datasets_prep.signals.choose import choose_preparation, stored_settings
@@ -136,9 +137,7 @@ def _preparation(source: Source, dataset: LatentDataset, codec: Codec, size: int
         settings["geometry"] = "ragged"
     preparation = choose_preparation(source, codec, PrepareConfig(**settings))
     if source.kind == "array":
-        stored = dict(dataset.manifest.preprocessing)
-        for name in ("shard_samples", "duplicates"):
-            stored.pop(name, None)
+        stored = {name: value for name, value in dataset.manifest.preprocessing.items() if name not in OF_THE_JOB}
         if difference := first_difference(preparation.to_json(), stored):
             field, mine, theirs = difference
             raise CallError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from datasets_prep.plan import PlannedShard
@@ -45,14 +45,9 @@ class Reporter:
         self.source_bytes += done.source_bytes
         self._tell()
 
-    def resume(self, shards: Iterator[tuple[PlannedShard, ShardRecord]], num_shards: int) -> None:
-        """Shards that earlier runs have done."""
-        count = 0
-        for shard, record in shards:
-            count += 1
-            self._add(shard.num_samples, record.num_quarantined)
-        if count:
-            self._tell(note=f"resumed: {count} of {num_shards} shards are done")
+    def resume(self, shard: PlannedShard, record: ShardRecord) -> None:
+        """A shard is done since an earlier run; `JobError` if more samples are bad than is allowed."""
+        self._add(shard.num_samples, record.num_quarantined)
 
     def shard(self, record: ShardRecord) -> None:
         """A shard is done."""

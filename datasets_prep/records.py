@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from datasets_prep.ledger import rows_bytes
 from datasets_prep.plan import PlannedShard
 from walloc_cdl.canonical import sha256_file, sha256_hex
-from walloc_cdl.errors import DamagedError
+from walloc_cdl.errors import DamagedError, JobError
 from walloc_cdl.files import write_atomic
 from walloc_cdl.latents import ShardEntry
 from walloc_cdl.latents.sealed import seal, unseal
@@ -65,6 +65,14 @@ def load_record(folder: Path, work: Path, shard: PlannedShard, digest: str) -> S
     except (FileNotFoundError, DamagedError, KeyError, TypeError, ValueError):
         return None  # the shard is made again, to the same bytes
     return record if belongs and whole else None
+
+
+def require_record(folder: Path, work: Path, shard: PlannedShard, digest: str) -> ShardRecord:
+    """The same of a shard that must be done; `JobError` if it is not."""
+    record = load_record(folder, work, shard, digest)
+    if record is None:
+        raise JobError(f"shard {shard.name} or its record has gone since it was made; run the same again")
+    return record
 
 
 def was_made(work: Path, shard: PlannedShard) -> bool:

@@ -2,20 +2,21 @@
 
 Object stores have no rename and no append, so every file is put there whole, in one step. Plan, records and locks
 stay in the work folder; what has been put is noted there, too, by name and SHA-256, so that an interrupted job puts
-only the rest, and a shard that changed once more (duplicates left out) is put again.
+only the rest, and a shard that changed once more (duplicates left out) is put again. So is what the address has lost.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from datasets_prep.config import PrepareConfig
-from datasets_prep.intact import plain_part
+from datasets_prep.extension import require_folder
 from datasets_prep.job import prepare
-from datasets_prep.output import CODEC_FOLDER, LEDGER_NAME
+from datasets_prep.output import CODEC_FOLDER, LEDGER_NAME, require_same
 from datasets_prep.plan import Plan, difference_from_finished
 from datasets_prep.planned import plan_job
 from datasets_prep.progress import Progress
@@ -25,7 +26,8 @@ from walloc_cdl.codec import Codec
 from walloc_cdl.data import RemoteFolder
 from walloc_cdl.data.cache import default_folder
 from walloc_cdl.errors import CallError
-from walloc_cdl.files import write_atomic
+from walloc_cdl.fields import plain_part
+from walloc_cdl.files import foreign_names, remove_temporaries, write_atomic
 from walloc_cdl.latents import (
     COPY_FOLDER,
     MANIFEST_NAME,
@@ -36,8 +38,12 @@ from walloc_cdl.latents import (
     parse_manifest,
 )
 
+ANOTHER_ADDRESS = "give another address, or --restart to remove what is there and begin anew"
+
 SET_FOLDER = "set"
 PUT_FOLDER = "put"
+ADDRESS_NAME = "address"
+"""In the work folder: whose it is; written first and removed last."""
 
 
 def prepare_to(
@@ -51,26 +57,30 @@ def prepare_to(
 ) -> Manifest | None:
     """`prepare`, with a data set behind an address that fsspec can write to in place of a folder.
 
-    The folder `work`, by default one in the cache for each address, must have room for the whole data set and is
-    removed at the end. Each shard is put when it is done, so that little is left to put then. Slices of a job must
-    share it. Raises as `prepare` does, `CallError` for an address that holds anything else, and `JobError` where it
-    cannot be written; the same call again goes on.
+    The folder `work`, by default one in the cache for each address, must have room for the whole data set; it must be
+    new or empty, and what the job made in it is removed at the end. Each shard is put when it is done, so that little
+    is left to put then. Slices of a job must share it. Raises as `prepare` does, `CallError` for an address or a work
+    folder that holds anything else, and `JobError` where it cannot be written; the same call again goes on.
     """
     config = config or PrepareConfig()
     if config.extend:
-        raise CallError(f"{address} is an address; `cdl pull` the data set, extend it in a folder, and `cdl push` it")
+        require_folder(address)
     require_writable(address)
     remote = RemoteFolder(address)
     work = default_work(address) if work is None else work
     plan = plan_job(source, codec, config).plan
     uploads = _Uploads(remote, work)
     if config.restart:
+        _claim(work, address)
         _remove_earlier(remote, uploads)
     if (finished := _finished(remote, plan)) is not None:
         if progress is not None:
             note = f"{address} is finished already; nothing to do"
             progress(Progress(plan.num_samples, plan.num_samples, 0, note=note))
+        if _owner(work) == address:
+            _discard(work)
         return finished
+    _claim(work, address)
 
     def on_progress(state: Progress) -> None:
         if state.finished is not None:
@@ -91,9 +101,10 @@ def prepare_to(
         MANIFEST_NAME,
     ):  # the last of all
         listed[name] = sha256_file(work / SET_FOLDER / name)
+    there = remote.names()
     for name, sha256 in listed.items():
-        uploads.put(name, sha256)
-    shutil.rmtree(work)
+        uploads.put(name, sha256, is_there=name in there)
+    _discard(work)
     return manifest
 
 
@@ -110,6 +121,40 @@ def default_work(address: str) -> Path:
     return default_folder() / "prepare" / f"{plain_part(address)[-40:]}-{sha256_hex(address.encode())[:12]}"
 
 
+def _claim(work: Path, address: str) -> None:
+    """Make `work` the work folder of this address; `CallError` if it is another's, or holds anything of somebody's.
+
+    Slices may do so at the same time: what they make there comes after the mark, which is looked for last.
+    """
+    if work.exists() and not work.is_dir():
+        raise CallError(f"work folder {work} is a file; give a new or empty folder")
+    found = foreign_names(work, set())
+    owner = _owner(work)
+    if owner is None and found:
+        raise CallError(f"work folder {work} holds something else ({found[0]}); give a new or empty folder")
+    if owner is None:
+        work.mkdir(parents=True, exist_ok=True)
+        write_atomic(work / ADDRESS_NAME, address.encode())
+    elif owner != address:
+        raise CallError(f"work folder {work} is that of {owner}; give {address} another")
+
+
+def _owner(work: Path) -> str | None:
+    """The address whose work folder this is; None if it is none's."""
+    mark = work / ADDRESS_NAME
+    return mark.read_text(encoding="utf-8", errors="replace") if mark.is_file() else None
+
+
+def _discard(work: Path) -> None:
+    """Remove what a job has made in its work folder, and the folder if nothing else is in it."""
+    for name in (PUT_FOLDER, SET_FOLDER):
+        shutil.rmtree(work / name, ignore_errors=True)
+    remove_temporaries(work)
+    (work / ADDRESS_NAME).unlink(missing_ok=True)
+    with suppress(OSError):
+        work.rmdir()
+
+
 @dataclass(frozen=True)
 class _Uploads:
     """Puts files of the work folder, each once."""
@@ -117,10 +162,10 @@ class _Uploads:
     remote: RemoteFolder
     work: Path
 
-    def put(self, name: str, sha256: str) -> None:
-        """Put a file of this content, unless that was done already."""
+    def put(self, name: str, sha256: str, *, is_there: bool = True) -> None:
+        """Put a file of this content, unless that was done already and a file of this name `is_there` still."""
         note = self.work / PUT_FOLDER / name
-        if note.is_file() and note.read_text() == sha256:
+        if is_there and note.is_file() and note.read_text() == sha256:
             return
         self.remote.upload(name, self.work / SET_FOLDER / name)
         note.parent.mkdir(parents=True, exist_ok=True)
@@ -140,12 +185,7 @@ def _finished(remote: RemoteFolder, plan: Plan) -> Manifest | None:
     there = remote.names()
     if MANIFEST_NAME in there:
         manifest = _load_manifest(remote)
-        if (difference := difference_from_finished(plan, manifest)) is not None:
-            field, mine, theirs = difference
-            raise CallError(
-                f"{remote} holds a finished data set with {field} {theirs!r}, but this call has {mine!r}; give another "
-                "address, or --restart to remove what is there and begin anew"
-            )
+        require_same(remote, "a finished data set", difference_from_finished(plan, manifest), ANOTHER_ADDRESS)
         return manifest
     ours = {*(shard.name for shard in plan.shards), LEDGER_NAME, PROVENANCE_NAME}
     if foreign := sorted(name for name in there - ours if name.split("/")[0] not in (CODEC_FOLDER, COPY_FOLDER)):

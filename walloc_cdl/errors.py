@@ -6,7 +6,7 @@ Every message is one line: the value that was found, what was expected, and the 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class CdlError(ValueError):
@@ -42,3 +42,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str], remedy: str) -> Cal
     near = difflib.get_close_matches(name, list(known), n=5, cutoff=0.4)
     hint = f"; nearest: {', '.join(near)}" if near else ""
     return CallError(f"unknown {kind} {name!r}{hint}; {remedy}")
+
+
+def few_of(names: Sequence[str], most: int = 5) -> str:
+    """The first of some names, for a message.
+
+    >>> few_of(["a.png", "b.png", "c.png"], most=2)
+    'a.png, b.png, …'
+    """
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

@@ -23,6 +23,15 @@ def is_plain_path(path: str) -> bool:
     return all(_PATH_PART.fullmatch(part) for part in path.split("/"))
 
 
+def plain_part(name: str) -> str:
+    """The name as a part of a plain path: letters, digits, `_`, `.`, `-`, beginning with none of the last two.
+
+    >>> plain_part("été 1.jpg")
+    '_t__1.jpg'
+    """
+    return re.sub(r"[^A-Za-z0-9_.\-]", "_", name).lstrip(".-") or "_"
+
+
 class Fields:
     """A JSON object of unknown honesty; each reader raises `DamagedError` unless the field is of its kind."""
 

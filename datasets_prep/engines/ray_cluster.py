@@ -72,7 +72,7 @@ def _connect(address: str | None) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address != LOCAL:
         try:
-            _require_answer(address)
+            _require_answer(address or os.environ.get("RAY_ADDRESS"))
             ray.init(address or "auto", **quiet)
             return
         except (OSError, OverflowError, ValueError, RuntimeError) as error:

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from walloc_cdl.canonical import canonical_json, sha256_hex
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.fields import REMEDY, Fields, require_path
 from walloc_cdl.latents import FileEntry, Manifest
@@ -40,7 +39,7 @@ class ExportDescription:
 
 def identity(manifest: Manifest, form: str, splits: Sequence[str]) -> dict[str, Any]:
     """What an export is of, in plain values."""
-    return {"form": form, "manifest": sha256_hex(canonical_json(manifest.to_json())), "splits": list(splits)}
+    return {"form": form, "manifest": manifest.digest(), "splits": list(splits)}
 
 
 def about(manifest: Manifest, splits: Sequence[str]) -> dict[str, Any]:

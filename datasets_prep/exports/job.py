@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from datasets_prep.archived import begin, copy_files, end
+from datasets_prep.derived_folder import begin, copy_files, end
 from datasets_prep.exports.arrays import NpyForm
 from datasets_prep.exports.arrow import HuggingFaceForm
 from datasets_prep.exports.description import DESCRIPTION_NAME, ExportDescription, about, identity, load_export

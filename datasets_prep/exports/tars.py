@@ -14,7 +14,8 @@ import numpy as np
 
 from datasets_prep.exports.form import Part, part_for_each_shard
 from datasets_prep.exports.labels import label_name
-from datasets_prep.intact import ShardSamples, plain_part
+from datasets_prep.intact import ShardSamples
+from walloc_cdl.fields import plain_part
 from walloc_cdl.latents import Manifest
 
 STEM_LENGTH = 60

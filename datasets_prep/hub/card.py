@@ -11,6 +11,17 @@ CARD_NAME = "README.md"
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 _LARGER = "n>10M"
 
+_LABELS = {
+    "class": "int64 (B,), -1 where unknown",
+    "multilabel": "uint8 {shape}, 1 for each class that applies",
+    "regression": "float32 {shape}, NaN where unknown",
+    "none": "int64 (B,), all -1: there are no labels",
+}
+
+_COVERED = "  # latents, which every sample must cover"
+_CROPS = {"image": f", crop=(16, 16)){_COVERED}", "audio": f", crop=(256,)){_COVERED}"}
+"""An example of a window, for samples that differ in size."""
+
 _TEXT = """\
 # {title}
 
@@ -22,7 +33,7 @@ Latents of {source}, encoded once with walloc-cdl: what classifiers are trained 
 | codec | `{codec_id}`: {source_channels} channels, stride {stride}, {reduction:g} times fewer values than the source |
 | size | {num_samples:,} samples, {shard_bytes:,} bytes of shards |
 | splits | {splits} |
-| classes | {classes} |
+{names}
 
 ## How to load
 
@@ -30,8 +41,8 @@ Latents of {source}, encoded once with walloc-cdl: what classifiers are trained 
 import walloc_cdl as cdl
 
 dataset = cdl.open_latents("hf://datasets/{repo_id}", split="{split}")
-loader = cdl.LatentLoader(dataset, batch_size=256)
-for codes, labels in loader:  # uint8 ({axes}) and int64, -1 where unknown
+loader = cdl.LatentLoader(dataset, batch_size=256{crop}
+for codes, labels in loader:  # uint8 ({axes}) and {labels}
     ...
 ```
 
@@ -63,12 +74,26 @@ def dataset_card(manifest: Manifest, repo_id: str) -> bytes:
         num_samples=num_samples,
         shard_bytes=sum(entry.num_bytes for entry in manifest.shards),
         splits=", ".join(f"{split} ({manifest.splits[split].num_samples:,})" for split in splits) or "none",
-        classes=", ".join(map(_plain, manifest.class_names)) if manifest.class_names else "none",
+        names=_names(manifest),
         repo_id=repo_id,
         split=splits[0] if splits else "train",
         axes=", ".join(("B", *spec.axes)),
+        crop=_CROPS[spec.kind] if manifest.layout.ragged else ")",
+        labels=_LABELS[manifest.label_kind].format(shape=_shape(manifest.layout.labels.sample_shape)),
     )
     return (_header(manifest, repo_id, num_samples) + text).encode("utf-8")
+
+
+def _names(manifest: Manifest) -> str:
+    """The row of the table that says what is known of each sample."""
+    if manifest.target_names is not None:
+        return f"| targets | {', '.join(map(_plain, manifest.target_names))} |"
+    kind = "classes, several a sample" if manifest.label_kind == "multilabel" else "classes"
+    return f"| {kind} | {', '.join(map(_plain, manifest.class_names)) if manifest.class_names else 'none'} |"
+
+
+def _shape(of_a_label: tuple[int, ...]) -> str:
+    return "({})".format(", ".join(("B", *map(str, of_a_label)))) if of_a_label else "(B,)"
 
 
 def _header(manifest: Manifest, repo_id: str, num_samples: int) -> str:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from datasets_prep.archived import begin, end
+from datasets_prep.derived_folder import FETCHED_NAME, begin, end
 from datasets_prep.hub.repository import REPO_TYPE, hub_errors, list_files, require_repo_id
-from walloc_cdl.canonical import canonical_json, sha256_file, sha256_hex
+from datasets_prep.intact import is_whole
+from walloc_cdl.canonical import sha256_file
 from walloc_cdl.data import RemoteFolder, is_address
 from walloc_cdl.data.remote import MissingFileError
 from walloc_cdl.errors import CallError, DamagedError
@@ -77,7 +78,7 @@ def pull(location: str, out: Path, *, revision: str | None = None, on_file: OnFi
             raise CallError(f"{out} holds another data set, or another version of it; give a new folder")
         end(out)
         return manifest
-    begin(out, {"job": "pull", "manifest": sha256_hex(canonical_json(manifest.to_json()))})
+    begin(out, {"job": "pull", "manifest": manifest.digest()})
     _fetch_all(origin, out, {entry.name: entry for entry in manifest.shards} | manifest.files, on_file)
     with suppress(MissingFileError):
         provenance = origin.read(PROVENANCE_NAME, MAX_PROVENANCE_BYTES)
@@ -103,7 +104,7 @@ def _fetch_all(origin: Origin, out: Path, entries: dict[str, FileEntry | ShardEn
         name, entry = item
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not _is_whole(path, entry):
+        if not is_whole(path, entry):
             origin.save(name, path, entry, out / WORK_NAME)
         return entry.num_bytes
 
@@ -116,10 +117,6 @@ def _fetch_all(origin: Origin, out: Path, entries: dict[str, FileEntry | ShardEn
                 on_file(done, len(entries), num_bytes)
     finally:
         threads.shutdown(wait=True, cancel_futures=True)
-
-
-def _is_whole(path: Path, entry: FileEntry | ShardEntry) -> bool:
-    return path.is_file() and path.stat().st_size == entry.num_bytes and sha256_file(path) == entry.sha256
 
 
 @dataclass(frozen=True)
@@ -173,7 +170,7 @@ class HubOrigin:
         if name not in self.files:
             raise _missing(f"{self.repo_id}, {name}")
         self._require_size(name, self.files[name].size == entry.num_bytes, str(entry.num_bytes))
-        found = self._download(name, work / "hub")
+        found = self._download(name, work / FETCHED_NAME)
         if (digest := sha256_file(found)) != entry.sha256:
             found.unlink()
             raise DamagedError(

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from datasets_prep.ledger import SCHEMA
+from datasets_prep.ledger import DROPPED, SCHEMA
 from datasets_prep.output import LEDGER_NAME
-from datasets_prep.upkeep.ledgers import DROPPED, ledger_parts, ledger_schema, rewritten, write_edited_ledger
+from datasets_prep.upkeep.ledgers import ledger_parts, rewritten, stored_ledger_schema, write_edited_ledger
 from datasets_prep.upkeep.rows import SplitWriter, open_intact, shard_samples_of
 from walloc_cdl.latents import Manifest, SampleLayout, ShardEntry
 
@@ -122,7 +122,7 @@ class Derivation:
 
     def _ledger_schema(self) -> pa.Schema:
         """Columns of every ledger, and those kept of the source that all origins have alike."""
-        schemas = [ledger_schema(origin.folder, origin.manifest) for origin in self.origins]
+        schemas = [stored_ledger_schema(origin.folder, origin.manifest) for origin in self.origins]
         kept = [column for column in schemas[0] if column.name not in SCHEMA.names]
         return pa.schema([*SCHEMA, *(column for column in kept if all(column in list(schema) for schema in schemas))])
 

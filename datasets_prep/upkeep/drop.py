@@ -11,25 +11,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datasets_prep.ledger import SCHEMA
+from datasets_prep.ledger import DROPPED, SCHEMA, hidden_key
 from datasets_prep.output import LEDGER_NAME
 from datasets_prep.sources.base import UNKNOWN_LABEL
 from datasets_prep.upkeep.edit import Edit, editing
-from datasets_prep.upkeep.ledgers import DROPPED, ledger_parts, ledger_schema, rewritten, write_edited_ledger
-from datasets_prep.upkeep.rows import batches, open_intact, samples_at
-from walloc_cdl.canonical import sha256_hex
-from walloc_cdl.errors import CallError
+from datasets_prep.upkeep.ledgers import ledger_parts, rewritten, stored_ledger_schema, write_edited_ledger
+from datasets_prep.upkeep.rows import batches, open_intact, samples_at, write_rows
+from walloc_cdl.errors import CallError, few_of
 from walloc_cdl.latents import (
     Manifest,
     ShardEntry,
-    ShardWriter,
     SplitSummary,
     open_shard,
 )
 from walloc_cdl.latents.statistics import samples_histogram
-
-NAMED_KEYS = 5
-"""Keys that a refusal names."""
 
 BLANK_ROW = {**dict.fromkeys(SCHEMA.names), "label": UNKNOWN_LABEL, "num_bytes": 0}
 """A row of the ledger that says nothing."""
@@ -100,15 +95,6 @@ def drop(
     return Dropped(manifest, num_dropped, len(found.already), num_copies)
 
 
-def hidden_key(key: str) -> str:
-    """What stands in the ledger for a key that was dropped: it can be recognized, but not read.
-
-    >>> hidden_key("cat.png")[:20]
-    'sha256:62e2ab938c4d2'
-    """
-    return f"sha256:{sha256_hex(key.encode('utf-8', 'surrogateescape'))}"
-
-
 def _find(folder: Path, manifest: Manifest, wanted: list[str], split: str | None) -> _Found:
     found = _Found()
     by_bytes = {key.encode("utf-8", "surrogateescape"): key for key in wanted}
@@ -150,19 +136,15 @@ def _require_found(folder: Path, wanted: list[str], found: _Found) -> None:
         splits.setdefault(key, set()).add(name)
     if unknown := [key for key in wanted if key not in splits and key not in found.already]:
         raise CallError(
-            f"{len(unknown)} of {len(wanted)} keys are not in {folder}: {_named(unknown)}; nothing was changed; "
-            "ledger.parquet has the keys"
+            f"{len(unknown)} of {len(wanted)} keys are not in {folder}: {few_of([*map(repr, unknown)])}; "
+            "nothing was changed; ledger.parquet has the keys"
         )
     if several := [key for key in wanted if len(splits.get(key, ())) > 1]:
         names = ", ".join(sorted(str(name) for name in splits[several[0]]))
         raise CallError(
-            f"{len(several)} keys are in several splits: {_named(several)} ({names}); say which with --split, "
-            "one after the other"
+            f"{len(several)} keys are in several splits: {few_of([*map(repr, several)])} ({names}); say "
+            "which with --split, one after the other"
         )
-
-
-def _named(keys: list[str]) -> str:
-    return ", ".join(map(repr, keys[:NAMED_KEYS])) + (", …" if len(keys) > NAMED_KEYS else "")
 
 
 def _without_rows(edit: Edit, found: _Found, on_shard: Callable[[int, int], object] | None) -> Manifest:
@@ -182,12 +164,7 @@ def _without_rows(edit: Edit, found: _Found, on_shard: Callable[[int, int], obje
                     classes -= manifest.layout.labels.class_counts(samples["labels"])
             kept = np.delete(np.arange(len(shard)), gone)
             if len(kept):
-                with ShardWriter(
-                    edit.stage, entry.name, layout=manifest.layout, split=entry.split, capacity=len(kept)
-                ) as writer:
-                    for rows in batches(kept):
-                        writer.append(**samples_at(shard, rows))
-                    shards.append(writer.finish()[0])
+                shards.append(write_rows(edit.stage, entry, shard, kept, manifest.layout)[0])
         else:
             shards.append(entry)
         if on_shard:
@@ -204,7 +181,7 @@ def _edited_ledger(edit: Edit, manifest: Manifest, found: _Found) -> tuple[Manif
     """The manifest with the ledger that is staged, and how many stored samples have the content of a dropped one."""
     gone = {name: np.array(rows) for name, rows in found.rows.items()}
     num_rows = sum(part.num_rows for part in ledger_parts(edit.folder, edit.manifest))
-    schema = ledger_schema(edit.folder, edit.manifest)
+    schema = stored_ledger_schema(edit.folder, edit.manifest)
 
     def rewrite(row: dict[str, Any]) -> dict[str, Any]:
         if (row["split"], row["key"]) in found.names:

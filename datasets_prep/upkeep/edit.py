@@ -56,10 +56,7 @@ class Edit:
 
     def note(self, command: str, **facts: Any) -> None:
         """Put this edit, with JSON values about it, into the provenance, which says what was done when."""
-        provenance = load_provenance(self.folder) or {}
-        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        edits = [*provenance.get("edits", []), {"command": command, "created": when, **facts}]
-        write_provenance(self.stage, {**provenance, "edits": edits})
+        note_edit(self.folder, self.stage, command, **facts)
 
     def commit(self, manifest: Manifest, *, clear: Sequence[str] = ()) -> None:
         """Make `manifest` that of the data set: staged files take their places, those that it lists no more go.
@@ -85,6 +82,16 @@ class Edit:
         }
         write_atomic(self.folder / WORK_NAME / EDIT_NAME, seal(record))
         _carry_out(self.folder)
+
+
+def note_edit(folder: Path, out: Path, command: str, **facts: Any) -> None:
+    """Write into `out` the provenance of the data set `folder`, with an edit more: when, by which command, and facts
+    that are JSON values.
+    """
+    provenance = load_provenance(folder) or {}
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    edits = [*provenance.get("edits", []), {"command": command, "created": when, **facts}]
+    write_provenance(out, {**provenance, "edits": edits})
 
 
 @contextmanager

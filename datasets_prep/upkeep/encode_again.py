@@ -1,31 +1,39 @@
-"""Damaged shards from the source, by the plan that the manifest implies; only identical bytes count."""
+"""Damaged shards from the source, by the plan that the manifest implies, or by the ledger; only identical bytes count.
+
+The plan of a source that has grown since is another: what an extension added, and what was there before it, is found
+by the keys that the ledger has for each shard.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from datasets_prep.config import PrepareConfig
 from datasets_prep.engines.base import Job
 from datasets_prep.engines.local import LocalEngine
-from datasets_prep.output import CODEC_FOLDER
-from datasets_prep.plan import difference_from_finished
+from datasets_prep.gained import GainedSource
+from datasets_prep.output import CODEC_FOLDER, short_text
+from datasets_prep.plan import PlannedShard, difference_from_finished
 from datasets_prep.planned import PlannedJob, choose_workers, plan_job
 from datasets_prep.shard_job import Done
 from datasets_prep.sources.base import Source
 from datasets_prep.upkeep.edit import STAGE_NAME
 from datasets_prep.upkeep.ledgers import ledger_parts
-from datasets_prep.upkeep.rows import batches, samples_at
+from datasets_prep.upkeep.rows import write_rows
 from walloc_cdl.canonical import differences
 from walloc_cdl.codec import load_codec
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.files import sync_folder
-from walloc_cdl.latents import WORK_NAME, Manifest, ShardEntry, ShardWriter, load_provenance, open_shard
+from walloc_cdl.latents import WORK_NAME, Manifest, SampleLayout, ShardEntry, load_provenance, open_shard
 
 
 @dataclass(frozen=True)
@@ -52,21 +60,20 @@ def encode_again(
     codec = load_codec(str(folder / CODEC_FOLDER))
     planned = plan_job(config.source, codec, _settings(manifest, engine, config))
     _require_same_source(folder, planned, manifest)
-    by_name = {shard.name: shard for shard in planned.plan.shards}
-    if unknown := [entry.name for entry in damaged if entry.name not in by_name]:
-        raise CallError(f"{folder}: shard {unknown[0]} is none that `cdl prepare` makes of this source")
+    stored = _stored_keys(folder, manifest, damaged)
+    rows, problems = _rows(folder, planned, damaged, stored)
+    source, shards = _cut_out(planned, manifest, [entry for entry in damaged if entry.name in rows], rows)
     stage = folder / WORK_NAME / STAGE_NAME
     (stage / WORK_NAME).mkdir(exist_ok=True)
     batch = int(engine.get("batch", PrepareConfig.batch))
-    shards = [by_name[entry.name] for entry in damaged]
     workers = choose_workers(PrepareConfig(workers=config.workers), sum(shard.num_samples for shard in shards))
-    job = Job(stage, planned.plan.digest(), planned.source, planned.preparation, codec, _device(engine), batch, workers)
+    job = Job(stage, planned.plan.digest(), source, planned.preparation, codec, _device(engine), batch, workers)
     entries = {entry.name: entry for entry in damaged}
-    encoded, problems = [], []
+    encoded: list[str] = []
     for record in LocalEngine().encode(job, shards, config.report or (lambda done: None)):
         wanted, found = entries[record.entry.name], record.entry
         if found.sha256 != wanted.sha256:
-            found = _without_left_out(folder, manifest, stage, found)
+            found = _without_left_out(stage, found, stored[found.name], manifest.layout)
         if found.sha256 == wanted.sha256:
             os.replace(stage / found.name, folder / found.name)
             sync_folder(folder)
@@ -74,6 +81,71 @@ def encode_again(
         else:
             problems.append(f"{folder / found.name}: {_reason(found, wanted, planned.plan.engine, engine)}")
     return encoded, problems
+
+
+def _stored_keys(folder: Path, manifest: Manifest, damaged: Sequence[ShardEntry]) -> dict[str, list[str]]:
+    """The keys that the ledger has in each of the damaged shards, in the order of their rows; none if it is damaged."""
+    found: dict[str, dict[int, str]] = {entry.name: {} for entry in damaged}
+    names = pa.array(sorted(found), pa.string())
+    with suppress(DamagedError):  # then the plan has to do
+        for part in ledger_parts(folder, manifest):
+            chosen = part.filter(pc.is_in(part["shard"], value_set=names))
+            for row in chosen.select(["key", "shard", "row"]).to_pylist():
+                found[row["shard"]][row["row"]] = row["key"]
+    return {name: [keys[row] for row in sorted(keys)] for name, keys in found.items()}
+
+
+def _rows(
+    folder: Path, planned: PlannedJob, damaged: Sequence[ShardEntry], stored: dict[str, list[str]]
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Of each shard the indices in the source's split, int64, of what it was made of; a line for each that lacks one.
+
+    Those of the plan, if all that is stored is among them: what could not be used, was dropped or left out was in the
+    same batches then. Else those of what is stored.
+    """
+    shards = {shard.name: shard for shard in planned.plan.shards}
+    listings = planned.source.listing.splits
+    rows: dict[str, np.ndarray] = {}
+    sought: list[ShardEntry] = []
+    for entry in damaged:
+        shard, keys = shards.get(entry.name), stored[entry.name]
+        if shard is not None and {*keys} <= {*listings[shard.split].keys[shard.start : shard.stop]}:
+            rows[entry.name] = np.arange(shard.start, shard.stop)
+        elif keys and entry.split in listings:
+            sought.append(entry)
+        else:
+            raise CallError(f"{folder}: shard {entry.name} is none that `cdl prepare` makes of this source")
+    problems = []
+    for split in dict.fromkeys(entry.split for entry in sought):
+        wanted = {key for entry in sought if entry.split == split for key in stored[entry.name]}
+        places = {key: row for row, key in enumerate(listings[split].keys) if key in wanted}
+        for entry in sought:
+            if entry.split != split:
+                continue
+            if gone := [key for key in stored[entry.name] if key not in places]:
+                problems.append(
+                    f"{folder / entry.name}: its sample {gone[0]!r} is not in split {split!r} of the source; prepare "
+                    "the data set again"
+                )
+            else:
+                rows[entry.name] = np.array([places[key] for key in stored[entry.name]], np.int64)
+    return rows, problems
+
+
+def _cut_out(
+    planned: PlannedJob, manifest: Manifest, damaged: Sequence[ShardEntry], rows: dict[str, np.ndarray]
+) -> tuple[Source, list[PlannedShard]]:
+    """Only these rows of the source, with the data set's labels, and the shards that they make."""
+    parts: dict[str, list[np.ndarray]] = {split: [np.empty(0, np.int64)] for split in planned.source.split_names}
+    filled = dict.fromkeys(parts, 0)
+    shards = []
+    for entry in damaged:
+        start = filled[entry.split]
+        filled[entry.split] += len(rows[entry.name])
+        shards.append(PlannedShard(entry.name, entry.split, start, filled[entry.split]))
+        parts[entry.split].append(rows[entry.name])
+    chosen = {split: np.concatenate(found) for split, found in parts.items()}
+    return GainedSource(planned.source, manifest, chosen), shards
 
 
 def _settings(manifest: Manifest, engine: dict[str, Any], config: RepairConfig) -> PrepareConfig:
@@ -118,28 +190,18 @@ def _require_same_source(folder: Path, planned: PlannedJob, manifest: Manifest) 
     if (difference := difference_from_finished(planned.plan, manifest)) is not None:
         name, mine, theirs = difference
         raise CallError(
-            f"{folder} was made from something else: its {name} is {_short(theirs)}, that of this source "
-            f"{_short(mine)}; give the source as it was, with the same --labels, --holdout, --seed and --limit"
+            f"{folder} was made from something else: its {name} is {short_text(theirs)}, that of this source "
+            f"{short_text(mine)}; give the source as it was, with the same --labels, --holdout, --seed and --limit"
         )
 
 
-def _without_left_out(folder: Path, manifest: Manifest, stage: Path, encoded: ShardEntry) -> ShardEntry:
+def _without_left_out(stage: Path, encoded: ShardEntry, keys: list[str], layout: SampleLayout) -> ShardEntry:
     """The staged shard with only those samples that the ledger has in it: others were dropped, or are duplicates."""
-    kept: dict[int, str] = {}
-    for part in ledger_parts(folder, manifest):
-        for row in part.select(["key", "shard", "row"]).to_pylist():
-            if row["shard"] == encoded.name:
-                kept[row["row"]] = row["key"]
-    shard = open_shard(stage / encoded.name, encoded, manifest.layout)
+    shard = open_shard(stage / encoded.name, encoded, layout)
     place = {key: row for row, key in enumerate(shard.keys(range(len(shard))))}
-    keys = [kept[row] for row in sorted(kept)]
     if not keys or any(key not in place for key in keys):
         return encoded
-    rows = np.array([place[key] for key in keys], np.int64)
-    with ShardWriter(stage, encoded.name, layout=manifest.layout, split=encoded.split, capacity=len(rows)) as writer:
-        for some in batches(rows):
-            writer.append(**samples_at(shard, some))
-        return writer.finish()[0]
+    return write_rows(stage, encoded, shard, np.array([place[key] for key in keys], np.int64), layout)[0]
 
 
 def _reason(found: ShardEntry, wanted: ShardEntry, mine: dict[str, Any], theirs: dict[str, Any]) -> str:
@@ -151,8 +213,3 @@ def _reason(found: ShardEntry, wanted: ShardEntry, mine: dict[str, Any], theirs:
         f"encoded again, its SHA-256 is {found.sha256[:12]}…, expected {wanted.sha256[:12]}… ({why}); it was left as "
         "it is: prepare the data set again"
     )
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:24]}…{text[-1]}"

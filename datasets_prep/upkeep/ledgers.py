@@ -9,16 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datasets_prep.duplicates import DuplicateFinder, marked
-from datasets_prep.ledger import SCHEMA, write_ledger
+from datasets_prep.duplicates import DuplicateFinder, write_marked_ledger
+from datasets_prep.ledger import DROPPED, SCHEMA
 from datasets_prep.output import LEDGER_NAME
 from datasets_prep.upkeep.rows import require_intact
-from walloc_cdl.canonical import sha256_file
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.latents import FileEntry, Manifest
-
-DROPPED = "dropped"
-"""The reason of a sample that was removed on request."""
 
 Rewrite = Callable[[dict[str, Any]], dict[str, Any]]
 """A row of the ledger to what it becomes."""
@@ -38,7 +34,7 @@ def ledger_parts(folder: Path, manifest: Manifest) -> Iterator[pa.Table]:
         raise DamagedError(f"{folder / LEDGER_NAME}: no Parquet ({error}); prepare the data set again") from error
 
 
-def ledger_schema(folder: Path, manifest: Manifest) -> pa.Schema:
+def stored_ledger_schema(folder: Path, manifest: Manifest) -> pa.Schema:
     """Columns of the ledger: those of every ledger, then those kept of the source."""
     for part in ledger_parts(folder, manifest):
         return part.schema
@@ -61,18 +57,12 @@ def rewritten(part: pa.Table, rewrite: Rewrite) -> pa.Table:
 def write_edited_ledger(
     path: Path, parts: Callable[[], Iterable[pa.Table]], num_rows: int, schema: pa.Schema
 ) -> tuple[FileEntry, dict[str, Any]]:
-    """Write a ledger whose rows have changed; duplicates are marked anew. Returns its entry and the summary.
+    """Write a ledger whose rows have changed; duplicates are marked anew. Returns its entry, and the counts for the
+    manifest.
 
     `parts` opens the changed rows anew, and gives them a part at a time.
     """
-    finder = DuplicateFinder(parts, num_rows)
-    summary = write_ledger(path, marked(map(_unmarked, parts()), finder), [], schema).to_json()
-    if dropped := summary["reasons"].get(DROPPED, 0):
-        summary["num_quarantined"] -= dropped
-        summary["num_dropped"] = dropped
-    summary["num_duplicates_across_splits"] = finder.copies.num_across_splits
-    summary["num_duplicates_of_other_label"] = finder.copies.num_other_label
-    return FileEntry(path.stat().st_size, sha256_file(path)), summary
+    return write_marked_ledger(path, map(_unmarked, parts()), DuplicateFinder(parts, num_rows), [], schema)
 
 
 def _unmarked(part: pa.Table) -> pa.Table:

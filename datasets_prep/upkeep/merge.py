@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from datasets_prep.archived import begin, copy_files, end
+from datasets_prep.derived_folder import begin, copy_files, end
 from datasets_prep.output import LEDGER_NAME
+from datasets_prep.plan import OF_THE_JOB
 from datasets_prep.upkeep.derive import Derivation, Origin
 from walloc_cdl.canonical import canonical_json, first_difference, sha256_hex
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, few_of
 from walloc_cdl.latents import (
     MANIFEST_NAME,
     Manifest,
@@ -24,11 +25,6 @@ from walloc_cdl.latents import (
     write_manifest,
     write_provenance,
 )
-
-NAMED_KEYS = 5
-
-OF_THE_JOB = ("shard_samples", "duplicates")
-"""Settings in a manifest's preprocessing that say nothing about single samples."""
 
 
 def merge(
@@ -136,13 +132,12 @@ def _require_distinct_keys(origins: Sequence[Origin]) -> None:
         for key in _keys(origins, split) if suspects else ():
             if _hash(key) in suspects:
                 if key in seen:
-                    repeated.append(key)
+                    repeated.append(repr(key))
                 seen.add(key)
         if repeated:
-            shown = ", ".join(map(repr, repeated[:NAMED_KEYS])) + (", …" if len(repeated) > NAMED_KEYS else "")
             raise CallError(
-                f"{len(repeated)} keys occur twice in split {split!r}: {shown}; give --prefix to put each folder's "
-                "name before its keys"
+                f"{len(repeated)} keys occur twice in split {split!r}: {few_of(repeated)}; give --prefix to put "
+                "each folder's name before its keys"
             )
 
 

@@ -8,21 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from datasets_prep import locks
-from datasets_prep.output import CODEC_FOLDER
+from datasets_prep.intact import is_whole
+from datasets_prep.output import clear_temporaries
 from datasets_prep.upkeep.edit import STAGE_NAME, held, recover
 from datasets_prep.upkeep.encode_again import RepairConfig, encode_again
-from walloc_cdl.canonical import sha256_file
 from walloc_cdl.errors import DamagedError
-from walloc_cdl.files import remove_temporaries
 from walloc_cdl.latents import (
-    COPY_FOLDER,
     EDIT_NAME,
     MANIFEST_NAME,
     PROVENANCE_NAME,
     WORK_NAME,
     FileEntry,
     Manifest,
-    ShardEntry,
     copy_listed,
     copy_path,
     load_manifest,
@@ -71,7 +68,7 @@ def repair(
         _provenance(folder, report)
         damaged = []
         for number, shard in enumerate(manifest.shards, start=1):
-            if not _is_whole(folder / shard.name, shard):
+            if not is_whole(folder / shard.name, shard):
                 damaged.append(shard)
             if on_shard:
                 on_shard(number, len(manifest.shards))
@@ -84,8 +81,7 @@ def repair(
                 f"{folder / shard.name}: damaged or missing; `cdl repair {folder} --source SOURCE` encodes it again"
                 for shard in damaged
             ]
-        for parent in ("", CODEC_FOLDER, COPY_FOLDER, copy_path(CODEC_FOLDER)):
-            remove_temporaries(folder / parent)
+        clear_temporaries(folder)
     return report
 
 
@@ -149,7 +145,7 @@ def _restored(
 
 def _listed_file(folder: Path, name: str, entry: FileEntry, report: Repaired) -> None:
     paths = (name, copy_path(name))
-    whole = [path for path in paths if _is_whole(folder / path, entry)]
+    whole = [path for path in paths if is_whole(folder / path, entry)]
     if not whole:
         report.problems.append(f"{folder / name}: damaged, and so is its copy; prepare the data set again")
         return
@@ -157,7 +153,3 @@ def _listed_file(folder: Path, name: str, entry: FileEntry, report: Repaired) ->
         if path not in whole:
             copy_listed(folder / whole[0], folder / path, entry)
             report.restored.append(path)
-
-
-def _is_whole(path: Path, entry: FileEntry | ShardEntry) -> bool:
-    return path.is_file() and path.stat().st_size == entry.num_bytes and sha256_file(path) == entry.sha256

@@ -62,6 +62,19 @@ def samples_at(
     }
 
 
+def write_rows(
+    folder: Path, entry: ShardEntry, shard: Shard, rows: np.ndarray, layout: SampleLayout
+) -> tuple[ShardEntry, np.ndarray]:
+    """Write the samples in `rows`, int64, of a shard as one of the same name and split into `folder`.
+
+    Returns its entry and histogram.
+    """
+    with ShardWriter(folder, entry.name, layout=layout, split=entry.split, capacity=len(rows)) as writer:
+        for some in batches(rows):
+            writer.append(**samples_at(shard, some))
+        return writer.finish()
+
+
 class SplitWriter:
     """Writes the samples of one split as a series of shards, named and filled like those of `cdl prepare`."""
 
@@ -69,7 +82,7 @@ class SplitWriter:
         self.entries: list[ShardEntry] = []
         self.histogram = np.zeros((layout.spec.latent_channels, 256), np.int64)
         """int64 (K, 256), of all shards."""
-        self._counts = no_counts(layout)
+        self._counts = layout.labels.no_counts()
         self._folder, self._split, self._layout, self._shard_samples = folder, split, layout, shard_samples
         self._writer: ShardWriter | None = None
         self._num_open = 0
@@ -124,12 +137,6 @@ class SplitWriter:
         self._writer = None
         self.entries.append(entry)
         self.histogram += histogram
-
-
-def no_counts(layout: SampleLayout) -> np.ndarray | None:
-    """Class counts of no samples, int64 (classes,); None where classes have no names."""
-    spec = layout.labels
-    return np.zeros(spec.num_columns, np.int64) if spec.num_columns and spec.kind in ("class", "multilabel") else None
 
 
 def shard_samples_of(manifests: Sequence[Manifest]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from datasets_prep.archived import begin, copy_files, end
+from datasets_prep.derived_folder import begin, copy_files, end
 from datasets_prep.output import LEDGER_NAME
 from datasets_prep.upkeep.assignment import deal, deal_groups, seeded_lot
 from datasets_prep.upkeep.derive import LEFT_OUT, Derivation, Origin
-from datasets_prep.upkeep.edit import editing
+from datasets_prep.upkeep.edit import editing, note_edit
 from datasets_prep.upkeep.ledgers import ledger_parts
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.errors import CallError, unknown_name
@@ -24,11 +23,9 @@ from walloc_cdl.latents import (
     Manifest,
     ShardEntry,
     load_manifest,
-    load_provenance,
     manifest_bytes,
     open_shard,
     write_manifest,
-    write_provenance,
 )
 
 LABEL = "label"
@@ -74,7 +71,7 @@ def split_in_place(folder: Path, config: SplitConfig, *, on_shard: OnShard | Non
         derivation = _dealt(folder, edit.manifest, config, chosen)
         source = {**edit.manifest.source, "split": {**done, "of": chosen}}
         manifest = replace(derivation, manifest=replace(edit.manifest, source=source)).write(edit.stage, on_shard)
-        _note(folder, edit.stage, "split")
+        edit.note("split")
         edit.commit(manifest)
     return manifest
 
@@ -102,7 +99,7 @@ def take_split(folder: Path, split: str, out: Path, *, on_shard: OnShard | None 
     described = replace(manifest, source=source)
     derived = Derivation([Origin(folder, manifest)], described, [split], assign, unstored).write(out, on_shard)
     copy_files(folder, out, {name: entry for name, entry in derived.files.items() if name != LEDGER_NAME})
-    _note(folder, out, "split")
+    note_edit(folder, out, "split")
     write_manifest(out, derived)
     end(out)
     return derived
@@ -173,11 +170,3 @@ def _groups(
             if row["shard"] in starts and row[config.by] is not None:
                 groups[starts[row["shard"]] + row["row"]] = seeded_lot(config.seed, f"={row[config.by]}")
     return groups
-
-
-def _note(folder: Path, out: Path, command: str) -> None:
-    """The edit in the new provenance."""
-    provenance = load_provenance(folder) or {}
-    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    edits = [*provenance.get("edits", []), {"command": command, "created": when}]
-    write_provenance(out, {**provenance, "edits": edits})

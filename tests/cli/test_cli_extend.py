@@ -37,10 +37,23 @@ def test_extended_once_and_not_twice(cdl, grown, tmp_path):
     assert cdl("verify", out, "--full").code == 0
 
 
+def test_a_dry_run_says_what_would_be_added_and_writes_nothing(cdl, refused, grown, tmp_path):
+    root, out = grown
+    call = ("prepare", root, "--codec", "rgb-16x", "--size", 64, "--workers", 0, "--extend", "--dry-run")
+    before = sorted(out.rglob("*"))
+    answer = cdl(*call, "--out", out, "--json", tmp_path / "expected.json")
+    assert answer.code == 0
+    assert f"{out}: 2 new samples" in answer.err
+    assert sorted(out.rglob("*")) == before
+    expected = json.loads((tmp_path / "expected.json").read_text())
+    assert (expected["num_samples"]["train"], expected["num_shards"], expected["num_measured"]) == (2, 1, 2)
+    assert "extend it in a folder" in refused(*call, "--out", "s3://bucket/latents")
+    assert "is no data set" in refused(*call, "--out", tmp_path / "nothing")
+
+
 def test_wrong_calls(refused, grown, tmp_path):
     root, out = grown
     call = ("prepare", root, "--codec", "rgb-16x", "--size", 64, "--out", out, "--extend")
-    assert "--dry-run with --extend" in refused(*call, "--dry-run")
     assert "--extend with --finish; an extension is one job" in refused(*call, "--finish")
     assert "preprocessing.views" in refused(*call, "--views", "flip")
     assert "holds a finished data set with codec.codec_id" in refused(

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "latents"))
 from any_samples import write_any_set
 from small_sets import make_spec, write_small_set
 
-from datasets_prep import PrepareConfig, archived, open_source, prepare
+from datasets_prep import PrepareConfig, archived, derived_folder, open_source, prepare
 from datasets_prep import export_archives as exporting
 from datasets_prep import import_archives as importing
 from datasets_prep.export_archives import export_archives
@@ -20,6 +20,7 @@ from datasets_prep.import_archives import import_archives
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.codec import load_codec
 from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.files import write_atomic
 from walloc_cdl.latents import FileEntry, LabelSpec, SampleLayout, load_manifest, verify
 from walloc_cdl.latents.archive import CONTAINERS, archive_from_bytes, archive_to_bytes
 
@@ -46,6 +47,19 @@ def test_the_same_bytes_come_back(container, labeled, tmp_path):
     assert seen[-1] == (5, 5)
     assert all_files(tmp_path / "back") == all_files(folder)
     assert verify(tmp_path / "back", full=True).problems == []
+
+
+def test_making_it_again_leaves_an_extension_of_what_came_back_alone(small_set, tmp_path):
+    export_archives(small_set, tmp_path / "archives")
+    import_archives(tmp_path / "archives", tmp_path / "back")
+    (tmp_path / "back/_work/extension/_work").mkdir(parents=True)
+    (tmp_path / "back/_work/extension/_work/plan.json").write_text("{}")
+    before = all_files(tmp_path / "back")
+    import_archives(tmp_path / "archives", tmp_path / "back")
+    assert all_files(tmp_path / "back") == before
+    write_atomic(tmp_path / "back/_work/state.json", b"{}")  # killed at the end, and extended since
+    import_archives(tmp_path / "archives", tmp_path / "back")
+    assert all_files(tmp_path / "back") == before
 
 
 def test_a_prepared_data_set_with_its_codec_ledger_and_provenance(make_folder, tmp_path):
@@ -109,7 +123,7 @@ def test_interrupted_before_any_write(module, small_set, tmp_path, monkeypatch):
 
         return call
 
-    for owner, name in ((archived, "write_atomic"), (module, "write_atomic"), (module, "write_manifest")):
+    for owner, name in ((derived_folder, "write_atomic"), (module, "write_atomic"), (module, "write_manifest")):
         if hasattr(owner, name):
             monkeypatch.setattr(owner, name, interrupted(getattr(owner, name)))
     if module is importing:
@@ -158,7 +172,7 @@ def test_wrong_calls(small_set, tmp_path):
     with pytest.raises(CallError, match="holds another data set than"):
         import_archives(tmp_path / "archives", other)
     unfinished = tmp_path / "unfinished"
-    archived.begin(unfinished, {"job": "export"})
+    derived_folder.begin(unfinished, {"job": "export"})
     with pytest.raises(CallError, match="holds an unfinished job of another data set or form"):
         export_archives(small_set, unfinished)
 

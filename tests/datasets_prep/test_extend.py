@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from dataclasses import dataclass, replace
@@ -12,14 +13,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from pictures import picture
-from trees import contents
+from trees import all_files, contents
 
 from datasets_prep import PrepareConfig, holdout, open_source, prepare, prepare_to
+from datasets_prep.forecast import forecast_extension
 from datasets_prep.upkeep.drop import drop
 from datasets_prep.upkeep.repair import repair
 from walloc_cdl import files
 from walloc_cdl.codec import ResizeCodec, ResizeConfig
-from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.errors import CallError, DamagedError, JobError
 from walloc_cdl.latents import load_manifest, load_provenance, open_shard, verify
 
 SMALL = PrepareConfig(size=32, shard_samples=5, workers=0)
@@ -384,6 +386,37 @@ def test_other_refusals(photos, rgb_codec, out, make_folder, tmp_path):
         prepare_to(source, rgb_codec, "s3://b/x", EXTEND)
     with pytest.raises(CallError, match="--extend with --shards 1/2; an extension is one job"):
         PrepareConfig(extend=True, shards="1/2")
+
+
+def test_a_dry_run_says_what_an_extension_would_add(photos, out, rgb_codec, tmp_path):
+    nothing, notes = forecast_extension(open_source(str(photos)), rgb_codec, out, EXTEND)
+    assert (nothing.num_shards, nothing.shard_bytes, nothing.num_measured, nothing.time_s) == (0, 0, 0, 0)
+    assert notes == [f"{out}: nothing to extend"]
+    grow(photos)
+    before = sorted(tmp_path.rglob("*")), all_files(out)
+    expected, notes = forecast_extension(open_source(str(photos)), rgb_codec, out, EXTEND)
+    assert (sorted(tmp_path.rglob("*")), all_files(out)) == before
+    assert sum(expected.num_samples.values()) == expected.num_measured == 9
+    assert (expected.num_strays, expected.num_bad) == (1, 1)
+    assert extended(photos, rgb_codec, out)[: len(notes)] == notes
+    added = [entry for entry in load_manifest(out).shards if entry.name not in before[1]]
+    assert expected.num_shards == len(added)
+    with pytest.raises(CallError, match=r"preprocessing.size 32, but this call has 36"):
+        forecast_extension(open_source(str(photos)), rgb_codec, out, replace(EXTEND, size=36))
+
+
+def test_a_full_disk_is_one_line_that_says_how_to_go_on(photos, out, rgb_codec, monkeypatch):
+    grow(photos)
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(JobError, match=r"plan\.json: No space left on device; make room, then run the same again"):
+            extended(photos, rgb_codec, out)
+    assert f"{out}: 9 new samples" in extended(photos, rgb_codec, out)[0]
+    require_consistent(out)
 
 
 def write_table(root: Path, num: int, **columns: Any) -> None:

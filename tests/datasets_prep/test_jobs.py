@@ -8,16 +8,19 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from pictures import picture
-from trees import contents
+from trees import all_files, contents
 
 from datasets_prep import PrepareConfig, duplicates, locks, open_source, plan, prepare
 from datasets_prep.forecast import forecast
+from datasets_prep.splits import SubsetSource
 from walloc_cdl import files
 from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.latents import load_manifest, load_provenance, verify
@@ -71,6 +74,59 @@ def test_a_second_job_is_told_who_holds_the_folder(source, rgb_codec, tmp_path):
     assert "since 20" in str(refused.value)
     prepare(source, rgb_codec, tmp_path / "out", SMALL)
     assert not work.exists()
+
+
+def test_what_another_process_finished_before_the_lock_was_had_is_kept(source, rgb_codec, tmp_path, monkeypatch):
+    out, whole_job = tmp_path / "out", locks.whole_job
+
+    @contextmanager
+    def late(work):
+        with monkeypatch.context() as patch:
+            patch.setattr(locks, "whole_job", whole_job)
+            prepare(source, rgb_codec, out, SMALL)
+        kept.update(all_files(out))
+        with whole_job(work):
+            yield
+
+    kept = {}
+    monkeypatch.setattr(locks, "whole_job", late)
+    notes = []
+    manifest = prepare(source, rgb_codec, out, SMALL, progress=lambda state: notes.append(state.note))
+    assert notes == [f"{out} is finished already; nothing to do"]
+    assert manifest.to_json() == load_manifest(out).to_json()
+    assert all_files(out) == kept
+    shutil.rmtree(out)
+    with pytest.raises(CallError, match=r"finished data set with preprocessing.shard_samples 5, but this call has 4"):
+        prepare(source, rgb_codec, out, replace(SMALL, shard_samples=4))
+    assert load_manifest(out).to_json() == manifest.to_json()
+
+
+def test_the_work_folder_of_a_running_edit_is_left_alone(source, rgb_codec, tmp_path):
+    out, work = tmp_path / "out", tmp_path / "out/_work"
+    prepare(source, rgb_codec, out, SMALL)
+    with locks.whole_job(work):
+        (work / "edit").mkdir()
+        (work / "edit/train-00000.safetensors").write_bytes(b"half of it")
+        with pytest.raises(CallError, match=r"out is being worked on by process"):
+            prepare(source, rgb_codec, out, SMALL)
+        assert (work / "edit/train-00000.safetensors").is_file()
+    assert prepare(source, rgb_codec, out, SMALL) is not None  # the edit was killed: its stage is a leftover
+    assert not work.exists()
+
+
+def test_a_lock_that_was_removed_by_its_holder_is_had_anew(tmp_path, monkeypatch):
+    path, lock = tmp_path / "_work/locks/job.lock", locks._lock
+
+    def removed(file, **options):
+        monkeypatch.setattr(locks, "_lock", lock)
+        path.unlink()
+        return lock(file, **options)
+
+    monkeypatch.setattr(locks, "_lock", removed)
+    with locks.whole_job(tmp_path / "_work"):
+        assert path.is_file()
+        with pytest.raises(CallError, match="being worked on"), locks.whole_job(tmp_path / "_work"):
+            pass
 
 
 def test_slices_block_themselves_and_whole_jobs_only(source, rgb_codec, tmp_path):
@@ -217,6 +273,18 @@ def test_a_forecast_says_what_comes_and_writes_nothing(source, rgb_codec, tmp_pa
     actual = sum(entry.num_bytes for entry in manifest.shards)
     assert actual <= expected.shard_bytes <= 1.5 * actual
     assert expected.time_s > 0
+
+
+def test_a_forecast_of_a_source_with_an_empty_split(source, rgb_codec):
+    rows = {"train": ("train", np.arange(5)), "extra": ("train", np.arange(0))}
+    expected = forecast(SubsetSource(source, rows), rgb_codec, SMALL)
+    assert expected.num_samples == {"train": 5, "extra": 0}
+    assert expected.num_measured == 5
+
+
+def test_a_forecast_refuses_an_engine_that_the_job_would_refuse(source, rgb_codec):
+    with pytest.raises(CallError, match="unknown engine 'slurm'"):
+        forecast(source, rgb_codec, replace(SMALL, engine="slurm"))
 
 
 def test_shards_are_reported_as_they_are_done(source, rgb_codec, tmp_path):

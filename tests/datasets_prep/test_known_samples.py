@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets_prep.known_samples import NOT_STORED, REMOVED, STORED, UNKNOWN, KnownSamples, row_hashes, sample_hashes
-from datasets_prep.ledger import SCHEMA
-from datasets_prep.upkeep.drop import hidden_key
+from datasets_prep.ledger import SCHEMA, hidden_key
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 NAMES = st.lists(

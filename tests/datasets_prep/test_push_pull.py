@@ -10,11 +10,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "latents"))
 
 import fake_hub
 import yaml
-from small_sets import write_small_set
+from any_sets import write_any_set
+from small_sets import make_spec, write_small_set
 
 from datasets_prep.hub import dataset_card, pull, push
 from walloc_cdl.errors import CallError, DamagedError, JobError
-from walloc_cdl.latents import load_manifest, verify, write_manifest, write_provenance
+from walloc_cdl.latents import LabelSpec, SampleLayout, load_manifest, verify, write_manifest, write_provenance
 
 REPO = "someone/flowers"
 
@@ -204,6 +205,29 @@ def test_the_card_says_what_it_is_and_its_header_is_read_as_meant(folder):
     assert "train (170), test (3)" in text
     assert 'cdl.open_latents("hf://datasets/someone/flowers", split="train")' in text
     assert manifest.spec.codec_id[:16] in text
+
+
+@pytest.mark.parametrize(
+    ("labels", "row", "batches"),
+    [
+        (LabelSpec("class", 2), "| classes | name 0, name 1 |", "int64 (B,), -1 where unknown"),
+        (LabelSpec("class"), "| classes | none |", "int64 (B,), -1 where unknown"),
+        (LabelSpec("multilabel", 2), "| classes, several a sample | name 0, name 1 |", "uint8 (B, 2), 1 for each"),
+        (LabelSpec("regression", 2), "| targets | name 0, name 1 |", "float32 (B, 2), NaN where unknown"),
+        (LabelSpec("regression", 1), "| targets | name 0 |", "float32 (B,), NaN where unknown"),
+        (LabelSpec(), "| classes | none |", "int64 (B,), all -1: there are no labels"),
+    ],
+)
+@pytest.mark.parametrize("ragged", [False, True])
+def test_the_card_says_what_a_batch_is(tmp_path, labels, row, batches, ragged):
+    spec = make_spec()
+    shape = (spec.latent_channels, *((None, None) if ragged else (16, 16)))
+    write_any_set(tmp_path / "set", SampleLayout(spec, shape, labels), {"train": (4,)})
+    text = dataset_card(load_manifest(tmp_path / "set"), REPO).decode()
+    assert row in text.splitlines()
+    assert f"uint8 (B, K, h, w) and {batches}" in text
+    assert ("batch_size=256, crop=(16, 16))  # latents, which every" in text) == ragged
+    assert ("batch_size=256)\n" in text) != ragged
 
 
 def test_a_card_is_no_stray_file(folder):

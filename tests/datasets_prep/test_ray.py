@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 from dataclasses import replace
 
 import numpy as np
@@ -185,3 +186,15 @@ def test_engines_that_are_not_there_are_refused_before_anything_is_written(sourc
     with pytest.raises(CallError, match=r"needs Ray, which is not installed; run `pip install 'walloc-cdl\[ray\]'`"):
         prepare(source, rgb_codec, tmp_path / "out", replace(SMALL, engine="ray"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_cluster_of_the_environment_that_does_not_answer_is_told_at_once(monkeypatch):
+    ray = pytest.importorskip("ray")
+    from datasets_prep.engines.ray_cluster import connected
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr(ray, "init", lambda *arguments, **options: pytest.fail("Ray itself would try for minutes"))
+    with pytest.raises(CallError, match=f"no Ray cluster answers at '{address}'; give HOST:PORT"), connected(None):
+        pass

@@ -162,6 +162,43 @@ def test_restarting_removes_what_an_unfinished_job_of_another_plan_had_put(
     assert bucket() == undisturbed
 
 
+def test_a_work_folder_of_somebody_is_refused_and_only_what_the_job_made_is_removed(
+    source, rgb_codec, tmp_path, bucket, undisturbed
+):
+    work = tmp_path / "work"
+    (work / "set").mkdir(parents=True)
+    (work / "set/thesis.tex").write_text("Chapter 1")
+    for config in (SMALL, replace(SMALL, restart=True)):
+        with pytest.raises(CallError, match=r"work folder \S+work holds something else \(set\); give a new or empty"):
+            prepare_to(source, rgb_codec, ADDRESS, config, work=work)
+    assert (work / "set/thesis.tex").read_text() == "Chapter 1"
+    assert bucket() == {}
+    work = tmp_path / "other"
+    CountedFileSystem.stop_at = 3
+    with pytest.raises(StopError):
+        prepare_to(source, rgb_codec, ADDRESS, SMALL, work=work)
+    CountedFileSystem.stop_at = None
+    with pytest.raises(CallError, match=r"is that of counted://bucket/flowers; give counted://bucket/trees another"):
+        prepare_to(source, rgb_codec, "counted://bucket/trees", SMALL, work=work)
+    (work / "job.log").write_text("42 samples")
+    prepare_to(source, rgb_codec, ADDRESS, SMALL, work=work)
+    assert bucket() == undisturbed
+    assert prepare_to(source, rgb_codec, ADDRESS, SMALL, work=work) is not None  # which is finished already
+    assert [path.name for path in work.iterdir()] == ["job.log"]
+
+
+def test_what_the_address_has_lost_since_it_was_put_is_put_again(source, rgb_codec, tmp_path, bucket, undisturbed):
+    CountedFileSystem.stop_at = 8
+    with pytest.raises(StopError):
+        prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
+    CountedFileSystem.stop_at = None
+    for name in CountedFileSystem.puts[1], CountedFileSystem.puts[7]:
+        CountedFileSystem().rm_file(f"/bucket/flowers/{name}")
+    prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
+    assert bucket() == undisturbed
+    assert len(CountedFileSystem.puts) == len(undisturbed) + 2 + 2
+
+
 def test_slices_that_share_the_work_folder(source, rgb_codec, tmp_path, bucket, undisturbed):
     for part in ("2/2", "1/2"):
         assert prepare_to(source, rgb_codec, ADDRESS, replace(SMALL, shards=part), work=tmp_path / "work") is None

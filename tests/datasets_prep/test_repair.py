@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -200,3 +201,35 @@ def test_content_that_changed_at_the_same_size_does_not_take_the_place(prepared)
     assert not (out / "train-00000.safetensors").exists()
     assert not (out / "_work").exists()
     assert verify(out).damaged_files == ["train-00000.safetensors"]
+
+
+def test_shards_of_before_and_after_an_extension(prepared, rgb_codec):
+    root, out = prepared
+    for number in range(3):  # a class before the others, whose samples come first now, and one more of a known class
+        (root / "train/bird").mkdir(exist_ok=True)
+        shutil.copy(root / f"train/cat/0{number}.png", root / f"train/bird/0{number}.png")
+    (root / "train/bird/04.png").write_bytes(b"no image")
+    shutil.copy(root / "test/dog/02.png", root / "test/cat/00a.png")
+    prepare(open_source(f"imagefolder:{root}"), rgb_codec, out, replace(SMALL, extend=True))
+    drop(out, ["train/cat/01.png", "train/bird/01.png"])
+    before = all_files(out)
+    shards = [entry.name for entry in load_manifest(out).shards]
+    assert len(shards) == 8
+    for name in shards:
+        (out / name).unlink()
+    result = repair(out, source_of(root))
+    assert (result.problems, sorted(result.encoded)) == ([], sorted(shards))
+    assert all_files(out) == before
+
+
+def test_an_extended_data_set_whose_source_has_lost_a_sample(prepared, rgb_codec):
+    root, out = prepared
+    (root / "train/cat/02.png").unlink()
+    shutil.copy(root / "test/dog/02.png", root / "test/dog/99.png")
+    prepare(open_source(f"imagefolder:{root}"), rgb_codec, out, replace(SMALL, extend=True))
+    for name in ("train-00000.safetensors", "test-00003.safetensors"):
+        (out / name).unlink()
+    result = repair(out, source_of(root))
+    assert result.encoded == ["test-00003.safetensors"]
+    (problem,) = result.problems
+    assert "train-00000.safetensors: its sample 'train/cat/02.png' is not in split 'train' of the source" in problem

@@ -157,7 +157,7 @@ def refusal(*arguments):
 def test_another_plan_is_refused(source, rgb_codec, stopped, make_folder):
     before = sorted(path.name for path in stopped.rglob("*"))
     assert refusal(source, rgb_codec, stopped, PrepareConfig(size=36, shard_samples=5)) == (
-        f"output folder '{stopped}' holds an unfinished job with preprocessing.size 32, but this call has 36; "
+        f"{stopped} holds an unfinished job with preprocessing.size 32, but this call has 36; "
         "give another folder, or --restart to remove what is there and begin anew"
     )
     other = open_source(str(make_folder("other")))

@@ -157,10 +157,8 @@ def prepare(
     if is_address(out):
         require_writable(out)
     samples = open_samples(source, labels, holdout, seed)
-    if dry_run and extend:
-        raise CallError("--dry-run with --extend; --extend says how many samples are new before it encodes them")
     if dry_run:
-        _forecast(samples, model, config, json_path)
+        _forecast(samples, model, out, config, json_path)
         return
     manifest = _encode(samples, model, out, config, work)
     if manifest is None:  # a slice
@@ -174,11 +172,16 @@ def prepare(
     report(rows, json_path, manifest.to_json())
 
 
-def _forecast(samples: Source, model: Codec, config: PrepareConfig, json_path: Path | None) -> None:
+def _forecast(samples: Source, model: Codec, out: str, config: PrepareConfig, json_path: Path | None) -> None:
     """`--dry-run`: the plan in figures."""
-    from datasets_prep.forecast import forecast
+    from datasets_prep.forecast import forecast, forecast_extension
 
-    expected = forecast(samples, model, config)
+    if config.extend:
+        expected, notes = forecast_extension(samples, model, out, config)
+        for note in notes:
+            say(note)
+    else:
+        expected = forecast(samples, model, config)
     rows: dict[str, object] = {"source": f"{expected.source} ({expected.fingerprint[:16]})"}
     rows |= {split: f"{count:,} samples" for split, count in expected.num_samples.items()}
     if expected.num_strays:

@@ -62,11 +62,16 @@ class LabelSpec:
             return f"-1 to {self.num_columns - 1}" if self.num_columns else "a class number, or -1 for unknown"
         return "0 or 1" if self.kind == "multilabel" else "a finite number, or NaN for unknown"
 
+    def no_counts(self) -> np.ndarray | None:
+        """Class counts of no samples, int64 (classes,); None without named classes."""
+        is_counted = self.num_columns and self.kind in ("class", "multilabel")
+        return np.zeros(self.num_columns, np.int64) if is_counted else None
+
     def class_counts(self, labels: np.ndarray | None) -> np.ndarray | None:
         """Samples of each class, int64 (classes,), with several classes each where labels are such; None without
         named classes. Values that are no class count nowhere.
         """
-        if labels is None or not self.num_columns or self.kind not in ("class", "multilabel"):
+        if labels is None or self.no_counts() is None:
             return None
         if self.kind == "multilabel":
             return (labels == 1).sum(0, dtype=np.int64)

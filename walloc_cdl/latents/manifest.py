@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from walloc_cdl.canonical import canonical_json, sha256_hex
 from walloc_cdl.latents.labels import LabelSpec
 from walloc_cdl.latents.layout import SampleLayout
 from walloc_cdl.spec import LatentSpec
@@ -96,6 +97,10 @@ class Manifest:
         names = self.target_names if self.label_kind == "regression" else self.class_names
         labels = LabelSpec(self.label_kind, len(names or []))
         return SampleLayout(self.spec, self.latent_shape, labels, len(self.views or [""]))
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of the values, as it stands in the file; tells data sets apart."""
+        return sha256_hex(canonical_json(self.to_json()))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; without the digest, which `seal` adds."""
