@@ -299,6 +299,7 @@ def test_preparation_records_what_decides_the_pixels():
         ),
         ({"crop": "none"}, "unknown crop 'none'; choose one of center, pad"),
         ({"icc": "p3"}, "unknown icc 'p3'; choose one of ignore, srgb"),
+        ({"decoder": "turbo"}, "unknown decoder 'turbo'; choose one of pil, pil-scaled"),
     ],
 )
 def test_unknown_settings_are_refused(settings, text):
@@ -307,9 +308,21 @@ def test_unknown_settings_are_refused(settings, text):
     assert str(caught.value) == text
 
 
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [({"views": "flip"}, "random crops need all pixels"), ({"geometry": "ragged"}, "samples keep their own size")],
+)
+def test_scaled_decoding_is_refused_where_all_pixels_count(settings, text, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/1.jpg").write_bytes(encoded(picture(1), "JPEG"))
+    codec, config = ResizeCodec(ResizeConfig(channels=3, factor=4)), PrepareConfig(decoder="pil-scaled", **settings)
+    with pytest.raises(CallError, match=f"decoder is pil-scaled, but .*{text}.*; leave .* away"):
+        choose_preparation(open_source(str(tmp_path)), codec, config)
+
+
 def test_settings_of_images_are_refused_for_arrays(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((3, 16, 16), np.uint8))
     codec = ResizeCodec(ResizeConfig(channels=3, factor=4))
-    for name, value in (("resize", "box"), ("crop", "pad"), ("icc", "srgb")):
+    for name, value in (("resize", "box"), ("crop", "pad"), ("icc", "srgb"), ("decoder", "pil-scaled")):
         with pytest.raises(CallError, match=f"{name} is {value}, but source a.npy is of kind array; only image files"):
             choose_preparation(open_source(f"npy:{tmp_path / 'a.npy'}"), codec, PrepareConfig(**{name: value}))

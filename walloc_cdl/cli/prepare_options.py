@@ -22,6 +22,10 @@ Crop = Annotated[
 Profiles = Annotated[
     str | None, typer.Option(help="Images: ignore embedded color profiles, or convert to srgb; default ignore.")
 ]
+Decoder = Annotated[
+    str | None,
+    typer.Option(help="Images: pil, or pil-scaled: large JPEG files at a fraction of their size; default pil."),
+]
 Geometry = Annotated[
     str, typer.Option(help="fixed, or ragged: images and clips keep their own size, padded to the stride.")
 ]
