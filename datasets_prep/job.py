@@ -20,6 +20,8 @@ from datasets_prep.plan import Plan
 from datasets_prep.planned import PlannedJob, plan_job
 from datasets_prep.progress import Progress
 from datasets_prep.sources.base import Source
+from datasets_prep.sources.streams import StreamingSource
+from datasets_prep.streaming.job import prepare_stream
 from walloc_cdl.canonical import differences
 from walloc_cdl.codec import Codec
 from walloc_cdl.data import is_address, local_path
@@ -28,7 +30,7 @@ from walloc_cdl.latents import WORK_NAME, Manifest
 
 
 def prepare(
-    source: Source,
+    source: Source | StreamingSource,
     codec: Codec,
     out: str | os.PathLike[str],
     config: PrepareConfig | None = None,
@@ -40,7 +42,8 @@ def prepare(
     A finished data set of the same plan is left as it is. Samples that cannot be used go to the ledger
     with the reason. `progress` is called every few samples, and an exception that it raises stops the
     job, which can be resumed as after any other interruption. A slice of a job (`config.shards`) makes its
-    shards only and returns None. With `config.extend` see `datasets_prep.extend.extend`.
+    shards only and returns None. With `config.extend` see `datasets_prep.extend.extend`, of streams
+    `datasets_prep.streaming.job.prepare_stream`.
 
     Raises `CallError` for a call that cannot work (kinds, sizes, channels, output folder, a folder that
     somebody else is working on), before anything is written, and `JobError` when a worker dies, too many
@@ -51,6 +54,14 @@ def prepare(
     if is_address(out):
         raise CallError(f"{out} is an address, not a folder; `prepare_to` writes there")
     choose_engine(config)  # an unknown one is refused before anything is done
+    if isinstance(source, StreamingSource):
+        with resumable(Path(out)):
+            return prepare_stream(source, codec, Path(out), config, progress=progress)
+    if not isinstance(source, Source):
+        raise CallError(
+            f"a {type(source).__name__} is no source; wrap it: MapSource(…) with a length and indices, "
+            "IterableSource(…) without"
+        )
     if config.extend:
         return extend(source, codec, out, config, progress=progress)
     folder = local_path(out)

@@ -6,7 +6,8 @@ Two runs with equal plans make equal data sets, so an interrupted job goes on on
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ class Plan:
     """Plain JSON values, and the shards that follow from them."""
 
     source: dict[str, Any]
-    """Name, counts and fingerprint; stands in the manifest as it is."""
+    """Name, counts and fingerprint; stands in the manifest as it is. Of a stream, until it has ended, name, limit,
+    splits and class names."""
     codec: dict[str, str]
     """Codec id and the SHA-256 of the codec's files."""
     preprocessing: dict[str, Any]
@@ -74,6 +76,20 @@ class Plan:
     def num_samples(self) -> int:
         """Source samples of all shards."""
         return sum(shard.num_samples for shard in self.shards)
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the source is a stream whose end is not known: then there are no shards here."""
+        return bool(self.source.get("streaming")) and "fingerprint" not in self.source
+
+    def shard_names(self, names: Iterable[str]) -> list[str]:
+        """Those of some file names that are shards of this plan."""
+        planned = {shard.name for shard in self.shards}
+        return [name for name in names if name in planned or (self.is_stream and self._may_be_shard(name))]
+
+    def _may_be_shard(self, name: str) -> bool:
+        found = re.fullmatch(r"(.+)-[0-9]{5,}\.safetensors", name)
+        return found is not None and found[1] in self.source["splits"]
 
 
 def make_plan(
@@ -113,10 +129,21 @@ def make_plan(
 def plan_shards(source: Source, shard_samples: int, first: Mapping[str, int] | None = None) -> tuple[PlannedShard, ...]:
     """The samples of each split, in order, dealt out to shards; `first`: number of a split's first shard, else 0."""
     return tuple(
-        PlannedShard(f"{split}-{(first or {}).get(split, 0) + number:05d}.safetensors", split, start, stop)
+        shard
         for split in source.split_names
-        for number, start, stop in _ranges(source.num_samples(split), shard_samples)
+        for shard in split_shards(split, source.num_samples(split), shard_samples, (first or {}).get(split, 0))
     )
+
+
+def split_shards(split: str, num_samples: int, shard_samples: int, first: int = 0) -> Iterator[PlannedShard]:
+    """The samples of one split, dealt out likewise; `first`: number of its first shard."""
+    for number, start, stop in _ranges(num_samples, shard_samples):
+        yield PlannedShard(shard_name(split, first + number), split, start, stop)
+
+
+def shard_name(split: str, number: int) -> str:
+    """The file of a shard, by its number in the split."""
+    return f"{split}-{number:05d}.safetensors"
 
 
 def save_plan(work: Path, plan: Plan) -> None:
@@ -147,16 +174,25 @@ def first_difference(mine: Plan, theirs: Plan) -> tuple[str, Any, Any] | None:
 def difference_from_finished(plan: Plan, manifest: Manifest) -> tuple[str, Any, Any] | None:
     """The first field in which a finished data set is not what `plan` would make, with the plan's value and its own.
 
-    Versions and device are left out: a finished data set stays what it is.
+    Versions and device are left out: a finished data set stays what it is. So are, of a stream, counts and
+    fingerprint, which its plan has not.
     """
     files = {name: manifest.files[f"codec/{name}"].sha256 for name in plan.codec if f"codec/{name}" in manifest.files}
     finished = {
-        "source": manifest.source,
+        "source": _known_beforehand(plan, manifest) if plan.is_stream else manifest.source,
         "codec": {"codec_id": manifest.spec.codec_id, **files},
         "preprocessing": manifest.preprocessing,
     }
     planned = {"source": plan.source, "codec": plan.codec, "preprocessing": plan.preprocessing}
     return canonical.first_difference(planned, finished)
+
+
+def _known_beforehand(plan: Plan, manifest: Manifest) -> dict[str, Any]:
+    """Of a finished data set what the plan of a stream says of its source."""
+    splits = [split for split in plan.source["splits"] if split in manifest.splits]  # a manifest has them in no order
+    splits += [split for split in manifest.splits if split not in splits]
+    known = {**manifest.source, "splits": splits, "class_names": manifest.class_names}
+    return {name: known.get(name) for name in plan.source}
 
 
 def _ranges(total: int, step: int) -> Iterator[tuple[int, int, int]]:
