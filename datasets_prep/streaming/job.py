@@ -41,24 +41,41 @@ def prepare_stream(
     The same call goes through the stream again, holds what is done against it, and goes on with the rest.
     Of a data set that is finished the stream's content is not looked at.
     """
-    started_s = time.time()
+    started_s, work = time.time(), folder / WORK_NAME
     planned = plan_stream(stream, codec, config)
-    if (manifest := finished_manifest(folder, planned.plan, restart=config.restart)) is not None:
-        if progress is not None:
-            total = sum(manifest.source["num_samples"].values())
-            progress(Progress(total, total, 0, note=f"{folder} is finished already; nothing to do"))
-        return manifest
-    with locks.whole_job(folder / WORK_NAME):
-        with locks.planning(folder / WORK_NAME):
-            plan = open_output(folder, planned.plan, restart=config.restart, allow_drift=config.allow_drift)
-        streamed = _encode(folder, plan, planned, codec, config, progress)
-        streamed.reporter.note(
-            f"{'fitting the linear synthesis, ' * has_synthesis(codec, planned.preparation)}writing ledger and manifest"
-        )
-        drift = differences(plan.engine, planned.plan.engine)
-        effort = Effort(LocalEngine.name, started_s, streamed.num_encoded, drift)
-        manifest = finish(streamed.job, streamed.plan, effort, drop_duplicates=config.drop_duplicates)
-        remove_work(folder)
+    manifest = finished_manifest(folder, planned.plan, restart=config.restart)
+    if manifest is None or work.is_dir():
+        with locks.whole_job(work):
+            # once more: until the lock was had, another call may have ended the job
+            manifest = finished_manifest(folder, planned.plan, restart=config.restart)
+            if manifest is None:
+                with locks.planning(work):
+                    plan = open_output(folder, planned.plan, restart=config.restart, allow_drift=config.allow_drift)
+                return _run(folder, plan, planned, codec, config, progress, started_s)
+            remove_work(folder)
+    if progress is not None:
+        total = sum(manifest.source["num_samples"].values())
+        progress(Progress(total, total, 0, note=f"{folder} is finished already; nothing to do"))
+    return manifest
+
+
+def _run(
+    folder: Path,
+    plan: Plan,
+    planned: PlannedStream,
+    codec: Codec,
+    config: PrepareConfig,
+    progress: Report,
+    started_s: float,
+) -> Manifest:
+    """All of it, the folder being held; `plan` is the one in the work folder."""
+    streamed = _encode(folder, plan, planned, codec, config, progress)
+    synthesis = "fitting the linear synthesis, " if has_synthesis(codec, planned.preparation) else ""
+    streamed.reporter.note(f"{synthesis}writing ledger and manifest")
+    drift = differences(plan.engine, planned.plan.engine)
+    effort = Effort(LocalEngine.name, started_s, streamed.num_encoded, drift)
+    manifest = finish(streamed.job, streamed.plan, effort, drop_duplicates=config.drop_duplicates)
+    remove_work(folder)
     return manifest
 
 
@@ -75,7 +92,7 @@ class _Streamed:
 def _encode(
     folder: Path, plan: Plan, planned: PlannedStream, codec: Codec, config: PrepareConfig, progress: Report
 ) -> _Streamed:
-    """Make the shards that are not done yet; `plan` is the one in the work folder."""
+    """Make the shards that are not done yet."""
     work, digest, splits = folder / WORK_NAME, plan.digest(), planned.stream.split_names
     most = FEW_SAMPLES + 1 if planned.limit is None else planned.limit * len(splits)
     workers = choose_workers(config, most)
