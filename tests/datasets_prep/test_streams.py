@@ -422,3 +422,19 @@ def test_a_stream_that_breaks_off_is_gone_on_with(tmp_path, rgb_codec):
     whole = IterableSource(train, name="photos", class_names=["cat", "dog"])
     prepare(whole, rgb_codec, tmp_path / "undisturbed", SMALL)
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_samples_are_drawn_no_further_ahead_than_workers_need(tmp_path, rgb_codec, workers):
+    """Chunks of 16 samples, two for each worker and two more."""
+    drawn, ahead = [], []
+
+    def rows():
+        for number in range(400):
+            drawn.append(number)
+            yield encoded(picture(number % 7)), 0
+
+    stream = IterableSource(rows, name="rows", class_names=["x"])
+    config = PrepareConfig(size=32, shard_samples=200, workers=workers)
+    prepare(stream, rgb_codec, tmp_path / "out", config, progress=lambda state: ahead.append(drawn[-1] - state.done))
+    assert 0 < max(ahead[:-1]) <= 16 * (2 * workers + 2)
