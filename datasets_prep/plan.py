@@ -29,6 +29,9 @@ PLAN_NAME = "plan.json"
 OF_THE_JOB = ("shard_samples", "duplicates")
 """Settings in the preprocessing of a plan, or manifest, that say nothing about single samples."""
 
+OF_STREAMS = ("streaming", "limit")
+"""Fields of a manifest's source that those of streams have besides."""
+
 MAX_SHARD_SAMPLES = 8192
 MAX_SHARD_BYTES = 128 * 2**20
 
@@ -178,21 +181,31 @@ def difference_from_finished(plan: Plan, manifest: Manifest) -> tuple[str, Any, 
     fingerprint, which its plan has not.
     """
     files = {name: manifest.files[f"codec/{name}"].sha256 for name in plan.codec if f"codec/{name}" in manifest.files}
+    mine, theirs = _comparable_sources(plan, manifest)
     finished = {
-        "source": _known_beforehand(plan, manifest) if plan.is_stream else manifest.source,
+        "source": theirs,
         "codec": {"codec_id": manifest.spec.codec_id, **files},
         "preprocessing": manifest.preprocessing,
     }
-    planned = {"source": plan.source, "codec": plan.codec, "preprocessing": plan.preprocessing}
+    planned = {"source": mine, "codec": plan.codec, "preprocessing": plan.preprocessing}
     return canonical.first_difference(planned, finished)
 
 
-def _known_beforehand(plan: Plan, manifest: Manifest) -> dict[str, Any]:
-    """Of a finished data set what the plan of a stream says of its source."""
+def _comparable_sources(plan: Plan, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What plan and manifest say of their sources, as far as both know it.
+
+    A fingerprint says it all, also where the samples had come as a stream.
+    """
+    if not plan.is_stream:
+        mine, theirs = (
+            {name: value for name, value in source.items() if name not in OF_STREAMS}
+            for source in (plan.source, manifest.source)
+        )
+        return mine, theirs
     splits = [split for split in plan.source["splits"] if split in manifest.splits]  # a manifest has them in no order
     splits += [split for split in manifest.splits if split not in splits]
     known = {**manifest.source, "splits": splits, "class_names": manifest.class_names}
-    return {name: known.get(name) for name in plan.source}
+    return plan.source, {name: known.get(name) for name in plan.source}
 
 
 def _ranges(total: int, step: int) -> Iterator[tuple[int, int, int]]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value, concatenate_datasets
 from pictures import encoded, picture
 from trees import contents
 from typer.testing import CliRunner
@@ -22,6 +22,7 @@ from datasets_prep import (
     prepare,
 )
 from datasets_prep import progress as progress_module
+from datasets_prep.upkeep.repair import RepairConfig, repair
 from walloc_cdl.cli.app import app
 from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.latents import load_manifest, verify
@@ -115,6 +116,23 @@ def test_a_hub_data_set_has_the_fingerprint_of_random_access(tmp_path, rgb_codec
         assert manifest.shards == expected.shards
         for name in ("codec/synthesis.safetensors", "train-00001.safetensors"):
             assert (tmp_path / f"out{number}" / name).read_bytes() == (tmp_path / "random" / name).read_bytes()
+
+
+def test_random_access_goes_on_where_a_stream_has_ended(tmp_path, rgb_codec, hub):
+    """Repair and extension from the same data set, opened as a whole."""
+    folder, splits = hub
+    out = tmp_path / "out"
+    prepare(open_stream(f"hf:{folder}?streaming=1"), rgb_codec, out, SMALL)
+    before = contents(out)
+    (out / "train-00001.safetensors").write_bytes(b"-")
+    repair(out, RepairConfig(source=open_source(f"hf:{folder}")))
+    prepare(open_source(f"hf:{folder}"), rgb_codec, out, SMALL)  # which is this data set
+    assert contents(out) == before
+    more = concatenate_datasets([splits["train"], splits["test"]])
+    more.to_parquet(folder / "train-00000-of-00001.parquet")
+    manifest = prepare(open_source(f"hf:{folder}"), rgb_codec, out, replace(SMALL, extend=True))
+    assert manifest.splits["train"].num_samples == 12 + 5
+    assert verify(out, full=True).problems == []
 
 
 def test_on_the_command_line(tmp_path, hub):

@@ -1,8 +1,7 @@
 """Memory of a conversion, over the tree of its processes: `python tests/faults/memory_of_jobs.py N WORKERS FOLDER`.
 
 The images are made as they are read, each another; with `stream` as a further argument they come as a stream.
-Memory is RssAnon, which leaves out mapped files, summed over
-this process and its children, twenty times a second.
+Memory is RssAnon, which leaves out mapped files, summed over this process and its children, twenty times a second.
 """
 
 from __future__ import annotations
