@@ -24,7 +24,7 @@ from datasets_prep.records import load_rows
 from datasets_prep.signals.base import BadSignalError, FileSlice, Stored
 from datasets_prep.signals.stored import read_stored
 from walloc_cdl.errors import DamagedError, JobError
-from walloc_cdl.files import replacement, write_atomic
+from walloc_cdl.files import remove_temporaries, replacement, write_atomic
 from walloc_cdl.latents.sealed import seal, unseal
 
 FOLDER = "kept"
@@ -51,6 +51,7 @@ class KeptSamples:
         self._offsets: dict[str, dict[str, list[int]]] = {}
         self._file: BinaryIO | None = None
         self._folder.mkdir(exist_ok=True)
+        remove_temporaries(self._folder)
 
     def restore(self, shard: PlannedShard) -> None:
         """Take note of the samples of a shard that is done; `start` counts in the whole split."""

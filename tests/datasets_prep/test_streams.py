@@ -22,6 +22,7 @@ from datasets_prep import (
     prepare,
 )
 from datasets_prep import progress as progress_module
+from datasets_prep.streaming.plan import plan_stream
 from datasets_prep.upkeep.repair import RepairConfig, repair
 from walloc_cdl.cli.app import app
 from walloc_cdl.errors import CallError, JobError
@@ -146,7 +147,6 @@ def test_on_the_command_line(tmp_path, hub):
         (["--shards", "1/2"], "--shards 1/2 with the stream photos: a stream has one reader"),
         (["--finish"], "--finish with the stream photos: the end of slices"),
         (["--extend"], "--extend with the stream photos: new samples are found by comparing listings"),
-        (["--engine", "ray"], "engine 'ray' with the stream photos, whose one reader"),
         (["--dry-run"], "--dry-run with the stream hf:"),
         (["--holdout", "0.2"], "`cdl split` the data set that is made of it"),
         (["--labels", "x.txt"], "its file names keys, which a stream does not list"),
@@ -157,13 +157,18 @@ def test_on_the_command_line(tmp_path, hub):
     assert not (tmp_path / "refused").exists()
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_interrupted_after_any_chunk(tmp_path, rgb_codec, workers):
+def test_an_engine_that_takes_shards_in_any_order_is_refused(rgb_codec):
+    with pytest.raises(CallError, match="engine 'ray' with the stream photos, whose one reader hands samples"):
+        plan_stream(stream_of(samples(3)), rgb_codec, replace(SMALL, engine="ray"))
+
+
+@pytest.mark.parametrize(("workers", "stops"), [(0, range(1, 6)), (2, (2, 5))])
+def test_interrupted_after_any_chunk(tmp_path, rgb_codec, workers, stops):
     train, test = samples(12), samples(5, begin=50)
     prepare(stream_of(train, test), rgb_codec, tmp_path / "undisturbed", SMALL)
     expected = contents(tmp_path / "undisturbed")
     config = replace(SMALL, workers=workers)
-    for chunks in range(1, 6):
+    for chunks in stops:
         out = tmp_path / f"out{chunks}"
         with pytest.raises(StopError):
             prepare(stream_of(train, test), rgb_codec, out, config, progress=stop_after(chunks))
