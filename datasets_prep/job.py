@@ -14,7 +14,7 @@ from datasets_prep.encode_pending import encode_pending
 from datasets_prep.engines.choose import choose_engine
 from datasets_prep.extend import extend
 from datasets_prep.failures import resumable
-from datasets_prep.finish import Effort, finish
+from datasets_prep.finish import Effort, finish, has_synthesis
 from datasets_prep.output import finished_manifest, open_output, remove_work
 from datasets_prep.plan import Plan
 from datasets_prep.planned import PlannedJob, plan_job
@@ -55,8 +55,8 @@ def prepare(
         raise CallError(f"{out} is an address, not a folder; `prepare_to` writes there")
     choose_engine(config)  # an unknown one is refused before anything is done
     if isinstance(source, StreamingSource):
-        with resumable(Path(out)):
-            return prepare_stream(source, codec, Path(out), config, progress=progress)
+        with resumable(local_path(out)):
+            return prepare_stream(source, codec, local_path(out), config, progress=progress)
     if not isinstance(source, Source):
         raise CallError(
             f"a {type(source).__name__} is no source; wrap it: MapSource(…) with a length and indices, "
@@ -121,8 +121,7 @@ def _run(
             f"slice {config.shards} is done; when all are, run the same with --finish instead of --shards"
         )
         return None
-    fits = codec.spec.kind == "image" and not planned.preparation.ragged
-    synthesis = "fitting the linear synthesis, " if fits else ""
+    synthesis = "fitting the linear synthesis, " if has_synthesis(codec, planned.preparation) else ""
     encoded.reporter.note(f"{synthesis}writing ledger and manifest")
     drift = differences(plan.engine, planned.plan.engine)
     effort = Effort(encoded.engine, started_s, encoded.num_encoded, drift)
