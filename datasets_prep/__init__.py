@@ -10,11 +10,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
+    "HuggingFaceStream": "datasets_prep.sources.hf_stream",
     "IterableSource": "datasets_prep.sources.streams",
     "MapSource": "datasets_prep.sources.map_style",
     "PrepareConfig": "datasets_prep.config",
     "Progress": "datasets_prep.progress",
     "Source": "datasets_prep.sources",
+    "StreamingSource": "datasets_prep.sources.streams",
     "contact_sheet": "datasets_prep.preview",
     "decode_files": "datasets_prep.single_files",
     "encode_files": "datasets_prep.single_files",
@@ -29,11 +31,13 @@ _HOMES = {
 }
 
 __all__ = [
+    "HuggingFaceStream",
     "IterableSource",
     "MapSource",
     "PrepareConfig",
     "Progress",
     "Source",
+    "StreamingSource",
     "contact_sheet",
     "decode_files",
     "encode_files",
@@ -56,8 +60,9 @@ if TYPE_CHECKING:
     from datasets_prep.remote_output import prepare_to
     from datasets_prep.single_files import decode_files, encode_files
     from datasets_prep.sources import Source, open_source, open_stream
+    from datasets_prep.sources.hf_stream import HuggingFaceStream
     from datasets_prep.sources.map_style import MapSource
-    from datasets_prep.sources.streams import IterableSource
+    from datasets_prep.sources.streams import IterableSource, StreamingSource
     from datasets_prep.splits import holdout, limit
 
 

@@ -21,9 +21,11 @@ from datasets_prep.engines.base import Job
 from datasets_prep.layout import label_names, label_spec, sample_layout
 from datasets_prep.leave_out import leave_out
 from datasets_prep.ledger import ledger_schema
+from datasets_prep.lots import lot
 from datasets_prep.output import CODEC_FOLDER, LEDGER_NAME
 from datasets_prep.plan import Plan
 from datasets_prep.records import ShardRecord, load_rows, require_record
+from datasets_prep.signals.base import Preparation
 from datasets_prep.sources.base import Source
 from datasets_prep.workers import DecodePool
 from walloc_cdl import __version__
@@ -81,11 +83,10 @@ def finish(job: Job, plan: Plan, effort: Effort, *, drop_duplicates: bool = Fals
     codec = copy.deepcopy(job.codec).cpu()
     encoder = Encoder(codec, choose_device(job.device), batch=job.batch, signal_shape=job.preparation.shape)
     layout = sample_layout(source, codec, job.preparation)
-    has_synthesis = codec.spec.kind == "image" and not layout.ragged
-    count = num_synthesis_samples(codec, encoder.latent_shape) if has_synthesis else FLIP_SAMPLES
-    chunks = _decoded_again(job, plan, count)
+    chunks = _decoded_again(job, plan, num_decoded_again(codec, job.preparation))
     files = {f"{CODEC_FOLDER}/{name}": data for name, data in codec.files().items()}
-    if has_synthesis and (bank := fit_synthesis(codec, [torch.from_numpy(chunk) for chunk in chunks])):
+    fits = has_synthesis(codec, job.preparation)
+    if fits and (bank := fit_synthesis(codec, [torch.from_numpy(chunk) for chunk in chunks])):
         files[f"{CODEC_FOLDER}/{SYNTHESIS_NAME}"] = synthesis_to_bytes(bank)
     (folder / CODEC_FOLDER).mkdir(exist_ok=True)
     for name, data in sorted(files.items()):
@@ -110,6 +111,18 @@ def finish(job: Job, plan: Plan, effort: Effort, *, drop_duplicates: bool = Fals
     write_provenance(folder, _provenance(plan, codec, encoder, _alike(chunks), effort))
     write_manifest(folder, manifest)
     return manifest
+
+
+def has_synthesis(codec: Codec, preparation: Preparation) -> bool:
+    """Whether a linear synthesis is fitted: to images of one size."""
+    return codec.spec.kind == "image" and not preparation.ragged
+
+
+def num_decoded_again(codec: Codec, preparation: Preparation) -> int:
+    """Samples that `finish` decodes once more, at most, to fit the synthesis and to measure the flip rate."""
+    if not has_synthesis(codec, preparation):
+        return FLIP_SAMPLES
+    return num_synthesis_samples(codec, codec.latent_shape(preparation.shape))
 
 
 @dataclass
@@ -201,8 +214,8 @@ def _lots(job: Job, plan: Plan, split: str) -> Iterator[tuple[str, int]]:
         if shard.split == split:
             rows = load_rows(job.folder / WORK_NAME, shard.name, ["key", "row"]).to_pydict()
             for index, (key, row) in enumerate(zip(rows["key"], rows["row"], strict=True), start=shard.start):
-                if row is not None:
-                    yield sha256_hex(f"0:{key}".encode()), index
+                if row is not None and job.source.can_read(split, index):
+                    yield lot(key), index
 
 
 def _provenance(plan: Plan, codec: Codec, encoder: Encoder, signals: np.ndarray, effort: Effort) -> dict[str, Any]:

@@ -14,12 +14,14 @@ from datasets_prep.encode_pending import encode_pending
 from datasets_prep.engines.choose import choose_engine
 from datasets_prep.extend import extend
 from datasets_prep.failures import resumable
-from datasets_prep.finish import Effort, finish
+from datasets_prep.finish import Effort, finish, has_synthesis
 from datasets_prep.output import finished_manifest, open_output, remove_work
 from datasets_prep.plan import Plan
 from datasets_prep.planned import PlannedJob, plan_job
 from datasets_prep.progress import Progress
 from datasets_prep.sources.base import Source
+from datasets_prep.sources.streams import StreamingSource
+from datasets_prep.streaming.job import prepare_stream
 from walloc_cdl.canonical import differences
 from walloc_cdl.codec import Codec
 from walloc_cdl.data import is_address, local_path
@@ -28,7 +30,7 @@ from walloc_cdl.latents import WORK_NAME, Manifest
 
 
 def prepare(
-    source: Source,
+    source: Source | StreamingSource,
     codec: Codec,
     out: str | os.PathLike[str],
     config: PrepareConfig | None = None,
@@ -40,7 +42,8 @@ def prepare(
     A finished data set of the same plan is left as it is. Samples that cannot be used go to the ledger
     with the reason. `progress` is called every few samples, and an exception that it raises stops the
     job, which can be resumed as after any other interruption. A slice of a job (`config.shards`) makes its
-    shards only and returns None. With `config.extend` see `datasets_prep.extend.extend`.
+    shards only and returns None. With `config.extend` see `datasets_prep.extend.extend`, of streams
+    `datasets_prep.streaming.job.prepare_stream`.
 
     Raises `CallError` for a call that cannot work (kinds, sizes, channels, output folder, a folder that
     somebody else is working on), before anything is written, and `JobError` when a worker dies, too many
@@ -51,6 +54,14 @@ def prepare(
     if is_address(out):
         raise CallError(f"{out} is an address, not a folder; `prepare_to` writes there")
     choose_engine(config)  # an unknown one is refused before anything is done
+    if isinstance(source, StreamingSource):
+        with resumable(local_path(out)):
+            return prepare_stream(source, codec, local_path(out), config, progress=progress)
+    if not isinstance(source, Source):
+        raise CallError(
+            f"a {type(source).__name__} is no source; wrap it: MapSource(…) with a length and indices, "
+            "IterableSource(…) without"
+        )
     if config.extend:
         return extend(source, codec, out, config, progress=progress)
     folder = local_path(out)
@@ -110,8 +121,7 @@ def _run(
             f"slice {config.shards} is done; when all are, run the same with --finish instead of --shards"
         )
         return None
-    fits = codec.spec.kind == "image" and not planned.preparation.ragged
-    synthesis = "fitting the linear synthesis, " if fits else ""
+    synthesis = "fitting the linear synthesis, " if has_synthesis(codec, planned.preparation) else ""
     encoded.reporter.note(f"{synthesis}writing ledger and manifest")
     drift = differences(plan.engine, planned.plan.engine)
     effort = Effort(encoded.engine, started_s, encoded.num_encoded, drift)

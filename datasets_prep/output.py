@@ -84,7 +84,7 @@ def open_output(folder: Path, plan: Plan, *, restart: bool, allow_drift: bool = 
             mine = replace(plan, engine=unfinished.engine) if allow_drift else plan
             require_same(folder, "an unfinished job", first_difference(mine, unfinished))
             return unfinished
-        _remove_files(folder, _files_of(unfinished))
+        _remove_files(folder, _files_of(folder, unfinished))
     _clear_work(work)
     save_plan(work, plan)
     return plan
@@ -158,9 +158,9 @@ def _foreign(folder: Path) -> str | None:
     return None
 
 
-def _files_of(plan: Plan) -> list[str]:
+def _files_of(folder: Path, plan: Plan) -> list[str]:
     codec = [f"{CODEC_FOLDER}/{name}" for name in (*plan.codec, "synthesis.safetensors")]
-    return [*(shard.name for shard in plan.shards), *codec, LEDGER_NAME]
+    return [*plan.shard_names(os.listdir(folder)), *codec, LEDGER_NAME]
 
 
 def _remove_files(folder: Path, names: Iterable[str]) -> None:

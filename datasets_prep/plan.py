@@ -6,7 +6,8 @@ Two runs with equal plans make equal data sets, so an interrupted job goes on on
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ PLAN_NAME = "plan.json"
 
 OF_THE_JOB = ("shard_samples", "duplicates")
 """Settings in the preprocessing of a plan, or manifest, that say nothing about single samples."""
+
+OF_STREAMS = ("streaming", "limit")
+"""Fields of a manifest's source that those of streams have besides."""
 
 MAX_SHARD_SAMPLES = 8192
 MAX_SHARD_BYTES = 128 * 2**20
@@ -52,7 +56,8 @@ class Plan:
     """Plain JSON values, and the shards that follow from them."""
 
     source: dict[str, Any]
-    """Name, counts and fingerprint; stands in the manifest as it is."""
+    """Name, counts and fingerprint; stands in the manifest as it is. Of a stream, until it has ended, name, limit,
+    splits and class names."""
     codec: dict[str, str]
     """Codec id and the SHA-256 of the codec's files."""
     preprocessing: dict[str, Any]
@@ -74,6 +79,20 @@ class Plan:
     def num_samples(self) -> int:
         """Source samples of all shards."""
         return sum(shard.num_samples for shard in self.shards)
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the source is a stream whose end is not known: then there are no shards here."""
+        return bool(self.source.get("streaming")) and "fingerprint" not in self.source
+
+    def shard_names(self, names: Iterable[str]) -> list[str]:
+        """Those of some file names that are shards of this plan."""
+        planned = {shard.name for shard in self.shards}
+        return [name for name in names if name in planned or (self.is_stream and self._may_be_shard(name))]
+
+    def _may_be_shard(self, name: str) -> bool:
+        found = re.fullmatch(r"(.+)-[0-9]{5,}\.safetensors", name)
+        return found is not None and found[1] in self.source["splits"]
 
 
 def make_plan(
@@ -113,10 +132,21 @@ def make_plan(
 def plan_shards(source: Source, shard_samples: int, first: Mapping[str, int] | None = None) -> tuple[PlannedShard, ...]:
     """The samples of each split, in order, dealt out to shards; `first`: number of a split's first shard, else 0."""
     return tuple(
-        PlannedShard(f"{split}-{(first or {}).get(split, 0) + number:05d}.safetensors", split, start, stop)
+        shard
         for split in source.split_names
-        for number, start, stop in _ranges(source.num_samples(split), shard_samples)
+        for shard in split_shards(split, source.num_samples(split), shard_samples, (first or {}).get(split, 0))
     )
+
+
+def split_shards(split: str, num_samples: int, shard_samples: int, first: int = 0) -> Iterator[PlannedShard]:
+    """The samples of one split, dealt out likewise; `first`: number of its first shard."""
+    for number, start, stop in _ranges(num_samples, shard_samples):
+        yield PlannedShard(shard_name(split, first + number), split, start, stop)
+
+
+def shard_name(split: str, number: int) -> str:
+    """The file of a shard, by its number in the split."""
+    return f"{split}-{number:05d}.safetensors"
 
 
 def save_plan(work: Path, plan: Plan) -> None:
@@ -147,16 +177,35 @@ def first_difference(mine: Plan, theirs: Plan) -> tuple[str, Any, Any] | None:
 def difference_from_finished(plan: Plan, manifest: Manifest) -> tuple[str, Any, Any] | None:
     """The first field in which a finished data set is not what `plan` would make, with the plan's value and its own.
 
-    Versions and device are left out: a finished data set stays what it is.
+    Versions and device are left out: a finished data set stays what it is. So are, of a stream, counts and
+    fingerprint, which its plan has not.
     """
     files = {name: manifest.files[f"codec/{name}"].sha256 for name in plan.codec if f"codec/{name}" in manifest.files}
+    mine, theirs = _comparable_sources(plan, manifest)
     finished = {
-        "source": manifest.source,
+        "source": theirs,
         "codec": {"codec_id": manifest.spec.codec_id, **files},
         "preprocessing": manifest.preprocessing,
     }
-    planned = {"source": plan.source, "codec": plan.codec, "preprocessing": plan.preprocessing}
+    planned = {"source": mine, "codec": plan.codec, "preprocessing": plan.preprocessing}
     return canonical.first_difference(planned, finished)
+
+
+def _comparable_sources(plan: Plan, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What plan and manifest say of their sources, as far as both know it.
+
+    A fingerprint says it all, also where the samples had come as a stream.
+    """
+    if not plan.is_stream:
+        mine, theirs = (
+            {name: value for name, value in source.items() if name not in OF_STREAMS}
+            for source in (plan.source, manifest.source)
+        )
+        return mine, theirs
+    splits = [split for split in plan.source["splits"] if split in manifest.splits]  # a manifest has them in no order
+    splits += [split for split in manifest.splits if split not in splits]
+    known = {**manifest.source, "splits": splits, "class_names": manifest.class_names}
+    return plan.source, {name: known.get(name) for name in plan.source}
 
 
 def _ranges(total: int, step: int) -> Iterator[tuple[int, int, int]]:

@@ -10,6 +10,9 @@ from datasets_prep.records import ShardRecord
 from datasets_prep.shard_job import Done
 from walloc_cdl.errors import JobError
 
+JUDGED_SAMPLES = 1000
+"""Before so many samples of a stream have come, nothing is said of the share of bad ones, unless it ends."""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -17,7 +20,8 @@ class Progress:
 
     done: int
     """Source samples that need no more work; in a resumed job those of earlier runs count."""
-    total: int
+    total: int | None
+    """None for a stream, whose end is not known."""
     quarantined: int
     source_bytes: int = 0
     """Read by this run."""
@@ -32,7 +36,7 @@ class Reporter:
     """Adds up what `Progress` says, and stops a job with too many bad samples."""
 
     def __init__(
-        self, total: int, workers: int, max_bad: float | None, callback: Callable[[Progress], None] | None
+        self, total: int | None, workers: int, max_bad: float | None, callback: Callable[[Progress], None] | None
     ) -> None:
         self.total, self.workers = total, workers
         self.done = self.quarantined = self.source_bytes = 0
@@ -53,6 +57,10 @@ class Reporter:
         """A shard is done."""
         self._tell(finished=record)
 
+    def end(self) -> None:
+        """A stream has ended; `JobError` if more of its samples were bad than is allowed."""
+        self._judge(self.done)
+
     def note(self, text: str) -> None:
         """A change of phase."""
         self._tell(note=text)
@@ -60,10 +68,15 @@ class Reporter:
     def _add(self, samples: int, quarantined: int) -> None:
         self.done += samples
         self.quarantined += quarantined
-        if self._max_bad is not None and self.quarantined > self._max_bad * self.total:
+        self._judge(max(self.done, JUDGED_SAMPLES) if self.total is None else self.total)
+
+    def _judge(self, total: int) -> None:
+        """Raise `JobError` when more are bad than is allowed of so many."""
+        if self._max_bad is not None and self.quarantined > self._max_bad * total:
+            of_all = "them" if self.total is None else f"all {self.total}"
             raise JobError(
                 f"{self.quarantined} of the first {self.done} samples cannot be used, more than {self._max_bad:.3g} of "
-                f"all {self.total}; check the source, or allow more with --max-bad and go on"
+                f"{of_all}; check the source, or allow more with --max-bad and go on"
             )
 
     def _tell(self, note: str = "", finished: ShardRecord | None = None) -> None:

@@ -21,6 +21,8 @@ from datasets_prep.plan import Plan, difference_from_finished
 from datasets_prep.planned import plan_job
 from datasets_prep.progress import Progress
 from datasets_prep.sources.base import Source
+from datasets_prep.sources.streams import StreamingSource
+from datasets_prep.streaming.plan import plan_stream
 from walloc_cdl.canonical import sha256_file, sha256_hex
 from walloc_cdl.codec import Codec
 from walloc_cdl.data import RemoteFolder
@@ -47,7 +49,7 @@ ADDRESS_NAME = "address"
 
 
 def prepare_to(
-    source: Source,
+    source: Source | StreamingSource,
     codec: Codec,
     address: str,
     config: PrepareConfig | None = None,
@@ -68,7 +70,8 @@ def prepare_to(
     require_writable(address)
     remote = RemoteFolder(address)
     work = default_work(address) if work is None else work
-    plan = plan_job(source, codec, config).plan
+    is_stream = isinstance(source, StreamingSource)
+    plan = plan_stream(source, codec, config).plan if is_stream else plan_job(source, codec, config).plan
     uploads = _Uploads(remote, work)
     if config.restart:
         _claim(work, address)
@@ -76,7 +79,8 @@ def prepare_to(
     if (finished := _finished(remote, plan)) is not None:
         if progress is not None:
             note = f"{address} is finished already; nothing to do"
-            progress(Progress(plan.num_samples, plan.num_samples, 0, note=note))
+            total = sum(finished.source["num_samples"].values())
+            progress(Progress(total, total, 0, note=note))
         if _owner(work) == address:
             _discard(work)
         return finished
@@ -187,7 +191,7 @@ def _finished(remote: RemoteFolder, plan: Plan) -> Manifest | None:
         manifest = _load_manifest(remote)
         require_same(remote, "a finished data set", difference_from_finished(plan, manifest), ANOTHER_ADDRESS)
         return manifest
-    ours = {*(shard.name for shard in plan.shards), LEDGER_NAME, PROVENANCE_NAME}
+    ours = {*plan.shard_names(there), LEDGER_NAME, PROVENANCE_NAME}
     if foreign := sorted(name for name in there - ours if name.split("/")[0] not in (CODEC_FOLDER, COPY_FOLDER)):
         raise CallError(f"{remote} holds something else ({foreign[0]}); give an address with nothing behind it")
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -81,5 +81,6 @@ def encode_shard(
         entry, histogram = writer.finish()
     class_counts = None if counts is None else counts.tolist()
     record = ShardRecord(entry, histogram, class_counts, len(reasons), source_bytes)
-    save_record(folder / WORK_NAME, plan_digest, record, shard_rows(source, shard, reasons, hashes))
+    seen = replace(shard, stop=shard.start + len(hashes))  # a stream may have ended before the shard was full
+    save_record(folder / WORK_NAME, plan_digest, record, shard_rows(source, seen, reasons, hashes))
     return record

@@ -13,7 +13,7 @@ from walloc_cdl.errors import CallError, unknown_name
 if TYPE_CHECKING:
     from datasets_prep.sources.streams import StreamingSource
 
-__all__ = ["UNKNOWN_LABEL", "Source", "SplitListing", "Stray", "open_source", "open_stream"]
+__all__ = ["UNKNOWN_LABEL", "Source", "SplitListing", "Stray", "names_stream", "open_source", "open_stream"]
 
 SAMPLES = ("elpv",)
 
@@ -57,10 +57,16 @@ def open_source(text: str) -> Source:
     return ElpvSource()
 
 
+def names_stream(text: str) -> bool:
+    """Whether `text` names a stream, `hf:NAME?streaming=1`."""
+    scheme, _, rest = text.partition(":")
+    return scheme == "hf" and "streaming=1" in rest.rpartition("?")[2].split("&")
+
+
 def open_stream(text: str) -> StreamingSource:
     """Open `hf:NAME[:CONFIG]?streaming=1`, which can only be gone through; raises `CallError` for any other source."""
-    scheme, _, rest = text.partition(":")
-    if scheme != "hf" or "streaming=1" not in rest:
+    rest = text.removeprefix("hf:")
+    if not names_stream(text):
         raise CallError(f"source {text!r} is no stream; expected hf:NAME?streaming=1, other sources are opened as such")
     from datasets_prep.sources.hf_stream import open_hub_stream
 

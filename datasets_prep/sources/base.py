@@ -93,6 +93,10 @@ class Source(ABC):
     def read(self, split: str, index: int) -> Stored:
         """The encoded sample, or where it lies; a path may turn out not to exist."""
 
+    def can_read(self, split: str, index: int) -> bool:
+        """Whether there is a sample to be read; of a stream that has gone by most are known by name only."""
+        return True
+
     def part(self, split: str, start: int, stop: int) -> Sequence[Stored]:
         """Samples `start` to `stop` of a split as a small thing that can be pickled, for a worker elsewhere."""
         return self.references(split, range(start, stop))

@@ -34,13 +34,12 @@ def open_hub(text: str) -> Source:
     name, options = split_columns(text, streaming=True)
     if options.streaming:
         raise CallError(
-            f"hf:{name} as a stream has no plan to be resumed by; leave out ?streaming=1, or give "
-            "datasets_prep.open_stream() to a job that takes streams"
+            f"hf:{name} as a stream has no listing and no access to single samples, which only `cdl prepare` and "
+            "datasets_prep.open_stream() can do without; leave out ?streaming=1"
         )
     folder = Path(name)
     if folder.is_dir():
-        saved = (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
-        return HuggingFaceSource(folder.resolve().name, _opened(name, None, from_disk=saved), options)
+        return HuggingFaceSource(folder.resolve().name, _opened(name, None, from_disk=is_saved(folder)), options)
     if folder.is_absolute() or name.startswith((".", "~")):
         raise CallError(f"no data set folder {name!r}; give an existing folder, or the name of a data set of the hub")
     name, _, config = name.partition(":")
@@ -110,6 +109,11 @@ def encoded(value: dict[str, bytes | str | None] | None) -> bytes | Path:
     if stored.get("bytes") is None and stored.get("path"):
         return Path(stored["path"])
     return stored.get("bytes") or b""
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether `save_to_disk` has written the folder."""
+    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 
 def _opened(name: str, config: str | None, *, from_disk: bool = False, **options: object) -> DatasetDict:

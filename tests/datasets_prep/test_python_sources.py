@@ -143,8 +143,16 @@ def test_iterables_are_streamed_from_anywhere():
     assert len(list(source.stream("train"))) == 5
     with pytest.raises(CallError, match="has no split 'test'; it has train"):
         next(source.stream("test"))
-    with pytest.raises(CallError, match="split 'train' is a list; expected a function that returns a new iterator"):
-        IterableSource([1], name="x")
+    with pytest.raises(CallError, match="split 'train' is a generator; expected an iterable that can be gone through"):
+        IterableSource((n for n in range(3)), name="x")
+    assert len(list(IterableSource([(b"x", 0)] * 3, name="x").stream("train", 1))) == 2
+    same = iter([(b"x", 0)] * 3)
+    source = IterableSource(lambda: same, name="x")
+    next(source.stream("train"))
+    with pytest.raises(CallError, match="the function of split 'train' of source x returns the same iterator again"):
+        next(source.stream("train"))
+    with pytest.raises(CallError, match="class name 'a' of stream x occurs twice"):
+        IterableSource([], name="x", class_names=["a", "b", "a"])
     with pytest.raises(CallError, match="sample 0 of split 'train' is a int"):
         next(IterableSource(lambda: [1], name="x").stream("train"))
 
@@ -159,7 +167,7 @@ def test_streams_of_the_hub(tmp_path):
     rest = list(stream.stream("train", 1))
     assert [(key, label) for key, label, _ in rest] == [("00000001", 0), ("00000002", 1)]
     assert_is_picture(rest[0][2], 1)
-    with pytest.raises(CallError, match="as a stream has no plan to be resumed by; leave out"):
+    with pytest.raises(CallError, match="as a stream has no listing and no access to single samples"):
         open_source(f"hf:{tmp_path / 'photos'}?streaming=1")
     with pytest.raises(CallError, match="is no stream; expected hf:NAME"):
         open_stream("imagefolder:photos")

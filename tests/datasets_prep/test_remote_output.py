@@ -8,8 +8,9 @@ from pathlib import Path
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from pictures import picture
 
-from datasets_prep import PrepareConfig, open_source, prepare, prepare_to
+from datasets_prep import IterableSource, PrepareConfig, open_source, prepare, prepare_to
 from datasets_prep.remote_output import default_work
 from walloc_cdl.data import open_latents, remote
 from walloc_cdl.errors import CallError, JobError
@@ -206,6 +207,21 @@ def test_slices_that_share_the_work_folder(source, rgb_codec, tmp_path, bucket, 
     prepare_to(source, rgb_codec, ADDRESS, replace(SMALL, finish=True), work=tmp_path / "work")
     assert bucket() == undisturbed
     assert len(CountedFileSystem.puts) == len(undisturbed) + 2
+
+
+def test_streams(rgb_codec, tmp_path, bucket):
+    rows = [(picture(number), number % 2) for number in range(11)]
+    source = IterableSource(rows, name="rows", class_names=["cat", "dog"])
+    prepare(source, rgb_codec, tmp_path / "folder", SMALL)
+    for number in (1, 3):
+        CountedFileSystem.stop_at = number
+        with pytest.raises(StopError):
+            prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
+    CountedFileSystem.stop_at, said = None, []
+    prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
+    assert bucket() == contents(tmp_path / "folder")
+    prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work", progress=said.append)
+    assert (said[0].done, said[0].note) == (11, f"{ADDRESS} is finished already; nothing to do")
 
 
 def test_shards_that_duplicates_leave_are_put_again(make_folder, rgb_codec, tmp_path, bucket):

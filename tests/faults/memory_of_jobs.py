@@ -1,7 +1,7 @@
 """Memory of a conversion, over the tree of its processes: `python tests/faults/memory_of_jobs.py N WORKERS FOLDER`.
 
-The images are made as they are read, each another. Memory is RssAnon, which leaves out mapped files, summed over
-this process and its children, twenty times a second.
+The images are made as they are read, each another; with `stream` as a further argument they come as a stream.
+Memory is RssAnon, which leaves out mapped files, summed over this process and its children, twenty times a second.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 from sampled_peak import SampledPeak
 
-from datasets_prep import PrepareConfig, prepare
+from datasets_prep import IterableSource, PrepareConfig, prepare
 from datasets_prep.sources.base import Source
 from datasets_prep.sources.catalog import Catalog, FoundFile
 from datasets_prep.sources.imagefolder import ImageFolder
@@ -58,12 +58,23 @@ def _anonymous_bytes(process: Path) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon")), 0)
 
 
-def measure(num_samples: int, workers: int, folder: Path) -> dict[str, float]:
+def as_they_come(num_samples: int) -> IterableSource:
+    """The same images as a stream."""
+    image = ManyImages(1).read("train", 0)[:-3]
+    names = [b"n%08d" % number for number in range(CLASSES)]
+    return IterableSource(
+        lambda: ((image + n.to_bytes(3, "little"), n * CLASSES // num_samples) for n in range(num_samples)),
+        name="many",
+        class_names=[name.decode() for name in names],
+    )
+
+
+def measure(num_samples: int, workers: int, folder: Path, *, streaming: bool = False) -> dict[str, float]:
     """Peak of a conversion of so many samples to a data set in `folder`, and its seconds."""
     codec = ResizeCodec(ResizeConfig(channels=3, factor=4, name="resize-rgb-16x"))
     began = time.monotonic()
     with SampledPeak(tree_bytes) as peak:
-        source = ManyImages(num_samples)
+        source = as_they_come(num_samples) if streaming else ManyImages(num_samples)
         # the same size of shards for any number, as only then both fill one
         config = PrepareConfig(size=16, shard_samples=1000, workers=workers)
         manifest = prepare(source, codec, folder / "out", config)
@@ -73,4 +84,5 @@ def measure(num_samples: int, workers: int, folder: Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))))
+    settings = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    print(json.dumps(measure(*settings, streaming="stream" in sys.argv[4:])))

@@ -12,7 +12,7 @@ from faults import KINDS, Faults, KilledError
 from pictures import picture
 from trees import contents
 
-from datasets_prep import PrepareConfig, finish, open_source, prepare
+from datasets_prep import IterableSource, PrepareConfig, finish, open_source, prepare
 from walloc_cdl.codec import ResizeCodec, ResizeConfig
 from walloc_cdl.errors import CdlError
 from walloc_cdl.latents import verify
@@ -22,6 +22,7 @@ ONE_OF_EACH = {**PLAIN, "drop_duplicates": True}
 JOBS: dict[str, Sequence[PrepareConfig]] = {
     "whole": [PrepareConfig(**PLAIN)],
     "without duplicates": [PrepareConfig(**ONE_OF_EACH)],
+    "of a stream": [PrepareConfig(**ONE_OF_EACH)],
     "in slices": [
         PrepareConfig(**ONE_OF_EACH, shards="1/2"),
         PrepareConfig(**ONE_OF_EACH, shards="2/2"),
@@ -37,6 +38,7 @@ class SmallJob:
 
     source: Path
     configs: Sequence[PrepareConfig]
+    streaming: bool = False
     errors: list[str] = field(default_factory=list)
     position: int = 0
     """Number of the call that was made last."""
@@ -46,7 +48,8 @@ class SmallJob:
         codec = ResizeCodec(ResizeConfig(channels=3, factor=4, name="resize-rgb-16x"))
         for position in range(begin, len(self.configs)):
             self.position = position
-            prepare(open_source(str(self.source)), codec, out, self.configs[position])
+            source = _stream(self.source) if self.streaming else open_source(str(self.source))
+            prepare(source, codec, out, self.configs[position])
 
     def run_with_fault(self, out: Path, faults: Faults) -> bool:
         """Whether it came to its end all the same."""
@@ -59,6 +62,12 @@ class SmallJob:
         else:
             return True
         return False
+
+
+def _stream(folder: Path) -> IterableSource:
+    """The images of a folder as they come."""
+    rows = [(path.read_bytes(), path.parent.name) for path in sorted(folder.rglob("*.png"))]
+    return IterableSource(rows, name="photos", class_names=["cat", "dog"])
 
 
 @pytest.fixture
@@ -95,9 +104,10 @@ def _once(compute: Callable) -> Callable:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("thorough", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_prepare(source, tmp_path, monkeypatch, name, kind, thorough):
-    """Thorough: at every call of the plain job, and at every 17th of those that share most calls with it."""
-    step = 97 if not thorough else 1 if name == "whole" else 17
-    job, undisturbed = SmallJob(source, JOBS[name]), tmp_path / "undisturbed"
+    """Thorough: at every call of the plain job, of a stream at every 5th, at every 17th of what shares most calls."""
+    step = {"whole": 1, "of a stream": 5}.get(name, 17) if thorough else 97
+    job = SmallJob(source, JOBS[name], streaming=name == "of a stream")
+    undisturbed = tmp_path / "undisturbed"
     with monkeypatch.context() as patch:
         faults = Faults(patch, undisturbed, kind)
         job.run(undisturbed)

@@ -17,7 +17,8 @@ PHASES = {"plan", "decoding", "shard", "record", "fit", "copies"}
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_hundred_kills(tmp_path):
+@pytest.mark.parametrize("kind", [[], ["stream"]], ids=["folder", "stream"])
+def test_a_hundred_kills(tmp_path, kind):
     """Every phase is hit, and each job ends with the bytes of an undisturbed one."""
     photos = tmp_path / "photos"
     for number in range(40):
@@ -26,7 +27,7 @@ def test_a_hundred_kills(tmp_path):
         picture(number % 37, 90, 80).save(folder / f"{number:02d}.png")  # three of them are copies
     (photos / "train/dog/03.png").write_bytes(b"no image")
     (tmp_path / "jobs").mkdir()
-    command = [sys.executable, str(SCRIPT), str(photos), str(tmp_path / "jobs"), "0", "100"]
+    command = [sys.executable, str(SCRIPT), str(photos), str(tmp_path / "jobs"), "0", "100", *kind]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=600, env=environment)
     report = json.loads(done.stdout)

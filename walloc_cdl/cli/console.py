@@ -133,8 +133,12 @@ def show_help(context: typer.Context) -> None:
 class Update(Protocol):
     """Shows how far a job is."""
 
-    def __call__(self, done: int, total: int, *, num_bytes: int | None = None, details: Sequence[str] = ()) -> None:
-        """`num_bytes` read so far, for a rate; `details` are shown beside it, empty ones not."""
+    def __call__(
+        self, done: int, total: int | None, *, num_bytes: int | None = None, details: Sequence[str] = ()
+    ) -> None:
+        """`total` is None where it is not known; `num_bytes` read so far, for a rate; `details` are shown beside it,
+        empty ones not.
+        """
         ...
 
 
@@ -152,7 +156,7 @@ def progress(title: str, unit: str = "images", *, lines: bool = True) -> Iterato
         yield _line_printer(title, unit) if lines else _silent
 
 
-def _silent(done: int, total: int, *, num_bytes: int | None = None, details: Sequence[str] = ()) -> None:
+def _silent(done: int, total: int | None, *, num_bytes: int | None = None, details: Sequence[str] = ()) -> None:
     """Shows nothing."""
 
 
@@ -173,7 +177,7 @@ def _bar(title: str, unit: str) -> Iterator[Update]:
         task = bar.add_task(title, total=None, rate="")
         rate, pace = _Rate(), _Rate()
 
-        def update(done: int, total: int, *, num_bytes: int | None = None, details: Sequence[str] = ()) -> None:
+        def update(done: int, total: int | None, *, num_bytes: int | None = None, details: Sequence[str] = ()) -> None:
             texts = [rate.text(done)]
             if num_bytes is not None:
                 texts.append(f"{size_text(pace.per_second(num_bytes))}/s")
@@ -185,12 +189,13 @@ def _bar(title: str, unit: str) -> Iterator[Update]:
 def _line_printer(title: str, unit: str) -> Update:
     rate, last = _Rate(), time.monotonic()
 
-    def update(done: int, total: int, *, num_bytes: int | None = None, details: Sequence[str] = ()) -> None:
+    def update(done: int, total: int | None, *, num_bytes: int | None = None, details: Sequence[str] = ()) -> None:
         nonlocal last
         pace = rate.text(done)
         if time.monotonic() - last >= QUIET_S:
             last = time.monotonic()
-            say(f"{title}: {done:,} of {total:,} {unit}, {pace}")
+            of_all = "" if total is None else f" of {total:,}"
+            say(f"{title}: {done:,}{of_all} {unit}, {pace}")
 
     return update
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,12 +63,21 @@ from walloc_cdl.errors import CallError
 if TYPE_CHECKING:
     from datasets_prep.config import PrepareConfig
     from datasets_prep.sources import Source
+    from datasets_prep.sources.streams import StreamingSource
     from walloc_cdl.codec import Codec
     from walloc_cdl.latents import Manifest
 
 
 WITH_ARCHIVES = ("source", "out", "archive", "json_path")
 """Parameters of `cdl prepare` that mean something with --archive; all others are refused with it."""
+
+NOT_FOR_STREAMS = {
+    "--labels": "its file names keys, which a stream does not list; leave out streaming=1",
+    "--holdout": "the share is drawn from all samples of a class, which a stream does not know; `cdl split` the data "
+    "set that is made of it",
+    "--dry-run": "how many samples a stream has shows at its end; leave out streaming=1",
+}
+"""Options that ask for what a stream has not, and why."""
 
 
 def prepare(
@@ -115,6 +125,7 @@ def prepare(
     """
     from datasets_prep.config import PrepareConfig
     from datasets_prep.remote_output import require_writable
+    from datasets_prep.sources import names_stream
     from walloc_cdl.codec import load_codec
     from walloc_cdl.data import is_address, local_path
 
@@ -159,7 +170,10 @@ def prepare(
         model.latent_shape((model.spec.source_channels, size, size))  # refuse it before walking the source
     if is_address(out):
         require_writable(out)
-    samples = open_samples(source, labels, holdout, seed)
+    if names_stream(source):
+        samples = _open_stream(source, {"--labels": labels, "--holdout": holdout, "--dry-run": dry_run or None})
+    else:
+        samples = open_samples(source, labels, holdout, seed)
     if dry_run:
         _forecast(samples, model, out, config, json_path)
         return
@@ -173,6 +187,16 @@ def prepare(
         **contents(manifest),
     }
     report(rows, json_path, manifest.to_json())
+
+
+def _open_stream(text: str, refused: Mapping[str, object]) -> StreamingSource:
+    """The stream that `text` names; raises `CallError` for options that are given with it."""
+    from datasets_prep.sources import open_stream
+
+    for option, value in refused.items():
+        if value is not None:
+            raise CallError(f"{option} with the stream {text}: {NOT_FOR_STREAMS[option]}")
+    return open_stream(text)
 
 
 def _forecast(samples: Source, model: Codec, out: str, config: PrepareConfig, json_path: Path | None) -> None:
@@ -196,7 +220,9 @@ def _forecast(samples: Source, model: Codec, out: str, config: PrepareConfig, js
     report(rows, json_path, expected.to_json())
 
 
-def _encode(samples: Source, model: Codec, out: str, config: PrepareConfig, work: Path | None) -> Manifest | None:
+def _encode(
+    samples: Source | StreamingSource, model: Codec, out: str, config: PrepareConfig, work: Path | None
+) -> Manifest | None:
     """Run the job with its progress shown."""
     from datasets_prep.job import prepare as run_job
     from datasets_prep.progress import Progress
@@ -214,7 +240,8 @@ def _encode(samples: Source, model: Codec, out: str, config: PrepareConfig, work
             if state.finished is not None and not sys.stderr.isatty():
                 entry = state.finished.entry
                 bad = f", {state.finished.num_quarantined:,} unusable" if state.finished.num_quarantined else ""
-                say(f"{entry.name}: {entry.num_samples:,} samples{bad}; {state.done:,} of {state.total:,} done")
+                of_all = "" if state.total is None else f" of {state.total:,}"
+                say(f"{entry.name}: {entry.num_samples:,} samples{bad}; {state.done:,}{of_all} done")
             bad = f"{state.quarantined:,} unusable" if state.quarantined else ""
             update(state.done, state.total, num_bytes=state.source_bytes, details=[f"{state.workers} workers", bad])
 

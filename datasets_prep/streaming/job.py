@@ -1,0 +1,122 @@
+"""`prepare` of a stream: shards as the samples come, in order, and the end of any other job when there are no more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets_prep import locks
+from datasets_prep.config import PrepareConfig
+from datasets_prep.encoding import choose_device, open_encoder
+from datasets_prep.engines.base import Job
+from datasets_prep.engines.local import LocalEngine
+from datasets_prep.finish import Effort, finish, has_synthesis, num_decoded_again
+from datasets_prep.output import finished_manifest, open_output, remove_work
+from datasets_prep.plan import Plan, split_shards
+from datasets_prep.planned import FEW_SAMPLES, choose_workers
+from datasets_prep.progress import Progress, Reporter
+from datasets_prep.sources.streams import StreamingSource
+from datasets_prep.streaming.done import DoneShards
+from datasets_prep.streaming.encode import encode_walk
+from datasets_prep.streaming.ends import load_ends, save_ends
+from datasets_prep.streaming.kept import KeptSamples
+from datasets_prep.streaming.plan import PlannedStream, plan_of_streamed, plan_stream
+from datasets_prep.streaming.walk import Walk
+from datasets_prep.streaming.whole import StreamedSource
+from datasets_prep.workers import DecodePool
+from walloc_cdl.canonical import differences
+from walloc_cdl.codec import Codec
+from walloc_cdl.latents import WORK_NAME, Manifest
+
+Report = Callable[[Progress], None] | None
+
+
+def prepare_stream(
+    stream: StreamingSource, codec: Codec, folder: Path, config: PrepareConfig, *, progress: Report = None
+) -> Manifest:
+    """`datasets_prep.job.prepare` of a stream.
+
+    The same call goes through the stream again, holds what is done against it, and goes on with the rest.
+    Of a data set that is finished the stream's content is not looked at.
+    """
+    started_s, work = time.time(), folder / WORK_NAME
+    planned = plan_stream(stream, codec, config)
+    manifest = finished_manifest(folder, planned.plan, restart=config.restart)
+    if manifest is None or work.is_dir():
+        with locks.whole_job(work):
+            # once more: until the lock was had, another call may have ended the job
+            manifest = finished_manifest(folder, planned.plan, restart=config.restart)
+            if manifest is None:
+                with locks.planning(work):
+                    plan = open_output(folder, planned.plan, restart=config.restart, allow_drift=config.allow_drift)
+                return _run(folder, plan, planned, codec, config, progress, started_s)
+            remove_work(folder)
+    if progress is not None:
+        total = sum(manifest.source["num_samples"].values())
+        progress(Progress(total, total, 0, note=f"{folder} is finished already; nothing to do"))
+    return manifest
+
+
+def _run(
+    folder: Path,
+    plan: Plan,
+    planned: PlannedStream,
+    codec: Codec,
+    config: PrepareConfig,
+    progress: Report,
+    started_s: float,
+) -> Manifest:
+    """All of it, the folder being held; `plan` is the one in the work folder."""
+    streamed = _encode(folder, plan, planned, codec, config, progress)
+    synthesis = "fitting the linear synthesis, " if has_synthesis(codec, planned.preparation) else ""
+    streamed.reporter.note(f"{synthesis}writing ledger and manifest")
+    drift = differences(plan.engine, planned.plan.engine)
+    effort = Effort(LocalEngine.name, started_s, streamed.num_encoded, drift)
+    manifest = finish(streamed.job, streamed.plan, effort, drop_duplicates=config.drop_duplicates)
+    remove_work(folder)
+    return manifest
+
+
+@dataclass(frozen=True)
+class _Streamed:
+    """A stream all of whose shards are done."""
+
+    job: Job
+    plan: Plan
+    num_encoded: int
+    reporter: Reporter
+
+
+def _encode(
+    folder: Path, plan: Plan, planned: PlannedStream, codec: Codec, config: PrepareConfig, progress: Report
+) -> _Streamed:
+    """Make the shards that are not done yet."""
+    work, digest, splits = folder / WORK_NAME, plan.digest(), planned.stream.split_names
+    most = FEW_SAMPLES + 1 if planned.limit is None else planned.limit * len(splits)
+    workers = choose_workers(config, most)
+    reporter = Reporter(None, workers, config.max_bad, progress)
+    kept = KeptSamples(work, num_decoded_again(codec, planned.preparation))
+    done = {split: DoneShards(folder, digest, split, planned.shard_samples) for split in splits}
+    for shard, record in (pair for split in splits for pair in done[split].records()):
+        kept.restore(shard)
+        reporter.resume(shard, record)
+    if num_done := sum(map(len, done.values())):
+        reporter.note(f"resumed: {num_done} shards are done")
+    ends, before = load_ends(work, digest), reporter.done
+    encoder = open_encoder(codec, planned.preparation, choose_device(config.device), batch=config.batch)
+    with DecodePool(workers, planned.preparation) as pool:
+        for split in splits:
+            walk = Walk(planned, done[split], ends.get(split))
+            for record in encode_walk(folder, digest, walk, kept, pool, encoder, reporter.advance):
+                reporter.shard(record)
+            if ends.get(split) != walk.num_samples:
+                ends[split] = walk.num_samples
+                save_ends(work, digest, ends)
+    reporter.end()
+    shards = [shard for split in splits for shard in split_shards(split, ends[split], planned.shard_samples)]
+    keyed = bool(planned.preparation.view_names)
+    source = StreamedSource(planned.facts, splits, work, shards, kept, keyed=keyed)
+    job = Job(folder, digest, source, planned.preparation, codec, config.device, config.batch, workers)
+    return _Streamed(job, plan_of_streamed(plan, source, shards), reporter.done - before, reporter)
