@@ -44,11 +44,11 @@ def enter(
 def enter_peers(
     peers: Sequence[Peer],
     settings_of: Callable[[Peer], Sequence[Setting[Work]]],
-    make_run: Callable[[Work], Run],
+    make_runs: Sequence[Callable[[Work], Run]],
     on_phase: OnPhase = silent,
-) -> tuple[list[Contestant[Work]], list[Absent]]:
-    """All peers as contestants, and those whose package is there but cannot be imported."""
-    contestants, absent = [], []
+) -> tuple[list[tuple[Contestant[Work], ...]], list[Absent]]:
+    """Every peer as a contestant in each kind of run, and those whose package is there but cannot be imported."""
+    entered, absent = [], []
     for peer in peers:
         on_phase(f"trying {peer.name}", 0, 0)
         try:
@@ -56,5 +56,7 @@ def enter_peers(
         except ImportError as error:
             absent.append(Absent(peer.name, f"{peer.package or peer.name} cannot be imported: {error}"))
             continue
-        contestants.append(enter(peer.name, settings, make_run, reads_images=peer.reads_images))
-    return contestants, absent
+        entered.append(
+            tuple(enter(peer.name, settings, make_run, reads_images=peer.reads_images) for make_run in make_runs)
+        )
+    return entered, absent

@@ -71,8 +71,8 @@ def measure_encoding(
         trial = _run_over(batches[:2], timing.max_s)
         ours = Setting("codec.encode, compiled", "README.md", codec.encode)
         contestants = [enter(OURS, [ours], trial)]
-        others, failed = enter_peers(peers, lambda peer: peer.encode_settings(codec), trial, on_phase)
-        contestants += others
+        others, failed = enter_peers(peers, lambda peer: peer.encode_settings(codec), [trial], on_phase)
+        contestants += [each for (each,) in others]
         cost = EncodeCost.of(codec)
         runs: dict[str, Run] = {"memory": copying(), "arithmetic": multiplying()}
         runs |= {each.name: _run_over(batches, timing.max_s)(each.setting.work) for each in contestants}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -49,14 +49,18 @@ def measure_loading(
         machine = describe_machine(tuple(peer.package for peer in peers if peer.package))
         on_phase("writing made-up data", 0, 0)
         task = reading_task(Path(parent), config, peers, threads)
-        trial = read_for(TRIAL_S)
-        contestants = [enter(name, settings, trial) for name, settings in our_readers(task).items()]
-        others, failed = enter_peers(peers, lambda peer: peer.read_settings(task), trial, on_phase)
-        contestants += others
+        judges = (read_for(TRIAL_S), feed_for(TRIAL_S))
+        entered = [
+            tuple(enter(name, settings, judge) for judge in judges) for name, settings in our_readers(task).items()
+        ]
+        others, failed = enter_peers(peers, lambda peer: peer.read_settings(task), judges, on_phase)
+        entered += others
+        contestants = [fastest for fastest, _ in entered]
         runs = {name: read_for(timing.max_s)(read) for name, read in index_select_readers(task).items()}
         runs |= {each.name: read_for(timing.max_s)(each.setting.work) for each in contestants}
         rates = time_in_turn(runs, timing.repeats, partial(on_phase, "reading"))
-        waiting = _waiting_in_turn(contestants, timing, partial(on_phase, "feeding a consumer"))
+        feeders = {feeder.name: feeder for _, feeder in entered}
+        waiting = _waiting_in_turn(feeders, timing, partial(on_phase, "feeding a consumer"))
         num_samples = len(task.dataset)
     limits = [max(both) for both in zip(*(rates[name] for name in LIMIT_NAMES), strict=True)]
     return Result(
@@ -74,7 +78,9 @@ def measure_loading(
         },
         machine=machine,
         limits=[Limit(name, _LIMIT_TEXTS[name], rates[name]) for name in LIMIT_NAMES],
-        figures=[_figure(each, rates[each.name], limits, waiting[each.name]) for each in contestants],
+        figures=[
+            _figure(fastest, feeder, rates[fastest.name], limits, waiting[fastest.name]) for fastest, feeder in entered
+        ],
         absent=[*absent, *failed],
     )
 
@@ -104,35 +110,67 @@ def index_select_readers(task: ReadingTask) -> dict[str, ReadEpoch]:
     return dict(zip(LIMIT_NAMES, (select, select_alone), strict=True))
 
 
+def feed_for(max_s: float) -> Callable[[ReadEpoch], Run]:
+    """Feeds a consumer with an epoch, for so many seconds at most, and counts samples."""
+
+    def make_run(read: ReadEpoch) -> Run:
+        return lambda epoch: sum(count for count, _ in fed(read(epoch), max_s))
+
+    return make_run
+
+
 def _waiting_in_turn(
-    contestants: Sequence[Contestant[ReadEpoch]], timing: Timing, on_run: OnRun
+    feeders: dict[str, Contestant[ReadEpoch]], timing: Timing, on_run: OnRun
 ) -> dict[str, list[float]]:
     """Shares of waiting, one a repeat, of a consumer of each."""
-    found: dict[str, list[float]] = {each.name: [] for each in contestants}
+    found: dict[str, list[float]] = {name: [] for name in feeders}
 
-    def make_run(each: Contestant[ReadEpoch]) -> Run:
+    def make_run(name: str) -> Run:
         def run(epoch: int) -> float:
-            found[each.name].append(waiting_share(each.setting.work(epoch), timing.max_s))
+            found[name].append(waiting_share(feeders[name].setting.work(epoch), timing.max_s))
             return 1.0
 
         return run
 
-    time_in_turn({each.name: make_run(each) for each in contestants}, timing.repeats, on_run)
+    time_in_turn({name: make_run(name) for name in feeders}, timing.repeats, on_run)
     return found
 
 
 def waiting_share(batches: Iterable[Batch], max_s: float) -> float:
-    """What part of its time a consumer waits that takes 10 ms for 256 samples, as a GPU would: without the CPU."""
-    begin = mark = time.perf_counter()
-    waited = 0.0
+    """What part of its time a consumer waits for batches."""
+    begin = time.perf_counter()
+    waited = sum(wait for _, wait in fed(batches, max_s))
+    return waited / (time.perf_counter() - begin)
+
+
+def fed(batches: Iterable[Batch], max_s: float) -> Iterator[tuple[int, float]]:
+    """Samples and seconds of waiting for each batch of a consumer that takes 10 ms for 256.
+
+    It sleeps, as a program does whose GPU works, so that readers have the CPU.
+    """
+    mark = time.perf_counter()
     for _, labels in until(batches, max_s):
-        waited += time.perf_counter() - mark
+        waited = time.perf_counter() - mark
         time.sleep(CONSUMER_S * len(labels) / CONSUMER_SAMPLES)
+        yield len(labels), waited
         mark = time.perf_counter()
-    return waited / (mark - begin)
 
 
 def _figure(
-    each: Contestant[ReadEpoch], rates: Sequence[float], limits: Sequence[float], waiting: Sequence[float]
+    fastest: Contestant[ReadEpoch],
+    feeder: Contestant[ReadEpoch],
+    rates: Sequence[float],
+    limits: Sequence[float],
+    waiting: Sequence[float],
 ) -> Figure:
-    return Figure(each.name, each.setting.text, each.setting.documented, rates, limits, each.tried, waiting)
+    setting = fastest.setting
+    return Figure(
+        fastest.name,
+        setting.text,
+        setting.documented,
+        rates,
+        limits,
+        fastest.tried,
+        waiting,
+        feeder.setting.text,
+    )

@@ -91,7 +91,9 @@ def measure_preparation(
         else:
             side = benchmark.size or 256
             task = ReadingTask(Path(), Path(), images, side, crop="center", batch_size=32, threads=max(1, workers))
-            contestants, failed = enter_peers(peers, lambda peer: peer.read_settings(task), read_for(TRIAL_S), on_phase)
+            trial = read_for(TRIAL_S)
+            entered, failed = enter_peers(peers, lambda peer: peer.read_settings(task), [trial], on_phase)
+            contestants = [each for (each,) in entered]
             absent += failed
         runs |= {each.name: read_for(math.inf)(each.setting.work) for each in contestants}
         rates = time_in_turn(runs, benchmark.repeats, partial(on_phase, "preparing"))

@@ -40,6 +40,8 @@ class Figure:
     """Rates of all documented settings in one trial, by which the setting was chosen."""
     waiting: Sequence[float] | None = None
     """Shares of its time that a consumer waited for batches, one a repeat."""
+    waiting_setting: str = ""
+    """The setting by which it waits least, which need not be the fastest without a consumer."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -52,8 +54,13 @@ class Figure:
             "rates": list(self.rates),
             "limit": Spread.of(self.limits).median,
             "share_of_limit": asdict(shares(self.rates, self.limits)),
-            **({} if self.waiting is None else {"waiting_share": asdict(Spread.of(self.waiting))}),
+            **self._waiting_json(),
         }
+
+    def _waiting_json(self) -> dict[str, Any]:
+        if self.waiting is None:
+            return {}
+        return {"waiting_share": asdict(Spread.of(self.waiting)), "waiting_setting": self.waiting_setting}
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,8 @@ class Result:
         for figure in self.figures:
             others = [f"{text}: {amount(rate)}" for text, rate in figure.tried.items() if text != figure.setting]
             slower = f"; slower in a trial: {'; '.join(others)}" if others else ""
-            lines.append(f"{figure.name}: {figure.setting} ({figure.documented}){slower}")
+            waits = f"; waiting: with {figure.waiting_setting}" if figure.waiting_setting else ""
+            lines.append(f"{figure.name}: {figure.setting} ({figure.documented}){waits}{slower}")
         lines += [f"{absent.name}: not measured, {absent.reason}" for absent in self.absent]
         return [*lines, f"machine: {machine_text(self.machine)}"]
 

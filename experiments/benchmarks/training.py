@@ -75,8 +75,9 @@ def measure_training(
         contestants = [enter(name, settings, codes.trial) for name, settings in our_readers(task).items()]
         for trainer, reads_images in ((codes, False), (pixels, True)):
             chosen = [peer for peer in peers if peer.reads_images == reads_images]
-            others, failed = enter_peers(chosen, lambda peer: peer.read_settings(task), trainer.trial, on_phase)
-            contestants, absent = [*contestants, *others], [*absent, *failed]
+            others, failed = enter_peers(chosen, lambda peer: peer.read_settings(task), [trainer.trial], on_phase)
+            contestants += [each for (each,) in others]
+            absent = [*absent, *failed]
         runs = {
             kind: trainer.steps(trainer.same_batch, config.steps, timing.max_s) for kind, trainer in trainers.items()
         }

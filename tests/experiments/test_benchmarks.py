@@ -12,7 +12,7 @@ import torch
 from experiments.benchmarks.contest import enter
 from experiments.benchmarks.encoding import EncodeBenchmark, measure_encoding, signal_shape
 from experiments.benchmarks.limits import EncodeCost
-from experiments.benchmarks.loading import measure_loading, waiting_share
+from experiments.benchmarks.loading import fed, measure_loading, waiting_share
 from experiments.benchmarks.made_up import (
     MadeUpSet,
     made_up_signals,
@@ -179,6 +179,7 @@ def test_load_leaves_nothing_behind_and_says_who_waits(tmp_path):
     assert report["work"]["samples"] == 2_000_000 // (12 * 32 * 32)
     assert all(0 < figure["waiting_share"]["median"] < 1 for figure in report["figures"])
     assert len(report["figures"][2]["tried"]) == 2
+    assert all(figure["waiting_setting"] in figure["tried"] for figure in report["figures"])
     assert list(dict.fromkeys(phases)) == [
         "writing made-up data",
         "trying imagefolder",
@@ -191,6 +192,7 @@ def test_load_leaves_nothing_behind_and_says_who_waits(tmp_path):
 def test_a_consumer_that_is_fed_at_once_hardly_waits():
     batches = [(torch.zeros(1), torch.zeros(256))] * 3
     assert 0 <= waiting_share(batches, 100) < 1
+    assert [count for count, _ in fed(batches, 100)] == [256] * 3
 
 
 def test_train(tmp_path):

@@ -122,8 +122,8 @@ def test_peers_that_cannot_be_imported_are_named_too():
     def fail(peer):
         raise ImportError("no module named 'diffusers'")
 
-    contestants, absent = enter_peers([PEERS["walloc"]], fail, lambda work: lambda repeat: 1.0)
-    assert contestants == []
+    entered, absent = enter_peers([PEERS["walloc"]], fail, [lambda work: lambda repeat: 1.0])
+    assert entered == []
     assert absent == [Absent("walloc", "walloc cannot be imported: no module named 'diffusers'")]
 
 
