@@ -47,6 +47,8 @@ class PrepareBenchmark:
     workers: int | None = None
     """Decoding processes; 0 decodes in this one, None takes one for each CPU."""
     repeats: int = 3
+    decoder: str | None = None
+    """Of images: `pil`, the default, or `pil-scaled`, as `cdl prepare` has it."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -68,7 +70,7 @@ def measure_preparation(
     """
     peers, absent = choose_peers("prepare", against)
     codec = load_codec(benchmark.codec)
-    config = PrepareConfig(size=benchmark.size, workers=benchmark.workers)
+    config = PrepareConfig(size=benchmark.size, workers=benchmark.workers, decoder=benchmark.decoder)
     with tempfile.TemporaryDirectory(dir=folder, prefix="cdl-bench-") as parent:
         machine = describe_machine()
         on_phase("opening the source", 0, 0)
@@ -112,6 +114,7 @@ def measure_preparation(
             "samples": num_samples,
             "codec": codec.name,
             "workers": workers,
+            "decoder": benchmark.decoder or "default",
             "repeats": benchmark.repeats,
         },
         machine=machine,

@@ -213,9 +213,10 @@ def test_an_unknown_model():
 
 @pytest.mark.parametrize(("workers", "peers", "repeats"), [(0, ["imagefolder"], 2), (1, [], 1)])
 def test_prepare_of_made_up_photos(tmp_path, workers, peers, repeats):
-    config = PrepareBenchmark(num_bytes=300_000, size=64, workers=workers, repeats=repeats)
+    config = PrepareBenchmark(num_bytes=300_000, size=64, workers=workers, repeats=repeats, decoder="pil-scaled")
     result = measure_preparation(config, ",".join(peers), folder=tmp_path)
     report = require_complete(result, ["walloc-cdl", *peers], ["decoding"])
+    assert report["work"]["decoder"] == "pil-scaled"
     assert (report["work"]["workers"], len(report["figures"][0]["rates"])) == (workers, repeats)
     assert report["absent"] == []
     assert list(tmp_path.iterdir()) == []

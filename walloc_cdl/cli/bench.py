@@ -104,6 +104,7 @@ def bench_prepare(
     size: Annotated[int | None, typer.Option(help="Images: pixels a side; default 256.")] = None,
     megabytes: Megabytes = 600,
     workers: Annotated[int | None, typer.Option(help="Decoding processes; default one for each CPU.")] = None,
+    decoder: Annotated[str | None, typer.Option(help="Images: pil, the default, or pil-scaled.")] = None,
     repeats: Repeats = 3,
     json_path: JsonPath = None,
 ) -> None:
@@ -114,7 +115,7 @@ def bench_prepare(
     """
     from experiments.benchmarks.preparing import PrepareBenchmark, measure_preparation
 
-    config = PrepareBenchmark(source, megabytes * 10**6, codec, size, workers, repeats)
+    config = PrepareBenchmark(source, megabytes * 10**6, codec, size, workers, repeats, decoder)
     with PhaseProgress("runs") as phases:
         result = measure_preparation(config, against, on_phase=phases.update)
     _show(result, json_path)
