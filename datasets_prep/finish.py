@@ -15,6 +15,7 @@ import pyarrow as pa
 import torch
 
 from datasets_prep.certificate import flip_rate
+from datasets_prep.decoding import decode_chunk
 from datasets_prep.duplicates import HASH_COLUMNS, DuplicateFinder, write_marked_ledger
 from datasets_prep.encoding import Encoder, choose_device, device_kind
 from datasets_prep.engines.base import Job
@@ -27,7 +28,6 @@ from datasets_prep.plan import Plan
 from datasets_prep.records import ShardRecord, load_rows, require_record
 from datasets_prep.signals.base import Preparation
 from datasets_prep.sources.base import Source
-from datasets_prep.workers import DecodePool
 from walloc_cdl import __version__
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.codec import Codec
@@ -184,18 +184,15 @@ def _require_usable(job: Job, plan: Plan, num_samples: dict[str, int]) -> None:
 
 def _decoded_again(job: Job, plan: Plan, count: int) -> list[np.ndarray]:
     """Prepared signals (n, C, …) as evaluation sees them, in chunks, of a seeded choice of `count` samples, decoded
-    once more.
+    once more: here, since a worker takes longer to start, and has decoded them before.
     """
     source, split, step = job.source, _fit_split(job.source), job.preparation.chunk_samples
     chosen = sorted(index for _, index in heapq.nsmallest(count, _lots(job, plan, split)))
     tasks = (
-        (None, [source.read(split, index) for index in chosen[start : start + step]])
-        for start in range(0, len(chosen), step)
+        [source.read(split, index) for index in chosen[start : start + step]] for start in range(0, len(chosen), step)
     )
-    with DecodePool(job.workers, job.preparation) as pool:
-        chunks = [
-            job.preparation.evaluation_signals(chunk.signals) for _, chunk in pool.decode(tasks) if len(chunk.signals)
-        ]
+    decoded = (decode_chunk(samples, job.preparation) for samples in tasks)
+    chunks = [job.preparation.evaluation_signals(chunk.signals) for chunk in decoded if len(chunk.signals)]
     if not chunks:
         raise JobError(f"the {_noun(source)} of split {split!r} are gone since they were encoded; restore the source")
     return chunks

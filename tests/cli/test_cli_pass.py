@@ -214,8 +214,47 @@ def test_a_truncated_shard_stops_training_with_one_line(refused, truncated, tmp_
 
 
 def test_bench_load(cdl, tmp_path):
-    answer = cdl("bench", "load", "--megabytes", 3, "--repeats", 1, "--json", tmp_path / "bench.json")
+    report = tmp_path / "bench.json"
+    call = ("bench", "load", "--against", "dataloader", "--megabytes", 3, "--repeats", 1, "--threads", 1)
+    answer = cdl(*call, "--json", report)
     assert answer.code == 0
-    result = json.loads((tmp_path / "bench.json").read_text())
-    assert result["num_samples"] == 3_000_000 // (12 * 32 * 32)
-    assert result["mmap_samples_per_s"] > 0
+    result = json.loads(report.read_text())
+    assert result["work"]["samples"] == 3_000_000 // (12 * 32 * 32)
+    names = [figure["name"] for figure in result["figures"]]
+    assert names == ["walloc-cdl mmap", "walloc-cdl ram", "dataloader"]
+    assert all(name in answer.out for name in (*names, "limit: index_select", "share of it", "waiting", "machine: "))
+
+
+def test_bench_encode_of_images_and_sound(cdl, tmp_path):
+    report = tmp_path / "bench.json"
+    call = ("bench", "encode", "--megabytes", 1, "--batch-size", 1, "--repeats", 1, "--threads", 1, "--against", "")
+    for options, codec, unit in (((), "rgb-16x", "MP/s"), (("--audio",), "stereo-5x", "million frames/s")):
+        answer = cdl(*call, *options, "--json", report)
+        assert answer.code == 0
+        result = json.loads(report.read_text())
+        assert (result["work"]["codec"], result["unit"]) == (codec, unit)
+        assert unit in answer.out
+
+
+def test_bench_prepare_and_train(cdl, source, tmp_path):
+    report = tmp_path / "bench.json"
+    call = ("bench", "prepare", source, "--size", 64, "--workers", 0, "--repeats", 1, "--json", report)
+    answer = cdl(*call)
+    assert answer.code == 0
+    result = json.loads(report.read_text())
+    assert (result["work"]["samples"], result["limits"][0]["name"]) == (24, "decoding")
+    call = ("bench", "train", "--model", "test_resnet", "--megabytes", 1, "--batch-size", 8, "--steps", 1)
+    answer = cdl(*call, "--repeats", 1, "--threads", 1, "--against", "dataloader", "--json", report)
+    assert answer.code == 0
+    assert "images/s" in answer.out
+
+
+def test_absent_peers_stand_below_the_table(cdl, monkeypatch):
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "walloc" else real(name))
+    call = ("bench", "encode", "--megabytes", 1, "--batch-size", 1, "--repeats", 1, "--threads", 1)
+    answer = cdl(*call, "--against", "walloc")
+    assert answer.code == 0
+    assert "walloc: not measured, walloc is not installed; pip install 'walloc-cdl[bench]'" in answer.out

@@ -179,12 +179,21 @@ def test_pictures_that_cannot_be_written(refused, latents, tmp_path):
         ("codec", "fit", "photos", "--out", "codec", "--levels", 13),
         ("bench", "load", "--megabytes", 0),
         ("bench", "load", "--repeats", 0),
+        ("bench", "encode", "--seconds", 0),
+        ("bench", "train", "--steps", 0),
         ("preview", "latents", "--num", 0),
     ],
     ids=lambda call: call[-2],
 )
 def test_numbers_out_of_range(refused, call):
     assert f"Invalid value for '{call[-2]}'" in refused(*call)
+
+
+@pytest.mark.parametrize("benchmark", ["encode", "load", "prepare", "train"])
+def test_peers_that_nobody_knows(refused, benchmark):
+    text = refused("bench", benchmark, "--against", "torch,fcv")
+    assert "unknown peer" in text
+    assert f"`cdl bench {benchmark}` knows " in text
 
 
 @pytest.mark.parametrize("share", ["nan", "0", "1", "-0.5", "inf"])

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from walloc_cdl.cli import archives, codec, comparison, dataset, hub, learning, prepare, upkeep
+from walloc_cdl.cli import archives, bench, codec, comparison, dataset, hub, learning, prepare, upkeep
 from walloc_cdl.cli.console import Terminated, show_help
 from walloc_cdl.errors import CdlError
 
@@ -47,8 +47,8 @@ for name, command in {
     **upkeep.COMMANDS,
 }.items():
     app.command(name)(command)
-comparison.bench.command("archive")(archives.bench_archive)
-app.add_typer(comparison.bench, name="bench")
+bench.app.command("archive")(archives.bench_archive)
+app.add_typer(bench.app, name="bench")
 
 
 @app.callback(invoke_without_command=True)

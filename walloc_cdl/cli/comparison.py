@@ -1,15 +1,14 @@
-"""`cdl compare`, `report`, `demo` and `bench`: latents against resolution reduction, and measurements."""
+"""`cdl compare`, `report` and `demo`: latents against resolution reduction."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from walloc_cdl.cli.codec import SourceName
-from walloc_cdl.cli.console import JsonPath, PhaseProgress, out_option, report, show_help, table, write_json
+from walloc_cdl.cli.console import JsonPath, PhaseProgress, out_option, table, write_json
 from walloc_cdl.cli.learning import BatchSize, Epochs, LearningRate, ModelName, Precision
 
 if TYPE_CHECKING:
@@ -107,58 +106,6 @@ def _show(outcome: Outcome, folder: Path, json_path: Path | None) -> None:
     print(f"\n{outcome.sentence}\n")
     print(f"Table, plot and results: {folder / TABLE_NAME}, {folder / PLOT_NAME}, {folder / RESULTS_NAME}")
     write_json(json_path, outcome.to_json())
-
-
-bench = typer.Typer(
-    help="Measure this machine.", callback=show_help, invoke_without_command=True, rich_markup_mode=None
-)
-
-
-@bench.command("load")
-def bench_load(
-    megabytes: Annotated[int, typer.Option(help="Size of the data set that is made up and read.", min=1)] = 600,
-    batch_size: BatchSize = 256,
-    repeats: Annotated[int, typer.Option(help="Epochs of each reader, in turn.", min=1)] = 5,
-    json_path: JsonPath = None,
-) -> None:
-    """Measure how fast shuffled latents are read.
-
-    Samples a second that `LatentLoader` delivers of 12×32×32 codes, beside torch.index_select on the same data.
-    """
-    from experiments.throughput import measure_loading
-
-    result = measure_loading(num_bytes=megabytes * 10**6, batch_size=batch_size, repeats=repeats)
-    report(result, json_path)
-
-
-@bench.command("prepare")
-def bench_prepare(
-    source: SourceName,
-    codec: Annotated[str, typer.Option("--codec", help="A name from `cdl codec list`, or a folder.")] = "rgb-16x",
-    size: Annotated[int | None, typer.Option(help="Images: pixels a side; default 256.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Decoding processes; default one for each CPU.")] = None,
-    repeats: Annotated[int, typer.Option(help="Conversions, in turn with decoding alone.", min=1)] = 3,
-    json_path: JsonPath = None,
-) -> None:
-    """Measure how fast a source is converted.
-
-    The whole of `cdl prepare`, beside decoding and resizing alone with the same workers.
-    """
-    from datasets_prep.config import PrepareConfig
-    from datasets_prep.sources import open_source
-    from experiments.preparation_speed import measure_preparation
-    from walloc_cdl.codec import load_codec
-
-    config = PrepareConfig(size=size, workers=workers)
-    result = measure_preparation(open_source(source), load_codec(codec), config, repeats=repeats)
-    (low, high), num = result.ratio_range, result.num_samples
-    rows = {
-        "samples": f"{num:,}, {result.workers} workers",
-        "decoding and resizing alone": f"{result.decode_s:.2f} s, {num / result.decode_s:,.0f} samples/s",
-        "cdl prepare": f"{result.prepare_s:.2f} s, {num / result.prepare_s:,.0f} samples/s",
-        "ratio": f"{result.ratio:.3f} ({low:.3f} to {high:.3f}, {result.repeats} repeats)",
-    }
-    report(rows, json_path, asdict(result))
 
 
 COMMANDS = {"compare": compare, "demo": demo, "report": show_report}

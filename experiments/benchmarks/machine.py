@@ -1,0 +1,46 @@
+"""What a measurement depends on beside its work: the machine, the versions, the threads, and who else computes."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+from classifiers.environment import describe_environment, source_commit
+
+COMPUTING = ("numpy", "numba", "pillow", "torchvision")
+"""Packages besides torch whose versions decide over speed."""
+
+
+def describe_machine(packages: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Plain values: processor, cores, memory, load before the measurement, commit, versions (of `packages`, too)."""
+    described = describe_environment(torch.device("cpu"), "fp32")
+    return {
+        **{name: value for name, value in described.items() if name not in ("device", "precision")},
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None,
+        "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "commit": source_commit(),
+        **{name: found for name in (*COMPUTING, *packages) if (found := installed_version(name))},
+    }
+
+
+def installed_version(package: str) -> str | None:
+    """Of a distribution; None without it."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def machine_text(machine: dict[str, Any]) -> str:
+    """One line of a description."""
+    words = [f"{machine['cpu']}, {machine['cpu_count']} cores, {machine['threads']} threads"]
+    if machine["memory_bytes"]:
+        words.append(f"{machine['memory_bytes'] / 2**30:.0f} GiB")
+    if machine["load_average"] is not None:
+        words.append(f"load {machine['load_average']:g} before")
+    shown = {"cpu", "cpu_count", "threads", "memory_bytes", "load_average", "commit"}
+    words += [f"{name} {value}" for name, value in machine.items() if name not in shown]
+    return ", ".join([*words, f"commit {(machine['commit'] or 'unknown')[:12]}"])

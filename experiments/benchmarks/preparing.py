@@ -1,0 +1,135 @@
+"""`cdl bench prepare`: whole conversions of a source, beside decoding and resizing its images and nothing else.
+
+Decoding and resizing alone, by the same code in as many processes, is the limit under any conversion: its workers
+send nothing back. torchvision's pipeline to pixels of the same size says whether that limit is a low one.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from datasets_prep.config import PrepareConfig
+from datasets_prep.job import prepare
+from datasets_prep.planned import choose_workers, plan_job
+from datasets_prep.signals.images import ImagePreparation
+from datasets_prep.sources import open_source
+from datasets_prep.sources.base import Source
+from experiments.benchmarks.contest import Contestant, enter_peers
+from experiments.benchmarks.decoding import decode_all
+from experiments.benchmarks.machine import describe_machine
+from experiments.benchmarks.made_up import DEFAULT_BYTES, write_photos
+from experiments.benchmarks.reading import TRIAL_S, read_for
+from experiments.benchmarks.result import Figure, Limit, Result
+from experiments.benchmarks.timing import OnPhase, Run, silent, time_in_turn
+from experiments.peers.base import Absent, ReadEpoch, ReadingTask
+from experiments.peers.catalog import choose_peers
+from walloc_cdl.codec import load_codec
+from walloc_cdl.errors import CallError
+
+OURS, LIMIT = "walloc-cdl", "decoding"
+
+
+@dataclass(frozen=True)
+class PrepareBenchmark:
+    """Settings of `measure_preparation`."""
+
+    source: str | None = None
+    """As for `cdl prepare`; made-up photos by default."""
+    num_bytes: int = DEFAULT_BYTES
+    """Of made-up photos."""
+    codec: str = "rgb-16x"
+    size: int | None = None
+    """Pixels a side; None is 256."""
+    workers: int | None = None
+    """Decoding processes; 0 decodes in this one, None takes one for each CPU."""
+    repeats: int = 3
+    decoder: str | None = None
+    """Of images: `pil`, the default, or `pil-scaled`, as `cdl prepare` has it."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("num_bytes", "repeats"):
+            if getattr(self, name) < 1:
+                raise CallError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+
+def measure_preparation(
+    benchmark: PrepareBenchmark,
+    against: str | None = None,
+    *,
+    folder: Path | str | None = None,
+    on_phase: OnPhase = silent,
+) -> Result:
+    """Time conversions to a temporary folder (below `folder`) in turn with their limit; reading warms the cache first.
+
+    `against` names the peers, as `cdl bench prepare --against` does. Raises `CallError` as `prepare` does.
+    """
+    peers, absent = choose_peers("prepare", against)
+    codec = load_codec(benchmark.codec)
+    config = PrepareConfig(size=benchmark.size, workers=benchmark.workers, decoder=benchmark.decoder)
+    with tempfile.TemporaryDirectory(dir=folder, prefix="cdl-bench-") as parent:
+        machine = describe_machine()
+        on_phase("opening the source", 0, 0)
+        source, images = _open(benchmark, Path(parent))
+        planned = plan_job(source, codec, config)
+        num_samples, workers = planned.plan.num_samples, choose_workers(config, planned.plan.num_samples)
+
+        def decode(repeat: int) -> float:
+            return decode_all(planned.source, planned.preparation, workers)
+
+        def convert(repeat: int) -> float:
+            prepare(source, codec, Path(parent) / f"set-{repeat}", config)
+            return num_samples
+
+        decode(0)
+        runs: dict[str, Run] = {LIMIT: decode, OURS: convert}
+        contestants: list[Contestant[ReadEpoch]] = []
+        if images is None or not isinstance(planned.preparation, ImagePreparation):
+            absent += [Absent(peer.name, "it reads folders of images, and the source is none") for peer in peers]
+        else:
+            side = benchmark.size or 256
+            task = ReadingTask(Path(), Path(), images, side, crop="center", batch_size=32, threads=max(1, workers))
+            trial = read_for(TRIAL_S)
+            entered, failed = enter_peers(peers, lambda peer: peer.read_settings(task), [trial], on_phase)
+            contestants = [each for (each,) in entered]
+            absent += failed
+        runs |= {each.name: read_for(math.inf)(each.setting.work) for each in contestants}
+        rates = time_in_turn(runs, benchmark.repeats, partial(on_phase, "preparing"))
+    limit = "decoding and resizing alone, by the code of `cdl prepare`, the start of the workers included"
+    text = f"{workers} decoding processes, the start of the workers, the fit of the synthesis and all files included"
+    figures = [Figure(OURS, text, "docs/jobs.md", rates[OURS], rates[LIMIT])]
+    figures += [
+        Figure(each.name, each.setting.text, each.setting.documented, rates[each.name], rates[LIMIT], each.tried)
+        for each in contestants
+    ]
+    return Result(
+        benchmark="prepare",
+        unit="samples/s",
+        work={
+            "source": benchmark.source or "made-up photos",
+            "samples": num_samples,
+            "codec": codec.name,
+            "workers": workers,
+            "decoder": benchmark.decoder or "default",
+            "repeats": benchmark.repeats,
+        },
+        machine=machine,
+        limits=[Limit(LIMIT, limit, rates[LIMIT])],
+        figures=figures,
+        absent=absent,
+    )
+
+
+def _open(benchmark: PrepareBenchmark, parent: Path) -> tuple[Source, Path | None]:
+    """The source, and the folder of images that it is, if it is one."""
+    name = benchmark.source
+    if name is None:
+        write_photos(parent / "photos", num_bytes=benchmark.num_bytes, seed=benchmark.seed)
+        name = f"imagefolder:{parent / 'photos'}"
+    path = Path(name.removeprefix("imagefolder:"))
+    has_folders = path.is_dir() and any(entry.is_dir() for entry in path.iterdir())
+    return open_source(name), path if has_folders else None

@@ -1,0 +1,130 @@
+"""What a benchmark found: its table and its JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from experiments.benchmarks.machine import machine_text
+from experiments.benchmarks.timing import Spread, shares
+from experiments.peers.base import Absent
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What nothing can be faster than, in the unit of the benchmark."""
+
+    name: str
+    text: str
+    """How it was measured or computed."""
+    rates: Sequence[float]
+    """One a repeat."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """How fast one way of doing the work is."""
+
+    name: str
+    """As `--against` has it; `walloc-cdl …` for this package."""
+    setting: str
+    """How it was set up."""
+    documented: str
+    """Where that is documented."""
+    rates: Sequence[float]
+    """One a repeat."""
+    limits: Sequence[float]
+    """What the limit was in each repeat."""
+    tried: dict[str, float] = field(default_factory=dict)
+    """Rates of all documented settings in one trial, by which the setting was chosen."""
+    waiting: Sequence[float] | None = None
+    """Shares of its time that a consumer waited for batches, one a repeat."""
+    waiting_setting: str = ""
+    """The setting by which it waits least, which need not be the fastest without a consumer."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "name": self.name,
+            "setting": self.setting,
+            "documented": self.documented,
+            "tried": self.tried,
+            "rate": asdict(Spread.of(self.rates)),
+            "rates": list(self.rates),
+            "limit": Spread.of(self.limits).median,
+            "share_of_limit": asdict(shares(self.rates, self.limits)),
+            **self._waiting_json(),
+        }
+
+    def _waiting_json(self) -> dict[str, Any]:
+        if self.waiting is None:
+            return {}
+        return {"waiting_share": asdict(Spread.of(self.waiting)), "waiting_setting": self.waiting_setting}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A benchmark's figures and all that is needed to read them."""
+
+    benchmark: str
+    unit: str
+    work: dict[str, Any]
+    """What was done, in plain values."""
+    machine: dict[str, Any]
+    limits: Sequence[Limit]
+    figures: Sequence[Figure]
+    absent: Sequence[Absent] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "benchmark": self.benchmark,
+            "unit": self.unit,
+            "work": self.work,
+            "machine": self.machine,
+            "limits": [
+                {"name": limit.name, "text": limit.text, "rate": asdict(Spread.of(limit.rates))}
+                for limit in self.limits
+            ],
+            "figures": [figure.to_json() for figure in self.figures],
+            "absent": [asdict(absent) for absent in self.absent],
+        }
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Headings and rows, the fastest first, the limits last."""
+        waits = any(figure.waiting is not None for figure in self.figures)
+        headings = ["", self.unit, "lowest to highest", "limit", "share of it", *(["waiting"] if waits else [])]
+        rows = []
+        for figure in sorted(self.figures, key=lambda figure: -Spread.of(figure.rates).median):
+            row = [figure.name, *_rate_cells(figure.rates), amount(Spread.of(figure.limits).median)]
+            row.append(f"{shares(figure.rates, figure.limits).median:.1%}")
+            if waits:
+                row.append("" if figure.waiting is None else f"{Spread.of(figure.waiting).median:.1%}")
+            rows.append(row)
+        for limit in self.limits:
+            rows.append([f"limit: {limit.name}", *_rate_cells(limit.rates), "", "", *([""] if waits else [])])
+        return headings, rows
+
+    def notes(self) -> list[str]:
+        """Lines below the table: what was done, how each peer was set up, who is missing, on what machine."""
+        done = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.work.items())
+        lines = [f"work: {done}"]
+        lines += [f"limit {limit.name}: {limit.text}" for limit in self.limits]
+        for figure in self.figures:
+            others = [f"{text}: {amount(rate)}" for text, rate in figure.tried.items() if text != figure.setting]
+            slower = f"; slower in a trial: {'; '.join(others)}" if others else ""
+            waits = f"; waiting: with {figure.waiting_setting}" if figure.waiting_setting else ""
+            lines.append(f"{figure.name}: {figure.setting} ({figure.documented}){waits}{slower}")
+        lines += [f"{absent.name}: not measured, {absent.reason}" for absent in self.absent]
+        return [*lines, f"machine: {machine_text(self.machine)}"]
+
+
+def amount(value: float) -> str:
+    """A rate for people: three digits, or a whole number."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _rate_cells(rates: Sequence[float]) -> list[str]:
+    spread = Spread.of(rates)
+    return [amount(spread.median), f"{amount(spread.low)} to {amount(spread.high)}"]

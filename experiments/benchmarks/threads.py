@@ -1,0 +1,30 @@
+"""How many threads everybody gets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from walloc_cdl.errors import CallError
+
+
+def choose_threads(asked: int | None) -> int:
+    """The number asked for, or one for each processor that this process may use."""
+    if asked is not None and asked < 1:
+        raise CallError(f"threads is {asked}; it must be at least 1")
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return asked or available
+
+
+@contextmanager
+def torch_threads(num_threads: int) -> Iterator[None]:
+    """Let torch (and by it the compiled encoder) use so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,170 @@
+"""`cdl bench train`: steps of one small model fed by `LatentLoader` and by others, beside the model fed by nothing.
+
+Readers of codes feed a timm model behind the synthesis stem; those of images feed the same model with pixels of the
+same grid, so that tokens and operations are equal. The limit of each is its model on one batch that stays.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from classifiers import create_model
+from classifiers.backbones import require_model
+from classifiers.recipe import TrainConfig, build_optimizer
+from experiments.benchmarks.contest import enter, enter_peers
+from experiments.benchmarks.machine import describe_machine
+from experiments.benchmarks.made_up import MadeUpSet, write_made_up
+from experiments.benchmarks.reading import ReadingConfig, our_readers, reading_task
+from experiments.benchmarks.result import Figure, Limit, Result
+from experiments.benchmarks.threads import choose_threads, torch_threads
+from experiments.benchmarks.timing import OnPhase, Run, Timing, silent, time_in_turn, until
+from experiments.peers.base import Batch, ReadEpoch
+from experiments.peers.catalog import choose_peers
+from walloc_cdl.data import open_latents
+from walloc_cdl.errors import CallError
+
+CODES, PIXELS = "codes", "pixels"
+"""What a model takes."""
+PIXEL_SIDE = 64
+TRIAL_STEPS, TRIAL_S = 4, 20.0
+
+
+@dataclass(frozen=True)
+class TrainBenchmark:
+    """Settings of `measure_training`."""
+
+    model: str = "resnet18"
+    reading: ReadingConfig = ReadingConfig(batch_size=64)  # noqa: RUF009 - frozen
+    steps: int = 20
+    """Updates in a run."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise CallError(f"steps is {self.steps}; it must be at least 1")
+
+
+def measure_training(
+    config: TrainBenchmark,
+    timing: Timing,
+    against: str | None = None,
+    *,
+    folder: Path | str | None = None,
+    on_phase: OnPhase = silent,
+) -> Result:
+    """Time steps of training in float32 on the CPU, on made-up codes and photos in a temporary folder.
+
+    `against` names the peers, as `cdl bench train --against` does. Raises `CallError` for an unknown model.
+    """
+    peers, absent = choose_peers("train", against)
+    require_model(config.model)
+    threads = choose_threads(config.reading.threads)
+    with tempfile.TemporaryDirectory(dir=folder, prefix="cdl-bench-") as parent, torch_threads(threads):
+        machine = describe_machine(tuple(peer.package for peer in peers if peer.package))
+        on_phase("writing made-up data", 0, 0)
+        task = reading_task(Path(parent), config.reading, peers, threads, with_synthesis=True)
+        codes = _Trainer(config, task.latents)
+        pixels = _Trainer(config, _write_pixels(Path(parent) / "pixels"))
+        trainers = {CODES: codes, PIXELS: pixels}
+        contestants = [enter(name, settings, codes.trial) for name, settings in our_readers(task).items()]
+        for trainer, reads_images in ((codes, False), (pixels, True)):
+            chosen = [peer for peer in peers if peer.reads_images == reads_images]
+            others, failed = enter_peers(chosen, lambda peer: peer.read_settings(task), [trainer.trial], on_phase)
+            contestants += [each for (each,) in others]
+            absent = [*absent, *failed]
+        runs = {
+            kind: trainer.steps(trainer.same_batch, config.steps, timing.max_s) for kind, trainer in trainers.items()
+        }
+        for each in contestants:
+            trainer = pixels if each.reads_images else codes
+            runs[each.name] = trainer.steps(each.setting.work, config.steps, timing.max_s)
+        for trainer in trainers.values():
+            trainer.trial(trainer.same_batch)(0)
+        rates = time_in_turn(runs, timing.repeats, partial(on_phase, "training"))
+    figures = []
+    for each in contestants:
+        limits = rates[PIXELS if each.reads_images else CODES]
+        setting = each.setting
+        figures.append(Figure(each.name, setting.text, setting.documented, rates[each.name], limits, each.tried))
+    return Result(
+        benchmark="train",
+        unit="images/s",
+        work={
+            "model": config.model,
+            "grid": PIXEL_SIDE,
+            "bytes": config.reading.num_bytes,
+            "batch_size": config.reading.batch_size,
+            "steps": config.steps,
+            "images": config.reading.images_text,
+            "repeats": timing.repeats,
+        },
+        machine=machine,
+        limits=[
+            Limit(CODES, "the model behind the synthesis stem alone, on one batch that stays", rates[CODES]),
+            Limit(PIXELS, f"the same on one batch of {PIXEL_SIDE}-pixel images", rates[PIXELS]),
+        ],
+        figures=figures,
+        absent=absent,
+    )
+
+
+def _write_pixels(folder: Path) -> Path:
+    """A made-up data set of as many pixels as the codes have values: what resolution reduction stores."""
+    shape = (3, PIXEL_SIDE, PIXEL_SIDE)
+    sample_bytes = 3 * PIXEL_SIDE**2
+    write_made_up(folder, MadeUpSet(64 * sample_bytes, shape, stride=4, companding="none", with_synthesis=True))
+    return folder
+
+
+class _Trainer:
+    """A model in training, and a batch of its own."""
+
+    def __init__(self, config: TrainBenchmark, folder: Path) -> None:
+        torch.manual_seed(config.reading.seed)
+        dataset = open_latents(folder)
+        model = create_model(config.model, dataset, grid=PIXEL_SIDE)
+        self._model = model.to(memory_format=torch.channels_last).train()
+        self._optimizer = build_optimizer(self._model, TrainConfig())
+        rows = torch.arange(config.reading.batch_size) % len(dataset)
+        self._same: Batch = dataset.gather(rows.numpy())
+
+    def same_batch(self, epoch: int) -> Iterator[Batch]:
+        """One batch again and again."""
+        del epoch
+        while True:
+            yield self._same
+
+    def trial(self, read: ReadEpoch) -> Run:
+        """Few steps, to warm up or to choose a setting."""
+        return self.steps(read, TRIAL_STEPS, TRIAL_S)
+
+    def steps(self, read: ReadEpoch, num_steps: int, max_s: float) -> Run:
+        """A run of so many updates, or seconds, over as many epochs as that takes; counts images."""
+
+        def run(repeat: int) -> float:
+            num_images = 0
+            for step, (codes, labels) in enumerate(until(_epochs(read, repeat), max_s), start=1):
+                loss = cross_entropy(self._model(codes), labels)
+                self._optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                self._optimizer.step()
+                num_images += len(labels)
+                if step == num_steps:
+                    break
+            return num_images
+
+        return run
+
+
+def _epochs(read: ReadEpoch, repeat: int) -> Iterator[Batch]:
+    """Batches of one epoch after the other."""
+    epoch = 1000 * repeat
+    while True:
+        yield from read(epoch)
+        epoch += 1

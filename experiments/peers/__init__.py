@@ -1,0 +1,1 @@
+"""How other programs do the same work, a module each; `catalog` has their names."""

@@ -1,0 +1,24 @@
+"""torch's DataLoader over a `LatentDataset`, whole batches by `__getitems__`."""
+
+from __future__ import annotations
+
+from torch.utils.data import DataLoader
+
+from experiments.peers.base import ReadEpoch, ReadingTask, Setting, worker_options, workers_text
+
+DOCUMENTED = "README.md; https://docs.pytorch.org/docs/stable/data.html"
+
+
+def read_settings(task: ReadingTask) -> list[Setting[ReadEpoch]]:
+    """With and without workers."""
+    return [
+        Setting(f"batched __getitems__, {workers_text(num)}", DOCUMENTED, _read(task, num))
+        for num in task.worker_counts
+    ]
+
+
+def _read(task: ReadingTask, num_workers: int) -> ReadEpoch:
+    loader = DataLoader(
+        task.dataset, task.batch_size, shuffle=True, collate_fn=task.dataset.collate, **worker_options(num_workers)
+    )
+    return lambda epoch: loader

@@ -1,0 +1,22 @@
+"""The codec's path in plain torch, which GPUs take and which the compiled one must equal."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from experiments.peers.base import Encode, Setting
+from walloc_cdl.codec import Codec
+from walloc_cdl.spec import code_limit
+
+DOCUMENTED = "walloc_cdl.kernels.packets"
+
+
+def encode_settings(codec: Codec) -> list[Setting[Encode]]:
+    """Latents by matrix products, rounded and shifted to bytes."""
+
+    @torch.inference_mode()
+    def encode(signal: Tensor) -> Tensor:
+        return codec.latents(signal).round_().add_(code_limit(codec.bits) + 1).to(torch.uint8)
+
+    return [Setting("latents(), rounded", DOCUMENTED, encode)]

@@ -1,0 +1,235 @@
+"""Benchmarks: what they do and report. Nothing here asserts a time."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.benchmarks.contest import enter
+from experiments.benchmarks.encoding import EncodeBenchmark, measure_encoding, signal_shape
+from experiments.benchmarks.limits import EncodeCost
+from experiments.benchmarks.loading import fed, measure_loading, waiting_share
+from experiments.benchmarks.made_up import (
+    MadeUpSet,
+    made_up_signals,
+    shards_for,
+    write_made_up,
+    write_photos,
+)
+from experiments.benchmarks.preparing import PrepareBenchmark, measure_preparation
+from experiments.benchmarks.reading import ReadingConfig
+from experiments.benchmarks.threads import choose_threads
+from experiments.benchmarks.timing import Spread, Timing, shares, time_in_turn, until
+from experiments.benchmarks.training import TrainBenchmark, measure_training
+from experiments.peers.base import Setting
+from walloc_cdl.codec import load_codec
+from walloc_cdl.data import open_latents
+from walloc_cdl.errors import CallError
+from walloc_cdl.latents import verify
+
+ROOT = Path(__file__).parents[2]
+ONCE = Timing(repeats=1, max_s=5.0)
+FIGURE_FIELDS = {"name", "setting", "documented", "tried", "rate", "rates", "limit", "share_of_limit"}
+
+
+def require_complete(result, names, limits):
+    """A table and a JSON with every figure beside its limit, and the machine."""
+    report = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert report.keys() == {"benchmark", "unit", "work", "machine", "limits", "figures", "absent"}
+    assert [figure["name"] for figure in report["figures"]] == names
+    assert [limit["name"] for limit in report["limits"]] == limits
+    for figure in report["figures"]:
+        assert figure.keys() >= FIGURE_FIELDS
+        assert figure["documented"]
+        assert figure["rate"]["low"] <= figure["rate"]["median"] <= figure["rate"]["high"]
+        assert figure["share_of_limit"]["median"] > 0
+    assert {"cpu", "cpu_count", "memory_bytes", "threads", "torch", "numpy", "load_average"} <= report["machine"].keys()
+    headings, rows = result.table()
+    assert {len(row) for row in rows} == {len(headings)}
+    assert {row[0] for row in rows} == {*names, *(f"limit: {name}" for name in limits)}
+    notes = "\n".join(result.notes())
+    assert all(figure.documented in notes and figure.setting in notes for figure in result.figures)
+    return report
+
+
+def test_runs_take_turns_and_each_repeat_begins_with_another():
+    order = []
+    runs = {name: lambda repeat, name=name: order.append((repeat, name)) or 5.0 for name in "abc"}
+    seen = []
+    rates = time_in_turn(runs, 2, lambda done, total: seen.append((done, total)))
+    assert order == [(0, "a"), (0, "b"), (0, "c"), (1, "b"), (1, "c"), (1, "a")]
+    assert [len(values) for values in rates.values()] == [2, 2, 2]
+    assert seen[-1] == (6, 6)
+
+
+def test_spread_and_shares():
+    assert Spread.of([3.0, 1.0, 2.0]) == Spread(2.0, 1.0, 3.0)
+    assert shares([1.0, 4.0], [2.0, 4.0]) == Spread(0.75, 0.5, 1.0)
+
+
+def test_a_run_ends_when_its_time_is_over():
+    assert list(until(range(5), 100)) == [0, 1, 2, 3, 4]
+    assert list(until(range(5), -1)) == [0]
+
+
+def test_the_fastest_setting_is_chosen():
+    units = {"slow": 1.0, "fast": 1e9, "middle": 1e3}
+    settings = [Setting(name, "here", count) for name, count in units.items()]
+    chosen = enter("peer", settings, lambda count: lambda repeat: count)
+    assert chosen.setting.text == "fast"
+    assert chosen.tried.keys() == units.keys()
+    assert enter("peer", settings[:1], lambda count: lambda repeat: count).tried == {}
+
+
+def test_settings_out_of_range():
+    for make in (
+        lambda: Timing(repeats=0),
+        lambda: Timing(max_s=0),
+        lambda: ReadingConfig(batch_size=0),
+        lambda: ReadingConfig(num_images=0),
+        lambda: EncodeBenchmark(batch_size=0),
+        lambda: PrepareBenchmark(repeats=0),
+        lambda: TrainBenchmark(steps=0),
+        lambda: choose_threads(0),
+    ):
+        with pytest.raises(CallError, match="it must be"):
+            make()
+
+
+def test_images_that_are_not_there(tmp_path):
+    with pytest.raises(CallError, match="does not exist; give a folder with a folder of images for each class"):
+        ReadingConfig(images=tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "made_up",
+    [
+        MadeUpSet(200_000, (3, 16, 16), num_shards=3, with_synthesis=True),
+        MadeUpSet(200_000, (3, 256)),
+        MadeUpSet(200_000, (3, 16, 16), stride=4, companding="none", with_synthesis=True),
+    ],
+    ids=["codes", "sound", "pixels"],
+)
+def test_the_made_up_data_set_is_a_real_one(tmp_path, made_up):
+    write_made_up(tmp_path / "set", made_up)
+    assert verify(tmp_path / "set", full=True).problems == []
+    dataset = open_latents(tmp_path / "set")
+    assert (len(dataset), len(dataset.manifest.shards)) == (200_000 // 768, made_up.num_shards)
+    if made_up.with_synthesis:
+        assert set(dataset.synthesis_bank) == set(range(1, made_up.stride + 1))
+
+
+def test_a_made_up_data_set_has_a_sample():
+    with pytest.raises(CallError, match="num_bytes is 5; it must be at least 12288"):
+        MadeUpSet(5)
+
+
+def test_shards_are_dealt_out_evenly():
+    assert [shards_for(num_bytes, 2) for num_bytes in (1, 600_000_000)] == [2, 6]
+
+
+def test_made_up_photos_have_the_bits_of_real_ones(tmp_path):
+    assert write_photos(tmp_path / "a", num=4) == 4
+    files = sorted((tmp_path / "a").rglob("*.jpg"))
+    bits = 8 * sum(path.stat().st_size for path in files) / (len(files) * 375 * 500)
+    assert 3.5 < bits < 6
+    count = write_photos(tmp_path / "b", num_bytes=250_000)
+    sizes = [path.stat().st_size for path in (tmp_path / "b").rglob("*.jpg")]
+    assert (len(sizes), sum(sizes) >= 250_000, sum(sizes[1:]) < 300_000) == (count, True, True)
+
+
+@pytest.mark.parametrize("name", ["rgb-16x", "stereo-5x"])
+def test_made_up_signals_suit_the_codec_and_differ(name):
+    codec = load_codec(name)
+    first, second = made_up_signals(codec.kind, codec.source_channels, signal_shape(codec, 2), 2, seed=0)
+    codes = codec.encode(first)
+    assert 5 < codes.float().std() < 90  # as of photos (6 to 14) or louder; neither silence nor all at the ends
+    assert not torch.equal(first, second)
+
+
+def test_what_encoding_costs():
+    cost = EncodeCost.of(load_codec("rgb-16x"))
+    assert cost.bytes == 3 + 12 / 64
+    assert cost.operations == 3 * 2 * 3 * 4 + 36  # channels, axes, levels, four a sample; and the mix
+    assert EncodeCost.of(load_codec("stereo-5x")).operations == 2 * 6 * 4 + 2 * 27
+
+
+def test_encode(monkeypatch):
+    monkeypatch.setattr("experiments.benchmarks.encoding.IMAGE_SIDE", 64)
+    config = EncodeBenchmark(num_bytes=50_000, batch_size=2, threads=1)
+    result = measure_encoding(config, ONCE, "torch")
+    report = require_complete(result, ["walloc-cdl", "torch"], ["memory", "arithmetic"])
+    assert (report["unit"], report["work"]["batches"], report["absent"]) == ("MP/s", 2, [])
+    with pytest.raises(CallError, match="codec resize-rgb-16x has no linear WaLLoC encoder"):
+        measure_encoding(EncodeBenchmark(codec="resize-rgb-16x"), ONCE, "")
+
+
+def test_load_leaves_nothing_behind_and_says_who_waits(tmp_path):
+    config = ReadingConfig(2_000_000, batch_size=64, num_images=12, threads=1)
+    phases = []
+    result = measure_loading(
+        config, ONCE, "imagefolder", folder=tmp_path, on_phase=lambda phase, done, total: phases.append(phase)
+    )
+    names = ["walloc-cdl mmap", "walloc-cdl ram", "imagefolder"]
+    report = require_complete(result, names, ["index_select", "index_select, 1 thread"])
+    assert report["work"]["samples"] == 2_000_000 // (12 * 32 * 32)
+    assert all(0 < figure["waiting_share"]["median"] < 1 for figure in report["figures"])
+    assert len(report["figures"][2]["tried"]) == 2
+    assert all(figure["waiting_setting"] in figure["tried"] for figure in report["figures"])
+    assert list(dict.fromkeys(phases)) == [
+        "writing made-up data",
+        "trying imagefolder",
+        "reading",
+        "feeding a consumer",
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_consumer_that_is_fed_at_once_hardly_waits():
+    batches = [(torch.zeros(1), torch.zeros(256))] * 3
+    assert 0 <= waiting_share(batches, 100) < 1
+    assert [count for count, _ in fed(batches, 100)] == [256] * 3
+
+
+def test_train(tmp_path):
+    reading = ReadingConfig(1_000_000, batch_size=8, num_images=16, threads=1)
+    result = measure_training(TrainBenchmark("test_resnet", reading, steps=2), ONCE, "imagefolder", folder=tmp_path)
+    report = require_complete(result, ["walloc-cdl mmap", "walloc-cdl ram", "imagefolder"], ["codes", "pixels"])
+    by_name = {figure["name"]: figure["limit"] for figure in report["figures"]}
+    limits = {limit["name"]: limit["rate"]["median"] for limit in report["limits"]}
+    assert by_name["walloc-cdl ram"] == limits["codes"]
+    assert by_name["imagefolder"] == limits["pixels"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_model():
+    with pytest.raises(CallError, match="unknown model 'resnt18'"):
+        measure_training(TrainBenchmark("resnt18"), ONCE, "")
+
+
+@pytest.mark.parametrize(("workers", "peers", "repeats"), [(0, ["imagefolder"], 2), (1, [], 1)])
+def test_prepare_of_made_up_photos(tmp_path, workers, peers, repeats):
+    config = PrepareBenchmark(num_bytes=300_000, size=64, workers=workers, repeats=repeats, decoder="pil-scaled")
+    result = measure_preparation(config, ",".join(peers), folder=tmp_path)
+    report = require_complete(result, ["walloc-cdl", *peers], ["decoding"])
+    assert report["work"]["decoder"] == "pil-scaled"
+    assert (report["work"]["workers"], len(report["figures"][0]["rates"])) == (workers, repeats)
+    assert report["absent"] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_prepare_of_a_source_that_is_no_folder_of_images(tmp_path):
+    np.save(tmp_path / "cubes.npy", np.zeros((4, 3, 16, 16), np.uint8))
+    config = PrepareBenchmark(f"npy:{tmp_path / 'cubes.npy'}", codec="resize-rgb-4x", workers=0, repeats=1)
+    report = require_complete(measure_preparation(config, folder=tmp_path), ["walloc-cdl"], ["decoding"])
+    assert report["absent"] == [{"name": "imagefolder", "reason": "it reads folders of images, and the source is none"}]
+
+
+def test_workers_that_only_decode_load_no_torch():
+    code = "import sys, experiments.benchmarks.decoding; print([m for m in ('torch', 'timm') if m in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert loaded.stdout.strip() == "[]"
