@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from datasets_prep.decoding import DecodedChunk, decode_chunk
+from datasets_prep.signal_pipe import receive_answer, send_answer
 from datasets_prep.signals.base import Preparation, Stored
 
 _STATUS = Path("/proc/self/status")
@@ -68,7 +69,7 @@ class WorkerProcess:
             self._connection.send(samples)
             if not self._connection.poll(time_limit_s):
                 raise WorkerLost(f"took longer than {time_limit_s:g} s to read and decode")
-            answer = self._connection.recv()
+            answer = receive_answer(self._connection)
         except (EOFError, OSError) as error:
             self._process.join()
             killed = os.name == "posix" and self._process.exitcode == -signal.SIGKILL
@@ -101,7 +102,7 @@ def _serve(connection: Connection, preparation: Preparation) -> None:
         connection.send("ready")
         _silence_decoders()
         while True:
-            connection.send(_answer(connection.recv_bytes(), preparation))
+            send_answer(connection, _answer(connection.recv_bytes(), preparation))
 
 
 def _answer(pickled: bytes, preparation: Preparation) -> DecodedChunk | _Failure:
