@@ -10,6 +10,8 @@ import importlib
 import importlib.util
 import math
 import os
+from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -42,21 +44,29 @@ KINDS = {
 SCALE_AND_LIMIT = {"bytes": (1.0, 1.0), "int16": (1.0, 65504.0), "float": (FLOAT_SCALE, FLOAT_LIMIT)}
 
 
+@lru_cache(maxsize=1)
 def has_triton() -> bool:
-    """Whether the kernels can be compiled."""
-    return importlib.util.find_spec("triton") is not None
+    """Whether triton is there; asked only where it could be used, for the answer imports it."""
+    try:
+        importlib.import_module("triton")
+    except ImportError:
+        return False
+    return True
 
 
 def runs_kernels(device: torch.device) -> bool:
-    """Whether tensors on this device can be given to the kernels: on CUDA devices with float16 tensor cores.
+    """Whether tensors on this device can be given to the kernels: CUDA devices from compute capability 8.0 on.
 
-    With `TRITON_INTERPRET=1` in the environment, for tests, on the CPU as well.
+    With `TRITON_INTERPRET=1` in the environment, for tests, the CPU as well.
     """
-    if not has_triton():
-        return False
     if device.type == "cuda":
-        return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"
+        return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0) and has_triton()
+    return device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1" and has_triton()
+
+
+def on_device(tensor: Tensor) -> AbstractContextManager[object]:
+    """The context in which a kernel must be launched on this tensor: its device is the current one."""
+    return torch.cuda.device(tensor.device) if tensor.device.type == "cuda" else nullcontext()
 
 
 class GpuEncoder:
@@ -134,37 +144,40 @@ def encode_image(
     tiles_y, tiles_x = -(-height // TILE_SAMPLES), -(-width // TILE_SAMPLES)
     window = window_blocks(levels)
     reach = (window - 1) * TILE_SAMPLES // 2
-    at_once = min(pitch(latents), 16 if levels == 1 else 64)
+    at_once = min(pitch(latents), 16 if levels in (1, 5) else 64)  # what registers and shared memory hold
     scale_of_samples, limit_of_samples = SCALE_AND_LIMIT[KINDS[pixels.dtype]]
     limit, lowest = _limits(bits)
     grid = (batch * tiles_y * tiles_x, -(-latents // at_once))
-    kernels.encode_image[grid](
-        pixels,
-        codes,
-        axis,
-        mix,
-        scale,
-        shift,
-        channels,
-        height,
-        width,
-        latents,
-        tiles_y,
-        tiles_x,
-        _turns(height, reach),
-        _turns(width, reach),
-        limit,
-        lowest,
-        LEVELS=levels,
-        WINDOW=window,
-        BANDS=mix.shape[2],
-        LATENTS=at_once,
-        MIX_PITCH=mix.shape[3],
-        ALIGN=math.gcd(width, 16),
-        SCALE=scale_of_samples,
-        LIMIT=limit_of_samples,
-        num_warps=8 if levels == 1 else 4,
-    )
+    with on_device(pixels):
+        kernels.encode_image[grid](
+            pixels,
+            codes,
+            axis,
+            mix,
+            scale,
+            shift,
+            channels,
+            height,
+            width,
+            latents,
+            tiles_y,
+            tiles_x,
+            _turns(height, reach),
+            _turns(width, reach),
+            limit,
+            lowest,
+            LEVELS=levels,
+            WINDOW=window,
+            BANDS=mix.shape[2],
+            LATENTS=at_once,
+            MIX_PITCH=mix.shape[3],
+            ALIGN=math.gcd(width, 16),
+            SCALE=scale_of_samples,
+            LIMIT=limit_of_samples,
+            num_warps=8 if levels == 1 else 4,
+            # Two programs must fit a multiprocessor's shared memory, that one computes while the other loads.
+            num_stages=1,
+        )
     return codes
 
 
@@ -189,31 +202,33 @@ def encode_sequence(
     kernels = importlib.import_module("walloc_cdl.kernels.triton_encode")
     positions = 64
     tiles = -(-frames // positions)
-    at_once = 128 if taps.shape[3] % 128 == 0 else min(taps.shape[3], 64)
+    at_once = min(taps.shape[3], 64)
     scale_of_samples, limit_of_samples = SCALE_AND_LIMIT[KINDS[samples.dtype]]
     limit, lowest = _limits(bits)
-    kernels.encode_sequence[(batch * tiles, -(-latents // at_once))](
-        samples,
-        codes,
-        taps,
-        scale,
-        shift,
-        channels,
-        frames,
-        latents,
-        tiles,
-        _turns(frames, 4),
-        limit,
-        lowest,
-        FRAME=frame,
-        POSITIONS=positions,
-        LATENTS=at_once,
-        PITCH=taps.shape[3],
-        CHUNK=min(8 * frame, 64),
-        SCALE=scale_of_samples,
-        LIMIT=limit_of_samples,
-        num_warps=4,
-    )
+    with on_device(samples):
+        kernels.encode_sequence[(batch * tiles, -(-latents // at_once))](
+            samples,
+            codes,
+            taps,
+            scale,
+            shift,
+            channels,
+            frames,
+            latents,
+            tiles,
+            _turns(frames, 4),
+            limit,
+            lowest,
+            FRAME=frame,
+            POSITIONS=positions,
+            LATENTS=at_once,
+            PITCH=taps.shape[3],
+            CHUNK=min(8 * frame, 64),
+            SCALE=scale_of_samples,
+            LIMIT=limit_of_samples,
+            num_warps=4,
+            num_stages=2,
+        )
     return codes
 
 

@@ -15,7 +15,7 @@ alone needs triton.
 """
 
 # No postponed annotations here: Triton reads `tl.constexpr` where they stand.
-# ruff: noqa: ANN001, ANN202, N803, N806
+# ruff: noqa: ANN001, ANN202
 
 import triton
 import triton.language as tl
@@ -60,7 +60,17 @@ def _codes(total, scale, shift, limit, lowest):
 
 @triton.jit
 def _add_down(
-    down, plane, y, x, width, axis, row, WINDOW: tl.constexpr, ALIGN: tl.constexpr, SCALE: tl.constexpr, LIMIT: tl.constexpr
+    down,
+    plane,
+    y,
+    x,
+    width,
+    axis,
+    row,
+    WINDOW: tl.constexpr,
+    ALIGN: tl.constexpr,
+    SCALE: tl.constexpr,
+    LIMIT: tl.constexpr,
 ):
     """Add to `down` (TILE, TILE) the product of the filters along the height with one block of the samples."""
     side = tl.arange(0, TILE)
@@ -100,7 +110,7 @@ def _add_across(
     start: tl.constexpr = -(TILE * (WINDOW - 1) // 2)
     x = (left + start + column * TILE + side + turns_x) % width
     x = tl.max_contiguous(tl.multiple_of(x, ALIGN), ALIGN)
-    down = tl.zeros((TILE, TILE), tl.float32)
+    down = tl.full((TILE, TILE), 0.0, tl.float32)
     if WINDOW == 2:
         for row in tl.static_range(WINDOW):
             y = (top + start + row * TILE + side + turns_y) % height
@@ -140,7 +150,7 @@ def encode_image(
     ALIGN: tl.constexpr,
     SCALE: tl.constexpr,
     LIMIT: tl.constexpr,
-):
+) -> None:
     """One tile of TILE² pixels: pixels (B, C, H, W) of uint8 or float to codes uint8 (B, K, h, w).
 
     axis (2, TILE, WINDOW · TILE), the filters' high and low parts; mix (2, C, BANDS, MIX_PITCH), likewise; LATENTS
@@ -157,10 +167,10 @@ def encode_image(
     mixing = mix + band[:, None] * MIX_PITCH + k[None, :]
     mix_low = channels * (BANDS * MIX_PITCH)
 
-    total = tl.zeros((SIDE * SIDE, LATENTS), tl.float32)
+    total = tl.full((SIDE * SIDE, LATENTS), 0.0, tl.float32)
     for channel in range(channels):
         plane = pixels + tl.multiple_of((image * channels + channel) * height * width, ALIGN)
-        across = tl.zeros((TILE, TILE), tl.float32)
+        across = tl.full((TILE, TILE), 0.0, tl.float32)
         top, left = tile_y * TILE, tile_x * TILE
         if WINDOW == 2:
             for column in tl.static_range(WINDOW):
@@ -176,9 +186,9 @@ def encode_image(
         bands = tl.reshape(grid, (SIDE * SIDE, FILTERS * FILTERS))
         if LEVELS == 1:
             # A product needs 16 terms: each of the four bands is followed by three zeros.
-            nothing = tl.zeros_like(bands)
-            bands = tl.reshape(tl.join(bands, nothing), (SIDE * SIDE, 8))
-            bands = tl.reshape(tl.join(bands, tl.zeros_like(bands)), (SIDE * SIDE, 16))
+            bands = tl.join(bands, tl.full((SIDE * SIDE, 4), 0.0, tl.float32))
+            bands = tl.join(bands, tl.full((SIDE * SIDE, 4, 2), 0.0, tl.float32))
+            bands = tl.reshape(bands, (SIDE * SIDE, 16))
         bands_high, bands_low = _split(bands)
         total = _add_product(bands_high, bands_low, tl.load(mixing), tl.load(mixing + mix_low), total)
         mixing += BANDS * MIX_PITCH
@@ -213,7 +223,7 @@ def encode_sequence(
     CHUNK: tl.constexpr,
     SCALE: tl.constexpr,
     LIMIT: tl.constexpr,
-):
+) -> None:
     """POSITIONS frames: samples (B, C, FRAME · frames) of int16 or float to codes uint8 (B, K, frames).
 
     taps (2, C, 8 · FRAME, PITCH): high and low parts of the filter of each latent, from 4 frames before its own
@@ -225,7 +235,7 @@ def encode_sequence(
     k = tl.program_id(1) * LATENTS + tl.arange(0, LATENTS)
     tap = tl.arange(0, CHUNK)
     low = channels * (8 * FRAME * PITCH)
-    total = tl.zeros((POSITIONS, LATENTS), tl.float32)
+    total = tl.full((POSITIONS, LATENTS), 0.0, tl.float32)
     for channel in range(channels):
         line = samples + (sequence * channels + channel) * frames * FRAME
         matrix = taps + channel * (8 * FRAME * PITCH) + tap[:, None] * PITCH + k[None, :]
