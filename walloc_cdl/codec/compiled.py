@@ -35,7 +35,14 @@ class CompiledEncoder:
 
         That is for weights and signals on different devices, or on one that has no compiled path here; for weights
         of another type than float32; and for audio codecs whose folded filters would be too large for a GPU.
+        `torch.compile` breaks its graph here.
         """
+        if torch.compiler.is_compiling():
+            # Disabled here and not by a decorator, since importing torch's compiler takes seconds.
+            return torch.compiler.disable(self._encode)(linear, signal)
+        return self._encode(linear, signal)
+
+    def _encode(self, linear: nn.Module, signal: Tensor) -> Tensor | None:
         weight, bias = linear.weight.detach(), linear.bias.detach()
         if signal.device != weight.device or weight.dtype != torch.float32:
             return None

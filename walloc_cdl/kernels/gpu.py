@@ -10,8 +10,10 @@ import importlib
 import importlib.util
 import math
 import os
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +30,7 @@ from walloc_cdl.kernels.gpu_operators import (
     sequence_operators,
     window_blocks,
 )
+from walloc_cdl.spec import code_limit, companded_limit
 
 MAX_TAPS_BYTES = 64 * 2**20
 """Of audio's folded filters; larger ones leave the second-level cache, and staged products are quicker."""
@@ -40,6 +43,13 @@ KINDS = {
     torch.bfloat16: "float",
 }
 """What the kernels read as it is, and under which name the operators have its scale."""
+
+SEQUENCE_POSITIONS = 64
+"""Frames of audio that one program of the kernel encodes."""
+
+IMAGE_STAGES = 2
+"""Stages of the pipeline for up to 16 latents at once: loads run ahead by one channel, and two programs still fit
+the shared memory of an H100's multiprocessor (2 × 104 KiB), so that one computes while the other waits."""
 
 SCALE_AND_LIMIT = {"bytes": (1.0, 1.0), "int16": (1.0, 65504.0), "float": (FLOAT_SCALE, FLOAT_LIMIT)}
 
@@ -62,11 +72,6 @@ def runs_kernels(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0) and has_triton()
     return device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1" and has_triton()
-
-
-def on_device(tensor: Tensor) -> AbstractContextManager[object]:
-    """The context in which a kernel must be launched on this tensor: its device is the current one."""
-    return torch.cuda.device(tensor.device) if tensor.device.type == "cuda" else nullcontext()
 
 
 class GpuEncoder:
@@ -121,9 +126,68 @@ class GpuEncoder:
         )
 
 
-def _limits(bits: int) -> tuple[float, float]:
-    lowest = 2 ** (bits - 1)
-    return lowest - 1 + 0.499, float(lowest)
+@dataclass(frozen=True)
+class Launch:
+    """One start of a kernel: how many programs, what they are given, and what Triton is told."""
+
+    grid: tuple[int, int]
+    arguments: dict[str, Any]
+    options: dict[str, int]
+
+    def run(self, kernel: Any, device: torch.device) -> None:
+        """Start it on the device where the tensors are."""
+        # Triton starts kernels on the current device, whatever it is given.
+        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+            kernel[self.grid](**self.arguments, **self.options)
+
+
+def image_launch(
+    pixels: Tensor, codes: Tensor, axis: Tensor, mix: Tensor, scale: Tensor, shift: Tensor, levels: int, bits: int
+) -> Launch:
+    """How `triton_encode.encode_image` makes these codes; `encode_image` says what the arguments are."""
+    batch, channels, height, width = pixels.shape
+    latents, kind = codes.shape[1], KINDS[pixels.dtype]
+    tiles_y, tiles_x = -(-height // TILE_SAMPLES), -(-width // TILE_SAMPLES)
+    window = window_blocks(levels)
+    reach = (window - 1) * TILE_SAMPLES // 2
+    # What registers hold: a tile of one level has 1024 positions, one of five levels 1024 bands.
+    at_once = min(pitch(latents), 16 if levels in (1, 5) else 64)
+    return Launch(
+        grid=(batch * tiles_y * tiles_x, -(-latents // at_once)),
+        arguments={
+            **{"pixels": pixels, "codes": codes, "axis": axis, "mix": mix, "scale": scale, "shift": shift},
+            **{"channels": channels, "height": height, "width": width, "latents": latents},
+            **{"tiles_y": tiles_y, "tiles_x": tiles_x},
+            **{"turns_y": _turns(height, reach), "turns_x": _turns(width, reach)},
+            **{"limit": companded_limit(bits), "lowest": float(code_limit(bits) + 1)},
+            **{"LEVELS": levels, "WINDOW": window, "BANDS": mix.shape[2], "LATENTS": at_once},
+            **{"MIX_PITCH": mix.shape[3], "ALIGN": math.gcd(width, 16)},
+            **dict(zip(("SCALE", "LIMIT"), SCALE_AND_LIMIT[kind], strict=True)),
+        },
+        options={"num_warps": 8 if levels == 1 else 4, "num_stages": IMAGE_STAGES if at_once == 16 else 1},
+    )
+
+
+def sequence_launch(
+    samples: Tensor, codes: Tensor, taps: Tensor, scale: Tensor, shift: Tensor, levels: int, bits: int
+) -> Launch:
+    """How `triton_encode.encode_sequence` makes these codes; `encode_sequence` says what the arguments are."""
+    batch, channels, _ = samples.shape
+    latents, frames, frame = codes.shape[1], codes.shape[2], 2**levels
+    tiles = -(-frames // SEQUENCE_POSITIONS)
+    at_once = min(taps.shape[3], 64)
+    return Launch(
+        grid=(batch * tiles, -(-latents // at_once)),
+        arguments={
+            **{"samples": samples, "codes": codes, "taps": taps, "scale": scale, "shift": shift},
+            **{"channels": channels, "frames": frames, "latents": latents, "tiles": tiles, "turns": _turns(frames, 4)},
+            **{"limit": companded_limit(bits), "lowest": float(code_limit(bits) + 1)},
+            **{"FRAME": frame, "POSITIONS": SEQUENCE_POSITIONS, "LATENTS": at_once, "PITCH": taps.shape[3]},
+            "CHUNK": min(8 * frame, 64),
+            **dict(zip(("SCALE", "LIMIT"), SCALE_AND_LIMIT[KINDS[samples.dtype]], strict=True)),
+        },
+        options={"num_warps": 4, "num_stages": 2},
+    )
 
 
 def _turns(length: int, least: int) -> int:
@@ -135,49 +199,23 @@ def _turns(length: int, least: int) -> int:
 def encode_image(
     pixels: Tensor, axis: Tensor, mix: Tensor, scale: Tensor, shift: Tensor, latents: int, levels: int, bits: int
 ) -> Tensor:
-    """Codes uint8 (B, K, h, w) of pixels (B, C, H, W), with the matrices of `GpuOperators`."""
-    batch, channels, height, width = pixels.shape
-    codes = pixels.new_empty((batch, latents, height >> levels, width >> levels), dtype=torch.uint8)
-    if not codes.numel():
-        return codes
-    kernels = importlib.import_module("walloc_cdl.kernels.triton_encode")
-    tiles_y, tiles_x = -(-height // TILE_SAMPLES), -(-width // TILE_SAMPLES)
-    window = window_blocks(levels)
-    reach = (window - 1) * TILE_SAMPLES // 2
-    at_once = min(pitch(latents), 16 if levels in (1, 5) else 64)  # what registers and shared memory hold
-    scale_of_samples, limit_of_samples = SCALE_AND_LIMIT[KINDS[pixels.dtype]]
-    limit, lowest = _limits(bits)
-    grid = (batch * tiles_y * tiles_x, -(-latents // at_once))
-    with on_device(pixels):
-        kernels.encode_image[grid](
-            pixels,
-            codes,
-            axis,
-            mix,
-            scale,
-            shift,
-            channels,
-            height,
-            width,
-            latents,
-            tiles_y,
-            tiles_x,
-            _turns(height, reach),
-            _turns(width, reach),
-            limit,
-            lowest,
-            LEVELS=levels,
-            WINDOW=window,
-            BANDS=mix.shape[2],
-            LATENTS=at_once,
-            MIX_PITCH=mix.shape[3],
-            ALIGN=math.gcd(width, 16),
-            SCALE=scale_of_samples,
-            LIMIT=limit_of_samples,
-            num_warps=8 if levels == 1 else 4,
-            # Two programs must fit a multiprocessor's shared memory, that one computes while the other loads.
-            num_stages=1,
-        )
+    """Codes uint8 (B, K, h, w) of contiguous pixels (B, C, H, W), with the matrices of `GpuOperators`."""
+    codes = _empty_codes(pixels, latents, levels)
+    if codes.numel():
+        kernels = importlib.import_module("walloc_cdl.kernels.triton_encode")
+        image_launch(pixels, codes, axis, mix, scale, shift, levels, bits).run(kernels.encode_image, pixels.device)
+    return codes
+
+
+@torch.library.custom_op("walloc_cdl::encode_sequence", mutates_args=())
+def encode_sequence(
+    samples: Tensor, taps: Tensor, scale: Tensor, shift: Tensor, latents: int, levels: int, bits: int
+) -> Tensor:
+    """Codes uint8 (B, K, t) of contiguous samples (B, C, T), with the matrices of `GpuOperators`."""
+    codes = _empty_codes(samples, latents, levels)
+    if codes.numel():
+        kernels = importlib.import_module("walloc_cdl.kernels.triton_encode")
+        sequence_launch(samples, codes, taps, scale, shift, levels, bits).run(kernels.encode_sequence, samples.device)
     return codes
 
 
@@ -185,53 +223,14 @@ def encode_image(
 def _(
     pixels: Tensor, axis: Tensor, mix: Tensor, scale: Tensor, shift: Tensor, latents: int, levels: int, bits: int
 ) -> Tensor:
-    batch, _, height, width = pixels.shape
-    return pixels.new_empty((batch, latents, height >> levels, width >> levels), dtype=torch.uint8)
-
-
-@torch.library.custom_op("walloc_cdl::encode_sequence", mutates_args=())
-def encode_sequence(
-    samples: Tensor, taps: Tensor, scale: Tensor, shift: Tensor, latents: int, levels: int, bits: int
-) -> Tensor:
-    """Codes uint8 (B, K, t) of samples (B, C, T), with the matrices of `GpuOperators`."""
-    batch, channels, length = samples.shape
-    frames, frame = length >> levels, 2**levels
-    codes = samples.new_empty((batch, latents, frames), dtype=torch.uint8)
-    if not codes.numel():
-        return codes
-    kernels = importlib.import_module("walloc_cdl.kernels.triton_encode")
-    positions = 64
-    tiles = -(-frames // positions)
-    at_once = min(taps.shape[3], 64)
-    scale_of_samples, limit_of_samples = SCALE_AND_LIMIT[KINDS[samples.dtype]]
-    limit, lowest = _limits(bits)
-    with on_device(samples):
-        kernels.encode_sequence[(batch * tiles, -(-latents // at_once))](
-            samples,
-            codes,
-            taps,
-            scale,
-            shift,
-            channels,
-            frames,
-            latents,
-            tiles,
-            _turns(frames, 4),
-            limit,
-            lowest,
-            FRAME=frame,
-            POSITIONS=positions,
-            LATENTS=at_once,
-            PITCH=taps.shape[3],
-            CHUNK=min(8 * frame, 64),
-            SCALE=scale_of_samples,
-            LIMIT=limit_of_samples,
-            num_warps=4,
-            num_stages=2,
-        )
-    return codes
+    return _empty_codes(pixels, latents, levels)
 
 
 @encode_sequence.register_fake
 def _(samples: Tensor, taps: Tensor, scale: Tensor, shift: Tensor, latents: int, levels: int, bits: int) -> Tensor:
-    return samples.new_empty((samples.shape[0], latents, samples.shape[2] >> levels), dtype=torch.uint8)
+    return _empty_codes(samples, latents, levels)
+
+
+def _empty_codes(signal: Tensor, latents: int, levels: int) -> Tensor:
+    grid = [side >> levels for side in signal.shape[2:]]
+    return signal.new_empty((signal.shape[0], latents, *grid), dtype=torch.uint8)

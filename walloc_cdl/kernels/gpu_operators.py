@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from walloc_cdl.kernels.filters import HIGHPASS, HIGHPASS_START, LOWPASS, LOWPASS_START, band_order, block_operator
-from walloc_cdl.spec import code_limit, companded_limit, companding_scale
+from walloc_cdl.spec import companding_scale
 
 TILE_SAMPLES = 64
 """Samples a side of a tile of an image: what one product of the kernel transforms."""
@@ -36,16 +36,6 @@ class GpuOperators:
     """float32 (pitch,), by kind of signal (`bytes`, `int16`, `float`): a latent is erf(scale · sum + shift)."""
     shift: dict[str, np.ndarray]
     """float32 (pitch,), likewise."""
-
-    @property
-    def limit(self) -> float:
-        """What the error function is multiplied by."""
-        return companded_limit(self.bits)
-
-    @property
-    def lowest(self) -> int:
-        """What is added to a code before it is stored."""
-        return code_limit(self.bits) + 1
 
 
 def image_operators(weight: np.ndarray, bias: np.ndarray, *, levels: int, bits: int) -> GpuOperators:

@@ -10,7 +10,7 @@ import importlib
 import torch
 from torch import Tensor
 
-from walloc_cdl.kernels.gpu import on_device, runs_kernels
+from walloc_cdl.kernels.gpu import Launch, runs_kernels
 
 BLOCK_VALUES = 4096
 """Values that one program of the kernel looks up: 16 codes or more a thread, read as one word."""
@@ -50,19 +50,17 @@ def lookup(codes: Tensor, table: Tensor, rows: Tensor | None, dtype: torch.dtype
     channels = codes.shape[1]
     plane = codes[0, 0].numel()
     blocks = -(-plane // BLOCK_VALUES)
-    with on_device(codes):
-        kernels.lookup[(num_rows * channels * blocks,)](
-            codes.contiguous(),
-            codes if rows is None else rows.contiguous(),
-            table.to(dtype).contiguous(),
-            values,
-            channels,
-            plane,
-            blocks,
-            0 if table.ndim == 1 else 256,
-            HAS_ROWS=rows is not None,
-            BLOCK=min(BLOCK_VALUES, 1 << max(plane - 1, 1).bit_length()),
-        )
+    launch = Launch(
+        grid=(num_rows * channels * blocks, 1),
+        arguments={
+            **{"codes": codes.contiguous(), "rows": codes if rows is None else rows.contiguous()},
+            **{"table": table.to(dtype).contiguous(), "values": values},
+            **{"channels": channels, "plane": plane, "blocks": blocks, "table_pitch": 0 if table.ndim == 1 else 256},
+            **{"HAS_ROWS": rows is not None, "BLOCK": min(BLOCK_VALUES, 1 << max(plane - 1, 1).bit_length())},
+        },
+        options={"num_warps": 8},
+    )
+    launch.run(kernels.lookup, codes.device)
     return values
 
 
