@@ -1,6 +1,7 @@
 """The GPU's kernels in Triton's interpreter: codes are those of matrices in float64, and of the plain path."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -163,9 +164,17 @@ def test_folded_filters_are_the_mixed_rows_of_the_analysis(levels):
 def test_windows_and_filters_that_are_too_large():
     assert [window_blocks(levels) for levels in range(1, 6)] == [2, 2, 2, 3, 5]
     assert folded_bytes(108, 2, 8) == 2 * 2 * 2 * 2048 * 128
-    assert GpuEncoder.fits((108, 512, 1), levels=8, dimensions=1)
-    assert not GpuEncoder.fits((2048, 4096, 1), levels=12, dimensions=1)
-    assert GpuEncoder.fits((3072, 3072, 1, 1), levels=5, dimensions=2)
+    assert GpuEncoder.fits((108, 512, 1), levels=8, dimensions=1, device=CPU)
+    assert not GpuEncoder.fits((2048, 4096, 1), levels=12, dimensions=1, device=CPU)
+    assert GpuEncoder.fits((3072, 3072, 1, 1), levels=5, dimensions=2, device=CPU)
+
+
+def test_one_level_needs_more_shared_memory_than_small_gpus_have(monkeypatch):
+    for shared, levels, fits in ((101_376, 1, False), (166_912, 1, True), (101_376, 3, True), (65_536, 3, False)):
+        properties = SimpleNamespace(shared_memory_per_block_optin=shared)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device, properties=properties: properties)
+        shape, device = (3, 3 * 4**levels, 1, 1), torch.device("cuda", 0)
+        assert GpuEncoder.fits(shape, levels=levels, dimensions=2, device=device) == fits
 
 
 def test_the_operators_are_opaque_to_torch_compile():

@@ -34,7 +34,7 @@ class CompiledEncoder:
         """Stored codes of the signal's own positions, or None where the plain path must do.
 
         That is for weights and signals on different devices, or on one that has no compiled path here; for weights
-        of another type than float32; and for audio codecs whose folded filters would be too large for a GPU.
+        of another type than float32; and for codecs that are too large for a GPU's kernels.
         `torch.compile` breaks its graph here.
         """
         if torch.compiler.is_compiling():
@@ -49,7 +49,7 @@ class CompiledEncoder:
         if weight.device.type == "cpu" and _has_numba():
             x = signal if signal.dtype == torch.uint8 else to_unit_range(signal)
             return torch.from_numpy(self._on_cpu(weight, bias).encode(x.detach().numpy(), torch.get_num_threads()))
-        if runs_kernels(weight.device) and GpuEncoder.fits(weight.shape, **self._shape):
+        if runs_kernels(weight.device) and GpuEncoder.fits(weight.shape, **self._shape, device=weight.device):
             return self._on_gpu(weight, bias).encode(signal.detach())
         return None
 

@@ -47,9 +47,9 @@ KINDS = {
 SEQUENCE_POSITIONS = 64
 """Frames of audio that one program of the kernel encodes."""
 
-IMAGE_STAGES = 2
-"""Stages of the pipeline for up to 16 latents at once: loads run ahead by one channel, and two programs still fit
-the shared memory of an H100's multiprocessor (2 × 104 KiB), so that one computes while the other waits."""
+SHARED_BYTES = {1: 132_096}
+"""Of shared memory, by levels, that a program for images takes, compiled for compute capabilities 8.0 to 12.0."""
+SHARED_BYTES_OF_OTHERS = 98_304
 
 SCALE_AND_LIMIT = {"bytes": (1.0, 1.0), "int16": (1.0, 65504.0), "float": (FLOAT_SCALE, FLOAT_LIMIT)}
 
@@ -72,6 +72,13 @@ def runs_kernels(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0) and has_triton()
     return device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1" and has_triton()
+
+
+def _shared_bytes(device: torch.device) -> float:
+    """What one program can have of a multiprocessor's shared memory; the interpreter knows no limit."""
+    if device.type != "cuda":
+        return math.inf
+    return torch.cuda.get_device_properties(device).shared_memory_per_block_optin
 
 
 class GpuEncoder:
@@ -101,10 +108,12 @@ class GpuEncoder:
         }
 
     @staticmethod
-    def fits(weight_shape: tuple[int, ...], *, levels: int, dimensions: int) -> bool:
-        """Whether the operators of such a layer (K, C · bands) are small enough for the kernels to be worth it."""
+    def fits(weight_shape: tuple[int, ...], *, levels: int, dimensions: int, device: torch.device) -> bool:
+        """Whether the kernels can take a layer (K, C · bands) on this device, and are worth it."""
         latents, bands = weight_shape[:2]
-        return dimensions == 2 or folded_bytes(latents, bands // 2**levels, levels) <= MAX_TAPS_BYTES
+        if dimensions == 1:
+            return folded_bytes(latents, bands // 2**levels, levels) <= MAX_TAPS_BYTES
+        return _shared_bytes(device) >= SHARED_BYTES.get(levels, SHARED_BYTES_OF_OTHERS)
 
     def encode(self, signal: Tensor) -> Tensor:
         """Stored codes uint8 (B, K, h, w) of images (B, C, H, W), or (B, K, t) of audio (B, C, T).
@@ -164,7 +173,8 @@ def image_launch(
             **{"MIX_PITCH": mix.shape[3], "ALIGN": math.gcd(width, 16)},
             **dict(zip(("SCALE", "LIMIT"), SCALE_AND_LIMIT[kind], strict=True)),
         },
-        options={"num_warps": 8 if levels == 1 else 4, "num_stages": IMAGE_STAGES if at_once == 16 else 1},
+        # One stage: two programs fit a multiprocessor, so that one computes while the other waits for the memory.
+        options={"num_warps": 8 if levels == 1 else 4, "num_stages": 1},
     )
 
 

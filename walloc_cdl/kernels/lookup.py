@@ -6,6 +6,7 @@ The plain path is the reference: `gather` in the table, after `index_select` of 
 from __future__ import annotations
 
 import importlib
+import math
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch import Tensor
 from walloc_cdl.kernels.gpu import Launch, runs_kernels
 
 BLOCK_VALUES = 4096
-"""Values that one program of the kernel looks up: 16 codes or more a thread, read as one word."""
+"""Values that one program of the kernel looks up, at most: 16 codes a thread, read as one word."""
 
 
 def lookup_codes(
@@ -39,6 +40,22 @@ def plain_lookup(codes: Tensor, table: Tensor, rows: Tensor | None, dtype: torch
     return tables.gather(2, chosen.flatten(2).long()).view(chosen.shape)
 
 
+def lookup_launch(codes: Tensor, rows: Tensor | None, table: Tensor, values: Tensor) -> Launch:
+    """How `triton_lookup.lookup` makes these values, of the table's type; all are contiguous."""
+    channels, plane = codes.shape[1], math.prod(codes.shape[2:])
+    blocks = -(-plane // BLOCK_VALUES)
+    block = min(BLOCK_VALUES, 1 << max(plane - 1, 1).bit_length())
+    return Launch(
+        grid=(len(values) * channels * blocks, 1),
+        arguments={
+            **{"codes": codes, "rows": codes if rows is None else rows.contiguous(), "table": table, "values": values},
+            **{"channels": channels, "plane": plane, "blocks": blocks, "table_pitch": 0 if table.ndim == 1 else 256},
+            **{"HAS_ROWS": rows is not None, "BLOCK": block},
+        },
+        options={"num_warps": max(1, block // (32 * 16))},
+    )
+
+
 @torch.library.custom_op("walloc_cdl::lookup", mutates_args=())
 def lookup(codes: Tensor, table: Tensor, rows: Tensor | None, dtype: torch.dtype) -> Tensor:
     """`lookup_codes` by the kernel."""
@@ -47,19 +64,7 @@ def lookup(codes: Tensor, table: Tensor, rows: Tensor | None, dtype: torch.dtype
     if not values.numel():
         return values
     kernels = importlib.import_module("walloc_cdl.kernels.triton_lookup")
-    channels = codes.shape[1]
-    plane = codes[0, 0].numel()
-    blocks = -(-plane // BLOCK_VALUES)
-    launch = Launch(
-        grid=(num_rows * channels * blocks, 1),
-        arguments={
-            **{"codes": codes.contiguous(), "rows": codes if rows is None else rows.contiguous()},
-            **{"table": table.to(dtype).contiguous(), "values": values},
-            **{"channels": channels, "plane": plane, "blocks": blocks, "table_pitch": 0 if table.ndim == 1 else 256},
-            **{"HAS_ROWS": rows is not None, "BLOCK": min(BLOCK_VALUES, 1 << max(plane - 1, 1).bit_length())},
-        },
-        options={"num_warps": 8},
-    )
+    launch = lookup_launch(codes.contiguous(), rows, table.to(dtype).contiguous(), values)
     launch.run(kernels.lookup, codes.device)
     return values
 
