@@ -21,6 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from experiments.benchmarks.machine import describe_machine
+from experiments.peers.walloc import encode_settings
 from walloc_cdl.codec import WallocCodec2D, load_codec
 from walloc_cdl.errors import CallError, CdlError
 from walloc_cdl.kernels.gpu import runs_kernels
@@ -85,6 +87,7 @@ def measure_machine(device: torch.device, repeats: int) -> dict[str, Any]:
         "multiprocessors": properties.multi_processor_count,
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
+        "host": describe_machine(("triton", "walloc")),
         "copy_bytes_per_s": 2 * COPY_BYTES / copy_s,
         "float16_multiply_adds_per_s": PRODUCT_SIDE**3 / half_s,
         "float32_multiply_adds_per_s": PRODUCT_SIDE**3 / single_s,
@@ -113,7 +116,7 @@ def measure_encoding(
         rates = {
             "encode": num_pixels / time_on_gpu(lambda: codec.encode(pixels), repeats),
             "plain_torch": num_pixels / time_on_gpu(plain, few),
-            "walloc": num_pixels / time_on_gpu(lambda: peer(pixels.float() / 255 - 0.5), few) if peer else None,
+            "walloc": num_pixels / time_on_gpu(lambda: peer(pixels), few) if peer else None,
         }
     bound_s = encoding_bounds(machine, channels=config.channels, levels=config.levels, latents=config.latent_channels)
     bound = 1 / max(bound_s["memory"], bound_s["float16_products"])
@@ -130,24 +133,11 @@ def measure_encoding(
 
 
 def peer_encoder(codec: WallocCodec2D) -> Callable[[Tensor], Tensor] | None:
-    """The encoding side of PyPI `walloc` with the codec's weights, pixels in ±0.5 to rounded latents."""
+    """PyPI `walloc` with the codec's weights, on its device: pixels to stored codes."""
     try:
-        from walloc import walloc
+        return encode_settings(codec)[0].work
     except ImportError:
         return None
-    config = codec.config
-    peer = walloc.Codec2D(
-        channels=config.channels,
-        J=config.levels,
-        Ne=None,
-        Nd=32,  # of its decoder, which nobody asks; the least that it can be built with
-        latent_dim=config.latent_channels,
-        latent_bits=config.bits,
-        lightweight_encode=True,
-    )
-    peer = peer.eval().to(next(codec.parameters()).device)
-    peer.encoder[0].load_state_dict(codec.encoder[0].state_dict())
-    return lambda pixels: peer.encoder[0:3](peer.wavelet_analysis(pixels, config.levels))
 
 
 def measure_epoch(codec: WallocCodec2D, machine: dict[str, Any], *, repeats: int, batch: int = 1024) -> dict[str, Any]:
