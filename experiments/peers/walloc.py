@@ -37,7 +37,7 @@ def encode_settings(codec: Codec) -> list[Setting[Encode]]:
 
 
 def _reference(codec: WallocCodec) -> Any:
-    """Their codec with the encoder of ours."""
+    """Their codec with the encoder of ours, on the same device."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from walloc import walloc
@@ -51,4 +51,4 @@ def _reference(codec: WallocCodec) -> Any:
             sizes = (config.channels, config.levels, width, width, width, config.bits)
             theirs = walloc.Codec1D(*sizes, lightweight_encode=True, post_filter=False)
     theirs.encoder[0].load_state_dict(codec.encoder[0].state_dict())
-    return theirs.eval()
+    return theirs.eval().to(codec.encoder[0].weight.device)

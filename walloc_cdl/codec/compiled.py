@@ -1,4 +1,4 @@
-"""When `encode` takes the compiled path, and the compiled encoder that belongs to a codec's weights."""
+"""When `encode` takes a compiled path, and the compiled encoder that belongs to a codec's weights."""
 
 from __future__ import annotations
 
@@ -10,39 +10,79 @@ import torch
 from torch import Tensor, nn
 
 from walloc_cdl.codec.base import to_unit_range
+from walloc_cdl.kernels.gpu import GpuEncoder, runs_kernels
 
 if TYPE_CHECKING:
     from walloc_cdl.kernels.fused import FusedEncoder
 
 
 class CompiledEncoder:
-    """The compiled encoder of one linear layer, made anew whenever the layer's weights have changed."""
+    """The compiled encoder of one linear layer, made anew whenever the layer's weights have changed.
+
+    In the memory that is numba's, on a GPU Triton's. There a comparison of the weights would wait for the device, so
+    that changes are known by torch's count of them, which edits of a parameter's `.data` escape.
+    """
 
     def __init__(self, *, levels: int, dimensions: int, bits: int) -> None:
-        self._settings = {"levels": levels, "dimensions": dimensions, "bits": bits}
-        self._weights: tuple[Tensor, Tensor] | None = None
-        self._encoder: FusedEncoder | None = None
+        self._shape = {"levels": levels, "dimensions": dimensions}
+        self._bits = bits
+        self._weights: tuple[Tensor, ...] = ()
+        self._changes: tuple[int, ...] | None = None
+        self._encoder: FusedEncoder | GpuEncoder | None = None
 
     def encode(self, linear: nn.Module, signal: Tensor) -> Tensor | None:
         """Stored codes of the signal's own positions, or None where the plain path must do.
 
-        That is for weights and signals that are not in the memory, for weights of another type than
-        float32, and where numba is not installed.
+        That is for weights and signals on different devices, or on one that has no compiled path here; for weights
+        of another type than float32; and for codecs that are too large for a GPU's kernels.
+        `torch.compile` breaks its graph here.
         """
-        weight, bias = linear.weight.detach(), linear.bias.detach()
-        on_cpu = signal.device.type == weight.device.type == "cpu"
-        if not on_cpu or weight.dtype != torch.float32 or not _has_numba():
-            return None
-        x = signal if signal.dtype == torch.uint8 else to_unit_range(signal)
-        return torch.from_numpy(self._fitting(weight, bias).encode(x.detach().numpy(), torch.get_num_threads()))
+        if torch.compiler.is_compiling():
+            # Disabled here and not by a decorator, since importing torch's compiler takes seconds.
+            return torch.compiler.disable(self._encode)(linear, signal)
+        return self._encode(linear, signal)
 
-    def _fitting(self, weight: Tensor, bias: Tensor) -> FusedEncoder:
-        changed = self._weights is None or not all(map(torch.equal, self._weights, (weight, bias)))
-        if self._encoder is None or changed:
-            fused = importlib.import_module("walloc_cdl.kernels.fused")  # with numba, which takes half a second
-            self._encoder = fused.FusedEncoder(weight.flatten(1).numpy(), bias.numpy(), **self._settings)
+    def _encode(self, linear: nn.Module, signal: Tensor) -> Tensor | None:
+        weight, bias = linear.weight.detach(), linear.bias.detach()
+        if signal.device != weight.device or weight.dtype != torch.float32:
+            return None
+        if weight.device.type == "cpu" and _has_numba():
+            x = signal if signal.dtype == torch.uint8 else to_unit_range(signal)
+            return torch.from_numpy(self._on_cpu(weight, bias).encode(x.detach().numpy(), torch.get_num_threads()))
+        if runs_kernels(weight.device) and GpuEncoder.fits(weight.shape, **self._shape, device=weight.device):
+            return self._on_gpu(weight, bias).encode(signal.detach())
+        return None
+
+    def _on_cpu(self, weight: Tensor, bias: Tensor) -> FusedEncoder:
+        fused = importlib.import_module("walloc_cdl.kernels.fused")  # with numba, which takes half a second
+        if not isinstance(self._encoder, fused.FusedEncoder) or not all(map(_equal, self._weights, (weight, bias))):
+            self._encoder = fused.FusedEncoder(weight.flatten(1).numpy(), bias.numpy(), **self._shape, bits=self._bits)
             self._weights = weight.clone(), bias.clone()
         return self._encoder
+
+    def _on_gpu(self, weight: Tensor, bias: Tensor) -> GpuEncoder:
+        changes = _changes(weight, bias)
+        is_same = isinstance(self._encoder, GpuEncoder) and (
+            changes == self._changes if changes else all(map(_equal, self._weights, (weight, bias)))
+        )
+        if not is_same:
+            arrays = weight.flatten(1).cpu().numpy(), bias.cpu().numpy()
+            self._encoder = GpuEncoder(*arrays, **self._shape, bits=self._bits, device=weight.device)
+            # Kept as they are, so that no other tensor can come to lie where these do.
+            self._weights = (weight, bias) if changes else (weight.clone(), bias.clone())
+            self._changes = changes
+        return self._encoder
+
+
+def _equal(ours: Tensor, theirs: Tensor) -> bool:
+    return ours.device == theirs.device and torch.equal(ours, theirs)
+
+
+def _changes(*tensors: Tensor) -> tuple[int, ...] | None:
+    """Where tensors lie and how often they have been changed; None for those of inference mode, which don't count."""
+    if any(tensor.is_inference() for tensor in tensors):
+        return None
+    return tuple(number for tensor in tensors for number in (tensor.data_ptr(), tensor._version))
 
 
 def _has_numba() -> bool:

@@ -1,0 +1,263 @@
+"""How fast are the kernels on this GPU, beside PyPI `walloc`, plain torch and what the machine can do at most?
+
+    python -m experiments.gpu_speed --json gpu.json
+
+Encoding is measured in pixels a second against two lower bounds of its time: reading each pixel and writing each
+code once at the speed of a copy, and the kernel's products at the speed of torch's float16 matrix product.
+Epochs of a split that lies on the device are measured in bytes a second against the copy.
+docs/performance-gpu.md has the reasoning.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments.benchmarks.machine import describe_machine
+from experiments.peers.walloc import encode_settings
+from walloc_cdl.codec import WallocCodec2D, load_codec
+from walloc_cdl.errors import CallError, CdlError
+from walloc_cdl.kernels.gpu import runs_kernels
+from walloc_cdl.kernels.gpu_operators import TILE_SAMPLES, pitch, window_blocks
+from walloc_cdl.kernels.lookup import lookup_codes, plain_lookup
+
+COPY_BYTES = 2**30
+PRODUCT_SIDE = 8192
+RESIDENT_BYTES = 2**31
+"""Of codes in the epoch: far more than any cache."""
+
+
+def measure_gpu(codec_name: str = "rgb-16x", *, batch: int = 256, side: int = 256, repeats: int = 20) -> dict[str, Any]:
+    """Time encoding of `batch` images of `side`² pixels, and an epoch over codes that lie on the GPU.
+
+    Raises `CallError` where there is no GPU that runs the kernels, and for codecs that are not `WallocCodec2D`
+    with a light encoder.
+    """
+    device = require_gpu()
+    codec = load_codec(codec_name)
+    if not isinstance(codec, WallocCodec2D) or codec.config.encoder != "light":
+        raise CallError(f"codec {codec_name} has no linear encoder of images; rgb-16x and the like have one")
+    codec = codec.to(device)
+    machine = measure_machine(device, repeats)
+    return {
+        "machine": machine,
+        "codec": codec_name,
+        "encode": measure_encoding(codec, machine, batch=batch, side=side, repeats=repeats),
+        "epoch": measure_epoch(codec, machine, repeats=repeats),
+    }
+
+
+def require_gpu() -> torch.device:
+    """The current CUDA device; `CallError` where there is none, or one that cannot run the kernels."""
+    if not torch.cuda.is_available():
+        raise CallError("torch finds no CUDA device here; these speeds can only be measured on a GPU")
+    device = torch.device("cuda", torch.cuda.current_device())
+    if not runs_kernels(device):
+        capability = ".".join(map(str, torch.cuda.get_device_capability(device)))
+        name = torch.cuda.get_device_name(device)
+        raise CallError(f"{name} has compute capability {capability}; the kernels need 8.0, NVIDIA, and triton")
+    return device
+
+
+def measure_machine(device: torch.device, repeats: int) -> dict[str, Any]:
+    """What the GPU is, and how fast it copies and multiplies: bytes/s, read and written, and multiply-adds/s."""
+    properties = torch.cuda.get_device_properties(device)
+    source = torch.zeros(COPY_BYTES, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    copy_s = time_on_gpu(lambda: target.copy_(source), repeats)
+    half = torch.randn(PRODUCT_SIDE, PRODUCT_SIDE, dtype=torch.float16, device=device)
+    single = half.float()
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        half_s, single_s = time_on_gpu(lambda: half @ half, repeats), time_on_gpu(lambda: single @ single, repeats)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+    return {
+        "device": properties.name,
+        "compute_capability": f"{properties.major}.{properties.minor}",
+        "multiprocessors": properties.multi_processor_count,
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "host": describe_machine(("triton", "walloc")),
+        "copy_bytes_per_s": 2 * COPY_BYTES / copy_s,
+        "float16_multiply_adds_per_s": PRODUCT_SIDE**3 / half_s,
+        "float32_multiply_adds_per_s": PRODUCT_SIDE**3 / single_s,
+    }
+
+
+def measure_encoding(
+    codec: WallocCodec2D, machine: dict[str, Any], *, batch: int, side: int, repeats: int
+) -> dict[str, Any]:
+    """Pixels a second of `encode`, of plain torch and of PyPI `walloc` (None where it cannot be imported)."""
+    config, device = codec.config, next(codec.parameters()).device
+    shape = (batch, config.channels, side, side)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
+    linear = codec.encoder[0]
+    if codec._compiled.encode(linear, pixels) is None:
+        raise CallError(f"codec {codec.name} takes the plain path on {machine['device']}; there is nothing to compare")
+
+    def plain() -> Tensor:
+        return codec._stored(codec.latents(pixels))
+
+    with torch.no_grad():
+        codes, expected = codec.encode(pixels), plain()
+        differences = (codes.int() - expected.int()).abs()
+        num_pixels = batch * side * side
+        peer, few = peer_encoder(codec), max(3, repeats // 4)
+        rates = {
+            "encode": num_pixels / time_on_gpu(lambda: codec.encode(pixels), repeats),
+            "plain_torch": num_pixels / time_on_gpu(plain, few),
+            "walloc": num_pixels / time_on_gpu(lambda: peer(pixels), few) if peer else None,
+        }
+    bound_s = encoding_bounds(machine, channels=config.channels, levels=config.levels, latents=config.latent_channels)
+    bound = 1 / max(bound_s["memory"], bound_s["float16_products"])
+    return {
+        "shape": list(shape),
+        **{f"{name}_pixels_per_s": rate for name, rate in rates.items()},
+        "bounds_pixels_per_s": {name: 1 / seconds for name, seconds in bound_s.items()},
+        "share_of_bound": rates["encode"] / bound,
+        "share_of_memory_bound": rates["encode"] * bound_s["memory"],
+        "speedup_over_walloc": rates["walloc"] and rates["encode"] / rates["walloc"],
+        "codes_that_differ_from_plain": differences.ne(0).double().mean().item(),
+        "largest_difference": int(differences.max()),
+    }
+
+
+def peer_encoder(codec: WallocCodec2D) -> Callable[[Tensor], Tensor] | None:
+    """PyPI `walloc` with the codec's weights, on its device: pixels to stored codes."""
+    try:
+        return encode_settings(codec)[0].work
+    except ImportError:
+        return None
+
+
+def measure_epoch(codec: WallocCodec2D, machine: dict[str, Any], *, repeats: int, batch: int = 1024) -> dict[str, Any]:
+    """A shuffled epoch of codes that lie on the device, to bfloat16 model input: bytes/s, read and written."""
+    device, latents = next(codec.parameters()).device, codec.config.latent_channels
+    num_samples = max(1, RESIDENT_BYTES // (latents * 32 * 32))
+    codes = torch.randint(1, 256, (num_samples, latents, 32, 32), dtype=torch.uint8, device=device)
+    table = torch.randn(latents, 256, device=device)
+    batches = torch.randperm(num_samples, device=device).split(batch)
+    ways = {
+        "one_pass": lambda rows: lookup_codes(codes, table, rows=rows, dtype=torch.bfloat16),
+        "plain_torch": lambda rows: plain_lookup(codes, table, rows, torch.bfloat16),
+    }
+    num_bytes = 3 * codes.numel()
+    rates = {}
+    for name, read in ways.items():
+        rates[name] = num_bytes / time_on_gpu(lambda read=read: [read(rows) for rows in batches], max(3, repeats // 4))
+    return {
+        "num_samples": num_samples,
+        "batch": batch,
+        **{f"{name}_bytes_per_s": rate for name, rate in rates.items()},
+        "samples_per_s": rates["one_pass"] / (3 * latents * 32 * 32),
+        "share_of_copy": rates["one_pass"] / machine["copy_bytes_per_s"],
+    }
+
+
+def multiply_adds(*, channels: int, levels: int, latents: int) -> dict[str, float]:
+    """Of one pixel, by the way of computing.
+
+    `products`: of float16, as the kernel does it; `banded`: the same products in float32, undivided; `taps`: the
+    filters without the zeros of a block; `lifting`: additions count as multiply-adds; `window`: the whole encoder as
+    one filter for each latent.
+    """
+    blocks, tile = window_blocks(levels), TILE_SAMPLES
+    taps = 8 * (2**levels - 1) + 1
+    mix = channels * latents
+    return {
+        "products": channels * (2 * blocks**2 * tile + 3 * blocks * tile + 3 * pitch(latents) * max(1, 16 / 4**levels)),
+        "banded": channels * (blocks**2 * tile + blocks * tile) + mix,
+        "taps": channels * 2 * taps + mix,
+        "lifting": channels * 8 * levels + mix,
+        "window": channels * latents * taps**2 / 4**levels,
+    }
+
+
+def encoding_bounds(machine: dict[str, Any], *, channels: int, levels: int, latents: int) -> dict[str, float]:
+    """Least seconds a pixel by the memory, by the kernel's products, and by lifting in float32 as it might be."""
+    counts = multiply_adds(channels=channels, levels=levels, latents=latents)
+    return {
+        "memory": (channels + latents / 4**levels) / machine["copy_bytes_per_s"],
+        "float16_products": counts["products"] / machine["float16_multiply_adds_per_s"],
+        "float32_lifting": counts["lifting"] / machine["float32_multiply_adds_per_s"],
+    }
+
+
+def time_on_gpu(work: Callable[[], object], repeats: int) -> float:
+    """Median seconds of `work` by the device's clock, after three runs that do not count."""
+    for _ in range(3):
+        work()
+    seconds = []
+    for _ in range(repeats):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        work()
+        end.record()
+        end.synchronize()
+        seconds.append(start.elapsed_time(end) / 1000)
+    return statistics.median(seconds)
+
+
+def as_table(result: dict[str, Any]) -> str:
+    """What `measure_gpu` gives, for people."""
+    machine, encode, epoch = result["machine"], result["encode"], result["epoch"]
+    bounds, walloc = encode["bounds_pixels_per_s"], encode["walloc_pixels_per_s"]
+
+    def pixels(rate: float | None) -> str:
+        return "not importable" if rate is None else f"{rate / 1e9:.2f} Gpixel/s"
+
+    rows = [
+        ("copy, read and written", f"{machine['copy_bytes_per_s'] / 1e9:.0f} GB/s"),
+        ("float16 products", f"{machine['float16_multiply_adds_per_s'] / 1e12:.1f} T multiply-adds/s"),
+        ("float32 products", f"{machine['float32_multiply_adds_per_s'] / 1e12:.1f} T multiply-adds/s"),
+        (f"encode {result['codec']}", " × ".join(map(str, encode["shape"]))),
+        ("  this package", pixels(encode["encode_pixels_per_s"])),
+        ("  plain torch", pixels(encode["plain_torch_pixels_per_s"])),
+        ("  PyPI walloc", pixels(walloc)),
+        ("  bound by memory", pixels(bounds["memory"])),
+        ("  bound by the kernel's products", pixels(bounds["float16_products"])),
+        ("  bound of lifting in float32", pixels(bounds["float32_lifting"])),
+        ("  share of the bound", f"{encode['share_of_bound']:.1%}"),
+        ("  codes other than plain torch's", f"{encode['codes_that_differ_from_plain']:.1e}"),
+        ("  by at most", str(encode["largest_difference"])),
+        ("epoch on the device", f"{epoch['one_pass_bytes_per_s'] / 1e9:.0f} GB/s"),
+        ("  plain torch", f"{epoch['plain_torch_bytes_per_s'] / 1e9:.0f} GB/s"),
+        ("  share of copy", f"{epoch['share_of_copy']:.1%}"),
+        ("  samples", f"{epoch['samples_per_s'] / 1e6:.1f} M/s"),
+    ]
+    title = f"{machine['device']}, compute capability {machine['compute_capability']}, torch {machine['torch']}"
+    return "\n".join([title, *(f"{name:34}{value}" for name, value in rows)])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print the table and write the JSON; 2 and one line where there is no GPU."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.gpu_speed", description=__doc__.splitlines()[0])
+    parser.add_argument("--codec", default="rgb-16x")
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--json", type=Path, help="where the result goes")
+    chosen = parser.parse_args(arguments)
+    try:
+        result = measure_gpu(chosen.codec, batch=chosen.batch, side=chosen.side, repeats=chosen.repeats)
+    except CdlError as error:
+        print(f"gpu_speed: {error}", file=sys.stderr)
+        return error.exit_code
+    print(as_table(result))
+    if chosen.json:
+        chosen.json.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""`encode` takes the GPU's kernels by itself, here in Triton's interpreter, where numba is out of the way."""
+
+import pytest
+import torch
+from interpreted import interpret_kernels
+
+from walloc_cdl.codec import WallocCodec1D, WallocCodec2D, WallocConfig1D, WallocConfig2D, compiled
+from walloc_cdl.kernels import gpu
+from walloc_cdl.kernels.gpu import GpuEncoder
+
+pytestmark = pytest.mark.skipif(not gpu.has_triton(), reason="triton is not installed")
+
+
+@pytest.fixture(autouse=True)
+def interpreter(monkeypatch):
+    monkeypatch.setattr(compiled, "_has_numba", lambda: False)
+    yield from interpret_kernels(monkeypatch)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The shapes that the kernels were given."""
+    shapes, encode = [], GpuEncoder.encode
+
+    def recorded(self, signal):
+        shapes.append(signal.shape)
+        return encode(self, signal)
+
+    monkeypatch.setattr(GpuEncoder, "encode", recorded)
+    return shapes
+
+
+CODECS = {
+    "rgb": (lambda: WallocCodec2D(WallocConfig2D(3, 2, 12)), (1, 3, 16, 24)),
+    "gray of 5 bits": (lambda: WallocCodec2D(WallocConfig2D(1, 1, 3, bits=5)), (2, 1, 6, 10)),
+    "mono": (lambda: WallocCodec1D(WallocConfig1D(1, 3, 8)), (2, 1, 96)),
+    "stereo with frames of padding": (lambda: WallocCodec1D(WallocConfig1D(2, 5, 20, padding=1)), (1, 2, 160)),
+}
+
+
+def make(name):
+    torch.manual_seed(1)
+    build, shape = CODECS[name]
+    codec = build()
+    with torch.no_grad():
+        codec.encoder[0].weight.normal_(0, 300 / codec.encoder[0].in_channels ** 0.5)
+        codec.encoder[0].bias.normal_(0, 30)
+    generator = torch.Generator().manual_seed(0)
+    low, high, dtype = (0, 256, torch.uint8) if codec.kind == "image" else (-(2**15), 2**15, torch.int16)
+    return codec, torch.randint(low, high, shape, dtype=dtype, generator=generator)
+
+
+def assert_equal_but_for_ties(found, plain):
+    assert found.dtype == plain.dtype
+    assert found.shape == plain.shape
+    assert (found.int() - plain.int()).abs().max() <= 1
+    assert (found != plain).sum() <= 1
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_the_codes_are_those_of_the_plain_path(name, calls):
+    codec, signal = make(name)
+    plain = codec._stored(codec.latents(signal))
+    assert_equal_but_for_ties(codec.encode(signal), plain)
+    assert calls == [signal.shape]
+    assert plain.unique().numel() > 8
+
+
+def test_codes_follow_the_weights(calls):
+    codec, pixels = make("gray of 5 bits")
+    with torch.inference_mode():
+        codec.encode(pixels)
+    first = codec._compiled._encoder
+    codec.encode(pixels)
+    assert codec._compiled._encoder is first
+    before = codec.encode(pixels)
+    with torch.no_grad():
+        codec.encoder[0].weight.mul_(-1)
+        codec.encoder[0].bias.mul_(-1)
+    assert ((before.int() + codec.encode(pixels).int() - 32).abs() <= 1).all()
+    assert codec._compiled._encoder is not first
+    other = make("gray of 5 bits")[0]
+    codec.load_state_dict(other.state_dict())
+    assert torch.equal(codec.encode(pixels), before)
+    with torch.no_grad():
+        codec.encoder[0].bias.copy_(torch.full((3,), 1e6))
+    assert (codec.encode(pixels) == 31).all()
+    assert len(calls) == 6
+
+
+def test_weights_of_inference_mode_are_compared_as_they_have_no_count_of_changes(calls):
+    with torch.inference_mode():
+        codec, pixels = make("gray of 5 bits")
+        before = codec.encode(pixels)
+        first = codec._compiled._encoder
+        assert torch.equal(codec.encode(pixels), before)
+        assert codec._compiled._encoder is first
+        codec.encoder[0].bias.fill_(1e6)
+        assert (codec.encode(pixels) == 31).all()
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize("why", ["no triton", "double weights", "filters too large"])
+def test_the_plain_path_where_the_kernels_cannot(why, calls, monkeypatch):
+    codec, samples = make("mono")
+    expected = codec.encode(samples)
+    calls.clear()
+    if why == "no triton":
+        monkeypatch.setattr(compiled, "runs_kernels", lambda device: False)
+    elif why == "double weights":
+        codec = codec.double()
+    else:
+        monkeypatch.setattr(gpu, "MAX_TAPS_BYTES", 0)
+    assert_equal_but_for_ties(codec.encode(samples), expected)
+    assert not calls
+
+
+def test_torch_compile_leaves_the_kernels_alone(calls):
+    codec, pixels = make("gray of 5 bits")
+    assert torch.equal(torch.compile(codec.encode, backend="eager")(pixels), codec.encode(pixels))

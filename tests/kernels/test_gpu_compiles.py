@@ -1,0 +1,100 @@
+"""The GPU's kernels compile for GPUs that are not there, to code that fits them and uses their tensor cores."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from walloc_cdl.kernels import gpu
+from walloc_cdl.kernels.gpu_operators import image_operators, sequence_operators
+from walloc_cdl.kernels.lookup import lookup_launch
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not gpu.has_triton(), reason="triton is not installed"),
+    pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="Triton only interprets"),
+]
+
+POINTERS = {
+    torch.uint8: "*u8",
+    torch.int16: "*i16",
+    torch.int64: "*i64",
+    torch.float16: "*fp16",
+    torch.float32: "*fp32",
+}
+MATRIX_PRODUCTS = {80: "mma.sync", 90: "wgmma", 100: "tcgen05"}
+
+
+def compile_for(capability, kernel, launch):
+    """What Triton makes of a launch, without starting it."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    signature, constants, hints = {}, {}, {}
+    for place, (name, parameter) in enumerate(zip(kernel.arg_names, kernel.params, strict=True)):
+        value = launch.arguments[name]
+        # A whole number that is 1 becomes a constant at a launch, too.
+        if parameter.is_constexpr or (isinstance(value, int) and value == 1):
+            signature[name], constants[(place,)] = "constexpr", value
+        elif isinstance(value, torch.Tensor):
+            signature[name], hints[(place,)] = POINTERS[value.dtype], [["tt.divisibility", 16]]
+        else:
+            signature[name] = "fp32" if isinstance(value, float) else "i32"
+            if isinstance(value, int) and value % 16 == 0:
+                hints[(place,)] = [["tt.divisibility", 16]]
+    source = ASTSource(kernel, signature=signature, constexprs=constants, attrs=hints)
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=launch.options)
+
+
+def launch_of(dimensions, channels, levels, latents, dtype):
+    make = image_operators if dimensions == 2 else sequence_operators
+    weight = np.random.default_rng(0).normal(size=(latents, channels * 2 ** (dimensions * levels)))
+    operators = make(weight, np.zeros(latents), levels=levels, bits=8)
+    kind = gpu.KINDS[dtype]
+    arrays = [*operators.matrices.values(), operators.scale[kind], operators.shift[kind]]
+    side = 2**levels * (1 if latents == 1 else 100)
+    sides = (side,) * dimensions
+    signal = torch.empty((64, channels, *sides), dtype=dtype, device="meta")
+    codes = torch.empty((64, latents, *(side >> levels for side in sides)), dtype=torch.uint8, device="meta")
+    launch = gpu.image_launch if dimensions == 2 else gpu.sequence_launch
+    return launch(signal, codes, *map(torch.from_numpy, arrays), levels, 8)
+
+
+@pytest.mark.parametrize("capability", MATRIX_PRODUCTS)
+@pytest.mark.parametrize(
+    ("dimensions", "channels", "levels", "latents", "dtype"),
+    [
+        (2, 3, 3, 12, torch.uint8),
+        (2, 3, 3, 48, torch.float32),
+        (2, 3, 1, 12, torch.uint8),
+        (2, 1, 5, 48, torch.uint8),
+        (2, 1, 3, 1, torch.uint8),
+        (1, 1, 3, 1, torch.int16),
+        (1, 2, 8, 108, torch.int16),
+    ],
+)
+def test_encoding_kernels(capability, dimensions, channels, levels, latents, dtype):
+    from walloc_cdl.kernels import triton_encode
+
+    launch = launch_of(dimensions, channels, levels, latents, dtype)
+    kernel = triton_encode.encode_image if dimensions == 2 else triton_encode.encode_sequence
+    compiled = compile_for(capability, kernel, launch)
+    assert compiled.metadata.shared <= gpu.SHARED_BYTES.get(levels, gpu.SHARED_BYTES_OF_OTHERS)
+    assert MATRIX_PRODUCTS[capability] in compiled.asm["ptx"] or levels >= 4
+    assert "st.global" in compiled.asm["ptx"]
+    assert len(compiled.asm["cubin"]) > 10_000
+
+
+@pytest.mark.parametrize("capability", MATRIX_PRODUCTS)
+def test_lookup_kernel(capability):
+    from walloc_cdl.kernels import triton_lookup
+
+    codes = torch.empty(8, 12, 32, 32, dtype=torch.uint8, device="meta")
+    rows = torch.empty(4, dtype=torch.int64, device="meta")
+    table = torch.empty(12, 256, dtype=torch.float16, device="meta")
+    launch = lookup_launch(codes, rows, table, torch.empty(4, 12, 32, 32, dtype=torch.float16, device="meta"))
+    ptx = compile_for(capability, triton_lookup.lookup, launch).asm["ptx"]
+    assert "ld.global.v4.b32" in ptx, "16 codes as one word"
+    assert "st.global.v4.b32" in ptx, "8 values as one word"
