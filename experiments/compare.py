@@ -23,7 +23,8 @@ from experiments.conditions import COLORS, Condition, parse_condition
 from experiments.differences import paired_difference
 from experiments.outcome import RESULTS_NAME, ConditionOutcome, Outcome, describe, merge_environments, save_outcome
 from experiments.report import PLOT_NAME, TABLE_NAME, write_report
-from walloc_cdl.codec import load_codec
+from walloc_cdl.codec import Codec, load_codec
+from walloc_cdl.codec.fit_synthesis import offered_blocks
 from walloc_cdl.data import LatentDataset, open_latents
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import foreign_names, remove_temporaries
@@ -252,9 +253,20 @@ def _conditions(config: CompareConfig, source: Source) -> list[Condition]:
     if channels not in COLORS:
         raise CallError(f"{source.name} has {channels} channels; comparisons take gray or RGB")
     conditions = [parse_condition(text, size=config.size, channels=channels) for text in config.conditions]
-    for condition in conditions:  # refuse unknown codecs and wrong sizes before the first is prepared
-        load_codec(condition.codec).latent_shape((channels, config.size, config.size))
+    for condition in conditions:  # refuse unknown codecs, sizes and grids before the first is prepared
+        codec = load_codec(condition.codec)
+        _require_grid(condition, codec, codec.latent_shape((channels, config.size, config.size))[1])
     return conditions
+
+
+def _require_grid(condition: Condition, codec: Codec, side: int) -> None:
+    """Refuse a grid that the data set will have no synthesis for."""
+    offered = [side * block for block in offered_blocks(codec)]
+    if condition.grid is not None and condition.grid not in offered:
+        raise CallError(
+            f"condition {condition.name!r}: no grid of {condition.grid} pixels for latents of {side} a side; choose of "
+            f"{', '.join(map(str, offered))}"
+        )
 
 
 def equal_pairs(outcomes: list[ConditionOutcome]) -> list[tuple[ConditionOutcome, ConditionOutcome]]:

@@ -81,6 +81,13 @@ def test_a_source_without_classes_is_refused(source, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_grid_without_a_synthesis_is_refused_before_anything_is_encoded(source, tmp_path):
+    message = r"condition 'latents-16x@7': no grid of 7 pixels for latents of 8 a side; choose of 8, 16, 24, 32, 40, 48"
+    with pytest.raises(CallError, match=message):
+        compare(configure(source, conditions=("pixels-16", "latents-16x@7")), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_test_split_of_one_class_is_judged_by_accuracy(source, tmp_path):
     root = tmp_path / "photos"
     for folder in ("train/cat", "train/dog", "test/cat"):
