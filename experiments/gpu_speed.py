@@ -102,7 +102,7 @@ def measure_encoding(
     shape = (batch, config.channels, side, side)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
     linear = codec.encoder[0]
-    if codec._compiled.encode(linear, pixels) is None:
+    if codec._compiled.encode(linear, pixels, codec._own_codes) is None:
         raise CallError(f"codec {codec.name} takes the plain path on {machine['device']}; there is nothing to compare")
 
     def plain() -> Tensor:

@@ -1,5 +1,7 @@
 """`encode` takes the GPU's kernels by itself, here in Triton's interpreter, where numba is out of the way."""
 
+import warnings
+
 import pytest
 import torch
 from interpreted import interpret_kernels
@@ -62,7 +64,7 @@ def test_the_codes_are_those_of_the_plain_path(name, calls):
     codec, signal = make(name)
     plain = codec._stored(codec.latents(signal))
     assert_equal_but_for_ties(codec.encode(signal), plain)
-    assert calls == [signal.shape]
+    assert calls == [(1, *signal.shape[1:]), signal.shape]  # the first is the trial
     assert plain.unique().numel() > 8
 
 
@@ -85,7 +87,7 @@ def test_codes_follow_the_weights(calls):
     with torch.no_grad():
         codec.encoder[0].bias.copy_(torch.full((3,), 1e6))
     assert (codec.encode(pixels) == 31).all()
-    assert len(calls) == 6
+    assert len(calls) == 7
 
 
 def test_weights_of_inference_mode_are_compared_as_they_have_no_count_of_changes(calls):
@@ -97,7 +99,7 @@ def test_weights_of_inference_mode_are_compared_as_they_have_no_count_of_changes
         assert codec._compiled._encoder is first
         codec.encoder[0].bias.fill_(1e6)
         assert (codec.encode(pixels) == 31).all()
-    assert len(calls) == 3
+    assert len(calls) == 4
 
 
 @pytest.mark.parametrize("why", ["no triton", "double weights", "filters too large"])
@@ -118,3 +120,33 @@ def test_the_plain_path_where_the_kernels_cannot(why, calls, monkeypatch):
 def test_torch_compile_leaves_the_kernels_alone(calls):
     codec, pixels = make("gray of 5 bits")
     assert torch.equal(torch.compile(codec.encode, backend="eager")(pixels), codec.encode(pixels))
+
+
+def fails(self, signal):
+    raise RuntimeError("out of resource: shared memory\nand more")
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (fails, r"RuntimeError: out of resource: shared memory"),
+        (
+            lambda self, signal: torch.zeros(1, 3, 3, 5, dtype=torch.uint8),
+            r"\d+\.\d\d% of the codes differ, by up to 31",
+        ),
+        (
+            lambda self, signal: torch.zeros(1, 3, dtype=torch.uint8),
+            r"torch.uint8 \(1, 3\) in place of torch.uint8 \(1, 3, 3, 5\)",
+        ),
+    ],
+)
+def test_a_gpu_on_which_the_kernel_fails_takes_the_plain_path(broken, reason, monkeypatch):
+    codec, pixels = make("gray of 5 bits")
+    monkeypatch.setattr(GpuEncoder, "encode", broken)
+    with pytest.warns(
+        RuntimeWarning, match=f"the GPU's encoder does not work on cpu \\({reason}\\); the plain path is"
+    ):
+        first = codec.encode(pixels)
+    assert torch.equal(first, codec._stored(codec.latents(pixels)))
+    with warnings.catch_warnings(action="error"):  # once is enough
+        assert torch.equal(codec.encode(pixels), first)

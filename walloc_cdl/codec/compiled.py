@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,9 +12,14 @@ from torch import Tensor, nn
 
 from walloc_cdl.codec.base import to_unit_range
 from walloc_cdl.kernels.gpu import GpuEncoder, runs_kernels
+from walloc_cdl.kernels.trial import passes_trial
 
 if TYPE_CHECKING:
     from walloc_cdl.kernels.fused import FusedEncoder
+
+
+TRIAL_SAMPLES = {1: 2**15, 2: 2**9}
+"""By dimensions, of each side of a signal; a multiple of every stride."""
 
 
 class CompiledEncoder:
@@ -29,29 +35,33 @@ class CompiledEncoder:
         self._weights: tuple[Tensor, ...] = ()
         self._changes: tuple[int, ...] | None = None
         self._encoder: FusedEncoder | GpuEncoder | None = None
+        self._failed: set[torch.device] = set()
 
-    def encode(self, linear: nn.Module, signal: Tensor) -> Tensor | None:
+    def encode(self, linear: nn.Module, signal: Tensor, plain: Callable[[Tensor], Tensor]) -> Tensor | None:
         """Stored codes of the signal's own positions, or None where the plain path must do.
 
         That is for weights and signals on different devices, or on one that has no compiled path here; for weights
-        of another type than float32; and for codecs that are too large for a GPU's kernels.
-        `torch.compile` breaks its graph here.
+        of another type than float32; for codecs that are too large for a GPU's kernels; and on a GPU on which they
+        fail a trial, a part of the first signal, beside `plain`. `torch.compile` breaks its graph here.
         """
         if torch.compiler.is_compiling():
             # Disabled here and not by a decorator, since importing torch's compiler takes seconds.
-            return torch.compiler.disable(self._encode)(linear, signal)
-        return self._encode(linear, signal)
+            return torch.compiler.disable(self._encode)(linear, signal, plain)
+        return self._encode(linear, signal, plain)
 
-    def _encode(self, linear: nn.Module, signal: Tensor) -> Tensor | None:
+    def _encode(self, linear: nn.Module, signal: Tensor, plain: Callable[[Tensor], Tensor]) -> Tensor | None:
         weight, bias = linear.weight.detach(), linear.bias.detach()
         if signal.device != weight.device or weight.dtype != torch.float32:
             return None
         if weight.device.type == "cpu" and _has_numba():
             x = signal if signal.dtype == torch.uint8 else to_unit_range(signal)
             return torch.from_numpy(self._on_cpu(weight, bias).encode(x.detach().numpy(), torch.get_num_threads()))
-        if runs_kernels(weight.device) and GpuEncoder.fits(weight.shape, **self._shape, device=weight.device):
-            return self._on_gpu(weight, bias).encode(signal.detach())
-        return None
+        if weight.device in self._failed or not runs_kernels(weight.device):
+            return None
+        if not GpuEncoder.fits(weight.shape, **self._shape, device=weight.device):
+            return None
+        encoder = self._on_gpu(weight, bias, signal.detach(), plain)
+        return None if encoder is None else encoder.encode(signal.detach())
 
     def _on_cpu(self, weight: Tensor, bias: Tensor) -> FusedEncoder:
         fused = importlib.import_module("walloc_cdl.kernels.fused")  # with numba, which takes half a second
@@ -60,14 +70,24 @@ class CompiledEncoder:
             self._weights = weight.clone(), bias.clone()
         return self._encoder
 
-    def _on_gpu(self, weight: Tensor, bias: Tensor) -> GpuEncoder:
+    def _on_gpu(
+        self, weight: Tensor, bias: Tensor, signal: Tensor, plain: Callable[[Tensor], Tensor]
+    ) -> GpuEncoder | None:
         changes = _changes(weight, bias)
         is_same = isinstance(self._encoder, GpuEncoder) and (
             changes == self._changes if changes else all(map(_equal, self._weights, (weight, bias)))
         )
         if not is_same:
             arrays = weight.flatten(1).cpu().numpy(), bias.cpu().numpy()
-            self._encoder = GpuEncoder(*arrays, **self._shape, bits=self._bits, device=weight.device)
+            encoder = GpuEncoder(*arrays, **self._shape, bits=self._bits, device=weight.device)
+            if not isinstance(self._encoder, GpuEncoder):  # the first one here
+                dimensions = self._shape["dimensions"]
+                part = signal[(slice(1), slice(None), *[slice(TRIAL_SAMPLES[dimensions])] * dimensions)]
+                what = "the GPU's encoder"
+                if not passes_trial(lambda: encoder.encode(part), lambda: plain(part), what=what, device=weight.device):
+                    self._failed.add(weight.device)
+                    return None
+            self._encoder = encoder
             # Kept as they are, so that no other tensor can come to lie where these do.
             self._weights = (weight, bias) if changes else (weight.clone(), bias.clone())
             self._changes = changes

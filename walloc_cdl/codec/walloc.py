@@ -162,8 +162,12 @@ class WallocCodec(Codec):
         """Stored codes; see `Codec.encode`. In the memory a light encoder takes the compiled path."""
         self._check_signal(signal)
         linear = self._linear_encoder()
-        codes = None if linear is None else self._compiled.encode(linear, signal)
+        codes = None if linear is None else self._compiled.encode(linear, signal, self._own_codes)
         return self._stored(self.latents(signal)) if codes is None else codes
+
+    def _own_codes(self, signal: Tensor) -> Tensor:
+        """Stored codes of the signal's own positions, by the plain path."""
+        return self._stored(self.latents(signal))
 
     def _linear_encoder(self) -> nn.Module | None:
         """The one linear layer of a light encoder."""

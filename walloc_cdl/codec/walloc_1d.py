@@ -113,6 +113,10 @@ class WallocCodec1D(WallocCodec):
         ends = silent[None, :, None].expand(len(codes), -1, frames)
         return torch.cat([ends, codes, ends], dim=2)
 
+    def _own_codes(self, signal: Tensor) -> Tensor:
+        frames = self.config.padding
+        return super()._own_codes(signal)[..., frames : frames + signal.shape[2] // self.stride]
+
     def filter(self, signal: Tensor) -> Tensor:
         """See `WallocCodec.filter`."""
         return self.post(signal) if self.config.post_filter else signal

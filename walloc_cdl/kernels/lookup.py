@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import importlib
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from walloc_cdl.kernels.gpu import Launch, runs_kernels
+from walloc_cdl.kernels.trial import passes_trial
 
 BLOCK_VALUES = 4096
 """Values that one program of the kernel looks up, at most: 16 codes a thread, read as one word."""
@@ -27,9 +29,31 @@ def lookup_codes(
     nothing; elsewhere, for tables that want a gradient, and where `torch.compile` fuses by itself, the plain path.
     """
     dtype = dtype or table.dtype
-    if not torch.compiler.is_compiling() and not table.requires_grad and runs_kernels(codes.device):
+    if (
+        not torch.compiler.is_compiling()
+        and not table.requires_grad
+        and runs_kernels(codes.device)
+        and _works(codes.device)
+    ):
         return lookup(codes, table, rows, dtype)
     return plain_lookup(codes, table, rows, dtype)
+
+
+@lru_cache(maxsize=64)
+def _works(device: torch.device) -> bool:
+    """Whether the kernel gives what the plain path does there."""
+    codes = torch.arange(256, dtype=torch.uint8, device=device).repeat(3, 2, 1)
+    table = torch.linspace(-2, 2, 512, device=device).view(2, 256)
+    rows = torch.tensor([2, 0], device=device)
+
+    def trial(dtype: torch.dtype) -> bool:
+        def kernel() -> Tensor:
+            return lookup(codes, table, rows, dtype)
+
+        what = f"the GPU's lookup of {dtype}"
+        return passes_trial(kernel, lambda: plain_lookup(codes, table, rows, dtype), what=what, device=device)
+
+    return all(trial(dtype) for dtype in (torch.float32, torch.float16, torch.bfloat16))
 
 
 def plain_lookup(codes: Tensor, table: Tensor, rows: Tensor | None, dtype: torch.dtype) -> Tensor:
