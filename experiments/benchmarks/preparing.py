@@ -1,7 +1,8 @@
 """`cdl bench prepare`: whole conversions of a source, beside decoding and resizing its images and nothing else.
 
 Decoding and resizing alone, by the same code in as many processes, is the limit under any conversion: its workers
-send nothing back. torchvision's pipeline to pixels of the same size says whether that limit is a low one.
+send nothing back. The same by Pillow alone is what most pipelines pay for pixels already, and torchvision's pipeline to
+pixels of the same size says whether that limit is a low one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from datasets_prep.signals.images import ImagePreparation
 from datasets_prep.sources import open_source
 from datasets_prep.sources.base import Source
 from experiments.benchmarks.contest import Contestant, enter_peers
-from experiments.benchmarks.decoding import decode_all
+from experiments.benchmarks.decoding import decode_all, decode_by_pillow
 from experiments.benchmarks.machine import describe_machine
 from experiments.benchmarks.made_up import DEFAULT_BYTES, write_photos
 from experiments.benchmarks.reading import TRIAL_S, read_for
@@ -30,7 +31,7 @@ from experiments.peers.catalog import choose_peers
 from walloc_cdl.codec import load_codec
 from walloc_cdl.errors import CallError
 
-OURS, LIMIT = "walloc-cdl", "decoding"
+OURS, PILLOW, LIMIT = "walloc-cdl", "pillow alone", "decoding"
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,17 @@ def measure_preparation(
             entered, failed = enter_peers(peers, lambda peer: peer.read_settings(task), [trial], on_phase)
             contestants = [each for (each,) in entered]
             absent += failed
+        has_pillow = planned.preparation == ImagePreparation(codec.spec.source_channels, benchmark.size or 256)
+        if has_pillow:
+            runs[PILLOW] = lambda repeat: decode_by_pillow(planned.source, planned.preparation, workers)
         runs |= {each.name: read_for(math.inf)(each.setting.work) for each in contestants}
         rates = time_in_turn(runs, benchmark.repeats, partial(on_phase, "preparing"))
     limit = "decoding and resizing alone, by the code of `cdl prepare`, the start of the workers included"
     text = f"{workers} decoding processes, the start of the workers, the fit of the synthesis and all files included"
     figures = [Figure(OURS, text, "docs/jobs.md", rates[OURS], rates[LIMIT])]
+    if has_pillow:
+        alone = "decoding, Lanczos and crop by Pillow, and nothing else, in as many processes"
+        figures.append(Figure(PILLOW, alone, "docs/performance.md", rates[PILLOW], rates[LIMIT]))
     figures += [
         Figure(each.name, each.setting.text, each.setting.documented, rates[each.name], rates[LIMIT], each.tried)
         for each in contestants

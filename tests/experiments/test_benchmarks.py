@@ -222,6 +222,11 @@ def test_prepare_of_made_up_photos(tmp_path, workers, peers, repeats):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_prepare_beside_pillow_where_it_makes_the_same_pixels(tmp_path):
+    result = measure_preparation(PrepareBenchmark(num_bytes=100_000, workers=0, repeats=1), "", folder=tmp_path)
+    require_complete(result, ["walloc-cdl", "pillow alone"], ["decoding"])
+
+
 def test_prepare_of_a_source_that_is_no_folder_of_images(tmp_path):
     np.save(tmp_path / "cubes.npy", np.zeros((4, 3, 16, 16), np.uint8))
     config = PrepareBenchmark(f"npy:{tmp_path / 'cubes.npy'}", codec="resize-rgb-4x", workers=0, repeats=1)
