@@ -113,15 +113,15 @@ class LatentDataset(Dataset):
             )
         rows = self._require_rows(indices)
         out = np.empty((len(rows), *self.latent_shape), np.uint8)
-        self.gather_into(rows * self.num_views + self.view, out, np.empty_like(out))
+        self.gather_into(rows * self.num_views + self.view, out)
         return torch.from_numpy(out), torch.from_numpy(self._labels_at(rows))
 
-    def gather_into(self, stored: np.ndarray, out: np.ndarray, scratch: np.ndarray) -> None:
+    def gather_into(self, stored: np.ndarray, out: np.ndarray) -> None:
         """Fill `out`, uint8 (B, K, h, w), with the codes of `stored`, for loops: sample × views + view of each.
 
-        They must be in range. `scratch` is as large as `out` and is overwritten.
+        They must be in range.
         """
-        gather_rows(self.shard_codes, self.stored_starts, stored, out, scratch)
+        gather_rows(self.shard_codes, self.stored_starts, stored, out)
 
     def keys(self, indices: Sequence[int] | np.ndarray) -> list[str]:
         """The names of samples, in the order asked for."""

@@ -48,12 +48,11 @@ class HostReader:
 
     def fill(self, selection: Selection, out: np.ndarray) -> None:
         """Gather the codes of these samples into `out`, uint8 (B, K, h, w)."""
-        scratch = self._pool.lend(len(selection.rows))
         stored, codes = stored_rows(self._dataset, selection), self._codes
         if codes is None:
-            self._dataset.gather_into(stored, out, scratch)
+            self._dataset.gather_into(stored, out)
         else:
-            gather_rows(lambda _: codes, np.array([0, len(codes)]), stored, out, scratch)
+            gather_rows(lambda _: codes, np.array([0, len(codes)]), stored, out)
 
 
 class DeviceReader:
