@@ -17,8 +17,8 @@ from itertools import pairwise, product
 from statistics import NormalDist
 
 import numpy as np
-from numba import njit
 
+from walloc_cdl.kernels.compiling import compiled
 from walloc_cdl.kernels.filters import band_order
 from walloc_cdl.kernels.lifting import STEPS, lift_columns, lift_rows, phase_of_band, scale_of_band
 from walloc_cdl.spec import code_limit, companded_limit, companding_scale
@@ -38,7 +38,7 @@ SEARCH_CELLS = 4096
 """Cells of the table that begins the search for a code; the thresholds of 8 bits lie at least two apart."""
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _load_words(words: np.ndarray, phases: np.ndarray, offset: float, pitch: int) -> None:
     """uint8 pixels, the 2^levels of a block in one word (H, w), to phases: v - offset, exact in float32."""
     rows, num, _ = phases.shape
@@ -54,7 +54,7 @@ def _load_words(words: np.ndarray, phases: np.ndarray, offset: float, pitch: int
                 inside[i] = np.float32(np.int32(np.uint64(line[i]) >> shift & np.uint64(255))) - np.float32(offset)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _load_blocks(blocks: np.ndarray, phases: np.ndarray, offset: float, pitch: int) -> None:
     """Values of any type, (H, w, 2^levels), to phases: v - offset."""
     rows, num, _ = phases.shape
@@ -69,7 +69,7 @@ def _load_blocks(blocks: np.ndarray, phases: np.ndarray, offset: float, pitch: i
                 inside[i] = np.float32(line[i, phase]) - np.float32(offset)
 
 
-@njit(nogil=True, cache=True, fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def _mix(phases: np.ndarray, weight: np.ndarray, latents: np.ndarray) -> None:
     """latents (K, m) += weight (K, bands) · phases (bands, m), eight bands at a time to keep sums in registers."""
     bands, size = phases.shape
@@ -96,7 +96,7 @@ def _mix(phases: np.ndarray, weight: np.ndarray, latents: np.ndarray) -> None:
                     z[i] += w0 * x[i]
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _lift_tile(phases: np.ndarray, pitch: int, levels: int, vertical: int, steps: np.ndarray) -> None:
     for row in range(phases.shape[0]):
         lift_rows(phases[row], pitch, levels, steps)
@@ -104,7 +104,7 @@ def _lift_tile(phases: np.ndarray, pitch: int, levels: int, vertical: int, steps
         lift_columns(phases, pitch, vertical, steps)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _quantize(latents: np.ndarray, codes: np.ndarray, top: int, left: int, pitch: int, search: tuple) -> None:
     """Codes (K, h, w) of the latents (K, rows · pitch) that begin at a tile's position (top, left)."""
     thresholds, cells, lowest, cells_per_unit = search

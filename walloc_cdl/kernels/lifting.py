@@ -15,7 +15,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
+
+from walloc_cdl.kernels.compiling import compiled
 
 STEPS = np.array([-1.586134342059924, -0.052980118572961, 0.882911075530934, 0.443506852043971], np.float32)
 """Daubechies and Sweldens' α, β, γ, δ: α and γ change odd samples, β and δ even ones."""
@@ -42,27 +43,27 @@ def scale_of_band(levels: int) -> np.ndarray:
     return LOW_SCALE ** (levels - num_high) * HIGH_SCALE**num_high
 
 
-@njit(nogil=True, cache=True, fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def _lift(target: np.ndarray, left: np.ndarray, right: np.ndarray, step: float) -> None:
     for i in range(target.size):
         target[i] += step * (left[i] + right[i])
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _wrap_right(line: np.ndarray, pitch: int) -> None:
     """Repeat the first sample of each row behind its last."""
     for row in range(line.size // pitch):
         line[(row + 1) * pitch - 1] = line[row * pitch + 1]
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _wrap_left(line: np.ndarray, pitch: int) -> None:
     """Repeat the last sample of each row before its first."""
     for row in range(line.size // pitch):
         line[row * pitch] = line[(row + 1) * pitch - 2]
 
 
-@njit(nogil=True, cache=True, fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def lift_rows(phases: np.ndarray, pitch: int, levels: int, steps: np.ndarray) -> None:
     """All levels along the rows of float32 phases (2^levels, rows · pitch), in place.
 
@@ -90,7 +91,7 @@ def lift_rows(phases: np.ndarray, pitch: int, levels: int, steps: np.ndarray) ->
                     _lift(target, phases[phase - distance], phases[phase + distance], step)
 
 
-@njit(nogil=True, cache=True, fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def lift_columns(phases: np.ndarray, pitch: int, levels: int, steps: np.ndarray) -> None:
     """All levels across the rows of float32 phases (2^levels, …, rows · pitch), in place; rows close to a ring."""
     num = 1 << levels

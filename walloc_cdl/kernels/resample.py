@@ -16,8 +16,8 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
 
+from walloc_cdl.kernels.compiling import compiled
 from walloc_cdl.kernels.turning import turn_bytes
 
 SUPPORTS = {"box": 0.5, "bilinear": 1.0, "bicubic": 2.0, "lanczos": 3.0}
@@ -66,7 +66,7 @@ def _axis(
     return _weights(length, float(begin), float(end), size, _NUMBERS[kernel], SUPPORTS[kernel], first, last)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _kernel(number: int, x: float) -> float:
     """Box, triangle, Keys' cubic with a = -1/2, and the sinc windowed by one three times as wide."""
     if number == 3:
@@ -81,7 +81,7 @@ def _kernel(number: int, x: float) -> float:
     return (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5 if x < 2.0 else 0.0
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _sinc(x: float) -> float:
     if x == 0.0:
         return 1.0
@@ -89,7 +89,7 @@ def _sinc(x: float) -> float:
     return math.sin(x) / x
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _weights(
     length: int, begin: float, end: float, size: int, number: int, support: float, first: int, last: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -121,7 +121,7 @@ def _weights(
     return starts, weights
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _weigh(source: np.ndarray, first: int, weights: np.ndarray, sums: np.ndarray, result: np.ndarray) -> None:
     """result (n,) = the sum of weights[t] · source[first + t], rounded to a byte."""
     for i in range(sums.size):
@@ -135,7 +135,7 @@ def _weigh(source: np.ndarray, first: int, weights: np.ndarray, sums: np.ndarray
         result[i] = min(max(sums[i] >> _BITS, 0), 255)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _filter_rows(
     pixels: np.ndarray, first_row: int, starts: np.ndarray, weights: np.ndarray, narrow: np.ndarray
 ) -> None:
@@ -162,7 +162,7 @@ def _filter_rows(
             turn_bytes(filtered.view(np.uint64), channel * _ROWS // 8, narrow[channel, y : y + _ROWS])
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _filter_columns(planes: np.ndarray, starts: np.ndarray, weights: np.ndarray, result: np.ndarray) -> None:
     """Planes (C, rows, at least w) to `result` (C, h, w)."""
     channels, height, width = result.shape

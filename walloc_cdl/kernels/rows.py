@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from walloc_cdl.kernels.compiling import compiled
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def copy_rows(source: np.ndarray, rows: np.ndarray, places: np.ndarray, out: np.ndarray) -> None:
     """out[places[i]] = source[rows[i]] for uint8 (N, m) and (B, m); nothing is checked.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from walloc_cdl.kernels.compiling import compiled
+
 _MASKS = tuple(np.uint64(mask) for mask in (0x00FF00FF00FF00FF, 0x0000FFFF0000FFFF, 0x00000000FFFFFFFF))
 _SHIFTS = tuple(np.uint64(shift) for shift in (8, 16, 32))
 
@@ -16,7 +18,7 @@ def _swap(a: np.uint64, b: np.uint64, step: int) -> tuple[np.uint64, np.uint64]:
     return a ^ (moved << _SHIFTS[step]), b ^ moved
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def turn_bytes(words: np.ndarray, first: int, out: np.ndarray) -> None:
     """Rows (8n, …) of little-endian uint64, as many words from `first` as `out` (8m, n) has room for: the bytes
     (8n, 8m) that they hold become those of `out`, (8m, 8n).
