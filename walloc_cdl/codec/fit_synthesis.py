@@ -51,9 +51,7 @@ def fit_synthesis(codec: Codec, batches: Sequence[Tensor]) -> SynthesisBank:
     `MAX_BANK_BYTES`, and none at all beyond `MAX_UNKNOWNS`. Where the batches have fewer positions than a
     layer has unknowns, the neighborhood is smaller, and the weights around it are zero.
 
-    Products of a batch are of float32, their sums of float64, in which the equations are solved: on clothing photos
-    PSNR is that of float64 throughout to a thousandth of a decibel. Memory does not grow with the number of batches.
-    Raises `JobError` when there is none.
+    Memory does not grow with the number of batches. Raises `JobError` when there is none.
     """
     if not batches:
         raise JobError("no sample to fit the linear synthesis to; the train split is empty")
@@ -66,12 +64,12 @@ def fit_synthesis(codec: Codec, batches: Sequence[Tensor]) -> SynthesisBank:
     sums = {block: _Moments() for block in blocks}
     for batch in batches:
         latents = _neighborhoods(codec.values(codec.encode(batch)), width)
-        gram = gram + (latents @ latents.T).double()
+        gram = gram + latents @ latents.T
         for block in blocks:
             pixels = _pixels_on_grid(codec, batch, block)
             sums[block].update(pixels)
-            target = pixel_unshuffle(pixels, block).transpose(0, 1).flatten(1)
-            cross[block] = cross.get(block, 0.0) + (latents @ target.T).double()
+            target = pixel_unshuffle(pixels, block).transpose(0, 1).flatten(1).double()
+            cross[block] = cross.get(block, 0.0) + latents @ target.T
     gram.diagonal().add_(RIDGE * float(gram.diagonal().mean()))
     factor = torch.linalg.cholesky(gram)
     return {block: _layer(torch.cholesky_solve(cross[block], factor), codec, width, sums[block]) for block in blocks}
@@ -113,9 +111,9 @@ class _Moments:
 
 
 def _neighborhoods(values: Tensor, width: int) -> Tensor:
-    """(B, K, h, w) to (K width² + 1, B h w): each position's neighbors around the ring, and a one."""
+    """(B, K, h, w) to float64 (K width² + 1, B h w): each position's neighbors around the ring, and a one."""
     padded = pad(values, (width // 2,) * 4, mode="circular")
-    rows = unfold(padded, width).transpose(0, 1).flatten(1)
+    rows = unfold(padded, width).transpose(0, 1).flatten(1).double()
     return torch.cat([rows, torch.ones_like(rows[:1])])
 
 
