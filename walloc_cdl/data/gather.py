@@ -15,8 +15,8 @@ def gather_rows(
     `starts` (shards + 1,) holds each shard's first row, `shard_codes` gives a shard's array by number. All are
     contiguous uint8; rows must lie in 0 … starts[-1] - 1.
 
-    Each row is copied once, from its shard to its place. NumPy can do so by two `take`s only, a sixth as fast, or by
-    index arrays, slower still; torch would wake a team of threads for every shard, against the one that trains.
+    Each row is copied once, from its shard to its place. NumPy can do so by two `take`s only, or by index arrays,
+    which are slower still; torch would wake a team of threads for every shard, against the one that trains.
     """
     if not len(rows):
         return
