@@ -4,8 +4,9 @@ import signal
 
 from hypothesis import settings
 
-# Property tests draw the same examples on every run: what passes once passes again.
-settings.register_profile("repeatable", derandomize=True)
+# Property tests draw the same examples on every run: what passes once passes again. Nothing is timed: whoever comes
+# first waits for numba.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 # A shell starts what runs in the background with Ctrl-C ignored, and commands that tests interrupt would inherit that.

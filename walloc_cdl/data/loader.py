@@ -148,6 +148,9 @@ class LatentLoader:
                 yield from (batch.receive() for batch in staged)
             return
         with closing(make_ahead(reader.read, selections, self.prefetch)) as batches:
+            if self.device.type == "cpu":  # `to` would let the reading threads have the interpreter, and wait for it
+                yield from batches
+                return
             for codes, labels in batches:
                 yield codes.to(self.device), labels.to(self.device)
 
