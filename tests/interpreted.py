@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from walloc_cdl import kernels
 from walloc_cdl.kernels.gpu import has_triton
 
 KERNELS = ("walloc_cdl.kernels.triton_encode", "walloc_cdl.kernels.triton_lookup")
@@ -14,8 +15,13 @@ def interpret_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """For a fixture: kernels are imported anew, as Triton decides at their definition whether they are interpreted."""
     has_triton()  # imported now, its own functions stay those that the compiler takes
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    for name in KERNELS:
-        monkeypatch.delitem(sys.modules, name, raising=False)
+    _forget_kernels()
     yield
+    _forget_kernels()
+
+
+def _forget_kernels() -> None:
+    """`from package import module` takes the package's attribute, whatever `sys.modules` has."""
     for name in KERNELS:
         sys.modules.pop(name, None)
+        vars(kernels).pop(name.rpartition(".")[2], None)
