@@ -103,7 +103,7 @@ def fixed_batches(chunks: Iterable[np.ndarray], batch: int) -> Iterator[tuple[np
 
 @contextmanager
 def few_threads() -> Iterator[None]:
-    """One torch thread for every 8 CPUs: encoding costs about a tenth of decoding.
+    """One torch thread for every 8 CPUs: most of the work is decoding.
 
     The decoding workers keep all CPUs busy, and torch's threads wait for one another at the end of
     every operation. With as many as there are CPUs, encoding is five times slower, not faster

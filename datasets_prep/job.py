@@ -11,10 +11,10 @@ from pathlib import Path
 from datasets_prep import locks
 from datasets_prep.config import PrepareConfig
 from datasets_prep.encode_pending import encode_pending
+from datasets_prep.ending import end_job
 from datasets_prep.engines.choose import choose_engine
 from datasets_prep.extend import extend
 from datasets_prep.failures import resumable
-from datasets_prep.finish import Effort, finish, has_synthesis
 from datasets_prep.output import finished_manifest, open_output, remove_work
 from datasets_prep.plan import Plan
 from datasets_prep.planned import PlannedJob, plan_job
@@ -22,7 +22,6 @@ from datasets_prep.progress import Progress
 from datasets_prep.sources.base import Source
 from datasets_prep.sources.streams import StreamingSource
 from datasets_prep.streaming.job import prepare_stream
-from walloc_cdl.canonical import differences
 from walloc_cdl.codec import Codec
 from walloc_cdl.data import is_address, local_path
 from walloc_cdl.errors import CallError
@@ -121,10 +120,4 @@ def _run(
             f"slice {config.shards} is done; when all are, run the same with --finish instead of --shards"
         )
         return None
-    synthesis = "fitting the linear synthesis, " if has_synthesis(codec, planned.preparation) else ""
-    encoded.reporter.note(f"{synthesis}writing ledger and manifest")
-    drift = differences(plan.engine, planned.plan.engine)
-    effort = Effort(encoded.engine, started_s, encoded.num_encoded, drift)
-    manifest = finish(encoded.job, plan, effort, drop_duplicates=config.drop_duplicates)
-    remove_work(folder)
-    return manifest
+    return end_job(encoded, plan, planned.plan, started_s, drop_duplicates=config.drop_duplicates)

@@ -40,7 +40,12 @@ def plan_job(source: Source, codec: Codec, config: PrepareConfig) -> PlannedJob:
         source = KeyedSource(source)
     if config.limit is not None:
         source = first(source, config.limit)
-    plan = make_plan(
+    return PlannedJob(plan_with(source, codec, preparation, config), source, preparation)
+
+
+def plan_with(source: Source, codec: Codec, preparation: Preparation, config: PrepareConfig) -> Plan:
+    """`make_plan` by the settings of a call; raises `CallError` for a device that is not there."""
+    return make_plan(
         source,
         codec,
         preparation,
@@ -49,7 +54,6 @@ def plan_job(source: Source, codec: Codec, config: PrepareConfig) -> PlannedJob:
         batch=config.batch,
         drop_duplicates=config.drop_duplicates,
     )
-    return PlannedJob(plan, source, preparation)
 
 
 def choose_workers(config: PrepareConfig, num_samples: int) -> int:

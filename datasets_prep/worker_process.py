@@ -107,7 +107,7 @@ def _serve(connection: Connection, preparation: Preparation) -> None:
 
 def _answer(pickled: bytes, preparation: Preparation) -> DecodedChunk | _Failure:
     try:
-        samples: Sequence[Stored] = pickle.loads(pickled)  # as `Connection.recv` does
+        samples: Sequence[Stored] = pickle.loads(pickled)  # of the owner; `Connection.recv` does so
         return decode_chunk(samples, preparation)
     except Exception as error:  # a fault of ours or of the machine: for the owner to raise
         return _Failure(_picklable(error), traceback.format_exc())

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from datasets_prep import locks
 from datasets_prep.config import PrepareConfig
+from datasets_prep.encode_pending import Encoded
 from datasets_prep.encoding import choose_device, open_encoder
+from datasets_prep.ending import end_job
 from datasets_prep.engines.base import Job
 from datasets_prep.engines.local import LocalEngine
-from datasets_prep.finish import Effort, finish, has_synthesis, num_decoded_again
+from datasets_prep.finish import num_decoded_again
 from datasets_prep.output import finished_manifest, open_output, remove_work
 from datasets_prep.plan import Plan, split_shards
 from datasets_prep.planned import FEW_SAMPLES, choose_workers
@@ -26,7 +27,6 @@ from datasets_prep.streaming.plan import PlannedStream, plan_of_streamed, plan_s
 from datasets_prep.streaming.walk import Walk
 from datasets_prep.streaming.whole import StreamedSource
 from datasets_prep.workers import DecodePool
-from walloc_cdl.canonical import differences
 from walloc_cdl.codec import Codec
 from walloc_cdl.latents import WORK_NAME, Manifest
 
@@ -69,30 +69,14 @@ def _run(
     started_s: float,
 ) -> Manifest:
     """All of it, the folder being held; `plan` is the one in the work folder."""
-    streamed = _encode(folder, plan, planned, codec, config, progress)
-    synthesis = "fitting the linear synthesis, " if has_synthesis(codec, planned.preparation) else ""
-    streamed.reporter.note(f"{synthesis}writing ledger and manifest")
-    drift = differences(plan.engine, planned.plan.engine)
-    effort = Effort(LocalEngine.name, started_s, streamed.num_encoded, drift)
-    manifest = finish(streamed.job, streamed.plan, effort, drop_duplicates=config.drop_duplicates)
-    remove_work(folder)
-    return manifest
-
-
-@dataclass(frozen=True)
-class _Streamed:
-    """A stream all of whose shards are done."""
-
-    job: Job
-    plan: Plan
-    num_encoded: int
-    reporter: Reporter
+    encoded, whole = _encode(folder, plan, planned, codec, config, progress)
+    return end_job(encoded, whole, planned.plan, started_s, drop_duplicates=config.drop_duplicates)
 
 
 def _encode(
     folder: Path, plan: Plan, planned: PlannedStream, codec: Codec, config: PrepareConfig, progress: Report
-) -> _Streamed:
-    """Make the shards that are not done yet."""
+) -> tuple[Encoded, Plan]:
+    """Make the shards that are not done yet; with the plan of all of them."""
     work, digest, splits = folder / WORK_NAME, plan.digest(), planned.stream.split_names
     most = FEW_SAMPLES + 1 if planned.limit is None else planned.limit * len(splits)
     workers = choose_workers(config, most)
@@ -119,4 +103,5 @@ def _encode(
     keyed = bool(planned.preparation.view_names)
     source = StreamedSource(planned.facts, splits, work, shards, kept, keyed=keyed)
     job = Job(folder, digest, source, planned.preparation, codec, config.device, config.batch, workers)
-    return _Streamed(job, plan_of_streamed(plan, source, shards), reporter.done - before, reporter)
+    encoded = Encoded(job, LocalEngine.name, reporter.done - before, reporter)
+    return encoded, plan_of_streamed(plan, source, shards)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from datasets_prep.config import PrepareConfig
-from datasets_prep.encoding import choose_device, device_kind
-from datasets_prep.plan import Plan, PlannedShard, make_plan
+from datasets_prep.plan import Plan, PlannedShard
+from datasets_prep.planned import plan_with
 from datasets_prep.signals.base import Preparation
 from datasets_prep.signals.choose import choose_preparation
 from datasets_prep.sources.base import Source
@@ -66,15 +66,7 @@ def plan_stream(stream: StreamingSource, codec: Codec, config: PrepareConfig) ->
         raise CallError(f"stream {stream.name} is of kind {stream.kind!r}; streams hold images: take another source")
     head = StreamHead(stream)
     preparation = choose_preparation(head, codec, config)
-    plan = make_plan(
-        head,
-        codec,
-        preparation,
-        shard_samples=config.shard_samples,
-        device=device_kind(choose_device(config.device)),
-        batch=config.batch,
-        drop_duplicates=config.drop_duplicates,
-    )
+    plan = plan_with(head, codec, preparation, config)
     source = {
         "name": stream.name,
         "streaming": True,
