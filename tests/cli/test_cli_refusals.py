@@ -248,3 +248,8 @@ def test_addresses_where_only_a_folder_can_be_written(refused, source, latents, 
     text = refused(*call, "--out", "s3://bucket/x")
     assert "s3:/bucket/x looks like an address, where only `cdl prepare` can write; give a folder" in text
     assert not list(tmp_path.iterdir())
+
+
+def test_measuring_sound_with_a_codec_that_is_named(refused):
+    text = refused("bench", "encode", "--audio", "--codec", "rgb-16x")
+    assert "--audio with --codec; the codec says what its signals are, so leave --audio out" in text

@@ -9,6 +9,7 @@ import typer
 
 from walloc_cdl.cli.console import JsonPath, PhaseProgress, show_help, table, write_json
 from walloc_cdl.cli.learning import BatchSize
+from walloc_cdl.errors import CallError
 
 if TYPE_CHECKING:
     from experiments.benchmarks.result import Result
@@ -60,6 +61,8 @@ def bench_encode(
     from experiments.benchmarks.encoding import EncodeBenchmark, measure_encoding
     from experiments.benchmarks.timing import Timing
 
+    if audio and codec:
+        raise CallError("--audio with --codec; the codec says what its signals are, so leave --audio out")
     name = codec or ("stereo-5x" if audio else "rgb-16x")
     config = EncodeBenchmark(name, megabytes * 10**6, batch_size, threads)
     with PhaseProgress("runs") as phases:
