@@ -1,4 +1,4 @@
-"""Decoding chunks of samples: signals or the reason why not, and the hash of every sample's content.
+"""Decoding chunks of samples, and encoding them: signals or codes or the reason why not, and every content's hash.
 
 Worker processes load this module and what it imports, and nothing else: no torch, no `datasets`.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from datasets_prep.signals.base import (
 from datasets_prep.signals.stored import read_stored
 from walloc_cdl.canonical import sha256_hex
 
+if TYPE_CHECKING:
+    from walloc_cdl.kernels.fused import FusedEncoder
+
 GIB = 2**30
 
 
@@ -32,7 +36,7 @@ class DecodedChunk:
 
     signals: np.ndarray | list[np.ndarray]
     """The preparation's dtype, (N, …), N the number of samples without a reason, with views (N, V, …); as a list
-    where samples have sizes of their own."""
+    where samples have sizes of their own. Where they have been encoded, their codes in place of them."""
     reasons: dict[int, str]
     """Position in the task, and why that sample is not in `signals`."""
     hashes: list[str | None]
@@ -45,19 +49,23 @@ class DecodedChunk:
     """For every sample the size of what was hashed; 0 where nothing was."""
 
 
-def decode_chunk(samples: Sequence[Stored], preparation: Preparation) -> DecodedChunk:
-    """Decode the samples of one task; each file is read once."""
+def decode_chunk(
+    samples: Sequence[Stored], preparation: Preparation, encoder: FusedEncoder | None = None
+) -> DecodedChunk:
+    """Decode the samples of one task, and encode them if there is an encoder; each file is read once."""
     decoded = [_decode(stored, preparation) for stored in samples]
     signals = [sample.signal for sample in decoded if sample.signal is not None]
     return DecodedChunk(
-        signals=_gathered(signals, preparation),
+        signals=_encoded(_gathered(signals, preparation), preparation, encoder),
         reasons={position: sample.reason for position, sample in enumerate(decoded) if sample.reason is not None},
         hashes=[sample.sha256 for sample in decoded],
         num_bytes=[sample.num_bytes for sample in decoded],
     )
 
 
-def undecodable(stored: Stored, reason: str, preparation: Preparation) -> DecodedChunk:
+def undecodable(
+    stored: Stored, reason: str, preparation: Preparation, encoder: FusedEncoder | None = None
+) -> DecodedChunk:
     """What stands for a sample that no worker survived: its content is hashed, and not decoded.
 
     That of a URL is not: its server may be what the worker was waiting for, and here nothing limits the time.
@@ -70,7 +78,8 @@ def undecodable(stored: Stored, reason: str, preparation: Preparation) -> Decode
             sample.take_content(read_stored(content))
         except BadSignalError as error:
             sample.reason = str(error)
-    return DecodedChunk(_no_signals(preparation), {0: sample.reason or reason}, [sample.sha256], [sample.num_bytes])
+    signals = _encoded(_no_signals(preparation), preparation, encoder)
+    return DecodedChunk(signals, {0: sample.reason or reason}, [sample.sha256], [sample.num_bytes])
 
 
 def joined(chunks: Sequence[DecodedChunk]) -> DecodedChunk:
@@ -131,6 +140,17 @@ def _gathered(signals: list[np.ndarray], preparation: Preparation) -> np.ndarray
     if preparation.ragged or not signals:
         return signals or _no_signals(preparation)
     return np.stack(signals)
+
+
+def _encoded(
+    signals: np.ndarray | list[np.ndarray], preparation: Preparation, encoder: FusedEncoder | None
+) -> np.ndarray | list[np.ndarray]:
+    """Codes (N, K, …) of signals (N, C, …), with views (N, V, K, …) of (N, V, C, …); without an encoder the signals."""
+    if encoder is None or not isinstance(signals, np.ndarray):
+        return signals
+    rank = len(preparation.shape)
+    codes = encoder.encode(signals.reshape(-1, *preparation.shape))
+    return codes.reshape(*signals.shape[:-rank], *codes.shape[1:])
 
 
 def _no_signals(preparation: Preparation) -> np.ndarray | list[np.ndarray]:

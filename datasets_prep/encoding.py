@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +16,9 @@ from datasets_prep.signals.base import Preparation
 from datasets_prep.workers import cpu_count
 from walloc_cdl.codec import Codec
 from walloc_cdl.errors import CallError
+
+if TYPE_CHECKING:
+    from walloc_cdl.kernels.fused import FusedEncoder
 
 
 class Encoder:
@@ -64,14 +69,45 @@ class RaggedEncoder:
             yield codes
 
 
-def open_encoder(
-    codec: Codec, preparation: Preparation, device: torch.device, *, batch: int
-) -> Encoder | RaggedEncoder:
-    """The encoder for what a preparation makes."""
+class WorkersEncoder:
+    """In an encoder's place where the workers encode: the chunks are codes already."""
+
+    def __init__(self, codec: Codec, *, signal_shape: tuple[int, ...], num_views: int = 1) -> None:
+        self.codec = codec
+        self.latent_shape = codec.latent_shape(signal_shape)
+        self.num_views = num_views
+
+    def encode(self, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The chunks' codes."""
+        return (chunk for chunk in chunks if len(chunk))
+
+
+AnyEncoder = Encoder | RaggedEncoder | WorkersEncoder
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Who encodes: the workers, or the process that they work for."""
+
+    in_workers: FusedEncoder | None
+    """What workers encode with."""
+    encoder: AnyEncoder
+    """What takes the chunks that they send."""
+
+
+def open_encoding(codec: Codec, preparation: Preparation, device: torch.device, *, batch: int) -> Encoding:
+    """For what a preparation makes.
+
+    Workers encode on CPUs, each what it has just decoded, where the codec can do so without torch: one core would
+    not keep up with many of them, and codes are less to send than pixels. A GPU is for one process to feed, and
+    signals of any size are encoded by tiles.
+    """
     if preparation.ragged:
-        return RaggedEncoder(codec, device)
-    num_views = max(1, len(preparation.view_names))
-    return Encoder(codec, device, batch=batch, signal_shape=preparation.shape, num_views=num_views)
+        return Encoding(None, RaggedEncoder(codec, device))
+    shape, num_views = preparation.shape, max(1, len(preparation.view_names))
+    if device.type == "cpu" and (detached := codec.detached_encoder()) is not None:
+        return Encoding(detached, WorkersEncoder(codec, signal_shape=shape, num_views=num_views))
+    return Encoding(None, Encoder(codec, device, batch=batch, signal_shape=shape, num_views=num_views))
 
 
 def grouped(batches: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:

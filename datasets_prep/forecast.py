@@ -12,7 +12,7 @@ import numpy as np
 
 from datasets_prep.config import PrepareConfig
 from datasets_prep.decoding import decode_chunk
-from datasets_prep.encoding import choose_device, open_encoder
+from datasets_prep.encoding import choose_device, open_encoding
 from datasets_prep.engines.choose import choose_engine
 from datasets_prep.extension import compare, require_folder
 from datasets_prep.layout import sample_layout
@@ -82,18 +82,22 @@ def _measured(planned: PlannedJob, codec: Codec, config: PrepareConfig) -> Forec
     workers = choose_workers(config, total)
     preparation = planned.preparation
     layout = sample_layout(source, codec, preparation)
-    encoder = open_encoder(codec, preparation, choose_device(config.device), batch=config.batch)
+    encoding = open_encoding(codec, preparation, choose_device(config.device), batch=config.batch)
     chosen = [
         source.read(split, int(index))
         for split in source.split_names
         for index in _spaced(source.num_samples(split), math.ceil(MEASURED_SAMPLES / len(source.split_names)))
     ]
     none = np.zeros((1, *layout.view_axis, *preparation.shape), preparation.dtype)
-    list(encoder.encode([list(none) if layout.ragged else none]))  # compiles
+    if (in_workers := encoding.in_workers) is None:
+        list(encoding.encoder.encode([list(none) if layout.ragged else none]))  # compiles
+    else:
+        in_workers.encode(none.reshape(-1, *preparation.shape))
     start = time.perf_counter()
-    chunk = decode_chunk(chosen, preparation)
+    chunk = decode_chunk(chosen, preparation, in_workers)
     decoded = time.perf_counter()
-    codes = [sample for batch in encoder.encode([chunk.signals]) for sample in batch] if len(chunk.signals) else []
+    batches = encoding.encoder.encode([chunk.signals] if len(chunk.signals) else [])
+    codes = [sample for batch in batches for sample in batch]
     encoded = time.perf_counter()
     code_bytes = round(np.mean([sample.size for sample in codes])) if codes else math.prod(layout.sample_shape)
     per_sample = max((decoded - start) / max(workers, 1), encoded - decoded) if workers else encoded - start

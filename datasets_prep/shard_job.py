@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets_prep.decoding import DecodedChunk
-from datasets_prep.encoding import Encoder, RaggedEncoder
+from datasets_prep.encoding import AnyEncoder
 from datasets_prep.layout import label_spec, stored_labels
 from datasets_prep.ledger import shard_rows
 from datasets_prep.plan import PlannedShard
@@ -38,7 +38,7 @@ def encode_shard(
     source: Source,
     shard: PlannedShard,
     chunks: Iterable[DecodedChunk],
-    encoder: Encoder | RaggedEncoder,
+    encoder: AnyEncoder,
     report: Callable[[Done], None],
 ) -> ShardRecord:
     """Encode one shard's decoded samples as they come, write it into `folder` and its record into the work folder.

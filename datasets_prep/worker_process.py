@@ -14,10 +14,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datasets_prep.decoding import DecodedChunk, decode_chunk
 from datasets_prep.signal_pipe import receive_answer, send_answer
 from datasets_prep.signals.base import Preparation, Stored
+
+if TYPE_CHECKING:
+    from walloc_cdl.kernels.fused import FusedEncoder
 
 _STATUS = Path("/proc/self/status")
 
@@ -43,11 +47,11 @@ class _Failure:
 class WorkerProcess:
     """A process of its own for `decode_chunk`, one chunk at a time. Not to be shared between threads."""
 
-    def __init__(self, preparation: Preparation) -> None:
+    def __init__(self, preparation: Preparation, encoder: FusedEncoder | None = None) -> None:
         # fork could hang: torch has started threads by now
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, preparation), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, preparation, encoder), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -89,7 +93,7 @@ class WorkerProcess:
         self._connection.close()
 
 
-def _serve(connection: Connection, preparation: Preparation) -> None:
+def _serve(connection: Connection, preparation: Preparation, encoder: FusedEncoder | None) -> None:
     """The process: chunks in, decoded ones out, until the owner is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's
     warnings.simplefilter("ignore")
@@ -102,13 +106,13 @@ def _serve(connection: Connection, preparation: Preparation) -> None:
         connection.send("ready")
         _silence_decoders()
         while True:
-            send_answer(connection, _answer(connection.recv_bytes(), preparation))
+            send_answer(connection, _answer(connection.recv_bytes(), preparation, encoder))
 
 
-def _answer(pickled: bytes, preparation: Preparation) -> DecodedChunk | _Failure:
+def _answer(pickled: bytes, preparation: Preparation, encoder: FusedEncoder | None) -> DecodedChunk | _Failure:
     try:
         samples: Sequence[Stored] = pickle.loads(pickled)  # of the owner; `Connection.recv` does so
-        return decode_chunk(samples, preparation)
+        return decode_chunk(samples, preparation, encoder)
     except Exception as error:  # a fault of ours or of the machine: for the owner to raise
         return _Failure(_picklable(error), traceback.format_exc())
 

@@ -1,4 +1,4 @@
-"""Decoding in worker processes: chunks of samples in, signals or the reason why not out, in order.
+"""Decoding in worker processes: chunks of samples in, signals, or codes, or the reason why not out, in order.
 
 A worker's death loses nothing. Its chunk is decoded again, sample by sample, and the one that kills its worker
 once more, or takes too long, is quarantined; so the ledger does not depend on the number of workers. Only
@@ -13,12 +13,15 @@ import queue
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datasets_prep.decoding import DecodedChunk, decode_chunk, joined, undecodable
 from datasets_prep.signals.base import Preparation, Stored
 from datasets_prep.worker_process import WorkerLost, WorkerProcess
 from walloc_cdl.errors import JobError
+
+if TYPE_CHECKING:
+    from walloc_cdl.kernels.fused import FusedEncoder
 
 TIME_LIMIT_S = 120.0
 """For a chunk, and then for each sample of one that took longer: a thousand times what a photo takes."""
@@ -32,13 +35,22 @@ def cpu_count() -> int:
 class DecodePool:
     """Worker processes for `decode_chunk`; with 0 workers the calling process decodes.
 
+    What they decode they encode, too, if there is an `encoder`.
+
     A context manager: leaving it, also by an exception or Ctrl-C, ends the workers.
     """
 
-    def __init__(self, workers: int, preparation: Preparation, *, time_limit_s: float = TIME_LIMIT_S) -> None:
+    def __init__(
+        self,
+        workers: int,
+        preparation: Preparation,
+        encoder: FusedEncoder | None = None,
+        *,
+        time_limit_s: float = TIME_LIMIT_S,
+    ) -> None:
         self.workers = workers
-        self._preparation = preparation
-        self._attendants = [_Attendant(preparation, time_limit_s) for _ in range(workers)]
+        self._preparation, self._encoder = preparation, encoder
+        self._attendants = [_Attendant(preparation, encoder, time_limit_s) for _ in range(workers)]
         self._idle: queue.SimpleQueue[_Attendant] = queue.SimpleQueue()
         for attendant in self._attendants:
             self._idle.put(attendant)
@@ -69,7 +81,7 @@ class DecodePool:
         """
         if self._threads is None:
             for tag, samples in tasks:
-                yield tag, decode_chunk(samples, self._preparation)
+                yield tag, decode_chunk(samples, self._preparation, self._encoder)
             return
         remaining = iter(tasks)
         in_flight: deque[tuple[Any, Future[DecodedChunk]]] = deque()
@@ -92,9 +104,9 @@ class DecodePool:
 class _Attendant:
     """Sees to it that there is a worker process, and to what it leaves undone."""
 
-    def __init__(self, preparation: Preparation, time_limit_s: float) -> None:
-        self.worker: WorkerProcess | None = WorkerProcess(preparation)
-        self._preparation = preparation
+    def __init__(self, preparation: Preparation, encoder: FusedEncoder | None, time_limit_s: float) -> None:
+        self.worker: WorkerProcess | None = WorkerProcess(preparation, encoder)
+        self._preparation, self._encoder = preparation, encoder
         self._time_limit_s = time_limit_s
         self._started = self._stopped = False
 
@@ -126,7 +138,7 @@ class _Attendant:
                     "a decoding worker was killed twice; run the same again to go on, with fewer workers if memory "
                     "is short"
                 ) from lost
-            return undecodable(stored, lost.reason, self._preparation)
+            return undecodable(stored, lost.reason, self._preparation, self._encoder)
 
     def _attempt(self, samples: Sequence[Stored]) -> DecodedChunk:
         if self._stopped:
@@ -140,7 +152,7 @@ class _Attendant:
 
     def _ready_worker(self) -> WorkerProcess:
         if self.worker is None:
-            self.worker = WorkerProcess(self._preparation)
+            self.worker = WorkerProcess(self._preparation, self._encoder)
         if not self._started:
             try:
                 self.worker.await_ready()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Generator, Iterator, Sequence
 
-from datasets_prep.encoding import Encoder, RaggedEncoder, choose_device, open_encoder
+from datasets_prep.encoding import AnyEncoder, choose_device, open_encoding
 from datasets_prep.engines.base import Job
 from datasets_prep.plan import PlannedShard
 from datasets_prep.records import ShardRecord
@@ -23,16 +23,16 @@ class LocalEngine:
         self, job: Job, shards: Sequence[PlannedShard], report: Callable[[Done], None]
     ) -> Generator[ShardRecord, None, None]:
         """See `Engine.encode`."""
-        encoder = open_encoder(job.codec, job.preparation, choose_device(job.device), batch=job.batch)
-        with DecodePool(job.workers, job.preparation) as pool:
-            yield from encode_shards(job, shards, pool, encoder, report)
+        encoding = open_encoding(job.codec, job.preparation, choose_device(job.device), batch=job.batch)
+        with DecodePool(job.workers, job.preparation, encoding.in_workers) as pool:
+            yield from encode_shards(job, shards, pool, encoding.encoder, report)
 
 
 def encode_shards(
     job: Job,
     shards: Sequence[PlannedShard],
     pool: DecodePool,
-    encoder: Encoder | RaggedEncoder,
+    encoder: AnyEncoder,
     report: Callable[[Done], None],
 ) -> Iterator[ShardRecord]:
     """Make these shards in turn; those to come are being decoded while one is encoded."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets_prep.encoding import Encoder, RaggedEncoder, choose_device, device_kind, open_encoder
+from datasets_prep.encoding import AnyEncoder, choose_device, device_kind, open_encoding
 from datasets_prep.engines.base import Job
 from datasets_prep.engines.local import encode_shards
 from datasets_prep.plan import PLAN_NAME, load_plan
@@ -84,7 +84,7 @@ class _Tools:
     folder: Path
     plan_digest: str
     pool: DecodePool
-    encoder: Encoder | RaggedEncoder
+    encoder: AnyEncoder
 
 
 _kept: list[_Tools] = []
@@ -98,8 +98,9 @@ def _tools_of(job: NodeJob) -> _Tools:
     with suppress(OSError):  # where it is not there, the samples are missing, and `encode_shard` says so
         os.chdir(job.directory)
     _require_same_engine(job)
-    encoder = open_encoder(job.codec, job.preparation, choose_device(job.device), batch=job.batch)
-    _kept.append(_Tools(job.folder, job.plan_digest, DecodePool(job.decoders, job.preparation), encoder))
+    encoding = open_encoding(job.codec, job.preparation, choose_device(job.device), batch=job.batch)
+    pool = DecodePool(job.decoders, job.preparation, encoding.in_workers)
+    _kept.append(_Tools(job.folder, job.plan_digest, pool, encoding.encoder))
     return _kept[0]
 
 

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from datasets_prep.decoding import DecodedChunk
-from datasets_prep.encoding import Encoder, RaggedEncoder
+from datasets_prep.encoding import AnyEncoder
 from datasets_prep.records import ShardRecord
 from datasets_prep.shard_job import Done, encode_shard
 from datasets_prep.sources.stream_rows import OpenShard
@@ -23,7 +23,7 @@ def encode_walk(
     walk: Walk,
     kept: KeptSamples,
     pool: DecodePool,
-    encoder: Encoder | RaggedEncoder,
+    encoder: AnyEncoder,
     report: Callable[[Done], None],
 ) -> Iterator[ShardRecord]:
     """Make the shards of a split that are not done; yields each one's record, then raises the walk's failure.

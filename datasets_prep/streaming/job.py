@@ -9,7 +9,7 @@ from pathlib import Path
 from datasets_prep import locks
 from datasets_prep.config import PrepareConfig
 from datasets_prep.encode_pending import Encoded
-from datasets_prep.encoding import choose_device, open_encoder
+from datasets_prep.encoding import choose_device, open_encoding
 from datasets_prep.ending import end_job
 from datasets_prep.engines.base import Job
 from datasets_prep.engines.local import LocalEngine
@@ -89,11 +89,11 @@ def _encode(
     if num_done := sum(map(len, done.values())):
         reporter.note(f"resumed: {num_done} shards are done")
     ends, before = load_ends(work, digest), reporter.done
-    encoder = open_encoder(codec, planned.preparation, choose_device(config.device), batch=config.batch)
-    with DecodePool(workers, planned.preparation) as pool:
+    encoding = open_encoding(codec, planned.preparation, choose_device(config.device), batch=config.batch)
+    with DecodePool(workers, planned.preparation, encoding.in_workers) as pool:
         for split in splits:
             walk = Walk(planned, done[split], ends.get(split))
-            for record in encode_walk(folder, digest, walk, kept, pool, encoder, reporter.advance):
+            for record in encode_walk(folder, digest, walk, kept, pool, encoding.encoder, reporter.advance):
                 reporter.shard(record)
             if ends.get(split) != walk.num_samples:
                 ends[split] = walk.num_samples

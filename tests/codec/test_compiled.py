@@ -1,6 +1,9 @@
 """`encode` takes the compiled path by itself, where it may, and nobody can tell but by the clock."""
 
 import copy
+import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -115,3 +118,33 @@ def test_the_plain_path_where_the_compiled_one_cannot(why, calls, monkeypatch):
         pixels.requires_grad_()
     assert (codec.encode(pixels) != expected).float().mean() < 1e-3
     assert bool(calls) == (why == "signal that asks for a gradient")
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_a_detached_encoder_gives_the_same_codes_without_torch(name):
+    codec = make(name)
+    detached = codec.detached_encoder()
+    assert (detached is None) == (name in ("stages", "stereo with frames of padding"))
+    if detached is None:
+        return
+    program = "import pickle, sys, numpy as np; encoder, signal = pickle.load(sys.stdin.buffer)\n"
+    program += (
+        "codes = encoder.encode(signal); assert 'torch' not in sys.modules; pickle.dump(codes, sys.stdout.buffer)"
+    )
+    for signal in signals(codec):
+        if signal.dtype == torch.int16:
+            continue
+        given = pickle.dumps((detached, signal.numpy()))
+        done = subprocess.run([sys.executable, "-c", program], input=given, capture_output=True, check=True)
+        assert torch.equal(torch.from_numpy(pickle.loads(done.stdout)), codec.encode(signal))
+
+
+def test_a_detached_encoder_keeps_the_weights_it_was_made_of():
+    codec = make("rgb")
+    detached, signal = codec.detached_encoder(), next(signals(codec))
+    before = codec.encode(signal)
+    with torch.no_grad():
+        codec.encoder[0].weight.mul_(-1)
+    assert torch.equal(torch.from_numpy(detached.encode(signal.numpy())), before)
+    assert not torch.equal(codec.encode(signal), before)
+    assert codec.double().detached_encoder() is None

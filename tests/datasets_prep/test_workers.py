@@ -10,15 +10,18 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from fragile import FragilePreparation, Unloadable
 from pictures import encoded, picture
 
-from datasets_prep.decoding import decode_chunk
+from datasets_prep.decoding import decode_chunk, joined, undecodable
 from datasets_prep.pixels import load_pixels
 from datasets_prep.signals.arrays import ArrayPreparation
-from datasets_prep.signals.base import ArrayWindow
+from datasets_prep.signals.base import ArrayWindow, KeyedSample
 from datasets_prep.signals.images import ImagePreparation
+from datasets_prep.signals.views import ViewedImagePreparation
 from datasets_prep.workers import DecodePool
+from walloc_cdl.codec import load_codec
 from walloc_cdl.errors import JobError
 
 needs_signals = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
@@ -213,3 +216,35 @@ def test_workers_end_with_a_killed_parent(tmp_path):
     answer = subprocess.run([sys.executable, program], capture_output=True, text=True, env=environment, timeout=20)
     assert answer.returncode == -signal.SIGKILL
     assert int(answer.stdout) > 0
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_encode_what_they_decode(workers):
+    codec = load_codec("rgb-16x")
+    with DecodePool(workers, ImagePreparation(3, 16), codec.detached_encoder()) as pool:
+        chunks = [chunk for _, chunk in pool.decode(tasks(5))]
+    for (_, samples), chunk in zip(tasks(5), chunks, strict=True):
+        decoded = decode_chunk(samples, ImagePreparation(3, 16))
+        np.testing.assert_array_equal(chunk.signals, codec.encode(torch.from_numpy(decoded.signals)))
+        assert (chunk.reasons, chunk.hashes, chunk.num_bytes) == (decoded.reasons, decoded.hashes, decoded.num_bytes)
+
+
+def test_codes_of_every_view_keep_their_places():
+    codec, preparation = load_codec("rgb-16x"), ViewedImagePreparation(3, 16, view_names=("center", "flip"))
+    samples = [KeyedSample(f"{seed}.png", encoded(picture(seed))) for seed in range(3)]
+    views = decode_chunk(samples, preparation).signals
+    codes = decode_chunk(samples, preparation, codec.detached_encoder()).signals
+    assert codes.shape == (3, 2, 12, 2, 2)
+    for view in range(2):
+        np.testing.assert_array_equal(codes[:, view], codec.encode(torch.from_numpy(views[:, view])))
+    assert (
+        decode_chunk([KeyedSample("-", b"-")], preparation, codec.detached_encoder()).signals.shape == codes[:0].shape
+    )
+
+
+def test_a_sample_that_no_worker_survived_fits_among_codes_of_others():
+    preparation, encoder = ImagePreparation(3, 16), load_codec("rgb-16x").detached_encoder()
+    good = decode_chunk([encoded(picture(0))], preparation, encoder)
+    chunk = joined([good, undecodable(b"-", "the decoder crashed", preparation, encoder), good])
+    np.testing.assert_array_equal(chunk.signals, np.concatenate([good.signals, good.signals]))
+    assert chunk.reasons == {1: "the decoder crashed"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from walloc_cdl.codec.hub import HubMixin
 from walloc_cdl.codec.weights import build_with_weights, config_from_bytes, tensors_from_bytes
 from walloc_cdl.errors import CallError
 from walloc_cdl.spec import LatentSpec, byte_values
+
+if TYPE_CHECKING:
+    from walloc_cdl.kernels.fused import FusedEncoder
 
 AnyCodec = TypeVar("AnyCodec", bound="Codec")
 
@@ -79,6 +82,13 @@ class Codec(HubMixin, nn.Module, ABC):
         Images are uint8, audio is int16 PCM (value / 65536), and both may be float in [-0.5, 0.5].
         Raises `CallError` for sizes off the stride and for other channel counts or types.
         """
+
+    def detached_encoder(self) -> FusedEncoder | None:
+        """What `encode` does in the memory, for processes that are to do without torch; None where it takes torch.
+
+        The same codes of uint8 pixels or float signals, by the weights as they are now.
+        """
+        return None
 
     @abstractmethod
     def decode(self, codes: Tensor) -> Tensor:

@@ -49,6 +49,12 @@ class CompiledEncoder:
             return torch.compiler.disable(self._encode)(linear, signal, plain)
         return self._encode(linear, signal, plain)
 
+    def detached(self, linear: nn.Module) -> FusedEncoder | None:
+        """The encoder for signals in the memory by itself, wherever the weights are; None as for `encode`."""
+        if linear.weight.dtype != torch.float32 or not _has_numba():
+            return None
+        return self._fused(linear.weight.detach().cpu(), linear.bias.detach().cpu())
+
     def _encode(self, linear: nn.Module, signal: Tensor, plain: Callable[[Tensor], Tensor]) -> Tensor | None:
         weight, bias = linear.weight.detach(), linear.bias.detach()
         if signal.device != weight.device or weight.dtype != torch.float32:
@@ -66,9 +72,13 @@ class CompiledEncoder:
     def _on_cpu(self, weight: Tensor, bias: Tensor) -> FusedEncoder:
         fused = importlib.import_module("walloc_cdl.kernels.fused")  # with numba, which takes half a second
         if not isinstance(self._encoder, fused.FusedEncoder) or not all(map(_equal, self._weights, (weight, bias))):
-            self._encoder = fused.FusedEncoder(weight.flatten(1).numpy(), bias.numpy(), **self._shape, bits=self._bits)
+            self._encoder = self._fused(weight, bias)
             self._weights = weight.clone(), bias.clone()
         return self._encoder
+
+    def _fused(self, weight: Tensor, bias: Tensor) -> FusedEncoder:
+        fused = importlib.import_module("walloc_cdl.kernels.fused")
+        return fused.FusedEncoder(weight.flatten(1).numpy(), bias.numpy(), **self._shape, bits=self._bits)
 
     def _on_gpu(
         self, weight: Tensor, bias: Tensor, signal: Tensor, plain: Callable[[Tensor], Tensor]

@@ -18,10 +18,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad, pixel_unshuffle, unfold
+from torch.nn.functional import pad, pixel_unshuffle
 
 from walloc_cdl.codec.base import Codec, to_unit_range
 from walloc_cdl.codec.resize import shrink
+from walloc_cdl.codec.ring_products import ring_products, spectra
 from walloc_cdl.errors import JobError
 from walloc_cdl.synthesis import NEIGHBORHOOD, LinearSynthesis, SynthesisBank
 
@@ -32,6 +33,9 @@ equal stored values and its double lie."""
 
 MAX_UNKNOWNS = 2**13
 """Coefficients of one output; their normal equations take the square of it in doubles, half a gigabyte."""
+
+MAX_PRODUCTS_BYTES = 2**26
+"""Of the products for every frequency that are summed up at a time."""
 
 RIDGE = 1e-9
 """Added to the normal equations, relative to their mean diagonal: channels that never vary stay solvable."""
@@ -47,11 +51,11 @@ def num_synthesis_samples(codec: Codec, latent_shape: tuple[int, int, int]) -> i
 def fit_synthesis(codec: Codec, batches: Sequence[Tensor]) -> SynthesisBank:
     """Fit the layers for b = 1 … stride to batches of prepared images (B, C, H, W) that `codec` can encode.
 
-    Codecs of many channels get fewer: block sizes from 1 up, as far as the bank keeps within
+    All are of one size. Codecs of many channels get fewer: block sizes from 1 up, as far as the bank keeps within
     `MAX_BANK_BYTES`, and none at all beyond `MAX_UNKNOWNS`. Where the batches have fewer positions than a
     layer has unknowns, the neighborhood is smaller, and the weights around it are zero.
 
-    Memory does not grow with the number of batches. Raises `JobError` when there is none.
+    Of each image its codes are kept meanwhile, in doubles. Raises `JobError` when there is none.
     """
     if not batches:
         raise JobError("no sample to fit the linear synthesis to; the train split is empty")
@@ -59,20 +63,11 @@ def fit_synthesis(codec: Codec, batches: Sequence[Tensor]) -> SynthesisBank:
     if not blocks:
         return {}
     width = _neighborhood(codec, sum(len(batch) * math.prod(batch.shape[2:]) for batch in batches) // codec.stride**2)
-    gram: Tensor | float = 0.0
-    cross: dict[int, Tensor] = {}
-    sums = {block: _Moments() for block in blocks}
-    for batch in batches:
-        latents = _neighborhoods(codec.values(codec.encode(batch)), width)
-        gram = gram + latents @ latents.T
-        for block in blocks:
-            pixels = _pixels_on_grid(codec, batch, block)
-            sums[block].update(pixels)
-            target = pixel_unshuffle(pixels, block).transpose(0, 1).flatten(1).double()
-            cross[block] = cross.get(block, 0.0) + latents @ target.T
-    gram.diagonal().add_(RIDGE * float(gram.diagonal().mean()))
-    factor = torch.linalg.cholesky(gram)
-    return {block: _layer(torch.cholesky_solve(cross[block], factor), codec, width, sums[block]) for block in blocks}
+    # The bias is one more latent, which is one everywhere.
+    latents = [spectra(pad(codec.values(codec.encode(batch)), (0, 0, 0, 0, 0, 1), value=1)) for batch in batches]
+    grid = tuple(side // codec.stride for side in batches[0].shape[2:])
+    factor = torch.linalg.cholesky(_gram(latents, grid, width))
+    return {block: _fit_block(codec, batches, latents, factor, grid, block, width) for block in blocks}
 
 
 def offered_blocks(codec: Codec) -> list[int]:
@@ -90,31 +85,72 @@ def _neighborhood(codec: Codec, num_positions: int) -> int:
     return next((width for width in widths if codec.latent_channels * width**2 < num_positions), 1)
 
 
+def _gram(latents: Sequence[Tensor], grid: tuple[int, ...], width: int) -> Tensor:
+    """The left side of the normal equations, float64 (K width² + 1)², of spectra of K latents and a one.
+
+    The product of two neighbors depends only on how far they are apart.
+    """
+    channels = latents[0].shape[2] - 1
+    by_displacement = ring_products(zip(latents, latents, strict=True), grid, width - 1)
+    places = torch.arange(width)
+    apart = places[:, None] - places + width - 1
+    products = by_displacement[apart[:, None, :, None], apart[None, :, None, :]]  # (y, x, y', x', K + 1, K + 1)
+    size = (channels + 1) * width**2
+    unknowns = channels * width**2 + 1  # a one beside a one is the same
+    gram = products.permute(4, 0, 1, 5, 2, 3).reshape(size, size)[:unknowns, :unknowns].clone()
+    gram.diagonal().add_(RIDGE * float(gram.diagonal().mean()))
+    return gram
+
+
+def _fit_block(
+    codec: Codec,
+    batches: Sequence[Tensor],
+    latents: Sequence[Tensor],
+    factor: Tensor,
+    grid: tuple[int, ...],
+    block: int,
+    width: int,
+) -> LinearSynthesis:
+    """The layer to blocks of so many pixels, solved for some of the images' channels at a time."""
+    frequencies, _, channels = latents[0].shape
+    step = max(1, MAX_PRODUCTS_BYTES // (32 * frequencies * channels * block**2))
+    solutions, means, stds = [], [], []
+    for first in range(0, codec.source_channels, step):
+        moments = _Moments()
+        parts = (_pixels_on_grid(codec, batch[:, first : first + step], block) for batch in batches)
+        targets = (spectra(pixel_unshuffle(moments.take(pixels), block)) for pixels in parts)
+        products = ring_products(zip(latents, targets, strict=True), grid, width // 2)  # (y, x, K + 1, J)
+        solutions.append(torch.cholesky_solve(products.permute(2, 0, 1, 3).flatten(0, 2)[: len(factor)], factor))
+        means.append(moments.mean())
+        stds.append(moments.std())
+    solution = torch.cat(solutions, 1)
+    weight = solution[:-1].T.float().unflatten(1, (codec.latent_channels, width, width))
+    weight = pad(weight, ((NEIGHBORHOOD - width) // 2,) * 4)
+    statistics = (torch.cat(each).float().numpy() for each in (means, stds))
+    return LinearSynthesis(weight.contiguous().numpy(), solution[-1].float().numpy(), *statistics)
+
+
 class _Moments:
-    """Running mean and standard deviation of each channel of images (B, C, H, W)."""
+    """Running mean and standard deviation of each channel of images (B, C, H, W), float64 (C,)."""
 
     def __init__(self) -> None:
-        self.count = 0
-        self.first: Tensor | float = 0.0
-        self.second: Tensor | float = 0.0
+        self._count = 0
+        self._first: Tensor | float = 0.0
+        self._second: Tensor | float = 0.0
 
-    def update(self, pixels: Tensor) -> None:
-        values = pixels.transpose(0, 1).flatten(1).double()
-        self.count += values.shape[1]
-        self.first = self.first + values.sum(1)
-        self.second = self.second + values.square().sum(1)
+    def take(self, pixels: Tensor) -> Tensor:
+        """The pixels, counted."""
+        self._count += pixels[:, 0].numel()
+        self._first = self._first + pixels.sum((0, 2, 3), dtype=torch.float64)
+        self._second = self._second + pixels.square().sum((0, 2, 3), dtype=torch.float64)
+        return pixels
 
-    def mean_and_std(self) -> tuple[Tensor, Tensor]:
-        mean = torch.as_tensor(self.first) / self.count
-        variance = torch.as_tensor(self.second) / self.count - mean**2
-        return mean, variance.clamp_min(1e-8).sqrt()
+    def mean(self) -> Tensor:
+        return torch.as_tensor(self._first) / self._count
 
-
-def _neighborhoods(values: Tensor, width: int) -> Tensor:
-    """(B, K, h, w) to float64 (K width² + 1, B h w): each position's neighbors around the ring, and a one."""
-    padded = pad(values, (width // 2,) * 4, mode="circular")
-    rows = unfold(padded, width).transpose(0, 1).flatten(1).double()
-    return torch.cat([rows, torch.ones_like(rows[:1])])
+    def std(self) -> Tensor:
+        variance = torch.as_tensor(self._second) / self._count - self.mean() ** 2
+        return variance.clamp_min(1e-8).sqrt()
 
 
 def _pixels_on_grid(codec: Codec, batch: Tensor, block: int) -> Tensor:
@@ -124,10 +160,3 @@ def _pixels_on_grid(codec: Codec, batch: Tensor, block: int) -> Tensor:
     if list(batch.shape[2:]) == size:
         return pixels
     return shrink(pixels, size)
-
-
-def _layer(solution: Tensor, codec: Codec, width: int, moments: _Moments) -> LinearSynthesis:
-    mean, std = (statistic.float().numpy() for statistic in moments.mean_and_std())
-    weight = solution[:-1].T.float().unflatten(1, (codec.latent_channels, width, width))
-    weight = pad(weight, ((NEIGHBORHOOD - width) // 2,) * 4)
-    return LinearSynthesis(weight.contiguous().numpy(), solution[-1].float().numpy(), mean, std)

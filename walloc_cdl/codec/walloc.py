@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,9 @@ from walloc_cdl.codec.config import (
 from walloc_cdl.codec.weights import tensors_to_bytes
 from walloc_cdl.errors import CallError
 from walloc_cdl.spec import code_limit
+
+if TYPE_CHECKING:
+    from walloc_cdl.kernels.fused import FusedEncoder
 
 ENCODERS = ("light", "full")
 DECODERS = ("linear", "network")
@@ -164,6 +167,11 @@ class WallocCodec(Codec):
         linear = self._linear_encoder()
         codes = None if linear is None else self._compiled.encode(linear, signal, self._own_codes)
         return self._stored(self.latents(signal)) if codes is None else codes
+
+    def detached_encoder(self) -> FusedEncoder | None:
+        """See `Codec.detached_encoder`: of light encoders in float32, but for those that add frames at the ends."""
+        linear = self._linear_encoder()
+        return None if linear is None or self.extra_frames else self._compiled.detached(linear)
 
     def _own_codes(self, signal: Tensor) -> Tensor:
         """Stored codes of the signal's own positions, by the plain path."""
