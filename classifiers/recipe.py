@@ -32,7 +32,7 @@ class TrainConfig:
     clip_norm: float | None = 1.0
     """Largest norm of the gradient of all weights together; None for no limit."""
     precision: str = "auto"
-    """`bf16`, `fp32`, or `auto`: bf16 where the device computes it natively."""
+    """`bf16`, `fp32`, or `auto`: bf16 on GPUs that compute it natively."""
     seed: int = 0
     """Fixes the initial weights (of a model that `train` makes), the order of the samples and every dropout."""
 

@@ -50,9 +50,9 @@ def measure_loading(
         on_phase("writing made-up data", 0, 0)
         task = reading_task(Path(parent), config, peers, threads)
         judges = (read_for(TRIAL_S), feed_for(TRIAL_S))
-        entered = [
-            tuple(enter(name, settings, judge) for judge in judges) for name, settings in our_readers(task).items()
-        ]
+        # A thread that reads ahead is one more, which a consumer that waits for nothing else may only have with two.
+        reading, feeding = our_readers(task, ahead=threads > 1), our_readers(task)
+        entered = [(enter(name, reading[name], judges[0]), enter(name, feeding[name], judges[1])) for name in reading]
         others, failed = enter_peers(peers, lambda peer: peer.read_settings(task), judges, on_phase)
         entered += others
         contestants = [fastest for fastest, _ in entered]

@@ -10,6 +10,7 @@ from experiments.benchmarks.made_up import DEFAULT_BYTES, MadeUpSet, shards_for,
 from experiments.benchmarks.timing import Run, until
 from experiments.peers.base import Batch, Peer, ReadEpoch, ReadingTask, Setting
 from walloc_cdl.data import LatentLoader
+from walloc_cdl.data.loader import DEFAULT_PREFETCH
 from walloc_cdl.errors import CallError
 
 TRIAL_S = 2.0
@@ -61,10 +62,11 @@ def reading_task(
     )
 
 
-def our_readers(task: ReadingTask) -> dict[str, list[Setting[ReadEpoch]]]:
-    """`LatentLoader` with each residency that a CPU has; batches made ahead, or when they are asked for."""
+def our_readers(task: ReadingTask, *, ahead: bool = True) -> dict[str, list[Setting[ReadEpoch]]]:
+    """`LatentLoader` with each residency that a CPU has; batches made when asked for, or `ahead` by a thread."""
+    choices = (DEFAULT_PREFETCH, 0) if ahead else (0,)
     return {
-        f"walloc-cdl {residency}": [_our_setting(task, residency, prefetch) for prefetch in (max(2, task.threads), 0)]
+        f"walloc-cdl {residency}": [_our_setting(task, residency, prefetch) for prefetch in choices]
         for residency in ("mmap", "ram")
     }
 

@@ -97,22 +97,12 @@ def test_impossible_recipes_are_refused(field, value, message):
         TrainConfig(**{field: value})
 
 
-@pytest.mark.parametrize(
-    ("onednn", "avx512", "amx", "expected"),
-    [
-        (True, True, False, "bf16"),
-        (True, False, True, "bf16"),
-        (True, False, False, "fp32"),
-        (False, True, True, "fp32"),
-    ],
-)
-def test_auto_is_bf16_only_where_the_cpu_has_its_instructions(monkeypatch, onednn, avx512, amx, expected):
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: onednn)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
-    monkeypatch.setattr(precision.platform, "machine", lambda: "x86_64")
-    assert precision.choose_precision("auto", torch.device("cpu")) == expected
-    assert precision.choose_precision("fp32", torch.device("cpu")) == "fp32"
+def test_auto_is_bf16_on_gpus_that_have_it(monkeypatch):
+    for supported, expected in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, found=supported: found)
+        assert precision.choose_precision("auto", torch.device("cuda")) == expected
+        assert precision.choose_precision("auto", torch.device("cpu")) == "fp32"  # whose gradients can't be relied upon
+        assert precision.choose_precision("bf16", torch.device("cpu")) == "bf16"
 
 
 def test_a_device_that_is_not_there_is_refused():

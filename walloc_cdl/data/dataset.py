@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset
 
 from walloc_cdl.data.files import CachedFiles, DataFiles, LocalFiles, open_files
-from walloc_cdl.data.gather import gather_rows
+from walloc_cdl.data.gather import RowGatherer
 from walloc_cdl.errors import CallError, DamagedError, unknown_name
 from walloc_cdl.latents import ChannelStatistics, Manifest, Shard, channel_statistics
 from walloc_cdl.spec import LatentSpec
@@ -75,6 +75,7 @@ class LatentDataset(Dataset):
         self._entries = manifest.shards_of(split)
         self._shards: list[Shard | None] = [None] * len(self._entries)
         self._starts = np.cumsum([0, *(entry.num_samples for entry in self._entries)])
+        self._gatherer = RowGatherer(self.shard_codes, self.stored_starts)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -121,7 +122,7 @@ class LatentDataset(Dataset):
 
         They must be in range.
         """
-        gather_rows(self.shard_codes, self.stored_starts, stored, out)
+        self._gatherer.fill(stored, out)
 
     def keys(self, indices: Sequence[int] | np.ndarray) -> list[str]:
         """The names of samples, in the order asked for."""

@@ -1,4 +1,4 @@
-"""Collecting rows that lie in several memory-mapped shards, without a Python step for each row."""
+"""Collecting rows that lie in several memory-mapped shards, without a Python step for each row or shard."""
 
 from __future__ import annotations
 
@@ -7,27 +7,30 @@ from collections.abc import Callable
 import numpy as np
 
 
-def gather_rows(
-    shard_codes: Callable[[int], np.ndarray], starts: np.ndarray, rows: np.ndarray, out: np.ndarray
-) -> None:
-    """Fill `out` (B, …) with the rows numbered `rows` (B,) of shards laid end to end, in that order.
+class RowGatherer:
+    """Collects rows of arrays that are thought laid end to end, each opened when a row of it is first asked for.
 
-    `starts` (shards + 1,) holds each shard's first row, `shard_codes` gives a shard's array by number. All are
-    contiguous uint8; rows must lie in 0 … starts[-1] - 1.
+    `open_array` gives an array, contiguous uint8 (N, …), by number; `starts` (arrays + 1,) holds each one's first row
+    and the number of rows. Thread-safe if `open_array` is.
 
-    Each row is copied once, from its shard to its place. NumPy can do so by two `take`s only, or by index arrays,
-    which are slower still; torch would wake a team of threads for every shard, against the one that trains.
+    Each row is copied once, from its array to its place. NumPy can do so by two `take`s only, or by index arrays,
+    which are slower still; torch would wake a team of threads for every array, against the one that trains.
     """
-    if not len(rows):
-        return
-    from walloc_cdl.kernels.rows import copy_rows  # numba takes half a second, for which opening need not wait
 
-    numbers = np.searchsorted(starts, rows, side="right") - 1
-    order = np.argsort(numbers, kind="stable")
-    numbers = numbers[order]
-    local = rows[order] - starts[numbers]
-    first = np.flatnonzero(np.diff(numbers, prepend=-1)).tolist()
-    target = out.reshape(len(out), -1)
-    for begin, end in zip(first, [*first[1:], len(rows)], strict=True):
-        codes = shard_codes(int(numbers[begin]))
-        copy_rows(codes.reshape(len(codes), -1), local[begin:end], order[begin:end], target)
+    def __init__(self, open_array: Callable[[int], np.ndarray], starts: np.ndarray) -> None:
+        self._open_array = open_array
+        self._starts = np.ascontiguousarray(starts, np.int64)
+        self._addresses = np.zeros(len(starts) - 1, np.uint64)
+        self._arrays: dict[int, np.ndarray] = {}
+
+    def fill(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """Fill `out`, contiguous uint8 (B, …), with the rows of these numbers, int64 (B,), which must be in range."""
+        from walloc_cdl.kernels.rows import copy_rows  # numba takes half a second, for which opening need not wait
+
+        if not len(rows):
+            return
+        target, done = out.reshape(len(out), -1), 0
+        while (done := copy_rows(self._addresses, self._starts, rows, target, done)) < len(rows):
+            number = int(np.searchsorted(self._starts, rows[done], side="right")) - 1
+            self._arrays[number] = array = self._open_array(number)
+            self._addresses[number] = array.ctypes.data

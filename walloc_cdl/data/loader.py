@@ -21,6 +21,10 @@ _STATE_FIELDS = ("batch_size", "num_samples", "seed", "shuffle", "views", "crop"
 """What the global batches follow from, and so must be equal for a state to be resumed."""
 
 
+DEFAULT_PREFETCH = 4
+"""Batches made ahead: the thread that makes them is woken for every other one."""
+
+
 class LatentLoader:
     """Iterates over (codes uint8 (B, K, h, w), labels (B, …)) on `device`; labels are those of `LatentDataset`.
 
@@ -30,7 +34,7 @@ class LatentLoader:
     `shuffle` and `drop_last` default to true for the split `train` and to false for the others.
     `residency`: `mmap` reads shards through the page cache, `ram` copies the split into memory once,
     `device` keeps it on the device and gathers there; `auto` is `device` on a CUDA device with at least
-    twice the room, else `mmap`. `prefetch` batches are made ahead, each in a thread of its own; 0 for none.
+    twice the room, else `mmap`. `prefetch` batches are made ahead by a thread; 0 for none.
 
     Of stored views each sample's is the data set's `view`, or with `views="random"` one drawn by (seed, epoch,
     position in the order). Samples that differ in size need a `crop`, latents (h, w) or (t,): drawn likewise
@@ -54,7 +58,7 @@ class LatentLoader:
         drop_last: bool | None = None,
         rank: int = 0,
         world_size: int = 1,
-        prefetch: int = 2,
+        prefetch: int = DEFAULT_PREFETCH,
         views: str | None = None,
         crop: tuple[int, ...] | None = None,
     ) -> None:

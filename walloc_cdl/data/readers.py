@@ -9,7 +9,7 @@ import torch
 
 from walloc_cdl.data.buffers import BufferPool
 from walloc_cdl.data.dataset import LatentDataset
-from walloc_cdl.data.gather import gather_rows
+from walloc_cdl.data.gather import RowGatherer
 from walloc_cdl.data.sampler import Selection, draw_below
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -38,7 +38,10 @@ class HostReader:
         self.labels = dataset.labels
         self._dataset = dataset
         self._pool = BufferPool(batch_size, dataset.latent_shape)
-        self._codes = load_codes(dataset, torch.device("cpu")).numpy() if in_memory else None
+        self._gather = dataset.gather_into
+        if in_memory:
+            codes = load_codes(dataset, torch.device("cpu")).numpy()
+            self._gather = RowGatherer(lambda _: codes, np.array([0, len(codes)])).fill
 
     def read(self, selection: Selection) -> Batch:
         """The batch of these samples, in the memory."""
@@ -48,11 +51,7 @@ class HostReader:
 
     def fill(self, selection: Selection, out: np.ndarray) -> None:
         """Gather the codes of these samples into `out`, uint8 (B, K, h, w)."""
-        stored, codes = stored_rows(self._dataset, selection), self._codes
-        if codes is None:
-            self._dataset.gather_into(stored, out)
-        else:
-            gather_rows(lambda _: codes, np.array([0, len(codes)]), stored, out)
+        self._gather(stored_rows(self._dataset, selection), out)
 
 
 class DeviceReader:

@@ -1,0 +1,73 @@
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from walloc_cdl.data.prefetch import make_ahead
+
+
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name == "latent-prefetch"]
+
+
+@given(count=st.integers(0, 40), depth=st.integers(0, 6), slow=st.sets(st.integers(0, 39), max_size=4))
+def test_everything_comes_once_and_in_order(count, depth, slow):
+    begun = []
+
+    def make(item):
+        begun.append(item)
+        if item in slow:
+            time.sleep(0.001)
+        return -item
+
+    assert list(make_ahead(make, range(count), depth)) == [-item for item in range(count)]
+    assert sorted(begun) == list(range(count))
+    assert not threads()
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 8])
+def test_no_more_than_depth_are_ahead_and_a_waiting_consumer_finds_them_made(depth):
+    made = []
+    batches = make_ahead(lambda item: made.append(item) or item, range(30), depth)
+    for number in range(20):
+        assert next(batches) == number
+        deadline = time.monotonic() + 10
+        while len(made) < number + 1 + (depth + 1) // 2 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert number + 1 + (depth + 1) // 2 <= len(made) <= number + 1 + depth
+    batches.close()
+    assert not threads()
+
+
+def test_a_consumer_does_not_wait_for_what_it_can_make():
+    makers, first_is_begun, may_end = {}, threading.Event(), threading.Event()
+
+    def make(item):
+        makers[item] = threading.current_thread().name
+        if item == 0:
+            first_is_begun.set()
+            assert may_end.wait(10)
+        elif item == 2:
+            may_end.set()
+        return item
+
+    batches = make_ahead(make, range(3), 3)
+    assert next(batches) == 0, "the consumer made 1 and 2, or nobody would have let 0 end"
+    assert list(batches) == [1, 2]
+    assert len(set(makers.values())) == 2
+
+
+@pytest.mark.parametrize("depth", [0, 1, 4])
+def test_what_making_raises_comes_at_its_place(depth):
+    def make(item):
+        if item == 5:
+            raise ValueError("no such row")
+        return item
+
+    batches = make_ahead(make, range(9), depth)
+    assert [next(batches) for _ in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match="no such row"):
+        next(batches)
+    assert not threads()
