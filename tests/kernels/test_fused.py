@@ -1,5 +1,9 @@
 """The compiled encoder against matrices in float64, and against the plain path in torch."""
 
+import ctypes
+import mmap
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import torch
@@ -9,37 +13,8 @@ from hypothesis import strategies as st
 from walloc_cdl.kernels import fused
 from walloc_cdl.kernels.filters import analysis_matrix, band_order
 from walloc_cdl.kernels.fused import FusedEncoder, code_search
-from walloc_cdl.kernels.lifting import STEPS, lift_columns, lift_rows, phase_of_band, scale_of_band
 from walloc_cdl.kernels.packets import packet_encode
 from walloc_cdl.spec import code_limit, companded_limit, companding_scale
-
-
-@pytest.mark.parametrize("levels", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("positions", [1, 2, 7])
-def test_lifting_is_the_packet_transform_of_every_line(levels, positions):
-    num, rows, pitch = 2**levels, 3, positions + 2
-    lines = np.random.default_rng(levels).normal(size=(rows, num * positions)).astype(np.float32)
-    phases = np.full((num, rows * pitch), np.nan, np.float32)
-    cells = phases.reshape(num, rows, pitch)
-    cells[:] = 0
-    cells[:, :, 1:-1] = lines.reshape(rows, positions, num).transpose(2, 0, 1)
-    lift_rows(phases, pitch, levels, STEPS)
-    matrix = analysis_matrix(num * positions, levels)
-    expected = (lines.astype(np.float64) @ matrix.T).reshape(rows, positions, num)
-    found = cells[phase_of_band(levels), :, 1:-1] * scale_of_band(levels)[:, None, None]
-    np.testing.assert_allclose(found.transpose(1, 2, 0), expected, atol=2e-5)
-
-
-@pytest.mark.parametrize("levels", [1, 2, 3, 4])
-def test_lifting_across_rows_is_the_same_transform(levels):
-    num, rows, pitch = 2**levels, 4, 5
-    columns = np.random.default_rng(0).normal(size=(num * rows, 2, pitch)).astype(np.float32)
-    phases = columns.reshape(rows, num, 2, pitch).transpose(1, 2, 0, 3).reshape(num, 2, rows * pitch).copy()
-    lift_columns(phases, pitch, levels, STEPS)
-    matrix = analysis_matrix(num * rows, levels)
-    expected = np.einsum("os,sip->oip", matrix, columns.astype(np.float64)).reshape(rows, num, 2, pitch)
-    found = phases.reshape(num, 2, rows, pitch)[phase_of_band(levels)] * scale_of_band(levels)[:, None, None, None]
-    np.testing.assert_allclose(found.transpose(2, 0, 1, 3), expected, atol=2e-5)
 
 
 def random_encoder(channels: int, levels: int, latents: int, dimensions: int, bits: int = 8, seed: int = 0):
@@ -134,11 +109,8 @@ def test_tiles_and_threads_change_no_code(height, width, tile, threads, seed):
     encoder, weight, bias = random_encoder(2, 2, 3, 2)
     signal = np.random.default_rng(seed).integers(0, 256, (2, 2, 4 * height, 4 * width), dtype=np.uint8)
     whole = encoder.encode(signal)
-    before, fused.TILE_POSITIONS = fused.TILE_POSITIONS, tile
-    try:
+    with patch.multiple(fused, TILE_SAMPLES=4 * tile, FEWEST_POSITIONS=1):
         tiled = encoder.encode(signal, threads)
-    finally:
-        fused.TILE_POSITIONS = before
     exact = exact_codes(signal, weight, bias, 2, 2)
     assert_rounded(tiled, exact)
     assert np.abs(tiled.astype(int) - whole).max() <= 1
@@ -158,6 +130,53 @@ def test_long_lines_are_encoded_in_tiles_too():
         z = np.einsum("kb,nbt->nkt", weight.astype(np.float64), bands) + bias[:, None]
         exact = companded_limit(8) * torch.erf(torch.from_numpy(z / (companding_scale(8) * 2**0.5))).numpy() + 128
         assert_rounded(codes[:, :, start + 5 : start + 59], exact[:, :, 5:59])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    positions=st.integers(1, 90),
+    piece=st.integers(1, 9),
+    levels=st.integers(1, 6),
+    seed=st.integers(0, 9),
+    data=st.data(),
+)
+def test_pieces_of_lines_change_no_code(positions, piece, levels, seed, data):
+    encoder, weight, bias = random_encoder(2, levels, 5, 1)
+    signal = np.random.default_rng(seed).random((2, 2, positions << levels), dtype=np.float32) - np.float32(0.5)
+    with patch.multiple(fused, LINE_SAMPLES=piece << levels, FEWEST_POSITIONS=1):
+        codes = encoder.encode(signal, data.draw(st.integers(1, 3)))
+    assert_rounded(codes, exact_codes(signal, weight, bias, levels, 1))
+
+
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_what_was_encoded_before_leaves_no_trace(dimensions):
+    """The memory that is used again holds other numbers then, some of them none."""
+    encoder, _, _ = random_encoder(1, 3, 5, dimensions)
+    small, large = ((1, 1, *[side] * dimensions) for side in (88, 136))
+    signal = np.random.default_rng(0).random(small, dtype=np.float32) - np.float32(0.5)
+    expected = encoder.encode(signal)
+    for disturbing in (np.nan, np.inf, 1e30):
+        encoder.encode(np.full(small, disturbing, np.float32))
+        np.testing.assert_array_equal(encoder.encode(signal), expected)
+        encoder.encode(np.full(large, disturbing, np.float32))
+        np.testing.assert_array_equal(encoder.encode(signal), expected)
+
+
+@pytest.mark.parametrize("size", ["samples", "rows"])
+def test_nothing_is_read_behind_the_signal(size):
+    """Its last byte is a page's last, and the next page may not be read."""
+    encoder, _, _ = random_encoder(1, 1, 2, 2)
+    shape = (2, 2 * 3) if size == "samples" else (2 * 9, 2)
+    page = mmap.PAGESIZE
+    memory = mmap.mmap(-1, 2 * page)
+    pixels = np.frombuffer(memory, np.uint8, count=page)[page - shape[0] * shape[1] :].reshape(1, 1, *shape)
+    protect = ctypes.CDLL(None).mprotect
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    assert protect(ctypes.c_void_p(address + page), ctypes.c_size_t(page), 0) == 0
+    try:
+        assert encoder.encode(pixels).shape == (1, 2, shape[0] // 2, shape[1] // 2)
+    finally:
+        protect(ctypes.c_void_p(address + page), ctypes.c_size_t(page), 3)
 
 
 def test_the_plain_path_gives_the_same_codes_but_for_ties():

@@ -10,6 +10,8 @@ float32, so that about one code in 100,000 falls on the other side of a half; no
 
 from __future__ import annotations
 
+import math
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,105 +22,168 @@ import numpy as np
 
 from walloc_cdl.kernels.compiling import compiled
 from walloc_cdl.kernels.filters import band_order
-from walloc_cdl.kernels.lifting import STEPS, lift_columns, lift_rows, phase_of_band, scale_of_band
+from walloc_cdl.kernels.lifting import address_of, lift_buffers, lift_level, phase_of_band, scale_of_band
+from walloc_cdl.kernels.vectors import (
+    MIXED,
+    VECTOR_BYTES,
+    WIDTH,
+    load_eight,
+    load_four,
+    load_two,
+    mix_block,
+    turn_eight,
+)
 from walloc_cdl.spec import code_limit, companded_limit, companding_scale
 
 REACH = 4
 """Latent positions that a code looks beyond its own: 4 (2^J - 1) samples a side are less than 4 · 2^J."""
 
-TILE_POSITIONS = 64
-"""Latent positions a side of an image's tile; larger signals are encoded tile by tile."""
-LINE_POSITIONS = 4096
-"""Latent positions of a tile of one dimension."""
-
-LANES = 256
-"""Positions mixed at a time: 8 bands and a latent of so many fit the first-level cache."""
+TILE_SAMPLES = 512
+"""A side of an image's tile: what is computed for a tile lies in the second-level cache."""
+LINE_SAMPLES = 2**12
+"""The length of each of the eight pieces of a tile of one dimension."""
+FEWEST_POSITIONS = 32
+"""Of a tile's side or a piece, however many samples these are: beside them it has `REACH` on both sides."""
 
 SEARCH_CELLS = 4096
 """Cells of the table that begins the search for a code; the thresholds of 8 bits lie at least two apart."""
 
 
 @compiled()
-def _load_words(words: np.ndarray, phases: np.ndarray, offset: float, pitch: int) -> None:
-    """uint8 pixels, the 2^levels of a block in one word (H, w), to phases: v - offset, exact in float32."""
-    rows, num, _ = phases.shape
-    for y in range(words.shape[0]):
-        line = words[y]
-        start = y // rows * pitch
-        for phase in range(num):
-            shift = np.uint64(8 * phase)
-            target = phases[y % rows, phase, start : start + pitch]
-            target[0] = target[pitch - 1] = 0
-            inside = target[1 : 1 + line.size]
-            for i in range(inside.size):
-                inside[i] = np.float32(np.int32(np.uint64(line[i]) >> shift & np.uint64(255))) - np.float32(offset)
+def _load_lines(samples: np.ndarray, step: int, positions: int, lines: np.ndarray) -> None:
+    """Eight lines of uint8 or float32 to phases (2^levels, at least `positions`, 8).
+
+    Line l begins l · `step` samples behind the first of `samples`, which go on without gaps for as long as lines do.
+    Bytes become v - 127.5, which is exact.
+    """
+    num, size, stride = lines.shape[0], samples.itemsize, lines.strides[0]
+    for position in range(positions):
+        place = address_of(samples) + position * num * size
+        target = address_of(lines) + position * VECTOR_BYTES
+        if size == 1:
+            if num == 2:
+                load_two(place, step, target, stride)
+            elif num == 4:
+                load_four(place, step, target, stride)
+            else:
+                for phase in range(0, num, WIDTH):
+                    load_eight(place + phase, step, target + phase * stride, stride)
+        elif num >= WIDTH:
+            for phase in range(0, num, WIDTH):
+                turn_eight(place + 4 * phase, 4 * step, target + phase * stride, stride)
+        else:
+            for phase in range(num):
+                for number in range(WIDTH):
+                    lines[phase, position, number] = samples[number * step + position * num + phase]
 
 
 @compiled()
-def _load_blocks(blocks: np.ndarray, phases: np.ndarray, offset: float, pitch: int) -> None:
-    """Values of any type, (H, w, 2^levels), to phases: v - offset."""
-    rows, num, _ = phases.shape
-    for y in range(blocks.shape[0]):
-        line = blocks[y]
-        start = y // rows * pitch
-        for phase in range(num):
-            target = phases[y % rows, phase, start : start + pitch]
-            target[0] = target[pitch - 1] = 0
-            inside = target[1 : 1 + line.shape[0]]
-            for i in range(inside.size):
-                inside[i] = np.float32(line[i, phase]) - np.float32(offset)
+def _add_image(
+    pixels: np.ndarray,
+    weight: np.ndarray,
+    latents: np.ndarray,
+    phases: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+) -> None:
+    """Add to the latents (K, h + 1, pitch) what pixels (C, H, W) make, each row and column of them being a ring.
 
-
-@compiled(fastmath={"contract"})
-def _mix(phases: np.ndarray, weight: np.ndarray, latents: np.ndarray) -> None:
-    """latents (K, m) += weight (K, bands) · phases (bands, m), eight bands at a time to keep sums in registers."""
-    bands, size = phases.shape
-    whole = bands - bands % 8
-    for first in range(0, size, LANES):
-        end = min(first + LANES, size)
-        for band in range(0, whole, 8):
-            x0, x1 = phases[band, first:end], phases[band + 1, first:end]
-            x2, x3 = phases[band + 2, first:end], phases[band + 3, first:end]
-            x4, x5 = phases[band + 4, first:end], phases[band + 5, first:end]
-            x6, x7 = phases[band + 6, first:end], phases[band + 7, first:end]
-            for k in range(latents.shape[0]):
-                z, w = latents[k, first:end], weight[k, band : band + 8]
-                w0, w1, w2, w3, w4, w5, w6, w7 = w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]
-                for i in range(z.size):
-                    z[i] += (w0 * x0[i] + w1 * x1[i] + w2 * x2[i] + w3 * x3[i]) + (
-                        w4 * x4[i] + w5 * x5[i] + w6 * x6[i] + w7 * x7[i]
-                    )
-        for band in range(whole, bands):
-            x = phases[band, first:end]
-            for k in range(latents.shape[0]):
-                z, w0 = latents[k, first:end], weight[k, band]
-                for i in range(z.size):
-                    z[i] += w0 * x[i]
-
-
-@compiled()
-def _lift_tile(phases: np.ndarray, pitch: int, levels: int, vertical: int, steps: np.ndarray) -> None:
-    for row in range(phases.shape[0]):
-        lift_rows(phases[row], pitch, levels, steps)
-    if vertical:
-        lift_columns(phases, pitch, vertical, steps)
+    `weight` is (C, phases across, phases down, K), K a multiple of `MIXED`. Overwritten are `phases` (down, across, h,
+    pitch) and the buffers (2, 2^levels, positions, 8) of rows and columns. H is at least eight times 2^levels.
+    """
+    num, height = phases.shape[0], phases.shape[2]
+    width = pixels.shape[2]
+    positions, pitch = width // num, latents.strides[1]
+    for channel in range(pixels.shape[0]):
+        samples = pixels[channel].reshape(-1)
+        for start in range(0, height, WIDTH):
+            top = min(start, height - WIDTH)  # the last eight may be some of those before
+            for down in range(num):
+                _load_lines(samples[(top * num + down) * width :], num * width, positions, rows[0])
+                last = rows[lift_buffers(rows, positions, 0)]
+                for across in range(num):
+                    out = phases[down, across]
+                    for left in range(0, positions, WIDTH):
+                        place = address_of(out) + top * out.strides[0] + 4 * left
+                        turn_eight(address_of(last[across, left:]), VECTOR_BYTES, place, out.strides[0])
+        for left in range(0, positions, WIDTH):
+            for across in range(num):
+                plane = phases[:, across]
+                begin, end = address_of(plane) + 4 * left, address_of(columns[1])
+                stride, line = columns.strides[1], columns.strides[2]
+                lift_level(begin, plane.strides[0], plane.strides[1], end, stride, line, num, height, 0)
+                last = columns[lift_buffers(columns, height, 1)]
+                _mix(
+                    last, 0, height, weight[channel, across], address_of(latents) + 4 * left, latents.strides[0], pitch
+                )
 
 
 @compiled()
-def _quantize(latents: np.ndarray, codes: np.ndarray, top: int, left: int, pitch: int, search: tuple) -> None:
-    """Codes (K, h, w) of the latents (K, rows · pitch) that begin at a tile's position (top, left)."""
+def _add_line(samples: np.ndarray, weight: np.ndarray, latents: np.ndarray, buffers: np.ndarray) -> None:
+    """The same of one dimension, cut in eight pieces side by side: latents (K, n + 1, 8) of samples (C, T).
+
+    T is 8 n + 2 · `REACH` positions; `weight` is (C, phases, K), `buffers` (2, phases, n + 2 · `REACH`, 8).
+    """
+    num, positions = buffers.shape[1], buffers.shape[2]
+    own = positions - 2 * REACH
+    for channel in range(samples.shape[0]):
+        _load_lines(samples[channel], own * num, positions, buffers[0])
+        last = buffers[lift_buffers(buffers, positions, 0)]
+        _mix(last, REACH, own, weight[channel], address_of(latents), latents.strides[0], VECTOR_BYTES)
+
+
+@compiled()
+def _mix(
+    bands: np.ndarray, first: int, height: int, weight: np.ndarray, target: int, latent_stride: int, line: int
+) -> None:
+    """Add what `weight` (bands, K) makes of bands (bands, positions, 8), at `height` positions from `first` on.
+
+    `target` is the address of the first latent's vector for the first of them, `line` bytes before the next one's. They
+    come two at a time, so there must be one more of each than `height` if that is odd.
+    """
+    for latent in range(0, weight.shape[1], MIXED):
+        for position in range(0, height, 2):
+            mix_block(
+                address_of(bands) + (first + position) * VECTOR_BYTES,
+                bands.strides[0],
+                weight.shape[0],
+                address_of(weight) + 4 * latent,
+                weight.strides[0],
+                target + latent * latent_stride + position * line,
+                latent_stride,
+                line,
+            )
+
+
+@compiled()
+def _code(value: float, search: tuple) -> int:
+    """The stored byte of a latent."""
     thresholds, cells, lowest, cells_per_unit = search
+    cell = min((value - lowest) * cells_per_unit, np.float32(cells.size - 1))
+    code = cells[int(cell)] if cell > 0 else cells[0]  # NaN, too, gets the lowest
+    while value >= thresholds[code]:
+        code += 1
+    return code
+
+
+@compiled()
+def _quantize_image(latents: np.ndarray, codes: np.ndarray, top: int, left: int, search: tuple) -> None:
+    """Codes (K, h, w) of the latents (at least K, rows, pitch) that begin at a tile's position (top, left)."""
     for k in range(codes.shape[0]):
         for y in range(codes.shape[1]):
-            start = (top + y) * pitch + 1 + left
-            z, out = latents[k, start : start + codes.shape[2]], codes[k, y]
+            z, out = latents[k, top + y, left : left + codes.shape[2]], codes[k, y]
             for i in range(out.size):
-                value = z[i]
-                cell = min((value - lowest) * cells_per_unit, np.float32(cells.size - 1))
-                code = cells[int(cell)] if cell > 0 else cells[0]  # NaN, too, gets the lowest
-                while value >= thresholds[code]:
-                    code += 1
-                out[i] = code
+                out[i] = _code(z[i], search)
+
+
+@compiled()
+def _quantize_line(latents: np.ndarray, own: int, codes: np.ndarray, search: tuple) -> None:
+    """Codes (K, t) of the latents (at least K, `own` + 1, 8) of eight pieces of `own` positions, the last not full."""
+    for k in range(codes.shape[0]):
+        for piece in range(WIDTH):
+            out = codes[k, piece * own : (piece + 1) * own]
+            for i in range(out.size):
+                out[i] = _code(latents[k, i, piece], search)
 
 
 @lru_cache(maxsize=8)
@@ -153,10 +218,12 @@ class FusedEncoder:
         phases, scales = _layout(levels, dimensions)
         num_bands = len(phases)
         published = weight.astype(np.float64).reshape(len(weight), -1, num_bands)
-        by_phase = np.empty_like(published)
-        by_phase[:, :, phases] = published * scales
-        self._weight = np.ascontiguousarray(by_phase.transpose(1, 0, 2), dtype=np.float32)
-        self._byte_weight = np.ascontiguousarray(by_phase.transpose(1, 0, 2) / 255, dtype=np.float32)
+        by_phase = np.zeros((-(-len(weight) // MIXED) * MIXED, *published.shape[1:]))
+        by_phase[: len(weight), :, phases] = published * scales
+        across = 2**levels if dimensions == 2 else 1
+        by_phase = by_phase.reshape(*by_phase.shape[:2], -1, across).transpose(1, 3, 2, 0)
+        self._weight = np.ascontiguousarray(by_phase, dtype=np.float32)
+        self._byte_weight = np.ascontiguousarray(by_phase / 255, dtype=np.float32)
         self._bias = np.asarray(bias, np.float32)
         self._search = code_search(bits)
 
@@ -165,43 +232,73 @@ class FusedEncoder:
 
         Sides are multiples of 2^levels. The same codes whatever the batch and the number of threads.
         """
-        images = signal[:, :, None] if not self.vertical else signal
-        batch, _, height, width = images.shape
-        h, w = height >> self.vertical, width >> self.levels
-        codes = np.empty((batch, len(self._bias), h, w), np.uint8)
-        tiles = list(product(range(batch), _spans(h, self.vertical), _spans(w, self.levels, line=not self.vertical)))
-
-        def encode_tile(tile: tuple[int, _Span, _Span]) -> None:
-            number, rows, columns = tile
-            part = _cut(images[number], rows.samples(self.vertical, height), columns.samples(self.levels, width))
-            out = codes[number, :, rows.start : rows.stop, columns.start : columns.stop]
-            self._encode_tile(part, out, rows.margin, columns.margin)
-
-        if num_threads > 1 and len(tiles) > 1:
-            with ThreadPoolExecutor(num_threads) as threads:
-                list(threads.map(encode_tile, tiles))
+        sides = [length >> self.levels for length in signal.shape[2:]]
+        codes = np.empty((len(signal), len(self._bias), *sides), np.uint8)
+        most = max((TILE_SAMPLES if self.vertical else LINE_SAMPLES) >> self.levels, FEWEST_POSITIONS)
+        if self.vertical:
+            encode, tiles = self._encode_tile, list(product(*(_spans(side, most) for side in sides)))
         else:
-            for tile in tiles:
-                encode_tile(tile)
-        return codes if self.vertical else codes[:, :, 0]
+            encode, tiles = self._encode_line, [(span,) for span in _line_spans(sides[0], most)]
+        calls = [(signal[number], codes[number], *tile) for number in range(len(signal)) for tile in tiles]
+        if num_threads > 1 and len(calls) > 1:
+            with ThreadPoolExecutor(num_threads) as threads:
+                list(threads.map(lambda call: encode(*call), calls))
+        else:
+            for call in calls:
+                encode(*call)
+        return codes
 
-    def _encode_tile(self, part: np.ndarray, codes: np.ndarray, top: int, left: int) -> None:
-        """Encode (C, H, W), taken for a ring, into the positions of `codes` (K, h, w) that begin at (top, left)."""
-        rows, num = 1 << self.vertical, 1 << self.levels
-        pitch = (part.shape[2] >> self.levels) + 2
-        phases = np.empty((rows, num, (part.shape[1] >> self.vertical) * pitch), np.float32)
-        latents = np.repeat(self._bias[:, None], phases.shape[2], 1)
-        bytes_given = part.dtype == np.uint8
-        weight = self._byte_weight if bytes_given else self._weight
-        for channel in range(len(part)):
-            if bytes_given and num <= 8:
-                _load_words(part[channel].view(f"<u{num}"), phases, 127.5, pitch)
-            else:
-                blocks = part[channel].reshape(part.shape[1], -1, num)
-                _load_blocks(blocks, phases, 127.5 if bytes_given else 0.0, pitch)
-            _lift_tile(phases, pitch, self.levels, self.vertical, STEPS)
-            _mix(phases.reshape(rows * num, -1), weight[channel], latents)
-        _quantize(latents, codes, top, left, pitch, self._search)
+    def _encode_tile(self, image: np.ndarray, codes: np.ndarray, rows: _Span, columns: _Span) -> None:
+        """Encode a tile of an image (C, H, W) into its part of codes (K, h, w)."""
+        num = 1 << self.levels
+        part = _cut(image, rows.samples(num, image.shape[1]), columns.samples(num, image.shape[2]))
+        repeats = -(-WIDTH * num // part.shape[1])
+        if repeats > 1:  # fewer rows than a vector holds: a ring of several turns is the same
+            part = np.tile(part, (1, repeats, 1))
+        height, width = part.shape[1] // num, part.shape[2] // num
+        pitch = -(-width // (2 * WIDTH)) * 2 * WIDTH
+        latents = self._latents(height + 1, pitch)
+        phases = _scratch("phases", num, num + 1, height, pitch)[:, :num]  # apart by no power of two
+        buffers = (_scratch(name, 2, num, size + 1, WIDTH) for name, size in (("rows", pitch), ("columns", height)))
+        _add_image(part, self._weight_for(part), latents, phases, *buffers)
+        own = codes[:, rows.start : rows.stop, columns.start : columns.stop]
+        _quantize_image(latents, own, rows.margin, columns.margin, self._search)
+
+    def _encode_line(self, line: np.ndarray, codes: np.ndarray, span: _Span) -> None:
+        """Encode eight pieces of a signal (C, T) into their part of codes (K, t)."""
+        num, total = 1 << self.levels, codes.shape[1]
+        positions = np.arange(span.start - REACH, span.stop + REACH) % total
+        part = _cut(line.reshape(len(line), total, num), positions, slice(None)).reshape(len(line), -1)
+        own = (span.stop - span.start) // WIDTH
+        latents = self._latents(own + 1, WIDTH)
+        buffers = _scratch("lines", 2, num, own + 2 * REACH, WIDTH)
+        _add_line(part, self._weight_for(part)[:, 0], latents, buffers)
+        _quantize_line(latents, own, codes[:, span.start : span.stop], self._search)
+
+    def _latents(self, height: int, pitch: int) -> np.ndarray:
+        """The bias at all positions, (K, height, pitch), K a multiple of `MIXED`."""
+        latents = _scratch("latents", self._weight.shape[3], height, pitch)
+        latents[: len(self._bias)] = self._bias[:, None, None]
+        return latents
+
+    def _weight_for(self, part: np.ndarray) -> np.ndarray:
+        return self._byte_weight if part.dtype == np.uint8 else self._weight
+
+
+_of_thread = threading.local()
+
+
+def _scratch(name: str, *shape: int) -> np.ndarray:
+    """Float32 memory of this thread's, as it was left when it was last asked for; new memory costs a fault a page."""
+    kept: np.ndarray | None = getattr(_of_thread, name, None)
+    if kept is None or kept.shape != shape:
+        size = math.prod(shape)
+        # Vectors may be read and written beyond the end, by less than one of them; aligned to the cache's lines.
+        memory = np.zeros(size + 4 * WIDTH, np.float32)
+        begin = -memory.ctypes.data // 4 % (2 * WIDTH)
+        kept = memory[begin : begin + size].reshape(shape)
+        setattr(_of_thread, name, kept)
+    return kept
 
 
 def _layout(levels: int, dimensions: int) -> tuple[np.ndarray, np.ndarray]:
@@ -221,24 +318,29 @@ class _Span:
     stop: int
     margin: int
 
-    def samples(self, levels: int, length: int) -> slice | np.ndarray:
-        """What to take of an axis of so many samples: a slice where it does not wrap around."""
-        first, end = (self.start - self.margin) << levels, (self.stop + self.margin) << levels
+    def samples(self, num: int, length: int) -> slice | np.ndarray:
+        """What to take of an axis of so many samples, `num` a position: a slice where it does not wrap around."""
+        first, end = (self.start - self.margin) * num, (self.stop + self.margin) * num
         return slice(first, end) if first >= 0 and end <= length else np.arange(first, end) % length
 
 
-def _spans(positions: int, levels: int, *, line: bool = False) -> list[_Span]:
+def _spans(positions: int, most: int) -> list[_Span]:
     """Tiles of an axis: one without margins if it is short, for the whole is a ring of itself."""
-    most = LINE_POSITIONS if line else TILE_POSITIONS
-    if positions <= most + 2 * REACH or not levels:
+    if positions <= most + 2 * REACH:
         return [_Span(0, positions, 0)]
     count = -(-positions // most)
     cuts = [positions * number // count for number in range(count + 1)]
     return [_Span(start, stop, REACH) for start, stop in pairwise(cuts)]
 
 
+def _line_spans(positions: int, most: int) -> list[_Span]:
+    """Tiles of eight pieces, all of the same length, at most so many positions; the last goes on beyond the end."""
+    count = -(-positions // (WIDTH * most))
+    size = -(-positions // (WIDTH * count)) * WIDTH
+    return [_Span(start, start + size, REACH) for start in range(0, positions, size)]
+
+
 def _cut(image: np.ndarray, rows: slice | np.ndarray, columns: slice | np.ndarray) -> np.ndarray:
-    """The part (C, H, W) of an image, contiguous, aligned to 8 bytes, of uint8 or float32."""
+    """The part (C, H, W) of an image, contiguous, of uint8 or float32."""
     part = image[:, rows][:, :, columns]
-    part = np.ascontiguousarray(part, dtype=np.uint8 if part.dtype == np.uint8 else np.float32)
-    return part if part.ctypes.data % 8 == 0 else part.copy()
+    return np.ascontiguousarray(part, dtype=np.uint8 if part.dtype == np.uint8 else np.float32)

@@ -1,13 +1,13 @@
-"""The packet transform by lifting, in place, compiled by numba: four short steps a level instead of 57 taps.
+"""The packet transform by lifting, compiled by numba: four short steps a level instead of 57 taps.
 
 bior4.4 is the CDF 9/7 wavelet, which factors into four lifting steps (Daubechies and Sweldens, 1998,
 "Factoring wavelet transforms into lifting steps"), each adding c · (left + right neighbor) to every other
 sample, and one scale for each half. A packet transform of J levels does so at distances 1, 2, …, 2^(J-1).
 
-Samples are held as phases: array p holds samples p, p + 2^J, p + 2 · 2^J, … of a line. Then all neighbors lie
-in other arrays at the same index, or one beside it where a line wraps around, so that every step is a loop
-over contiguous memory. What is left in phase p after all levels is one band; `phase_of_band` says which, and
-the scales, which are left out, go into the weights of what follows.
+Samples are held as phases: array p holds samples p, p + 2^J, p + 2 · 2^J, … of a line, at its positions 0, 1, 2, ….
+What is left in phase p after all levels is one band; `phase_of_band` says which, and the scales, which are left out, go
+into the weights of what follows. Eight lines lie side by side, one in each place of a vector; a level goes down them
+once, all four steps together, from one buffer to another.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ from functools import lru_cache
 import numpy as np
 
 from walloc_cdl.kernels.compiling import compiled
-
-STEPS = np.array([-1.586134342059924, -0.052980118572961, 0.882911075530934, 0.443506852043971], np.float32)
-"""Daubechies and Sweldens' α, β, γ, δ: α and γ change odd samples, β and δ even ones."""
+from walloc_cdl.kernels.vectors import down_eight, down_eights, down_four, down_two
 
 LOW_SCALE, HIGH_SCALE = 1.1496043988602418, -0.8698644516247808
 """What turns the lifted halves into bior4.4's bands."""
@@ -43,75 +41,53 @@ def scale_of_band(levels: int) -> np.ndarray:
     return LOW_SCALE ** (levels - num_high) * HIGH_SCALE**num_high
 
 
-@compiled(fastmath={"contract"})
-def _lift(target: np.ndarray, left: np.ndarray, right: np.ndarray, step: float) -> None:
-    for i in range(target.size):
-        target[i] += step * (left[i] + right[i])
+@compiled()
+def address_of(array: np.ndarray) -> int:
+    """Of an array's first value, as a number that may be added to."""
+    return np.int64(array.ctypes.data)
 
 
 @compiled()
-def _wrap_right(line: np.ndarray, pitch: int) -> None:
-    """Repeat the first sample of each row behind its last."""
-    for row in range(line.size // pitch):
-        line[(row + 1) * pitch - 1] = line[row * pitch + 1]
+def lift_level(
+    source: int,
+    stride: int,
+    line: int,
+    target: int,
+    target_stride: int,
+    target_line: int,
+    num: int,
+    height: int,
+    level: int,
+) -> None:
+    """One level of eight lines, each a ring of `height` positions of `num` = 2^J phases.
 
-
-@compiled()
-def _wrap_left(line: np.ndarray, pitch: int) -> None:
-    """Repeat the last sample of each row before its first."""
-    for row in range(line.size // pitch):
-        line[row * pitch] = line[(row + 1) * pitch - 2]
-
-
-@compiled(fastmath={"contract"})
-def lift_rows(phases: np.ndarray, pitch: int, levels: int, steps: np.ndarray) -> None:
-    """All levels along the rows of float32 phases (2^levels, rows · pitch), in place.
-
-    A row has `pitch` - 2 samples, with one cell before and one behind them that are overwritten.
+    `source` and `target` are addresses of phase 0 at the first position; from phase to phase it is `stride` bytes, from
+    position to position `line`.
     """
-    num = 1 << levels
-    last = phases.shape[1] - 1
-    for level in range(levels):
-        distance = 1 << level
-        for number in range(4):
-            step = steps[number]
-            for phase in range(num):
-                if (phase >> level & 1) == (number & 1):
-                    continue
-                target = phases[phase]
-                if phase < distance:
-                    before = phases[phase - distance + num]
-                    _wrap_left(before, pitch)
-                    _lift(target[1:], before[:last], phases[phase + distance][1:], step)
-                elif phase + distance >= num:
-                    behind = phases[phase + distance - num]
-                    _wrap_right(behind, pitch)
-                    _lift(target[:last], phases[phase - distance][:last], behind[1:], step)
-                else:
-                    _lift(target, phases[phase - distance], phases[phase + distance], step)
+    distance, count = 1 << level, num >> level
+    step, target_step = stride * distance, target_stride * distance
+    for first in range(distance):
+        begin, end = source + first * stride, target + first * target_stride
+        if count == 2:
+            down_two(begin, step, line, end, target_step, target_line, height, 1)
+        elif count == 4:
+            down_four(begin, step, line, end, target_step, target_line, height, 1)
+        elif count == 8:
+            down_eight(begin, step, line, end, target_step, target_line, height, 1)
+        else:
+            down_eights(begin, step, line, end, target_step, target_line, height, count >> 3)
 
 
-@compiled(fastmath={"contract"})
-def lift_columns(phases: np.ndarray, pitch: int, levels: int, steps: np.ndarray) -> None:
-    """All levels across the rows of float32 phases (2^levels, …, rows · pitch), in place; rows close to a ring."""
-    num = 1 << levels
-    for inner in range(phases.shape[1]):
-        size = phases.shape[2]
-        for level in range(levels):
-            distance = 1 << level
-            for number in range(4):
-                step = steps[number]
-                for phase in range(num):
-                    if (phase >> level & 1) == (number & 1):
-                        continue
-                    target = phases[phase, inner]
-                    if phase < distance:
-                        before, behind = phases[phase - distance + num, inner], phases[phase + distance, inner]
-                        _lift(target[pitch:], before[: size - pitch], behind[pitch:], step)
-                        _lift(target[:pitch], before[size - pitch :], behind[:pitch], step)
-                    elif phase + distance >= num:
-                        before, behind = phases[phase - distance, inner], phases[phase + distance - num, inner]
-                        _lift(target[: size - pitch], before[: size - pitch], behind[pitch:], step)
-                        _lift(target[size - pitch :], before[size - pitch :], behind[:pitch], step)
-                    else:
-                        _lift(target, phases[phase - distance, inner], phases[phase + distance, inner], step)
+@compiled()
+def lift_buffers(buffers: np.ndarray, height: int, first_level: int) -> int:
+    """The levels from `first_level` on, from one of two buffers (2, 2^J phases, positions, 8) to the other and back.
+
+    Level l begins in buffer l mod 2. Returns the number of the buffer that holds all bands.
+    """
+    num, stride, line = buffers.shape[1], buffers.strides[1], buffers.strides[2]
+    level = first_level
+    while 1 << level < num:
+        begin, end = address_of(buffers[level % 2]), address_of(buffers[(level + 1) % 2])
+        lift_level(begin, stride, line, end, stride, line, num, height, level)
+        level += 1
+    return level % 2
