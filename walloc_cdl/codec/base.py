@@ -86,7 +86,7 @@ class Codec(HubMixin, nn.Module, ABC):
     def detached_encoder(self) -> FusedEncoder | None:
         """What `encode` does in the memory, for processes that are to do without torch; None where it takes torch.
 
-        The same codes of uint8 pixels or float signals, by the weights as they are now.
+        The same codes, by the weights as they are now.
         """
         return None
 

@@ -60,7 +60,7 @@ class CompiledEncoder:
         if signal.device != weight.device or weight.dtype != torch.float32:
             return None
         if weight.device.type == "cpu" and _has_numba():
-            x = signal if signal.dtype == torch.uint8 else to_unit_range(signal)
+            x = to_unit_range(signal) if signal.is_floating_point() else signal
             return torch.from_numpy(self._on_cpu(weight, bias).encode(x.detach().numpy(), torch.get_num_threads()))
         if weight.device in self._failed or not runs_kernels(weight.device):
             return None

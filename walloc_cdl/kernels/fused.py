@@ -45,6 +45,9 @@ LINE_SAMPLES = 2**12
 FEWEST_POSITIONS = 32
 """Of a tile's side or a piece, however many samples these are: beside them it has `REACH` on both sides."""
 
+VALUES_OF_UNIT = {"u": 255, "i": 65536, "f": 1}
+"""What a signal's values are divided by, by the kind of its type: uint8, int16, float."""
+
 SEARCH_CELLS = 4096
 """Cells of the table that begins the search for a code; the thresholds of 8 bits lie at least two apart."""
 
@@ -222,13 +225,14 @@ class FusedEncoder:
         by_phase[: len(weight), :, phases] = published * scales
         across = 2**levels if dimensions == 2 else 1
         by_phase = by_phase.reshape(*by_phase.shape[:2], -1, across).transpose(1, 3, 2, 0)
-        self._weight = np.ascontiguousarray(by_phase, dtype=np.float32)
-        self._byte_weight = np.ascontiguousarray(by_phase / 255, dtype=np.float32)
+        self._weights = {
+            kind: np.ascontiguousarray(by_phase / values, dtype=np.float32) for kind, values in VALUES_OF_UNIT.items()
+        }
         self._bias = np.asarray(bias, np.float32)
         self._search = code_search(bits)
 
     def encode(self, signal: np.ndarray, num_threads: int = 1) -> np.ndarray:
-        """Stored codes uint8 (B, K, h, w) of uint8 or float pixels (B, C, H, W); (B, K, t) of (B, C, T).
+        """Stored codes uint8 (B, K, h, w) of uint8 or float pixels (B, C, H, W); (B, K, t) of int16 or float (B, C, T).
 
         Sides are multiples of 2^levels. The same codes whatever the batch and the number of threads.
         """
@@ -260,7 +264,7 @@ class FusedEncoder:
         latents = self._latents(height + 1, pitch)
         phases = _scratch("phases", num, num + 1, height, pitch)[:, :num]  # apart by no power of two
         buffers = (_scratch(name, 2, num, size + 1, WIDTH) for name, size in (("rows", pitch), ("columns", height)))
-        _add_image(part, self._weight_for(part), latents, phases, *buffers)
+        _add_image(part, self._weights[image.dtype.kind], latents, phases, *buffers)
         own = codes[:, rows.start : rows.stop, columns.start : columns.stop]
         _quantize_image(latents, own, rows.margin, columns.margin, self._search)
 
@@ -272,17 +276,14 @@ class FusedEncoder:
         own = (span.stop - span.start) // WIDTH
         latents = self._latents(own + 1, WIDTH)
         buffers = _scratch("lines", 2, num, own + 2 * REACH, WIDTH)
-        _add_line(part, self._weight_for(part)[:, 0], latents, buffers)
+        _add_line(part, self._weights[line.dtype.kind][:, 0], latents, buffers)
         _quantize_line(latents, own, codes[:, span.start : span.stop], self._search)
 
     def _latents(self, height: int, pitch: int) -> np.ndarray:
         """The bias at all positions, (K, height, pitch), K a multiple of `MIXED`."""
-        latents = _scratch("latents", self._weight.shape[3], height, pitch)
+        latents = _scratch("latents", self._weights["f"].shape[3], height, pitch)
         latents[: len(self._bias)] = self._bias[:, None, None]
         return latents
-
-    def _weight_for(self, part: np.ndarray) -> np.ndarray:
-        return self._byte_weight if part.dtype == np.uint8 else self._weight
 
 
 _of_thread = threading.local()
@@ -341,6 +342,6 @@ def _line_spans(positions: int, most: int) -> list[_Span]:
 
 
 def _cut(image: np.ndarray, rows: slice | np.ndarray, columns: slice | np.ndarray) -> np.ndarray:
-    """The part (C, H, W) of an image, contiguous, of uint8 or float32."""
+    """The part (C, H, W) of an image, contiguous, of uint8, or of float32 for all other types."""
     part = image[:, rows][:, :, columns]
     return np.ascontiguousarray(part, dtype=np.uint8 if part.dtype == np.uint8 else np.float32)
