@@ -73,7 +73,7 @@ class LatentDataset(Dataset):
         if not 0 <= view < self.num_views:
             raise CallError(f"view {view} of {folder}, which has {self.num_views}, counted from 0: {self.view_names}")
         self._entries = manifest.shards_of(split)
-        self._shards: list[Shard | None] = [None] * len(self._entries)
+        self._shards: dict[int, Shard] = {}
         self._starts = np.cumsum([0, *(entry.num_samples for entry in self._entries)])
         self._gatherer = RowGatherer(self.shard_codes, self.stored_starts)
 
@@ -149,11 +149,10 @@ class LatentDataset(Dataset):
         return np.array(sizes, np.int64).reshape(len(rows), -1)
 
     def shard(self, number: int) -> Shard:
-        """The split's shard of this number, mapped and checked when first asked for."""
-        shard = self._shards[number]
+        """The split's shard of this number, mapped and checked when first asked for; thread-safe."""
+        shard = self._shards.get(number)
         if shard is None:
-            shard = self.files.open_shard(self._entries[number], self.manifest)
-            self._shards[number] = shard
+            shard = self._shards.setdefault(number, self.files.open_shard(self._entries[number], self.manifest))
         return shard
 
     def fetch(self, progress: Callable[[int, int], object] | None = None) -> None:
