@@ -21,7 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from experiments.benchmarks.devices import is_compiled
+from experiments.benchmarks.limits import copying, multiplying
 from experiments.benchmarks.machine import describe_machine
+from experiments.benchmarks.timing import Run
 from experiments.peers.walloc import encode_settings
 from walloc_cdl.codec import WallocCodec2D, load_codec
 from walloc_cdl.errors import CallError, CdlError
@@ -29,8 +32,6 @@ from walloc_cdl.kernels.gpu import runs_kernels
 from walloc_cdl.kernels.gpu_operators import TILE_SAMPLES, pitch, window_blocks
 from walloc_cdl.kernels.lookup import lookup_codes, plain_lookup
 
-COPY_BYTES = 2**30
-PRODUCT_SIDE = 8192
 RESIDENT_BYTES = 2**31
 """Of codes in the epoch: far more than any cache."""
 
@@ -70,17 +71,7 @@ def require_gpu() -> torch.device:
 def measure_machine(device: torch.device, repeats: int) -> dict[str, Any]:
     """What the GPU is, and how fast it copies and multiplies: bytes/s, read and written, and multiply-adds/s."""
     properties = torch.cuda.get_device_properties(device)
-    source = torch.zeros(COPY_BYTES, dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    copy_s = time_on_gpu(lambda: target.copy_(source), repeats)
-    half = torch.randn(PRODUCT_SIDE, PRODUCT_SIDE, dtype=torch.float16, device=device)
-    single = half.float()
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        half_s, single_s = time_on_gpu(lambda: half @ half, repeats), time_on_gpu(lambda: single @ single, repeats)
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
+    half, single = (multiplying(device, dtype) for dtype in (torch.float16, torch.float32))
     return {
         "device": properties.name,
         "compute_capability": f"{properties.major}.{properties.minor}",
@@ -88,9 +79,9 @@ def measure_machine(device: torch.device, repeats: int) -> dict[str, Any]:
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
         "host": describe_machine(("triton", "walloc")),
-        "copy_bytes_per_s": 2 * COPY_BYTES / copy_s,
-        "float16_multiply_adds_per_s": PRODUCT_SIDE**3 / half_s,
-        "float32_multiply_adds_per_s": PRODUCT_SIDE**3 / single_s,
+        "copy_bytes_per_s": rate_on_gpu(copying(device), repeats),
+        "float16_multiply_adds_per_s": rate_on_gpu(half, repeats),
+        "float32_multiply_adds_per_s": rate_on_gpu(single, repeats),
     }
 
 
@@ -101,8 +92,7 @@ def measure_encoding(
     config, device = codec.config, next(codec.parameters()).device
     shape = (batch, config.channels, side, side)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
-    linear = codec.encoder[0]
-    if codec._compiled.encode(linear, pixels, codec._own_codes) is None:
+    if not is_compiled(codec, pixels):
         raise CallError(f"codec {codec.name} takes the plain path on {machine['device']}; there is nothing to compare")
 
     def plain() -> Tensor:
@@ -191,6 +181,12 @@ def encoding_bounds(machine: dict[str, Any], *, channels: int, levels: int, late
         "float16_products": counts["products"] / machine["float16_multiply_adds_per_s"],
         "float32_lifting": counts["lifting"] / machine["float32_multiply_adds_per_s"],
     }
+
+
+def rate_on_gpu(run: Run, repeats: int) -> float:
+    """Units a second of a run, by the median of its times on the device."""
+    units = run(0)
+    return units / time_on_gpu(lambda: run(0), repeats)
 
 
 def time_on_gpu(work: Callable[[], object], repeats: int) -> float:

@@ -1,6 +1,7 @@
 """`cdl bench encode`: batches of signals to stored codes, by `codec.encode` and by others with the same weights.
 
-The limits are the memory's copies and the cores' multiply-adds, for what encoding takes of both at the least.
+The limits are the memory's copies and the cores' multiply-adds in float32, for what encoding takes of both at the
+least, on the CPU or a GPU. There `experiments.gpu_speed` holds the kernel against its own products as well.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import partial
 import torch
 
 from experiments.benchmarks.contest import Contestant, enter, enter_peers
+from experiments.benchmarks.devices import finish, is_compiled, open_measured
 from experiments.benchmarks.limits import EncodeCost, copying, multiplying
 from experiments.benchmarks.machine import describe_machine
 from experiments.benchmarks.made_up import DEFAULT_BYTES, made_up_signals
@@ -39,7 +41,9 @@ class EncodeBenchmark:
     """Of signals, uint8 or int16; all are in the memory, no two batches the same."""
     batch_size: int = 32
     threads: int | None = None
-    """One for each processor by default."""
+    """One for each processor by default; of the CPU."""
+    device: str = "cpu"
+    """`cpu`, `cuda` or `cuda:N`: where signals, codecs and limits are."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -51,11 +55,15 @@ class EncodeBenchmark:
 def measure_encoding(
     config: EncodeBenchmark, timing: Timing, against: str | None = None, *, on_phase: OnPhase = silent
 ) -> Result:
-    """Time all ways on made-up photos of 256 pixels, or clips of 2^17 samples, on the CPU.
+    """Time all ways on made-up photos of 256 pixels, or clips of 2^17 samples, that lie on the device.
 
     `against` names the peers, as `cdl bench encode --against` does. The unit is a million pixels, or frames of
-    sound, a second. Raises `CallError` for a codec without a linear WaLLoC encoder, of which the limits are known.
+    sound, a second. Raises `CallError` for a codec without a linear WaLLoC encoder, of which the limits are known, and
+    for a device that is not here.
     """
+    device = open_measured(config.device)
+    if device.type != "cpu" and config.threads is not None:
+        raise CallError(f"threads is {config.threads} on device {device}; they are the CPU's, so leave them out")
     peers, absent = choose_peers("encode", against)
     codec = load_codec(config.codec)
     if not isinstance(codec, WallocCodec) or codec.config.encoder != "light":
@@ -65,27 +73,32 @@ def measure_encoding(
     batch_bytes = math.prod(shape) * (1 if codec.kind == "image" else 2)
     num_batches = max(1, round(config.num_bytes / batch_bytes))
     with torch_threads(threads):
-        machine = describe_machine(tuple(peer.package for peer in peers if peer.package))
+        packages = tuple(peer.package for peer in peers if peer.package)
+        machine = describe_machine((*packages, "triton") if device.type == "cuda" else packages, device)
         on_phase("making up signals", 0, 0)
-        batches = made_up_signals(codec.kind, codec.source_channels, shape, num_batches, config.seed)
+        made_up = made_up_signals(codec.kind, codec.source_channels, shape, num_batches, config.seed)
+        batches = [signal.to(device) for signal in made_up]
+        codec = codec.to(device)
         trial = _run_over(batches[:2], timing.max_s)
-        ours = Setting("codec.encode, compiled", "README.md", codec.encode)
+        way = "compiled" if is_compiled(codec, batches[0]) else "plain torch, as there is no compiled path here"
+        ours = Setting(f"codec.encode, {way}", "README.md", codec.encode)
         contestants = [enter(OURS, [ours], trial)]
         others, failed = enter_peers(peers, lambda peer: peer.encode_settings(codec), [trial], on_phase)
         contestants += [each for (each,) in others]
         cost = EncodeCost.of(codec)
-        runs: dict[str, Run] = {"memory": copying(), "arithmetic": multiplying()}
+        runs: dict[str, Run] = {"memory": copying(device), "arithmetic": multiplying(device)}
         runs |= {each.name: _run_over(batches, timing.max_s)(each.setting.work) for each in contestants}
         for name in ("memory", "arithmetic"):
             runs[name](0)
         rates = time_in_turn(runs, timing.repeats, partial(on_phase, "encoding"))
-    limits = _limits(cost, rates, "pixel" if codec.kind == "image" else "frame")
+    limits = _limits(cost, rates, "pixel" if codec.kind == "image" else "frame", device)
     lowest = [min(both) for both in zip(*(limit.rates for limit in limits), strict=True)]
     return Result(
         benchmark="encode",
         unit="MP/s" if codec.kind == "image" else "million frames/s",
         work={
             "codec": codec.name,
+            "device": str(device),
             "batch": "x".join(map(str, shape)),
             "batches": num_batches,
             "bytes": num_batches * batch_bytes,
@@ -106,7 +119,7 @@ def signal_shape(codec: Codec, batch_size: int) -> tuple[int, ...]:
 
 
 def _run_over(batches: Sequence[torch.Tensor], max_s: float) -> Callable[[Encode], Run]:
-    """Encodes all batches, for so many seconds at most, and counts millions of pixels or frames."""
+    """Encodes all batches and counts millions of pixels or frames; after so many seconds a device is given no more."""
 
     def make_run(encode: Encode) -> Run:
         def run(repeat: int) -> float:
@@ -114,6 +127,7 @@ def _run_over(batches: Sequence[torch.Tensor], max_s: float) -> Callable[[Encode
             for signal in until(batches, max_s):
                 encode(signal)
                 done += signal.numel() // signal.shape[1]
+            finish(batches[0].device)
             return done / 1e6
 
         return run
@@ -121,10 +135,11 @@ def _run_over(batches: Sequence[torch.Tensor], max_s: float) -> Callable[[Encode
     return make_run
 
 
-def _limits(cost: EncodeCost, rates: dict[str, list[float]], item: str) -> list[Limit]:
+def _limits(cost: EncodeCost, rates: dict[str, list[float]], item: str, device: torch.device) -> list[Limit]:
     memory = [rate / cost.bytes / 1e6 for rate in rates["memory"]]
     arithmetic = [rate / cost.operations / 1e6 for rate in rates["arithmetic"]]
     copied, computed = max(rates["memory"]) / 1e9, max(rates["arithmetic"]) / 1e9
+    beyond = "; the tensor cores, which compiled encoders use, are not bound by it" if device.type == "cuda" else ""
     return [
         Limit(
             "memory",
@@ -134,7 +149,7 @@ def _limits(cost: EncodeCost, rates: dict[str, list[float]], item: str) -> list[
         Limit(
             "arithmetic",
             f"{cost.operations:.0f} float32 operations a {item} by lifting; "
-            f"matrix products reach up to {computed:.3g} billion multiply-adds a second",
+            f"matrix products reach up to {computed:.3g} billion multiply-adds a second{beyond}",
             arithmetic,
         ),
     ]

@@ -2,42 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
+from experiments.benchmarks.devices import CPU, finish
 from experiments.benchmarks.timing import Run
 from walloc_cdl.codec import Codec
 
-COPY_BYTES = 64_000_000
-"""Of one copy: more than the caches hold."""
-COPIES = 8
-MATRIX_SIDE = 1024
-PRODUCTS = 8
+
+@dataclass(frozen=True)
+class LimitWork:
+    """What a run of a limit does on one kind of device."""
+
+    copy_bytes: int
+    """Of one copy: more than the caches hold."""
+    copies: int
+    matrix_side: int
+    """Large enough for the full rate."""
+    products: int
 
 
-def copying() -> Run:
-    """Copies by all of torch's threads; counts the bytes that are read and written."""
-    source, target = torch.ones(COPY_BYTES, dtype=torch.uint8), torch.zeros(COPY_BYTES, dtype=torch.uint8)
+WORK = {"cpu": LimitWork(64_000_000, 8, 1024, 8), "cuda": LimitWork(2**30, 8, 8192, 2)}
+"""By the type of the device."""
+
+
+def copying(device: torch.device = CPU) -> Run:
+    """Copies within the device's memory, by all of torch's threads; counts the bytes that are read and written."""
+    work = WORK[device.type]
+    source = torch.ones(work.copy_bytes, dtype=torch.uint8, device=device)
+    target = torch.zeros_like(source)
 
     def run(repeat: int) -> float:
-        for _ in range(COPIES):
+        for _ in range(work.copies):
             target.copy_(source)
-        return 2.0 * COPIES * COPY_BYTES
+        finish(device)
+        return 2.0 * work.copies * work.copy_bytes
 
     return run
 
 
-def multiplying() -> Run:
-    """Products of float32 matrices by all of torch's threads; counts the multiply-adds."""
-    left, right, out = (torch.ones(MATRIX_SIDE, MATRIX_SIDE) for _ in range(3))
+def multiplying(device: torch.device = CPU, dtype: torch.dtype = torch.float32) -> Run:
+    """Products of matrices by all of torch's threads, of float32 without TF32; counts the multiply-adds."""
+    work = WORK[device.type]
+    shape = (work.matrix_side, work.matrix_side)
+    # Random: a GPU takes less power for numbers that are all the same, and multiplies them at a higher clock.
+    left, right, out = (torch.randn(shape, device=device).to(dtype) for _ in range(3))
 
     def run(repeat: int) -> float:
-        for _ in range(PRODUCTS):
-            torch.matmul(left, right, out=out)
-        return float(PRODUCTS * MATRIX_SIDE**3)
+        with _without_tf32():
+            for _ in range(work.products):
+                torch.matmul(left, right, out=out)
+        finish(device)
+        return float(work.products * work.matrix_side**3)
 
     return run
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 @dataclass(frozen=True)

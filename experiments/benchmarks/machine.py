@@ -9,16 +9,20 @@ from typing import Any
 import torch
 
 from classifiers.environment import describe_environment, source_commit
+from experiments.benchmarks.devices import CPU
 
 COMPUTING = ("numpy", "numba", "pillow", "torchvision")
 """Packages besides torch whose versions decide over speed."""
 
 
-def describe_machine(packages: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Plain values: processor, cores, memory, load before the measurement, commit, versions (of `packages`, too)."""
-    described = describe_environment(torch.device("cpu"), "fp32")
+def describe_machine(packages: tuple[str, ...] = (), device: torch.device = CPU) -> dict[str, Any]:
+    """Plain values: processor, cores, memory, load before the measurement, commit, versions (of `packages`, too), and
+    the GPU if the device is one.
+    """
+    described = describe_environment(device, "fp32")
+    left_out = ("precision", "device") if device.type == "cpu" else ("precision",)
     return {
-        **{name: value for name, value in described.items() if name not in ("device", "precision")},
+        **{name: value for name, value in described.items() if name not in left_out},
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None,
         "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "commit": source_commit(),

@@ -1,4 +1,4 @@
-"""The codec's path in plain torch, which GPUs take and which the compiled one must equal."""
+"""The codec's path in plain torch, which compiled ones must equal."""
 
 from __future__ import annotations
 

@@ -228,11 +228,12 @@ def test_bench_load(cdl, tmp_path):
 def test_bench_encode_of_images_and_sound(cdl, tmp_path):
     report = tmp_path / "bench.json"
     call = ("bench", "encode", "--megabytes", 1, "--batch-size", 1, "--repeats", 1, "--threads", 1, "--against", "")
-    for options, codec, unit in (((), "rgb-16x", "MP/s"), (("--audio",), "stereo-5x", "million frames/s")):
+    on_cpu = ("--device", "cpu")
+    for options, codec, unit in ((on_cpu, "rgb-16x", "MP/s"), (("--audio", *on_cpu), "stereo-5x", "million frames/s")):
         answer = cdl(*call, *options, "--json", report)
         assert answer.code == 0
         result = json.loads(report.read_text())
-        assert (result["work"]["codec"], result["unit"]) == (codec, unit)
+        assert (result["work"]["codec"], result["unit"], result["work"]["device"]) == (codec, unit, "cpu")
         assert unit in answer.out
 
 

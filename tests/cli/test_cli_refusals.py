@@ -196,6 +196,15 @@ def test_peers_that_nobody_knows(refused, benchmark):
     assert f"`cdl bench {benchmark}` knows " in text
 
 
+@pytest.mark.parametrize("options", [(), ("--audio",)], ids=["images", "sound"])
+def test_a_device_that_is_not_here(refused, monkeypatch, options):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    text = refused("bench", "encode", "--device", "cuda", *options)
+    assert "device 'cuda' asked for, but torch finds no CUDA device here; use cpu" in text
+
+
 @pytest.mark.parametrize("share", ["nan", "0", "1", "-0.5", "inf"])
 def test_shares_to_hold_out(refused, source, tmp_path, share):
     loose = source / "train"

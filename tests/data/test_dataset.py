@@ -92,6 +92,7 @@ def test_opening_reads_no_shard(tmp_path):
     dataset = open_latents(tmp_path)
     assert len(dataset) == 13
     assert dataset.shard(0).codes.shape == (5, 2, 2, 3)
+    assert dataset[4][1] == dataset.gather([5, 4])[1][1]  # only the shards of the samples that are asked for
     with pytest.raises(DamagedError, match=r"train-00003\.safetensors: 3 bytes, expected \d+; restore"):
         dataset.gather([12])
 
@@ -102,6 +103,10 @@ def test_labels_beyond_the_class_names(tmp_path, monkeypatch):
     monkeypatch.setitem(dataset.layout.__dict__, "labels", LabelSpec("class", 1))
     with pytest.raises(DamagedError, match="label 2 of sample 0, expected -1 to 0; run `cdl verify --full`"):
         dataset.gather([0])
+    with pytest.raises(DamagedError, match="label 2 of sample 0, expected -1 to 0"):
+        _ = dataset[0]
+    with pytest.raises(DamagedError, match="label 2 of sample 0, expected -1 to 0"):
+        _ = dataset.labels
 
 
 def test_synthesis_bank(tmp_path):

@@ -1,3 +1,6 @@
+import threading
+import weakref
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,3 +60,35 @@ def test_an_array_that_cannot_be_opened_is_asked_for_again():
         except OSError:
             assert expected == 0
         assert (out == expected).all()
+
+
+def test_an_array_that_two_threads_open_stays_too():
+    """The first is slow to take its array's address; the other, which has opened the array as well, is done before."""
+    both, asked, may_answer = threading.Barrier(2, timeout=10), threading.Event(), threading.Event()
+    opened = []
+
+    class Slow(np.ndarray):
+        @property
+        def ctypes(self):
+            if threading.current_thread() is first:
+                asked.set()
+                assert may_answer.wait(10)
+            return super().ctypes
+
+    def open_array(number):
+        both.wait()
+        assert threading.current_thread() is first or asked.wait(10)
+        array = np.full((2, 8), 5, np.uint8).view(Slow)
+        opened.append(weakref.ref(array))
+        return array
+
+    gatherer, out = RowGatherer(open_array, np.array([0, 2])), np.zeros((2, 8), np.uint8)
+    first, second = (threading.Thread(target=gatherer.fill, args=(np.array([1]), out[i : i + 1])) for i in range(2))
+    first.start()
+    second.start()
+    second.join()
+    may_answer.set()
+    first.join()
+    assert (out == 5).all()
+    (kept,) = [array for reference in opened if (array := reference()) is not None]
+    assert int(gatherer._addresses[0]) == kept.__array_interface__["data"][0]

@@ -11,7 +11,7 @@ import torch
 
 from experiments.benchmarks.contest import enter
 from experiments.benchmarks.encoding import EncodeBenchmark, measure_encoding, signal_shape
-from experiments.benchmarks.limits import EncodeCost
+from experiments.benchmarks.limits import WORK, EncodeCost, LimitWork, copying, multiplying
 from experiments.benchmarks.loading import fed, measure_loading, waiting_share
 from experiments.benchmarks.made_up import (
     MadeUpSet,
@@ -164,8 +164,52 @@ def test_encode(monkeypatch):
     result = measure_encoding(config, ONCE, "torch")
     report = require_complete(result, ["walloc-cdl", "torch"], ["memory", "arithmetic"])
     assert (report["unit"], report["work"]["batches"], report["absent"]) == ("MP/s", 2, [])
+    assert (report["work"]["device"], "device" in report["machine"]) == ("cpu", False)
     with pytest.raises(CallError, match="codec resize-rgb-16x has no linear WaLLoC encoder"):
         measure_encoding(EncodeBenchmark(codec="resize-rgb-16x"), ONCE, "")
+
+
+def test_encode_says_which_path_it_took(monkeypatch):
+    monkeypatch.setattr("experiments.benchmarks.encoding.IMAGE_SIDE", 64)
+    monkeypatch.setattr("walloc_cdl.codec.compiled._has_numba", lambda: False)
+    (figure,) = measure_encoding(EncodeBenchmark(num_bytes=1, batch_size=1), ONCE, "").figures
+    assert figure.setting == "codec.encode, plain torch, as there is no compiled path here"
+
+
+@pytest.mark.parametrize(
+    ("settings", "num_gpus", "message"),
+    [
+        ({"device": "cuda"}, 0, "device 'cuda' asked for, but torch finds no CUDA device here; use cpu"),
+        ({"device": "cuda:2"}, 2, "device 'cuda:2' asked for, but torch finds 2 here, counted from 0; use cuda:0"),
+        ({"device": "cuda", "threads": 2}, 1, "threads is 2 on device cuda; they are the CPU's, so leave them out"),
+        ({"device": "meta"}, 0, "device 'meta': speed is measured on cpu, cuda or cuda:N"),
+        ({"device": "gpu"}, 0, "device 'gpu' is no torch device; use cpu, cuda or cuda:N"),
+    ],
+    ids=lambda part: " ".join(map(str, part.values())) if isinstance(part, dict) else "",
+)
+def test_devices_that_encoding_is_not_measured_on(monkeypatch, settings, num_gpus, message):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: num_gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: num_gpus)
+    with pytest.raises(CallError, match=message):
+        measure_encoding(EncodeBenchmark(**settings), ONCE, "")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_encode_on_a_gpu():
+    config = EncodeBenchmark(num_bytes=50_000_000, device="cuda")
+    report = require_complete(
+        measure_encoding(config, ONCE, "torch"), ["walloc-cdl", "torch"], ["memory", "arithmetic"]
+    )
+    assert report["machine"]["device"] == torch.cuda.get_device_name()
+
+
+def test_limits_count_what_they_do(monkeypatch):
+    monkeypatch.setitem(WORK, "cpu", LimitWork(copy_bytes=10, copies=3, matrix_side=4, products=5))
+    allowed = torch.backends.cuda.matmul.allow_tf32
+    for dtype in (torch.float32, torch.float16):
+        assert multiplying(dtype=dtype)(0) == 5 * 4**3
+    assert copying()(0) == 2 * 3 * 10
+    assert torch.backends.cuda.matmul.allow_tf32 == allowed
 
 
 def test_load_leaves_nothing_behind_and_says_who_waits(tmp_path):

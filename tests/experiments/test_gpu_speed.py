@@ -1,11 +1,13 @@
 """What of the GPU's measurement needs no GPU: the refusal, the counts, the bounds, the table, the peer."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from experiments import gpu_speed
+from experiments.benchmarks import limits
 from walloc_cdl.codec import load_codec
 
 MACHINE = {
@@ -18,6 +20,12 @@ MACHINE = {
     "float16_multiply_adds_per_s": 4e14,
     "float32_multiply_adds_per_s": 2.5e13,
 }
+
+
+def once(work, repeats):
+    """In place of `time_on_gpu`."""
+    work()
+    return 1.0
 
 
 def test_without_a_gpu_it_is_one_line(monkeypatch, capsys):
@@ -56,11 +64,6 @@ def test_bounds_are_those_of_the_machine():
 
 def test_measurements_with_the_clock_taken_out(monkeypatch, capsys, tmp_path):
     """All of it on the CPU: the work runs once, and takes a second."""
-
-    def once(work, repeats):
-        work()
-        return 1.0
-
     monkeypatch.setattr(gpu_speed, "require_gpu", lambda: torch.device("cpu"))
     monkeypatch.setattr(gpu_speed, "measure_machine", lambda device, repeats: MACHINE)
     monkeypatch.setattr(gpu_speed, "time_on_gpu", once)
@@ -77,6 +80,18 @@ def test_measurements_with_the_clock_taken_out(monkeypatch, capsys, tmp_path):
     table = capsys.readouterr().out
     assert "GPU, compute capability 9.0" in table
     assert "not importable" in table
+
+
+def test_the_machine_with_the_clock_taken_out(monkeypatch):
+    """Copies and products on the CPU, each of which takes a second."""
+    monkeypatch.setitem(limits.WORK, "cpu", limits.LimitWork(copy_bytes=10, copies=3, matrix_side=4, products=5))
+    monkeypatch.setattr(gpu_speed, "time_on_gpu", once)
+    gpu = SimpleNamespace(name="GPU", major=9, minor=0, multi_processor_count=132)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: gpu)
+    machine = gpu_speed.measure_machine(torch.device("cpu"), 1)
+    assert machine.keys() == {*MACHINE, "host"}
+    assert machine["copy_bytes_per_s"] == 2 * 3 * 10
+    assert machine["float16_multiply_adds_per_s"] == machine["float32_multiply_adds_per_s"] == 5 * 4**3
 
 
 def test_only_codecs_with_a_linear_encoder_of_images(monkeypatch, capsys):

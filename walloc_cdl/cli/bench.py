@@ -49,6 +49,7 @@ def bench_encode(
     megabytes: Megabytes = 600,
     batch_size: BatchSize = 32,
     threads: Threads = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N: where signals are, and are encoded.")] = "cpu",
     repeats: Repeats = 5,
     seconds: Seconds = 10.0,
     json_path: JsonPath = None,
@@ -56,7 +57,7 @@ def bench_encode(
     """Measure how fast signals become codes.
 
     Batches of RGB images of 256 pixels, uint8, to stored codes. Peers: walloc (PyPI), torch (the same codec
-    without compiled code).
+    without compiled code), on the same device.
     """
     from experiments.benchmarks.encoding import EncodeBenchmark, measure_encoding
     from experiments.benchmarks.timing import Timing
@@ -64,7 +65,7 @@ def bench_encode(
     if audio and codec:
         raise CallError("--audio with --codec; the codec says what its signals are, so leave --audio out")
     name = codec or ("stereo-5x" if audio else "rgb-16x")
-    config = EncodeBenchmark(name, megabytes * 10**6, batch_size, threads)
+    config = EncodeBenchmark(name, megabytes * 10**6, batch_size, threads, device)
     with PhaseProgress("runs") as phases:
         result = measure_encoding(config, Timing(repeats, seconds), against, on_phase=phases.update)
     _show(result, json_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -73,9 +74,10 @@ class LatentDataset(Dataset):
         if not 0 <= view < self.num_views:
             raise CallError(f"view {view} of {folder}, which has {self.num_views}, counted from 0: {self.view_names}")
         self._entries = manifest.shards_of(split)
-        self._shards: list[Shard | None] = [None] * len(self._entries)
+        self._shards: dict[int, Shard] = {}
         self._starts = np.cumsum([0, *(entry.num_samples for entry in self._entries)])
-        self._gatherer = RowGatherer(self.shard_codes, self.stored_starts)
+        self._codes_gatherer = RowGatherer(self.shard_codes, self.stored_starts)
+        self._labels_gatherer = RowGatherer(self._label_bytes, self.shard_starts)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -87,10 +89,12 @@ class LatentDataset(Dataset):
         """
         row = int(self._require_rows([index + len(self) if index < 0 else index])[0])
         number = int(self._shard_numbers(np.array(row)))
-        codes = self.shard(number).sample_codes(row - int(self._starts[number]))
+        shard, place = self.shard(number), row - int(self._starts[number])
+        codes = shard.sample_codes(place)
         chosen = torch.from_numpy((codes[self.view] if self.num_views > 1 else codes).copy())
-        label = self._labels_at(np.array([row]))[0]
-        return chosen, int(label) if label.dtype == np.int64 else torch.from_numpy(np.array(label))
+        labels = self.layout.labels.unlabeled(1) if shard.labels is None else shard.labels[place : place + 1]
+        self._require_valid(labels, np.array([row]))
+        return chosen, int(labels[0]) if labels.dtype == np.int64 else torch.from_numpy(np.array(labels[0]))
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """A whole batch, for torch's DataLoader, which then needs `collate_fn=LatentDataset.collate`."""
@@ -122,7 +126,7 @@ class LatentDataset(Dataset):
 
         They must be in range.
         """
-        self._gatherer.fill(stored, out)
+        self._codes_gatherer.fill(stored, out)
 
     def keys(self, indices: Sequence[int] | np.ndarray) -> list[str]:
         """The names of samples, in the order asked for."""
@@ -149,11 +153,10 @@ class LatentDataset(Dataset):
         return np.array(sizes, np.int64).reshape(len(rows), -1)
 
     def shard(self, number: int) -> Shard:
-        """The split's shard of this number, mapped and checked when first asked for."""
-        shard = self._shards[number]
+        """The split's shard of this number, mapped and checked when first asked for; thread-safe."""
+        shard = self._shards.get(number)
         if shard is None:
-            shard = self.files.open_shard(self._entries[number], self.manifest)
-            self._shards[number] = shard
+            shard = self._shards.setdefault(number, self.files.open_shard(self._entries[number], self.manifest))
         return shard
 
     def fetch(self, progress: Callable[[int, int], object] | None = None) -> None:
@@ -257,20 +260,23 @@ class LatentDataset(Dataset):
         self.__init__(**state)
 
     def _labels_at(self, rows: np.ndarray) -> np.ndarray:
-        """The labels of `rows`; of a remote split without touching other shards than theirs."""
-        spec = self.layout.labels
-        if isinstance(self.files, LocalFiles) or "labels" in vars(self):
+        """The labels of `rows`, without touching other shards than theirs."""
+        if "labels" in vars(self):
             return self.labels[rows]
+        spec = self.layout.labels
         if spec.kind == "none":
             return spec.unlabeled(len(rows))
-        numbers = self._shard_numbers(rows)
-        labels = np.empty((len(rows), *spec.sample_shape), spec.dtype)
-        for number in np.unique(numbers):
-            stored, chosen = self.shard(int(number)).labels, numbers == number
-            if stored is not None:  # which a shard of this layout has
-                labels[chosen] = stored[rows[chosen] - self._starts[number]]
+        stored = np.empty((len(rows), spec.dtype.itemsize * math.prod(spec.sample_shape)), np.uint8)
+        self._labels_gatherer.fill(rows, stored)
+        labels = stored.view(spec.dtype).reshape(len(rows), *spec.sample_shape)
         self._require_valid(labels, rows)
         return labels
+
+    def _label_bytes(self, number: int) -> np.ndarray:
+        """The mapped labels of a shard that has samples, of a split that has labels: uint8 (N, bytes of a label)."""
+        labels = self.shard(number).labels
+        assert labels is not None  # or the layout would have none
+        return labels.reshape(len(labels), -1).view(np.uint8)
 
     def _require_valid(self, labels: np.ndarray, rows: np.ndarray) -> None:
         """Raise `DamagedError` unless the labels of these rows are such as their kind can have."""

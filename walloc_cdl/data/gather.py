@@ -32,5 +32,6 @@ class RowGatherer:
         target, done = out.reshape(len(out), -1), 0
         while (done := copy_rows(self._addresses, self._starts, rows, target, done)) < len(rows):
             number = int(np.searchsorted(self._starts, rows[done], side="right")) - 1
-            self._arrays[number] = array = self._open_array(number)
+            # Two threads may open the same array: the one that is kept is the one whose address is.
+            array = self._arrays.setdefault(number, self._open_array(number))
             self._addresses[number] = array.ctypes.data

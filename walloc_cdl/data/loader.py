@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -139,7 +139,7 @@ class LatentLoader:
                 self._consumed += 1
                 yield batch
 
-    def _read(self, selections: list[Selection]) -> Iterator[Batch]:
+    def _read(self, selections: Sequence[Selection]) -> Iterator[Batch]:
         if self.residency == "device":
             self._device_reader = self._device_reader or DeviceReader(self.dataset, self.device)
             yield from map(self._device_reader.read, selections)

@@ -33,6 +33,8 @@ def open_device(name: str | torch.device) -> torch.device:
         raise CallError(f"device {name!r} is no torch device; use cpu, cuda or cuda:N") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise CallError(f"device {str(name)!r} asked for, but torch finds no CUDA device here; use cpu")
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise CallError(f"device {str(name)!r} asked for, but torch finds {count} here, counted from 0; use cuda:0")
     return device
 
 

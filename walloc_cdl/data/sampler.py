@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +63,9 @@ class GlobalBatches:
         """
         if not self.shuffle:
             return np.arange(self.num_samples)
-        return np.argsort(_raw_words(self.num_samples, self.seed, epoch), kind="stable")
+        from walloc_cdl.kernels.ordering import order_words  # numba takes half a second to import
+
+        return order_words(_raw_words(self.num_samples, self.seed, epoch))
 
     def words(self, epoch: int) -> np.ndarray:
         """For each position of an epoch's order a random word, uint64 (num_samples,), by seed, epoch and position."""
@@ -70,23 +73,43 @@ class GlobalBatches:
 
     def selections(
         self, epoch: int, *, draw: bool, rank: int = 0, world_size: int = 1, start: int = 0
-    ) -> list[Selection]:
+    ) -> Sequence[Selection]:
         """One rank's part of each global batch from number `start` on, in order.
 
         The parts of all ranks, one after the other, are the global batch; their sizes differ by one at most, so
         that a last, incomplete batch may leave a rank with none. With `draw` each sample has a random word.
         """
-        order, words = self.order(epoch), self.words(epoch) if draw else None
-        parts = self._slices(rank, world_size, start)
-        return [Selection(order[part], None if words is None else words[part]) for part in parts]
+        words = self.words(epoch) if draw else None
+        return _Selections(self, self.order(epoch), words, rank=rank, world_size=world_size, start=start)
 
-    def _slices(self, rank: int, world_size: int, start: int) -> list[slice]:
-        """Of the positions of an epoch's order."""
-        slices = []
-        for first in range(start * self.batch_size, len(self) * self.batch_size, self.batch_size):
-            count = min(self.batch_size, self.num_samples - first)
-            slices.append(slice(first + rank * count // world_size, first + (rank + 1) * count // world_size))
-        return slices
+
+class _Selections(Sequence[Selection]):
+    """Cut out of an epoch's order when asked for, since ten million samples make 39,000 batches."""
+
+    def __init__(
+        self,
+        batches: GlobalBatches,
+        order: np.ndarray,
+        words: np.ndarray | None,
+        *,
+        rank: int,
+        world_size: int,
+        start: int,
+    ) -> None:
+        self._batches, self._order, self._words = batches, order, words
+        self._rank, self._world_size, self._start = rank, world_size, start
+
+    def __len__(self) -> int:
+        return len(self._batches) - self._start
+
+    def __getitem__(self, number: int) -> Selection:
+        if not 0 <= number < len(self):
+            raise IndexError(f"batch {number} of {len(self)}")
+        batches, rank, world_size = self._batches, self._rank, self._world_size
+        first = (self._start + number) * batches.batch_size
+        count = min(batches.batch_size, batches.num_samples - first)
+        part = slice(first + rank * count // world_size, first + (rank + 1) * count // world_size)
+        return Selection(self._order[part], None if self._words is None else self._words[part])
 
 
 def _raw_words(count: int, *seeds: int) -> np.ndarray:
