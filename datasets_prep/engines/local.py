@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Generator, Iterator, Sequence
 
-from datasets_prep.encoding import AnyEncoder, choose_device, open_encoding
+from datasets_prep.devices import choose_device
+from datasets_prep.encoding import AnyEncoder, open_encoding
 from datasets_prep.engines.base import Job
 from datasets_prep.plan import PlannedShard
 from datasets_prep.records import ShardRecord

@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 
-from datasets_prep.encoding import choose_device, device_kind
+from datasets_prep.devices import choose_device, device_kind
 from datasets_prep.engines.base import Job
 from datasets_prep.engines.ray_cluster import connected, num_slots
 from datasets_prep.engines.ray_task import NodeJob, job_mark, make_shard

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from datasets_prep import locks
 from datasets_prep.config import PrepareConfig
+from datasets_prep.devices import choose_device
 from datasets_prep.encode_pending import Encoded
-from datasets_prep.encoding import choose_device, open_encoding
+from datasets_prep.encoding import open_encoding
 from datasets_prep.ending import end_job
 from datasets_prep.engines.base import Job
 from datasets_prep.engines.local import LocalEngine

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from datasets_prep import PrepareConfig, open_source, prepare
-from datasets_prep.encoding import choose_device, device_kind
+from datasets_prep.devices import choose_device, device_kind
 from datasets_prep.engines import choose, ray_task
 from datasets_prep.engines.base import Job
 from datasets_prep.engines.local import LocalEngine
