@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from datasets_prep.encoding import Encoder, full_precision
+from datasets_prep.encoding import Encoder
+from datasets_prep.torch_settings import full_precision
 from datasets_prep.workers import cpu_count
 from walloc_cdl.codec import Codec
 

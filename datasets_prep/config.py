@@ -80,6 +80,8 @@ class PrepareConfig:
     """Encode what the source has gained since the data set was made into further shards of it; with `restart` what
     an interrupted extension left is removed first, and nothing else."""
     device: str = "auto"
+    """Of torch: `cpu`, `cuda`, which is all GPUs of one kind, or `cuda:1`, that one; `auto` is `cuda` where there is a
+    GPU, else `cpu`."""
     segment_s: float | None = None
     """Seconds of a segment of audio, rounded down to a multiple of the codec's stride; None is 5."""
     hop_s: float | None = None

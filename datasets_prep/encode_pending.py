@@ -46,7 +46,7 @@ def encode_pending(
     digest = plan.digest()
     num_samples = sum(shard.num_samples for shard in shards)
     engine, workers = choose_engine(config), choose_workers(config, num_samples)
-    reporter = Reporter(num_samples, workers, config.max_bad, progress)
+    reporter = Reporter(num_samples, config.max_bad, progress)
     pending: list[PlannedShard] = []
     for shard in shards:
         record = load_record(folder, folder / WORK_NAME, shard, digest)
@@ -67,7 +67,7 @@ def encode_pending(
 
 def _encode(engine: Engine, job: Job, pending: list[PlannedShard], reporter: Reporter) -> None:
     if pending:
-        with closing(engine.encode(job, pending, reporter.advance)) as records:
+        with closing(engine.encode(job, pending, reporter.advance, reporter.crew)) as records:
             for record in records:
                 reporter.shard(record)
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from datasets_prep.devices import alike_devices
+from datasets_prep.several_devices import SeveralDevices
 from datasets_prep.signal_archives import encode_bounded, pad_to_stride
 from datasets_prep.signals.base import Preparation
-from datasets_prep.workers import cpu_count
+from datasets_prep.torch_settings import few_threads, full_precision
 from walloc_cdl.codec import Codec
-from walloc_cdl.errors import CallError
 
 if TYPE_CHECKING:
     from walloc_cdl.kernels.fused import FusedEncoder
@@ -38,16 +38,24 @@ class Encoder:
 
         With views they are (n, V, K, …) of (m, V, C, …).
         """
+        return self.joined(map(self.encode_batch, self.batches(chunks)))
+
+    def batches(self, chunks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, int]]:
+        """What the device is given at once: signals of the fixed shape, and how many of them count."""
         if self.num_views > 1:
             chunks = (chunk.reshape(-1, *chunk.shape[2:]) for chunk in chunks)
-        batches = self._batches(chunks)
-        return batches if self.num_views == 1 else grouped(batches, self.num_views)
+        return fixed_batches(chunks, self.batch)
 
-    def _batches(self, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        for signals, used in fixed_batches(chunks, self.batch):
-            with torch.inference_mode(), full_precision(), few_threads():
-                codes = self.codec.encode(torch.from_numpy(signals).to(self.device))
-            yield codes[:used].cpu().numpy()
+    def encode_batch(self, batch: tuple[np.ndarray, int]) -> np.ndarray:
+        """Codes uint8 (used, K, …) of one of `batches`."""
+        signals, used = batch
+        with torch.inference_mode(), full_precision(), few_threads():
+            codes = self.codec.encode(torch.from_numpy(signals).to(self.device))
+        return codes[:used].cpu().numpy()
+
+    def joined(self, codes: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        """The codes of all batches as `encode` gives them."""
+        return codes if self.num_views == 1 else grouped(codes, self.num_views)
 
 
 class RaggedEncoder:
@@ -63,10 +71,20 @@ class RaggedEncoder:
 
     def encode(self, chunks: Iterable[list[np.ndarray]]) -> Iterator[list[np.ndarray]]:
         """Codes, uint8 (K, h, w) or (K, t) each, of chunks of signals, padded at the right and bottom to the stride."""
-        for signals in chunks:
-            with torch.inference_mode(), full_precision(), few_threads():
-                codes = [encode_bounded(self.codec, pad_to_stride(signal, self.codec.stride)) for signal in signals]
-            yield codes
+        return self.joined(map(self.encode_batch, self.batches(chunks)))
+
+    def batches(self, chunks: Iterable[list[np.ndarray]]) -> Iterator[list[np.ndarray]]:
+        """What the device is given in a row: the chunks, but for empty ones."""
+        return (chunk for chunk in chunks if len(chunk))
+
+    def encode_batch(self, batch: list[np.ndarray]) -> list[np.ndarray]:
+        """Codes of each signal of a chunk."""
+        with torch.inference_mode(), full_precision(), few_threads():
+            return [encode_bounded(self.codec, pad_to_stride(signal, self.codec.stride)) for signal in batch]
+
+    def joined(self, codes: Iterator[list[np.ndarray]]) -> Iterator[list[np.ndarray]]:
+        """The codes of all chunks as `encode` gives them."""
+        return codes
 
 
 class WorkersEncoder:
@@ -82,7 +100,7 @@ class WorkersEncoder:
         return (chunk for chunk in chunks if len(chunk))
 
 
-AnyEncoder = Encoder | RaggedEncoder | WorkersEncoder
+AnyEncoder = Encoder | RaggedEncoder | SeveralDevices | WorkersEncoder
 
 
 @dataclass(frozen=True)
@@ -99,15 +117,20 @@ def open_encoding(codec: Codec, preparation: Preparation, device: torch.device, 
     """For what a preparation makes.
 
     Workers encode on CPUs, each what it has just decoded, where the codec can do so without torch: one core would
-    not keep up with many of them, and codes are less to send than pixels. A GPU is for one process to feed, and
-    signals of any size are encoded by tiles.
+    not keep up with many of them, and codes are less to send than pixels. GPUs are for one process to feed, all of
+    those that `device` stands for, and signals of any size are encoded by tiles.
     """
-    if preparation.ragged:
-        return Encoding(None, RaggedEncoder(codec, device))
     shape, num_views = preparation.shape, max(1, len(preparation.view_names))
-    if device.type == "cpu" and (detached := codec.detached_encoder()) is not None:
+    if device.type == "cpu" and not preparation.ragged and (detached := codec.detached_encoder()) is not None:
         return Encoding(detached, WorkersEncoder(codec, signal_shape=shape, num_views=num_views))
-    return Encoding(None, Encoder(codec, device, batch=batch, signal_shape=shape, num_views=num_views))
+
+    def on(device: torch.device) -> Encoder | RaggedEncoder:
+        if preparation.ragged:
+            return RaggedEncoder(codec, device)
+        return Encoder(codec, device, batch=batch, signal_shape=shape, num_views=num_views)
+
+    encoders = [on(device) for device in alike_devices(device)]
+    return Encoding(None, encoders[0] if len(encoders) == 1 else SeveralDevices(encoders))
 
 
 def grouped(batches: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
@@ -135,55 +158,3 @@ def fixed_batches(chunks: Iterable[np.ndarray], batch: int) -> Iterator[tuple[np
     if count:
         rows = np.concatenate(waiting)
         yield np.concatenate([rows, np.zeros((batch - count, *rows.shape[1:]), rows.dtype)]), count
-
-
-@contextmanager
-def few_threads() -> Iterator[None]:
-    """One torch thread for every 8 CPUs: most of the work is decoding.
-
-    The decoding workers keep all CPUs busy, and torch's threads wait for one another at the end of
-    every operation. With as many as there are CPUs, encoding is five times slower, not faster
-    (measured on 2 CPUs with 2 workers: 50 images/s against 250).
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, cpu_count() // 8))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """IEEE fp32 for convolutions and products, whatever the caller has set; no autocast."""
-    backends = torch.backends
-    settings = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
-    before = [setting.fp32_precision for setting in settings]
-    try:
-        for setting in settings:
-            setting.fp32_precision = "ieee"
-        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
-            yield
-    finally:
-        for setting, precision in zip(settings, before, strict=True):
-            setting.fp32_precision = precision
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one; `CallError` for a device that this machine does not have."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        cause = str(error).splitlines()[0]
-        raise CallError(f"device {name!r} cannot be used ({cause}); choose auto, cpu or cuda") from error
-    return device
-
-
-def device_kind(device: torch.device) -> str:
-    """What codes may depend on: the GPU's name, or the CPU's instruction set."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type} {torch.backends.cpu.get_cpu_capability()}"

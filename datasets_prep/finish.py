@@ -16,8 +16,9 @@ import torch
 
 from datasets_prep.certificate import flip_rate
 from datasets_prep.decoding import decode_chunk
+from datasets_prep.devices import choose_device, device_kind
 from datasets_prep.duplicates import HASH_COLUMNS, DuplicateFinder, write_marked_ledger
-from datasets_prep.encoding import Encoder, choose_device, device_kind
+from datasets_prep.encoding import Encoder
 from datasets_prep.engines.base import Job
 from datasets_prep.layout import label_names, label_spec, sample_layout
 from datasets_prep.leave_out import leave_out

@@ -12,7 +12,8 @@ import numpy as np
 
 from datasets_prep.config import PrepareConfig
 from datasets_prep.decoding import decode_chunk
-from datasets_prep.encoding import choose_device, open_encoding
+from datasets_prep.devices import alike_devices, choose_device
+from datasets_prep.encoding import open_encoding
 from datasets_prep.engines.choose import choose_engine
 from datasets_prep.extension import compare, require_folder
 from datasets_prep.layout import sample_layout
@@ -82,7 +83,8 @@ def _measured(planned: PlannedJob, codec: Codec, config: PrepareConfig) -> Forec
     workers = choose_workers(config, total)
     preparation = planned.preparation
     layout = sample_layout(source, codec, preparation)
-    encoding = open_encoding(codec, preparation, choose_device(config.device), batch=config.batch)
+    devices = alike_devices(choose_device(config.device))
+    encoding = open_encoding(codec, preparation, devices[0], batch=config.batch)  # one of them is measured
     chosen = [
         source.read(split, int(index))
         for split in source.split_names
@@ -98,9 +100,9 @@ def _measured(planned: PlannedJob, codec: Codec, config: PrepareConfig) -> Forec
     decoded = time.perf_counter()
     batches = encoding.encoder.encode([chunk.signals] if len(chunk.signals) else [])
     codes = [sample for batch in batches for sample in batch]
-    encoded = time.perf_counter()
+    decode_s, encode_s = decoded - start, (time.perf_counter() - decoded) / len(devices)
     code_bytes = round(np.mean([sample.size for sample in codes])) if codes else math.prod(layout.sample_shape)
-    per_sample = max((decoded - start) / max(workers, 1), encoded - decoded) if workers else encoded - start
+    per_sample = max(decode_s / workers, encode_s) if workers else decode_s + encode_s
     num = len(chosen)
     sizes = {split: size for split in source.split_names if (size := source.num_samples(split))}
     key_bytes = sum(len(source.key(split, 0)) * size for split, size in sizes.items())

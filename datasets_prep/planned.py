@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from datasets_prep.config import PrepareConfig
-from datasets_prep.encoding import choose_device, device_kind
+from datasets_prep.devices import choose_device, device_kind
 from datasets_prep.plan import Plan, make_plan
 from datasets_prep.signals.audio import AudioPreparation
 from datasets_prep.signals.base import Preparation

@@ -25,7 +25,8 @@ class Progress:
     quarantined: int
     source_bytes: int = 0
     """Read by this run."""
-    workers: int = 0
+    crew: str = ""
+    """Who is at work, for people: `4 workers` of this machine, `up to 16 tasks at once` of a cluster."""
     note: str = ""
     """A sentence worth showing, on a change of phase."""
     finished: ShardRecord | None = None
@@ -36,10 +37,11 @@ class Reporter:
     """Adds up what `Progress` says, and stops a job with too many bad samples."""
 
     def __init__(
-        self, total: int | None, workers: int, max_bad: float | None, callback: Callable[[Progress], None] | None
+        self, total: int | None, max_bad: float | None, callback: Callable[[Progress], None] | None, *, crew: str = ""
     ) -> None:
-        self.total, self.workers = total, workers
+        self.total = total
         self.done = self.quarantined = self.source_bytes = 0
+        self._crew = crew
         self._max_bad = max_bad
         self._callback = callback
 
@@ -52,6 +54,12 @@ class Reporter:
     def resume(self, shard: PlannedShard, record: ShardRecord) -> None:
         """A shard is done since an earlier run; `JobError` if more samples are bad than is allowed."""
         self._add(shard.num_samples, record.num_quarantined)
+
+    def crew(self, text: str) -> None:
+        """Who is at work from now on; see `Progress.crew`."""
+        if text != self._crew:
+            self._crew = text
+            self._tell()
 
     def shard(self, record: ShardRecord) -> None:
         """A shard is done."""
@@ -82,5 +90,14 @@ class Reporter:
     def _tell(self, note: str = "", finished: ShardRecord | None = None) -> None:
         if self._callback is not None:
             self._callback(
-                Progress(self.done, self.total, self.quarantined, self.source_bytes, self.workers, note, finished)
+                Progress(self.done, self.total, self.quarantined, self.source_bytes, self._crew, note, finished)
             )
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things for people.
+
+    >>> counted(1, "worker"), counted(2, "worker")
+    ('1 worker', '2 workers')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

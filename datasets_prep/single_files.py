@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from datasets_prep.encoding import few_threads, full_precision
 from datasets_prep.file_pairs import FilePair, pair_files
 from datasets_prep.signal_archives import decode_signal, encode_signal
 from datasets_prep.signal_files import signal_files
+from datasets_prep.torch_settings import few_threads, full_precision
 from datasets_prep.workers import cpu_count
 from datasets_prep.zoo_lookup import CodecLookup
 from walloc_cdl.codec import Codec

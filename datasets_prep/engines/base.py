@@ -36,10 +36,15 @@ class Engine(Protocol):
     name: str
 
     def encode(
-        self, job: Job, shards: Sequence[PlannedShard], report: Callable[[Done], None]
+        self,
+        job: Job,
+        shards: Sequence[PlannedShard],
+        report: Callable[[Done], None],
+        tell_crew: Callable[[str], None],
     ) -> Generator[ShardRecord, None, None]:
         """Make these shards, files and records; yields each one's record when it is done, in any order.
 
+        `tell_crew` is told who is at work, as `Progress.crew` has it, at the beginning and whenever that changes.
         Closing the generator stops what is still going on.
         """
         ...

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Generator, Iterator, Sequence
 
-from datasets_prep.encoding import AnyEncoder, choose_device, open_encoding
+from datasets_prep.devices import choose_device
+from datasets_prep.encoding import AnyEncoder, open_encoding
 from datasets_prep.engines.base import Job
 from datasets_prep.plan import PlannedShard
+from datasets_prep.progress import counted
 from datasets_prep.records import ShardRecord
 from datasets_prep.shard_job import Done, encode_shard
 from datasets_prep.signals.base import Stored
@@ -20,9 +22,14 @@ class LocalEngine:
     name = "local"
 
     def encode(
-        self, job: Job, shards: Sequence[PlannedShard], report: Callable[[Done], None]
+        self,
+        job: Job,
+        shards: Sequence[PlannedShard],
+        report: Callable[[Done], None],
+        tell_crew: Callable[[str], None],
     ) -> Generator[ShardRecord, None, None]:
         """See `Engine.encode`."""
+        tell_crew(counted(job.workers, "worker"))
         encoding = open_encoding(job.codec, job.preparation, choose_device(job.device), batch=job.batch)
         with DecodePool(job.workers, job.preparation, encoding.in_workers) as pool:
             yield from encode_shards(job, shards, pool, encoding.encoder, report)

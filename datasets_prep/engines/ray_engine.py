@@ -9,11 +9,12 @@ from typing import Any
 
 import ray
 
-from datasets_prep.encoding import choose_device, device_kind
+from datasets_prep.devices import choose_device, device_kind
 from datasets_prep.engines.base import Job
 from datasets_prep.engines.ray_cluster import connected, num_slots
 from datasets_prep.engines.ray_task import NodeJob, job_mark, make_shard
 from datasets_prep.plan import PlannedShard
+from datasets_prep.progress import counted
 from datasets_prep.records import ShardRecord
 from datasets_prep.shard_job import Done
 from datasets_prep.sources.shard_rows import rows_of, source_facts
@@ -40,7 +41,11 @@ class RayEngine:
         self._address, self._cpus, self._gpus = address, 1.0 if cpus is None else cpus, gpus
 
     def encode(
-        self, job: Job, shards: Sequence[PlannedShard], report: Callable[[Done], None]
+        self,
+        job: Job,
+        shards: Sequence[PlannedShard],
+        report: Callable[[Done], None],
+        tell_crew: Callable[[str], None],
     ) -> Generator[ShardRecord, None, None]:
         """See `Engine.encode`; whichever shard is done comes first.
 
@@ -55,7 +60,7 @@ class RayEngine:
             task = ray.remote(make_shard).options(
                 num_cpus=self._cpus, num_gpus=gpus, max_retries=RETRIES, retry_exceptions=False
             )
-            yield from self._run(task, self._node_job(job, device.type, mark), job, shards, report, gpus)
+            yield from self._run(task, self._node_job(job, device.type, mark), job, shards, report, tell_crew, gpus)
 
     def _node_job(self, job: Job, device: str, mark: Path) -> NodeJob:
         return NodeJob(
@@ -79,17 +84,21 @@ class RayEngine:
         job: Job,
         shards: Sequence[PlannedShard],
         report: Callable[[Done], None],
+        tell_crew: Callable[[str], None],
         gpus: float,
     ) -> Iterator[ShardRecord]:
         shared, waiting = ray.put(node_job), iter(shards)
         in_flight: dict[Any, PlannedShard] = {}
         try:
             while True:
-                room = TASKS_PER_SLOT * num_slots(self._cpus, gpus) - len(in_flight)  # a cluster may grow or shrink
+                slots = num_slots(self._cpus, gpus)  # a cluster may grow or shrink
+                room = TASKS_PER_SLOT * slots - len(in_flight)
                 for _, shard in zip(range(room), waiting, strict=False):
                     in_flight[task.remote(shared, rows_of(job.source, shard))] = shard
                 if not in_flight:
                     return
+                # No more than that: others may use the cluster, too.
+                tell_crew(f"up to {counted(min(slots, len(in_flight)), 'task')} at once")
                 for done in ray.wait(list(in_flight), timeout=POLL_S)[0]:
                     shard = in_flight.pop(done)
                     record = _result(done, shard)

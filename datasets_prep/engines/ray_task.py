@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets_prep.encoding import AnyEncoder, choose_device, device_kind, open_encoding
+from datasets_prep.devices import choose_device, device_kind
+from datasets_prep.encoding import AnyEncoder, open_encoding
 from datasets_prep.engines.base import Job
 from datasets_prep.engines.local import encode_shards
 from datasets_prep.plan import PLAN_NAME, load_plan

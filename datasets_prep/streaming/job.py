@@ -8,8 +8,9 @@ from pathlib import Path
 
 from datasets_prep import locks
 from datasets_prep.config import PrepareConfig
+from datasets_prep.devices import choose_device
 from datasets_prep.encode_pending import Encoded
-from datasets_prep.encoding import choose_device, open_encoding
+from datasets_prep.encoding import open_encoding
 from datasets_prep.ending import end_job
 from datasets_prep.engines.base import Job
 from datasets_prep.engines.local import LocalEngine
@@ -17,7 +18,7 @@ from datasets_prep.finish import num_decoded_again
 from datasets_prep.output import finished_manifest, open_output, remove_work
 from datasets_prep.plan import Plan, split_shards
 from datasets_prep.planned import FEW_SAMPLES, choose_workers
-from datasets_prep.progress import Progress, Reporter
+from datasets_prep.progress import Progress, Reporter, counted
 from datasets_prep.sources.streams import StreamingSource
 from datasets_prep.streaming.done import DoneShards
 from datasets_prep.streaming.encode import encode_walk
@@ -80,7 +81,7 @@ def _encode(
     work, digest, splits = folder / WORK_NAME, plan.digest(), planned.stream.split_names
     most = FEW_SAMPLES + 1 if planned.limit is None else planned.limit * len(splits)
     workers = choose_workers(config, most)
-    reporter = Reporter(None, workers, config.max_bad, progress)
+    reporter = Reporter(None, config.max_bad, progress, crew=counted(workers, "worker"))
     kept = KeptSamples(work, num_decoded_again(codec, planned.preparation))
     done = {split: DoneShards(folder, digest, split, planned.shard_samples) for split in splits}
     for shard, record in (pair for split in splits for pair in done[split].records()):

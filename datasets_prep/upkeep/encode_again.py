@@ -70,7 +70,8 @@ def encode_again(
     job = Job(stage, planned.plan.digest(), source, planned.preparation, codec, _device(engine), batch, workers)
     entries = {entry.name: entry for entry in damaged}
     encoded: list[str] = []
-    for record in LocalEngine().encode(job, shards, config.report or (lambda done: None)):
+    report = config.report or (lambda done: None)
+    for record in LocalEngine().encode(job, shards, report, lambda crew: None):
         wanted, found = entries[record.entry.name], record.entry
         if found.sha256 != wanted.sha256:
             found = _without_left_out(stage, found, stored[found.name], manifest.layout)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -114,6 +115,33 @@ def test_prepare_inspect_verify(cdl, source, tmp_path):
     assert answer.code == 0
     assert f"{out}: whole (" in answer.out
     assert json.loads((tmp_path / "verify.json").read_text())["problems"] == []
+
+
+def test_who_is_at_work_is_shown_beside_the_bar(cdl, source, tmp_path, monkeypatch):
+    """Not how many workers decode here, when they do not."""
+    import datasets_prep.encode_pending
+    import walloc_cdl.cli.prepare
+    from datasets_prep.engines.local import LocalEngine
+
+    class Cluster(LocalEngine):
+        def encode(self, job, shards, report, tell_crew):
+            tell_crew("up to 9 tasks at once")
+            return super().encode(job, shards, report, lambda crew: None)
+
+    shown = []
+
+    @contextmanager
+    def progress(*arguments, **options):
+        yield lambda done, total, *, num_bytes, details: shown.append((done, details[0]))
+
+    monkeypatch.setattr(walloc_cdl.cli.prepare, "progress", progress)
+    call = ("prepare", source, "--codec", "rgb-16x", "--size", 64, "--workers", 0)
+    for number, (engine, crew) in enumerate(((LocalEngine(), "0 workers"), (Cluster(), "up to 9 tasks at once"))):
+        shown.clear()
+        monkeypatch.setattr(datasets_prep.encode_pending, "choose_engine", lambda config, engine=engine: engine)
+        assert cdl(*call, "--out", tmp_path / str(number)).code == 0
+        assert shown[0] == (0, crew)
+        assert {details for _, details in shown} == {crew}
 
 
 def test_an_interrupted_preparation_is_resumed(cdl, source, tmp_path, monkeypatch):

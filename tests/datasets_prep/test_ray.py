@@ -4,17 +4,21 @@ those that need one are in test_ray_cluster.py.
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import socket
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from trees import contents
 
 from datasets_prep import PrepareConfig, open_source, prepare
-from datasets_prep.encoding import choose_device, device_kind
+from datasets_prep.devices import choose_device, device_kind
 from datasets_prep.engines import choose, ray_task
 from datasets_prep.engines.base import Job
 from datasets_prep.engines.local import LocalEngine
@@ -88,7 +92,7 @@ def test_a_task_makes_the_shard_record_and_ledger_rows_of_the_local_engine(node_
     local = tmp_path / "local"
     (local / WORK_NAME).mkdir(parents=True)
     job = Job(local, node_job.plan_digest, planned.source, planned.preparation, rgb_codec, "cpu", SMALL.batch, 0)
-    records = list(LocalEngine().encode(job, planned.plan.shards, lambda done: None))
+    records = list(LocalEngine().encode(job, planned.plan.shards, lambda done: None, lambda crew: None))
     assert len(records) == 6
     sent = pickle.loads(pickle.dumps(node_job))
     for shard, record in zip(planned.plan.shards, records, strict=True):
@@ -100,6 +104,61 @@ def test_a_task_makes_the_shard_record_and_ledger_rows_of_the_local_engine(node_
         assert (node_job.folder / shard.name).read_bytes() == (local / shard.name).read_bytes()
         assert load_rows(node_job.folder / WORK_NAME, shard.name) == load_rows(local / WORK_NAME, shard.name)
     assert sum(record.num_quarantined for record in records) == 1
+
+
+class InThisProcess:
+    """In Ray's place: a task is done when it is handed over, and the first of them is the first that is found done."""
+
+    exceptions = SimpleNamespace(RayError=ZeroDivisionError, RayTaskError=ZeroDivisionError)
+
+    def remote(self, function):
+        self.function = function
+        return SimpleNamespace(options=lambda **needs: SimpleNamespace(remote=self.hand_over))
+
+    def hand_over(self, *arguments):
+        record = self.function(*arguments)
+        return lambda: record
+
+    def put(self, value):
+        return value
+
+    def wait(self, references, **limits):
+        return references[:1], references[1:]
+
+    def get(self, reference):
+        return reference()
+
+    def is_initialized(self):
+        return False
+
+
+def test_progress_tells_how_many_tasks_run_at_once(source, rgb_codec, tmp_path, monkeypatch):
+    """From the beginning on, as the cluster grows, and as the job comes to its end; not how many workers decode."""
+    pytest.importorskip("ray")
+    from datasets_prep.engines import ray_engine
+
+    slots, states = iter([2, 2]), []
+    monkeypatch.setattr(ray_engine, "ray", InThisProcess())
+    monkeypatch.setattr(ray_engine, "connected", lambda address: nullcontext())
+    monkeypatch.setattr(ray_engine, "num_slots", lambda cpus, gpus: next(slots, 3))
+    config = replace(SMALL, engine="ray", workers=7, device="cpu")
+    try:
+        prepare(source, rgb_codec, tmp_path / "ray", config, progress=states.append)
+    finally:
+        ray_task._forget()
+    assert (states[0].done, states[0].crew) == (0, "up to 2 tasks at once")
+    crews = [crew for crew, _ in itertools.groupby(state.crew for state in states)]
+    assert crews == [f"up to {tasks} at once" for tasks in ("2 tasks", "3 tasks", "2 tasks", "1 task")]
+    prepare(source, rgb_codec, tmp_path / "local", SMALL)
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
+@pytest.mark.parametrize(("workers", "crew"), [(0, "0 workers"), (1, "1 worker"), (2, "2 workers")])
+def test_progress_tells_how_many_workers_decode(source, rgb_codec, tmp_path, workers, crew):
+    states = []
+    prepare(source, rgb_codec, tmp_path / "out", replace(SMALL, workers=workers), progress=states.append)
+    assert {state.crew for state in states} == {crew}
+    assert states[0].done == 0
 
 
 def test_what_is_sent_does_not_grow_with_the_source(make_folder, rgb_codec):

@@ -65,9 +65,10 @@ def test_every_way_of_running_a_job_gives_the_same_bytes(source, rgb_codec, tmp_
     assert len(expected) == 14
     assert hashes(tmp_path / "local2") == expected
 
-    finished = []
+    finished, crews = [], []
 
     def remove_a_node(progress):
+        crews.append(progress.crew)
         if progress.finished:
             finished.append(progress.finished.entry.name)
             if len(finished) == 2:
@@ -76,6 +77,7 @@ def test_every_way_of_running_a_job_gives_the_same_bytes(source, rgb_codec, tmp_
     config = replace(CONFIG, engine="ray", address=cluster.address)
     prepare(source, rgb_codec, tmp_path / "ray", config, progress=remove_a_node)
     assert len(cluster.list_all_nodes()) == 1
+    assert (crews[0], crews[-1]) == ("up to 2 tasks at once", "up to 1 task at once")
     assert sorted(finished) == sorted(name for name in expected if name.endswith(".safetensors"))
     assert hashes(tmp_path / "ray") == expected
     assert not ray.is_initialized()

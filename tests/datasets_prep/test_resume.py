@@ -38,7 +38,7 @@ def stop_after(calls):
     seen = []
 
     def callback(progress):
-        if progress.finished is None:
+        if progress.finished is None and progress.done:
             seen.append(progress)
             if len(seen) == calls:
                 raise StopError

@@ -215,7 +215,7 @@ def _forecast(samples: Source, model: Codec, out: str, config: PrepareConfig, js
         rows["strays"] = f"{expected.num_strays:,} files that are no samples"
     rows["latents"] = latents_text(expected.latent_shape)
     rows["shards"] = f"{expected.num_shards:,}, {size_text(expected.shard_bytes)} in all"
-    rows["time"] = f"about {duration_text(expected.time_s)} with {expected.workers} workers"
+    rows["time"] = f"about {duration_text(expected.time_s)} with {expected.workers} workers on this machine"
     rows["measured on"] = f"{expected.num_measured} samples, {expected.num_bad} of them unusable"
     report(rows, json_path, expected.to_json())
 
@@ -243,7 +243,7 @@ def _encode(
                 of_all = "" if state.total is None else f" of {state.total:,}"
                 say(f"{entry.name}: {entry.num_samples:,} samples{bad}; {state.done:,}{of_all} done")
             bad = f"{state.quarantined:,} unusable" if state.quarantined else ""
-            update(state.done, state.total, num_bytes=state.source_bytes, details=[f"{state.workers} workers", bad])
+            update(state.done, state.total, num_bytes=state.source_bytes, details=[state.crew, bad])
 
         if is_address(out):
             return prepare_to(samples, model, out, config, work=work, progress=on_progress)

@@ -65,7 +65,7 @@ Restart = Annotated[bool, typer.Option("--restart", help="Discard what an earlie
 AllowDrift = Annotated[
     bool, typer.Option("--allow-drift", help="Go on with a job that other versions or devices began.")
 ]
-DeviceName = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+DeviceName = Annotated[str, typer.Option(help="auto, cpu, cuda (all GPUs of one kind) or, as cuda:1, one GPU.")]
 WorkFolder = Annotated[
     Path | None, typer.Option(help="For an address: folder for what is unfinished; default in the cache.")
 ]
