@@ -7,6 +7,7 @@ import heapq
 import platform
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +30,7 @@ from datasets_prep.plan import Plan
 from datasets_prep.records import ShardRecord, load_rows, require_record
 from datasets_prep.signals.base import Preparation
 from datasets_prep.sources.base import Source
+from datasets_prep.workers import cpu_count
 from walloc_cdl import __version__
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.codec import Codec
@@ -48,6 +50,8 @@ from walloc_cdl.synthesis import FILE_NAME as SYNTHESIS_NAME
 from walloc_cdl.synthesis import synthesis_to_bytes
 
 FLIP_SAMPLES = 32
+DECODING_THREADS = 4
+"""At most, for samples that are decoded once more: few, since nothing limits what each may take of the memory."""
 
 
 @dataclass(frozen=True)
@@ -192,8 +196,9 @@ def _decoded_again(job: Job, plan: Plan, count: int) -> list[np.ndarray]:
     tasks = (
         [source.read(split, index) for index in chosen[start : start + step]] for start in range(0, len(chosen), step)
     )
-    decoded = (decode_chunk(samples, job.preparation) for samples in tasks)
-    chunks = [job.preparation.evaluation_signals(chunk.signals) for chunk in decoded if len(chunk.signals)]
+    with ThreadPoolExecutor(min(DECODING_THREADS, cpu_count())) as threads:
+        decoded = threads.map(lambda samples: decode_chunk(samples, job.preparation), tasks)
+        chunks = [job.preparation.evaluation_signals(chunk.signals) for chunk in decoded if len(chunk.signals)]
     if not chunks:
         raise JobError(f"the {_noun(source)} of split {split!r} are gone since they were encoded; restore the source")
     return chunks

@@ -155,8 +155,9 @@ class _Moments:
 
 def _pixels_on_grid(codec: Codec, batch: Tensor, block: int) -> Tensor:
     """The batch in [-0.5, 0.5] resized to `block` pixels for each latent."""
-    pixels = to_unit_range(batch)
     size = [side // codec.stride * block for side in batch.shape[2:]]
     if list(batch.shape[2:]) == size:
-        return pixels
-    return shrink(pixels, size)
+        return to_unit_range(batch)
+    if batch.dtype == torch.uint8:  # scaled when there are fewer of them
+        return shrink(batch.float(), size).div_(255).sub_(0.5)
+    return shrink(to_unit_range(batch), size)
