@@ -6,6 +6,7 @@ import copy
 import heapq
 import platform
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -196,7 +197,8 @@ def _decoded_again(job: Job, plan: Plan, count: int) -> list[np.ndarray]:
     tasks = (
         [source.read(split, index) for index in chosen[start : start + step]] for start in range(0, len(chosen), step)
     )
-    with ThreadPoolExecutor(min(DECODING_THREADS, cpu_count())) as threads:
+    # Decoding silences warnings for a moment, which belongs to the process: restored here, whichever thread ends last.
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(DECODING_THREADS, cpu_count())) as threads:
         decoded = threads.map(lambda samples: decode_chunk(samples, job.preparation), tasks)
         chunks = [job.preparation.evaluation_signals(chunk.signals) for chunk in decoded if len(chunk.signals)]
     if not chunks:
