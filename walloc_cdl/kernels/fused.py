@@ -343,5 +343,10 @@ def _line_spans(positions: int, most: int) -> list[_Span]:
 
 def _cut(image: np.ndarray, rows: slice | np.ndarray, columns: slice | np.ndarray) -> np.ndarray:
     """The part (C, H, W) of an image, contiguous, of uint8, or of float32 for all other types."""
-    part = image[:, rows][:, :, columns]
+    if isinstance(rows, slice):
+        part = image[:, rows][:, :, columns]
+    elif isinstance(columns, slice):
+        part = image[:, :, columns][:, rows]  # columns first, since these rows are copied
+    else:
+        part = image[:, rows[:, None], columns]
     return np.ascontiguousarray(part, dtype=np.uint8 if part.dtype == np.uint8 else np.float32)
