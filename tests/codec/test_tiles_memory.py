@@ -37,7 +37,8 @@ if sys.argv[1] == "encode":
     pixels = torch.randint(0, 256, (3, 4000, 6000), dtype=torch.uint8, generator=generator)
     megabytes, codes = peak(encode_tiled, codec, pixels)
     at_once, (whole,) = peak(codec.encode, pixels[None])
-    print(max(megabytes, at_once) - codes.numel() / 1e6, float((codes != whole).float().mean()), int((codes.int() - whole.int()).abs().max()))
+    megabytes = max(megabytes, at_once) - codes.numel() / 1e6
+    print(megabytes, float((codes != whole).float().mean()), int((codes.int() - whole.int()).abs().max()))
 else:
     codes = torch.randint(100, 156, (12, 1250, 1250), dtype=torch.uint8, generator=generator)
     megabytes, signal = peak(decode_tiled, codec, codes)

@@ -71,3 +71,19 @@ def test_what_making_raises_comes_at_its_place(depth):
     with pytest.raises(ValueError, match="no such row"):
         next(batches)
     assert not threads()
+
+
+def test_an_interrupted_consumer_is_interrupted_at_once():
+    """It may be making a later item than the one that it asked for."""
+    consumer = threading.current_thread()
+
+    def make(item):
+        if threading.current_thread() is consumer:
+            raise KeyboardInterrupt
+        time.sleep(0.02)
+        return item
+
+    batches = make_ahead(make, range(9), 4)
+    with pytest.raises(KeyboardInterrupt):
+        list(batches)
+    assert not threads()

@@ -81,8 +81,14 @@ class _Ahead(Generic[Item, Made]):
     def _finish(self, number: int) -> None:
         try:
             made = self._make(self._items[number]), None
-        except BaseException as error:  # the consumer's to deal with
+        except Exception as error:  # the consumer's to deal with, at its place
             made = None, error
+        except BaseException as error:  # Ctrl-C while the consumer made it is not to wait
+            self._store(number, (None, error))
+            raise
+        self._store(number, made)
+
+    def _store(self, number: int, made: tuple[Made | None, BaseException | None]) -> None:
         with self._news:
             self._made[number] = made
             self._news.notify()
