@@ -10,24 +10,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
-    "HuggingFaceStream": "datasets_prep.sources.hf_stream",
-    "IterableSource": "datasets_prep.sources.streams",
-    "MapSource": "datasets_prep.sources.map_style",
-    "PrepareConfig": "datasets_prep.config",
-    "Progress": "datasets_prep.progress",
+    "HuggingFaceStream": "datasets_prep.sources.hubs.hf_stream",
+    "IterableSource": "datasets_prep.sources.python.iterable_source",
+    "MapSource": "datasets_prep.sources.python.map_source",
+    "PrepareConfig": "datasets_prep.job.config",
+    "Progress": "datasets_prep.job.progress",
     "Source": "datasets_prep.sources",
-    "StreamingSource": "datasets_prep.sources.streams",
+    "StreamingSource": "datasets_prep.sources.core.streaming_source",
     "contact_sheet": "datasets_prep.preview",
-    "decode_files": "datasets_prep.single_files",
-    "encode_files": "datasets_prep.single_files",
-    "holdout": "datasets_prep.splits",
-    "limit": "datasets_prep.splits",
-    "load_native": "datasets_prep.pixels",
-    "load_pixels": "datasets_prep.pixels",
+    "decode_files": "datasets_prep.archives.single_files",
+    "encode_files": "datasets_prep.archives.single_files",
+    "holdout": "datasets_prep.sources.core.splits",
+    "limit": "datasets_prep.sources.core.splits",
+    "load_native": "datasets_prep.decode.pixels",
+    "load_pixels": "datasets_prep.decode.pixels",
     "open_source": "datasets_prep.sources",
     "open_stream": "datasets_prep.sources",
-    "prepare": "datasets_prep.job",
-    "prepare_to": "datasets_prep.remote_output",
+    "prepare": "datasets_prep.prepare_local",
+    "prepare_to": "datasets_prep.prepare_remote",
 }
 
 __all__ = [
@@ -52,18 +52,19 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from datasets_prep.config import PrepareConfig
-    from datasets_prep.job import prepare
-    from datasets_prep.pixels import load_native, load_pixels
+    from datasets_prep.archives.single_files import decode_files, encode_files
+    from datasets_prep.decode.pixels import load_native, load_pixels
+    from datasets_prep.job.config import PrepareConfig
+    from datasets_prep.job.progress import Progress
+    from datasets_prep.prepare_local import prepare
+    from datasets_prep.prepare_remote import prepare_to
     from datasets_prep.preview import contact_sheet
-    from datasets_prep.progress import Progress
-    from datasets_prep.remote_output import prepare_to
-    from datasets_prep.single_files import decode_files, encode_files
     from datasets_prep.sources import Source, open_source, open_stream
-    from datasets_prep.sources.hf_stream import HuggingFaceStream
-    from datasets_prep.sources.map_style import MapSource
-    from datasets_prep.sources.streams import IterableSource, StreamingSource
-    from datasets_prep.splits import holdout, limit
+    from datasets_prep.sources.core.splits import holdout, limit
+    from datasets_prep.sources.core.streaming_source import StreamingSource
+    from datasets_prep.sources.hubs.hf_stream import HuggingFaceStream
+    from datasets_prep.sources.python.iterable_source import IterableSource
+    from datasets_prep.sources.python.map_source import MapSource
 
 
 def __getattr__(name: str) -> Any:

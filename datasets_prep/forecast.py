@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from datasets_prep.config import PrepareConfig
-from datasets_prep.decoding import decode_chunk
-from datasets_prep.devices import alike_devices, choose_device
-from datasets_prep.encoding import open_encoding
-from datasets_prep.engines.choose import choose_engine
-from datasets_prep.extension import compare, require_folder
-from datasets_prep.layout import sample_layout
-from datasets_prep.planned import PlannedJob, choose_workers, plan_job
-from datasets_prep.sources.base import Source
+from datasets_prep.decode.chunks import decode_chunk
+from datasets_prep.encode.devices import alike_devices, choose_device
+from datasets_prep.encode.encoder import open_encoding
+from datasets_prep.encode.sample_layout import sample_layout
+from datasets_prep.job.choose_engine import choose_engine
+from datasets_prep.job.config import PrepareConfig
+from datasets_prep.job.plan_job import PlannedJob, choose_workers, plan_job
+from datasets_prep.sources.core.source import Source
+from datasets_prep.upkeep.extension import compare, require_folder
 from walloc_cdl.codec import Codec
 from walloc_cdl.latents import load_manifest
 
@@ -73,7 +73,7 @@ def forecast_extension(
     planned = plan_job(source, codec, config)
     extension = compare(folder, planned, codec, load_manifest(folder), config)
     expected = _measured(extension.job, codec, config)
-    return replace(expected, num_strays=len(extension.gain.strays)), extension.notes()
+    return replace(expected, num_strays=len(extension.diff.strays)), extension.notes()
 
 
 def _measured(planned: PlannedJob, codec: Codec, config: PrepareConfig) -> Forecast:

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from datasets_prep.config import PrepareConfig
-from datasets_prep.plan import OF_THE_JOB
-from datasets_prep.signal_archives import decode_bounded
-from datasets_prep.signals.base import BadSignalError, Preparation
-from datasets_prep.signals.choose import choose_preparation, stored_settings
-from datasets_prep.sources.base import Source
+from datasets_prep.encode.any_size import decode_bounded
+from datasets_prep.job.choose_preparation import choose_preparation, stored_settings
+from datasets_prep.job.config import PrepareConfig
+from datasets_prep.job.plan import OF_THE_JOB
+from datasets_prep.samples.preparation import Preparation
+from datasets_prep.samples.stored import BadSignalError
+from datasets_prep.sources.core.source import Source
 from walloc_cdl.canonical import first_difference
 from walloc_cdl.codec import Codec, load_codec_folder, to_bytes
 from walloc_cdl.data import LatentDataset, open_latents

@@ -15,16 +15,16 @@ import torch
 from classifiers import LatentClassifier, TrainConfig, create_model, load_classifier, predict, train
 from classifiers.backbones import require_model
 from classifiers.run_folder import RunFolder
-from datasets_prep.config import PrepareConfig
-from datasets_prep.job import prepare
+from datasets_prep.job.config import PrepareConfig
+from datasets_prep.prepare_local import prepare
 from datasets_prep.sources import Source, open_source
-from datasets_prep.splits import holdout
+from datasets_prep.sources.core.splits import holdout
 from experiments.conditions import COLORS, Condition, parse_condition
 from experiments.differences import paired_difference
 from experiments.outcome import RESULTS_NAME, ConditionOutcome, Outcome, describe, merge_environments, save_outcome
 from experiments.report import PLOT_NAME, TABLE_NAME, write_report
 from walloc_cdl.codec import Codec, load_codec
-from walloc_cdl.codec.fit_synthesis import offered_blocks
+from walloc_cdl.codec.fit.synthesis import offered_blocks
 from walloc_cdl.data import LatentDataset, open_latents
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import foreign_names, remove_temporaries

@@ -28,9 +28,9 @@ from experiments.benchmarks.timing import Run
 from experiments.peers.walloc import encode_settings
 from walloc_cdl.codec import WallocCodec2D, load_codec
 from walloc_cdl.errors import CallError, CdlError
-from walloc_cdl.kernels.gpu import runs_kernels
-from walloc_cdl.kernels.gpu_operators import TILE_SAMPLES, pitch, window_blocks
-from walloc_cdl.kernels.lookup import lookup_codes, plain_lookup
+from walloc_cdl.kernels.gpu.encode import runs_kernels
+from walloc_cdl.kernels.gpu.lookup import lookup_codes, plain_lookup
+from walloc_cdl.kernels.gpu.operators import TILE_SAMPLES, pitch, window_blocks
 
 RESIDENT_BYTES = 2**31
 """Of codes in the epoch: far more than any cache."""

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmarks.machine import describe_machine, machine_text
-from experiments.benchmarks.made_up import MadeUpSet, write_made_up
+from experiments.benchmarks.synthetic import SyntheticSet, write_synthetic_set
 from walloc_cdl.data import LatentLoader, open_latents
 
 BATCH_SIZE = 256
@@ -73,7 +73,7 @@ def measure_opening(num_samples: int, num_shards: int, repeats: int) -> dict[str
     """The medians of so many fresh processes, as plain values."""
     with tempfile.TemporaryDirectory(prefix="cdl-opening-") as parent:
         folder = Path(parent) / "set"
-        write_made_up(folder, MadeUpSet(num_samples, (1, 1, 1), num_shards=num_shards))
+        write_synthetic_set(folder, SyntheticSet(num_samples, (1, 1, 1), num_shards=num_shards))
         command = [sys.executable, "-m", "experiments.opening_speed", "--take-steps", str(folder)]
         answers = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(repeats)]
     runs = [[Step(**step) for step in json.loads(answer.stdout)] for answer in answers]

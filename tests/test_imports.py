@@ -1,4 +1,4 @@
-"""The import table of docs/design.md, held against the code: function bodies count, too."""
+"""The table of imports in docs/design.md, held against the code: function bodies count, too."""
 
 import ast
 import subprocess
@@ -7,43 +7,129 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-PACKAGES = ("walloc_cdl", "datasets_prep", "classifiers", "experiments")
-BASE = (
-    "walloc_cdl.spec",
-    "walloc_cdl.errors",
-    "walloc_cdl.canonical",
-    "walloc_cdl.fields",
-    "walloc_cdl.files",
-    "walloc_cdl.synthesis",
-)
+from tests.support.paths import ROOT
 
-# What each part may import of ours, besides itself. The first prefix that fits decides.
-ALLOWED = {
-    "walloc_cdl.errors": (),
-    "walloc_cdl.canonical": (),
-    "walloc_cdl.files": (),
-    "walloc_cdl.spec": ("walloc_cdl.errors",),
-    "walloc_cdl.fields": ("walloc_cdl.errors", "walloc_cdl.spec"),
-    "walloc_cdl.synthesis": ("walloc_cdl.errors", "walloc_cdl.spec"),
-    "walloc_cdl.kernels": ("walloc_cdl.spec",),
-    "walloc_cdl.codec": (*BASE, "walloc_cdl.kernels"),
-    "walloc_cdl.latents": (*BASE, "walloc_cdl.kernels"),
-    "walloc_cdl.data": (*BASE, "walloc_cdl.kernels", "walloc_cdl.latents"),
-    "walloc_cdl.compat": (*BASE, "walloc_cdl.codec", "walloc_cdl.latents"),
-    "walloc_cdl.cli": PACKAGES,
-    "walloc_cdl.__main__": ("walloc_cdl.cli",),
-    "walloc_cdl": ("walloc_cdl",),
-    "datasets_prep": ("walloc_cdl",),
-    "classifiers": (*BASE, "walloc_cdl.data", "walloc_cdl.transforms"),
-    "experiments": PACKAGES,
+PACKAGES = ("walloc_cdl", "datasets_prep", "classifiers", "experiments")
+MAX_FILES = 18
+"""Of one folder."""
+
+BASE = ("errors", "machine", "canonical", "files", "spec", "fields", "synthesis")
+"""Modules right below `walloc_cdl`, which everybody may import; each of them only those before it."""
+
+# What each folder may import of ours besides itself and the base modules. Folders stand in the order of the data, so
+# that no row names a folder that comes after it: there can be no circle.
+CODEC = ("walloc_cdl.codec", "walloc_cdl.codec.families", "walloc_cdl.codec.fit", "walloc_cdl.codec.io")
+PREPARED = ("datasets_prep.samples", "datasets_prep.decode", "datasets_prep.sources.core")
+FLOORS: dict[str, tuple[str, ...]] = {
+    "walloc_cdl.kernels": (),
+    "walloc_cdl.kernels.cpu": ("walloc_cdl.kernels",),
+    "walloc_cdl.kernels.gpu": ("walloc_cdl.kernels",),
+    "walloc_cdl.latents.archive": (),
+    "walloc_cdl.latents": (),
+    "walloc_cdl.latents.checks": ("walloc_cdl.latents",),
+    "walloc_cdl.codec": ("walloc_cdl.kernels", "walloc_cdl.kernels.cpu", "walloc_cdl.kernels.gpu"),
+    "walloc_cdl.codec.families.networks": (),
+    "walloc_cdl.codec.families": (
+        "walloc_cdl.kernels",
+        "walloc_cdl.kernels.cpu",
+        "walloc_cdl.codec",
+        "walloc_cdl.codec.families.networks",
+    ),
+    "walloc_cdl.codec.fit": ("walloc_cdl.kernels", "walloc_cdl.codec", "walloc_cdl.codec.families"),
+    "walloc_cdl.codec.io": ("walloc_cdl.codec", "walloc_cdl.codec.families"),
+    "walloc_cdl.compat": ("walloc_cdl.codec", "walloc_cdl.codec.families"),
+    "walloc_cdl.data": ("walloc_cdl.kernels.cpu", "walloc_cdl.kernels.gpu", "walloc_cdl.latents"),
+    "walloc_cdl.training": ("walloc_cdl.latents", "walloc_cdl.data"),
+    "walloc_cdl.cli": ("walloc_cdl.latents", *CODEC),
+    "datasets_prep.samples": (),
+    "datasets_prep.folders": ("walloc_cdl.latents",),
+    "datasets_prep.decode": ("walloc_cdl.kernels.cpu", "datasets_prep.samples"),
+    "datasets_prep.hub": ("walloc_cdl.latents", "walloc_cdl.data", "datasets_prep.folders"),
+    "datasets_prep.sources.core": ("walloc_cdl.latents", "datasets_prep.samples", "datasets_prep.decode"),
+    "datasets_prep.sources.hubs": ("walloc_cdl.latents", *PREPARED),
+    "datasets_prep.sources.python": ("walloc_cdl.latents", *PREPARED),
+    "datasets_prep.sources.folders": ("walloc_cdl.latents", *PREPARED, "datasets_prep.sources.hubs"),
+    "datasets_prep.sources.archives": ("walloc_cdl.latents", *PREPARED, "datasets_prep.sources.folders"),
+    "datasets_prep.sources.signals": ("walloc_cdl.latents", *PREPARED, "datasets_prep.sources.folders"),
+    "datasets_prep.sources": (
+        "walloc_cdl.latents",
+        *(f"datasets_prep.sources.{name}" for name in ("core", "hubs", "python", "folders", "archives", "signals")),
+    ),
+    "datasets_prep.encode": ("walloc_cdl.kernels.cpu", "walloc_cdl.latents", "walloc_cdl.codec", *PREPARED),
+    "datasets_prep.ledger": (
+        "walloc_cdl.latents",
+        "datasets_prep.samples",
+        "datasets_prep.folders",
+        "datasets_prep.sources.core",
+    ),
+    "datasets_prep.archives": (
+        "walloc_cdl.latents",
+        "walloc_cdl.latents.archive",
+        *CODEC,
+        "datasets_prep.samples",
+        "datasets_prep.folders",
+        "datasets_prep.decode",
+        "datasets_prep.sources.folders",
+        "datasets_prep.sources.signals",
+        "datasets_prep.encode",
+    ),
+    "datasets_prep.job": (
+        "walloc_cdl.latents",
+        *CODEC,
+        *PREPARED,
+        "datasets_prep.folders",
+        "datasets_prep.sources.signals",
+        "datasets_prep.encode",
+        "datasets_prep.ledger",
+    ),
+    "datasets_prep.streaming": (
+        "walloc_cdl.latents",
+        "walloc_cdl.codec",
+        *PREPARED,
+        "datasets_prep.folders",
+        "datasets_prep.encode",
+        "datasets_prep.ledger",
+        "datasets_prep.job",
+    ),
+    "datasets_prep.upkeep": (
+        "walloc_cdl.latents",
+        "walloc_cdl.codec",
+        "walloc_cdl.data",
+        *PREPARED,
+        "datasets_prep.folders",
+        "datasets_prep.encode",
+        "datasets_prep.ledger",
+        "datasets_prep.job",
+    ),
+    "datasets_prep.exports": ("walloc_cdl.latents", "datasets_prep.folders", "datasets_prep.job"),
+    "datasets_prep.codec_fit": (*CODEC, *PREPARED, "datasets_prep.sources", "datasets_prep.job"),
+    "datasets_prep": (
+        "walloc_cdl.latents",
+        "walloc_cdl.codec",
+        "walloc_cdl.data",
+        *PREPARED,
+        "datasets_prep.folders",
+        "datasets_prep.encode",
+        "datasets_prep.ledger",
+        "datasets_prep.job",
+        "datasets_prep.streaming",
+        "datasets_prep.upkeep",
+    ),
+    "datasets_prep.cli": ("walloc_cdl.latents", "walloc_cdl.data", "walloc_cdl.cli", *CODEC, "datasets_prep.*"),
+    "classifiers": ("walloc_cdl.latents", "walloc_cdl.data", "walloc_cdl.training"),
+    "classifiers.cli": ("walloc_cdl.latents", "walloc_cdl.data", "walloc_cdl.cli", "classifiers"),
+    "experiments.peers": ("walloc_cdl.*", "datasets_prep.*", "classifiers"),
+    "experiments.benchmarks": ("walloc_cdl.*", "datasets_prep.*", "classifiers", "experiments.peers"),
+    "experiments": ("walloc_cdl.*", "datasets_prep.*", "classifiers", "experiments.peers", "experiments.benchmarks"),
+    "experiments.cli": ("walloc_cdl.*", "datasets_prep.*", "classifiers", "classifiers.cli", "experiments.*"),
 }
-# Of others', what must stay out.
+# Of others', what must stay out of a folder and of those below it.
 FORBIDDEN = {
     "walloc_cdl.codec": ("timm", "datasets", "diffusers", "transformers", "walloc"),
     "walloc_cdl.compat": ("timm", "datasets", "diffusers", "transformers", "walloc"),
     "walloc_cdl.latents": ("timm", "datasets"),
     "walloc_cdl.data": ("timm", "datasets"),
+    "walloc_cdl.training": ("timm", "datasets"),
     "walloc_cdl.kernels": ("timm", "datasets"),
     "datasets_prep": ("timm",),
     "classifiers": ("datasets",),
@@ -54,8 +140,13 @@ def within(module: str, prefix: str) -> bool:
     return module == prefix or module.startswith(prefix + ".")
 
 
-def home(module: str) -> str:
-    return next(prefix for prefix in ALLOWED if within(module, prefix))
+def is_folder(name: str) -> bool:
+    return (ROOT / name.replace(".", "/") / "__init__.py").is_file()
+
+
+def folder_of(name: str) -> str:
+    """Of a module the folder that it lies in, of a folder, whose `__init__` is meant, itself."""
+    return name if is_folder(name) else name.rpartition(".")[0]
 
 
 def imports_of(path: Path) -> set[str]:
@@ -69,7 +160,7 @@ def imports_of(path: Path) -> set[str]:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
                 is_module = (ROOT / inner.replace(".", "/")).with_suffix(".py").is_file()
-                found.add(inner if is_module or (ROOT / inner.replace(".", "/")).is_dir() else node.module)
+                found.add(inner if is_module or is_folder(inner) else node.module)
     return found
 
 
@@ -85,23 +176,74 @@ def modules() -> dict[str, set[str]]:
 GRAPH = modules()
 
 
-@pytest.mark.parametrize("module", GRAPH)
+def is_allowed(folder: str, imported: str) -> bool:
+    """Whether a file of `folder` may import `imported`, a module or folder of ours."""
+    if folder_of(imported) == folder:
+        return True
+    if folder_of(imported) == "walloc_cdl":
+        return imported.rpartition(".")[2] in BASE or (imported == "walloc_cdl" and not within(folder, "walloc_cdl"))
+    return any(
+        within(folder_of(imported), row.removesuffix(".*")) if row.endswith(".*") else folder_of(imported) == row
+        for row in FLOORS[folder]
+    )
+
+
+@pytest.mark.parametrize("module", [name for name in GRAPH if not is_folder(name) and folder_of(name) != "walloc_cdl"])
 def test_module_imports_only_what_the_table_allows(module):
-    place = home(module)
+    folder = folder_of(module)
+    assert folder in FLOORS, f"{folder} has no row in the table"
     for imported in sorted(GRAPH[module]):
-        if within(imported, "walloc_cdl") or imported.split(".")[0] in PACKAGES:
-            # The root package is a lazy table of names, and the version: outside of it, it may be imported itself.
-            is_root = imported == "walloc_cdl" and not within(place, "walloc_cdl")
-            allowed = is_root or any(within(imported, prefix) for prefix in (place, *ALLOWED[place]))
-            assert allowed, f"{module} imports {imported}; {place} may import only {ALLOWED[place]}"
-        for outside in FORBIDDEN.get(place, ()):
-            assert not within(imported, outside), f"{module} imports {outside}"
+        if imported.split(".")[0] in PACKAGES:
+            assert is_allowed(folder, imported), f"{module} imports {imported}; {folder} may import {FLOORS[folder]}"
 
 
-def test_nothing_but_the_command_line_imports_experiments():
+@pytest.mark.parametrize("module", GRAPH)
+def test_module_keeps_out_what_its_folder_must_not_load(module):
+    for folder, outside in FORBIDDEN.items():
+        if within(module, folder):
+            for imported in GRAPH[module]:
+                assert not any(within(imported, name) for name in outside), f"{module} imports {imported}"
+
+
+def test_base_modules_import_only_those_before_them():
+    for place, name in enumerate(BASE):
+        ours = {imported for imported in GRAPH[f"walloc_cdl.{name}"] if within(imported, "walloc_cdl")}
+        assert ours <= {f"walloc_cdl.{before}" for before in BASE[:place]}, name
+    others = {name.rpartition(".")[2] for name in GRAPH if folder_of(name) == "walloc_cdl"}
+    assert others - set(BASE) == {"walloc_cdl", "__main__"}
+
+
+@pytest.mark.parametrize("package", [name for name in GRAPH if is_folder(name) and name not in PACKAGES])
+def test_the_face_of_a_folder_shows_what_lies_in_and_below_it(package):
+    """But for `datasets_prep.sources`, which opens sources, and the lazy tables of whole packages."""
+    allowed = (package, *FLOORS.get(package, ()))
+    for imported in GRAPH[package]:
+        if imported.split(".")[0] in PACKAGES and folder_of(imported) != "walloc_cdl":
+            assert any(within(imported, prefix) for prefix in allowed), f"{package} imports {imported}"
+
+
+def test_folders_stand_in_an_order_without_circles():
+    before: list[str] = []
+    for folder, rows in FLOORS.items():
+        for row in rows:
+            known = any(within(name, row[:-2]) for name in before) if row.endswith(".*") else row in before
+            assert known, f"{folder} names {row}, which does not come before it"
+        before.append(folder)
+    assert set(before) >= {folder_of(name) for name in GRAPH if not is_folder(name)} - {"walloc_cdl"}
+
+
+def test_nothing_below_imports_a_command_line():
     for module, imported in GRAPH.items():
-        if not within(module, "experiments") and not within(module, "walloc_cdl.cli"):
-            assert not any(within(name, "experiments") for name in imported), module
+        if ".cli" not in module and module != "walloc_cdl.__main__":
+            assert not any(".cli" in name for name in imported if name.split(".")[0] in PACKAGES), module
+    for module in (name for name in GRAPH if within(name, "walloc_cdl.cli")):
+        assert all(not within(name, package) for name in GRAPH[module] for package in PACKAGES[1:]), module
+
+
+def test_no_folder_has_many_files():
+    for package in PACKAGES:
+        for folder in [ROOT / package, *(path for path in (ROOT / package).rglob("*") if path.is_dir())]:
+            assert len(list(folder.glob("*.py"))) <= MAX_FILES, folder
 
 
 def test_our_modules_import_each_other_without_a_cycle():

@@ -10,9 +10,10 @@ import soundfile
 import torch
 from PIL import Image
 
+from tests.support.paths import ROOT
 from walloc_cdl.compat.walloc import Codec1D, Codec2D
 
-DOCUMENT = Path(__file__).parent.parent / "docs/walloc.md"
+DOCUMENT = ROOT / "docs/walloc.md"
 
 IMAGE = {"channels": 3, "J": 3, "Ne": 32, "Nd": 32, "latent_dim": 12, "latent_bits": 8, "lightweight_encode": True}
 SOUND = {

@@ -1,7 +1,7 @@
 """`LinearSynthesis`: the fixed linear layer from a small neighbourhood of latents to a block of pixels.
 
 A data set carries one for each block size, so that a classifier can be put on a pixel grid of any
-multiple of the latent grid without a decoder. How it is fitted stands in `walloc_cdl.codec.fit_synthesis`.
+multiple of the latent grid without a decoder. How it is fitted stands in `walloc_cdl.codec.fit.synthesis`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import BinaryIO
 import numpy as np
 
 from datasets_prep.exports.form import Part
-from datasets_prep.intact import ShardSamples
+from datasets_prep.folders.verified_read import ShardSamples
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import Manifest
 

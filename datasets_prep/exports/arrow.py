@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from datasets_prep.exports.form import Part, part_for_each_shard
-from datasets_prep.exports.labels import label_column, label_feature, label_name
-from datasets_prep.intact import ShardSamples
+from datasets_prep.exports.label_columns import label_column, label_feature, label_name
+from datasets_prep.folders.verified_read import ShardSamples
 from walloc_cdl.canonical import canonical_json, sha256_hex
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import Manifest

@@ -11,7 +11,7 @@ from typing import Any
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.fields import REMEDY, Fields, require_path
 from walloc_cdl.latents import FileEntry, Manifest
-from walloc_cdl.latents.sealed import seal, unseal
+from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
 
 DESCRIPTION_NAME = "walloc-cdl.json"
 FORMAT = "walloc-cdl export"
@@ -34,7 +34,9 @@ class ExportDescription:
     def to_bytes(self) -> bytes:
         """The file."""
         files = {name: asdict(entry) for name, entry in sorted(self.files.items())}
-        return seal({"format": FORMAT, "format_version": FORMAT_VERSION, **self.identity, **self.about, "files": files})
+        return encode_json_with_digest(
+            {"format": FORMAT, "format_version": FORMAT_VERSION, **self.identity, **self.about, "files": files}
+        )
 
 
 def identity(manifest: Manifest, form: str, splits: Sequence[str]) -> dict[str, Any]:
@@ -72,7 +74,7 @@ def load_export(folder: Path) -> ExportDescription:
         raise CallError(f"{folder} is no finished export (it has no {DESCRIPTION_NAME}); make one with `cdl export`")
     if (size := path.stat().st_size) > MAX_DESCRIPTION_BYTES:
         raise DamagedError(f"{path}: {size} bytes, expected at most {MAX_DESCRIPTION_BYTES}; {REMEDY}")
-    fields = Fields(unseal(path.read_bytes(), origin=str(path)), str(path))
+    fields = Fields(parse_json_with_digest(path.read_bytes(), origin=str(path)), str(path))
     if fields.get("format") != FORMAT:
         raise DamagedError(f"{path}: format is {fields.get('format')!r}, expected {FORMAT!r}; {REMEDY}")
     if (version := fields.integer("format_version", 1)) != FORMAT_VERSION:

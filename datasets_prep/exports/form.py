@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
-from datasets_prep.intact import ShardSamples
+from datasets_prep.folders.verified_read import ShardSamples
 from walloc_cdl.latents import Manifest, ShardEntry
 
 

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from datasets_prep.exports.form import Part, part_for_each_shard
-from datasets_prep.exports.labels import label_name
-from datasets_prep.intact import ShardSamples
+from datasets_prep.exports.label_columns import label_name
+from datasets_prep.folders.verified_read import ShardSamples
 from walloc_cdl.fields import plain_part
 from walloc_cdl.latents import Manifest
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from datasets_prep.derived_folder import FETCHED_NAME, begin, end
+from datasets_prep.folders.derived_folder import FETCHED_NAME, begin, end
+from datasets_prep.folders.verified_read import matches_entry
 from datasets_prep.hub.repository import REPO_TYPE, hub_errors, list_files, require_repo_id
-from datasets_prep.intact import is_whole
 from walloc_cdl.canonical import sha256_file
 from walloc_cdl.data import RemoteFolder, is_address
 from walloc_cdl.data.remote import MissingFileError
@@ -32,7 +32,7 @@ from walloc_cdl.latents import (
     parse_manifest,
     write_manifest,
 )
-from walloc_cdl.latents.sealed import unseal
+from walloc_cdl.latents.json_with_digest import parse_json_with_digest
 
 FETCHES = 4
 """Files fetched at once."""
@@ -82,7 +82,7 @@ def pull(location: str, out: Path, *, revision: str | None = None, on_file: OnFi
     _fetch_all(origin, out, {entry.name: entry for entry in manifest.shards} | manifest.files, on_file)
     with suppress(MissingFileError):
         provenance = origin.read(PROVENANCE_NAME, MAX_PROVENANCE_BYTES)
-        unseal(provenance, origin=f"{location}, {PROVENANCE_NAME}")
+        parse_json_with_digest(provenance, origin=f"{location}, {PROVENANCE_NAME}")
         write_atomic(out / PROVENANCE_NAME, provenance)
     write_manifest(out, manifest)
     end(out)
@@ -104,7 +104,7 @@ def _fetch_all(origin: Origin, out: Path, entries: dict[str, FileEntry | ShardEn
         name, entry = item
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not is_whole(path, entry):
+        if not matches_entry(path, entry):
             origin.save(name, path, entry, out / WORK_NAME)
         return entry.num_bytes
 

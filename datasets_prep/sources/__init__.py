@@ -7,27 +7,28 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasets_prep.sources.base import UNKNOWN_LABEL, Source, SplitListing, Stray
+from datasets_prep.sources.core.source import Source, SplitListing, Stray
 from walloc_cdl.errors import CallError, unknown_name
+from walloc_cdl.latents import UNKNOWN_LABEL
 
 if TYPE_CHECKING:
-    from datasets_prep.sources.streams import StreamingSource
+    from datasets_prep.sources.core.streaming_source import StreamingSource
 
 __all__ = ["UNKNOWN_LABEL", "Source", "SplitListing", "Stray", "names_stream", "open_source", "open_stream"]
 
 SAMPLES = ("elpv",)
 
 OPENERS = {
-    "audiofolder": ("audiofolder:PATH", "audiofolder.AudioFolder"),
-    "csv": ("csv:PATH", "csv_table.open_csv"),
-    "hf": ("hf:NAME[:CONFIG]", "huggingface.open_hub"),
-    "imagefolder": ("imagefolder:PATH", "imagefolder.open_images"),
-    "imagenet": ("imagenet:PATH", "imagenet.open_imagenet"),
-    "mat": ("mat:PATH", "arrays.open_mat"),
-    "npy": ("npy:PATH", "arrays.open_npy"),
-    "parquet": ("parquet:PATTERN", "parquet.open_parquet"),
-    "torchvision": ("torchvision:NAME?root=PATH", "torchvision_sets.open_torchvision"),
-    "webdataset": ("webdataset:PATTERN", "webdataset.open_webdataset"),
+    "audiofolder": ("audiofolder:PATH", "signals.audiofolder:AudioFolder"),
+    "csv": ("csv:PATH", "folders.csv_table:open_csv"),
+    "hf": ("hf:NAME[:CONFIG]", "hubs.huggingface:open_hub"),
+    "imagefolder": ("imagefolder:PATH", "folders.imagefolder:open_images"),
+    "imagenet": ("imagenet:PATH", "archives.imagenet:open_imagenet"),
+    "mat": ("mat:PATH", "signals.arrays:open_mat"),
+    "npy": ("npy:PATH", "signals.arrays:open_npy"),
+    "parquet": ("parquet:PATTERN", "folders.parquet:open_parquet"),
+    "torchvision": ("torchvision:NAME?root=PATH", "python.torchvision_sets:open_torchvision"),
+    "webdataset": ("webdataset:PATTERN", "archives.webdataset:open_webdataset"),
 }
 """By scheme its form, and the function that opens it; modules are imported when they are needed."""
 
@@ -46,13 +47,13 @@ def open_source(text: str) -> Source:
         raise CallError(f"source {text!r} is incomplete; expected {FORMS}")
     rest = os.path.expanduser(rest)  # a shell leaves the ~ behind a colon alone
     if scheme in OPENERS:
-        module, _, function = OPENERS[scheme][1].partition(".")
+        module, _, function = OPENERS[scheme][1].partition(":")
         return getattr(importlib.import_module(f"datasets_prep.sources.{module}"), function)(rest)
     if scheme != "sample":
         raise unknown_name("source scheme", scheme, (*OPENERS, "sample"), f"expected {FORMS}")
     if rest not in SAMPLES:
         raise unknown_name("sample", rest, SAMPLES, "the samples are: elpv")
-    from datasets_prep.sources.elpv import ElpvSource
+    from datasets_prep.sources.python.elpv import ElpvSource
 
     return ElpvSource()
 
@@ -68,6 +69,6 @@ def open_stream(text: str) -> StreamingSource:
     rest = text.removeprefix("hf:")
     if not names_stream(text):
         raise CallError(f"source {text!r} is no stream; expected hf:NAME?streaming=1, other sources are opened as such")
-    from datasets_prep.sources.hf_stream import open_hub_stream
+    from datasets_prep.sources.hubs.hf_stream import open_hub_stream
 
     return open_hub_stream(rest)

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from datasets_prep.plan import shard_name
-from datasets_prep.signals.base import KeyedSample, Stored
-from datasets_prep.sources.stream_labels import ClassNumbers
-from datasets_prep.sources.stream_rows import OpenShard, stored_bytes, where
-from datasets_prep.sources.streams import StreamedSample, numbered
-from datasets_prep.streaming.done import DoneShards
-from datasets_prep.streaming.plan import PlannedStream
+from datasets_prep.samples.planned_shard import shard_name
+from datasets_prep.samples.stored import KeyedSample, Stored
+from datasets_prep.sources.core.stream_labels import ClassNumbers
+from datasets_prep.sources.core.stream_shards import OpenShard, stored_bytes, where
+from datasets_prep.sources.core.streaming_source import StreamedSample, numbered
+from datasets_prep.streaming.done_shards import DoneShards
+from datasets_prep.streaming.plan_stream import PlannedStream
 
 
 @dataclass(frozen=True)

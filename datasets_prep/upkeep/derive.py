@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from datasets_prep.ledger import DROPPED, SCHEMA
-from datasets_prep.output import LEDGER_NAME
-from datasets_prep.upkeep.ledgers import ledger_parts, rewritten, stored_ledger_schema, write_edited_ledger
-from datasets_prep.upkeep.rows import SplitWriter, open_intact, shard_samples_of
-from walloc_cdl.latents import Manifest, SampleLayout, ShardEntry
+from datasets_prep.folders.copy_samples import SplitWriter, open_verified_shard, shard_samples_of
+from datasets_prep.ledger.finished import ledger_parts, rewritten, stored_ledger_schema, write_edited_ledger
+from datasets_prep.ledger.table import DROPPED, SCHEMA
+from walloc_cdl.latents import LEDGER_NAME, Manifest, SampleLayout, ShardEntry
 
 LEFT_OUT = -1
 """Instead of the number of a split: the sample does not come along."""
@@ -104,7 +103,7 @@ class Derivation:
                 splits = self.assign(number, entry)
                 numbers = np.zeros(len(splits), np.int64)
                 if (splits != LEFT_OUT).any():
-                    shard = open_intact(origin.folder, entry, origin.manifest.layout)
+                    shard = open_verified_shard(origin.folder, entry, origin.manifest.layout)
                     for split, writer in enumerate(writers):
                         rows = np.flatnonzero(splits == split)
                         numbers[rows] = filled[split] + np.arange(len(rows))

@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datasets_prep.ledger import DROPPED, SCHEMA, hidden_key
-from datasets_prep.output import LEDGER_NAME
-from datasets_prep.sources.base import UNKNOWN_LABEL
+from datasets_prep.folders.copy_samples import batches, open_verified_shard, samples_at, write_rows
+from datasets_prep.ledger.finished import ledger_parts, rewritten, stored_ledger_schema, write_edited_ledger
+from datasets_prep.ledger.table import DROPPED, SCHEMA, hidden_key
 from datasets_prep.upkeep.edit import Edit, editing
-from datasets_prep.upkeep.ledgers import ledger_parts, rewritten, stored_ledger_schema, write_edited_ledger
-from datasets_prep.upkeep.rows import batches, open_intact, samples_at, write_rows
 from walloc_cdl.errors import CallError, few_of
 from walloc_cdl.latents import (
+    LEDGER_NAME,
+    UNKNOWN_LABEL,
     Manifest,
     ShardEntry,
     SplitSummary,
@@ -156,7 +156,7 @@ def _without_rows(edit: Edit, found: _Found, on_shard: Callable[[int, int], obje
     for number, entry in enumerate(manifest.shards):
         if entry.name in found.rows:
             gone = np.array(found.rows[entry.name], np.int64)
-            shard = open_intact(edit.folder, entry, manifest.layout)
+            shard = open_verified_shard(edit.folder, entry, manifest.layout)
             for rows in batches(gone):
                 samples = samples_at(shard, rows)
                 histograms[entry.split] -= samples_histogram(samples["codes"], manifest.layout)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets_prep import locks
+from datasets_prep.folders import locks
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.fields import Fields, require_path
@@ -35,7 +35,7 @@ from walloc_cdl.latents import (
     write_provenance,
 )
 from walloc_cdl.latents.copies import write_below
-from walloc_cdl.latents.sealed import seal, unseal
+from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
 
 FORMAT = "walloc-cdl edit"
 FORMAT_VERSION = 1
@@ -80,7 +80,7 @@ class Edit:
             "clear": list(clear),
             "manifest_sha256": sha256_hex(data),
         }
-        write_atomic(self.folder / WORK_NAME / EDIT_NAME, seal(record))
+        write_atomic(self.folder / WORK_NAME / EDIT_NAME, encode_json_with_digest(record))
         _carry_out(self.folder)
 
 
@@ -146,7 +146,7 @@ def _carry_out(folder: Path) -> None:
     """What the record says, as far as it is not done yet."""
     path = folder / WORK_NAME / EDIT_NAME
     stage = folder / WORK_NAME / STAGE_NAME
-    fields = Fields(unseal(path.read_bytes(), origin=str(path)), str(path))
+    fields = Fields(parse_json_with_digest(path.read_bytes(), origin=str(path)), str(path))
     if (fields.get("format"), fields.get("format_version")) != (FORMAT, FORMAT_VERSION):
         raise CallError(f"{path} is no edit of version {FORMAT_VERSION}; go on with the version that began it")
     place, remove, clear = _paths(fields, "place"), _paths(fields, "remove"), _paths(fields, "clear")

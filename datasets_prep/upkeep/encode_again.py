@@ -17,18 +17,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datasets_prep.config import PrepareConfig
-from datasets_prep.engines.base import Job
-from datasets_prep.engines.local import LocalEngine
-from datasets_prep.gained import GainedSource
-from datasets_prep.output import CODEC_FOLDER, short_text
-from datasets_prep.plan import PlannedShard, difference_from_finished
-from datasets_prep.planned import PlannedJob, choose_workers, plan_job
-from datasets_prep.shard_job import Done
-from datasets_prep.sources.base import Source
+from datasets_prep.folders.copy_samples import write_rows
+from datasets_prep.job.config import PrepareConfig
+from datasets_prep.job.context import Job
+from datasets_prep.job.encode_shard import Done
+from datasets_prep.job.local import LocalEngine
+from datasets_prep.job.output import CODEC_FOLDER, short_text
+from datasets_prep.job.plan import difference_from_finished
+from datasets_prep.job.plan_job import PlannedJob, choose_workers, plan_job
+from datasets_prep.ledger.finished import ledger_parts
+from datasets_prep.samples.planned_shard import PlannedShard
+from datasets_prep.sources.core.source import Source
 from datasets_prep.upkeep.edit import STAGE_NAME
-from datasets_prep.upkeep.ledgers import ledger_parts
-from datasets_prep.upkeep.rows import write_rows
+from datasets_prep.upkeep.source_diff import NewSamplesSource
 from walloc_cdl.canonical import differences
 from walloc_cdl.codec import load_codec
 from walloc_cdl.errors import CallError, DamagedError
@@ -71,7 +72,7 @@ def encode_again(
     entries = {entry.name: entry for entry in damaged}
     encoded: list[str] = []
     report = config.report or (lambda done: None)
-    for record in LocalEngine().encode(job, shards, report, lambda crew: None):
+    for record in LocalEngine().encode(job, shards, report, lambda worker_status: None):
         wanted, found = entries[record.entry.name], record.entry
         if found.sha256 != wanted.sha256:
             found = _without_left_out(stage, found, stored[found.name], manifest.layout)
@@ -146,7 +147,7 @@ def _cut_out(
         shards.append(PlannedShard(entry.name, entry.split, start, filled[entry.split]))
         parts[entry.split].append(rows[entry.name])
     chosen = {split: np.concatenate(found) for split, found in parts.items()}
-    return GainedSource(planned.source, manifest, chosen), shards
+    return NewSamplesSource(planned.source, manifest, chosen), shards
 
 
 def _settings(manifest: Manifest, engine: dict[str, Any], config: RepairConfig) -> PrepareConfig:
@@ -178,7 +179,7 @@ def _settings(manifest: Manifest, engine: dict[str, Any], config: RepairConfig) 
 
 
 def _views_text(names: Sequence[str]) -> str:
-    """What was asked for to get these views; see `datasets_prep.signals.views.parse_views`."""
+    """What was asked for to get these views; see `datasets_prep.decode.views.parse_views`."""
     crops = sum(name.startswith("crop-") for name in names)
     return ",".join([*(["flip"] if "flip" in names else []), *([f"crops:{crops}"] if crops else [])])
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from datasets_prep.derived_folder import begin, copy_files, end
-from datasets_prep.output import LEDGER_NAME
-from datasets_prep.plan import OF_THE_JOB
+from datasets_prep.folders.derived_folder import begin, copy_files, end
+from datasets_prep.job.plan import OF_THE_JOB
 from datasets_prep.upkeep.derive import Derivation, Origin
 from walloc_cdl.canonical import canonical_json, first_difference, sha256_hex
 from walloc_cdl.errors import CallError, few_of
 from walloc_cdl.latents import (
+    LEDGER_NAME,
     MANIFEST_NAME,
     Manifest,
     load_manifest,

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datasets_prep import locks
-from datasets_prep.intact import is_whole
-from datasets_prep.output import clear_temporaries
+from datasets_prep.folders import locks
+from datasets_prep.folders.verified_read import matches_entry
+from datasets_prep.job.output import clear_temporaries
 from datasets_prep.upkeep.edit import STAGE_NAME, held, recover
 from datasets_prep.upkeep.encode_again import RepairConfig, encode_again
 from walloc_cdl.errors import DamagedError
@@ -27,8 +27,8 @@ from walloc_cdl.latents import (
     parse_manifest,
 )
 from walloc_cdl.latents.copies import write_below
+from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
 from walloc_cdl.latents.manifest_file import read_limited
-from walloc_cdl.latents.sealed import seal, unseal
 
 
 @dataclass
@@ -68,7 +68,7 @@ def repair(
         _provenance(folder, report)
         damaged = []
         for number, shard in enumerate(manifest.shards, start=1):
-            if not is_whole(folder / shard.name, shard):
+            if not matches_entry(folder / shard.name, shard):
                 damaged.append(shard)
             if on_shard:
                 on_shard(number, len(manifest.shards))
@@ -113,7 +113,10 @@ def _manifest(folder: Path, report: Repaired) -> Manifest:
 def _provenance(folder: Path, report: Repaired) -> None:
     if not any((folder / name).is_file() for name in (PROVENANCE_NAME, copy_path(PROVENANCE_NAME))):
         return
-    if _restored(folder, PROVENANCE_NAME, report, lambda data, origin: unseal(data, origin=origin)) is None:
+    if (
+        _restored(folder, PROVENANCE_NAME, report, lambda data, origin: parse_json_with_digest(data, origin=origin))
+        is None
+    ):
         report.problems.append(
             f"{folder / PROVENANCE_NAME}: damaged, and so is its copy; remove both: it only says when and with what "
             "the data set was made"
@@ -135,7 +138,7 @@ def _restored(
                 continue
     if not parsed:
         return None
-    data = seal(parsed[0])
+    data = encode_json_with_digest(parsed[0])
     for path in (copy_path(name), name):  # a manifest last
         if found.get(path) != data:
             write_below(folder, path, data)
@@ -145,7 +148,7 @@ def _restored(
 
 def _listed_file(folder: Path, name: str, entry: FileEntry, report: Repaired) -> None:
     paths = (name, copy_path(name))
-    whole = [path for path in paths if is_whole(folder / path, entry)]
+    whole = [path for path in paths if matches_entry(folder / path, entry)]
     if not whole:
         report.problems.append(f"{folder / name}: damaged, and so is its copy; prepare the data set again")
         return

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from datasets_prep.derived_folder import begin, copy_files, end
-from datasets_prep.output import LEDGER_NAME
+from datasets_prep.folders.derived_folder import begin, copy_files, end
+from datasets_prep.ledger.finished import ledger_parts
 from datasets_prep.upkeep.assignment import deal, deal_groups, seeded_lot
 from datasets_prep.upkeep.derive import LEFT_OUT, Derivation, Origin
 from datasets_prep.upkeep.edit import editing, note_edit
-from datasets_prep.upkeep.ledgers import ledger_parts
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.fields import is_plain_path
 from walloc_cdl.latents import (
+    LEDGER_NAME,
     MANIFEST_NAME,
     Manifest,
     ShardEntry,

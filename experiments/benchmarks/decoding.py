@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from datasets_prep.decoding import decode_chunk
-from datasets_prep.signals.base import BadSignalError, Preparation, Stored
-from datasets_prep.signals.images import ImagePreparation
-from datasets_prep.signals.stored import read_stored
+from datasets_prep.decode.chunks import decode_chunk
+from datasets_prep.decode.images import ImagePreparation
+from datasets_prep.samples.content import read_stored
+from datasets_prep.samples.preparation import Preparation
+from datasets_prep.samples.stored import BadSignalError, Stored
 
 if TYPE_CHECKING:
-    from datasets_prep.sources.base import Source
+    from datasets_prep.sources.core.source import Source
 
 CHUNK_SAMPLES = 16
 

@@ -13,16 +13,16 @@ from functools import partial
 
 import torch
 
-from experiments.benchmarks.contest import Contestant, enter, enter_peers
+from experiments.benchmarks.autotune import Candidate, choose_peer_settings, choose_setting
 from experiments.benchmarks.devices import finish, is_compiled, open_measured
 from experiments.benchmarks.limits import EncodeCost, copying, multiplying
 from experiments.benchmarks.machine import describe_machine
-from experiments.benchmarks.made_up import DEFAULT_BYTES, made_up_signals
 from experiments.benchmarks.result import Figure, Limit, Result
+from experiments.benchmarks.synthetic import DEFAULT_BYTES, synthetic_signals
 from experiments.benchmarks.threads import choose_threads, torch_threads
 from experiments.benchmarks.timing import OnPhase, Run, Timing, silent, time_in_turn, until
-from experiments.peers.base import Encode, Setting
 from experiments.peers.catalog import choose_peers
+from experiments.peers.peer import Encode, Setting
 from walloc_cdl.codec import Codec, WallocCodec, load_codec
 from walloc_cdl.errors import CallError
 
@@ -76,18 +76,18 @@ def measure_encoding(
         packages = tuple(peer.package for peer in peers if peer.package)
         machine = describe_machine((*packages, "triton") if device.type == "cuda" else packages, device)
         on_phase("making up signals", 0, 0)
-        made_up = made_up_signals(codec.kind, codec.source_channels, shape, num_batches, config.seed)
-        batches = [signal.to(device) for signal in made_up]
+        synthetic = synthetic_signals(codec.kind, codec.source_channels, shape, num_batches, config.seed)
+        batches = [signal.to(device) for signal in synthetic]
         codec = codec.to(device)
         trial = _run_over(batches[:2], timing.max_s)
         way = "compiled" if is_compiled(codec, batches[0]) else "plain torch, as there is no compiled path here"
         ours = Setting(f"codec.encode, {way}", "README.md", codec.encode)
-        contestants = [enter(OURS, [ours], trial)]
-        others, failed = enter_peers(peers, lambda peer: peer.encode_settings(codec), [trial], on_phase)
-        contestants += [each for (each,) in others]
+        candidates = [choose_setting(OURS, [ours], trial)]
+        others, failed = choose_peer_settings(peers, lambda peer: peer.encode_settings(codec), [trial], on_phase)
+        candidates += [each for (each,) in others]
         cost = EncodeCost.of(codec)
         runs: dict[str, Run] = {"memory": copying(device), "arithmetic": multiplying(device)}
-        runs |= {each.name: _run_over(batches, timing.max_s)(each.setting.work) for each in contestants}
+        runs |= {each.name: _run_over(batches, timing.max_s)(each.setting.work) for each in candidates}
         for name in ("memory", "arithmetic"):
             runs[name](0)
         rates = time_in_turn(runs, timing.repeats, partial(on_phase, "encoding"))
@@ -107,7 +107,7 @@ def measure_encoding(
         },
         machine=machine,
         limits=limits,
-        figures=[_figure(each, rates[each.name], lowest) for each in contestants],
+        figures=[_figure(each, rates[each.name], lowest) for each in candidates],
         absent=[*absent, *failed],
     )
 
@@ -155,5 +155,5 @@ def _limits(cost: EncodeCost, rates: dict[str, list[float]], item: str, device: 
     ]
 
 
-def _figure(each: Contestant[Encode], rates: Sequence[float], limits: Sequence[float]) -> Figure:
+def _figure(each: Candidate[Encode], rates: Sequence[float], limits: Sequence[float]) -> Figure:
     return Figure(each.name, each.setting.text, each.setting.documented, rates, limits, each.tried)

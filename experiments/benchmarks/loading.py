@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from experiments.benchmarks.contest import Contestant, enter, enter_peers
+from experiments.benchmarks.autotune import Candidate, choose_peer_settings, choose_setting
 from experiments.benchmarks.machine import describe_machine
 from experiments.benchmarks.reading import TRIAL_S, ReadingConfig, our_readers, read_for, reading_task
 from experiments.benchmarks.result import Figure, Limit, Result
 from experiments.benchmarks.threads import choose_threads, torch_threads
 from experiments.benchmarks.timing import OnPhase, OnRun, Run, Timing, silent, time_in_turn, until
-from experiments.peers.base import Batch, ReadEpoch, ReadingTask
 from experiments.peers.catalog import choose_peers
+from experiments.peers.peer import Batch, ReadEpoch, ReadingTask
 
 CONSUMER_S = 0.010
 """What the consumer takes for a batch of `CONSUMER_SAMPLES`."""
@@ -52,12 +52,15 @@ def measure_loading(
         judges = (read_for(TRIAL_S), feed_for(TRIAL_S))
         # A thread that reads ahead is one more, which a consumer that waits for nothing else may only have with two.
         reading, feeding = our_readers(task, ahead=threads > 1), our_readers(task)
-        entered = [(enter(name, reading[name], judges[0]), enter(name, feeding[name], judges[1])) for name in reading]
-        others, failed = enter_peers(peers, lambda peer: peer.read_settings(task), judges, on_phase)
+        entered = [
+            (choose_setting(name, reading[name], judges[0]), choose_setting(name, feeding[name], judges[1]))
+            for name in reading
+        ]
+        others, failed = choose_peer_settings(peers, lambda peer: peer.read_settings(task), judges, on_phase)
         entered += others
-        contestants = [fastest for fastest, _ in entered]
+        candidates = [fastest for fastest, _ in entered]
         runs = {name: read_for(timing.max_s)(read) for name, read in index_select_readers(task).items()}
-        runs |= {each.name: read_for(timing.max_s)(each.setting.work) for each in contestants}
+        runs |= {each.name: read_for(timing.max_s)(each.setting.work) for each in candidates}
         rates = time_in_turn(runs, timing.repeats, partial(on_phase, "reading"))
         feeders = {feeder.name: feeder for _, feeder in entered}
         waiting = _waiting_in_turn(feeders, timing, partial(on_phase, "feeding a consumer"))
@@ -119,9 +122,7 @@ def feed_for(max_s: float) -> Callable[[ReadEpoch], Run]:
     return make_run
 
 
-def _waiting_in_turn(
-    feeders: dict[str, Contestant[ReadEpoch]], timing: Timing, on_run: OnRun
-) -> dict[str, list[float]]:
+def _waiting_in_turn(feeders: dict[str, Candidate[ReadEpoch]], timing: Timing, on_run: OnRun) -> dict[str, list[float]]:
     """Shares of waiting, one a repeat, of a consumer of each."""
     found: dict[str, list[float]] = {name: [] for name in feeders}
 
@@ -157,8 +158,8 @@ def fed(batches: Iterable[Batch], max_s: float) -> Iterator[tuple[int, float]]:
 
 
 def _figure(
-    fastest: Contestant[ReadEpoch],
-    feeder: Contestant[ReadEpoch],
+    fastest: Candidate[ReadEpoch],
+    feeder: Candidate[ReadEpoch],
     rates: Sequence[float],
     limits: Sequence[float],
     waiting: Sequence[float],

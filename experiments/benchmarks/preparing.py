@@ -13,21 +13,21 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from datasets_prep.config import PrepareConfig
-from datasets_prep.job import prepare
-from datasets_prep.planned import choose_workers, plan_job
-from datasets_prep.signals.images import ImagePreparation
+from datasets_prep.decode.images import ImagePreparation
+from datasets_prep.job.config import PrepareConfig
+from datasets_prep.job.plan_job import choose_workers, plan_job
+from datasets_prep.prepare_local import prepare
 from datasets_prep.sources import open_source
-from datasets_prep.sources.base import Source
-from experiments.benchmarks.contest import Contestant, enter_peers
+from datasets_prep.sources.core.source import Source
+from experiments.benchmarks.autotune import Candidate, choose_peer_settings
 from experiments.benchmarks.decoding import decode_all, decode_by_pillow
 from experiments.benchmarks.machine import describe_machine
-from experiments.benchmarks.made_up import DEFAULT_BYTES, write_photos
 from experiments.benchmarks.reading import TRIAL_S, read_for
 from experiments.benchmarks.result import Figure, Limit, Result
+from experiments.benchmarks.synthetic import DEFAULT_BYTES, write_photos
 from experiments.benchmarks.timing import OnPhase, Run, silent, time_in_turn
-from experiments.peers.base import Absent, ReadEpoch, ReadingTask
 from experiments.peers.catalog import choose_peers
+from experiments.peers.peer import Absent, ReadEpoch, ReadingTask
 from walloc_cdl.codec import load_codec
 from walloc_cdl.errors import CallError
 
@@ -88,20 +88,20 @@ def measure_preparation(
 
         decode(0)
         runs: dict[str, Run] = {LIMIT: decode, OURS: convert}
-        contestants: list[Contestant[ReadEpoch]] = []
+        candidates: list[Candidate[ReadEpoch]] = []
         if images is None or not isinstance(planned.preparation, ImagePreparation):
             absent += [Absent(peer.name, "it reads folders of images, and the source is none") for peer in peers]
         else:
             side = benchmark.size or 256
             task = ReadingTask(Path(), Path(), images, side, crop="center", batch_size=32, threads=max(1, workers))
             trial = read_for(TRIAL_S)
-            entered, failed = enter_peers(peers, lambda peer: peer.read_settings(task), [trial], on_phase)
-            contestants = [each for (each,) in entered]
+            entered, failed = choose_peer_settings(peers, lambda peer: peer.read_settings(task), [trial], on_phase)
+            candidates = [each for (each,) in entered]
             absent += failed
         has_pillow = planned.preparation == ImagePreparation(codec.spec.source_channels, benchmark.size or 256)
         if has_pillow:
             runs[PILLOW] = lambda repeat: decode_by_pillow(planned.source, planned.preparation, workers)
-        runs |= {each.name: read_for(math.inf)(each.setting.work) for each in contestants}
+        runs |= {each.name: read_for(math.inf)(each.setting.work) for each in candidates}
         rates = time_in_turn(runs, benchmark.repeats, partial(on_phase, "preparing"))
     limit = "decoding and resizing alone, by the code of `cdl prepare`, the start of the workers included"
     text = f"{workers} decoding processes, the start of the workers, the fit of the synthesis and all files included"
@@ -111,7 +111,7 @@ def measure_preparation(
         figures.append(Figure(PILLOW, alone, "docs/performance.md", rates[PILLOW], rates[LIMIT]))
     figures += [
         Figure(each.name, each.setting.text, each.setting.documented, rates[each.name], rates[LIMIT], each.tried)
-        for each in contestants
+        for each in candidates
     ]
     return Result(
         benchmark="prepare",

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.benchmarks.made_up import DEFAULT_BYTES, MadeUpSet, shards_for, write_made_up, write_photos
+from experiments.benchmarks.synthetic import DEFAULT_BYTES, SyntheticSet, shards_for, write_photos, write_synthetic_set
 from experiments.benchmarks.timing import Run, until
-from experiments.peers.base import Batch, Peer, ReadEpoch, ReadingTask, Setting
+from experiments.peers.peer import Batch, Peer, ReadEpoch, ReadingTask, Setting
 from walloc_cdl.data import LatentLoader
 from walloc_cdl.data.loader import DEFAULT_PREFETCH
 from walloc_cdl.errors import CallError
@@ -50,8 +50,8 @@ def reading_task(
 ) -> ReadingTask:
     """Write the made-up data set, and photos if any of the peers reads images and none are given."""
     shards = shards_for(config.num_bytes, threads)
-    made_up = MadeUpSet(config.num_bytes, num_shards=shards, with_synthesis=with_synthesis, seed=config.seed)
-    write_made_up(folder / "latents", made_up)
+    synthetic = SyntheticSet(config.num_bytes, num_shards=shards, with_synthesis=with_synthesis, seed=config.seed)
+    write_synthetic_set(folder / "latents", synthetic)
     images = config.images
     if images is None and any(peer.reads_images for peer in peers):
         images = folder / "images"

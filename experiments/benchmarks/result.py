@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.benchmarks.machine import machine_text
 from experiments.benchmarks.timing import Spread, shares
-from experiments.peers.base import Absent
+from experiments.peers.peer import Absent
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,15 @@ from torch.nn.functional import cross_entropy
 from classifiers import create_model
 from classifiers.backbones import require_model
 from classifiers.recipe import TrainConfig, build_optimizer
-from experiments.benchmarks.contest import enter, enter_peers
+from experiments.benchmarks.autotune import choose_peer_settings, choose_setting
 from experiments.benchmarks.machine import describe_machine
-from experiments.benchmarks.made_up import MadeUpSet, write_made_up
 from experiments.benchmarks.reading import ReadingConfig, our_readers, reading_task
 from experiments.benchmarks.result import Figure, Limit, Result
+from experiments.benchmarks.synthetic import SyntheticSet, write_synthetic_set
 from experiments.benchmarks.threads import choose_threads, torch_threads
 from experiments.benchmarks.timing import OnPhase, Run, Timing, silent, time_in_turn, until
-from experiments.peers.base import Batch, ReadEpoch
 from experiments.peers.catalog import choose_peers
+from experiments.peers.peer import Batch, ReadEpoch
 from walloc_cdl.data import open_latents
 from walloc_cdl.errors import CallError
 
@@ -72,23 +72,25 @@ def measure_training(
         codes = _Trainer(config, task.latents)
         pixels = _Trainer(config, _write_pixels(Path(parent) / "pixels"))
         trainers = {CODES: codes, PIXELS: pixels}
-        contestants = [enter(name, settings, codes.trial) for name, settings in our_readers(task).items()]
+        candidates = [choose_setting(name, settings, codes.trial) for name, settings in our_readers(task).items()]
         for trainer, reads_images in ((codes, False), (pixels, True)):
             chosen = [peer for peer in peers if peer.reads_images == reads_images]
-            others, failed = enter_peers(chosen, lambda peer: peer.read_settings(task), [trainer.trial], on_phase)
-            contestants += [each for (each,) in others]
+            others, failed = choose_peer_settings(
+                chosen, lambda peer: peer.read_settings(task), [trainer.trial], on_phase
+            )
+            candidates += [each for (each,) in others]
             absent = [*absent, *failed]
         runs = {
             kind: trainer.steps(trainer.same_batch, config.steps, timing.max_s) for kind, trainer in trainers.items()
         }
-        for each in contestants:
+        for each in candidates:
             trainer = pixels if each.reads_images else codes
             runs[each.name] = trainer.steps(each.setting.work, config.steps, timing.max_s)
         for trainer in trainers.values():
             trainer.trial(trainer.same_batch)(0)
         rates = time_in_turn(runs, timing.repeats, partial(on_phase, "training"))
     figures = []
-    for each in contestants:
+    for each in candidates:
         limits = rates[PIXELS if each.reads_images else CODES]
         setting = each.setting
         figures.append(Figure(each.name, setting.text, setting.documented, rates[each.name], limits, each.tried))
@@ -118,7 +120,9 @@ def _write_pixels(folder: Path) -> Path:
     """A made-up data set of as many pixels as the codes have values: what resolution reduction stores."""
     shape = (3, PIXEL_SIDE, PIXEL_SIDE)
     sample_bytes = 3 * PIXEL_SIDE**2
-    write_made_up(folder, MadeUpSet(64 * sample_bytes, shape, stride=4, companding="none", with_synthesis=True))
+    write_synthetic_set(
+        folder, SyntheticSet(64 * sample_bytes, shape, stride=4, companding="none", with_synthesis=True)
+    )
     return folder
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.peers.base import Absent, Peer
+from experiments.peers.peer import Absent, Peer
 from walloc_cdl.errors import unknown_name
 
 INSTALL = "pip install 'walloc-cdl[bench]'"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch.utils.data import DataLoader
 
-from experiments.peers.base import ReadEpoch, ReadingTask, Setting, worker_options, workers_text
+from experiments.peers.peer import ReadEpoch, ReadingTask, Setting, worker_options, workers_text
 
 DOCUMENTED = "README.md; https://docs.pytorch.org/docs/stable/data.html"
 

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
 from datasets_prep.exports import export_latents
-from experiments.peers.base import Batch, ReadEpoch, ReadingTask, Setting, worker_options, workers_text
+from experiments.peers.peer import Batch, ReadEpoch, ReadingTask, Setting, worker_options, workers_text
 
 DOCUMENTED = "https://huggingface.co/docs/datasets/use_with_pytorch"
 TRANSFORM_DOCUMENTED = "docs/exchange.md; https://huggingface.co/docs/datasets/process#format-transform"

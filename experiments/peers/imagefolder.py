@@ -11,7 +11,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.io import ImageReadMode, decode_image, read_file
 from torchvision.transforms import v2
 
-from experiments.peers.base import ReadEpoch, ReadingTask, Setting, worker_options, workers_text
+from experiments.peers.peer import ReadEpoch, ReadingTask, Setting, worker_options, workers_text
 
 DOCUMENTED = "https://docs.pytorch.org/vision/stable/transforms.html#performance-considerations"
 """v2 transforms, uint8, tensors or PIL images."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from experiments.peers.base import Batch, ReadEpoch, ReadingTask, Setting, worker_options, workers_text
+from experiments.peers.peer import Batch, ReadEpoch, ReadingTask, Setting, worker_options, workers_text
 from walloc_cdl.data import LatentDataset, open_latents
 
 DOCUMENTED = "https://github.com/Lightning-AI/litData, optimize and StreamingDataset"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from experiments.peers.base import Encode, Setting
+from experiments.peers.peer import Encode, Setting
 from walloc_cdl.codec import Codec
 from walloc_cdl.spec import code_limit
 

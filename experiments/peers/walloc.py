@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.peers.base import Encode, Setting
+from experiments.peers.peer import Encode, Setting
 from walloc_cdl.codec import Codec, WallocCodec
 from walloc_cdl.codec.base import to_unit_range
 from walloc_cdl.errors import CallError

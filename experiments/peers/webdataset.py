@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from datasets_prep.exports import export_latents
-from experiments.peers.base import ReadEpoch, ReadingTask, Setting, worker_options, workers_text
+from experiments.peers.peer import ReadEpoch, ReadingTask, Setting, worker_options, workers_text
 
 DOCUMENTED = "https://github.com/tmbdev-archive/wds-distributed"
 """Batching inside each worker, "important for efficiency"."""

@@ -1,8 +1,15 @@
 """Tiny data sets for the tests of the classifiers."""
 
 import pytest
-from tiny_datasets import identity_layer, make_spec, random_bank, random_split, striped_split, write_dataset
 
+from tests.support.tiny_datasets import (
+    identity_layer,
+    make_spec,
+    random_bank,
+    random_split,
+    striped_split,
+    write_dataset,
+)
 from walloc_cdl.data import LatentDataset, open_latents
 from walloc_cdl.spec import LatentSpec
 

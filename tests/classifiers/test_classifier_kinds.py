@@ -1,16 +1,10 @@
 """What classifiers cannot train on yet is refused in one line; stored views are drawn in training."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "latents"))
-
-from any_samples import write_any_set
-from small_sets import make_spec
-
 import classifiers
+from tests.support.any_samples import write_any_set
+from tests.support.small_sets import make_spec
 from walloc_cdl.data import open_latents
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import LabelSpec, SampleLayout

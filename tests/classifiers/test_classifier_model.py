@@ -5,10 +5,10 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from tiny_datasets import make_spec, random_split
 
 from classifiers import backbones
 from classifiers.model import create_model, default_block
+from tests.support.tiny_datasets import make_spec, random_split
 from walloc_cdl.errors import CallError, DamagedError, JobError
 
 

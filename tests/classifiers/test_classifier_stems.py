@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_datasets import make_spec, random_bank, random_codes, random_split
 
 from classifiers.model import create_model
 from classifiers.stems import SynthesisStem
+from tests.support.tiny_datasets import make_spec, random_bank, random_codes, random_split
 from walloc_cdl.data import ModelInput
 from walloc_cdl.latents import channel_statistics, code_histogram
 from walloc_cdl.synthesis import NEIGHBORHOOD, LinearSynthesis

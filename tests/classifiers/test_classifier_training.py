@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
-from tiny_datasets import make_spec, random_split
 
 from classifiers import RunRecord, TrainConfig, create_model, evaluate, load_classifier, train
+from tests.support.tiny_datasets import make_spec, random_split
 from walloc_cdl.data import open_latents
 from walloc_cdl.errors import CallError, DamagedError, JobError, SpecMismatchError
 

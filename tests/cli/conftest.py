@@ -1,15 +1,11 @@
 """`cdl` in this process, and a folder of small things to call it on."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "datasets_prep"))
-
-from pictures import picture
-
+from tests.support.pictures import picture
 from walloc_cdl.cli.app import run
 
 

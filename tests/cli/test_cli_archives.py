@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import typer
 from PIL import Image
-from trees import all_files
 
+from tests.support.trees import all_files
 from walloc_cdl.cli.app import app
 from walloc_cdl.latents.archive import default_container
 

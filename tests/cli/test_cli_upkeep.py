@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from trees import all_files
 
+from tests.support.trees import all_files
 from walloc_cdl.latents import load_manifest, verify
 
 

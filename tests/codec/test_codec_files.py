@@ -8,7 +8,7 @@ import time
 import pytest
 
 from walloc_cdl.codec import codec_from_files, load_codec
-from walloc_cdl.codec.zoo import ZOO
+from walloc_cdl.codec.io.zoo import ZOO
 from walloc_cdl.errors import DamagedError
 
 # A data set of any of these stays readable only as long as its codec keeps its id.

@@ -18,7 +18,7 @@ from walloc_cdl.codec import (
     compiled,
     load_codec,
 )
-from walloc_cdl.kernels import fused
+from walloc_cdl.kernels.cpu import fused
 
 CODECS = {
     "rgb": lambda: WallocCodec2D(WallocConfig2D(3, 3, 12)),

@@ -4,13 +4,13 @@ import warnings
 
 import pytest
 import torch
-from interpreted import interpret_kernels
 
+from tests.support.interpreted import interpret_kernels
 from walloc_cdl.codec import WallocCodec1D, WallocCodec2D, WallocConfig1D, WallocConfig2D, compiled
-from walloc_cdl.kernels import gpu
-from walloc_cdl.kernels.gpu import GpuEncoder
+from walloc_cdl.kernels.gpu import encode
+from walloc_cdl.kernels.gpu.encode import GpuEncoder
 
-pytestmark = pytest.mark.skipif(not gpu.has_triton(), reason="triton is not installed")
+pytestmark = pytest.mark.skipif(not encode.has_triton(), reason="triton is not installed")
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +112,7 @@ def test_the_plain_path_where_the_kernels_cannot(why, calls, monkeypatch):
     elif why == "double weights":
         codec = codec.double()
     else:
-        monkeypatch.setattr(gpu, "MAX_TAPS_BYTES", 0)
+        monkeypatch.setattr(encode, "MAX_TAPS_BYTES", 0)
     assert_equal_but_for_ties(codec.encode(samples), expected)
     assert not calls
 

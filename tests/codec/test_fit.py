@@ -6,9 +6,9 @@ import torch
 from torch.nn.functional import conv2d, pad, pixel_shuffle
 
 from walloc_cdl.codec import ResizeCodec, ResizeConfig, to_bytes
-from walloc_cdl.codec.fit import FitConfig, fit_codec
-from walloc_cdl.codec.fit_synthesis import fit_synthesis
-from walloc_cdl.codec.moments import PacketMoments, signal_weights
+from walloc_cdl.codec.fit.closed_form import FitConfig, fit_codec
+from walloc_cdl.codec.fit.moments import PacketMoments, signal_weights
+from walloc_cdl.codec.fit.synthesis import fit_synthesis
 from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.kernels.packets import packet_analysis
 

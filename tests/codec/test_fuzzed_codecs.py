@@ -7,13 +7,13 @@ import zipfile
 
 import pytest
 import torch
-from memory import PeakMemory
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from walloc_reference import walloc
 
+from tests.support.memory import PeakMemory
+from tests.support.walloc_reference import walloc
 from walloc_cdl.codec import WallocCodec1D, WallocConfig1D, codec_from_files, load_codec
-from walloc_cdl.codec.published import load_published
+from walloc_cdl.codec.io.published import load_published
 from walloc_cdl.errors import CdlError
 
 pytestmark = pytest.mark.slow

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from walloc_reference import make_reference, relative, signal_for
 
+from tests.support.walloc_reference import make_reference, relative, signal_for
 from walloc_cdl.codec import WallocCodec1D, WallocCodec2D, WallocConfig1D, WallocConfig2D
 from walloc_cdl.codec.weights import build_with_weights
 

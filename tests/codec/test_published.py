@@ -12,10 +12,10 @@ import zipfile
 
 import pytest
 import torch
-from walloc_reference import make_reference, signal_for
 
+from tests.support.walloc_reference import make_reference, signal_for
 from walloc_cdl.codec import load_codec
-from walloc_cdl.codec.published import load_published
+from walloc_cdl.codec.io.published import load_published
 from walloc_cdl.errors import CallError, DamagedError
 
 IMAGE = {

@@ -6,7 +6,7 @@ import torch
 from scipy.signal import resample_poly
 
 from walloc_cdl.codec import codec_from_files, load_codec
-from walloc_cdl.codec.resize_1d import ResizeCodec1D, ResizeConfig1D
+from walloc_cdl.codec.families.resize_1d import ResizeCodec1D, ResizeConfig1D
 from walloc_cdl.errors import CallError
 
 

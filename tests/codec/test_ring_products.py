@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from walloc_cdl.codec.ring_products import ring_products, spectra
+from walloc_cdl.codec.fit.ring_products import ring_products, spectra
 
 
 def summed_directly(left, right, displacement):

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from walloc_cdl.codec import ResizeCodec, ResizeConfig, WallocCodec2D
-from walloc_cdl.codec import fit_synthesis as module
-from walloc_cdl.codec.fit_synthesis import fit_synthesis, offered_blocks
-from walloc_cdl.codec.walloc_2d import WallocConfig2D
+from walloc_cdl.codec.families.walloc_2d import WallocConfig2D
+from walloc_cdl.codec.fit import synthesis as module
+from walloc_cdl.codec.fit.synthesis import fit_synthesis, offered_blocks
 
 
 def codec_of(channels, latents, levels):

@@ -6,17 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux's /proc"),
 ]
 
-ROOT = Path(__file__).parent.parent.parent
 
 PROGRAM = """
 import sys
 import torch
 from walloc_cdl.codec import load_codec
+from tests.support.paths import ROOT
 from walloc_cdl.codec.tiles import decode_tiled, encode_tiled
 
 def memory(name):

@@ -8,9 +8,9 @@ import pytest
 import torch
 from einops import rearrange
 from PIL import Image
-from walloc_reference import default_dtype, make_reference, relative, signal_for
-from walloc_reference import walloc as package
 
+from tests.support.walloc_reference import default_dtype, make_reference, relative, signal_for
+from tests.support.walloc_reference import walloc as package
 from walloc_cdl.compat import walloc as ours
 from walloc_cdl.errors import CallError
 

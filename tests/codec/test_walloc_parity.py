@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from walloc_reference import relative, walloc
 
+from tests.support.walloc_reference import relative, walloc
 from walloc_cdl.codec import WallocCodec2D, WallocConfig2D
 from walloc_cdl.codec.packets import reference_analysis, reference_synthesis
 from walloc_cdl.kernels.packets import packet_analysis, packet_encode, packet_synthesis

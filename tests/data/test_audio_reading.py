@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from small_sets import make_spec, write_small_set
 
+from tests.support.small_sets import make_spec, write_small_set
 from walloc_cdl.data import LatentLoader, ModelInput, open_latents
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import channel_statistics

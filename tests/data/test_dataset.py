@@ -5,9 +5,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_sets import CLASS_NAMES, make_spec, write_small_set
 from torch.utils.data import DataLoader
 
+from tests.support.small_sets import CLASS_NAMES, make_spec, write_small_set
 from walloc_cdl.data import LatentDataset, open_latents
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.latents import LabelSpec, channel_statistics, code_histogram

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from any_samples import LABELS, write_any_set
-from drawn_rows import rank_slices
-from small_sets import make_spec
 
+from tests.support.any_samples import LABELS, write_any_set
+from tests.support.drawn_rows import rank_slices
+from tests.support.small_sets import make_spec
 from walloc_cdl.data import LatentLoader, open_latents
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.latents import LabelSpec, SampleLayout, load_manifest, manifest_from_json, verify

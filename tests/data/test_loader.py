@@ -3,9 +3,9 @@ import threading
 import numpy as np
 import pytest
 import torch
-from drawn_rows import rank_slices
-from small_sets import write_small_set
 
+from tests.support.drawn_rows import rank_slices
+from tests.support.small_sets import write_small_set
 from walloc_cdl.data import LatentLoader, open_latents
 from walloc_cdl.errors import CallError, DamagedError
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import norm
-from small_sets import make_spec
 
+from tests.support.small_sets import make_spec
 from walloc_cdl.data import ModelInput
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import ChannelStatistics, channel_statistics, code_histogram

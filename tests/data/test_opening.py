@@ -7,9 +7,9 @@ from sys import getallocatedblocks
 
 import numpy as np
 import pytest
-from memory import PeakMemory
-from small_sets import CLASS_NAMES, make_spec, write_small_set
 
+from tests.support.memory import PeakMemory
+from tests.support.small_sets import CLASS_NAMES, make_spec, write_small_set
 from walloc_cdl.data import LatentLoader, open_latents
 from walloc_cdl.latents import Manifest, SplitSummary, code_histogram, write_manifest, write_shard
 

@@ -5,12 +5,12 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from any_samples import RAGGED, draw_any, write_any_set
-from drawn_rows import rank_slices
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_sets import make_spec
 
+from tests.support.any_samples import RAGGED, draw_any, write_any_set
+from tests.support.drawn_rows import rank_slices
+from tests.support.small_sets import make_spec
 from walloc_cdl.data import LatentLoader, open_latents
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import LabelSpec, SampleLayout, load_manifest, verify
@@ -84,7 +84,7 @@ def large(request, tmp_path_factory):
     """Samples of three to seven latents a side."""
     folder, layout = tmp_path_factory.mktemp("large"), layout_of(request.param)
     rng = np.random.default_rng(5)
-    import any_samples
+    from tests.support import any_samples
 
     def draw_large(_, layout, count):
         drawn = draw_any(rng, layout, count)

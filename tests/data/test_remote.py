@@ -18,11 +18,8 @@ import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "latents"))
-
-from any_samples import FIXED, LABELS, RAGGED, write_any_set
-from small_sets import make_spec, write_small_set
-
+from tests.support.any_samples import FIXED, LABELS, RAGGED, write_any_set
+from tests.support.small_sets import make_spec, write_small_set
 from walloc_cdl.cli.app import run
 from walloc_cdl.data import LatentLoader, RemoteFolder, is_address, open_latents, remote
 from walloc_cdl.data.cache import BYTES_VARIABLE, FOLDER_VARIABLE, FileCache, default_bytes, default_folder

@@ -1,7 +1,7 @@
 import pytest
 import torch
-from small_sets import write_small_set
 
+from tests.support.small_sets import write_small_set
 from walloc_cdl.data import open_latents, residency
 from walloc_cdl.errors import CallError
 

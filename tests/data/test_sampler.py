@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from drawn_rows import rank_slices
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.drawn_rows import rank_slices
 from walloc_cdl.data import GlobalBatches
 from walloc_cdl.errors import CallError
 

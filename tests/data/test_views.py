@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from any_samples import write_any_set
-from drawn_rows import rank_slices
-from small_sets import make_spec
 
+from tests.support.any_samples import write_any_set
+from tests.support.drawn_rows import rank_slices
+from tests.support.small_sets import make_spec
 from walloc_cdl.data import GlobalBatches, LatentLoader, open_latents
 from walloc_cdl.data.sampler import draw_below
 from walloc_cdl.errors import CallError

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-from pictures import picture
 
+from tests.support.pictures import picture
 from walloc_cdl.codec import ResizeCodec, ResizeConfig
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "latents"))  # its small data sets
 
 
 @pytest.fixture

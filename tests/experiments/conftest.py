@@ -1,11 +1,6 @@
 """A comparison made of random figures, and small pictures."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "datasets_prep"))
 
 from experiments.differences import Difference
 from experiments.outcome import ConditionOutcome, Outcome

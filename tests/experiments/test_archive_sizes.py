@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from pictures import picture
 
 from experiments.archive_sizes import AUDIO_SPEC, audio_like_codes, image_codes, measure_containers
+from tests.support.pictures import picture
 from walloc_cdl.codec import load_codec
 from walloc_cdl.errors import JobError
 from walloc_cdl.latents.archive import CONTAINERS, picture_to_bytes

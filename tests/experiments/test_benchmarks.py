@@ -3,35 +3,34 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from experiments.benchmarks.contest import enter
+from experiments.benchmarks.autotune import choose_setting
 from experiments.benchmarks.encoding import EncodeBenchmark, measure_encoding, signal_shape
 from experiments.benchmarks.limits import WORK, EncodeCost, LimitWork, copying, multiplying
 from experiments.benchmarks.loading import fed, measure_loading, waiting_share
-from experiments.benchmarks.made_up import (
-    MadeUpSet,
-    made_up_signals,
-    shards_for,
-    write_made_up,
-    write_photos,
-)
 from experiments.benchmarks.preparing import PrepareBenchmark, measure_preparation
 from experiments.benchmarks.reading import ReadingConfig
+from experiments.benchmarks.synthetic import (
+    SyntheticSet,
+    shards_for,
+    synthetic_signals,
+    write_photos,
+    write_synthetic_set,
+)
 from experiments.benchmarks.threads import choose_threads
 from experiments.benchmarks.timing import Spread, Timing, shares, time_in_turn, until
 from experiments.benchmarks.training import TrainBenchmark, measure_training
-from experiments.peers.base import Setting
+from experiments.peers.peer import Setting
+from tests.support.paths import ROOT
 from walloc_cdl.codec import load_codec
 from walloc_cdl.data import open_latents
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import verify
 
-ROOT = Path(__file__).parents[2]
 ONCE = Timing(repeats=1, max_s=5.0)
 FIGURE_FIELDS = {"name", "setting", "documented", "tried", "rate", "rates", "limit", "share_of_limit"}
 
@@ -79,10 +78,10 @@ def test_a_run_ends_when_its_time_is_over():
 def test_the_fastest_setting_is_chosen():
     units = {"slow": 1.0, "fast": 1e9, "middle": 1e3}
     settings = [Setting(name, "here", count) for name, count in units.items()]
-    chosen = enter("peer", settings, lambda count: lambda repeat: count)
+    chosen = choose_setting("peer", settings, lambda count: lambda repeat: count)
     assert chosen.setting.text == "fast"
     assert chosen.tried.keys() == units.keys()
-    assert enter("peer", settings[:1], lambda count: lambda repeat: count).tried == {}
+    assert choose_setting("peer", settings[:1], lambda count: lambda repeat: count).tried == {}
 
 
 def test_settings_out_of_range():
@@ -106,26 +105,26 @@ def test_images_that_are_not_there(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "made_up",
+    "synthetic",
     [
-        MadeUpSet(200_000, (3, 16, 16), num_shards=3, with_synthesis=True),
-        MadeUpSet(200_000, (3, 256)),
-        MadeUpSet(200_000, (3, 16, 16), stride=4, companding="none", with_synthesis=True),
+        SyntheticSet(200_000, (3, 16, 16), num_shards=3, with_synthesis=True),
+        SyntheticSet(200_000, (3, 256)),
+        SyntheticSet(200_000, (3, 16, 16), stride=4, companding="none", with_synthesis=True),
     ],
     ids=["codes", "sound", "pixels"],
 )
-def test_the_made_up_data_set_is_a_real_one(tmp_path, made_up):
-    write_made_up(tmp_path / "set", made_up)
+def test_the_made_up_data_set_is_a_real_one(tmp_path, synthetic):
+    write_synthetic_set(tmp_path / "set", synthetic)
     assert verify(tmp_path / "set", full=True).problems == []
     dataset = open_latents(tmp_path / "set")
-    assert (len(dataset), len(dataset.manifest.shards)) == (200_000 // 768, made_up.num_shards)
-    if made_up.with_synthesis:
-        assert set(dataset.synthesis_bank) == set(range(1, made_up.stride + 1))
+    assert (len(dataset), len(dataset.manifest.shards)) == (200_000 // 768, synthetic.num_shards)
+    if synthetic.with_synthesis:
+        assert set(dataset.synthesis_bank) == set(range(1, synthetic.stride + 1))
 
 
 def test_a_made_up_data_set_has_a_sample():
     with pytest.raises(CallError, match="num_bytes is 5; it must be at least 12288"):
-        MadeUpSet(5)
+        SyntheticSet(5)
 
 
 def test_shards_are_dealt_out_evenly():
@@ -145,7 +144,7 @@ def test_made_up_photos_have_the_bits_of_real_ones(tmp_path):
 @pytest.mark.parametrize("name", ["rgb-16x", "stereo-5x"])
 def test_made_up_signals_suit_the_codec_and_differ(name):
     codec = load_codec(name)
-    first, second = made_up_signals(codec.kind, codec.source_channels, signal_shape(codec, 2), 2, seed=0)
+    first, second = synthetic_signals(codec.kind, codec.source_channels, signal_shape(codec, 2), 2, seed=0)
     codes = codec.encode(first)
     assert 5 < codes.float().std() < 90  # as of photos (6 to 14) or louder; neither silence nor all at the ends
     assert not torch.equal(first, second)

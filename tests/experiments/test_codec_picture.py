@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from pictures import picture
 from PIL import Image
 
 from experiments.codec_picture import BASIS_GRID, basis_functions, draw_codec
+from tests.support.pictures import picture
 from walloc_cdl.codec import ResizeCodec, ResizeConfig, WallocCodec2D, WallocConfig2D, load_codec
 from walloc_cdl.errors import CallError, DamagedError
 

@@ -1,12 +1,12 @@
 import json
 
 import pytest
-from pictures import picture
 from PIL import Image
 
 from classifiers import TrainConfig
 from experiments.compare import CompareConfig, Progress, compare
 from experiments.outcome import load_outcome
+from tests.support.pictures import picture
 from walloc_cdl.errors import CallError
 
 CONDITIONS = ("pixels-16", "latents-16x", "latents-16x:channels")

@@ -4,10 +4,10 @@ import json
 import pytest
 from PIL import Image
 
+from experiments.cli.comparison import SAID_ELSEWHERE
 from experiments.differences import Difference
 from experiments.outcome import RESULTS_NAME, describe, load_outcome, merge_environments, save_outcome, summarize
 from experiments.report import PLOT_NAME, TABLE_NAME, table_rows, write_report
-from walloc_cdl.cli.comparison import SAID_ELSEWHERE
 from walloc_cdl.errors import CallError
 
 

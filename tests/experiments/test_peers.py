@@ -9,10 +9,10 @@ import torch
 
 from experiments.benchmarks.encoding import signal_shape
 from experiments.benchmarks.loading import index_select_readers
-from experiments.benchmarks.made_up import MadeUpSet, made_up_signals, write_made_up, write_photos
 from experiments.benchmarks.reading import our_readers
-from experiments.peers.base import Absent, ReadingTask
+from experiments.benchmarks.synthetic import SyntheticSet, synthetic_signals, write_photos, write_synthetic_set
 from experiments.peers.catalog import PEERS, choose_peers, peer_names
+from experiments.peers.peer import Absent, ReadingTask
 from walloc_cdl.codec import load_codec
 from walloc_cdl.data import open_latents
 from walloc_cdl.errors import CallError
@@ -22,7 +22,7 @@ READERS = [name for name in peer_names("load") if not PEERS[name].reads_images]
 
 @pytest.fixture
 def task(tmp_path) -> ReadingTask:
-    write_made_up(tmp_path / "set", MadeUpSet(40 * 768, (3, 16, 16), num_shards=2))
+    write_synthetic_set(tmp_path / "set", SyntheticSet(40 * 768, (3, 16, 16), num_shards=2))
     (tmp_path / "peers").mkdir()
     return ReadingTask(tmp_path / "set", tmp_path / "peers", batch_size=16, threads=1)
 
@@ -90,7 +90,7 @@ def test_encoders_make_the_codes_of_the_codec(monkeypatch, name, codec):
         pytest.skip(f"{peer.package} is not installed")
     monkeypatch.setattr("experiments.benchmarks.encoding.IMAGE_SIDE", 128)
     model = load_codec(codec)
-    (signal,) = made_up_signals(model.kind, model.source_channels, signal_shape(model, 2), 1, seed=0)
+    (signal,) = synthetic_signals(model.kind, model.source_channels, signal_shape(model, 2), 1, seed=0)
     expected = model.encode(signal)
     for setting in peer.encode_settings(model):
         codes = setting.work(signal)
@@ -117,12 +117,12 @@ def test_absent_peers_are_named(monkeypatch):
 
 
 def test_peers_that_cannot_be_imported_are_named_too():
-    from experiments.benchmarks.contest import enter_peers
+    from experiments.benchmarks.autotune import choose_peer_settings
 
     def fail(peer):
         raise ImportError("no module named 'diffusers'")
 
-    entered, absent = enter_peers([PEERS["walloc"]], fail, [lambda work: lambda repeat: 1.0])
+    entered, absent = choose_peer_settings([PEERS["walloc"]], fail, [lambda work: lambda repeat: 1.0])
     assert entered == []
     assert absent == [Absent("walloc", "walloc cannot be imported: no module named 'diffusers'")]
 
@@ -143,6 +143,6 @@ def test_wrong_names_are_refused(benchmark, name):
 
 def test_a_made_up_set_is_the_same_every_time(tmp_path):
     for folder in ("a", "b"):
-        write_made_up(tmp_path / folder, MadeUpSet(20 * 768, (3, 16, 16), seed=3))
+        write_synthetic_set(tmp_path / folder, SyntheticSet(20 * 768, (3, 16, 16), seed=3))
     first, second = (open_latents(tmp_path / folder).gather(range(20)) for folder in ("a", "b"))
     assert all(np.array_equal(left, right) for left, right in zip(first, second, strict=True))

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from pictures import picture
 from skimage.metrics import structural_similarity
 
 from experiments.rate_distortion import measure_rate_distortion
+from tests.support.pictures import picture
 from walloc_cdl.codec import ResizeCodec, ResizeConfig, load_codec
 from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.latents.archive import archive_to_bytes, default_container, read_info

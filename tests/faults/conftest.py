@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "datasets_prep"))
-
-from pictures import picture
+from tests.support.pictures import picture
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from faults import KINDS, Faults, KilledError
-from pictures import picture
-from trees import contents
 
-from datasets_prep import IterableSource, PrepareConfig, finish, open_source, prepare
+from datasets_prep import IterableSource, PrepareConfig, open_source, prepare
+from datasets_prep.job import finish
+from tests.support.faults import KINDS, Faults, KilledError
+from tests.support.pictures import picture
+from tests.support.trees import contents
 from walloc_cdl.codec import ResizeCodec, ResizeConfig
 from walloc_cdl.errors import CdlError
 from walloc_cdl.latents import verify

@@ -6,11 +6,11 @@ import random
 from pathlib import Path
 
 import pytest
-from pictures import picture
 
 from datasets_prep import PrepareConfig, open_source, prepare
 from datasets_prep.upkeep.encode_again import RepairConfig
 from datasets_prep.upkeep.repair import repair
+from tests.support.pictures import picture
 from walloc_cdl.codec import ResizeCodec, ResizeConfig
 from walloc_cdl.latents import load_manifest, open_shard, verify
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -12,15 +11,12 @@ from typing import TypeVar
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "latents"))
-
-from any_samples import write_any_set
-from small_sets import make_spec, write_small_set
-
+from tests.support.any_samples import write_any_set
+from tests.support.small_sets import make_spec, write_small_set
 from walloc_cdl.data import LatentLoader, open_latents
 from walloc_cdl.errors import CdlError
 from walloc_cdl.latents import LabelSpec, SampleLayout, verify
-from walloc_cdl.latents.sealed import seal, unseal
+from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
 
 pytestmark = pytest.mark.slow
 
@@ -151,13 +147,13 @@ def test_altered_files_are_refused_or_read_as_they_were_or_fail_verification(fol
 
 
 def test_altered_manifests_with_a_valid_digest_are_refused_or_harmless(folder):
-    """Somebody who can write a manifest can also seal it: then every field is checked for itself."""
-    fields = unseal((folder / "manifest.json").read_bytes(), origin="manifest")
+    """Somebody who can write a manifest can also encode_json_with_digest it: then every field is checked for itself."""
+    fields = parse_json_with_digest((folder / "manifest.json").read_bytes(), origin="manifest")
     outcomes = []
     for seed in range(3000):
         altered = altered_fields(json.loads(json.dumps(fields)), random.Random(seed))
         if isinstance(altered, dict) and "digest" not in altered:
-            (folder / "manifest.json").write_bytes(seal(altered))
+            (folder / "manifest.json").write_bytes(encode_json_with_digest(altered))
             outcomes.append(attempt(lambda: read_everything(folder), f"seed {seed}"))
             attempt(lambda: verify(folder, full=True), f"seed {seed}")
     assert sum(outcome is None for outcome in outcomes) > 1000

@@ -6,9 +6,9 @@ import json
 import shutil
 
 import pytest
-from commands import Command, count_files
-from trees import contents
 
+from tests.support.commands import Command, count_files
+from tests.support.trees import contents
 from walloc_cdl.latents import verify
 
 pytestmark = pytest.mark.slow

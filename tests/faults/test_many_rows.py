@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent / "many_rows.py"
+SCRIPT = "tests.support.many_rows"
 
 
 def measured(num_rows: int) -> dict[str, float]:
-    command = [sys.executable, str(SCRIPT), str(num_rows)]
+    command = [sys.executable, "-m", SCRIPT, str(num_rows)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 

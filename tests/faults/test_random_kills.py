@@ -6,12 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from pictures import picture
 
-SCRIPT = Path(__file__).parent / "forked_jobs.py"
+from tests.support.pictures import picture
+
+SCRIPT = "tests.support.forked_jobs"
 PHASES = {"plan", "decoding", "shard", "record", "fit", "copies"}
 
 
@@ -27,7 +27,7 @@ def test_a_hundred_kills(tmp_path, kind):
         picture(number % 37, 90, 80).save(folder / f"{number:02d}.png")  # three of them are copies
     (photos / "train/dog/03.png").write_bytes(b"no image")
     (tmp_path / "jobs").mkdir()
-    command = [sys.executable, str(SCRIPT), str(photos), str(tmp_path / "jobs"), "0", "100", *kind]
+    command = [sys.executable, "-m", SCRIPT, str(photos), str(tmp_path / "jobs"), "0", "100", *kind]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=600, env=environment)
     report = json.loads(done.stdout)

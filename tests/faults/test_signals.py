@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import Command, count_files, wait_for_end
-from faults import Faults
-from pictures import picture
-from trees import contents
 
 from datasets_prep import PrepareConfig, open_source, prepare
+from tests.support.commands import Command, count_files, wait_for_end
+from tests.support.faults import Faults
+from tests.support.pictures import picture
+from tests.support.trees import contents
 from walloc_cdl.codec import ResizeCodec, ResizeConfig
 from walloc_cdl.errors import JobError
 from walloc_cdl.latents import verify

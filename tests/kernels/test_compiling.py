@@ -2,7 +2,7 @@ import pytest
 from numba import njit
 from numba.core import caching
 
-from walloc_cdl.kernels.compiling import compiled
+from walloc_cdl.kernels.cpu.compiling import compiled
 
 
 def double(x):

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from walloc_cdl.kernels import fused
+from walloc_cdl.kernels.cpu import fused
+from walloc_cdl.kernels.cpu.fused import FusedEncoder, code_search
 from walloc_cdl.kernels.filters import analysis_matrix, band_order
-from walloc_cdl.kernels.fused import FusedEncoder, code_search
 from walloc_cdl.kernels.packets import packet_encode
 from walloc_cdl.spec import code_limit, companded_limit, companding_scale
 

@@ -6,19 +6,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from interpreted import interpret_kernels
-from test_fused import exact_codes, random_encoder
 
-from walloc_cdl.kernels import gpu
+from tests.kernels.test_fused import exact_codes, random_encoder
+from tests.support.interpreted import interpret_kernels
 from walloc_cdl.kernels.filters import analysis_matrix
-from walloc_cdl.kernels.gpu import GpuEncoder, runs_kernels
-from walloc_cdl.kernels.gpu_operators import fold_filters, folded_bytes, window_blocks
-from walloc_cdl.kernels.lookup import lookup, lookup_codes, plain_lookup
+from walloc_cdl.kernels.gpu import encode
+from walloc_cdl.kernels.gpu.encode import GpuEncoder, runs_kernels
+from walloc_cdl.kernels.gpu.lookup import lookup, lookup_codes, plain_lookup
+from walloc_cdl.kernels.gpu.operators import fold_filters, folded_bytes, window_blocks
 from walloc_cdl.kernels.packets import packet_encode
 from walloc_cdl.spec import companded_limit, companding_scale
 
 CPU = torch.device("cpu")
-pytestmark = pytest.mark.skipif(not gpu.has_triton(), reason="triton is not installed")
+pytestmark = pytest.mark.skipif(not encode.has_triton(), reason="triton is not installed")
 
 
 @pytest.fixture(autouse=True)
@@ -230,7 +230,7 @@ def test_kernels_run_where_they_can(monkeypatch):
     for capability, runs in (((9, 0), True), ((8, 0), True), ((7, 5), False)):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, capability=capability: capability)
         assert runs_kernels(cuda) == runs
-    monkeypatch.setattr(gpu, "has_triton", lambda: False)
+    monkeypatch.setattr(encode, "has_triton", lambda: False)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     assert not runs_kernels(cuda)
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from walloc_cdl.kernels import gpu
-from walloc_cdl.kernels.gpu_operators import image_operators, sequence_operators
-from walloc_cdl.kernels.lookup import lookup_launch
+from walloc_cdl.kernels.gpu import encode
+from walloc_cdl.kernels.gpu.lookup import lookup_launch
+from walloc_cdl.kernels.gpu.operators import image_operators, sequence_operators
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not gpu.has_triton(), reason="triton is not installed"),
+    pytest.mark.skipif(not encode.has_triton(), reason="triton is not installed"),
     pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="Triton only interprets"),
 ]
 
@@ -52,13 +52,13 @@ def launch_of(dimensions, channels, levels, latents, dtype):
     make = image_operators if dimensions == 2 else sequence_operators
     weight = np.random.default_rng(0).normal(size=(latents, channels * 2 ** (dimensions * levels)))
     operators = make(weight, np.zeros(latents), levels=levels, bits=8)
-    kind = gpu.KINDS[dtype]
+    kind = encode.KINDS[dtype]
     arrays = [*operators.matrices.values(), operators.scale[kind], operators.shift[kind]]
     side = 2**levels * (1 if latents == 1 else 100)
     sides = (side,) * dimensions
     signal = torch.empty((64, channels, *sides), dtype=dtype, device="meta")
     codes = torch.empty((64, latents, *(side >> levels for side in sides)), dtype=torch.uint8, device="meta")
-    launch = gpu.image_launch if dimensions == 2 else gpu.sequence_launch
+    launch = encode.image_launch if dimensions == 2 else encode.sequence_launch
     return launch(signal, codes, *map(torch.from_numpy, arrays), levels, 8)
 
 
@@ -76,12 +76,12 @@ def launch_of(dimensions, channels, levels, latents, dtype):
     ],
 )
 def test_encoding_kernels(capability, dimensions, channels, levels, latents, dtype):
-    from walloc_cdl.kernels import triton_encode
+    from walloc_cdl.kernels.gpu import triton_encode
 
     launch = launch_of(dimensions, channels, levels, latents, dtype)
     kernel = triton_encode.encode_image if dimensions == 2 else triton_encode.encode_sequence
     compiled = compile_for(capability, kernel, launch)
-    assert compiled.metadata.shared <= gpu.SHARED_BYTES.get(levels, gpu.SHARED_BYTES_OF_OTHERS)
+    assert compiled.metadata.shared <= encode.SHARED_BYTES.get(levels, encode.SHARED_BYTES_OF_OTHERS)
     assert MATRIX_PRODUCTS[capability] in compiled.asm["ptx"] or levels >= 4
     assert "st.global" in compiled.asm["ptx"]
     assert len(compiled.asm["cubin"]) > 10_000
@@ -89,7 +89,7 @@ def test_encoding_kernels(capability, dimensions, channels, levels, latents, dty
 
 @pytest.mark.parametrize("capability", MATRIX_PRODUCTS)
 def test_lookup_kernel(capability):
-    from walloc_cdl.kernels import triton_lookup
+    from walloc_cdl.kernels.gpu import triton_lookup
 
     codes = torch.empty(8, 12, 32, 32, dtype=torch.uint8, device="meta")
     rows = torch.empty(4, dtype=torch.int64, device="meta")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numba import njit
 
-from walloc_cdl.kernels import vectors
+from walloc_cdl.kernels.cpu import vectors
+from walloc_cdl.kernels.cpu.lifting import address_of, lift_buffers, phase_of_band, scale_of_band
 from walloc_cdl.kernels.filters import analysis_matrix
-from walloc_cdl.kernels.lifting import address_of, lift_buffers, phase_of_band, scale_of_band
 
 WIDTH = vectors.WIDTH
 
@@ -67,7 +67,7 @@ def test_bytes_become_phases(count, gap):
 
 @njit
 def turn(values, out):
-    vectors.turn_eight(address_of(values), values.strides[0], address_of(out), out.strides[0])
+    vectors.transpose_8x8(address_of(values), values.strides[0], address_of(out), out.strides[0])
 
 
 def test_eight_vectors_are_turned():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from walloc_cdl.kernels.ordering import order_words
+from walloc_cdl.kernels.cpu.ordering import order_words
 
 
 def require_order(words):

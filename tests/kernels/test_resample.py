@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from rows_first import resized_by_pillow
 
-from walloc_cdl.kernels.resample import SUPPORTS, resample
-from walloc_cdl.kernels.turning import turn_bytes
+from tests.support.rows_first import resized_by_pillow
+from walloc_cdl.kernels.cpu.resample import SUPPORTS, resample
+from walloc_cdl.kernels.cpu.transpose import transpose_bytes
 
 
 def by_pillow(pixels, size, kernel, box):
@@ -56,5 +56,5 @@ def test_whole_photos(height, width):
 def test_bytes_are_turned():
     data = np.arange(16 * 24, dtype=np.uint8).reshape(16, 24)
     turned = np.zeros((16, 2), np.uint64)
-    turn_bytes(data.view(np.uint64), 1, turned)
+    transpose_bytes(data.view(np.uint64), 1, turned)
     np.testing.assert_array_equal(turned.view(np.uint8), data[:, 8:].T)

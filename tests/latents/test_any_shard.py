@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from any_samples import draw_any, layouts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_sets import make_spec
 
+from tests.support.any_samples import draw_any, layouts
+from tests.support.small_sets import make_spec
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.latents import LabelSpec, SampleLayout, ShardEntry, open_shard, write_shard
 

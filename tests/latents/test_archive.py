@@ -12,8 +12,8 @@ from crc32c import crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from small_sets import make_spec
 
+from tests.support.small_sets import make_spec
 from walloc_cdl.canonical import canonical_json
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.latents.archive import (

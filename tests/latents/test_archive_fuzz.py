@@ -4,12 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).with_name("fuzz_archives.py")
-ROOT = PROGRAM.parents[2]
+from tests.support.paths import ROOT
+
+PROGRAM = ROOT / "tests/support/fuzz_archives.py"
 
 
 def fuzz(count: int, seed: int) -> dict:

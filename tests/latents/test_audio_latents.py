@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 import pytest
-from small_sets import make_spec, write_small_set
 
+from tests.support.small_sets import make_spec, write_small_set
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.latents import load_manifest, manifest_from_json, open_shard, verify, write_shard
 

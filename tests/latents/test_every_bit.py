@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from small_sets import write_small_set
 
+from tests.support.small_sets import write_small_set
 from walloc_cdl.latents import load_manifest, open_shard, verify, write_provenance
 
 SPLITS = {"train": [3, 2], "test": [2]}

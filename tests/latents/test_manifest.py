@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_sets import write_small_set
 
+from tests.support.small_sets import write_small_set
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.latents import load_manifest, manifest_from_json, write_manifest
-from walloc_cdl.latents.sealed import seal, unseal
+from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
 
 in_one_folder = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fields(folder):
-    return unseal((folder / "manifest.json").read_bytes(), origin="manifest")
+    return parse_json_with_digest((folder / "manifest.json").read_bytes(), origin="manifest")
 
 
 def test_round_trip(folder, tmp_path):
@@ -98,7 +98,7 @@ def test_any_sealed_nonsense_is_refused_or_harmless(fields, data, value):
         parent = parent[key]
     parent[path[-1]] = value
     with contextlib.suppress(DamagedError, CallError):
-        manifest_from_json(unseal(seal(forged), origin="m"), origin="m")
+        manifest_from_json(parse_json_with_digest(encode_json_with_digest(forged), origin="m"), origin="m")
 
 
 def forge(fields, *path_and_value):
@@ -173,11 +173,11 @@ def test_a_contradictory_manifest_is_not_written(folder, tmp_path):
 )
 def test_json_is_read_strictly(text):
     with pytest.raises(DamagedError, match=r"m: (not readable as JSON|has no digest)"):
-        unseal(text.encode("latin-1"), origin="m")
+        parse_json_with_digest(text.encode("latin-1"), origin="m")
 
 
 @given(json_values)
 def test_sealed_text_is_json_and_round_trips(value):
-    data = seal({"value": value})
+    data = encode_json_with_digest({"value": value})
     assert json.loads(data)["value"] == value
-    assert unseal(data, origin="m") == {"value": value}
+    assert parse_json_with_digest(data, origin="m") == {"value": value}

@@ -5,8 +5,8 @@ import json
 import struct
 
 import numpy as np
-from small_sets import make_spec
 
+from tests.support.small_sets import make_spec
 from walloc_cdl.latents import (
     FileEntry,
     Manifest,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
-from small_sets import draw_samples, make_spec
 
+from tests.support.small_sets import draw_samples, make_spec
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.latents import LabelSpec, SampleLayout, ShardEntry, open_shard, write_shard
 

@@ -7,11 +7,11 @@ import sys
 
 import numpy as np
 import pytest
-from any_samples import draw_any, layouts, packaged_bytes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_sets import make_spec
 
+from tests.support.any_samples import draw_any, layouts, packaged_bytes
+from tests.support.small_sets import make_spec
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import LabelSpec, SampleLayout, ShardWriter, open_shard, write_shard
 from walloc_cdl.latents.statistics import samples_histogram
@@ -180,12 +180,12 @@ PEAK = """
 import sys, resource
 import numpy as np
 sys.path.insert(0, sys.argv[1])
-from small_sets import make_spec
+from tests.support.small_sets import make_spec
 from walloc_cdl.latents import LabelSpec, SampleLayout, ShardWriter
 layout = SampleLayout(make_spec(), (2, 128, 128), LabelSpec("class", 3))
-count = int(sys.argv[2])
+count = int(sys.argv[1])
 codes, labels = np.ones((32, 2, 128, 128), np.uint8), np.zeros(32, np.int64)
-with ShardWriter(sys.argv[3], "a.safetensors", layout=layout, split="train", capacity=count + 40) as writer:
+with ShardWriter(sys.argv[2], "a.safetensors", layout=layout, split="train", capacity=count + 40) as writer:
     for start in range(0, count, 32):
         writer.append(codes, labels, [str(start + row) for row in range(32)])
     writer.finish()
@@ -195,10 +195,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 def test_memory_does_not_grow_with_the_codes(tmp_path):
     """16 times the codes, 128 MB against 8; 1 MB is what so many samples' keys and numbers may take."""
-    here = os.path.dirname(__file__)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     peaks = [
-        int(subprocess.check_output([sys.executable, "-c", PEAK, here, str(count), str(tmp_path)], env=environment))
+        int(subprocess.check_output([sys.executable, "-c", PEAK, str(count), str(tmp_path)], env=environment))
         for count in (256, 4096)
     ]
     assert peaks[1] - peaks[0] < 8 * 1024, peaks  # KiB

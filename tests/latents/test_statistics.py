@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 from scipy.stats import norm
-from small_sets import make_spec
 
+from tests.support.small_sets import make_spec
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import channel_statistics, code_histogram
 

@@ -3,12 +3,12 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from small_sets import write_small_set
 
+from tests.support.small_sets import write_small_set
 from walloc_cdl.canonical import sha256_file
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import DamagedSample, load_manifest, verify, write_provenance
-from walloc_cdl.latents.sealed import seal, unseal
+from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
 
 SHARD = "train-00000.safetensors"
 LAST_CODE = -40  # 39 bytes of keys follow
@@ -30,10 +30,10 @@ def flip(path, position):
 def reseal(folder, change):
     """Forge: alter the manifest's fields and give it a right digest."""
     path = folder / "manifest.json"
-    fields = unseal(path.read_bytes(), origin="m")
+    fields = parse_json_with_digest(path.read_bytes(), origin="m")
     change(fields)
-    path.write_bytes(seal(fields))
-    (folder / "copy/manifest.json").write_bytes(seal(fields))
+    path.write_bytes(encode_json_with_digest(fields))
+    (folder / "copy/manifest.json").write_bytes(encode_json_with_digest(fields))
 
 
 def trust_file(folder, name):

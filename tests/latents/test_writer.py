@@ -2,8 +2,8 @@ import os
 
 import numpy as np
 import pytest
-from small_sets import draw_samples, make_spec
 
+from tests.support.small_sets import draw_samples, make_spec
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import load_provenance, write_provenance, write_shard
 

@@ -13,7 +13,10 @@ from typing import Annotated
 
 import typer
 
-from walloc_cdl.cli import archives, bench, codec, comparison, dataset, hub, learning, prepare, upkeep
+from classifiers.cli import learning
+from datasets_prep.cli import archives, hub, prepare, upkeep
+from experiments.cli import bench, comparison
+from walloc_cdl.cli import codec, dataset
 from walloc_cdl.cli.console import Terminated, show_help
 from walloc_cdl.errors import CdlError
 

@@ -60,9 +60,10 @@ def info(codec: CodecName, json_path: JsonPath = None) -> None:
     from walloc_cdl.codec import load_codec
 
     model = load_codec(codec)
-    story = getattr(model.config, "fit", {})
+    fit_info = getattr(model.config, "fit", {})
     report(
-        {"name": model.name, **model.spec.to_json(), **{f"fit.{key}": value for key, value in story.items()}}, json_path
+        {"name": model.name, **model.spec.to_json(), **{f"fit.{key}": value for key, value in fit_info.items()}},
+        json_path,
     )
 
 
@@ -99,7 +100,7 @@ def fit(
 
     It keeps the principal components of their wavelet packets. Takes seconds for hundreds of photos.
     """
-    from datasets_prep.fitting import configure_fit, fit_to_source, save_codec
+    from datasets_prep.codec_fit.fit_source import configure_fit, fit_to_source, save_codec
     from datasets_prep.sources import open_source
     from walloc_cdl.codec.folder import require_codec_folder
 
@@ -150,7 +151,7 @@ def import_published(
     Nothing in the checkpoint is run.
     """
     from walloc_cdl.codec.folder import require_codec_folder
-    from walloc_cdl.codec.published import load_published
+    from walloc_cdl.codec.io.published import load_published
 
     require_codec_folder(out)
     codec = load_published(checkpoint, config, sample_rate=sample_rate)
@@ -182,8 +183,8 @@ def evaluate(
     Arrays: PSNR and the same bits. Audio: PSNR, signal-to-noise ratio and the codes' entropy per sample. Each
     at its own size, cut to the codec's stride.
     """
-    from datasets_prep.native import native_signals
-    from datasets_prep.signals.choose import require_channels, require_kind
+    from datasets_prep.codec_fit.native_signals import native_signals
+    from datasets_prep.job.choose_preparation import require_channels, require_kind
     from datasets_prep.sources import open_source
     from experiments.rate_distortion import measure_rate_distortion
     from experiments.signal_distortion import measure_arrays, measure_audio

@@ -71,7 +71,7 @@ def _export_form(folder: Path, out: Path, form: str, split: str | None, json_pat
 
 def _export_archives(folder: Path, out: Path, container: str | None, json_path: Path | None) -> None:
     """`export --archive`."""
-    from datasets_prep.export_archives import export_archives
+    from datasets_prep.archives.export import export_archives
 
     with progress("export", "samples") as update:
         description = export_archives(folder, out, container=container, on_samples=update)

@@ -1,14 +1,14 @@
 """Signal to latent and back: wavelet packets, bottleneck, codecs, their closed-form fit and the zoo."""
 
 from walloc_cdl.codec.base import Codec, to_bytes, to_pcm, to_unit_range
-from walloc_cdl.codec.checkpoint import codec_from_files, load_codec_folder
-from walloc_cdl.codec.resize import ResizeCodec, ResizeConfig
-from walloc_cdl.codec.resize_1d import ResizeCodec1D, ResizeConfig1D
-from walloc_cdl.codec.walloc import WallocCodec, WallocConfig
-from walloc_cdl.codec.walloc_1d import WallocCodec1D, WallocConfig1D
-from walloc_cdl.codec.walloc_2d import WallocCodec2D, WallocConfig2D
-from walloc_cdl.codec.walloc_residual import ResidualCodec2D, ResidualConfig2D
-from walloc_cdl.codec.zoo import load_codec, zoo_names
+from walloc_cdl.codec.families.resize import ResizeCodec, ResizeConfig
+from walloc_cdl.codec.families.resize_1d import ResizeCodec1D, ResizeConfig1D
+from walloc_cdl.codec.families.walloc import WallocCodec, WallocConfig
+from walloc_cdl.codec.families.walloc_1d import WallocCodec1D, WallocConfig1D
+from walloc_cdl.codec.families.walloc_2d import WallocCodec2D, WallocConfig2D
+from walloc_cdl.codec.families.walloc_residual import ResidualCodec2D, ResidualConfig2D
+from walloc_cdl.codec.io.checkpoint import codec_from_files, load_codec_folder
+from walloc_cdl.codec.io.zoo import load_codec, zoo_names
 
 __all__ = [
     "Codec",

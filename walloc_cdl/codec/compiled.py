@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from walloc_cdl.codec.base import to_unit_range
-from walloc_cdl.kernels.gpu import GpuEncoder, runs_kernels
-from walloc_cdl.kernels.trial import passes_trial
+from walloc_cdl.kernels.gpu.encode import GpuEncoder, runs_kernels
+from walloc_cdl.kernels.gpu.trial import passes_trial
 
 if TYPE_CHECKING:
-    from walloc_cdl.kernels.fused import FusedEncoder
+    from walloc_cdl.kernels.cpu.fused import FusedEncoder
 
 
 TRIAL_SAMPLES = {1: 2**15, 2: 2**9}
@@ -70,14 +70,14 @@ class CompiledEncoder:
         return None if encoder is None else encoder.encode(signal.detach())
 
     def _on_cpu(self, weight: Tensor, bias: Tensor) -> FusedEncoder:
-        fused = importlib.import_module("walloc_cdl.kernels.fused")  # with numba, which takes half a second
+        fused = importlib.import_module("walloc_cdl.kernels.cpu.fused")  # with numba, which takes half a second
         if not isinstance(self._encoder, fused.FusedEncoder) or not all(map(_equal, self._weights, (weight, bias))):
             self._encoder = self._fused(weight, bias)
             self._weights = weight.clone(), bias.clone()
         return self._encoder
 
     def _fused(self, weight: Tensor, bias: Tensor) -> FusedEncoder:
-        fused = importlib.import_module("walloc_cdl.kernels.fused")
+        fused = importlib.import_module("walloc_cdl.kernels.cpu.fused")
         return fused.FusedEncoder(weight.flatten(1).numpy(), bias.numpy(), **self._shape, bits=self._bits)
 
     def _on_gpu(

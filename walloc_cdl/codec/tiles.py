@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from walloc_cdl.codec.base import STORED_TYPE, Codec, to_bytes, to_pcm
-from walloc_cdl.codec.walloc import WallocCodec
+from walloc_cdl.codec.families.walloc import WallocCodec
 from walloc_cdl.errors import CallError
 
 TRANSFORM_REACH = 4

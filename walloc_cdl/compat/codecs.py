@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from walloc_cdl.codec.walloc import WallocCodec
-from walloc_cdl.codec.walloc_1d import WallocCodec1D, WallocConfig1D
-from walloc_cdl.codec.walloc_2d import WallocCodec2D, WallocConfig2D
-from walloc_cdl.codec.walloc_residual import ResidualCodec2D as StagedCodec2D
-from walloc_cdl.codec.walloc_residual import ResidualConfig2D, Stage
+from walloc_cdl.codec.families.walloc import WallocCodec
+from walloc_cdl.codec.families.walloc_1d import WallocCodec1D, WallocConfig1D
+from walloc_cdl.codec.families.walloc_2d import WallocCodec2D, WallocConfig2D
+from walloc_cdl.codec.families.walloc_residual import ResidualCodec2D as StagedCodec2D
+from walloc_cdl.codec.families.walloc_residual import ResidualConfig2D, Stage
 from walloc_cdl.errors import CallError
 from walloc_cdl.spec import companded_limit
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from walloc_cdl.codec.bottleneck import Compand, Expand, Round
 from walloc_cdl.compat.codecs import Codec1D, Codec2D, LinearCodec2D, ResidualCodec2D
-from walloc_cdl.compat.pictures import (
+from walloc_cdl.compat.mosaic import (
     concatenate_channels,
     from_bytes,
     latent_to_pil,

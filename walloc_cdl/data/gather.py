@@ -25,7 +25,7 @@ class RowGatherer:
 
     def fill(self, rows: np.ndarray, out: np.ndarray) -> None:
         """Fill `out`, contiguous uint8 (B, …), with the rows of these numbers, int64 (B,), which must be in range."""
-        from walloc_cdl.kernels.rows import copy_rows  # numba takes half a second, for which opening need not wait
+        from walloc_cdl.kernels.cpu.rows import copy_rows  # numba takes half a second, for which opening need not wait
 
         if not len(rows):
             return

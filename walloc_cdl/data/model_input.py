@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from walloc_cdl.errors import CallError
-from walloc_cdl.kernels.lookup import lookup_codes
+from walloc_cdl.kernels.gpu.lookup import lookup_codes
 from walloc_cdl.latents import ChannelStatistics
 from walloc_cdl.spec import LatentSpec
 

@@ -63,7 +63,7 @@ class GlobalBatches:
         """
         if not self.shuffle:
             return np.arange(self.num_samples)
-        from walloc_cdl.kernels.ordering import order_words  # numba takes half a second to import
+        from walloc_cdl.kernels.cpu.ordering import order_words  # numba takes half a second to import
 
         return order_words(_raw_words(self.num_samples, self.seed, epoch))
 

@@ -1,12 +1,14 @@
 """The data set format: shards, the manifest, statistics and verification. `docs/format.md` specifies it."""
 
+from walloc_cdl.latents.checks.verify import DamagedSample, VerifyReport, verify
 from walloc_cdl.latents.copies import copy_listed, copy_path, write_copies
-from walloc_cdl.latents.labels import LABEL_KINDS, LabelSpec
+from walloc_cdl.latents.labels import LABEL_KINDS, UNKNOWN_LABEL, LabelSpec
 from walloc_cdl.latents.layout import SampleLayout
 from walloc_cdl.latents.manifest import (
     COPY_FOLDER,
     EDIT_NAME,
     FORMAT_VERSION,
+    LEDGER_NAME,
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
     PROVENANCE_NAME,
@@ -20,7 +22,6 @@ from walloc_cdl.latents.manifest_file import load_manifest, manifest_bytes, mani
 from walloc_cdl.latents.provenance import load_provenance, write_provenance
 from walloc_cdl.latents.shard import Shard, open_shard
 from walloc_cdl.latents.statistics import ChannelStatistics, channel_statistics, code_histogram
-from walloc_cdl.latents.verify import DamagedSample, VerifyReport, verify
 from walloc_cdl.latents.writer import ShardWriter, write_manifest, write_shard
 
 __all__ = [
@@ -28,9 +29,11 @@ __all__ = [
     "EDIT_NAME",
     "FORMAT_VERSION",
     "LABEL_KINDS",
+    "LEDGER_NAME",
     "MANIFEST_NAME",
     "MAX_MANIFEST_BYTES",
     "PROVENANCE_NAME",
+    "UNKNOWN_LABEL",
     "WORK_NAME",
     "ChannelStatistics",
     "DamagedSample",

@@ -8,7 +8,7 @@ import numpy as np
 
 LABEL_KINDS = ("none", "class", "multilabel", "regression")
 
-UNKNOWN_CLASS = -1
+UNKNOWN_LABEL = -1
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class LabelSpec:
 
     def unlabeled(self, num_samples: int) -> np.ndarray:
         """Labels that say nothing, for samples without: all -1, as class numbers have it."""
-        return np.full(num_samples, UNKNOWN_CLASS, np.int64)
+        return np.full(num_samples, UNKNOWN_LABEL, np.int64)
 
     def invalid(self, labels: np.ndarray) -> np.ndarray:
         """Which samples have a label that this kind cannot have: bool (N,)."""
         if self.kind == "class":
-            wrong = labels < UNKNOWN_CLASS
+            wrong = labels < UNKNOWN_LABEL
             return wrong | (labels >= self.num_columns) if self.num_columns else wrong
         wrong = labels > 1 if self.kind == "multilabel" else np.isinf(labels)
         return wrong.any(1) if self.sample_shape else wrong

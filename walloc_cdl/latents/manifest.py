@@ -17,6 +17,7 @@ FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 PROVENANCE_NAME = "provenance.json"
 WORK_NAME = "_work"
+LEDGER_NAME = "ledger.parquet"
 EDIT_NAME = "edit.json"
 """In the work folder: the record of a decided edit of the data set; see `docs/format.md`."""
 COPY_FOLDER = "copy"
@@ -103,7 +104,7 @@ class Manifest:
         return sha256_hex(canonical_json(self.to_json()))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; without the digest, which `seal` adds."""
+        """Plain values; without the digest, which `encode_json_with_digest` adds."""
         return {
             "format": FORMAT,
             "format_version": self.format_version,

@@ -10,6 +10,7 @@ import numpy as np
 from walloc_cdl.errors import CallError, CdlError, DamagedError
 from walloc_cdl.fields import REMEDY, Fields, damaged, require_integer, require_path, require_text
 from walloc_cdl.latents.consistency import inconsistency
+from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
 from walloc_cdl.latents.manifest import (
     COPY_FOLDER,
     EDIT_NAME,
@@ -23,7 +24,6 @@ from walloc_cdl.latents.manifest import (
     ShardEntry,
     SplitSummary,
 )
-from walloc_cdl.latents.sealed import seal, unseal
 
 
 def load_manifest(folder: Path | str) -> Manifest:
@@ -53,7 +53,7 @@ def parse_manifest(data: bytes, *, origin: str) -> Manifest:
 
     Raises `DamagedError`, naming `origin`, unless it is what was written.
     """
-    return manifest_from_json(unseal(data, origin=origin), origin=origin)
+    return manifest_from_json(parse_json_with_digest(data, origin=origin), origin=origin)
 
 
 def _absence(folder: Path) -> CdlError:
@@ -70,7 +70,7 @@ def manifest_bytes(manifest: Manifest) -> bytes:
     """The content of `manifest.json`; raises `CallError` for a manifest that contradicts itself."""
     if problem := inconsistency(manifest):
         raise CallError(f"manifest not written: {problem}")
-    return seal(manifest.to_json())
+    return encode_json_with_digest(manifest.to_json())
 
 
 def manifest_from_json(values: Any, *, origin: str = MANIFEST_NAME) -> Manifest:

@@ -1,0 +1,1 @@
+"""`cdl train` and `cdl evaluate`."""

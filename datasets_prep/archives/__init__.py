@@ -1,0 +1,1 @@
+"""Single signals and whole data sets as entropy-coded archives."""

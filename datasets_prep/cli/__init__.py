@@ -1,0 +1,1 @@
+"""`cdl prepare` and the other commands that make and keep data sets."""

@@ -1,0 +1,280 @@
+"""`cdl prepare`: sources into data sets of latents."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from datasets_prep.cli.prepare_options import (
+    AllowDrift,
+    ClusterAddress,
+    CodecName,
+    Crop,
+    Decoder,
+    DeviceName,
+    DropDuplicates,
+    DryRun,
+    EncodedBatch,
+    EngineName,
+    Extend,
+    Finish,
+    FromArchives,
+    Geometry,
+    HopSeconds,
+    Limit,
+    MaxBad,
+    Normalization,
+    OutAddress,
+    Profiles,
+    Resize,
+    Restart,
+    SegmentSeconds,
+    ShardSamples,
+    Size,
+    Slice,
+    TaskCpus,
+    TaskGpus,
+    Views,
+    Workers,
+    WorkFolder,
+)
+from datasets_prep.cli.samples import Holdout, LabelFile, open_samples
+from walloc_cdl.cli.codec import SourceName
+from walloc_cdl.cli.console import (
+    JsonPath,
+    Seed,
+    duration_text,
+    interruptible,
+    parse_share,
+    progress,
+    report,
+    require_local,
+    say,
+    size_text,
+)
+from walloc_cdl.cli.contents import contents, latents_text
+from walloc_cdl.errors import CallError
+
+if TYPE_CHECKING:
+    from datasets_prep.job.config import PrepareConfig
+    from datasets_prep.sources import Source
+    from datasets_prep.sources.core.streaming_source import StreamingSource
+    from walloc_cdl.codec import Codec
+    from walloc_cdl.latents import Manifest
+
+
+WITH_ARCHIVES = ("source", "out", "archive", "json_path")
+"""Parameters of `cdl prepare` that mean something with --archive; all others are refused with it."""
+
+NOT_FOR_STREAMS = {
+    "--labels": "its file names keys, which a stream does not list; leave out streaming=1",
+    "--holdout": "the share is drawn from all samples of a class, which a stream does not know; `cdl split` the data "
+    "set that is made of it",
+    "--dry-run": "how many samples a stream has shows at its end; leave out streaming=1",
+}
+"""Options that ask for what a stream has not, and why."""
+
+
+def prepare(
+    context: typer.Context,
+    source: SourceName,
+    out: OutAddress,
+    codec: CodecName = None,
+    archive: FromArchives = False,
+    size: Size = None,
+    resize: Resize = None,
+    crop: Crop = None,
+    icc: Profiles = None,
+    decoder: Decoder = None,
+    geometry: Geometry = "fixed",
+    views: Views = None,
+    segment: SegmentSeconds = None,
+    hop: HopSeconds = None,
+    normalization: Normalization = None,
+    labels: LabelFile = None,
+    holdout: Holdout = None,
+    shard_samples: ShardSamples = None,
+    workers: Workers = None,
+    batch: EncodedBatch = 32,
+    limit: Limit = None,
+    engine: EngineName = "local",
+    address: ClusterAddress = None,
+    cpus_per_task: TaskCpus = None,
+    gpus_per_task: TaskGpus = None,
+    shards: Slice = None,
+    finish: Finish = False,
+    max_bad: MaxBad = None,
+    drop_duplicates: DropDuplicates = False,
+    extend: Extend = False,
+    dry_run: DryRun = False,
+    restart: Restart = False,
+    allow_drift: AllowDrift = False,
+    device: DeviceName = "auto",
+    work: WorkFolder = None,
+    seed: Seed = 0,
+    json_path: JsonPath = None,
+) -> None:
+    """Encode a data set once into stored latents.
+
+    The same command again resumes what was interrupted.
+    """
+    from datasets_prep.job.config import PrepareConfig
+    from datasets_prep.prepare_remote import require_writable
+    from datasets_prep.sources import names_stream
+    from walloc_cdl.codec import load_codec
+    from walloc_cdl.data import is_address, local_path
+
+    if archive:
+        _require_alone(context)
+        folder = local_path(out)
+        require_local(folder)
+        _restore(Path(source), folder, json_path)
+        return
+    if codec is None:
+        raise CallError("Missing option '--codec': name one from `cdl codec list`, or a codec's folder")
+    model = load_codec(codec)
+    config = PrepareConfig(
+        size=size,
+        geometry=geometry,
+        views=views,
+        shard_samples=shard_samples,
+        workers=workers,
+        batch=batch,
+        limit=limit,
+        engine=engine,
+        address=address,
+        cpus_per_task=cpus_per_task,
+        gpus_per_task=gpus_per_task,
+        shards=shards,
+        finish=finish,
+        max_bad=None if max_bad is None else parse_share(max_bad, "--max-bad"),
+        drop_duplicates=drop_duplicates,
+        restart=restart,
+        extend=extend,
+        allow_drift=allow_drift,
+        device=device,
+        resize=resize,
+        crop=crop,
+        icc=icc,
+        decoder=decoder,
+        segment_s=segment,
+        hop_s=hop,
+        normalization=normalization,
+    )
+    if size is not None and model.spec.kind == "image":
+        model.latent_shape((model.spec.source_channels, size, size))  # refuse it before walking the source
+    if is_address(out):
+        require_writable(out)
+    if names_stream(source):
+        samples = _open_stream(source, {"--labels": labels, "--holdout": holdout, "--dry-run": dry_run or None})
+    else:
+        samples = open_samples(source, labels, holdout, seed)
+    if dry_run:
+        _forecast(samples, model, out, config, json_path)
+        return
+    manifest = _encode(samples, model, out, config, work)
+    if manifest is None:  # a slice
+        return
+    rows = {
+        "data set": str(out),
+        "codec": f"{model.name} ({model.spec.reduction():g} times fewer values)",
+        "latents": latents_text(manifest.latent_shape, manifest.views),
+        **contents(manifest),
+    }
+    report(rows, json_path, manifest.to_json())
+
+
+def _open_stream(text: str, refused: Mapping[str, object]) -> StreamingSource:
+    """The stream that `text` names; raises `CallError` for options that are given with it."""
+    from datasets_prep.sources import open_stream
+
+    for option, value in refused.items():
+        if value is not None:
+            raise CallError(f"{option} with the stream {text}: {NOT_FOR_STREAMS[option]}")
+    return open_stream(text)
+
+
+def _forecast(samples: Source, model: Codec, out: str, config: PrepareConfig, json_path: Path | None) -> None:
+    """`--dry-run`: the plan in figures."""
+    from datasets_prep.forecast import forecast, forecast_extension
+
+    if config.extend:
+        expected, notes = forecast_extension(samples, model, out, config)
+        for note in notes:
+            say(note)
+    else:
+        expected = forecast(samples, model, config)
+    rows: dict[str, object] = {"source": f"{expected.source} ({expected.fingerprint[:16]})"}
+    rows |= {split: f"{count:,} samples" for split, count in expected.num_samples.items()}
+    if expected.num_strays:
+        rows["strays"] = f"{expected.num_strays:,} files that are no samples"
+    rows["latents"] = latents_text(expected.latent_shape)
+    rows["shards"] = f"{expected.num_shards:,}, {size_text(expected.shard_bytes)} in all"
+    rows["time"] = f"about {duration_text(expected.time_s)} with {expected.workers} workers on this machine"
+    rows["measured on"] = f"{expected.num_measured} samples, {expected.num_bad} of them unusable"
+    report(rows, json_path, expected.to_json())
+
+
+def _encode(
+    samples: Source | StreamingSource, model: Codec, out: str, config: PrepareConfig, work: Path | None
+) -> Manifest | None:
+    """Run the job with its progress shown."""
+    from datasets_prep.job.progress import Progress
+    from datasets_prep.prepare_local import prepare as run_job
+    from datasets_prep.prepare_remote import prepare_to
+    from walloc_cdl.data import is_address
+
+    if work is not None and not is_address(out):
+        raise CallError(f"--work {work} is for an --out that is an address; a folder is its own work folder")
+
+    with interruptible(), progress("prepare", "samples", lines=False) as update:
+
+        def on_progress(state: Progress) -> None:
+            if state.note:
+                say(state.note)
+            if state.finished is not None and not sys.stderr.isatty():
+                entry = state.finished.entry
+                bad = f", {state.finished.num_quarantined:,} unusable" if state.finished.num_quarantined else ""
+                of_all = "" if state.total is None else f" of {state.total:,}"
+                say(f"{entry.name}: {entry.num_samples:,} samples{bad}; {state.done:,}{of_all} done")
+            bad = f"{state.quarantined:,} unusable" if state.quarantined else ""
+            update(state.done, state.total, num_bytes=state.source_bytes, details=[state.worker_status, bad])
+
+        if is_address(out):
+            return prepare_to(samples, model, out, config, work=work, progress=on_progress)
+        return run_job(samples, model, out, config, progress=on_progress)
+
+
+def _require_alone(context: typer.Context) -> None:
+    """Raise `CallError` for options that are not at their defaults and mean nothing with --archive."""
+    defaults, given = inspect.signature(prepare).parameters, []
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name)
+        if parameter.name not in WITH_ARCHIVES and value != defaults[parameter.name].default:
+            given.append(parameter.opts[0] if value is True else f"{parameter.opts[0]} {value}")
+    if given:
+        raise CallError(
+            f"--archive gives back the data set as it was, so it does not go with {', '.join(given)}; leave out either"
+        )
+
+
+def _restore(source: Path, out: Path, json_path: Path | None) -> None:
+    """`prepare --archive`: make the shards again that archives were made from."""
+    from datasets_prep.archives.restore import import_archives
+
+    with progress("prepare", "samples") as update:
+        manifest = import_archives(source, out, on_samples=update)
+    rows = {
+        "data set": str(out),
+        "latents": latents_text(manifest.latent_shape, manifest.views),
+        **contents(manifest),
+    }
+    report(rows, json_path, manifest.to_json())
+
+
+COMMANDS = {"prepare": prepare}

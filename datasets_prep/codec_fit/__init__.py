@@ -1,0 +1,1 @@
+"""Codecs fitted to sources."""

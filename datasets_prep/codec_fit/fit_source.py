@@ -1,0 +1,108 @@
+"""Codecs fitted to sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from datasets_prep.codec_fit.native_signals import native_signals
+from datasets_prep.sources import Source
+from walloc_cdl.codec import Codec
+from walloc_cdl.codec.families.walloc import WallocCodec
+from walloc_cdl.codec.fit.closed_form import MAX_COEFFICIENTS, FitConfig, FitReport, fit_codec
+from walloc_cdl.errors import CallError, JobError
+
+DEFAULT_LEVELS = {"image": 3, "array": 3, "audio": 8}
+
+
+def configure_fit(
+    source: Source, *, channels: int | None, levels: int | None, sample_rate: int | None, **settings: Any
+) -> FitConfig:
+    """The configuration of a fit to `source`, with its own channels, sample rate and levels where they are None.
+
+    `settings` are further fields of `FitConfig`. Raises `CallError` for channels that the source cannot
+    give, and for clips of several sample rates.
+    """
+    if sample_rate is not None and source.kind != "audio":
+        raise CallError(f"a sample rate of {sample_rate} Hz for the source {source.name}; only audio has one")
+    if channels is None:
+        channels = source.channels
+    if channels is None:
+        raise CallError(f"nothing in {source.name} can be read, so its channels are unknown; check the source")
+    _require_channels(source, channels)
+    if source.kind == "audio" and sample_rate is None:
+        sample_rate = source.root.sample_rate()
+    return FitConfig(
+        kind="audio" if source.kind == "audio" else "image",
+        channels=channels,
+        levels=levels or choose_levels(source, channels),
+        sample_rate=sample_rate,
+        **settings,
+    )
+
+
+def fit_to_source(
+    source: Source,
+    config: FitConfig,
+    *,
+    fraction: float = 1.0,
+    split: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[WallocCodec, FitReport, int]:
+    """Fit a codec to a source; returns it, the report, and how many samples could not be used.
+
+    The train split is used where there are several, unless `split` names another.
+    """
+    split = split or ("train" if "train" in source.split_names else source.split_names[0])
+    signals = native_signals(
+        source,
+        config.channels,
+        2**config.levels,
+        sample_rate=config.sample_rate,
+        split=split,
+        fraction=fraction,
+        seed=config.seed,
+    )
+
+    def counted() -> Iterator[Tensor]:
+        for done, signal in enumerate(signals, start=1):
+            yield signal
+            if progress:
+                progress(done, len(signals))
+
+    codec, report = fit_codec(counted(), config)
+    if signals.num_skipped > len(signals) // 2:
+        raise JobError(
+            f"{signals.num_skipped} of {len(signals)} samples of {source.name} could not be used; check the source"
+        )
+    return codec, report, signals.num_skipped
+
+
+def choose_levels(source: Source, channels: int) -> int:
+    """Wavelet levels for a source: `DEFAULT_LEVELS`, fewer for arrays of many channels.
+
+    As many as keep the covariance within `MAX_COEFFICIENTS`, and below a quarter as many coefficients as
+    there are positions to estimate it from.
+    """
+    default = DEFAULT_LEVELS[source.kind]
+    if source.kind != "array":
+        return default
+    for levels in range(default, 1, -1):
+        if channels * 4**levels <= min(MAX_COEFFICIENTS, source.root.num_pixels // 4**levels // 4):
+            return levels
+    return 1
+
+
+def _require_channels(source: Source, channels: int) -> None:
+    if source.kind == "image" and channels not in (1, 3):
+        raise CallError(f"--channels {channels}: image files give 1 (gray) or 3 (RGB)")
+    if source.kind == "array" and channels != source.channels:
+        raise CallError(f"--channels {channels}: the arrays of {source.name} have {source.channels}; leave it away")
+
+
+def save_codec(codec: Codec, out: Path) -> None:
+    """Write the codec's files to the folder `out`, each in one step."""
+    codec.save_pretrained(out)

@@ -1,0 +1,218 @@
+"""Arrays of any number of channels: hyperspectral cubes and stacks of them, in .npy and MATLAB v5 .mat files.
+
+- Integers map to [-0.5, 0.5] by the full range of their type, or by a range that is given; floats need a range.
+  Values beyond the range are clipped.
+- A layout names a file's axes: N (which array), C, H, W in any order. Two of H and W in parentheses are one
+  axis of pixels, the last of the two running fastest: `C(WH)` is what MATLAB's reshape of a cube gives.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from datasets_prep.samples.preparation import Preparation, centered
+from datasets_prep.samples.stored import BadSignalError, Stored, failure_reason
+from walloc_cdl.errors import CallError
+
+NPY_SIGNATURE = b"\x93NUMPY"
+
+MAX_ARRAY_BYTES = 2**32
+"""Largest array taken from a .mat file, whose compressed content may unfold a thousandfold."""
+
+_LAYOUT = re.compile(r"(?:[NCHW]|\((?:HW|WH)\))+")
+
+
+@dataclass(frozen=True)
+class ArrayLayout:
+    """How the axes of a stored array are read.
+
+    >>> ArrayLayout("C(WH)", height=2).arrange(np.arange(6).reshape(1, 6))[0, 0].tolist()
+    [[0, 2, 4], [1, 3, 5]]
+    """
+
+    axes: str | None = None
+    """As `HWC`; None is CHW for three axes and NCHW for four."""
+    height: int | None = None
+    """Rows of the image, where H and W are one axis."""
+
+    def __post_init__(self) -> None:
+        if self.axes is None:
+            if self.height is not None:
+                raise CallError(f"height {self.height} without a layout that needs it; give one, as layout=C(WH)")
+            return
+        letters = re.sub(r"[()]", "", self.axes)
+        if not _LAYOUT.fullmatch(self.axes) or sorted(letters.replace("N", "")) != ["C", "H", "W"] or len(letters) > 4:
+            raise CallError(f"layout {self.axes!r}; expected C, H, W and perhaps N once each, as HWC, NCHW or C(WH)")
+        if ("(" in self.axes) != (self.height is not None):
+            wanted = "?height=ROWS" if "(" in self.axes else "no height"
+            raise CallError(f"layout {self.axes} with height {self.height}; it needs {wanted}")
+
+    def arrange(self, values: np.ndarray) -> np.ndarray:
+        """A view (N, C, H, W); raises `BadSignalError` for an array with other axes."""
+        axes = self.axes or {3: "CHW", 4: "NCHW"}.get(values.ndim, "CHW")
+        parts = re.findall(r"\(..\)|.", axes)
+        if len(parts) != values.ndim:
+            raise BadSignalError(f"an array of {values.ndim} axes; layout {axes} has {len(parts)}")
+        for number, part in enumerate(parts):
+            if len(part) > 1:
+                count = values.shape[number]
+                rest, uneven = divmod(count, self.height)
+                if uneven:
+                    raise BadSignalError(f"{count} pixels are not a multiple of the height {self.height}")
+                sides = (self.height, rest) if part == "(HW)" else (rest, self.height)
+                values = values.reshape(*values.shape[:number], *sides, *values.shape[number + 1 :])
+        letters = re.sub(r"[()]", "", axes)
+        if "N" not in letters:
+            letters, values = "N" + letters, values[None]
+        return values.transpose([letters.index(letter) for letter in "NCHW"])
+
+
+def open_array(path: os.PathLike[str], variable: str | None) -> np.ndarray:
+    """The numeric array of a file, a .npy mapped without reading it; raises `BadSignalError`.
+
+    `variable` names the array of a .mat file; None takes the only one that has as many as two axes
+    longer than one.
+    """
+    try:
+        status = Path(path).stat()
+        return _cached_array(os.fspath(path), variable, status.st_mtime_ns, status.st_size)
+    except (BadSignalError, MemoryError):
+        raise
+    except Exception as error:  # on broken files NumPy and SciPy raise whatever their parsing stumbled over
+        raise BadSignalError(failure_reason(error)) from error
+
+
+@lru_cache(maxsize=1)
+def _cached_array(path: str, variable: str | None, mtime_ns: int, num_bytes: int) -> np.ndarray:
+    """The last one is kept, because its windows are asked for one after the other."""
+    if Path(path).suffix.lower() == ".mat":
+        return _load_mat(path, variable)
+    with Path(path).open("rb") as file:
+        if file.read(len(NPY_SIGNATURE)) != NPY_SIGNATURE:  # NumPy would advise to unpickle it
+            raise BadSignalError("neither a .npy file nor, by its name, a .mat file")
+    values = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(values, np.ndarray):
+        raise BadSignalError("no .npy file of one array")
+    return _require_numbers(values)
+
+
+def _require_numbers(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind not in "iuf":
+        raise BadSignalError(f"values of type {values.dtype}; expected integers or real floats")
+    if values.size == 0:
+        raise BadSignalError(f"an array of shape {values.shape} without values")
+    return values
+
+
+def _load_mat(path: str, variable: str | None) -> np.ndarray:
+    """One array of a .mat file, read-only."""
+    from scipy.io import loadmat, whosmat
+
+    with Path(path).open("rb") as file:
+        if file.read(8) == b"\x89HDF\r\n\x1a\n" or (file.seek(512) and file.read(8) == b"\x89HDF\r\n\x1a\n"):
+            raise BadSignalError("a MATLAB 7.3 (HDF5) file; save it with MATLAB's -v7, or as .npy")
+    listed = {name: (shape, kind) for name, shape, kind in whosmat(path)}
+    name = _choose_variable(listed, variable)
+    num_values = int(np.prod([int(side) for side in listed[name][0]], dtype=object))
+    if num_values * 8 > MAX_ARRAY_BYTES:
+        raise BadSignalError(f"variable {name} of {num_values:,} values; at most {MAX_ARRAY_BYTES // 8:,} are read")
+    values = loadmat(path, variable_names=[name])[name]
+    if not isinstance(values, np.ndarray):
+        raise BadSignalError(f"variable {name} is no array")
+    values = _require_numbers(values)
+    values.flags.writeable = False
+    return values
+
+
+def _choose_variable(listed: dict[str, tuple[tuple[int, ...], str]], wanted: str | None) -> str:
+    if wanted is not None:
+        if wanted not in listed:
+            raise BadSignalError(f"no variable {wanted!r}; the file has {', '.join(listed) or 'none'}")
+        return wanted
+    large = [name for name, (shape, _) in listed.items() if sum(side > 1 for side in shape) > 1]
+    if len(large) != 1:
+        raise BadSignalError(f"{len(large)} arrays ({', '.join(large)}); choose one with ?variable=NAME")
+    return large[0]
+
+
+@dataclass(frozen=True)
+class ArrayPreparation(Preparation):
+    """Windows of arrays, float32 in [-0.5, 0.5]: (v - low) / (high - low) - 0.5, clipped; center crop to the size."""
+
+    channels: int
+    height: int
+    width: int
+    low: float
+    high: float
+    range_origin: str = "given"
+    """Where the range comes from: `given`, `full range of uint16`, `measured`."""
+    layout: ArrayLayout = field(default_factory=ArrayLayout)
+    variable: str | None = None
+
+    kind: ClassVar[str] = "array"
+    dtype: ClassVar[np.dtype] = np.dtype(np.float32)
+    packages: ClassVar[tuple[str, ...]] = ("numpy", "scipy")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.channels, self.height, self.width
+
+    def load(self, stored: Stored) -> np.ndarray:
+        """See `Preparation.load`."""
+        values = self._window(stored)
+        height, width = values.shape[1:]
+        if height < self.height or width < self.width:
+            raise BadSignalError(f"{height}×{width} pixels, smaller than {self.height}×{self.width}")
+        top, left = (height - self.height) // 2, (width - self.width) // 2
+        return self._scaled(values[:, top : top + self.height, left : left + self.width])
+
+    def load_native(self, stored: Stored, multiple: int) -> np.ndarray:
+        """See `Preparation.load_native`."""
+        values = self._window(stored)
+        if min(values.shape[1:]) < multiple:
+            raise BadSignalError(f"{values.shape[1]}×{values.shape[2]} pixels, smaller than the stride {multiple}")
+        rows, columns = (centered(side, multiple) for side in values.shape[1:])
+        return self._scaled(values[:, rows, columns])
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Preparation.to_json`."""
+        return {
+            "kind": self.kind,
+            "channels": self.channels,
+            "height": self.height,
+            "width": self.width,
+            "crop": "center",
+            "range": [self.low, self.high],
+            "range_origin": self.range_origin,
+            "layout": self.layout.axes,
+            "layout_height": self.layout.height,
+            "variable": self.variable,
+        }
+
+    def _window(self, window: Stored) -> np.ndarray:
+        """(C, h, w) of the file's own type."""
+        arrays = self.layout.arrange(open_array(window.path, self.variable))
+        if window.index >= len(arrays) or arrays.shape[1] != self.channels:
+            raise BadSignalError(f"{len(arrays)} arrays of {arrays.shape[1]} channels, expected {self.channels}")
+        values = arrays[window.index]
+        if window.rectangle is None:
+            return values
+        top, left, height, width = window.rectangle
+        if top + height > values.shape[1] or left + width > values.shape[2]:
+            raise BadSignalError(f"{values.shape[1]}×{values.shape[2]} pixels, fewer than when they were listed")
+        return values[:, top : top + height, left : left + width]
+
+    def _scaled(self, values: np.ndarray) -> np.ndarray:
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise BadSignalError("values that are not finite")
+        unit = (values.astype(np.float64) - self.low) / (self.high - self.low) - 0.5
+        # in rows whatever the layout: NumPy would keep the order of the file, and what is hashed are rows
+        return np.clip(unit, -0.5, 0.5).astype(np.float32, order="C")

@@ -1,0 +1,254 @@
+"""Audio: float32 in [-0.5, 0.5] at the codec's sample rate, in segments of one length.
+
+- Integer samples of b bits stand for v / 2^(b-1), so that 16-bit and 24-bit files are exact; float samples
+  beyond ±1 are clipped, and so is what resampling makes of full-scale signals. The codec gets half of that.
+- Mono becomes stereo by repeating the channel, stereo or more becomes mono by the mean of the channels.
+- Resampling is soxr's (`HQ`), of the whole clip at once; segments are cut afterwards.
+- Normalization by clip subtracts the mean, divides by (largest magnitude + 1e-8) and halves; without it a clip
+  keeps its loudness.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from datasets_prep.samples.preparation import Preparation
+from datasets_prep.samples.stored import AudioSegment, BadSignalError, Stored, failure_reason
+from walloc_cdl.errors import CallError
+
+MAX_CLIP_VALUES = 2**28
+"""Samples times channels of the longest clip, which is decoded as a whole: 50 minutes of stereo at 44.1 kHz, 1 GiB."""
+
+UNKNOWN_FRAMES = 2**63 - 1
+"""What libsndfile says of a FLAC file that was written as a stream."""
+
+NORMALIZATIONS = ("none", "clip")
+RESAMPLER = "HQ"
+
+
+@dataclass(frozen=True)
+class ClipInfo:
+    """What a file's header says."""
+
+    num_frames: int
+    sample_rate: int
+    channels: int
+
+    def require_decodable(self) -> None:
+        """Raise `BadSignalError` for a clip that is longer than any that is decoded, or says so."""
+        if self.num_frames >= UNKNOWN_FRAMES:
+            raise BadSignalError("its header does not say how long it is, as of a recorded stream; encode it again")
+        if self.num_frames * self.channels > MAX_CLIP_VALUES:
+            raise BadSignalError(f"{self.num_frames:,} samples, more than {MAX_CLIP_VALUES // self.channels:,}")
+
+    def resampled_frames(self, sample_rate: int) -> int:
+        """Samples of the clip at another rate: the nearest whole number, halves up."""
+        return (2 * self.num_frames * sample_rate + self.sample_rate) // (2 * self.sample_rate)
+
+
+def require_audio_packages() -> None:
+    """Raise `CallError` unless soundfile and soxr can be imported."""
+    try:
+        import soundfile  # noqa: F401
+        import soxr  # noqa: F401
+    except (ImportError, OSError) as error:
+        raise CallError(
+            f"audio needs the packages soundfile and soxr ({error}); `pip install 'walloc-cdl[audio]'`"
+        ) from error
+
+
+def read_clip_info(path: os.PathLike[str]) -> ClipInfo:
+    """Length, rate and channels by the file's header; raises `BadSignalError`."""
+    import soundfile
+
+    try:
+        info = soundfile.info(os.fspath(path))
+    except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError) as error:
+        raise BadSignalError(_reason(path, error)) from error
+    if info.frames <= 0 or info.samplerate <= 0:
+        raise BadSignalError("no samples")
+    return ClipInfo(info.frames, info.samplerate, info.channels)
+
+
+@dataclass(frozen=True)
+class AudioPreparation(Preparation):
+    """Segments of `num_samples` at `sample_rate`, every `hop` samples; see the module for what they hold."""
+
+    channels: int
+    sample_rate: int
+    """In Hz."""
+    num_samples: int
+    """Of a segment."""
+    hop: int
+    """Samples from the beginning of a segment to that of the next."""
+    normalization: str = "none"
+    """`none`, or `clip`."""
+
+    kind: ClassVar[str] = "audio"
+    dtype: ClassVar[np.dtype] = np.dtype(np.float32)
+    packages: ClassVar[tuple[str, ...]] = ("numpy", "soundfile", "soxr")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(C, T)."""
+        return self.channels, self.num_samples
+
+    def starts(self, clip_samples: int) -> range:
+        """Where the segments of a clip begin: all that lie in it whole, and at least one.
+
+        A clip shorter than a segment gives one, filled up with silence; what is left of a longer one
+        after its last whole segment is dropped.
+
+        >>> AudioPreparation(1, 44100, num_samples=100, hop=50).starts(240)
+        range(0, 101, 50)
+        """
+        return range(0, max(clip_samples - self.num_samples, 0) + 1, self.hop)
+
+    def load(self, stored: Stored) -> np.ndarray:
+        """See `Preparation.load`; what lies beyond the clip's end is silence."""
+        start = stored.start if isinstance(stored, AudioSegment) else 0
+        clip = self.load_clip(stored)
+        if start and start >= clip.shape[1]:
+            raise BadSignalError(f"{clip.shape[1]:,} samples, fewer than the file's header says")
+        piece = clip[:, start : start + self.num_samples]
+        segment = np.zeros(self.shape, np.float32)
+        segment[:, : piece.shape[1]] = piece
+        return segment
+
+    def load_clip(self, stored: Stored) -> np.ndarray:
+        """The whole clip, float32 (C, L) in [-0.5, 0.5], read-only; raises `BadSignalError`."""
+        return self._clip(stored.path if isinstance(stored, AudioSegment) else stored)
+
+    def load_native(self, stored: Stored, multiple: int) -> np.ndarray:
+        """See `Preparation.load_native`: the whole clip from its beginning."""
+        clip = self.load_clip(stored)
+        length = clip.shape[1] // multiple * multiple
+        if not length:
+            raise BadSignalError(f"{clip.shape[1]} samples, fewer than the stride {multiple}")
+        return clip[:, :length].copy()
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Preparation.to_json`."""
+        return {
+            "kind": self.kind,
+            "channels": self.channels,
+            "sample_rate": self.sample_rate,
+            "segment_samples": self.num_samples,
+            "hop_samples": self.hop,
+            "normalization": self.normalization,
+            "resampling": f"soxr {RESAMPLER}, whole clip",
+            "short_clips": "silence at the end",
+            "rest": "dropped",
+        }
+
+    def versions(self) -> dict[str, str]:
+        """See `Preparation.versions`; libsndfile decodes, and need not be the one of the package."""
+        import soundfile
+
+        return {**super().versions(), "libsndfile": soundfile.__libsndfile_version__}
+
+    def _clip(self, stored: bytes | os.PathLike[str]) -> np.ndarray:
+        if isinstance(stored, bytes):
+            return load_clip(stored, self.channels, self.sample_rate, self.normalization)
+        try:
+            stamp = os.stat(stored).st_mtime_ns
+        except OSError as error:
+            raise BadSignalError(failure_reason(error)) from error
+        return _cached_clip(os.fspath(stored), stamp, self.channels, self.sample_rate, self.normalization)
+
+
+@lru_cache(maxsize=1)
+def _cached_clip(path: str, stamp: int, channels: int, sample_rate: int, normalization: str) -> np.ndarray:
+    """The last clip is kept, because its segments are asked for one after the other."""
+    return load_clip(path, channels, sample_rate, normalization)
+
+
+def load_clip(file: str | bytes, channels: int, sample_rate: int, normalization: str) -> np.ndarray:
+    """The whole clip, float32 (C, L) in [-0.5, 0.5], read-only; raises `BadSignalError`."""
+    samples, rate = _decode(file)
+    length = ClipInfo(len(samples), rate, channels).resampled_frames(sample_rate)
+    if max(length, 1) * channels > MAX_CLIP_VALUES:
+        raise BadSignalError(f"{length:,} samples at {sample_rate} Hz, more than {MAX_CLIP_VALUES // channels:,}")
+    clip = resample(to_channels(np.clip(samples, -1, 1), channels), rate, sample_rate)
+    if normalization == "clip":
+        clip = clip - clip.mean()
+        clip = clip / (np.abs(clip).max() + 1e-8)
+    clip = np.clip(clip.T, -1, 1).astype(np.float32) / 2
+    clip.flags.writeable = False
+    return clip
+
+
+def _decode(file: str | bytes) -> tuple[np.ndarray, int]:
+    """Samples float32 (L, channels of the file), ±1 at full scale, and their rate."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(io.BytesIO(file) if isinstance(file, bytes) else file) as sound:
+            ClipInfo(sound.frames, sound.samplerate, sound.channels).require_decodable()
+            samples, rate = sound.read(dtype="float32", always_2d=True), sound.samplerate
+    except BadSignalError:
+        raise
+    except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError) as error:
+        raise BadSignalError(_reason(file, error)) from error
+    if not len(samples) or rate <= 0:
+        raise BadSignalError("no samples")
+    if not np.isfinite(samples).all():
+        raise BadSignalError("samples that are not finite")
+    return samples, rate
+
+
+def to_channels(samples: np.ndarray, channels: int) -> np.ndarray:
+    """Samples (L, channels): one channel repeated, several averaged to one; raises `BadSignalError` for the rest."""
+    found = samples.shape[1]
+    if found == channels:
+        return samples
+    if channels == 1:
+        return samples.mean(axis=1, keepdims=True, dtype=np.float32)
+    if found == 1:
+        return np.repeat(samples, channels, axis=1)
+    raise BadSignalError(f"{found} channels, which do not become {channels}; only mono is repeated or mixed down to")
+
+
+def resample(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    """Samples (L, C) at another rate in Hz, the nearest whole number of them."""
+    if rate == wanted:
+        return samples
+    import soxr
+
+    return soxr.resample(samples, rate, wanted, quality=RESAMPLER)
+
+
+def segment_samples(seconds: float, sample_rate: int, stride: int) -> int:
+    """The largest multiple of the stride within a duration, at least one stride; raises `CallError` for no duration,
+    and for one that no clip has.
+
+    Rounded down, so that a clip of exactly that duration is one whole segment.
+
+    >>> segment_samples(1.0, 44100, 256)
+    44032
+    """
+    if not 0 < seconds < math.inf:
+        raise CallError(f"segments of {seconds:g} s; expected a duration above 0")
+    if seconds * sample_rate > MAX_CLIP_VALUES:
+        longest = MAX_CLIP_VALUES // sample_rate
+        raise CallError(f"segments of {seconds:g} s; the longest clip that is decoded has {longest:,} s")
+    return max(1, math.floor(seconds * sample_rate / stride + 1e-9)) * stride
+
+
+def _reason(file: str | bytes | os.PathLike[str], error: Exception) -> str:
+    """libsndfile's messages may name the file, whose path must not reach a ledger."""
+    if not isinstance(file, bytes):
+        if not Path(file).exists():
+            return "no such file"
+        if Path(file).is_file() and not Path(file).stat().st_size:
+            return "empty file"
+    text = getattr(error, "error_string", None) or str(error).rpartition(": ")[2]
+    return f"cannot be decoded: {' '.join(text.split())[:200] or type(error).__name__}"

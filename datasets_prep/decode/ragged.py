@@ -1,0 +1,102 @@
+"""Signals at their own size, for ragged geometry: whole images, whole clips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from datasets_prep.decode.audio import AudioPreparation
+from datasets_prep.decode.images import ImagePreparation
+from datasets_prep.decode.pixels import load_whole
+from datasets_prep.samples.preparation import Preparation
+from datasets_prep.samples.stored import Stored
+
+PLANNED_SIDE = 512
+"""Pixels a side that a plan reckons with, to choose the samples of a shard: nobody has looked at the images yet."""
+
+PLANNED_S = 10.0
+"""Seconds of a clip, likewise."""
+
+
+@dataclass(frozen=True)
+class RaggedPreparation(Preparation):
+    """Nothing is resized, cropped or cut: each sample keeps its size, up to the limits of the decoders.
+
+    The encoder pads to the stride and the shard records the size.
+    """
+
+    inner: ImagePreparation | AudioPreparation
+    """What decodes; its own size does not count."""
+    stride: int
+    """The codec's."""
+
+    ragged = True
+    chunk_samples = 2  # a photo of 24 megapixels has 72 MB
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        """The inner one's."""
+        return self.inner.kind
+
+    @property
+    def dtype(self) -> np.dtype:  # type: ignore[override]
+        """The inner one's."""
+        return self.inner.dtype
+
+    @property
+    def packages(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The inner one's."""
+        return self.inner.packages
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What a plan reckons with, a multiple of the stride; samples have their own."""
+        if isinstance(self.inner, AudioPreparation):
+            sides = [round(PLANNED_S * self.inner.sample_rate)]
+        else:
+            sides = [PLANNED_SIDE, PLANNED_SIDE]
+        return self.inner.channels, *(max(side // self.stride, 1) * self.stride for side in sides)
+
+    def load(self, stored: Stored) -> np.ndarray:
+        """The signal (C, H, W) or (C, T) at its own size; raises `BadSignalError` for one that cannot be used."""
+        if isinstance(self.inner, AudioPreparation):
+            return self.inner.load_clip(stored)
+        return load_whole(stored, self.inner.channels, profiles=self.inner.icc)
+
+    def load_native(self, stored: Stored, multiple: int) -> np.ndarray:
+        """See `Preparation.load_native`."""
+        return self.inner.load_native(stored, multiple)
+
+    def evaluation_signals(self, signals: np.ndarray | list[np.ndarray]) -> np.ndarray:
+        """See `Preparation.evaluation_signals`: the largest window in the middle that all have, at most what a plan
+        reckons with; smaller signals than the stride are padded.
+        """
+        least = [(0, 0), *[(0, self.stride)] * (len(self.shape) - 1)]
+        padded = [
+            np.pad(signal, least, mode="edge") if min(signal.shape[1:]) < self.stride else signal for signal in signals
+        ]
+        sides = np.minimum([signal.shape[1:] for signal in padded], self.shape[1:]).min(0) // self.stride * self.stride
+        return np.stack([_middle(signal, sides.tolist()) for signal in padded])
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Preparation.to_json`; without what the inner one would do to the size."""
+        lost = ("size", "resize", "crop", "decoder", "segment_samples", "hop_samples", "short_clips", "rest")
+        kept = {name: value for name, value in self.inner.to_json().items() if name not in lost}
+        return {**kept, "geometry": "ragged", "padding": "to the stride, edge repeated at the right and bottom"}
+
+    @property
+    def memory_bytes(self) -> int | None:  # type: ignore[override]
+        """The inner one's."""
+        return self.inner.memory_bytes
+
+    def versions(self) -> dict[str, str]:
+        """See `Preparation.versions`."""
+        return self.inner.versions()
+
+
+def _middle(signal: np.ndarray, sides: list[int]) -> np.ndarray:
+    """The window of these sides in the middle of a signal (C, …)."""
+    begins = [(whole - side) // 2 for whole, side in zip(signal.shape[1:], sides, strict=True)]
+    return signal[(slice(None), *(slice(begin, begin + side) for begin, side in zip(begins, sides, strict=True)))]

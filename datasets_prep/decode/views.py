@@ -1,0 +1,135 @@
+"""Stored views of an image: the evaluation crop, its mirror image, random resized crops.
+
+A crop follows from the sample's key and the number of the view, so neither the order of the work nor an
+interruption changes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from PIL import Image
+
+from datasets_prep.decode.images import ImagePreparation
+from datasets_prep.decode.pixels import upright_image
+from datasets_prep.decode.resize_crop import Box, resized, square
+from datasets_prep.samples.stored import KeyedSample
+from walloc_cdl.errors import CallError
+
+AREA = (0.08, 1.0)
+"""Share of the image's area that a random crop covers, drawn uniformly: that of torchvision's `RandomResizedCrop`."""
+
+ASPECT = (3 / 4, 4 / 3)
+"""Width over height of a random crop, its logarithm drawn uniformly; likewise."""
+
+ATTEMPTS = 10
+"""Crops drawn until one lies in the image, before the central one with the nearest aspect is taken; likewise."""
+
+MAX_CROPS = 64
+
+GRAMMAR = "flip and crops:N, as flip,crops:4"
+
+
+def parse_views(text: str) -> tuple[str, ...]:
+    """The names of the views that `flip,crops:N` asks for, the evaluation crop first; raises `CallError`.
+
+    >>> parse_views("flip,crops:2")
+    ('center', 'flip', 'crop-1', 'crop-2')
+    """
+    names = ["center"]
+    for part in text.split(","):
+        word, _, count = part.strip().partition(":")
+        if word == "flip" and not count:
+            names.append("flip")
+        elif word == "crops" and count.isdecimal() and 1 <= int(count) <= MAX_CROPS:
+            names += [f"crop-{number}" for number in range(1, int(count) + 1)]
+        else:
+            raise CallError(f"views {text!r}: {part.strip()!r} is none; choose of {GRAMMAR}, N from 1 to {MAX_CROPS}")
+    if len(set(names)) != len(names):
+        raise CallError(f"views {text!r}: each kind may be asked for once; choose of {GRAMMAR}")
+    return tuple(names)
+
+
+@dataclass(frozen=True)
+class ViewedImagePreparation(ImagePreparation):
+    """Each image several times, all of one size; samples come with their keys."""
+
+    view_names: tuple[str, ...] = field(default=("center",), kw_only=True)
+    """`center`, then any of `flip` and `crop-N`."""
+
+    chunk_samples: ClassVar[int] = 4
+
+    def load(self, stored: KeyedSample) -> np.ndarray:  # type: ignore[override]
+        """Pixels uint8 (V, C, S, S): the crop of `ImagePreparation`, its mirror image, random resized crops, half of
+        them mirrored. Raises `BadImageError` as `load_pixels` does.
+        """
+        with upright_image(stored.stored, self.channels, self.icc) as image:
+            center = square(image, self.size, self.resize, self.crop)
+            return np.stack([self._view(name, image, center, stored.key) for name in self.view_names])
+
+    def evaluation_signals(self, signals: np.ndarray | list[np.ndarray]) -> np.ndarray:
+        """See `Preparation.evaluation_signals`: the first view."""
+        return np.asarray(signals)[:, 0]
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Preparation.to_json`."""
+        fields = {**super().to_json(), "views": list(self.view_names)}
+        if any(name.startswith("crop-") for name in self.view_names):
+            fields["random_crops"] = {
+                "area": list(AREA),
+                "aspect": [round(limit, 6) for limit in ASPECT],
+                "mirrored": 0.5,
+                "seed": "SHA-256 of key and view",
+            }
+        return fields
+
+    def _view(self, name: str, image: Image.Image, center: np.ndarray, key: str) -> np.ndarray:
+        if name == "center":
+            return center
+        if name == "flip":
+            return center[..., ::-1]
+        crop = draw_crop(key, name, *image.size)
+        pixels = resized(image, (self.size, self.size), self.resize, box=crop.box)
+        return pixels[..., ::-1] if crop.mirrored else pixels
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """A rectangle of an image."""
+
+    box: Box
+    mirrored: bool
+
+
+def draw_crop(key: str, view: str, width: int, height: int) -> RandomCrop:
+    """The random resized crop of the image with this key and size that is the view of this name."""
+    numbers = _uniform_numbers(f"{view}\0{key}")
+    mirrored = next(numbers) < 0.5
+    for _ in range(ATTEMPTS):
+        area = width * height * _between(AREA, next(numbers))
+        aspect = math.exp(_between((math.log(ASPECT[0]), math.log(ASPECT[1])), next(numbers)))
+        wide, high = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < wide <= width and 0 < high <= height:
+            left, top = (int(next(numbers) * (whole - part + 1)) for whole, part in ((width, wide), (height, high)))
+            return RandomCrop((left, top, left + wide, top + high), mirrored)
+    wide, high = min(width, round(height * ASPECT[1])), min(height, round(width / ASPECT[0]))
+    left, top = (width - wide) // 2, (height - high) // 2
+    return RandomCrop((left, top, left + wide, top + high), mirrored)
+
+
+def _between(limits: tuple[float, float], share: float) -> float:
+    return limits[0] + (limits[1] - limits[0]) * share
+
+
+def _uniform_numbers(text: str) -> Iterator[float]:
+    """Numbers in [0, 1) that follow from a text, the same on every machine: SHA-256 in counter mode."""
+    encoded = text.encode("utf-8", "surrogatepass")
+    for block in itertools.count():
+        digest = hashlib.sha256(block.to_bytes(4, "little") + encoded).digest()
+        yield from (int.from_bytes(digest[at : at + 8], "little") / 2**64 for at in range(0, 32, 8))

@@ -1,1 +1,0 @@
-"""Runners of a plan's shards; whichever does a shard, the bytes are the same."""

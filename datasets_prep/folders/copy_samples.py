@@ -1,0 +1,144 @@
+"""Samples of one shard into another: whatever the shard holds of them, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from walloc_cdl.canonical import sha256_file
+from walloc_cdl.errors import DamagedError
+from walloc_cdl.latents import (
+    FileEntry,
+    Manifest,
+    SampleLayout,
+    Shard,
+    ShardEntry,
+    ShardWriter,
+    SplitSummary,
+    open_shard,
+)
+
+BATCH_SAMPLES = 512
+
+Rename = Callable[[str], str]
+Relabel = Callable[[np.ndarray], np.ndarray]
+
+
+def open_verified_shard(folder: Path, entry: ShardEntry, layout: SampleLayout) -> Shard:
+    """A shard to be written anew: damage must not get fresh checksums, so every byte is checked first."""
+    shard = open_shard(folder / entry.name, entry, layout)
+    require_verified_file(folder, entry.name, entry)
+    return shard
+
+
+def require_verified_file(folder: Path, name: str, entry: ShardEntry | FileEntry) -> None:
+    """Raise `DamagedError` unless a file is what the manifest says."""
+    path = folder / name
+    if not path.is_file() or sha256_file(path) != entry.sha256:
+        found = f"SHA-256 is {sha256_file(path)[:12]}…" if path.is_file() else "missing"
+        raise DamagedError(f"{path}: {found}, expected {entry.sha256[:12]}…; `cdl repair {folder}` first")
+
+
+def batches(rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows in pieces that fit memory."""
+    return (rows[start : start + BATCH_SAMPLES] for start in range(0, len(rows), BATCH_SAMPLES))
+
+
+def samples_at(
+    shard: Shard, rows: np.ndarray, *, rename: Rename | None = None, relabel: Relabel | None = None
+) -> dict[str, Any]:
+    """All that a shard holds of the samples in `rows`, int64, as the arguments of `ShardWriter.append`."""
+    ragged = shard.offsets is not None
+    keys = shard.keys(rows)
+    labels = None if shard.labels is None else shard.labels[rows]
+    return {
+        "codes": [shard.sample_codes(row) for row in rows] if ragged else shard.codes[rows],
+        "labels": labels if relabel is None or labels is None else relabel(labels),
+        "keys": keys if rename is None else [rename(key) for key in keys],
+        "sizes": None if shard.sizes is None else shard.sizes[rows],
+    }
+
+
+def write_rows(
+    folder: Path, entry: ShardEntry, shard: Shard, rows: np.ndarray, layout: SampleLayout
+) -> tuple[ShardEntry, np.ndarray]:
+    """Write the samples in `rows`, int64, of a shard as one of the same name and split into `folder`.
+
+    Returns its entry and histogram.
+    """
+    with ShardWriter(folder, entry.name, layout=layout, split=entry.split, capacity=len(rows)) as writer:
+        for some in batches(rows):
+            writer.append(**samples_at(shard, some))
+        return writer.finish()
+
+
+class SplitWriter:
+    """Writes the samples of one split as a series of shards, named and filled like those of `cdl prepare`."""
+
+    def __init__(self, folder: Path, split: str, layout: SampleLayout, shard_samples: int) -> None:
+        self.entries: list[ShardEntry] = []
+        self.histogram = np.zeros((layout.spec.latent_channels, 256), np.int64)
+        """int64 (K, 256), of all shards."""
+        self._counts = layout.labels.no_counts()
+        self._folder, self._split, self._layout, self._shard_samples = folder, split, layout, shard_samples
+        self._writer: ShardWriter | None = None
+        self._num_open = 0
+
+    def place(self, number: int) -> tuple[str, int]:
+        """Shard and row of the sample with this number in the split."""
+        return self._name(number // self._shard_samples), number % self._shard_samples
+
+    def append(self, shard: Shard, rows: np.ndarray, **changes: Any) -> None:
+        """Add the samples in `rows` of a shard; `changes` as in `samples_at`."""
+        for batch in batches(rows):
+            while len(batch):
+                writer = self._writer or self._begin()
+                taken = batch[: self._shard_samples - self._num_open]
+                samples = samples_at(shard, taken, **changes)
+                writer.append(samples.pop("codes"), samples.pop("labels"), samples.pop("keys"), **samples)
+                self._num_open += len(taken)
+                batch = batch[len(taken) :]
+                if self._num_open == self._shard_samples:
+                    self._end()
+        if self._counts is not None and shard.labels is not None:
+            labels, relabel = shard.labels[rows], changes.get("relabel")
+            self._counts += self._layout.labels.class_counts(labels if relabel is None else relabel(labels))
+
+    def finish(self) -> SplitSummary:
+        """End the last shard."""
+        if self._writer is not None:
+            self._end()
+        counts = None if self._counts is None else self._counts.tolist()
+        return SplitSummary(sum(entry.num_samples for entry in self.entries), counts)
+
+    def abandon(self) -> None:
+        """Drop the shard that is being written, if any."""
+        if self._writer is not None:
+            self._writer.__exit__(None, None, None)
+            self._writer = None
+
+    def _name(self, number: int) -> str:
+        return f"{self._split}-{number:05d}.safetensors"
+
+    def _begin(self) -> ShardWriter:
+        name = self._name(len(self.entries))
+        self._writer = ShardWriter(
+            self._folder, name, layout=self._layout, split=self._split, capacity=self._shard_samples
+        )
+        self._num_open = 0
+        return self._writer.__enter__()
+
+    def _end(self) -> None:
+        assert self._writer is not None
+        entry, histogram = self._writer.finish()
+        self._writer = None
+        self.entries.append(entry)
+        self.histogram += histogram
+
+
+def shard_samples_of(manifests: Sequence[Manifest]) -> int:
+    """Samples of the largest shard of some data sets, at least 1."""
+    return max([1, *(entry.num_samples for manifest in manifests for entry in manifest.shards)])

@@ -1,0 +1,62 @@
+"""Folders made of a finished data set, or fetched from one: begun, gone on with, ended; never one of somebody else."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from datasets_prep.folders.verified_read import read_verified_file
+from walloc_cdl.errors import CallError
+from walloc_cdl.files import foreign_names, remove_temporaries, write_atomic
+from walloc_cdl.latents import WORK_NAME, FileEntry
+from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
+
+STATE_NAME = "state.json"
+FETCHED_NAME = "hub"
+"""In the work folder: what is fetched, but not whole yet."""
+
+
+def begin(folder: Path, state: dict[str, Any]) -> None:
+    """Make `folder` ready for a job that `state` (plain values) describes: new, empty, or left by the same job.
+
+    Raises `CallError` for a folder that holds anything else.
+    """
+    path = folder / WORK_NAME / STATE_NAME
+    if folder.exists() and not folder.is_dir():
+        raise CallError(f"{folder} is a file; give a new or empty folder")
+    if path.is_file():
+        if parse_json_with_digest(path.read_bytes(), origin=str(path)) != state:
+            raise CallError(f"{folder} holds an unfinished job of another data set or form; give a new folder")
+        return
+    ours = set() if foreign_names(path.parent, set()) else {WORK_NAME}  # empty when killed before the state was written
+    if foreign := foreign_names(folder, ours):
+        raise CallError(f"{folder} holds something else ({foreign[0]}); give a new or empty folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, encode_json_with_digest(state))
+
+
+def copy_files(source: Path, out: Path, files: dict[str, FileEntry]) -> None:
+    """Copy listed files as they are, each checked against its hash."""
+    for name, entry in sorted(files.items()):
+        data = read_verified_file(source / name, entry)
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(out / name, data)
+
+
+def end(folder: Path) -> None:
+    """Remove a finished job's state, what it fetched into its work folder, and what killed writers left.
+
+    Nothing where there is no such state: the work folder may be that of an edit or an extension then.
+    """
+    work = folder / WORK_NAME
+    if not (work / STATE_NAME).is_file():
+        return
+    for parent in {path.parent for path in folder.rglob(".*.tmp")}:
+        if work not in (parent, *parent.parents):
+            remove_temporaries(parent)
+    shutil.rmtree(work / FETCHED_NAME, ignore_errors=True)
+    remove_temporaries(work)
+    (work / STATE_NAME).unlink()
+    if not any(work.iterdir()):
+        work.rmdir()

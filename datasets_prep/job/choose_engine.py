@@ -1,0 +1,25 @@
+"""Engines by name."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from datasets_prep.job.config import PrepareConfig
+from datasets_prep.job.context import Engine
+from datasets_prep.job.local import LocalEngine
+from walloc_cdl.errors import CallError, unknown_name
+
+ENGINES = ("local", "ray")
+
+
+def choose_engine(config: PrepareConfig) -> Engine:
+    """The engine that `config` asks for; `CallError` for an unknown one, or one whose package is missing."""
+    if config.engine not in ENGINES:
+        raise unknown_name("engine", config.engine, ENGINES, f"choose one of {', '.join(ENGINES)}")
+    if config.engine == "local":
+        return LocalEngine()
+    if find_spec("ray") is None:
+        raise CallError("engine 'ray' needs Ray, which is not installed; run `pip install 'walloc-cdl[ray]'`")
+    from datasets_prep.job.ray_engine import RayEngine
+
+    return RayEngine(address=config.address, cpus=config.cpus_per_task, gpus=config.gpus_per_task)

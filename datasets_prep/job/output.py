@@ -1,0 +1,174 @@
+"""The output folder: new, an unfinished job of ours, a finished data set, or something foreign, which is left alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from datasets_prep.folders import locks
+from datasets_prep.job.plan import PLAN_NAME, Plan, difference_from_finished, first_difference, load_plan, save_plan
+from walloc_cdl.errors import CallError
+from walloc_cdl.fields import is_plain_path
+from walloc_cdl.files import is_temporary, remove_temporaries
+from walloc_cdl.latents import (
+    COPY_FOLDER,
+    EDIT_NAME,
+    LEDGER_NAME,
+    MANIFEST_NAME,
+    PROVENANCE_NAME,
+    WORK_NAME,
+    Manifest,
+    copy_path,
+    load_manifest,
+    parse_manifest,
+)
+
+CODEC_FOLDER = "codec"
+
+EXTENSION_NAME = "extension"
+DISCARDED_NAME = "discarded.json"
+"""In the work folder: the manifest of a data set that `--restart` is removing."""
+
+ANOTHER_FOLDER = "give another folder, or --restart to remove what is there and begin anew"
+
+
+def finished_manifest(folder: Path, plan: Plan, *, restart: bool) -> Manifest | None:
+    """The manifest of a data set that is finished under this plan already, else None; changes nothing.
+
+    Raises `CallError` for a folder that holds anything but an unfinished or finished job of ours, and, unless it
+    is to `restart`, for a data set of another plan, naming the field that differs.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise CallError(f"output {str(folder)!r} is a file; give a new or empty folder")
+    if (folder / WORK_NAME / EDIT_NAME).is_file():
+        raise CallError(f"an edit of {folder} was interrupted: run `cdl repair {folder}` first")
+    if (folder / MANIFEST_NAME).is_file():
+        manifest = load_manifest(folder)
+        if restart:
+            return None
+        if extension_plan(folder) is not None:
+            raise CallError(
+                f"{folder} holds an unfinished extension; end it by the same command that began it, with --extend"
+            )
+        require_same(folder, "a finished data set", difference_from_finished(plan, manifest))
+        return manifest
+    ours = any((folder / WORK_NAME / name).is_file() for name in (PLAN_NAME, DISCARDED_NAME))
+    if not ours and (found := _foreign(folder)):
+        raise CallError(
+            f"output folder {str(folder)!r} holds {found!r}, which is no data set and no unfinished job; "
+            "give a new or empty folder"
+        )
+    return None
+
+
+def open_output(folder: Path, plan: Plan, *, restart: bool, allow_drift: bool = False) -> Plan:
+    """Make `folder` ready for the job and return the plan to follow, which lies in its work folder then.
+
+    It is that of an unfinished job here, if there is one; with `allow_drift` its versions and device may
+    be others. `restart` removes what an earlier job left, finished or not. Raises `CallError` for a job
+    with another plan, naming the field that differs. Call it with the folder held, and `finished_manifest` being None.
+    """
+    work = folder / WORK_NAME
+    if restart and (folder / MANIFEST_NAME).is_file():
+        load_manifest(folder)
+        # first of all: without it, this is no data set any more; it stays at hand to say what is to be removed
+        os.replace(folder / MANIFEST_NAME, work / DISCARDED_NAME)
+    if (work / DISCARDED_NAME).is_file():
+        manifest = parse_manifest((work / DISCARDED_NAME).read_bytes(), origin=str(work / DISCARDED_NAME))
+        _remove_files(folder, [*(entry.name for entry in manifest.shards), *manifest.files])
+    elif (work / PLAN_NAME).is_file():
+        unfinished = load_plan(work)
+        if not restart:
+            mine = replace(plan, engine=unfinished.engine) if allow_drift else plan
+            require_same(folder, "an unfinished job", first_difference(mine, unfinished))
+            return unfinished
+        _remove_files(folder, _files_of(folder, unfinished))
+    _clear_work(work)
+    save_plan(work, plan)
+    return plan
+
+
+def remove_work(folder: Path) -> None:
+    """Remove the work folder, which must be held, and what killed writers left."""
+    if (folder / WORK_NAME).is_dir():
+        shutil.rmtree(folder / WORK_NAME)
+    clear_temporaries(folder)
+
+
+def _clear_work(work: Path) -> None:
+    """Remove all but the locks from the work folder, and what killed writers left beside it.
+
+    What says that the folder is ours goes last: whoever comes after an interruption must recognize it.
+    """
+    clear_temporaries(work.parent)
+    for path in sorted(work.iterdir(), key=lambda path: path.name in (PLAN_NAME, DISCARDED_NAME)):
+        if path.is_dir() and path.name != locks.FOLDER:
+            shutil.rmtree(path)
+        elif path.name != locks.FOLDER:
+            path.unlink()
+
+
+def clear_temporaries(folder: Path) -> None:
+    """Remove what killed writers left in the folders of a data set."""
+    for parent in ("", CODEC_FOLDER, COPY_FOLDER, copy_path(CODEC_FOLDER)):
+        remove_temporaries(folder / parent)
+
+
+def extension_folder(folder: Path) -> Path:
+    """Where an extension of the data set makes its shards: a job's folder of its own, within the work folder."""
+    return folder / WORK_NAME / EXTENSION_NAME
+
+
+def extension_plan(folder: Path) -> Plan | None:
+    """The plan of an extension that was begun; None if there is none."""
+    work = extension_folder(folder) / WORK_NAME
+    return load_plan(work) if (work / PLAN_NAME).is_file() else None
+
+
+def require_same(
+    place: object, what: str, difference: tuple[str, object, object] | None, remedy: str = ANOTHER_FOLDER
+) -> None:
+    """Raise `CallError` for a difference between this call and `what` is there, with both values."""
+    if difference is not None:
+        field, mine, theirs = difference
+        raise CallError(
+            f"{place} holds {what} with {field} {short_text(theirs)}, but this call has {short_text(mine)}; {remedy}"
+        )
+
+
+def short_text(value: object) -> str:
+    """A JSON value for a message, long ones cut."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:24]}…{text[-1]}"
+
+
+def _foreign(folder: Path) -> str | None:
+    """Name of something that no job of ours has left before its plan was written; None for an empty or new folder."""
+    if not folder.is_dir():
+        return None
+    for path in sorted(folder.iterdir()):
+        if path.name == WORK_NAME and path.is_dir():
+            inside = [entry for entry in path.iterdir() if not is_temporary(entry.name) and entry.name != locks.FOLDER]
+        else:
+            inside = [path]
+        if inside:
+            return inside[0].relative_to(folder).as_posix()
+    return None
+
+
+def _files_of(folder: Path, plan: Plan) -> list[str]:
+    codec = [f"{CODEC_FOLDER}/{name}" for name in (*plan.codec, "synthesis.safetensors")]
+    return [*plan.shard_names(os.listdir(folder)), *codec, LEDGER_NAME]
+
+
+def _remove_files(folder: Path, names: Iterable[str]) -> None:
+    for name in (*names, PROVENANCE_NAME, MANIFEST_NAME):
+        if is_plain_path(name):
+            (folder / name).unlink(missing_ok=True)
+            (folder / copy_path(name)).unlink(missing_ok=True)
+    for parent in (CODEC_FOLDER, copy_path(CODEC_FOLDER), COPY_FOLDER):
+        if (folder / parent).is_dir() and not any((folder / parent).iterdir()):
+            (folder / parent).rmdir()

@@ -1,0 +1,63 @@
+"""A call of `prepare`, planned: what is to be made of which samples, without looking at the output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from datasets_prep.decode.audio import AudioPreparation
+from datasets_prep.encode.devices import choose_device, device_kind
+from datasets_prep.job.choose_preparation import choose_preparation
+from datasets_prep.job.config import PrepareConfig
+from datasets_prep.job.plan import Plan, make_plan
+from datasets_prep.samples.preparation import Preparation
+from datasets_prep.sources.core.keyed import KeyedSource
+from datasets_prep.sources.core.source import Source
+from datasets_prep.sources.core.splits import first
+from datasets_prep.sources.signals.audiofolder import SegmentedSource
+from walloc_cdl.codec import Codec
+from walloc_cdl.machine import cpu_count
+
+FEW_SAMPLES = 128
+"""Up to here starting workers takes longer than decoding."""
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """A plan with what it was made from."""
+
+    plan: Plan
+    source: Source
+    """Its samples are those that are stored: clips cut into segments, and no more than the limit."""
+    preparation: Preparation
+
+
+def plan_job(source: Source, codec: Codec, config: PrepareConfig) -> PlannedJob:
+    """The plan of a call of `prepare`, without looking at the output; raises `CallError` as that does."""
+    preparation = choose_preparation(source, codec, config)
+    if isinstance(preparation, AudioPreparation):
+        source = SegmentedSource(source, preparation)
+    if preparation.view_names:
+        source = KeyedSource(source)
+    if config.limit is not None:
+        source = first(source, config.limit)
+    return PlannedJob(plan_with(source, codec, preparation, config), source, preparation)
+
+
+def plan_with(source: Source, codec: Codec, preparation: Preparation, config: PrepareConfig) -> Plan:
+    """`make_plan` by the settings of a call; raises `CallError` for a device that is not there."""
+    return make_plan(
+        source,
+        codec,
+        preparation,
+        shard_samples=config.shard_samples,
+        device=device_kind(choose_device(config.device)),
+        batch=config.batch,
+        drop_duplicates=config.drop_duplicates,
+    )
+
+
+def choose_workers(config: PrepareConfig, num_samples: int) -> int:
+    """Decoding processes for a job of so many samples."""
+    if config.workers is not None:
+        return config.workers
+    return cpu_count() if num_samples > FEW_SAMPLES else 0

@@ -1,0 +1,171 @@
+"""The ledger: one row for every source sample, stored or quarantined, and for every stray."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from datasets_prep.samples.planned_shard import PlannedShard
+from datasets_prep.sources.core.source import CLASSES, Source, SplitListing, Stray
+from walloc_cdl.canonical import sha256_hex
+from walloc_cdl.files import replacement
+from walloc_cdl.latents import UNKNOWN_LABEL
+
+SCHEMA = pa.schema(
+    [
+        pa.field("split", pa.string()),
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("label", pa.int64(), nullable=False),
+        pa.field("num_bytes", pa.int64(), nullable=False),
+        pa.field("sha256", pa.string()),
+        pa.field("shard", pa.string()),
+        pa.field("row", pa.int64()),
+        pa.field("reason", pa.string()),
+        pa.field("duplicate_of", pa.string()),
+    ]
+)
+"""`shard` and `row` say where a sample is stored; where they are null, `reason` says why not.
+`split` is null for what lies outside of every split. `sha256` is of the stored sample's bytes, null where
+they could not be read. `duplicate_of` is SPLIT/KEY of the first sample with the same content. `label` is a class
+number, -1 for unknown ones and for labels of other kinds, which stand in the shards. Columns that were asked to be
+kept of the source follow."""
+
+DUPLICATE = "duplicate"
+"""The reason of a sample that was left out because its content is stored already."""
+
+DROPPED = "dropped"
+"""The reason of a sample that was removed on request; its key is hidden."""
+
+STRAY_ROWS = 1 << 16
+
+
+def hidden_key(key: str) -> str:
+    """What stands in the ledger for a key that was dropped: it can be recognized, but not read.
+
+    >>> hidden_key("cat.png")[:20]
+    'sha256:62e2ab938c4d2'
+    """
+    return f"sha256:{sha256_hex(key.encode('utf-8', 'surrogateescape'))}"
+
+
+def shard_rows(
+    source: Source, shard: PlannedShard, reasons: Mapping[int, str], hashes: Sequence[str | None]
+) -> pa.Table:
+    """The rows of one shard's source samples; `reasons` by index in the split, `hashes` in the shard's order."""
+    listing = source.listing.splits[shard.split]
+    indices = range(shard.start, shard.stop)
+    stored = [index not in reasons for index in indices]
+    numbers = iter(range(len(stored)))
+    columns = {
+        "split": [shard.split] * len(stored),
+        "key": listing.keys[shard.start : shard.stop],
+        "label": _class_numbers(source, listing, shard),
+        "num_bytes": listing.num_bytes[shard.start : shard.stop],
+        "sha256": hashes,
+        "shard": [shard.name if usable else None for usable in stored],
+        "row": [next(numbers) if usable else None for usable in stored],
+        "reason": [reasons.get(index) for index in indices],
+        "duplicate_of": [None] * len(stored),
+    }
+    rows = pa.table(columns, schema=SCHEMA)
+    if listing.columns is not None:
+        for name, values in _kept(listing.columns.slice(shard.start, shard.num_samples)):
+            rows = rows.append_column(name, values)
+    return rows
+
+
+def ledger_schema(source: Source) -> pa.Schema:
+    """`SCHEMA`, and the columns kept of the source, which are called `source_NAME` where that is taken."""
+    schema = SCHEMA
+    for listing in source.listing.splits.values():
+        if listing.columns is not None and len(schema) == len(SCHEMA):
+            for name, values in _kept(listing.columns):
+                schema = schema.append(pa.field(name, values.type))
+    return schema
+
+
+def _kept(columns: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    for name in columns.column_names:
+        yield (f"source_{name}" if name in SCHEMA.names else name), columns[name]
+
+
+def _class_numbers(source: Source, listing: SplitListing, shard: PlannedShard) -> np.ndarray:
+    if source.listing.label_kind == CLASSES:
+        return listing.labels[shard.start : shard.stop]
+    return np.full(shard.num_samples, UNKNOWN_LABEL, np.int64)
+
+
+def rows_bytes(rows: pa.Table) -> bytes:
+    """Rows as a parquet file; the same bytes for the same version of pyarrow."""
+    sink = io.BytesIO()
+    pq.write_table(rows, sink, compression="zstd")
+    return sink.getvalue()
+
+
+@dataclass
+class LedgerSummary:
+    """Counts for the manifest."""
+
+    num_rows: int = 0
+    num_stored: int = 0
+    num_duplicates: int = 0
+    """Samples whose content occurs before them, stored or left out."""
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def add(self, rows: pa.Table) -> None:
+        """Count some rows."""
+        self.num_rows += rows.num_rows
+        self.num_stored += rows.num_rows - rows["shard"].null_count
+        self.num_duplicates += rows.num_rows - rows["duplicate_of"].null_count
+        for entry in pc.value_counts(rows["reason"]).to_pylist():
+            if entry["values"] is not None:
+                self.reasons[entry["values"]] += entry["counts"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        num_dropped = self.reasons[DROPPED]
+        return {
+            "num_rows": self.num_rows,
+            "num_stored": self.num_stored,
+            "num_quarantined": sum(self.reasons.values()) - self.reasons[DUPLICATE] - num_dropped,
+            **({"num_dropped": num_dropped} if num_dropped else {}),
+            "num_duplicates": self.num_duplicates,
+            "reasons": dict(sorted(self.reasons.items())),
+        }
+
+
+def write_ledger(path: Path, parts: Iterable[pa.Table], strays: Sequence[Stray], schema: pa.Schema) -> LedgerSummary:
+    """Write the ledger, a row group for each part, strays last; in the memory of one part."""
+    summary = LedgerSummary()
+    with replacement(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for part in parts:
+            summary.add(part)
+            writer.write_table(part)
+        for start in range(0, len(strays), STRAY_ROWS):
+            part = stray_rows(strays[start : start + STRAY_ROWS], schema)
+            summary.add(part)
+            writer.write_table(part)
+    return summary
+
+
+def stray_rows(strays: Sequence[Stray], schema: pa.Schema) -> pa.Table:
+    """The rows of some strays."""
+    num = len(strays)
+    columns = {
+        **{name: [None] * num for name in schema.names},
+        "split": [stray.split for stray in strays],
+        "key": [stray.key for stray in strays],
+        "label": [UNKNOWN_LABEL] * num,
+        "num_bytes": [stray.num_bytes for stray in strays],
+        "reason": [stray.reason for stray in strays],
+    }
+    return pa.table(columns, schema=schema)

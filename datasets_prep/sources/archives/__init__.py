@@ -1,0 +1,1 @@
+"""Sources inside tar files."""

@@ -1,0 +1,1 @@
+"""What a source is, and the parts that sources are made of."""

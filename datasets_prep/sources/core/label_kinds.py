@@ -1,0 +1,186 @@
+"""Labels of every kind, gathered while a source is gone through: classes, several classes at once, numbers."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from datasets_prep.samples.columns import CHUNK_ROWS, Column
+from datasets_prep.sources.core.source import CLASSES, MULTI_LABEL, TARGETS
+from walloc_cdl.errors import CallError
+from walloc_cdl.latents import UNKNOWN_LABEL
+
+MAX_CLASSES = 1_000_000
+"""More distinct values are no classes, and their names would fill the memory."""
+
+MAX_MULTI_LABELS = 65_536
+"""Classes of a multi-label source, whose labels take a byte each, for every sample."""
+
+
+class Labels(ABC):
+    """One label a sample, split by split; the values of all splits are numbered together."""
+
+    kind: str | None
+
+    @abstractmethod
+    def append(self, split: str, value: Any) -> None:
+        """The label of the next sample of a split."""
+
+    @abstractmethod
+    def names(self) -> list[str] | None:
+        """Names of the classes, or of the targets; None where there are no labels at all."""
+
+    @abstractmethod
+    def close(self, split: str) -> np.ndarray:
+        """The labels of a split, as `SplitListing.labels` describes them; after the last `append` to any split."""
+
+
+class ClassLabels(Labels):
+    """Names or integers; None, and an empty name, are unknown labels. Integers are numbered in their order."""
+
+    kind = CLASSES
+
+    def __init__(self, names: Sequence[str] | None = None) -> None:
+        """`names`: all there are, in their order, where that is known; values are then the names."""
+        self._fixed = names is not None
+        self._numbers: dict[str, int] = {name: number for number, name in enumerate(names or ())}
+        self._columns: dict[str, Column] = {}
+
+    def append(self, split: str, value: str | int | None) -> None:
+        """See `Labels.append`."""
+        if split not in self._columns:
+            self._columns[split] = Column(np.int64)
+        text = "" if value is None else str(value)
+        if not text:
+            self._columns[split].append(UNKNOWN_LABEL)
+            return
+        number = self._numbers.get(text)
+        if number is None:
+            if self._fixed:
+                raise CallError(f"label {text[:60]!r} is not among the {len(self._numbers)} classes; check the labels")
+            number = _numbered(self._numbers, text, MAX_CLASSES)
+        self._columns[split].append(number)
+
+    def names(self) -> list[str] | None:
+        """See `Labels.names`."""
+        return (list(self._numbers) if self._fixed else ordered_names(self._numbers)) or None
+
+    def close(self, split: str) -> np.ndarray:
+        """See `Labels.close`: int64 (N,)."""
+        positions = _positions(self._numbers, self.names() or [])
+        labels = self._columns.get(split, Column(np.int64)).array()
+        for start in range(0, len(labels), CHUNK_ROWS):
+            labels[start : start + CHUNK_ROWS] = positions[labels[start : start + CHUNK_ROWS]]
+        return labels
+
+
+class MultiLabels(Labels):
+    """Lists of names or integers, each of them zero or more classes of a sample."""
+
+    kind = MULTI_LABEL
+
+    def __init__(self, names: Sequence[str] | None = None) -> None:
+        """`names`: the classes that there are at least, in their order."""
+        self._known = list(names or ())
+        self._numbers: dict[str, int] = {name: number for number, name in enumerate(self._known)}
+        self._values: dict[str, Column] = {}
+        self._ends: dict[str, Column] = {}
+        self._counts: dict[str, int] = {}
+
+    def append(self, split: str, value: Iterable[str | int | None] | None) -> None:
+        """See `Labels.append`; None among the classes is none."""
+        if split not in self._values:
+            self._values[split], self._ends[split], self._counts[split] = Column(np.int32), Column(np.int64), 0
+        for item in value or ():
+            if item is not None:
+                self._values[split].append(_numbered(self._numbers, str(item), MAX_MULTI_LABELS))
+                self._counts[split] += 1
+        self._ends[split].append(self._counts[split])
+
+    def names(self) -> list[str] | None:
+        """See `Labels.names`."""
+        return self._known + ordered_names(self._numbers.keys() - set(self._known)) or None
+
+    def close(self, split: str) -> np.ndarray:
+        """See `Labels.close`: uint8 (N, L) of zeros and ones."""
+        names = self.names() or []
+        positions = _positions(self._numbers, names)
+        if split not in self._values:
+            return np.zeros((0, len(names)), np.uint8)
+        values, ends = self._values[split].array(), self._ends[split].array()
+        labels, begin = Column(np.uint8), 0
+        step = max(1, CHUNK_ROWS * 16 // max(len(names), 1))
+        for start in range(0, len(ends), step):
+            chunk = np.asarray(ends[start : start + step])
+            block = np.zeros((len(chunk), len(names)), np.uint8)
+            counts = np.diff(chunk, prepend=begin)
+            block[np.repeat(np.arange(len(chunk)), counts), positions[values[begin : chunk[-1]]]] = 1
+            labels.extend(block.reshape(-1))
+            begin = int(chunk[-1])
+        return labels.array().reshape(len(ends), len(names))
+
+
+class Targets(Labels):
+    """Numbers to be predicted, T a sample; what is missing is NaN."""
+
+    kind = TARGETS
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """`names`: of the T columns."""
+        self._names = list(names)
+        self._columns: dict[str, Column] = {}
+
+    def append(self, split: str, value: Iterable[float | str | None]) -> None:
+        """See `Labels.append`; raises `CallError` for what is no number."""
+        if split not in self._columns:
+            self._columns[split] = Column(np.float32)
+        column = self._columns[split]
+        for name, item in zip(self._names, value, strict=True):
+            column.append(_number(name, item))
+
+    def names(self) -> list[str] | None:
+        """See `Labels.names`."""
+        return self._names
+
+    def close(self, split: str) -> np.ndarray:
+        """See `Labels.close`: float32 (N, T)."""
+        values = self._columns.get(split, Column(np.float32)).array()
+        return values.reshape(-1, len(self._names))
+
+
+def ordered_names(values: Iterable[str]) -> list[str]:
+    """Class names in the order of their numbers: integers by size where all are, else by code point.
+
+    >>> ordered_names(["10", "9"]), ordered_names(["10", "9", "x"])
+    (['9', '10'], ['10', '9', 'x'])
+    """
+    names = list(values)
+    if all(name.removeprefix("-").isdecimal() and name.isascii() and len(name) < 19 for name in names):
+        return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names)
+
+
+def _numbered(numbers: dict[str, int], text: str, most: int) -> int:
+    number = numbers.setdefault(text, len(numbers))
+    if number >= most:
+        raise CallError(f"more than {most:,} distinct labels, as {text[:60]!r}; choose a column of classes, or none")
+    return number
+
+
+def _positions(numbers: dict[str, int], names: Sequence[str]) -> np.ndarray:
+    """int64: the final number of each provisional one; the last entry is that of an unknown label."""
+    place = {name: position for position, name in enumerate(names)}
+    return np.array([*(place[name] for name in numbers), UNKNOWN_LABEL], np.int64)
+
+
+def _number(name: str, item: float | str | None) -> float:
+    if item is None or item == "":
+        return math.nan
+    try:
+        return float(item)
+    except (TypeError, ValueError) as error:
+        raise CallError(f"target {name!r} is {str(item)[:60]!r}; expected a number, or nothing") from error

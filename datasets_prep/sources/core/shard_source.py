@@ -1,0 +1,78 @@
+"""One shard's samples as a source of their own, small enough to be sent to another machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from datasets_prep.samples.origin import Origin
+from datasets_prep.samples.planned_shard import PlannedShard
+from datasets_prep.samples.stored import Stored
+from datasets_prep.sources.core.source import Listing, Source, SplitListing
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """What holds for all samples of a source, so that it need be sent once only."""
+
+    name: str
+    kind: str
+    class_names: list[str] | None
+    label_kind: str | None
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class ShardRows:
+    """What a source knows of the samples of one shard."""
+
+    shard: PlannedShard
+    """As planned: `start` and `stop` count in the whole split."""
+    listing: SplitListing
+    """Their rows only."""
+    part: Sequence[Stored]
+
+
+def source_facts(source: Source) -> SourceFacts:
+    """Those of `source`."""
+    return SourceFacts(source.name, source.kind, source.listing.class_names, source.listing.label_kind, source.origin)
+
+
+def rows_of(source: Source, shard: PlannedShard) -> ShardRows:
+    """The rows of `source` that make `shard`, copied out of its listing."""
+    listing, rows = source.listing.splits[shard.split], slice(shard.start, shard.stop)
+    columns = listing.columns
+    if columns is not None:  # a pickled slice may carry the whole table's buffers; rows that are taken do not
+        columns = columns.take(np.arange(shard.start, shard.stop))
+    own = SplitListing(
+        keys=list(listing.keys[rows]),
+        labels=np.array(listing.labels[rows]),
+        num_bytes=np.array(listing.num_bytes[rows]),
+        columns=columns,
+    )
+    return ShardRows(shard, own, source.part(shard.split, shard.start, shard.stop))
+
+
+class ShardSource(Source):
+    """A source that holds the samples of one shard, numbered from 0. Splits, strays and fingerprint are not those of
+    the whole.
+    """
+
+    def __init__(self, facts: SourceFacts, rows: ShardRows) -> None:
+        listing = Listing({rows.shard.split: rows.listing}, facts.class_names, label_kind=facts.label_kind)
+        super().__init__(facts.name, listing)
+        self.kind = facts.kind
+        self._part, self._origin = rows.part, facts.origin
+        self.shard = replace(rows.shard, start=0, stop=rows.shard.num_samples)
+        """The shard, counted as this source counts."""
+
+    @property
+    def origin(self) -> Origin:
+        """See `Source.origin`."""
+        return self._origin
+
+    def read(self, split: str, index: int) -> Stored:
+        """See `Source.read`."""
+        return self._part[index]

@@ -1,0 +1,197 @@
+"""What every source is: splits of samples, each with a key, a label, a size and where it is stored."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from datasets_prep.decode.color import GRAY_MODES
+from datasets_prep.decode.pixels import BadImageError, image_mode
+from datasets_prep.samples.columns import CHUNK_ROWS
+from datasets_prep.samples.origin import Origin
+from datasets_prep.samples.stored import Stored
+from walloc_cdl.canonical import canonical_json, sha256_hex
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CLASSES, MULTI_LABEL, TARGETS = "class", "multilabel", "regression"
+"""Kinds of labels, see `Listing.label_kind`."""
+
+MODE_SAMPLES = 32
+"""Images whose header is read to find out whether a source is gray or in color."""
+
+
+@dataclass(frozen=True)
+class SplitListing:
+    """The samples of one split, in their fixed order."""
+
+    keys: Sequence[str]
+    """Unique within the split; for folders the path below the source, with slashes."""
+    labels: np.ndarray
+    """int64 (N,), indices into the source's class names; `UNKNOWN_LABEL` where there is none.
+
+    Of the other kinds of `Listing.label_kind`: `multilabel` uint8 (N, L), `regression` float32 (N, T)."""
+    num_bytes: np.ndarray
+    """int64 (N,), the size of each stored sample."""
+    groups: Sequence[str] | None = None
+    """Samples with the same name here, as segments of one clip, must not part; None for samples that may."""
+    columns: pa.Table | None = None
+    """Further columns of the source, kept on request (`?keep=`): N rows, memory-mapped where they are large."""
+
+
+@dataclass(frozen=True)
+class Stray:
+    """Something that lies among the samples and is none: it goes to the ledger only."""
+
+    split: str | None
+    """None when it lies outside of every split."""
+    key: str
+    num_bytes: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All that is known of a source without reading a sample."""
+
+    splits: dict[str, SplitListing]
+    class_names: list[str] | None
+    """None when no sample has a label."""
+    strays: Sequence[Stray] = field(default_factory=list)
+    label_kind: str | None = None
+    """As in `LabelSpec`: `class`, the default where there are class names; `multilabel` and `regression`, whose
+    columns the class names are; or None."""
+
+    def __post_init__(self) -> None:
+        if self.label_kind is None and self.class_names is not None:
+            object.__setattr__(self, "label_kind", CLASSES)
+
+
+class Source(ABC):
+    """Splits of stored samples. Nothing is decoded here: `read` hands the file to whoever decodes it.
+
+    `name` is short and says where the samples come from, without absolute paths; it stands in manifests.
+    """
+
+    kind = "image"
+    """`image`, `array` or `audio`: which preparation its samples need."""
+
+    def __init__(self, name: str, listing: Listing) -> None:
+        self.name = name
+        self.listing = listing
+
+    @abstractmethod
+    def read(self, split: str, index: int) -> Stored:
+        """The encoded sample, or where it lies; a path may turn out not to exist."""
+
+    def can_read(self, split: str, index: int) -> bool:
+        """Whether there is a sample to be read; of a stream that has gone by most are known by name only."""
+        return True
+
+    def part(self, split: str, start: int, stop: int) -> Sequence[Stored]:
+        """Samples `start` to `stop` of a split as a small thing that can be pickled, for a worker elsewhere."""
+        return self.references(split, range(start, stop))
+
+    def references(self, split: str, rows: Sequence[int]) -> Sequence[Stored]:
+        """The chosen samples; a source whose `read` gives bytes gives references to its files instead."""
+        return [self.read(split, row) for row in rows]
+
+    @property
+    def root(self) -> Source:
+        """The source itself; for another cut of a source, the one that the samples are of."""
+        return self
+
+    @property
+    def split_names(self) -> list[str]:
+        """Names of the splits, in the order in which they are prepared."""
+        return list(self.listing.splits)
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Names of the classes, None for a source without labels."""
+        return self.listing.class_names
+
+    @property
+    def strays(self) -> Sequence[Stray]:
+        """What lies among the samples and is none."""
+        return self.listing.strays
+
+    def num_samples(self, split: str) -> int:
+        """Number of samples in a split."""
+        return len(self.listing.splits[split].keys)
+
+    def key(self, split: str, index: int) -> str:
+        """Name of a sample, unique within its split."""
+        return self.listing.splits[split].keys[index]
+
+    def label(self, split: str, index: int) -> int:
+        """Index of a sample's class, or `UNKNOWN_LABEL`."""
+        return int(self.listing.splits[split].labels[index])
+
+    def num_bytes(self, split: str, index: int) -> int:
+        """Size of a stored sample."""
+        return int(self.listing.splits[split].num_bytes[index])
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over every sample's split, key, size and label: equal wherever the source lies."""
+        digests = {split: _listing_digest(listing) for split, listing in self.listing.splits.items()}
+        strays = _texts_digest(f"{s.split} {s.num_bytes} {s.reason} {s.key}" for s in self.strays)
+        return sha256_hex(canonical_json({"splits": digests, "classes": self.class_names, "strays": strays}))
+
+    @property
+    def origin(self) -> Origin:
+        """The folders or files without which the source as a whole is gone; none, where nothing of that kind is."""
+        return Origin()
+
+    def absence(self) -> str | None:
+        """What has gone, in words, if the source as a whole has, so that its samples are not taken for bad ones."""
+        return self.origin.absence()
+
+    @cached_property
+    def channels(self) -> int | None:
+        """1 when the images are gray, else 3, judged by up to `MODE_SAMPLES` of them; None if none can be read."""
+        total = sum(self.num_samples(split) for split in self.split_names)
+        count = min(MODE_SAMPLES, total)
+        modes = [self._mode(number * total // count) for number in range(count)]
+        readable = [mode for mode in modes if mode is not None]
+        if not readable:
+            return None
+        return 1 if set(readable) <= set(GRAY_MODES) else 3
+
+    def _mode(self, number: int) -> str | None:
+        """PIL mode of the sample with this number, counted through all splits; None if it cannot be read."""
+        for split in self.split_names:
+            if number < self.num_samples(split):
+                try:
+                    return image_mode(self.read(split, number))
+                except BadImageError:
+                    return None
+            number -= self.num_samples(split)
+        raise IndexError(number)
+
+
+def _listing_digest(listing: SplitListing) -> str:
+    """SHA-256 (hex) of keys, sizes and labels, in constant memory."""
+    digest = hashlib.sha256()
+    for start in range(0, len(listing.keys), CHUNK_ROWS):
+        rows = slice(start, start + CHUNK_ROWS)
+        keys = [key.encode("utf-8", "surrogatepass") for key in listing.keys[rows]]
+        digest.update(np.fromiter(map(len, keys), "<i8", len(keys)).tobytes() + b"".join(keys))
+        digest.update(np.asarray(listing.num_bytes[rows], "<i8").tobytes())
+        digest.update(np.asarray(listing.labels[rows]).tobytes())
+    return digest.hexdigest()
+
+
+def _texts_digest(texts: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        encoded = text.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "little") + encoded)
+    return digest.hexdigest()

@@ -1,0 +1,122 @@
+"""Other cuts of a source: a split held out of another, or fewer samples. Order and choice follow from keys alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from datasets_prep.samples.stored import Stored
+from datasets_prep.sources.core.derived import DerivedSource
+from datasets_prep.sources.core.source import Source, SplitListing
+from walloc_cdl.canonical import sha256_hex
+from walloc_cdl.errors import CallError
+
+
+class SubsetSource(DerivedSource):
+    """Splits made of chosen samples of another source's splits."""
+
+    def __init__(self, source: Source, rows: dict[str, tuple[str, np.ndarray]]) -> None:
+        """`rows`: for each split of this source, the other's split and the int64 indices in it."""
+        splits = {split: _chosen(source.listing.splits[origin], indices) for split, (origin, indices) in rows.items()}
+        super().__init__(source, replace(source.listing, splits=splits))
+        self._rows = rows
+
+    def read(self, split: str, index: int) -> Stored:
+        """See `Source.read`."""
+        origin, indices = self._rows[split]
+        return self._source.read(origin, int(indices[index]))
+
+    def references(self, split: str, rows: Sequence[int]) -> Sequence[Stored]:
+        """See `Source.references`."""
+        origin, indices = self._rows[split]
+        return self._source.references(origin, [int(indices[row]) for row in rows])
+
+
+def holdout(source: Source, fraction: float, seed: int = 0, *, split: str = "train", into: str = "test") -> Source:
+    """Move a share of `split` to a new split `into`: stratified by class, the same for the same keys and seed.
+
+    Each class gives its share of round(fraction · N) samples, the remainders going to the largest
+    fractions. Samples of one group move together, and N then counts groups.
+
+    Raises `CallError` when there is no such split, when `into` exists, and when nothing would be left.
+    """
+    if split not in source.split_names:
+        raise CallError(f"source {source.name} has no split {split!r}; it has {', '.join(source.split_names)}")
+    if into in source.split_names:
+        raise CallError(f"source {source.name} has a split {into!r} already; use it, or hold out into another")
+    if not 0 < fraction < 1:
+        raise CallError(f"holding out {fraction:g} of split {split!r}; expected a share above 0 and below 1, as 0.2")
+    listing = source.listing.splits[split]
+    names, labels, member_of = _units(listing)
+    count = round(fraction * len(names))
+    if not 0 < count < len(names):
+        what = "samples" if listing.groups is None else "groups of samples that belong together"
+        raise CallError(
+            f"holding out {fraction:g} of {len(names)} {what} leaves one side empty; choose another share or have more"
+        )
+    chosen = np.zeros(len(names), bool)
+    classes, members = np.unique(labels, return_counts=True)
+    for label, share in zip(classes, _shares(members, count), strict=True):
+        indices = np.flatnonzero(labels == label)
+        order = seeded_order([names[index] for index in indices], seed)
+        chosen[indices[order[:share]]] = True
+    held = chosen[member_of]
+    rows: dict[str, tuple[str, np.ndarray]] = {}
+    for name in source.split_names:
+        rows[name] = (name, np.arange(source.num_samples(name)))
+    rows[split] = (split, np.flatnonzero(~held))
+    rows[into] = (split, np.flatnonzero(held))
+    return SubsetSource(source, rows)
+
+
+def first(source: Source, num_samples: int) -> Source:
+    """The first `num_samples` of each split, in the source's order."""
+    if num_samples < 1:
+        raise CallError(f"limit {num_samples}; it must be at least 1")
+    counts = {split: min(num_samples, source.num_samples(split)) for split in source.split_names}
+    return SubsetSource(source, {split: (split, np.arange(count)) for split, count in counts.items()})
+
+
+def limit(source: Source, num_samples: int) -> Source:
+    """At most `num_samples` of each split, evenly spaced, so that classes in order keep their proportions."""
+    if num_samples < 1:
+        raise CallError(f"limit {num_samples}; it must be at least 1")
+    rows = {}
+    for split in source.split_names:
+        total = source.num_samples(split)
+        rows[split] = (split, np.arange(min(num_samples, total)) * total // max(min(num_samples, total), 1))
+    return SubsetSource(source, rows)
+
+
+def seeded_order(keys: Sequence[str], seed: int) -> np.ndarray:
+    """A permutation of the keys' indices, int64 (N,), that depends on no library's random numbers."""
+    digests = [sha256_hex(f"{seed}:{key}".encode()) for key in keys]
+    return np.array(sorted(range(len(keys)), key=digests.__getitem__), np.int64)
+
+
+def _units(listing: SplitListing) -> tuple[Sequence[str], np.ndarray, np.ndarray]:
+    """What moves together: names, labels int64 (M,), and the unit of each sample, int64 (N,)."""
+    # several labels, or numbers, make no strata: then the share is that of all samples together
+    labels = listing.labels if listing.labels.ndim == 1 else np.zeros(len(listing.labels), np.int64)
+    if listing.groups is None:
+        return listing.keys, labels, np.arange(len(listing.keys))
+    names, first, member_of = np.unique(np.array(list(listing.groups), object), return_index=True, return_inverse=True)
+    return names.tolist(), labels[first], member_of
+
+
+def _shares(members: np.ndarray, count: int) -> np.ndarray:
+    """`count` dealt out in proportion to `members`, by largest remainders."""
+    exact = members * (count / members.sum())
+    shares = np.floor(exact).astype(np.int64)
+    extra = np.argsort(shares - exact, kind="stable")[: count - shares.sum()]
+    shares[extra] += 1
+    return shares
+
+
+def _chosen(listing: SplitListing, indices: np.ndarray) -> SplitListing:
+    keys = [listing.keys[index] for index in indices]
+    groups = None if listing.groups is None else [listing.groups[index] for index in indices]
+    columns = None if listing.columns is None else listing.columns.take(indices)
+    return SplitListing(keys, listing.labels[indices], listing.num_bytes[indices], groups, columns)

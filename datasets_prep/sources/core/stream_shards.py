@@ -1,0 +1,92 @@
+"""Samples of a stream as sources of their own: the first few of it, and those of a shard while they come."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing, suppress
+
+import numpy as np
+
+from datasets_prep.samples.planned_shard import PlannedShard
+from datasets_prep.samples.stored import FileSlice, Stored
+from datasets_prep.sources.core.shard_source import SourceFacts
+from datasets_prep.sources.core.source import MODE_SAMPLES, Listing, Source, SplitListing
+from datasets_prep.sources.core.stream_labels import ClassNumbers
+from datasets_prep.sources.core.streaming_source import StreamingSource, numbered
+from walloc_cdl.errors import CallError
+from walloc_cdl.latents import UNKNOWN_LABEL
+
+
+class StreamHead(Source):
+    """The first samples of a stream, from which is told what it holds; other splits than theirs are empty."""
+
+    def __init__(self, stream: StreamingSource, count: int = MODE_SAMPLES) -> None:
+        """Raises `CallError` for a stream without samples, and for labels without class names."""
+        classes, samples = ClassNumbers(stream.class_names), []
+        for filled in stream.split_names:
+            with closing(numbered(stream, filled, limit=count)) as head:
+                samples = [sample for _, sample in head]
+            if samples:
+                break
+        else:
+            raise CallError(f"stream {stream.name} has no samples; give one with images")
+        labels = [classes.number(label, where(filled, key)) for key, label, _ in samples]
+        self._samples = [stored for _, _, stored in samples]
+        listings = {split: _listing([], [], []) for split in stream.split_names}
+        listings[filled] = _listing([key for key, _, _ in samples], labels, list(map(stored_bytes, self._samples)))
+        super().__init__(stream.name, Listing(listings, stream.class_names))
+        self.kind = stream.kind
+
+    def read(self, split: str, index: int) -> Stored:
+        """See `Source.read`."""
+        return self._samples[index]
+
+
+class OpenShard(Source):
+    """The samples of one shard that have come so far, without their content, numbered from 0."""
+
+    def __init__(self, facts: SourceFacts, name: str, split: str, capacity: int) -> None:
+        self.shard = PlannedShard(name, split, 0, capacity)
+        """As if it were to be full; the stream may end before."""
+        self._keys: list[str] = []
+        self._labels = np.full(capacity, UNKNOWN_LABEL, np.int64)
+        self._num_bytes = np.zeros(capacity, np.int64)
+        self._origin = facts.origin
+        listing = SplitListing(self._keys, self._labels, self._num_bytes)
+        super().__init__(facts.name, Listing({split: listing}, facts.class_names, label_kind=facts.label_kind))
+        self.kind = facts.kind
+
+    def append(self, key: str, label: int, num_bytes: int) -> None:
+        """The next sample."""
+        number = len(self._keys)
+        self._keys.append(key)
+        self._labels[number], self._num_bytes[number] = label, num_bytes
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all of its samples have come."""
+        return len(self._keys) == self.shard.num_samples
+
+    def read(self, split: str, index: int) -> Stored:
+        """Samples of a stream are handed over as they come, and cannot be read."""
+        raise LookupError(f"sample {index} of {self.shard.name} has gone by")
+
+
+def where(split: str, key: str) -> str:
+    """A sample in words."""
+    return f"sample {key} of split {split!r}"
+
+
+def stored_bytes(stored: Stored) -> int:
+    """Size of a sample, as listings have it: 0 where it is not known."""
+    if isinstance(stored, bytes):
+        return len(stored)
+    if isinstance(stored, FileSlice):
+        return stored.num_bytes or 0
+    with suppress(OSError, ValueError):
+        return os.stat(stored).st_size
+    return 0
+
+
+def _listing(keys: list[str], labels: list[int], num_bytes: list[int]) -> SplitListing:
+    return SplitListing(keys, np.array(labels, np.int64), np.array(num_bytes, np.int64))

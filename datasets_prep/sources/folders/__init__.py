@@ -1,0 +1,1 @@
+"""Sources that are folders and tables of files, on this machine or at URLs."""

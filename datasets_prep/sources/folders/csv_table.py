@@ -1,0 +1,285 @@
+"""`csv:PATH`: a table of image files or URLs, with their labels, splits and groups in further columns.
+
+The table is untrusted: relative paths may not leave its folder, absolute ones need `?absolute=1`, and URLs
+are those of `REMOTE_SCHEMES`.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import posixpath
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from datasets_prep.samples.arrow_columns import TableBuilder
+from datasets_prep.samples.columns import CHUNK_ROWS, Column, TextColumn
+from datasets_prep.samples.lazy_sequence import LazySequence
+from datasets_prep.samples.locations import file_system, is_url, url_scheme
+from datasets_prep.samples.origin import Origin
+from datasets_prep.samples.stored import FileSlice, Stored
+from datasets_prep.samples.unique_names import has_repeats, name_hash
+from datasets_prep.sources.core.label_kinds import ClassLabels, Labels, MultiLabels, Targets
+from datasets_prep.sources.core.options import column_names, flag, split_options
+from datasets_prep.sources.core.source import Listing, Source, SplitListing
+from datasets_prep.sources.folders.catalog import SPLIT_FOLDERS
+from walloc_cdl.errors import CallError
+
+OPTIONS = ("path", "label", "target", "separator", "split", "group", "key", "keep", "absolute", "delimiter")
+PATH_NAMES = ("path", "file", "filename", "file_name", "filepath", "image", "image_path", "url")
+"""What the column of files is called, where it isn't named."""
+
+REMOTE_SCHEMES = frozenset({"http", "https", "s3", "gs", "gcs", "az", "abfs", "abfss", "hf", "oss", "memory"})
+
+MAX_SPLITS = 64
+
+
+def open_csv(text: str) -> Source:
+    """The source `csv:…`, `text` being what stands behind the colon."""
+    path, options = split_options(text, OPTIONS)
+    return CsvTable(Path(path), options)
+
+
+class CsvTable(Source):
+    """A sample a row. Files are relative to the table's folder; what is at a URL is fetched by whoever decodes it.
+
+    Sizes of URLs are unknown, 0, so that the fingerprint is of their names; so are those of missing files.
+    Keys are the paths or URLs as they are written, or the column `key`; where they repeat, `#LINE` follows.
+
+    Raises `CallError` for a missing table or column, a path that leaves the folder, and a URL of another scheme.
+    """
+
+    def __init__(self, table: Path, options: dict[str, str]) -> None:
+        if not table.is_file():
+            found = "is a folder" if table.is_dir() else "does not exist"
+            raise CallError(f"table {str(table)!r} {found}; give the path of a CSV file")
+        self._table, self._folder = table, table.absolute().parent
+        self._schemes: set[str] = set()
+        self._absolute = flag(options, "absolute")
+        rows = _rows(table, options.get("delimiter"))
+        header = next(rows, (0, []))[1]
+        if not header:
+            raise CallError(f"table {str(table)!r} begins with no names of columns; give them in its first line")
+        columns = _Columns(table, header, options)
+        self._splits: dict[str, _Split] = {}
+        for line, row in rows:
+            if row:
+                self._append(columns, line, row)
+        if not self._splits:
+            raise CallError(f"table {str(table)!r} has no rows; give one with a line for each image")
+        order = {split: number for number, split in enumerate(dict.fromkeys(SPLIT_FOLDERS.values()))}
+        self._splits = dict(sorted(self._splits.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
+        names = columns.labels.names() if columns.labels is not None else None
+        listings = {
+            split: rows.listing(columns.labels.close(split) if columns.labels is not None and names else None)
+            for split, rows in self._splits.items()
+        }
+        kind = columns.labels.kind if columns.labels is not None and names else None
+        super().__init__(table.stem, Listing(listings, names, label_kind=kind))
+
+    def read(self, split: str, index: int) -> Stored:
+        """Path of the file, or its URL."""
+        text = self._splits[split].places[index]
+        return FileSlice(text) if is_url(text) else self._folder / text
+
+    @property
+    def origin(self) -> Origin:
+        """See `Source.origin`."""
+        return Origin("folder", (str(self._folder),))
+
+    def _append(self, columns: _Columns, line: int, row: list[str]) -> None:
+        where = f"{str(self._table)!r}, line {line}"
+        if len(row) != columns.width:
+            raise CallError(f"{where}: {len(row)} fields, where the first line has {columns.width}; repair the table")
+        place = row[columns.path].strip()
+        size = self._size(place, where)
+        split = _split_name(row[columns.split], where) if columns.split is not None else "train"
+        if split not in self._splits:
+            if len(self._splits) == MAX_SPLITS:
+                raise CallError(f"{where}: more than {MAX_SPLITS} splits, as {split!r}; choose another with ?split=")
+            self._splits[split] = _Split(columns)
+        columns.append_label(split, row)
+        self._splits[split].append(place, size, line, row)
+
+    def _size(self, place: str, where: str) -> int:
+        """Size of a file in bytes, 0 for one that is missing or at a URL; refuses what the table may not name."""
+        if not place or "\0" in place:
+            raise CallError(f"{where}: path {place[:60]!r}; expected that of an image file, or its URL")
+        if is_url(place):
+            if url_scheme(place) not in REMOTE_SCHEMES or "::" in place:
+                raise CallError(
+                    f"{where}: URL {place[:100]!r}; expected one of the schemes {', '.join(sorted(REMOTE_SCHEMES))}"
+                )
+            self._require_scheme(place)
+            return 0
+        if os.path.isabs(place):
+            if not self._absolute:
+                raise CallError(
+                    f"{where}: absolute path {place[:100]!r}; give ?absolute=1 if the table may name any file"
+                )
+        elif posixpath.normpath(place.replace(os.sep, "/")).split("/")[0] == "..":
+            raise CallError(f"{where}: path {place[:100]!r} leaves the table's folder; move the table, or the files")
+        try:
+            return os.stat(self._folder / place).st_size
+        except OSError:
+            return 0  # reading it says so in the ledger
+
+    def _require_scheme(self, url: str) -> None:
+        """Raise `CallError` now, and not in a worker, where the package that a scheme needs is missing."""
+        scheme = url_scheme(url)
+        if scheme not in self._schemes:
+            if scheme not in ("http", "https"):
+                file_system(url)
+            self._schemes.add(scheme)
+
+
+class _Columns:
+    """Where in a row everything stands."""
+
+    def __init__(self, table: Path, header: list[str], options: dict[str, str]) -> None:
+        self._shown, self.header = str(table), [name.strip() for name in header]
+        self.width = len(header)
+        if len(set(self.header)) != len(self.header):
+            raise CallError(f"table {self._shown!r} has two columns of one name; rename one")
+        self.path = self._path_column(options.get("path"))
+        self.split = self._optional(options, "split")
+        self.group = self._optional(options, "group")
+        self.key = self._optional(options, "key")
+        self.kept = [self._position(name) for name in column_names(options, "keep") if name]
+        self._separator = options.get("separator")
+        self.labels: Labels | None = None
+        if "label" in options and "target" in options:
+            raise CallError("source options label and target; give one of them")
+        self._label: list[int] = []
+        if "target" in options:
+            targets = column_names(options, "target") or ("",)
+            self._label, self.labels = [self._position(name) for name in targets], Targets(targets)
+        elif "label" in options or "label" in self.header:
+            self._label = [self._position(options.get("label", "label"))]
+            self.labels = MultiLabels() if self._separator else ClassLabels()
+        elif self._separator:
+            raise CallError(f"source option separator={self._separator!r} without a label column; give ?label=COLUMN")
+
+    def append_label(self, split: str, row: list[str]) -> None:
+        """The row's label to the others of its split."""
+        if isinstance(self.labels, Targets):
+            self.labels.append(split, [row[position].strip() for position in self._label])
+        elif self.labels is not None:
+            text = row[self._label[0]].strip()
+            items = [part.strip() for part in text.split(self._separator)] if self._separator else text
+            self.labels.append(split, [item for item in items if item] if isinstance(items, list) else items)
+
+    def _path_column(self, wanted: str | None) -> int:
+        if wanted is not None:
+            return self._position(wanted)
+        found = [name for name in PATH_NAMES if name in self.header]
+        if len(found) == 1:
+            return self.header.index(found[0])
+        raise CallError(
+            f"table {self._shown!r} has the columns {', '.join(self.header)[:200]}; "
+            "name the one of files or URLs with ?path=COLUMN"
+        )
+
+    def _optional(self, options: dict[str, str], option: str) -> int | None:
+        """The column that an option names; `split` without an option is a column that is called so."""
+        if option not in options:
+            return self.header.index("split") if option == "split" and "split" in self.header else None
+        return self._position(options[option])
+
+    def _position(self, name: str) -> int:
+        if name not in self.header:
+            known = ", ".join(self.header)[:200]
+            raise CallError(f"table {self._shown!r} has no column {name!r}; its columns are {known}")
+        return self.header.index(name)
+
+
+class _Split:
+    """Rows of one split in columns."""
+
+    def __init__(self, columns: _Columns) -> None:
+        self._columns = columns
+        self._places, self._keys, self._groups = TextColumn(), TextColumn(), TextColumn()
+        self._num_bytes, self._lines, self._hashes = Column(np.int64), Column(np.int64), Column(np.uint64)
+        self._schema = pa.schema([(columns.header[position], pa.string()) for position in columns.kept])
+        self._kept = TableBuilder(self._schema)
+        self._waiting: list[list[str]] = []
+
+    def append(self, place: str, num_bytes: int, line: int, row: list[str]) -> None:
+        columns = self._columns
+        self._places.append(_raw(place))
+        key = place if columns.key is None else row[columns.key]
+        self._hashes.append(name_hash(_raw(key)))
+        if columns.key is not None:
+            self._keys.append(_raw(key))
+        if columns.group is not None:
+            self._groups.append(_raw(row[columns.group]))
+        self._num_bytes.append(num_bytes)
+        self._lines.append(line)
+        if columns.kept:
+            self._waiting.append([row[position] for position in columns.kept])
+            if len(self._waiting) == CHUNK_ROWS:
+                self._flush()
+
+    def listing(self, labels: np.ndarray | None) -> SplitListing:
+        columns = self._columns
+        self.places = self._places.texts()
+        keys: Sequence[str] = self.places if columns.key is None else self._keys.texts()
+        if has_repeats(self._hashes.array()):
+            keys = _LineKeys(keys, self._lines.array())
+        self._flush()
+        return SplitListing(
+            keys,
+            np.full(len(self.places), -1, np.int64) if labels is None else labels,
+            self._num_bytes.array(),
+            self._groups.texts() if columns.group is not None else None,
+            self._kept.table() if columns.kept else None,
+        )
+
+    def _flush(self) -> None:
+        if self._waiting:
+            arrays = [pa.array(values, pa.string()) for values in zip(*self._waiting, strict=True)]
+            self._kept.append(pa.record_batch(arrays, schema=self._schema))
+            self._waiting = []
+
+
+class _LineKeys(LazySequence[str]):
+    """`KEY#LINE`."""
+
+    def __init__(self, keys: Sequence[str], lines: np.ndarray) -> None:
+        self._keys, self._lines = keys, lines
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def item(self, position: int) -> str:
+        return f"{self._keys[position]}#{self._lines[position]}"
+
+
+def _rows(table: Path, delimiter: str | None) -> Iterator[tuple[int, list[str]]]:
+    """Line number and fields of each row."""
+    separator = {None: "\t" if table.suffix.lower() == ".tsv" else ",", "tab": "\t"}.get(delimiter, delimiter)
+    if len(separator or "") != 1:
+        raise CallError(f"source option delimiter={delimiter!r}; expected one character, or tab")
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, delimiter=separator, strict=True)
+        try:
+            for row in reader:
+                yield reader.line_num, row
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise CallError(
+                f"{str(table)!r}, line {reader.line_num + 1}: {error}; expected CSV in UTF-8, see ?delimiter="
+            ) from error
+
+
+def _split_name(text: str, where: str) -> str:
+    name = SPLIT_FOLDERS.get(text.strip().lower(), text.strip())
+    if not name.isascii() or not name.replace("_", "").replace("-", "").isalnum() or name[0] in "-" or len(name) > 64:
+        raise CallError(f"{where}: split {text[:60]!r}; expected a name of letters, digits, _ and -")
+    return name
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

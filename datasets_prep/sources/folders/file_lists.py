@@ -1,0 +1,116 @@
+"""Which files a pattern names: braces, globs and folders, of paths and URLs, and which split each is of."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from datasets_prep.samples.locations import as_os_errors, file_system, is_url, last_part, url_scheme
+from datasets_prep.sources.folders.catalog import SPLIT_FOLDERS
+from walloc_cdl.errors import CallError
+
+MAX_FILES = 1_000_000
+"""A brace may name any number of files."""
+
+_BRACE = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})")
+
+
+def expand(pattern: str, suffix: str, noun: str) -> list[str]:
+    """The paths or URLs that a pattern names, in their order: braces as written, globs and folders sorted.
+
+    A folder stands for the files in it that end in `suffix` and are not hidden; `noun` is what a message calls them.
+    Raises `CallError` where nothing matches.
+    """
+    found: list[str] = []
+    parts = braces(pattern)
+    for part in parts:
+        matches = _matches(part, suffix)
+        if not matches and len(parts) > 1 and not glob.has_magic(part):
+            raise CallError(f"{part!r} does not exist; restore it, or leave it out of the pattern")
+        found += matches
+    if not found:
+        raise CallError(f"no file matches {pattern!r}; give the path or glob pattern of {noun}")
+    return list(dict.fromkeys(found))
+
+
+def braces(pattern: str) -> list[str]:
+    """All that a pattern with braces stands for, as a shell would write it out.
+
+    >>> braces("x-{08..10}.{tar,zip}")
+    ['x-08.tar', 'x-08.zip', 'x-09.tar', 'x-09.zip', 'x-10.tar', 'x-10.zip']
+    """
+    pieces: list[Sequence[str]] = []
+    end, count = 0, 1
+    for brace in _BRACE.finditer(pattern):
+        choices = _choices(brace)
+        count *= len(choices)
+        if count > MAX_FILES:
+            raise CallError(f"{pattern!r} names more than {MAX_FILES:,} files; give a glob pattern, or several sources")
+        pieces += [(pattern[end : brace.start()],), choices]
+        end = brace.end()
+    return ["".join(parts) for parts in itertools.product(*pieces, (pattern[end:],))]
+
+
+def by_split(paths: list[str]) -> dict[str, list[str]]:
+    """Files by split, when all of their names begin with a split's name, as in `train-00000.tar`; else all `train`."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        stem = re.split(r"[-_.]", last_part(path))[0].lower()
+        found.setdefault(SPLIT_FOLDERS.get(stem, ""), []).append(path)
+    if "" in found:
+        return {"train": paths}
+    return {split: found[split] for split in dict.fromkeys(SPLIT_FOLDERS.values()) if split in found}
+
+
+def short_names(paths: list[str]) -> list[str]:
+    """A name for each file that says nothing of where they lie: the last part, or what it takes to differ."""
+    depth = 1
+    while True:
+        names = ["/".join(path.replace(os.sep, "/").split("/")[-depth:]) for path in paths]
+        if len(set(names)) == len(set(paths)) or depth > 64:
+            return names
+        depth += 1
+
+
+def folder_name(path: str) -> str:
+    """The name of the folder that a file lies in, for a source made of such files."""
+    if is_url(path):
+        return last_part(path.rstrip("/").rpartition("/")[0]) or "root"
+    return Path(path).resolve().parent.name or "root"
+
+
+def _choices(brace: re.Match[str]) -> Sequence[str]:
+    limits = _RANGE.fullmatch(brace[1])
+    if limits is None:
+        return brace[1].split(",") if "," in brace[1] else (brace[0],)
+    first, last = int(limits[1]), int(limits[2])
+    if last - first >= MAX_FILES:
+        raise CallError(f"{brace[0]} names more than {MAX_FILES:,} files; give a glob pattern, or several sources")
+    width = len(limits[1]) if limits[1].startswith("0") or len(limits[1]) == len(limits[2]) else 0
+    return [f"{number:0{width}d}" for number in range(first, last + 1)]
+
+
+def _matches(pattern: str, suffix: str) -> list[str]:
+    if not is_url(pattern):
+        path = Path(pattern)
+        if path.is_dir():
+            names = (file for file in path.glob(f"*{suffix}") if not file.name.startswith("."))  # as `._x.tar` of macOS
+            return sorted(str(file) for file in names if file.is_file())
+        if path.is_file():  # whatever its name, brackets among it
+            return [str(path)]
+        return sorted(found for found in glob.glob(str(path), recursive=True) if os.path.isfile(found))
+    if url_scheme(pattern) in ("http", "https"):
+        return [pattern]  # such servers list nothing
+    system, path = file_system(pattern)
+    try:
+        with as_os_errors():
+            folder = system.isdir(path)
+            found = system.glob(f"{path.rstrip('/')}/*{suffix}" if folder else path)
+    except OSError as error:
+        raise CallError(f"{pattern!r} cannot be listed: {error}; check the URL and your access to it") from error
+    return sorted(system.unstrip_protocol(name) for name in found)

@@ -1,0 +1,274 @@
+"""`parquet:PATTERN`: images in Parquet files, read where they lie; nothing is copied.
+
+A row group's column can only be decoded from its beginning, so rows are decoded in runs: reading rows in
+their order decodes each once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from datasets import Features
+
+from datasets_prep.samples.arrow_columns import TableBuilder
+from datasets_prep.samples.columns import Column, RowNumbers, TextColumn
+from datasets_prep.samples.lazy_sequence import LazySequence
+from datasets_prep.samples.locations import is_url, open_binary
+from datasets_prep.samples.origin import Origin
+from datasets_prep.samples.stored import Stored
+from datasets_prep.sources.core.source import Listing, Source, SplitListing
+from datasets_prep.sources.folders.file_lists import by_split, expand, folder_name
+from datasets_prep.sources.hubs.hf_columns import (
+    ColumnLabels,
+    ColumnOptions,
+    image_column,
+    require_column,
+    split_columns,
+    texts,
+)
+from datasets_prep.sources.hubs.huggingface import encoded
+from walloc_cdl.errors import CallError
+from walloc_cdl.latents import UNKNOWN_LABEL
+
+RUN_ROWS = 64
+"""Rows decoded at once: the memory of a reader is that of so many images."""
+
+BUFFER_BYTES = 2**20
+"""A column is read in pieces of this size, not as a whole."""
+
+SCAN_ROWS = 1024
+
+
+def open_parquet(text: str) -> Source:
+    """The Parquet files that a pattern (or a folder's path) matches.
+
+    When all of their names begin with a split's name, as in `train-00000-of-00002.parquet`, they keep these splits.
+    """
+    pattern, options = split_columns(text)
+    return ParquetSource(expand(pattern, ".parquet", "parquet files"), options)
+
+
+class ParquetSource(Source):
+    """A sample a row; keys are row numbers, counted through the files of a split.
+
+    Images are bytes, or what `datasets` makes of its `Image`; labels as in `HuggingFaceSource`. Sizes are
+    found by reading the images once; those at URLs are unknown, 0.
+    Raises `CallError` for files that cannot be read, whose columns differ, and where choices are unclear.
+    """
+
+    def __init__(self, paths: list[str], options: ColumnOptions | None = None) -> None:
+        options = options or ColumnOptions()
+        name, self._paths = folder_name(paths[0]), paths
+        schema = _opened(paths[0]).schema_arrow
+        features = _features(schema)
+        image = image_column(name, features, options.image)
+        _require_images(name, image, schema)
+        for column in (*options.keep, *([options.group] if options.group else [])):
+            require_column(name, features, column)
+        labels = ColumnLabels(name, features, options)
+        scans = {split: _Scan(split, files, schema, image, options, labels) for split, files in by_split(paths).items()}
+        if not any(scan.rows for scan in scans.values()):
+            raise CallError(f"data set {name!r} has no rows; give one with images")
+        names = labels.labels.names() if labels.labels is not None else None
+        listings = {}
+        for split, scan in scans.items():
+            unknown = np.full(scan.rows, UNKNOWN_LABEL, np.int64) if not names else None
+            listings[split] = scan.listing(labels.labels.close(split) if labels.labels and names else unknown)
+        self._readers = {split: RowReader(scan.paths, scan.ends, image) for split, scan in scans.items()}
+        kind = labels.labels.kind if labels.labels is not None and names else None
+        super().__init__(name, Listing(listings, names, label_kind=kind))
+
+    def read(self, split: str, index: int) -> bytes | Path:
+        """The encoded image, or its path where the file only holds that; b"" for a missing one."""
+        return self._readers[split].read(index)
+
+    def references(self, split: str, rows: Sequence[int]) -> Sequence[Stored]:
+        """See `Source.references`."""
+        return _Part(self._readers[split], rows)
+
+    @property
+    def origin(self) -> Origin:
+        """See `Source.origin`."""
+        return Origin("file", tuple(self._paths))
+
+
+class RowReader:
+    """Images by their row, counted through several files; pickled, the names of these."""
+
+    def __init__(self, paths: Sequence[str], ends: np.ndarray, column: str) -> None:
+        """`ends`: int64, for each file the number of rows in it and those before it."""
+        self._paths, self._ends, self._column = list(paths), ends, column
+        self._close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"paths": self._paths, "ends": self._ends, "column": self._column}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["paths"], state["ends"], state["column"])
+
+    def read(self, row: int) -> bytes | Path:
+        """One image; rows in their order are the fast way."""
+        if not 0 <= row < int(self._ends[-1]):
+            raise IndexError(row)
+        number = int(np.searchsorted(self._ends, row, side="right"))
+        first = int(self._ends[number - 1]) if number else 0
+        if number != self._open_file:
+            self._close()
+            self._open_file, self._file = number, _opened(self._paths[number])
+            groups = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
+            self._group_ends = np.cumsum(groups)
+            listed, found = int(self._ends[number]) - first, sum(groups)
+            if found != listed:
+                raise CallError(f"parquet file {self._paths[number]!r} has {found:,} rows, {listed:,} were listed")
+        self._seek(row - first)
+        return _image(self._run[row - first - self._run_start])
+
+    def only(self, rows: Sequence[int]) -> tuple[RowReader, list[int]]:
+        """A reader of just the files that some rows lie in, and the rows' numbers there."""
+        numbers = np.searchsorted(self._ends, np.asarray(rows, np.int64), side="right")
+        kept = sorted({int(number) for number in numbers})
+        sizes = np.diff(self._ends, prepend=0)
+        ends = np.cumsum(sizes[kept])
+        start = dict(zip(kept, ends - sizes[kept], strict=True))
+        moved = [
+            int(row) - int(self._ends[number] - sizes[number]) + int(start[int(number)])
+            for row, number in zip(rows, numbers, strict=True)
+        ]
+        return RowReader([self._paths[number] for number in kept], ends, self._column), moved
+
+    def _seek(self, row: int) -> None:
+        """Decode runs until the one that holds a row of the open file."""
+        if self._run_start <= row < self._run_start + len(self._run):
+            return
+        group = int(np.searchsorted(self._group_ends, row, side="right"))
+        if group != self._group or row < self._run_start:
+            self._group = group
+            self._runs = self._file.iter_batches(RUN_ROWS, row_groups=[group], columns=[self._column])
+            self._run_start, self._run = int(self._group_ends[group - 1]) if group else 0, pa.nulls(0)
+        try:
+            while row >= self._run_start + len(self._run):
+                self._run_start += len(self._run)
+                self._run = next(self._runs).column(0)
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(self._paths[self._open_file], error) from error
+
+    def _close(self) -> None:
+        self._open_file, self._group = -1, -1
+        self._file: pq.ParquetFile | None = None
+        self._runs: Iterator[pa.RecordBatch] = iter(())
+        self._group_ends = np.empty(0, np.int64)
+        self._run_start, self._run = 0, pa.nulls(0)
+
+
+class _Part(LazySequence[Stored]):
+    """Chosen rows, read when they are asked for."""
+
+    def __init__(self, reader: RowReader, rows: Sequence[int]) -> None:
+        self._reader, self._rows = reader.only(rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def item(self, position: int) -> Stored:
+        return self._reader.read(self._rows[position])
+
+
+class _Scan:
+    """One reading of a split's files: their rows, sizes, labels, groups and kept columns."""
+
+    def __init__(
+        self,
+        split: str,
+        paths: list[str],
+        schema: pa.Schema,
+        image: str,
+        options: ColumnOptions,
+        labels: ColumnLabels,
+    ) -> None:
+        self.paths, self.rows = paths, 0
+        self._sizes, self._groups = Column(np.int64), TextColumn()
+        self._options, self._image = options, image
+        self._kept = TableBuilder(pa.schema([schema.field(column) for column in options.keep]))
+        ends = []
+        for path in paths:
+            file = _opened(path)
+            if file.schema_arrow.remove_metadata() != schema.remove_metadata():
+                raise CallError(f"{path!r} has other columns than {paths[0]!r}; give files of one data set")
+            labels.require_same(_features(file.schema_arrow), repr(path))
+            sized = [] if is_url(path) else [image]
+            wanted = [*dict.fromkeys([*sized, *labels.columns, *options.keep, *filter(None, [options.group])])]
+            if is_url(path):
+                self._sizes.extend(np.zeros(file.metadata.num_rows, np.int64))
+            for batch in _batches(file, path, wanted):
+                labels.append(split, batch)
+                self._append(batch, sized=bool(sized))
+            self.rows += file.metadata.num_rows
+            ends.append(self.rows)
+        self.ends = np.array(ends, np.int64)
+
+    def listing(self, labels: np.ndarray) -> SplitListing:
+        """What was found."""
+        groups = self._groups.texts() if self._options.group else None
+        columns = self._kept.table() if self._options.keep else None
+        return SplitListing(RowNumbers(self.rows), labels, self._sizes.array(), groups, columns)
+
+    def _append(self, batch: pa.RecordBatch, *, sized: bool) -> None:
+        if sized:
+            values = batch.column(self._image)
+            data = pc.struct_field(values, "bytes") if pa.types.is_struct(values.type) else values
+            self._sizes.extend(pc.fill_null(pc.binary_length(data), 0).to_numpy(zero_copy_only=False))
+        if self._options.group:
+            for text in texts(batch.column(self._options.group)):
+                self._groups.append(text)
+        if self._options.keep:
+            self._kept.append(batch.select(list(self._options.keep)))
+
+
+def _batches(file: pq.ParquetFile, path: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    if not columns:
+        return
+    try:
+        yield from file.iter_batches(SCAN_ROWS, columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
+
+
+def _opened(path: str) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(open_binary(path), pre_buffer=False, buffer_size=BUFFER_BYTES)
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: Exception) -> CallError:
+    cause = " ".join(str(error).split())[:200]
+    return CallError(f"parquet file {path!r} cannot be read: {cause}; restore it, or leave it out")
+
+
+def _features(schema: pa.Schema) -> Features:
+    """Those that `datasets` wrote beside the schema, else what follows from the types."""
+    try:
+        return Features.from_arrow_schema(schema)
+    except (ValueError, TypeError, KeyError, json.JSONDecodeError):
+        return Features.from_arrow_schema(schema.remove_metadata())
+
+
+def _require_images(name: str, column: str, schema: pa.Schema) -> None:
+    kind = schema.field(column).type
+    inner = kind.field("bytes").type if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
+    if not (pa.types.is_binary(inner) or pa.types.is_large_binary(inner)):
+        raise CallError(
+            f"column {column!r} of data set {name!r} holds {kind}, not images; choose another with ?image=COLUMN"
+        )
+
+
+def _image(value: pa.Scalar) -> bytes | Path:
+    plain = value.as_py()
+    return encoded(plain) if isinstance(plain, dict) else plain or b""

@@ -1,0 +1,80 @@
+"""Folders at a URL (s3://, gs://, memory://, …), listed with fsspec; the layouts are those of local folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from datasets_prep.samples.locations import as_os_errors, file_system, last_part, url_scheme
+from datasets_prep.samples.origin import Origin
+from datasets_prep.samples.stored import FileSlice
+from datasets_prep.sources.core.source import Source
+from datasets_prep.sources.folders.catalog import Catalog, FileNoun, FoundFile, shown_name, split_folders
+from walloc_cdl.errors import CallError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+
+class RemoteFolder(Source):
+    """Files below a URL, in the order of their paths; they are fetched by whoever decodes them.
+
+    Raises `CallError` for a URL that cannot be listed, and as `FileFolder` does.
+    """
+
+    def __init__(self, url: str, noun: FileNoun) -> None:
+        if url_scheme(url) in ("http", "https"):
+            raise CallError(f"{url!r} cannot be listed: http servers list nothing; name the files in a table, csv:PATH")
+        system, root = file_system(url)
+        self._url = url.rstrip("/")
+        try:
+            with as_os_errors():
+                if not system.isdir(root):
+                    raise CallError(
+                        f"{noun.name} folder {url!r} does not exist; give the URL of a folder of {noun.name}s"
+                    )
+                entries = [(_name(entry), entry["type"] == "directory") for entry in _listed(system, root)]
+
+                def has_samples(name: bytes) -> bool:
+                    below = f"{root.rstrip('/')}/{name.decode()}"
+                    return any(file.is_named(noun.suffixes) for file in _walk(system, below, (name,)))
+
+                catalog = Catalog(noun, split_folders(url, entries, has_samples, noun))
+                for file in _walk(system, root, ()):
+                    catalog.add(file)
+        except OSError as error:
+            raise CallError(f"{url!r} cannot be listed: {error}; check the URL and your access to it") from error
+        super().__init__(last_part(root) or url_scheme(url), catalog.listing(url))
+        self._paths = catalog.paths()
+
+    def read(self, split: str, index: int) -> FileSlice:
+        """URL of the sample's file."""
+        return FileSlice(f"{self._url}/{self._paths[split].raw(index).decode()}")
+
+    @property
+    def origin(self) -> Origin:
+        """See `Source.origin`."""
+        return Origin("folder", (self._url,))
+
+
+def _walk(system: AbstractFileSystem, folder: str, parts: tuple[bytes, ...]) -> Iterator[FoundFile]:
+    """Every file that is not hidden, in the order of the paths; one folder's names in memory at a time."""
+    for entry in _listed(system, folder):
+        name = _name(entry)
+        if not name or name.startswith(b"."):
+            continue
+        if entry["type"] == "directory":
+            yield from _walk(system, entry["name"], (*parts, name))
+        else:
+            yield FoundFile((*parts, name), int(entry.get("size") or 0), regular=entry["type"] == "file")
+
+
+def _listed(system: AbstractFileSystem, folder: str) -> list[dict[str, Any]]:
+    """What lies in a folder; object stores list the folder itself, too, where an empty object marks it."""
+    own = folder.rstrip("/")
+    entries = [entry for entry in system.ls(folder, detail=True) if entry["name"].rstrip("/") != own]
+    return sorted(entries, key=lambda entry: shown_name(_name(entry)))
+
+
+def _name(entry: dict[str, Any]) -> bytes:
+    return last_part(entry["name"]).encode("utf-8", "surrogatepass")

@@ -1,0 +1,1 @@
+"""Sources that Hugging Face `datasets` opens."""

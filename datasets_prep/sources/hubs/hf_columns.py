@@ -1,0 +1,182 @@
+"""Which columns of a Hugging Face data set or Parquet file hold images and labels, and the labels in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+from datasets import ClassLabel, Features, Image, Sequence, Value
+from datasets import List as ListFeature
+
+from datasets_prep.sources.core.label_kinds import ClassLabels, Labels, MultiLabels, Targets
+from datasets_prep.sources.core.options import column_names, flag, split_options
+from walloc_cdl.errors import CallError
+
+IMAGE_NAMES = ("image", "img", "jpg", "png")
+LABEL_NAMES = ("label", "labels")
+OPTIONS = ("image", "label", "target", "group", "keep")
+
+
+@dataclass(frozen=True)
+class ColumnOptions:
+    """The columns that a source's name chooses; None leaves the choice to their types and names."""
+
+    image: str | None = None
+    label: str | None = None
+    """Classes: numbers, names, or lists of them."""
+    target: tuple[str, ...] = ()
+    """Numbers to be predicted."""
+    group: str | None = None
+    """Samples with the same value stay together in a holdout."""
+    keep: tuple[str, ...] = ()
+    """Further columns for the ledger."""
+    streaming: bool = False
+
+    def __post_init__(self) -> None:
+        if self.label is not None and self.target:
+            raise CallError("source options label and target; give one of them")
+
+
+def split_columns(text: str, *, streaming: bool = False) -> tuple[str, ColumnOptions]:
+    """What stands before the question mark, and the columns chosen behind it; `streaming` allows that option."""
+    name, options = split_options(text, (*OPTIONS, "streaming") if streaming else OPTIONS)
+    several = {key: column_names(options, key) for key in ("target", "keep")}
+    single = {key: options.get(key) for key in ("image", "label", "group")}
+    return name, ColumnOptions(**single, **several, streaming=flag(options, "streaming"))
+
+
+def image_column(name: str, features: Features, wanted: str | None) -> str:
+    """The column of images; raises `CallError` where none or several could be."""
+    columns = [column for column, feature in features.items() if _holds_images(column, feature)]
+    if wanted is not None:
+        return require_column(name, features, wanted)
+    preferred = [column for column in IMAGE_NAMES if column in columns]
+    if preferred or len(columns) == 1:
+        return (preferred or columns)[0]
+    if not columns:
+        raise CallError(
+            f"no image column in data set {name!r}, only {', '.join(features)}; "
+            "choose a data set of images, or name the column with ?image=COLUMN"
+        )
+    raise CallError(f"several image columns in data set {name!r}: {', '.join(columns)}; choose with ?image=COLUMN")
+
+
+def require_column(name: str, features: Features, wanted: str) -> str:
+    """`wanted` if there is such a column; `CallError` otherwise."""
+    if wanted not in features:
+        raise CallError(f"data set {name!r} has no column {wanted!r}; its columns are {', '.join(features)}")
+    return wanted
+
+
+class ColumnLabels:
+    """The labels of a data set, gathered from Arrow batches split by split."""
+
+    def __init__(self, name: str, features: Features, options: ColumnOptions) -> None:
+        self.columns: list[str] = []
+        """Columns that `append` needs."""
+        self.labels: Labels | None = None
+        self._name = name
+        self._names: list[str] | None = None
+        if options.target:
+            self.columns = [require_column(name, features, column) for column in options.target]
+            for column in self.columns:
+                _require_number(name, column, features[column])
+            self.labels = Targets(self.columns)
+            return
+        column = _label_column(name, features, options.label)
+        if column is None:
+            return
+        self.columns, feature = [column], features[column]
+        inner = _item(feature)
+        self._names = _class_names(feature)
+        self.labels = ClassLabels(self._names) if inner is feature else MultiLabels(self._names)
+
+    def require_same(self, features: Features, where: str) -> None:
+        """Refuse further rows in which class numbers mean other classes, `where` they are; raises `CallError`."""
+        for column in self.columns:
+            found = _class_names(features[column])
+            if found != self._names:
+                raise CallError(
+                    f"column {column!r} of data set {self._name!r} numbers the classes {str(self._names)[:80]}, "
+                    f"{where} has {str(found)[:80]}; cast all to one ClassLabel, or prepare them one by one"
+                )
+
+    def append(self, split: str, batch: pa.RecordBatch | pa.Table) -> None:
+        """The labels of further rows; raises `CallError` for class numbers that have no name."""
+        if self.labels is None:
+            return
+        values = [batch.column(column).to_pylist() for column in self.columns]
+        for row in zip(*values, strict=True):
+            if isinstance(self.labels, Targets):
+                self.labels.append(split, row)
+            elif isinstance(self.labels, MultiLabels):
+                self.labels.append(split, [self._named(item) for item in row[0] or ()])
+            else:
+                self.labels.append(split, self._named(row[0]))
+
+    def _named(self, value: str | int | None) -> str | int | None:
+        if self._names is None or value is None or value == -1:
+            return None if self._names is not None else value
+        if not 0 <= int(value) < len(self._names):
+            raise CallError(f"label {value} of column {self.columns[0]!r}; it has {len(self._names)} classes, from 0")
+        return self._names[int(value)]
+
+
+def _label_column(name: str, features: Features, wanted: str | None) -> str | None:
+    if wanted is not None:
+        feature = _item(features[require_column(name, features, wanted)])
+        if not is_class(feature):
+            raise CallError(
+                f"column {wanted!r} of data set {name!r} holds {feature}, not classes; numbers to be predicted are "
+                "chosen with ?target=COLUMN"
+            )
+        return wanted
+    for column in LABEL_NAMES:
+        if column in features and is_class(_item(features[column])):
+            return column
+    columns = [column for column, feature in features.items() if isinstance(_item(feature), ClassLabel)]
+    if len(columns) > 1:
+        raise CallError(f"several label columns in data set {name!r}: {', '.join(columns)}; choose with ?label=COLUMN")
+    return columns[0] if columns else None
+
+
+def is_class(feature: object) -> bool:
+    """Whether values of a feature are classes: a `ClassLabel`, names, integers, or true and false."""
+    dtype = str(getattr(feature, "dtype", ""))
+    return isinstance(feature, ClassLabel) or (
+        isinstance(feature, Value) and (dtype in ("string", "large_string", "bool") or "int" in dtype)
+    )
+
+
+def _class_names(feature: object) -> list[str] | None:
+    """What the numbers of a `ClassLabel`, or of a list of such, count."""
+    inner = _item(feature)
+    return list(inner.names) if isinstance(inner, ClassLabel) else None
+
+
+def _item(feature: object) -> object:
+    """What a list holds; any other feature itself."""
+    if isinstance(feature, (ListFeature, Sequence)):
+        return feature.feature
+    return feature[0] if isinstance(feature, list) and feature else feature
+
+
+def _require_number(name: str, column: str, feature: object) -> None:
+    dtype = str(getattr(feature, "dtype", ""))
+    if not isinstance(feature, Value) or not dtype.startswith(("float", "int", "uint", "double", "bool")):
+        raise CallError(f"column {column!r} of data set {name!r} holds {feature}, not numbers; choose another ?target=")
+
+
+def _holds_images(column: str, feature: object) -> bool:
+    """An `Image`, or, as in plain parquet files, bytes in a column that is called so."""
+    if isinstance(feature, Image):
+        return True
+    if isinstance(feature, dict):
+        return "bytes" in feature and column in IMAGE_NAMES
+    return getattr(feature, "dtype", None) in ("binary", "large_binary") and column in IMAGE_NAMES
+
+
+def texts(array: pa.Array | pa.ChunkedArray) -> Iterable[bytes]:
+    """The values as text, for keys and groups."""
+    return (b"" if value is None else str(value).encode("utf-8", "surrogatepass") for value in array.to_pylist())

@@ -1,0 +1,87 @@
+"""`hf:NAME?streaming=1`: a data set of the hub, or Parquet files, read as it comes, without a copy on this disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from datasets import ClassLabel, DatasetDict, Features, Image, IterableDataset, load_dataset, load_from_disk
+from datasets.exceptions import DatasetsError
+
+from datasets_prep.sources.core.streaming_source import StreamedSample, StreamingSource
+from datasets_prep.sources.hubs.hf_columns import ColumnLabels, ColumnOptions, image_column, split_columns
+from datasets_prep.sources.hubs.huggingface import encoded, is_saved
+from walloc_cdl.errors import CallError, JobError
+
+
+def open_hub_stream(text: str) -> StreamingSource:
+    """The stream `NAME[:CONFIG]?streaming=1`."""
+    name, options = split_columns(text, streaming=True)
+    folder = Path(name)
+    path, _, config = (name, "", "") if folder.is_dir() else name.partition(":")
+    try:
+        splits = _opened(path, config or None, saved=is_saved(folder))
+    except (DatasetsError, OSError, ValueError, RuntimeError, pa.ArrowException) as error:
+        cause = " ".join(str(error).split())[:300]
+        raise CallError(f"data set {name!r} cannot be streamed: {cause}; check its name and the network") from error
+    return HuggingFaceStream(folder.resolve().name if folder.is_dir() else path, splits, options)
+
+
+class HuggingFaceStream(StreamingSource):
+    """Splits of a `datasets.IterableDatasetDict`; labels are those of a column of `ClassLabel`."""
+
+    def __init__(self, name: str, splits: Mapping[str, IterableDataset], options: ColumnOptions | None = None) -> None:
+        """Raises `CallError` where it isn't clear which column holds the images or the labels, and for labels without
+        class names, or several a sample.
+        """
+        options = options or ColumnOptions()
+        first = next(iter(splits.values()))
+        features = first.features or first._resolve_features().features
+        if features is None:
+            raise CallError(f"data set {name!r} does not say what its columns hold; open it without ?streaming=1")
+        if options.target or options.group or options.keep:
+            raise CallError("source options target, group and keep need all rows; leave out ?streaming=1")
+        self._image = image_column(name, features, options.image)
+        columns = ColumnLabels(name, features, options).columns
+        self._label = columns[0] if columns else None
+        if self._label is not None and not isinstance(features[self._label], ClassLabel):
+            raise CallError(
+                f"column {self._label!r} of data set {name!r} holds {features[self._label]}; the labels of a stream "
+                "must be a ClassLabel, one a sample, since its names are wanted before its end: leave out ?streaming=1"
+            )
+        self._splits = {split: rows.cast_column(self._image, Image(decode=False)) for split, rows in splits.items()}
+        super().__init__(name, list(splits), _class_names(features, self._label))
+
+    def stream(self, split: str, start: int = 0) -> Iterator[StreamedSample]:
+        """See `StreamingSource.stream`."""
+        if split not in self._splits:
+            raise CallError(f"source {self.name} has no split {split!r}; it has {', '.join(self._splits)}")
+        number = start
+        try:
+            for row in self._splits[split].skip(start):
+                yield f"{number:08d}", self._label_of(row), encoded(row[self._image])
+                number += 1
+        except (DatasetsError, ValueError, RuntimeError, pa.ArrowException) as error:
+            cause = " ".join(str(error).split())[:200]
+            raise JobError(
+                f"stream {self.name} broke off at sample {number} of split {split!r}: {cause}; run the same again to "
+                "go on"
+            ) from error
+
+    def _label_of(self, row: dict[str, Any]) -> int | str | None:
+        return None if self._label is None else row[self._label]
+
+
+def _opened(path: str, config: str | None, *, saved: bool) -> dict[str, IterableDataset]:
+    if not saved:
+        return dict(load_dataset(path, config, streaming=True))
+    found = load_from_disk(path)
+    splits = found if isinstance(found, DatasetDict) else {"train": found}
+    return {split: rows.to_iterable_dataset() for split, rows in splits.items()}
+
+
+def _class_names(features: Features, label: str | None) -> list[str] | None:
+    feature = features[label] if label is not None else None
+    return list(feature.names) if isinstance(feature, ClassLabel) else None

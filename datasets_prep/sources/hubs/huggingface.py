@@ -1,0 +1,184 @@
+"""Whatever Hugging Face `datasets` opens: of the hub, or saved to disk; images stay encoded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset, DatasetDict, Image, load_dataset, load_from_disk
+from datasets.exceptions import DatasetsError
+
+from datasets_prep.samples.columns import Column, RowNumbers, TextColumn, Texts
+from datasets_prep.samples.lazy_sequence import LazySequence
+from datasets_prep.samples.stored import Stored
+from datasets_prep.sources.core.source import Listing, Source, SplitListing
+from datasets_prep.sources.hubs.hf_columns import (
+    ColumnLabels,
+    ColumnOptions,
+    image_column,
+    require_column,
+    split_columns,
+    texts,
+)
+from walloc_cdl.errors import CallError
+from walloc_cdl.latents import UNKNOWN_LABEL
+
+SCAN_ROWS = 1024
+
+
+def open_hub(text: str) -> Source:
+    """The data set `NAME[:CONFIG]`: of the hub, a local data set folder, or one written by `save_to_disk`."""
+    name, options = split_columns(text, streaming=True)
+    if options.streaming:
+        raise CallError(
+            f"hf:{name} as a stream has no listing and no access to single samples, which only `cdl prepare` and "
+            "datasets_prep.open_stream() can do without; leave out ?streaming=1"
+        )
+    folder = Path(name)
+    if folder.is_dir():
+        return HuggingFaceSource(folder.resolve().name, _opened(name, None, from_disk=is_saved(folder)), options)
+    if folder.is_absolute() or name.startswith((".", "~")):
+        raise CallError(f"no data set folder {name!r}; give an existing folder, or the name of a data set of the hub")
+    name, _, config = name.partition(":")
+    return HuggingFaceSource(name, _opened(name, config or None), options)
+
+
+class HuggingFaceSource(Source):
+    """Splits of a `datasets.DatasetDict`; a sample's key is its row number.
+
+    Labels are those of a `ClassLabel` column or list of such, or the values of a column called `label`.
+    Raises `CallError` when it isn't clear which column holds the images or the labels.
+    """
+
+    def __init__(self, name: str, splits: DatasetDict, options: ColumnOptions | None = None) -> None:
+        options = options or ColumnOptions()
+        features = next(iter(splits.values())).features
+        self._image = image_column(name, features, options.image)
+        labels = ColumnLabels(name, features, options)
+        for split, rows in splits.items():
+            for column in (self._image, *labels.columns, *options.keep, *([options.group] if options.group else [])):
+                require_column(f"{name}, split {split}", rows.features, column)
+            labels.require_same(rows.features, f"split {split!r}")
+            for batch in _stored(rows, labels.columns) if labels.columns else ():
+                labels.append(split, batch)
+        self._images = {split: _encoded_images(name, rows, self._image) for split, rows in splits.items()}
+        names = labels.labels.names() if labels.labels is not None else None
+        listings = {
+            split: SplitListing(
+                keys=RowNumbers(len(images)),
+                labels=labels.labels.close(split)
+                if labels.labels is not None and names
+                else np.full(len(images), UNKNOWN_LABEL, np.int64),
+                num_bytes=_sizes(images, self._image),
+                groups=_groups(splits[split], options.group) if options.group else None,
+                columns=_kept(splits[split], options.keep) if options.keep else None,
+            )
+            for split, images in self._images.items()
+        }
+        kind = labels.labels.kind if labels.labels is not None and names else None
+        super().__init__(name, Listing(listings, names, label_kind=kind))
+
+    def read(self, split: str, index: int) -> bytes | Path:
+        """The encoded image, or its path where the data set only holds that; b"" for a missing one."""
+        return encoded(self._images[split][index][self._image])
+
+    def references(self, split: str, rows: Sequence[int]) -> Sequence[Stored]:
+        """See `Source.references`: pickled, a data set on disk is the names of its files."""
+        return _Rows(self._images[split].select(rows), self._image)
+
+
+class _Rows(LazySequence[Stored]):
+    """Images of chosen rows, read when they are asked for."""
+
+    def __init__(self, rows: Dataset, column: str) -> None:
+        self._rows, self._column = rows, column
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def item(self, position: int) -> Stored:
+        return encoded(self._rows[position][self._column])
+
+
+def encoded(value: dict[str, bytes | str | None] | None) -> bytes | Path:
+    """An image as `datasets` stores it: the encoded file, or its path; b"" for a missing one."""
+    stored = value or {}
+    if stored.get("bytes") is None and stored.get("path"):
+        return Path(stored["path"])
+    return stored.get("bytes") or b""
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether `save_to_disk` has written the folder."""
+    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
+
+
+def _opened(name: str, config: str | None, *, from_disk: bool = False, **options: object) -> DatasetDict:
+    try:
+        found = load_from_disk(name) if from_disk else load_dataset(name, config, **options)
+    except (DatasetsError, OSError, ValueError, RuntimeError, pa.ArrowException) as error:
+        cause = " ".join(str(error).split())[:300]
+        raise CallError(
+            f"data set {name!r} cannot be opened: {cause}; check the name, its config and the network"
+        ) from error
+    splits = found if isinstance(found, DatasetDict) else DatasetDict({"train": found})
+    if not any(len(rows) for rows in splits.values()):
+        raise CallError(f"data set {name!r} has no rows; give one with images")
+    return splits
+
+
+def _encoded_images(name: str, rows: Dataset, column: str) -> Dataset:
+    try:
+        return rows.select_columns([column]).cast_column(column, Image(decode=False))
+    except (TypeError, ValueError, pa.ArrowException) as error:
+        kind = rows.features[column]
+        raise CallError(
+            f"column {column!r} of data set {name!r} holds {kind}, not images; choose another with ?image=COLUMN"
+        ) from error
+
+
+def _sizes(images: Dataset, column: str) -> np.ndarray:
+    """int64 (N,): size of each encoded image, without reading it."""
+    sizes = Column(np.int64)
+    for batch in _stored(images, [column]):
+        sizes.extend(np.array(array_sizes(batch.column(column).combine_chunks()), np.int64))
+    return sizes.array()
+
+
+def _groups(rows: Dataset, column: str) -> Texts:
+    names = TextColumn()
+    for batch in _stored(rows, [column]):
+        for text in texts(batch.column(column)):
+            names.append(text)
+    return names.texts()
+
+
+def _kept(rows: Dataset, columns: Sequence[str]) -> pa.Table:
+    chosen = rows.select_columns(list(columns))
+    return (chosen.flatten_indices() if chosen._indices is not None else chosen).data.table
+
+
+def _stored(rows: Dataset, columns: list[str]) -> Iterator[pa.Table]:
+    arrow = rows.select_columns(columns).with_format("arrow")
+    for start in range(0, len(rows), SCAN_ROWS):
+        yield arrow[start : start + SCAN_ROWS]
+
+
+def array_sizes(array: pa.StructArray) -> list[int]:
+    """Sizes of images as `datasets` stores them: of the bytes, or of the file; 0 where there is neither."""
+    sizes = pc.binary_length(pc.struct_field(array, "bytes")).to_pylist()
+    paths = pc.struct_field(array, "path").to_pylist()
+    return [
+        size if size is not None else _file_size(path) if path else 0 for size, path in zip(sizes, paths, strict=True)
+    ]
+
+
+def _file_size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0  # reading it will say so in the ledger

@@ -1,0 +1,64 @@
+"""`IterableSource`: any Python iterable of (image, label) that can be gone through again."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from datasets_prep.samples.netpbm import encode_pixels
+from datasets_prep.sources.core.streaming_source import StreamedSample, StreamingSource
+from datasets_prep.sources.python.map_source import Sample, as_pair
+from walloc_cdl.errors import CallError
+
+
+class IterableSource(StreamingSource):
+    """Any iterable of (image, label) that can be gone through again, or a function that gives one; see `MapSource` for
+    these pairs.
+
+    Keys are the numbers of the samples. To begin later, those before are drawn and passed over.
+    """
+
+    def __init__(
+        self,
+        samples: Iterable[Any] | Callable[[], Iterable[Any]] | Mapping[str, Any],
+        *,
+        name: str,
+        to_sample: Callable[[Any], Sample] | None = None,
+        class_names: list[str] | None = None,
+    ) -> None:
+        """`samples`: of the split `train`, or a dictionary of several splits.
+
+        `class_names`: what integer labels count; needed where samples have labels. Raises `CallError` for an
+        iterator, as a generator is one, which is empty once it has been gone through.
+        """
+        self._splits = dict(samples) if isinstance(samples, Mapping) else {"train": samples}
+        for split, each in self._splits.items():
+            if not callable(each) and (not isinstance(each, Iterable) or isinstance(each, Iterator)):
+                raise CallError(
+                    f"split {split!r} is a {type(each).__name__}; expected an iterable that can be gone through more "
+                    "than once, or a function that returns a new iterator, since a stream is gone through again when "
+                    "a job is resumed"
+                )
+        self._to_sample = to_sample
+        self._last: dict[str, object] = {}
+        super().__init__(name, list(self._splits), class_names)
+
+    def stream(self, split: str, start: int = 0) -> Iterator[StreamedSample]:
+        """See `StreamingSource.stream`; `CallError` for a function that returns the iterator that it returned before,
+        and for samples that are no pairs.
+        """
+        if split not in self._splits:
+            raise CallError(f"source {self.name} has no split {split!r}; it has {', '.join(self._splits)}")
+        each = self._splits[split]
+        values = each() if callable(each) else each
+        if isinstance(values, Iterator):
+            if self._last.get(split) is values:
+                raise CallError(
+                    f"the function of split {split!r} of source {self.name} returns the same iterator again; "
+                    "let it make a new one at each call"
+                )
+            self._last[split] = values
+        for number, value in enumerate(itertools.islice(values, start, None), start):
+            image, label = as_pair(value, self._to_sample, f"sample {number} of split {split!r}")
+            yield f"{number:08d}", label, encode_pixels(image)

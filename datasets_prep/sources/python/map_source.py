@@ -1,0 +1,128 @@
+"""`MapSource`: any Python data set of (image, label) with a length and indices, as of torch or torchvision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from datasets_prep.samples.columns import RowNumbers
+from datasets_prep.samples.lazy_sequence import LazySequence
+from datasets_prep.samples.netpbm import encode_pixels
+from datasets_prep.samples.stored import Stored
+from datasets_prep.sources.core.label_kinds import ClassLabels
+from datasets_prep.sources.core.source import Listing, Source, SplitListing
+from walloc_cdl.errors import CallError
+from walloc_cdl.latents import UNKNOWN_LABEL
+
+Sample = tuple[Any, Any]
+
+
+class MapSource(Source):
+    """A sample for each index of a data set; keys are the indices, sizes unknown, 0.
+
+    Samples are (image, label): a PIL image, uint8 (H, W) or (H, W, 3), encoded bytes or a path; an
+    integer, a name or None. Images are stored losslessly on their way to the worker.
+
+    Raises `CallError` for an empty data set, and for samples that are no such pair.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        *,
+        name: str,
+        to_sample: Callable[[Any], Sample] | None = None,
+        labels: Sequence[int | str | None] | Mapping[str, Sequence[int | str | None]] | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        """`dataset`: one, the split `train`, or a dictionary of several.
+
+        `to_sample` makes the pair of what the data set gives. `labels`, where they are known: otherwise
+        every sample is loaded once for its label. `class_names`: what integer labels count.
+        """
+        self._datasets = dict(dataset) if isinstance(dataset, Mapping) else {"train": dataset}
+        self._to_sample = to_sample
+        known = labels if isinstance(labels, Mapping) or labels is None else {"train": labels}
+        gathered = ClassLabels(class_names)
+        lengths = {split: _length(rows) for split, rows in self._datasets.items()}
+        if not any(lengths.values()):
+            raise CallError(f"data set {name!r} has no samples; give one with images")
+        for split, length in lengths.items():
+            values = known.get(split) if known is not None else None
+            if values is not None and len(values) != length:
+                raise CallError(f"{len(values)} labels for the {length} samples of split {split!r}; give one for each")
+            for index in range(length):
+                value = values[index] if values is not None else self._sample(split, index)[1]
+                gathered.append(split, _label(value, class_names))
+        names = gathered.names()
+        listings = {
+            split: SplitListing(
+                RowNumbers(length),
+                gathered.close(split) if names else np.full(length, UNKNOWN_LABEL, np.int64),
+                np.zeros(length, np.int64),
+            )
+            for split, length in lengths.items()
+        }
+        super().__init__(name, Listing(listings, names))
+
+    def read(self, split: str, index: int) -> Stored:
+        """The image as a file's bytes, or the path that the data set gives."""
+        return encode_pixels(self._sample(split, index)[0])
+
+    def references(self, split: str, rows: Sequence[int]) -> Sequence[Stored]:
+        """See `Source.references`: pickled, it is what the data set is, so one in memory goes along."""
+        return _Rows(self._datasets[split], list(rows), self._to_sample)
+
+    def _sample(self, split: str, index: int) -> Sample:
+        return load_sample(self._datasets[split], index, self._to_sample)
+
+
+class _Rows(LazySequence[Stored]):
+    """Chosen samples, loaded when they are asked for."""
+
+    def __init__(self, dataset: Any, rows: list[int], to_sample: Callable[[Any], Sample] | None) -> None:
+        self._dataset, self._rows, self._to_sample = dataset, rows, to_sample
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def item(self, position: int) -> Stored:
+        return encode_pixels(load_sample(self._dataset, self._rows[position], self._to_sample)[0])
+
+
+def load_sample(dataset: Any, index: int, to_sample: Callable[[Any], Sample] | None) -> Sample:
+    """The pair of one index; raises `CallError` where it is none."""
+    return as_pair(dataset[index], to_sample, f"sample {index}")
+
+
+def as_pair(value: Any, to_sample: Callable[[Any], Sample] | None, where: str) -> Sample:
+    """(image, label); raises `CallError` for anything else."""
+    value = value if to_sample is None else to_sample(value)
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise CallError(f"{where} is a {type(value).__name__}; expected (image, label): give to_sample to make that")
+    return value[0], value[1]
+
+
+def _length(dataset: Any) -> int:
+    try:
+        return len(dataset)
+    except TypeError as error:
+        raise CallError(f"a {type(dataset).__name__} has no length; give it to IterableSource") from error
+
+
+def _label(value: Any, class_names: Sequence[str] | None) -> int | str | None:
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        number = value.__index__() if hasattr(value, "__index__") else value.item().__index__()
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+        raise CallError(f"label {str(value)[:60]!r}; expected an integer, a name or None") from error
+    if class_names is None:
+        return number
+    if number == UNKNOWN_LABEL:
+        return None
+    if not 0 <= number < len(class_names):
+        raise CallError(f"label {number}; there are {len(class_names)} class names, from 0")
+    return class_names[number]

@@ -1,0 +1,245 @@
+"""`npy:PATH` and `mat:PATH`: arrays of any number of channels, one file or a folder of them, whole or in patches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from datasets_prep.decode.arrays import ArrayLayout, ArrayPreparation, open_array
+from datasets_prep.samples.stored import ArrayWindow, BadSignalError
+from datasets_prep.sources.core.options import number_range, split_options, whole_number
+from datasets_prep.sources.core.source import Listing, Source, SplitListing
+from datasets_prep.sources.folders.local_folder import FileFolder, FileNoun
+from walloc_cdl.errors import CallError, JobError
+from walloc_cdl.latents import UNKNOWN_LABEL
+
+OPTIONS = ("layout", "height", "range", "patch", "hop")
+
+
+@dataclass(frozen=True)
+class ArrayOptions:
+    """How the files of a source are read and cut."""
+
+    layout: ArrayLayout = field(default_factory=ArrayLayout)
+    variable: str | None = None
+    """Of .mat files."""
+    range: tuple[float, float] | None = None
+    """The values that become -0.5 and 0.5."""
+    patch: int | None = None
+    """Side of the square patches that arrays are cut into; None leaves them whole."""
+    hop: int | None = None
+    """From one patch to the next; None is the patch's side."""
+
+    def __post_init__(self) -> None:
+        if self.hop is not None and self.patch is None:
+            raise CallError(f"source option hop={self.hop} without patch; give both, or neither")
+
+
+@dataclass(frozen=True)
+class _Sample:
+    key: str
+    group: str
+    label: int
+    num_bytes: int
+    window: ArrayWindow
+
+
+def open_npy(text: str) -> Source:
+    """The source `npy:…`, `text` being what stands behind the colon."""
+    return open_arrays("npy", text)
+
+
+def open_mat(text: str) -> Source:
+    """The source `mat:…`, `text` being what stands behind the colon."""
+    return open_arrays("mat", text)
+
+
+def open_arrays(scheme: str, text: str) -> Source:
+    """The source `npy:…` or `mat:…`, `text` being what stands behind the colon."""
+    known = (*OPTIONS, "variable") if scheme == "mat" else OPTIONS
+    path, options = split_options(text, known)
+    parsed = ArrayOptions(
+        layout=ArrayLayout(options.get("layout"), whole_number(options, "height")),
+        variable=options.get("variable"),
+        range=number_range(options, "range"),
+        patch=whole_number(options, "patch"),
+        hop=whole_number(options, "hop"),
+    )
+    return ArraySource(Path(path), f".{scheme}", parsed)
+
+
+class _Folder(FileFolder):
+    """The files of a folder; what lies in them is `ArraySource`'s."""
+
+    def __init__(self, folder: Path, suffix: str) -> None:
+        self.noun = FileNoun("an" if suffix == ".npy" else "a", f"{suffix[1:]} array", "FILE", frozenset({suffix}))
+        super().__init__(folder)
+
+
+class ArraySource(Source):
+    """Every array (C, H, W) of a file or a folder of files, or every patch of these.
+
+    A folder has the layout of an image folder. Keys are `FILE[#INDEX][@TOP,LEFT]`. Patches lie on a
+    grid of the hop; a rest at the right and bottom is left out. Patches that share pixels form a
+    group, which a holdout does not part. A file that cannot be read is one sample, whose preparation
+    says why.
+
+    Raises `CallError` when there is no such file, or none that can be read.
+    """
+
+    kind = "array"
+
+    def __init__(self, path: Path, suffix: str, options: ArrayOptions) -> None:
+        self.options = options
+        self._facts: list[tuple[int, np.dtype]] = []
+        self._first_failure = ""
+        splits: dict[str, list[_Sample]] = {}
+        class_names, strays = None, []
+        if path.is_dir():
+            files = _Folder(path, suffix)
+            class_names, strays, name = files.class_names, files.strays, files.name
+            for split in files.split_names:
+                rows = range(files.num_samples(split))
+                splits[split] = [
+                    sample
+                    for row in rows
+                    for sample in self._samples(files.read(split, row), files.key(split, row), files.label(split, row))
+                ]
+        elif path.is_file():
+            name = path.name
+            splits["train"] = list(self._samples(path, path.name, UNKNOWN_LABEL))
+        else:
+            raise CallError(f"{str(path)!r} does not exist; give a {suffix} file or a folder of them")
+        if not self._facts:
+            raise CallError(f"no array of {str(path)!r} can be used: {self._first_failure}")
+        self._windows = {split: [sample.window for sample in samples] for split, samples in splits.items()}
+        listings = {split: _listing(samples) for split, samples in splits.items()}
+        super().__init__(name, Listing(listings, class_names, strays))
+
+    def read(self, split: str, index: int) -> ArrayWindow:
+        """Where the sample lies."""
+        return self._windows[split][index]
+
+    @cached_property
+    def channels(self) -> int:
+        """Those of the first array that can be read."""
+        return self._facts[0][0]
+
+    def preparation(self, *, multiple: int) -> ArrayPreparation:
+        """Windows of the first sample's size, cut to a multiple of the codec's stride.
+
+        Raises `CallError` for arrays smaller than that, and for integers of several types without a range.
+        """
+        height, width = self._size()
+        if min(height, width) < multiple:
+            raise CallError(
+                f"arrays of {height}×{width} pixels, smaller than the codec's stride {multiple}; use fewer levels"
+            )
+        low, high, origin = self.value_range
+        return ArrayPreparation(
+            channels=self.channels,
+            height=height - height % multiple,
+            width=width - width % multiple,
+            low=low,
+            high=high,
+            range_origin=origin,
+            layout=self.options.layout,
+            variable=self.options.variable,
+        )
+
+    @cached_property
+    def value_range(self) -> tuple[float, float, str]:
+        """The values that become -0.5 and 0.5, and where they come from; for floats every array is read."""
+        if self.options.range is not None:
+            return *self.options.range, "given"
+        types = {dtype for _, dtype in self._facts}
+        if any(dtype.kind == "f" for dtype in types):
+            return *self._measured(), "measured"
+        if len(types) > 1:
+            names = " and ".join(sorted(map(str, types)))
+            raise CallError(f"arrays of {names} in {self.name}, whose ranges differ; give ?range=LOW,HIGH")
+        (dtype,) = types
+        info = np.iinfo(dtype)
+        return float(info.min), float(info.max), f"full range of {dtype.name}"
+
+    @property
+    def num_pixels(self) -> int:
+        """Pixels of all samples together."""
+        return sum(
+            window.rectangle[2] * window.rectangle[3]
+            for windows in self._windows.values()
+            for window in windows
+            if window.rectangle
+        )
+
+    def _size(self) -> tuple[int, int]:
+        for windows in self._windows.values():
+            for window in windows:
+                if window.rectangle is not None:
+                    return window.rectangle[2:]
+        raise AssertionError("a source without a readable array is refused when it is opened")
+
+    def _samples(self, path: Path, key: str, label: int) -> Iterator[_Sample]:
+        """The arrays or patches of one file."""
+        options = self.options
+        try:
+            arrays = options.layout.arrange(open_array(path, options.variable))
+            rectangles = list(_rectangles(arrays.shape[2], arrays.shape[3], options))
+        except BadSignalError as error:
+            self._first_failure = self._first_failure or str(error)
+            size = path.stat().st_size if path.is_file() else 0
+            yield _Sample(key, key, label, size, ArrayWindow(path, 0, None))
+            return
+        self._facts.append((arrays.shape[1], arrays.dtype))
+        for index in range(len(arrays)):
+            name = f"{key}#{index:05d}" if len(arrays) > 1 else key
+            for rectangle in rectangles:
+                top, left, height, width = rectangle
+                place = f"{name}@{top},{left}" if options.patch else name
+                num_bytes = arrays.dtype.itemsize * arrays.shape[1] * height * width
+                overlapping = options.patch and (options.hop or options.patch) < options.patch
+                group = name if overlapping else place
+                yield _Sample(place, group, label, num_bytes, ArrayWindow(path, index, rectangle))
+
+    def _measured(self) -> tuple[float, float]:
+        """Smallest and largest finite value of all arrays."""
+        low, high = np.inf, -np.inf
+        for path in dict.fromkeys(window.path for windows in self._windows.values() for window in windows):
+            try:
+                values = open_array(path, self.options.variable)
+            except BadSignalError:
+                continue
+            finite = values if np.isfinite(values).all() else values[np.isfinite(values)]
+            if finite.size:
+                low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+        if not low < high:
+            raise JobError(f"all values of {self.name} are alike, so they give no range; give ?range=LOW,HIGH")
+        return low, high
+
+
+def _rectangles(height: int, width: int, options: ArrayOptions) -> Iterator[tuple[int, int, int, int]]:
+    side = options.patch
+    if side is None:
+        yield 0, 0, height, width
+        return
+    if min(height, width) < side:
+        raise BadSignalError(f"{height}×{width} pixels, smaller than a patch of {side}")
+    hop = options.hop or side
+    for top in range(0, height - side + 1, hop):
+        for left in range(0, width - side + 1, hop):
+            yield top, left, side, side
+
+
+def _listing(samples: list[_Sample]) -> SplitListing:
+    groups = [sample.group for sample in samples]
+    keys = [sample.key for sample in samples]
+    return SplitListing(
+        keys=keys,
+        labels=np.array([sample.label for sample in samples], np.int64),
+        num_bytes=np.array([sample.num_bytes for sample in samples], np.int64),
+        groups=None if groups == keys else groups,
+    )

@@ -1,0 +1,105 @@
+"""The shards of a split that an interrupted job has made, and what their samples were."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+from datasets_prep.ledger.shard_records import ShardRecord, load_record, load_rows
+from datasets_prep.samples.planned_shard import PlannedShard, shard_name
+from datasets_prep.samples.stored import Stored
+from datasets_prep.sources.core.stream_shards import stored_bytes
+from walloc_cdl.canonical import sha256_hex
+from walloc_cdl.errors import CallError
+from walloc_cdl.latents import WORK_NAME
+
+BEGIN_ANEW = "bring the old stream back, or begin anew with --restart"
+
+
+class DoneShards:
+    """Those of one split, by number. They need not be the first ones: one may have been damaged since."""
+
+    def __init__(self, folder: Path, digest: str, split: str, shard_samples: int) -> None:
+        self.split = split
+        self._folder, self._work, self._digest = folder, folder / WORK_NAME, digest
+        self._shard_samples = shard_samples
+        self._num_samples: dict[int, int] = {}
+        self._rows: tuple[int, list[dict[str, object]]] = (-1, [])
+        for number in self._numbers():
+            name = shard_name(split, number)
+            if load_record(folder, self._work, PlannedShard(name, split, 0, 0), digest) is not None:
+                self._num_samples[number] = load_rows(self._work, name).num_rows
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._num_samples
+
+    def __len__(self) -> int:
+        return len(self._num_samples)
+
+    @property
+    def num_leading(self) -> int:
+        """Samples of the shards before the first that is not done."""
+        numbers = itertools.takewhile(self._num_samples.__contains__, itertools.count())
+        return sum(self._num_samples[number] for number in numbers)
+
+    def shards(self) -> list[PlannedShard]:
+        """As planned: `start` and `stop` count in the whole split."""
+        starts = {number: number * self._shard_samples for number in sorted(self._num_samples)}
+        return [
+            PlannedShard(shard_name(self.split, number), self.split, start, start + self._num_samples[number])
+            for number, start in starts.items()
+        ]
+
+    def records(self) -> Iterator[tuple[PlannedShard, ShardRecord]]:
+        """Each with its record."""
+        for shard in self.shards():
+            record = load_record(self._folder, self._work, shard, self._digest)
+            if record is not None:
+                yield shard, record
+
+    def require_same(self, index: int, sample: tuple[str, int, Stored]) -> None:
+        """Raise `CallError` unless the sample of this number in the split is the one that was encoded.
+
+        `sample`: its key, class number and content. Of what is no bytes only the size is looked at.
+        """
+        number, position = divmod(index, self._shard_samples)
+        rows = self._rows_of(number)
+        if position >= len(rows):
+            raise CallError(
+                f"split {self.split!r} ended after {index:,} samples when it was encoded, and goes on now; {BEGIN_ANEW}"
+            )
+        key, label, stored = sample
+        row = rows[position]
+        found: dict[str, object] = {"key": key, "label": label, "num_bytes": stored_bytes(stored)}
+        if isinstance(stored, bytes) and row["sha256"] is not None:
+            found["sha256"] = sha256_hex(stored)
+        for name, value in found.items():
+            if value != row[name]:
+                raise CallError(
+                    f"sample {index} of split {self.split!r} has another {name} than when it was encoded "
+                    f"({str(value)[:24]}, before {str(row[name])[:24]}); {BEGIN_ANEW}"
+                )
+
+    def require_end(self, num_samples: int) -> None:
+        """Raise `CallError` for a stream that ended after so many samples, and had more when it was encoded."""
+        before = max((shard.stop for shard in self.shards()), default=0)
+        if num_samples < before:
+            raise CallError(
+                f"split {self.split!r} has ended after {num_samples:,} samples, of which {before:,} were encoded "
+                f"before; {BEGIN_ANEW}"
+            )
+
+    def _rows_of(self, number: int) -> list[dict[str, object]]:
+        """The ledger's rows of one shard; those of the one that was asked for last are kept."""
+        if self._rows[0] != number:
+            rows = load_rows(self._work, shard_name(self.split, number))
+            self._rows = number, rows.select(["key", "label", "num_bytes", "sha256"]).to_pylist()
+        return self._rows[1]
+
+    def _numbers(self) -> list[int]:
+        """Of all that has a record."""
+        stems = (path.stem for path in self._work.glob(f"{glob.escape(self.split)}-*.json"))
+        numbers = (stem.removeprefix(f"{self.split}-") for stem in stems)
+        return sorted(int(number) for number in numbers if number.isascii() and number.isdecimal())

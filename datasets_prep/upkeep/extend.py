@@ -1,0 +1,195 @@
+"""`cdl prepare … --extend`: what a source has gained, in further shards of a finished data set.
+
+The new shards are made by a job of their own in `_work/extension`, which is resumed like any other; the data set is
+not touched by it. At the end the shards and what changes with them, ledger and manifest, take their places in one
+edit, which is carried out as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from datasets_prep.encode.sample_layout import label_names, sample_layout
+from datasets_prep.folders.system_errors import resumable
+from datasets_prep.job.config import PrepareConfig
+from datasets_prep.job.context import Job
+from datasets_prep.job.drop_duplicates import drop_duplicate_samples
+from datasets_prep.job.encode_pending import Encoded, encode_pending
+from datasets_prep.job.output import EXTENSION_NAME, extension_folder, extension_plan
+from datasets_prep.job.plan import Plan, save_plan
+from datasets_prep.job.plan_job import PlannedJob, plan_job
+from datasets_prep.job.progress import Progress
+from datasets_prep.ledger.duplicates import DuplicateFinder
+from datasets_prep.ledger.finished import ledger_parts, stored_ledger_schema, write_edited_ledger
+from datasets_prep.ledger.index import row_hashes
+from datasets_prep.ledger.shard_records import load_rows, require_record
+from datasets_prep.ledger.table import STRAY_ROWS, stray_rows
+from datasets_prep.sources.core.source import Source
+from datasets_prep.upkeep.edit import Edit, held, recover
+from datasets_prep.upkeep.extension import Extension, compare, require_folder
+from walloc_cdl.codec import Codec
+from walloc_cdl.files import remove_temporaries
+from walloc_cdl.latents import LEDGER_NAME, WORK_NAME, Manifest, SplitSummary, load_manifest
+
+Report = Callable[[Progress], None] | None
+
+
+def extend(
+    source: Source, codec: Codec, out: str | os.PathLike[str], config: PrepareConfig, *, progress: Report = None
+) -> Manifest:
+    """Encode into the data set `out` the samples that its ledger has not, and return its new manifest.
+
+    Shards that are there stay as they are, byte for byte; new ones are numbered after them, new classes after the
+    known ones. What the source has no more stays, dropped samples stay dropped, and quarantined ones too, unless
+    their size is another now: then they are encoded anew. Codec files and linear synthesis stay those of the first
+    state. An interrupted call is gone on with by the same call, and until its end the data set is the old one.
+
+    Raises `CallError`, before anything is changed, for a codec, settings, labels or kept columns that are not the
+    data set's, for stored samples whose size has changed, and for an unfinished extension of another plan;
+    `JobError` as `datasets_prep.prepare_local.prepare` does.
+    """
+    folder = require_folder(out)
+    planned = plan_job(source, codec, config)
+    with resumable(folder):
+        return _extend(folder, planned, codec, config, progress)
+
+
+def _extend(folder: Path, planned: PlannedJob, codec: Codec, config: PrepareConfig, progress: Report) -> Manifest:
+    """`extend` by what is planned."""
+    if not (folder / WORK_NAME).is_dir():
+        load_manifest(folder)  # before a folder is made in what is no data set
+    with held(folder):
+        was_decided = recover(folder)
+        manifest = load_manifest(folder)
+        extension = compare(folder, planned, codec, manifest, config)
+        if config.restart:
+            shutil.rmtree(extension_folder(folder), ignore_errors=True)
+        notes = ["an interrupted edit was carried to its end"] if was_decided else []
+        _tell(progress, extension.diff.num_new, [*notes, *extension.notes()])
+        if not extension.diff.num_new:
+            return manifest
+        _open_extension(folder, extension.job.plan)
+        return _extended(Edit(folder, manifest), extension, codec, config, progress)
+
+
+def _tell(progress: Report, total: int, notes: list[str]) -> None:
+    for note in notes if progress else ():
+        progress(Progress(0, total, 0, note=note))
+
+
+def _extended(edit: Edit, extension: Extension, codec: Codec, config: PrepareConfig, progress: Report) -> Manifest:
+    """The data set's new manifest, after all is done."""
+    plan = extension.job.plan
+    encoded = encode_pending(extension_folder(edit.folder), plan, plan.shards, extension.job, codec, config, progress)
+    encoded.reporter.note("writing ledger and manifest")
+    parts = _Parts(edit, encoded.job, plan, extension)
+    num_rows = sum(part.num_rows for part in parts.all())
+    if config.drop_duplicates:
+        finder = DuplicateFinder(parts.all, num_rows)
+        for part in parts.before():
+            finder.mark(part)
+        drop_duplicate_samples(encoded.job, plan, finder)
+    edit.stage.mkdir()
+    schema = stored_ledger_schema(edit.folder, edit.manifest)
+    entry, summary = write_edited_ledger(edit.stage / LEDGER_NAME, parts.all, num_rows, schema)
+    manifest = replace(
+        _with_shards(edit, encoded.job, plan),
+        files={**edit.manifest.files, LEDGER_NAME: entry},
+        ledger=summary,
+        source=plan.source,
+    )
+    _note(edit, plan, encoded)
+    edit.commit(manifest, clear=[EXTENSION_NAME])
+    return manifest
+
+
+def _open_extension(folder: Path, plan: Plan) -> None:
+    """Make the extension's folder ready for the job: its plan saved, nothing half-made in it."""
+    job = extension_folder(folder)
+    if extension_plan(folder) is None:
+        shutil.rmtree(job, ignore_errors=True)  # begun, but killed before its plan was written
+        (job / WORK_NAME).mkdir(parents=True)
+        save_plan(job / WORK_NAME, plan)
+    for parent in (job, job / WORK_NAME):
+        remove_temporaries(parent)
+
+
+class _Parts:
+    """The rows of the extended ledger, a part at a time."""
+
+    def __init__(self, edit: Edit, job: Job, plan: Plan, extension: Extension) -> None:
+        self._edit, self._job, self._plan = edit, job, plan
+        self._known, self._gain = extension.known, extension.diff
+        self._schema = stored_ledger_schema(edit.folder, edit.manifest)
+
+    def before(self) -> Iterator[pa.Table]:
+        """Those of the ledger as it is, without those of samples that were tried again."""
+        parts, retried = ledger_parts(self._edit.folder, self._edit.manifest), self._gain.retried
+        if not retried.any():
+            return parts
+        return (part.filter(pa.array(~retried[self._known.find(row_hashes(part))])) for part in parts)
+
+    def all(self) -> Iterator[pa.Table]:
+        """These, then the new samples', then the new strays'."""
+        yield from self.before()
+        for shard in self._plan.shards:
+            yield load_rows(self._job.folder / WORK_NAME, shard.name)
+        strays = self._gain.strays
+        for start in range(0, len(strays), STRAY_ROWS):
+            yield stray_rows(strays[start : start + STRAY_ROWS], self._schema)
+
+
+def _with_shards(edit: Edit, job: Job, plan: Plan) -> Manifest:
+    """The manifest with the new shards, their counts and histograms; the shards are staged."""
+    manifest, source = edit.manifest, job.source
+    layout = sample_layout(source, job.codec, job.preparation)
+    blank = np.zeros((layout.spec.latent_channels, 256), np.int64)
+    names = [*manifest.splits, *(split for split in source.split_names if split not in manifest.splits)]
+    num_samples = dict.fromkeys(names, 0) | {name: split.num_samples for name, split in manifest.splits.items()}
+    histograms = {name: manifest.histograms.get(name, blank).copy() for name in names}
+    counts = {name: _padded(manifest.splits.get(name), layout.labels.no_counts()) for name in names}
+    entries = []
+    for shard in plan.shards:
+        record = require_record(job.folder, job.folder / WORK_NAME, shard, job.plan_digest)
+        _stage(job.folder / shard.name, edit.stage / shard.name)
+        entries.append(record.entry)
+        histograms[shard.split] += record.histogram
+        num_samples[shard.split] += record.entry.num_samples
+        if (classes := counts[shard.split]) is not None and record.class_counts is not None:
+            classes += np.array(record.class_counts, np.int64)
+    splits = {
+        name: SplitSummary(num_samples[name], None if (classes := counts[name]) is None else classes.tolist())
+        for name in names
+    }
+    shards = [*manifest.shards, *entries]
+    return replace(manifest, **label_names(source), splits=splits, shards=shards, histograms=histograms)
+
+
+def _padded(split: SplitSummary | None, none: np.ndarray | None) -> np.ndarray | None:
+    """The class counts of a split, with zeros for the classes that are new; `none`: those of no samples."""
+    if none is None or split is None or split.class_counts is None:
+        return none
+    counts = none.copy()
+    counts[: len(split.class_counts)] = split.class_counts
+    return counts
+
+
+def _stage(path: Path, target: Path) -> None:
+    """A second name for the file, so that it need not be made again when the process ends before the commit."""
+    try:
+        os.link(path, target)
+    except OSError:  # a file system without links
+        os.replace(path, target)
+
+
+def _note(edit: Edit, plan: Plan, encoded: Encoded) -> None:
+    facts: dict[str, Any] = {"num_samples": plan.num_samples, "engine": {"name": encoded.engine, **plan.engine}}
+    edit.note("extend", **facts)

@@ -1,0 +1,130 @@
+"""What an extension of a data set would do: the source compared with the ledger, and the plan of what is new.
+
+Nothing is written here: `extend` carries it out, and a dry run only tells of it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from datasets_prep.job.config import PrepareConfig
+from datasets_prep.job.output import extension_plan, require_same
+from datasets_prep.job.plan import Plan, difference_from_finished, first_difference, plan_shards
+from datasets_prep.job.plan_job import PlannedJob
+from datasets_prep.ledger.finished import ledger_parts, stored_ledger_schema
+from datasets_prep.ledger.index import STORED, LedgerIndex
+from datasets_prep.ledger.table import ledger_schema
+from datasets_prep.upkeep.source_diff import NewSamplesSource, SourceDiff, diff_source, require_same_labels
+from walloc_cdl.codec import Codec
+from walloc_cdl.data import is_address, local_path
+from walloc_cdl.errors import CallError
+from walloc_cdl.latents import LEDGER_NAME, Manifest, ShardEntry
+
+AS_IT_WAS = "give what it was made with, or prepare the source anew in another folder"
+BEGIN_ANEW = "give the same, or --restart with --extend to begin the extension anew"
+
+
+@dataclass(frozen=True, eq=False)
+class Extension:
+    """What is going to be added to a data set."""
+
+    folder: Path
+    job: PlannedJob
+    """Of the samples that are new."""
+    known: LedgerIndex
+    diff: SourceDiff
+
+    def notes(self) -> list[str]:
+        """What there is to say of the comparison, the number of new samples first."""
+        folder, known, diff = self.folder, self.known, self.diff
+        notes = [f"{folder}: {diff.num_new:,} new samples" if diff.num_new else f"{folder}: nothing to extend"]
+        num_gone = int(((known.states == STORED) & ~diff.seen).sum())
+        if diff.retried.any():
+            notes.append(f"{int(diff.retried.sum()):,} of them could not be used before, and have another size now")
+        if num_gone:
+            notes.append(f"{num_gone:,} samples are in the source no more; they stay in the data set")
+        if diff.num_moved:
+            notes.append(f"{diff.num_moved:,} samples are in another split of the source now; they stay where they are")
+        if diff.num_relabeled:
+            notes.append(
+                f"WARNING: {diff.num_relabeled:,} samples have another label in the source now; they keep their old one"
+            )
+        return notes
+
+
+def require_folder(out: str | os.PathLike[str]) -> Path:
+    """Where the data set lies; `CallError` for an address."""
+    if is_address(out):
+        raise CallError(f"{out} is an address; `cdl pull` the data set, extend it in a folder, and `cdl push` it")
+    return local_path(out)
+
+
+def compare(folder: Path, planned: PlannedJob, codec: Codec, manifest: Manifest, config: PrepareConfig) -> Extension:
+    """The extension of the data set `folder` by what its source has gained; `planned` is the job of all of the source.
+
+    An unfinished extension's plan is followed, unless the call is to `restart`. Raises `CallError` as `extend` does.
+    """
+    _require_alike(folder, planned, codec, manifest)
+    known = LedgerIndex(ledger_parts(folder, manifest))
+    diff = diff_source(planned.source, known, manifest)
+    _require_unchanged(folder, diff)
+    job = replace(planned, source=NewSamplesSource(planned.source, manifest, diff.rows))
+    plan = _plan(job, manifest)
+    if not config.restart:
+        plan = _plan_to_follow(folder, plan, config)
+    return Extension(folder, replace(job, plan=plan), known, diff)
+
+
+def _require_alike(folder: Path, planned: PlannedJob, codec: Codec, manifest: Manifest) -> None:
+    """Raise `CallError` unless new samples would be stored as those of the data set are."""
+    plan = replace(
+        planned.plan,
+        source={**manifest.source, "name": planned.plan.source["name"]},
+        codec={"codec_id": codec.spec.codec_id},
+    )
+    require_same(folder, "a finished data set", difference_from_finished(plan, manifest), AS_IT_WAS)
+    require_same_labels(planned.source, manifest)
+    if LEDGER_NAME not in manifest.files:
+        raise CallError(f"{folder} has no {LEDGER_NAME}, which says what it has of its source; prepare it anew")
+    here, mine = stored_ledger_schema(folder, manifest), ledger_schema(planned.source)
+    if here.names != mine.names or here.types != mine.types:
+        raise CallError(
+            f"the ledger of {folder} has the columns {', '.join(here.names)}, but this call makes "
+            f"{', '.join(mine.names)}; keep the same columns of the source (keep=), with the same types"
+        )
+
+
+def _require_unchanged(folder: Path, diff: SourceDiff) -> None:
+    if diff.num_changed:
+        raise CallError(
+            f"{diff.num_changed:,} samples of {folder} have changed in the source since they were encoded; the first "
+            f"is {diff.first_changed}; bring the old ones back, `cdl drop` them, which leaves them out for good, or "
+            "prepare the source anew"
+        )
+
+
+def _plan(gained: PlannedJob, manifest: Manifest) -> Plan:
+    """Of the new samples, in shards that are numbered after those that are there."""
+    first = {
+        split: 1 + max((_number(entry) for entry in manifest.shards_of(split)), default=-1) for split in manifest.splits
+    }
+    shard_samples = gained.plan.preprocessing["shard_samples"]
+    return replace(gained.plan, shards=plan_shards(gained.source, shard_samples, first))
+
+
+def _number(entry: ShardEntry) -> int:
+    """The number in the name of a shard, as of `train-00007.safetensors`; -1 for a name without one."""
+    number = entry.name.removeprefix(f"{entry.split}-").removesuffix(".safetensors")
+    return int(number) if number.isascii() and number.isdecimal() else -1
+
+
+def _plan_to_follow(folder: Path, plan: Plan, config: PrepareConfig) -> Plan:
+    """That of an extension that was interrupted, if there is one; `CallError` if this call has another."""
+    unfinished = extension_plan(folder)
+    if unfinished is None:
+        return plan
+    mine = replace(plan, engine=unfinished.engine) if config.allow_drift else plan
+    require_same(folder, "an unfinished extension", first_difference(mine, unfinished), BEGIN_ANEW)
+    return unfinished

@@ -1,0 +1,1 @@
+"""`cdl compare`, `cdl bench` and the commands that measure codecs."""

@@ -1,0 +1,111 @@
+"""`cdl compare`, `report` and `demo`: latents against resolution reduction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from classifiers.cli.learning import BatchSize, Epochs, LearningRate, ModelName, Precision
+from walloc_cdl.cli.codec import SourceName
+from walloc_cdl.cli.console import JsonPath, PhaseProgress, out_option, table, write_json
+
+if TYPE_CHECKING:
+    from experiments.compare import CompareConfig
+    from experiments.outcome import Outcome
+
+OutFolder = Annotated[Path, out_option("Folder for data sets, runs, table and plot.")]
+SAID_ELSEWHERE = ("stem", "difference [95 %]")
+"""Columns of the table that the conditions' names and the sentence say already; without them it fits a terminal."""
+NumSeeds = Annotated[int, typer.Option("--seeds", help="Training runs of each condition.")]
+
+
+def compare(
+    source: SourceName,
+    out: OutFolder,
+    model: ModelName = "resnet18",
+    conditions: Annotated[
+        str, typer.Option(help="Comma-separated: pixels-64, latents-16x, latents-16x@128, latents-16x:channels, …")
+    ] = "pixels-64,latents-16x",
+    size: Annotated[int, typer.Option(help="Pixels a side of the crop that all conditions share.")] = 256,
+    num_seeds: NumSeeds = 3,
+    epochs: Epochs = 15,
+    batch_size: BatchSize = 64,
+    lr: LearningRate = 1e-3,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from published weights.")] = False,
+    precision: Precision = "auto",
+    workers: Annotated[int | None, typer.Option(help="Decoding processes; default one for each CPU.")] = None,
+    json_path: JsonPath = None,
+) -> None:
+    """Train one model on latents and on pixels of the same images.
+
+    Prepares every condition from the same crops, trains with the same recipe and seeds, and says which
+    does better. The same command again resumes what was interrupted.
+    """
+    from classifiers import TrainConfig
+    from experiments.compare import CompareConfig
+
+    config = CompareConfig(
+        source=source,
+        conditions=tuple(filter(None, (text.strip() for text in conditions.split(",")))),
+        model=model,
+        size=size,
+        num_seeds=num_seeds,
+        pretrained=pretrained,
+        workers=workers,
+        training=TrainConfig(epochs=epochs, batch_size=batch_size, lr=lr, precision=precision),
+    )
+    _run_comparison(config, out, json_path)
+
+
+def demo(
+    out: OutFolder = Path("cdl-demo"),
+    num_seeds: NumSeeds = 2,
+    json_path: JsonPath = None,
+) -> None:
+    """Go the whole way on photos of solar cells.
+
+    Is a cell defective? 4,096 latent values against 4,096 pixels of the same photos: some minutes on two CPUs.
+    """
+    from experiments.demo import demo_config
+
+    _run_comparison(demo_config(num_seeds), out, json_path)
+
+
+def show_report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="--out folder of a finished comparison.")],
+    json_path: JsonPath = None,
+) -> None:
+    """Print a finished comparison, and draw it again."""
+    from experiments.outcome import load_outcome
+    from experiments.report import write_report
+
+    outcome = load_outcome(folder)
+    write_report(outcome, folder)
+    _show(outcome, folder, json_path)
+
+
+def _run_comparison(config: CompareConfig, out: Path, json_path: Path | None) -> None:
+    from experiments.compare import compare as run
+
+    with PhaseProgress("samples") as phases:
+        outcome = run(
+            config, out, progress=lambda state: phases.update(state.phase, state.done, state.total, state.note)
+        )
+    _show(outcome, out, json_path)
+
+
+def _show(outcome: Outcome, folder: Path, json_path: Path | None) -> None:
+    from experiments.outcome import RESULTS_NAME
+    from experiments.report import PLOT_NAME, TABLE_NAME, table_rows
+
+    headings, rows = table_rows(outcome)
+    shown = [number for number, heading in enumerate(headings) if heading not in SAID_ELSEWHERE]
+    table([headings[number] for number in shown], [[row[number] for number in shown] for row in rows])
+    print(f"\n{outcome.sentence}\n")
+    print(f"Table, plot and results: {folder / TABLE_NAME}, {folder / PLOT_NAME}, {folder / RESULTS_NAME}")
+    write_json(json_path, outcome.to_json())
+
+
+COMMANDS = {"compare": compare, "demo": demo, "report": show_report}

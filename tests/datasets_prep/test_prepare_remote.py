@@ -1,0 +1,249 @@
+"""`prepare_to`: the same data set behind an address as in a folder, however often the job was stopped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from datasets_prep import IterableSource, PrepareConfig, open_source, prepare, prepare_to
+from datasets_prep.prepare_remote import default_work
+from tests.support.pictures import picture
+from walloc_cdl.data import open_latents, remote
+from walloc_cdl.errors import CallError, JobError
+
+SMALL = PrepareConfig(size=32, shard_samples=5, workers=0)
+ADDRESS = "counted://bucket/flowers"
+
+
+class StopError(BaseException):
+    """What interrupts the job."""
+
+
+class CountedFileSystem(MemoryFileSystem):
+    """Memory that notes what is put, and stops the job before a put of a given number."""
+
+    protocol = "counted"
+    store = {}  # noqa: RUF012
+    pseudo_dirs = [""]  # noqa: RUF012
+    puts = []  # noqa: RUF012
+    stop_at = None
+    failures = []  # noqa: RUF012
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return MemoryFileSystem._strip_protocol(str(path).replace("counted://", "memory://"))
+
+    def put_file(self, local, path, **options):
+        if self.failures:
+            raise self.failures.pop(0)
+        if len(self.puts) == CountedFileSystem.stop_at:
+            raise StopError
+        self.puts.append(path.removeprefix("/bucket/flowers/"))
+        super().put_file(local, path, **options)
+
+
+fsspec.register_implementation("counted", CountedFileSystem, clobber=True)
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """What is stored behind the address: content by name."""
+    CountedFileSystem.store.clear()
+    CountedFileSystem.puts.clear()
+    CountedFileSystem.failures.clear()
+    CountedFileSystem.stop_at = None
+    monkeypatch.setattr(remote.time, "sleep", lambda delay_s: None)
+
+    def content():
+        found = {
+            path.removeprefix("/bucket/flowers/"): file.getvalue() for path, file in CountedFileSystem.store.items()
+        }
+        return without_provenance(found)
+
+    return content
+
+
+@pytest.fixture
+def source(make_folder):
+    return open_source(str(make_folder()))
+
+
+def without_provenance(found: dict[str, bytes]) -> dict[str, bytes]:
+    """All but the file that says when it was, and its copy."""
+    return {name: data for name, data in found.items() if name not in ("provenance.json", "copy/provenance.json")}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return without_provenance(found)
+
+
+@pytest.fixture
+def undisturbed(source, rgb_codec, tmp_path):
+    prepare(source, rgb_codec, tmp_path / "undisturbed", SMALL)
+    return contents(tmp_path / "undisturbed")
+
+
+def test_the_same_files_as_in_a_folder_each_put_once_and_the_manifest_last(
+    source, rgb_codec, tmp_path, bucket, undisturbed
+):
+    manifest = prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
+    assert bucket() == undisturbed
+    assert sorted(CountedFileSystem.puts) == sorted([*undisturbed, "provenance.json", "copy/provenance.json"])
+    assert CountedFileSystem.puts[-2:] == ["provenance.json", "manifest.json"]
+    assert CountedFileSystem.puts[:6] == [entry.name for entry in manifest.shards]  # each when it was done
+    assert not (tmp_path / "work").exists()
+    assert len(open_latents(ADDRESS, "train", cache_dir=tmp_path / "cache").gather([3])[0]) == 1
+    notes = []
+    again = prepare_to(
+        source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work", progress=lambda state: notes.append(state.note)
+    )
+    assert again.to_json() == manifest.to_json()
+    assert notes == [f"{ADDRESS} is finished already; nothing to do"]
+    assert len(CountedFileSystem.puts) == len(undisturbed) + 2
+
+
+def test_a_job_stopped_before_every_put_ends_the_same_and_puts_nothing_twice(
+    source, rgb_codec, tmp_path, bucket, undisturbed
+):
+    for number in range(len(undisturbed) + 2):
+        CountedFileSystem.stop_at = number
+        with pytest.raises(StopError):
+            prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
+        assert "manifest.json" not in bucket()
+    CountedFileSystem.stop_at = None
+    prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
+    assert bucket() == undisturbed
+    assert len(CountedFileSystem.puts) == len(set(CountedFileSystem.puts)) == len(undisturbed) + 2
+    assert not (tmp_path / "work").exists()
+
+
+def test_passing_errors_are_tried_again_and_lasting_ones_told(source, rgb_codec, tmp_path, bucket, undisturbed):
+    CountedFileSystem.failures += [OSError("slow down")] * 3
+    CountedFileSystem.stop_at = 2
+    with pytest.raises(StopError):
+        prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
+    CountedFileSystem.failures += [OSError("no route")] * 4
+    with pytest.raises(JobError, match=r"flowers/\S+ cannot be reached \(OSError: no route\); check network and cred"):
+        prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
+    CountedFileSystem.failures += [PermissionError("read-only key")]
+    with pytest.raises(JobError, match="PermissionError: read-only key"):
+        prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
+    CountedFileSystem.stop_at = None
+    prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
+    assert bucket() == undisturbed
+
+
+def test_another_plan_and_anything_else_are_refused_unless_restarted(source, rgb_codec, tmp_path, bucket, undisturbed):
+    more = replace(SMALL, shard_samples=3)
+    prepare_to(source, rgb_codec, ADDRESS, more, work=tmp_path / "work")
+    with pytest.raises(CallError, match=r"flowers holds a finished data set with .*, but this call has .*--restart"):
+        prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
+    prepare_to(source, rgb_codec, ADDRESS, replace(SMALL, restart=True), work=tmp_path / "work")
+    assert bucket() == undisturbed  # no shard of the finer plan is left
+    CountedFileSystem().pipe_file("/bucket/flowers/thesis.tex", b"Chapter 1")
+    CountedFileSystem().rm_file("/bucket/flowers/manifest.json")
+    with pytest.raises(CallError, match=r"flowers holds something else \(thesis.tex\); give an address with nothing"):
+        prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
+    assert bucket()["thesis.tex"] == b"Chapter 1"
+
+
+def test_restarting_removes_what_an_unfinished_job_of_another_plan_had_put(
+    source, rgb_codec, tmp_path, bucket, undisturbed
+):
+    CountedFileSystem.stop_at = 7
+    with pytest.raises(StopError):
+        prepare_to(source, rgb_codec, ADDRESS, replace(SMALL, shard_samples=2), work=tmp_path / "work")
+    CountedFileSystem.stop_at = None
+    prepare_to(source, rgb_codec, ADDRESS, replace(SMALL, restart=True), work=tmp_path / "work")
+    assert bucket() == undisturbed
+
+
+def test_a_work_folder_of_somebody_is_refused_and_only_what_the_job_made_is_removed(
+    source, rgb_codec, tmp_path, bucket, undisturbed
+):
+    work = tmp_path / "work"
+    (work / "set").mkdir(parents=True)
+    (work / "set/thesis.tex").write_text("Chapter 1")
+    for config in (SMALL, replace(SMALL, restart=True)):
+        with pytest.raises(CallError, match=r"work folder \S+work holds something else \(set\); give a new or empty"):
+            prepare_to(source, rgb_codec, ADDRESS, config, work=work)
+    assert (work / "set/thesis.tex").read_text() == "Chapter 1"
+    assert bucket() == {}
+    work = tmp_path / "other"
+    CountedFileSystem.stop_at = 3
+    with pytest.raises(StopError):
+        prepare_to(source, rgb_codec, ADDRESS, SMALL, work=work)
+    CountedFileSystem.stop_at = None
+    with pytest.raises(CallError, match=r"is that of counted://bucket/flowers; give counted://bucket/trees another"):
+        prepare_to(source, rgb_codec, "counted://bucket/trees", SMALL, work=work)
+    (work / "job.log").write_text("42 samples")
+    prepare_to(source, rgb_codec, ADDRESS, SMALL, work=work)
+    assert bucket() == undisturbed
+    assert prepare_to(source, rgb_codec, ADDRESS, SMALL, work=work) is not None  # which is finished already
+    assert [path.name for path in work.iterdir()] == ["job.log"]
+
+
+def test_what_the_address_has_lost_since_it_was_put_is_put_again(source, rgb_codec, tmp_path, bucket, undisturbed):
+    CountedFileSystem.stop_at = 8
+    with pytest.raises(StopError):
+        prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
+    CountedFileSystem.stop_at = None
+    for name in CountedFileSystem.puts[1], CountedFileSystem.puts[7]:
+        CountedFileSystem().rm_file(f"/bucket/flowers/{name}")
+    prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
+    assert bucket() == undisturbed
+    assert len(CountedFileSystem.puts) == len(undisturbed) + 2 + 2
+
+
+def test_slices_that_share_the_work_folder(source, rgb_codec, tmp_path, bucket, undisturbed):
+    for part in ("2/2", "1/2"):
+        assert prepare_to(source, rgb_codec, ADDRESS, replace(SMALL, shards=part), work=tmp_path / "work") is None
+    assert len(bucket()) == 6
+    prepare_to(source, rgb_codec, ADDRESS, replace(SMALL, finish=True), work=tmp_path / "work")
+    assert bucket() == undisturbed
+    assert len(CountedFileSystem.puts) == len(undisturbed) + 2
+
+
+def test_streams(rgb_codec, tmp_path, bucket):
+    rows = [(picture(number), number % 2) for number in range(11)]
+    source = IterableSource(rows, name="rows", class_names=["cat", "dog"])
+    prepare(source, rgb_codec, tmp_path / "folder", SMALL)
+    for number in (1, 3):
+        CountedFileSystem.stop_at = number
+        with pytest.raises(StopError):
+            prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
+    CountedFileSystem.stop_at, said = None, []
+    prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
+    assert bucket() == contents(tmp_path / "folder")
+    prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work", progress=said.append)
+    assert (said[0].done, said[0].note) == (11, f"{ADDRESS} is finished already; nothing to do")
+
+
+def test_shards_that_duplicates_leave_are_put_again(make_folder, rgb_codec, tmp_path, bucket):
+    root = make_folder()
+    (root / "train/dog/03.png").write_bytes((root / "train/cat/01.png").read_bytes())
+    source, config = open_source(str(root)), replace(SMALL, drop_duplicates=True)
+    prepare(source, rgb_codec, tmp_path / "folder", config)
+    prepare_to(source, rgb_codec, ADDRESS, config, work=tmp_path / "work")
+    assert bucket() == contents(tmp_path / "folder")
+
+
+def test_addresses_that_are_for_other_commands(source, rgb_codec, tmp_path):
+    with pytest.raises(CallError, match="prepare to a folder, then `cdl push` it"):
+        prepare_to(source, rgb_codec, "hf://datasets/someone/flowers", SMALL)
+    with pytest.raises(CallError, match="https://host/flowers: web servers are read only; give a folder"):
+        prepare_to(source, rgb_codec, "https://host/flowers", SMALL)
+    with pytest.raises(CallError, match="s3://bucket/x is an address, not a folder; `prepare_to` writes there"):
+        prepare(source, rgb_codec, "s3://bucket/x", SMALL)
+
+
+def test_each_address_has_a_work_folder_of_its_own(monkeypatch, tmp_path):
+    monkeypatch.setenv("WALLOC_CDL_CACHE", str(tmp_path))
+    folders = {default_work(address) for address in ("s3://a/b", "s3://a_b", "s3://a/b/c")}
+    assert len(folders) == 3
+    assert {folder.parent for folder in folders} == {tmp_path / "prepare"}

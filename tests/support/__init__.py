@@ -1,0 +1,1 @@
+"""What several tests share: sources, data sets, references, faults, and scripts that tests run."""

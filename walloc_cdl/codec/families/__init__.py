@@ -1,0 +1,1 @@
+"""The codecs themselves: WaLLoC for images, sound and in stages, and resolution reduction."""

@@ -1,0 +1,246 @@
+"""WaLLoC: wavelet packets, an encoder, a companding bottleneck, a decoder; what images and audio share.
+
+    signal ─ wavelet_analysis ─▶ coefficients ─ encoder[0] ─▶ (B,K,…) ─ encoder[1] companding
+                                                                              │ encoder[2] rounding
+    signal ◀─ clamp ◀─ (post) ◀─ wavelet_synthesis ◀─ decoder[1] ─ decoder[0] ◀ codes
+
+Jacobellis and Yadwadkar, "Learned Compression for Compressed Learning", arXiv:2412.09405.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from walloc_cdl.canonical import canonical_json, sha256_hex
+from walloc_cdl.codec.base import Codec, to_unit_range
+from walloc_cdl.codec.compiled import CompiledEncoder
+from walloc_cdl.codec.config import (
+    MAX_CHANNELS,
+    MAX_WIDTH,
+    CodecConfig,
+    require_between,
+    require_choice,
+    require_name,
+    require_story,
+    shortened,
+)
+from walloc_cdl.codec.weights import tensors_to_bytes
+from walloc_cdl.errors import CallError
+from walloc_cdl.spec import code_limit
+
+if TYPE_CHECKING:
+    from walloc_cdl.kernels.cpu.fused import FusedEncoder
+
+ENCODERS = ("light", "full")
+DECODERS = ("linear", "network")
+
+
+@dataclass(frozen=True)
+class WallocConfig(CodecConfig):
+    """What every WaLLoC codec has; use `WallocConfig1D`, `WallocConfig2D` or `ResidualConfig2D`."""
+
+    channels: int = 3
+    """Source channels, C."""
+    levels: int = 3
+    """Wavelet levels, J; the stride is 2^J."""
+    latent_channels: int = 12
+    """K."""
+    bits: int = 8
+    """Of a code, 2 to 8."""
+    name: str = "walloc"
+    fit: dict[str, Any] = field(default_factory=dict)
+    """How the weights came to be, for people; no part of the codec id."""
+    encoder: str = "light"
+    """`light`, one linear layer, or `full`, a network."""
+    decoder: str = "linear"
+    """`linear`, one linear layer, or `network`, as published: residual blocks with attention for images,
+    Oobleck for audio."""
+    encoder_width: int | None = None
+    """Channels inside the full encoder, Ne; None for the light one."""
+    decoder_width: int | None = None
+    """Channels inside the network decoder, Nd; None for the linear one."""
+
+    always_written: ClassVar[tuple[str, ...]] = ("channels", "levels", "latent_channels", "bits", "name", "fit")
+    dimensions: ClassVar[int]
+    max_levels: ClassVar[int]
+
+    def __post_init__(self) -> None:
+        require_between(self.channels, 1, MAX_CHANNELS, "source channels")
+        require_between(self.levels, 1, self.max_levels, "wavelet levels")
+        require_between(self.bits, 2, 8, "bits a latent value")
+        if type(self.latent_channels) is not int or not 1 <= self.latent_channels <= self.num_bands:
+            raise CallError(
+                f"{shortened(self.latent_channels)} latent channels; {self.channels} source channels and {self.levels} "
+                f"levels give at least 1 and at most {self.num_bands}"
+            )
+        require_name(self.name)
+        require_story(self.fit)
+        require_choice(self.encoder, ENCODERS, "encoder")
+        require_choice(self.decoder, DECODERS, "decoder")
+        self._check_width("encoder_width", self.encoder_width, self.encoder == "full")
+        self._check_width("decoder_width", self.decoder_width, self.decoder == "network")
+
+    @property
+    def num_bands(self) -> int:
+        """Packet coefficients at each position of the latent grid: C · 4^J for images, C · 2^J for audio."""
+        return self.channels * 2 ** (self.dimensions * self.levels)
+
+    @property
+    def stride(self) -> int:
+        """Samples of the signal for each latent, along each axis: 2^J."""
+        return 2**self.levels
+
+    def _check_width(self, name: str, width: int | None, is_used: bool) -> None:
+        if not is_used and width is not None:
+            raise CallError(
+                f"{name} {shortened(width)} without a network of that width; leave it out or choose the network"
+            )
+        if is_used:
+            require_between(width, 1, MAX_WIDTH, f"as {name}")
+
+
+class WallocCodec(Codec):
+    """What `WallocCodec1D` and `WallocCodec2D` share.
+
+    Modules are named as in the published codecs (`wt`, `iwt`, `encoder`, `decoder`, `post`, `clamp`), so
+    that a published `state_dict` loads as it is.
+    """
+
+    config: WallocConfig
+    encoder: nn.Sequential
+    decoder: nn.Sequential
+    filter_reach: int = 0
+    """Samples to each side that the post filter reaches; beyond the signal it finds silence."""
+
+    def __init__(
+        self,
+        config: WallocConfig,
+        *,
+        kind: str,
+        latent_channels: int | None = None,
+        extra_frames: int = 0,
+        sample_rate: int | None = None,
+    ) -> None:
+        super().__init__(
+            name=config.name,
+            kind=kind,
+            source_channels=config.channels,
+            latent_channels=latent_channels or config.latent_channels,
+            stride=config.stride,
+            bits=config.bits,
+            companding="normal",
+            extra_frames=extra_frames,
+            sample_rate=sample_rate,
+        )
+        self.config = config
+        self.clamp = nn.Hardtanh(-0.5, 0.5)
+        self._compiled = CompiledEncoder(levels=config.levels, dimensions=config.dimensions, bits=config.bits)
+
+    @abstractmethod
+    def wavelet_analysis(self, x: Tensor, levels: int | None = None) -> Tensor:
+        """Packet coefficients, in the published order, of a signal in [-0.5, 0.5]; J levels unless told."""
+
+    @abstractmethod
+    def wavelet_synthesis(self, coefficients: Tensor, levels: int | None = None) -> Tensor:
+        """Inverse of `wavelet_analysis`."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights, in which signals are computed."""
+        return next(self.parameters()).dtype
+
+    def latents(self, signal: Tensor) -> Tensor:
+        """Float latents before rounding, in ±`companded_limit(bits)`; see `Codec.latents`."""
+        self._check_signal(signal)
+        return self.encoder[0:2](self.analyze(signal))
+
+    @torch.no_grad()
+    def encode(self, signal: Tensor) -> Tensor:
+        """Stored codes; see `Codec.encode`. In the memory a light encoder takes the compiled path."""
+        self._check_signal(signal)
+        linear = self._linear_encoder()
+        codes = None if linear is None else self._compiled.encode(linear, signal, self._own_codes)
+        return self._stored(self.latents(signal)) if codes is None else codes
+
+    def detached_encoder(self) -> FusedEncoder | None:
+        """See `Codec.detached_encoder`: of light encoders in float32, but for those that add frames at the ends."""
+        linear = self._linear_encoder()
+        return None if linear is None or self.extra_frames else self._compiled.detached(linear)
+
+    def _own_codes(self, signal: Tensor) -> Tensor:
+        """Stored codes of the signal's own positions, by the plain path."""
+        return self._stored(self.latents(signal))
+
+    def _linear_encoder(self) -> nn.Module | None:
+        """The one linear layer of a light encoder."""
+        return self.encoder[0] if self.config.encoder == "light" else None
+
+    @torch.no_grad()
+    def encode_coefficients(self, coefficients: Tensor) -> Tensor:
+        """Stored codes of packet coefficients."""
+        return self._stored(self.encoder[0:2](coefficients))
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Float signal in [-0.5, 0.5]; see `Codec.decode`."""
+        self.check_codes(codes)
+        return self.clamp(self.synthesize(self.decode_coefficients(codes)))
+
+    def decode_coefficients(self, codes: Tensor) -> Tensor:
+        """Packet coefficients of stored codes, before the synthesis."""
+        return self.decoder[1](self.values(codes, self.dtype))
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Signal through the whole codec, noise in train mode and rounding in eval mode; differentiable."""
+        self._check_signal(signal)
+        return self.clamp(self.synthesize(self.decoder(self.encoder(self.analyze(signal)))))
+
+    def files(self) -> dict[str, bytes]:
+        """See `Codec.files`."""
+        config = json.dumps(self.config.to_json(), indent=1, sort_keys=True, allow_nan=False) + "\n"
+        return {"config.json": config.encode(), "model.safetensors": tensors_to_bytes(self)}
+
+    def encoder_id(self) -> str:
+        """See `Codec.encoder_id`; training changes the encoder and with it the codec id."""
+        return sha256_hex(canonical_json(self._encoding_side()) + tensors_to_bytes(self.encoder))
+
+    def decoder_id(self) -> str:
+        """See `Codec.decoder_id`."""
+        return sha256_hex(self.config.decoder.encode() + tensors_to_bytes(self.decoder))
+
+    def _encoding_side(self) -> dict[str, object]:
+        config = self.config
+        side: dict[str, object] = {
+            "type": config.type,
+            "wavelet": "bior4.4",
+            "padding": "periodization",
+            "companding": "normal",
+            "channels": config.channels,
+            "levels": config.levels,
+            "latent_channels": config.latent_channels,
+            "bits": config.bits,
+        }
+        if config.encoder != "light":
+            side |= {"encoder": config.encoder, "encoder_width": config.encoder_width}
+        return side
+
+    def _stored(self, latents: Tensor) -> Tensor:
+        return (torch.round(latents) + (code_limit(self.bits) + 1)).to(torch.uint8)
+
+    def analyze(self, signal: Tensor) -> Tensor:
+        """Packet coefficients of a signal of any type that `encode` takes."""
+        return self.wavelet_analysis(to_unit_range(signal, self.dtype), self.config.levels)
+
+    def synthesize(self, coefficients: Tensor) -> Tensor:
+        """The signal of decoded coefficients, before the clamp."""
+        return self.filter(self.wavelet_synthesis(coefficients, self.config.levels))
+
+    def filter(self, signal: Tensor) -> Tensor:
+        """What follows the synthesis: nothing, unless the codec has a post filter."""
+        return signal

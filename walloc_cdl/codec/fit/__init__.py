@@ -1,0 +1,1 @@
+"""Codecs and linear syntheses in closed form, fitted to signals."""

@@ -1,0 +1,1 @@
+"""Where codecs come from: folders, published checkpoints, the Hugging Face Hub, the ones that ship with the package."""

@@ -1,0 +1,158 @@
+"""Files of `torch.save`, untrusted: every declared size is checked against the file before tensors are read."""
+
+from __future__ import annotations
+
+import errno
+import io
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from walloc_cdl.codec.io.pickle_parser import CONFIG_CLASSES, ConfigOutline, PickleOutline, TensorOutline, read_outline
+from walloc_cdl.errors import DamagedError
+
+MAX_PICKLE_BYTES = 16 << 20
+MAX_ENTRIES = 65_536
+STATE = "model_state_dict"
+
+
+@dataclass(frozen=True)
+class TorchCheckpoint:
+    """The weights in a file, and the configuration that older files carry with them."""
+
+    state: dict[str, Tensor]
+    config: dict[str, Any] | None
+
+
+class PickledConfig:
+    """What `torch.load` makes of a pickled configuration object: attributes, no behavior."""
+
+
+def read_torch_checkpoint(path: Path) -> TorchCheckpoint:
+    """Weights and configuration of a checkpoint: a state dict, or a dictionary with `model_state_dict`.
+
+    Nothing in the file is run. Raises `DamagedError`, in one line, for a file that is no such
+    checkpoint, asks for foreign code, is truncated, or declares more than it holds; `OSError` for one that the
+    system does not let be read.
+    """
+    with _readable(path), path.open("rb") as file:
+        return _read(file, path)
+
+
+def _read(file: BinaryIO, path: Path) -> TorchCheckpoint:
+    try:
+        archive = zipfile.ZipFile(file)
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise DamagedError(
+            f"{path}: no checkpoint of torch, or a truncated one ({_one_line(error)}); it should be a zip archive as "
+            "torch.save has written since torch 1.6; get the file again"
+        ) from error
+    with archive:
+        try:
+            records = _records(archive, path)
+            outline = read_outline(records["data.pkl"], str(path))
+            _check_sizes(outline, records, path)
+            state, config = _parts(outline.root, path)
+            loaded = _load(records)
+        except (DamagedError, OSError):
+            raise
+        except Exception as error:  # torch and zipfile raise nearly everything over a damaged file
+            raise DamagedError(f"{path}: cannot be read ({_one_line(error)}); get the file again") from error
+    tensors = loaded[STATE] if state is not outline.root else loaded
+    return TorchCheckpoint({name: tensors[name].detach() for name in state}, config)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Tell what the file asked for, a seek to before its beginning, from what the system refuses."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise DamagedError(f"{path}: an offset before the file's beginning; get the file again") from error
+        error.filename = str(path)  # which failed reads do not say
+        raise
+
+
+def _records(archive: zipfile.ZipFile, path: Path) -> dict[str, bytes]:
+    """Contents by name within the archive's one folder; refuses whatever could be larger than the file."""
+    entries = archive.infolist()
+    if len(entries) > MAX_ENTRIES or len({entry.filename for entry in entries}) != len(entries):
+        raise DamagedError(f"{path}: {len(entries)} entries, some of the same name or too many; get the file again")
+    total = sum(entry.file_size for entry in entries)
+    if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries):
+        raise DamagedError(
+            f"{path}: compressed or encrypted entries, which torch.save never writes; get the file again"
+        )
+    if total > path.stat().st_size:
+        raise DamagedError(f"{path}: declares {total:,} bytes in a file of {path.stat().st_size:,}; get the file again")
+    records = {}
+    for entry in entries:
+        name = entry.filename.partition("/")[2]
+        if name == "data.pkl" and entry.file_size > MAX_PICKLE_BYTES:
+            raise DamagedError(
+                f"{path}: a pickle of {entry.file_size:,} bytes; weights need at most {MAX_PICKLE_BYTES:,}"
+            )
+        records[name] = archive.read(entry)
+    if "data.pkl" not in records:
+        raise DamagedError(f"{path}: a zip archive without data.pkl, so no checkpoint of torch; name a .pth file")
+    if records.get("byteorder", b"little") != b"little":
+        raise DamagedError(f"{path}: written on a big-endian machine; save it again on a little-endian one")
+    return records
+
+
+def _check_sizes(outline: PickleOutline, records: dict[str, bytes], path: Path) -> None:
+    """Raise `DamagedError` unless storages are as large as their records and tensors lie inside, each element once."""
+    for storage in outline.storages.values():
+        declared, found = storage.num_elements * storage.element_bytes, len(records.get(f"data/{storage.key}", b""))
+        if declared != found:
+            raise DamagedError(f"{path}: storage {storage.key[:40]!r} declares {declared:,} bytes and has {found:,}")
+    for tensor in outline.tensors:
+        if tensor.end > tensor.storage.num_elements or tensor.num_elements > tensor.storage.num_elements:
+            raise DamagedError(
+                f"{path}: a tensor of {tensor.num_elements:,} elements in a storage of "
+                f"{tensor.storage.num_elements:,}; get the file again"
+            )
+    wanted = sum(tensor.num_elements for tensor in outline.tensors)
+    stored = sum(storage.num_elements for storage in outline.storages.values())
+    if wanted > stored:
+        raise DamagedError(f"{path}: tensors of {wanted:,} elements together over {stored:,} stored; save them apart")
+
+
+def _parts(root: Any, path: Path) -> tuple[dict[str, TensorOutline], dict[str, Any] | None]:
+    """The state dict within the outline, and the attributes of the configuration."""
+    state = root.get(STATE, root) if isinstance(root, dict) else None
+    if not isinstance(state, dict) or not state or not all(isinstance(name, str) for name in state):
+        raise DamagedError(f"{path}: holds no weights; expected a dictionary with {STATE}, or a state dict itself")
+    if foreign := [name for name, value in state.items() if not isinstance(value, TensorOutline)]:
+        raise DamagedError(f"{path}: {foreign[0][:80]!r} is no tensor; expected {STATE}, or a state dict itself")
+    config = root.get("config") if state is not root else None
+    if isinstance(config, ConfigOutline):
+        return state, config.attributes
+    return state, config if isinstance(config, dict) else None
+
+
+def _load(records: dict[str, bytes]) -> Any:
+    """What `torch.load` reads from the checked records.
+
+    They are packed anew, so that torch's own reader sees the archive that was checked, whatever else a
+    crafted file may hold for a second reader.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in records.items():
+            archive.writestr(f"archive/{name}", data)
+    buffer.seek(0)
+    stand_ins = [(PickledConfig, name) for name in CONFIG_CLASSES]
+    with torch.serialization.safe_globals(stand_ins):
+        return torch.load(buffer, map_location="cpu", weights_only=True)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__

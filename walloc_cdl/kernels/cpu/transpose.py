@@ -1,0 +1,44 @@
+"""Rows to columns and back, of bytes, eight by eight in the registers of a processor without shuffles."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from walloc_cdl.kernels.cpu.compiling import compiled
+
+_MASKS = tuple(np.uint64(mask) for mask in (0x00FF00FF00FF00FF, 0x0000FFFF0000FFFF, 0x00000000FFFFFFFF))
+_SHIFTS = tuple(np.uint64(shift) for shift in (8, 16, 32))
+
+
+@njit(inline="always")
+def _swap(a: np.uint64, b: np.uint64, step: int) -> tuple[np.uint64, np.uint64]:
+    """Exchange the upper parts of `a` with the lower ones of `b`, in groups of 1, 2 or 4 bytes."""
+    moved = ((a >> _SHIFTS[step]) ^ b) & _MASKS[step]
+    return a ^ (moved << _SHIFTS[step]), b ^ moved
+
+
+@compiled()
+def transpose_bytes(words: np.ndarray, first: int, out: np.ndarray) -> None:
+    """Rows (8n, …) of little-endian uint64, as many words from `first` as `out` (8m, n) has room for: the bytes
+    (8n, 8m) that they hold become those of `out`, (8m, 8n).
+    """
+    for q in range(out.shape[1]):
+        w0, w1, w2, w3 = words[8 * q], words[8 * q + 1], words[8 * q + 2], words[8 * q + 3]
+        w4, w5, w6, w7 = words[8 * q + 4], words[8 * q + 5], words[8 * q + 6], words[8 * q + 7]
+        for j in range(out.shape[0] // 8):
+            i = first + j
+            a0, a1 = _swap(w0[i], w1[i], 0)
+            a2, a3 = _swap(w2[i], w3[i], 0)
+            a4, a5 = _swap(w4[i], w5[i], 0)
+            a6, a7 = _swap(w6[i], w7[i], 0)
+            a0, a2 = _swap(a0, a2, 1)
+            a1, a3 = _swap(a1, a3, 1)
+            a4, a6 = _swap(a4, a6, 1)
+            a5, a7 = _swap(a5, a7, 1)
+            a0, a4 = _swap(a0, a4, 2)
+            a1, a5 = _swap(a1, a5, 2)
+            a2, a6 = _swap(a2, a6, 2)
+            a3, a7 = _swap(a3, a7, 2)
+            out[8 * j, q], out[8 * j + 1, q], out[8 * j + 2, q], out[8 * j + 3, q] = a0, a1, a2, a3
+            out[8 * j + 4, q], out[8 * j + 5, q], out[8 * j + 6, q], out[8 * j + 7, q] = a4, a5, a6, a7

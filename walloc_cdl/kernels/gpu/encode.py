@@ -1,0 +1,246 @@
+"""The fast path of `encode` on a GPU: operators on the device, and the kernels as operators of torch.
+
+`torch.compile` takes `walloc_cdl::encode_image` and `walloc_cdl::encode_sequence` as they are, knows the shapes
+that they give, and does not look inside.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+import os
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from walloc_cdl.kernels.gpu.operators import (
+    FLOAT_LIMIT,
+    FLOAT_SCALE,
+    TILE_SAMPLES,
+    GpuOperators,
+    folded_bytes,
+    image_operators,
+    pitch,
+    sequence_operators,
+    window_blocks,
+)
+from walloc_cdl.spec import code_limit, companded_limit
+
+MAX_TAPS_BYTES = 64 * 2**20
+"""Of audio's folded filters; larger ones leave the second-level cache, and staged products are quicker."""
+
+KINDS = {
+    torch.uint8: "bytes",
+    torch.int16: "int16",
+    torch.float32: "float",
+    torch.float16: "float",
+    torch.bfloat16: "float",
+}
+"""What the kernels read as it is, and under which name the operators have its scale."""
+
+SEQUENCE_POSITIONS = 64
+"""Frames of audio that one program of the kernel encodes."""
+
+SHARED_BYTES = {1: 132_096}
+"""Of shared memory, by levels, that a program for images takes, compiled for compute capabilities 8.0 to 12.0."""
+SHARED_BYTES_OF_OTHERS = 98_304
+
+SCALE_AND_LIMIT = {"bytes": (1.0, 1.0), "int16": (1.0, 65504.0), "float": (FLOAT_SCALE, FLOAT_LIMIT)}
+
+
+@lru_cache(maxsize=1)
+def has_triton() -> bool:
+    """Whether triton is there; asked only where it could be used, for the answer imports it."""
+    try:
+        importlib.import_module("triton")
+    except ImportError:
+        return False
+    return True
+
+
+def runs_kernels(device: torch.device) -> bool:
+    """Whether tensors on this device can be given to the kernels: CUDA devices from compute capability 8.0 on.
+
+    With `TRITON_INTERPRET=1` in the environment, for tests, the CPU as well.
+    """
+    if device.type == "cuda":
+        return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0) and has_triton()
+    return device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1" and has_triton()
+
+
+def _shared_bytes(device: torch.device) -> float:
+    """What one program can have of a multiprocessor's shared memory; the interpreter knows no limit."""
+    if device.type != "cuda":
+        return math.inf
+    return torch.cuda.get_device_properties(device).shared_memory_per_block_optin
+
+
+class GpuEncoder:
+    """The encoding side of a codec with a linear encoder on a device: pixels or samples to stored codes.
+
+    `weight` (K, C · bands) over bands in the published order and `bias` (K,) are those of the linear layer on
+    signals in ±0.5; `dimensions` is 2 for images and 1 for audio.
+    """
+
+    def __init__(
+        self,
+        weight: np.ndarray,
+        bias: np.ndarray,
+        *,
+        levels: int,
+        dimensions: int,
+        bits: int,
+        device: torch.device,
+    ) -> None:
+        make = image_operators if dimensions == 2 else sequence_operators
+        self._operators: GpuOperators = make(weight, bias, levels=levels, bits=bits)
+        on_device = {name: torch.from_numpy(array).to(device) for name, array in self._operators.matrices.items()}
+        self._matrices = [on_device[name] for name in (("axis", "mix") if dimensions == 2 else ("taps",))]
+        self._companding = {
+            kind: (torch.from_numpy(scale).to(device), torch.from_numpy(self._operators.shift[kind]).to(device))
+            for kind, scale in self._operators.scale.items()
+        }
+
+    @staticmethod
+    def fits(weight_shape: tuple[int, ...], *, levels: int, dimensions: int, device: torch.device) -> bool:
+        """Whether the kernels can take a layer (K, C · bands) on this device, and are worth it."""
+        latents, bands = weight_shape[:2]
+        if dimensions == 1:
+            return folded_bytes(latents, bands // 2**levels, levels) <= MAX_TAPS_BYTES
+        return _shared_bytes(device) >= SHARED_BYTES.get(levels, SHARED_BYTES_OF_OTHERS)
+
+    def encode(self, signal: Tensor) -> Tensor:
+        """Stored codes uint8 (B, K, h, w) of images (B, C, H, W), or (B, K, t) of audio (B, C, T).
+
+        Images are uint8, audio is int16, both may be float in ±0.5; sides are multiples of 2^levels.
+        """
+        kind = KINDS.get(signal.dtype)
+        if kind not in self._companding:
+            signal, kind = signal.float(), "float"
+        operators = self._operators
+        encode = encode_image if operators.dimensions == 2 else encode_sequence
+        return encode(
+            signal.contiguous(),
+            *self._matrices,
+            *self._companding[kind],
+            operators.latents,
+            operators.levels,
+            operators.bits,
+        )
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One start of a kernel: how many programs, what they are given, and what Triton is told."""
+
+    grid: tuple[int, int]
+    arguments: dict[str, Any]
+    options: dict[str, int]
+
+    def run(self, kernel: Any, device: torch.device) -> None:
+        """Start it on the device where the tensors are."""
+        # Triton starts kernels on the current device, whatever it is given.
+        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+            kernel[self.grid](**self.arguments, **self.options)
+
+
+def image_launch(
+    pixels: Tensor, codes: Tensor, axis: Tensor, mix: Tensor, scale: Tensor, shift: Tensor, levels: int, bits: int
+) -> Launch:
+    """How `triton_encode.encode_image` makes these codes; `encode_image` says what the arguments are."""
+    batch, channels, height, width = pixels.shape
+    latents, kind = codes.shape[1], KINDS[pixels.dtype]
+    tiles_y, tiles_x = -(-height // TILE_SAMPLES), -(-width // TILE_SAMPLES)
+    window = window_blocks(levels)
+    reach = (window - 1) * TILE_SAMPLES // 2
+    # What registers hold: a tile of one level has 1024 positions, one of five levels 1024 bands.
+    at_once = min(pitch(latents), 16 if levels in (1, 5) else 64)
+    return Launch(
+        grid=(batch * tiles_y * tiles_x, -(-latents // at_once)),
+        arguments={
+            **{"pixels": pixels, "codes": codes, "axis": axis, "mix": mix, "scale": scale, "shift": shift},
+            **{"channels": channels, "height": height, "width": width, "latents": latents},
+            **{"tiles_y": tiles_y, "tiles_x": tiles_x},
+            **{"turns_y": _turns(height, reach), "turns_x": _turns(width, reach)},
+            **{"limit": companded_limit(bits), "lowest": float(code_limit(bits) + 1)},
+            **{"LEVELS": levels, "WINDOW": window, "BANDS": mix.shape[2], "LATENTS": at_once},
+            **{"MIX_PITCH": mix.shape[3], "ALIGN": math.gcd(width, 16)},
+            **dict(zip(("SCALE", "LIMIT"), SCALE_AND_LIMIT[kind], strict=True)),
+        },
+        # One stage: two programs fit a multiprocessor, so that one computes while the other waits for the memory.
+        options={"num_warps": 8 if levels == 1 else 4, "num_stages": 1},
+    )
+
+
+def sequence_launch(
+    samples: Tensor, codes: Tensor, taps: Tensor, scale: Tensor, shift: Tensor, levels: int, bits: int
+) -> Launch:
+    """How `triton_encode.encode_sequence` makes these codes; `encode_sequence` says what the arguments are."""
+    batch, channels, _ = samples.shape
+    latents, frames, frame = codes.shape[1], codes.shape[2], 2**levels
+    tiles = -(-frames // SEQUENCE_POSITIONS)
+    at_once = min(taps.shape[3], 64)
+    return Launch(
+        grid=(batch * tiles, -(-latents // at_once)),
+        arguments={
+            **{"samples": samples, "codes": codes, "taps": taps, "scale": scale, "shift": shift},
+            **{"channels": channels, "frames": frames, "latents": latents, "tiles": tiles, "turns": _turns(frames, 4)},
+            **{"limit": companded_limit(bits), "lowest": float(code_limit(bits) + 1)},
+            **{"FRAME": frame, "POSITIONS": SEQUENCE_POSITIONS, "LATENTS": at_once, "PITCH": taps.shape[3]},
+            "CHUNK": min(8 * frame, 64),
+            **dict(zip(("SCALE", "LIMIT"), SCALE_AND_LIMIT[KINDS[samples.dtype]], strict=True)),
+        },
+        options={"num_warps": 4, "num_stages": 2},
+    )
+
+
+def _turns(length: int, least: int) -> int:
+    """A multiple of `length` that is at least `least`."""
+    return -(-least // length) * length
+
+
+@torch.library.custom_op("walloc_cdl::encode_image", mutates_args=())
+def encode_image(
+    pixels: Tensor, axis: Tensor, mix: Tensor, scale: Tensor, shift: Tensor, latents: int, levels: int, bits: int
+) -> Tensor:
+    """Codes uint8 (B, K, h, w) of contiguous pixels (B, C, H, W), with the matrices of `GpuOperators`."""
+    codes = _empty_codes(pixels, latents, levels)
+    if codes.numel():
+        kernels = importlib.import_module("walloc_cdl.kernels.gpu.triton_encode")
+        image_launch(pixels, codes, axis, mix, scale, shift, levels, bits).run(kernels.encode_image, pixels.device)
+    return codes
+
+
+@torch.library.custom_op("walloc_cdl::encode_sequence", mutates_args=())
+def encode_sequence(
+    samples: Tensor, taps: Tensor, scale: Tensor, shift: Tensor, latents: int, levels: int, bits: int
+) -> Tensor:
+    """Codes uint8 (B, K, t) of contiguous samples (B, C, T), with the matrices of `GpuOperators`."""
+    codes = _empty_codes(samples, latents, levels)
+    if codes.numel():
+        kernels = importlib.import_module("walloc_cdl.kernels.gpu.triton_encode")
+        sequence_launch(samples, codes, taps, scale, shift, levels, bits).run(kernels.encode_sequence, samples.device)
+    return codes
+
+
+@encode_image.register_fake
+def _(
+    pixels: Tensor, axis: Tensor, mix: Tensor, scale: Tensor, shift: Tensor, latents: int, levels: int, bits: int
+) -> Tensor:
+    return _empty_codes(pixels, latents, levels)
+
+
+@encode_sequence.register_fake
+def _(samples: Tensor, taps: Tensor, scale: Tensor, shift: Tensor, latents: int, levels: int, bits: int) -> Tensor:
+    return _empty_codes(samples, latents, levels)
+
+
+def _empty_codes(signal: Tensor, latents: int, levels: int) -> Tensor:
+    grid = [side >> levels for side in signal.shape[2:]]
+    return signal.new_empty((signal.shape[0], latents, *grid), dtype=torch.uint8)

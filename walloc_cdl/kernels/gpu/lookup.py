@@ -1,0 +1,99 @@
+"""From stored codes to a model's input by a table, and the gathering of samples before it: one pass on a GPU.
+
+The plain path is the reference: `gather` in the table, after `index_select` of the samples.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from walloc_cdl.kernels.gpu.encode import Launch, runs_kernels
+from walloc_cdl.kernels.gpu.trial import passes_trial
+
+BLOCK_VALUES = 4096
+"""Values that one program of the kernel looks up, at most: 16 codes a thread, read as one word."""
+
+
+def lookup_codes(
+    codes: Tensor, table: Tensor, *, rows: Tensor | None = None, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Values (B, K, …) for codes uint8 (N, K, …), of all samples, or of `rows` int64 (B,); of `dtype` or the table's.
+
+    `table` is (K, 256), or (256,) for all channels alike. Rows must lie in 0 … N - 1, which the kernel does not
+    check. On devices that run kernels this is one pass over the memory, in which gathering and converting cost
+    nothing; elsewhere, for tables that want a gradient, and where `torch.compile` fuses by itself, the plain path.
+    """
+    dtype = dtype or table.dtype
+    if (
+        not torch.compiler.is_compiling()
+        and not table.requires_grad
+        and runs_kernels(codes.device)
+        and _works(codes.device)
+    ):
+        return lookup(codes, table, rows, dtype)
+    return plain_lookup(codes, table, rows, dtype)
+
+
+@lru_cache(maxsize=64)
+def _works(device: torch.device) -> bool:
+    """Whether the kernel gives what the plain path does there."""
+    codes = torch.arange(256, dtype=torch.uint8, device=device).repeat(3, 2, 1)
+    table = torch.linspace(-2, 2, 512, device=device).view(2, 256)
+    rows = torch.tensor([2, 0], device=device)
+
+    def trial(dtype: torch.dtype) -> bool:
+        def kernel() -> Tensor:
+            return lookup(codes, table, rows, dtype)
+
+        what = f"the GPU's lookup of {dtype}"
+        return passes_trial(kernel, lambda: plain_lookup(codes, table, rows, dtype), what=what, device=device)
+
+    return all(trial(dtype) for dtype in (torch.float32, torch.float16, torch.bfloat16))
+
+
+def plain_lookup(codes: Tensor, table: Tensor, rows: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """`lookup_codes` by torch."""
+    chosen = codes if rows is None else codes.index_select(0, rows)
+    # Of the ways to look up a table of its own for each channel, `gather` was the quickest on CPUs.
+    tables = table.to(dtype).expand(chosen.shape[0], chosen.shape[1], 256)
+    return tables.gather(2, chosen.flatten(2).long()).view(chosen.shape)
+
+
+def lookup_launch(codes: Tensor, rows: Tensor | None, table: Tensor, values: Tensor) -> Launch:
+    """How `triton_lookup.lookup` makes these values, of the table's type; all are contiguous."""
+    channels, plane = codes.shape[1], math.prod(codes.shape[2:])
+    blocks = -(-plane // BLOCK_VALUES)
+    block = min(BLOCK_VALUES, 1 << max(plane - 1, 1).bit_length())
+    return Launch(
+        grid=(len(values) * channels * blocks, 1),
+        arguments={
+            **{"codes": codes, "rows": codes if rows is None else rows.contiguous(), "table": table, "values": values},
+            **{"channels": channels, "plane": plane, "blocks": blocks, "table_pitch": 0 if table.ndim == 1 else 256},
+            **{"HAS_ROWS": rows is not None, "BLOCK": block},
+        },
+        options={"num_warps": max(1, block // (32 * 16))},
+    )
+
+
+@torch.library.custom_op("walloc_cdl::lookup", mutates_args=())
+def lookup(codes: Tensor, table: Tensor, rows: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """`lookup_codes` by the kernel."""
+    num_rows = len(codes) if rows is None else len(rows)
+    values = torch.empty((num_rows, *codes.shape[1:]), dtype=dtype, device=codes.device)
+    if not values.numel():
+        return values
+    kernels = importlib.import_module("walloc_cdl.kernels.gpu.triton_lookup")
+    launch = lookup_launch(codes.contiguous(), rows, table.to(dtype).contiguous(), values)
+    launch.run(kernels.lookup, codes.device)
+    return values
+
+
+@lookup.register_fake
+def _(codes: Tensor, table: Tensor, rows: Tensor | None, dtype: torch.dtype) -> Tensor:
+    num_rows = codes.shape[0] if rows is None else rows.shape[0]
+    return torch.empty((num_rows, *codes.shape[1:]), dtype=dtype, device=codes.device)

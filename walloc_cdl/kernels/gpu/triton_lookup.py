@@ -1,0 +1,32 @@
+"""Stored codes to floats through a table of 256 values a channel, gathering samples on the way, in Triton.
+
+Reference: `walloc_cdl.kernels.gpu.lookup.plain_lookup`, which launches this kernel, too.
+"""
+
+# No postponed annotations here: Triton reads `tl.constexpr` where they stand.
+# ruff: noqa: ANN001
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def lookup(
+    codes, rows, table, values, channels, plane, blocks, table_pitch, HAS_ROWS: tl.constexpr, BLOCK: tl.constexpr
+) -> None:
+    """BLOCK values of one channel of one sample: codes uint8 (N, K, plane) to values (B, K, plane),
+    of the table's type.
+
+    The table of a channel, 1 KiB or less, stays in the first-level cache.
+    """
+    number = tl.program_id(0)
+    block, line = number % blocks, number // blocks
+    channel, row = line % channels, (line // channels).to(tl.int64)
+    stored = row
+    if HAS_ROWS:
+        stored = tl.load(rows + row).to(tl.int64)
+    place = block * BLOCK + tl.arange(0, BLOCK)
+    inside = place < plane
+    code = tl.load(codes + (stored * channels + channel) * plane + place, mask=inside, other=0)
+    value = tl.load(table + channel * table_pitch + code.to(tl.int32), mask=inside, other=0.0)
+    tl.store(values + (row * channels + channel) * plane + place, value, mask=inside)
