@@ -36,7 +36,7 @@ def wheel(tmp_path_factory) -> Path:
     for name in PACKAGES:
         shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "tests", sources / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, sources)
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", "dist", ".", cwd=sources)
     (built,) = (sources / "dist").glob("*.whl")
