@@ -124,7 +124,8 @@ class CachedFiles:
         except BaseException:
             self.cache.release(entry.sha256)
             raise
-        weakref.finalize(shard, self.cache.release, entry.sha256).atexit = False
+        # The last attempt has opened the shard or raised.
+        weakref.finalize(shard, self.cache.release, entry.sha256).atexit = False  # pyrefly: ignore[unbound-name]
         return shard
 
     def path(self, name: str, entry: FileEntry | ShardEntry) -> Path:

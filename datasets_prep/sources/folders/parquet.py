@@ -6,7 +6,6 @@ their order decodes each once.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -256,7 +255,7 @@ def _features(schema: pa.Schema) -> Features:
     """Those that `datasets` wrote beside the schema, else what follows from the types."""
     try:
         return Features.from_arrow_schema(schema)
-    except (ValueError, TypeError, KeyError, json.JSONDecodeError):
+    except (ValueError, TypeError, KeyError):
         return Features.from_arrow_schema(schema.remove_metadata())
 
 
