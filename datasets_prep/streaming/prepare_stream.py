@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from datasets_prep.decode.pool import DecodePool
-from datasets_prep.encode.devices import choose_device
 from datasets_prep.encode.encoder import open_encoding
 from datasets_prep.folders import locks
 from datasets_prep.job.config import PrepareConfig
@@ -29,6 +28,7 @@ from datasets_prep.streaming.reservoir import Reservoir
 from datasets_prep.streaming.split_ends import load_ends, save_ends
 from datasets_prep.streaming.walk import Walk
 from walloc_cdl.codec import Codec
+from walloc_cdl.devices import choose_device
 from walloc_cdl.latents import WORK_NAME, Manifest
 
 Report = Callable[[Progress], None] | None
