@@ -17,8 +17,8 @@ from datasets_prep.ledger.finished import ledger_parts, stored_ledger_schema
 from datasets_prep.ledger.index import STORED, LedgerIndex
 from datasets_prep.ledger.table import ledger_schema
 from datasets_prep.upkeep.source_diff import NewSamplesSource, SourceDiff, diff_source, require_same_labels
+from walloc_cdl.addresses import is_address, local_path
 from walloc_cdl.codec import Codec
-from walloc_cdl.data import is_address, local_path
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import LEDGER_NAME, Manifest, ShardEntry
 

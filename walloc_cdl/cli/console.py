@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Annotated, Any, Protocol
 
 import typer
 
+from walloc_cdl.addresses import was_address
 from walloc_cdl.errors import CallError
 
 
@@ -29,7 +29,7 @@ def require_parent(path: Path | None) -> Path | None:
 
 def require_local(path: Path | None) -> Path | None:
     """Pass on the path of a folder to write; raises `CallError` for an address, which would become a folder `s3:`."""
-    if path is not None and re.match(r"[A-Za-z][A-Za-z0-9+.\-]+:[/\\]", str(path)):
+    if path is not None and was_address(path):
         raise CallError(f"{path} looks like an address, where only `cdl prepare` can write; give a folder")
     return path
 
