@@ -51,3 +51,13 @@ def few_of(names: Sequence[str], most: int = 5) -> str:
     'a.png, b.png, …'
     """
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
+def one_line(error: BaseException, max_chars: int = 200, *, with_type: bool = False) -> str:
+    """What an error says, in one line of at most `max_chars` characters; the name of its type if it says nothing.
+
+    >>> one_line(OSError("no route\\n  to host")), one_line(TimeoutError()), one_line(KeyError("x"), with_type=True)
+    ('no route to host', 'TimeoutError', "KeyError: 'x'")
+    """
+    text = f"{type(error).__name__}: {error}" if with_type else str(error)
+    return " ".join(text.split())[:max_chars] or type(error).__name__

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from walloc_cdl.addresses import WEB_SCHEMES, is_url, url_scheme
-from walloc_cdl.errors import CallError, CdlError
+from walloc_cdl.errors import CallError, CdlError, one_line
 from walloc_cdl.retries import is_passing_status, retry
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def file_system(url: str) -> tuple[AbstractFileSystem, str]:
     try:
         system, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError, OSError) as error:
-        cause = " ".join(str(error).split())[:200]
+        cause = one_line(error)
         raise CallError(f"{url!r} cannot be opened: {cause}; check it, and install what its scheme needs") from error
     return system, path
 
@@ -54,7 +54,7 @@ def as_os_errors() -> Iterator[None]:
     except (OSError, CdlError):
         raise
     except Exception as error:  # of httpx, botocore and others, which have no common ancestor
-        raise OSError(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+        raise OSError(one_line(error, with_type=True)) from error
 
 
 def open_binary(location: str) -> BinaryIO:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from walloc_cdl.addresses import WEB_SCHEMES, url_scheme
-from walloc_cdl.errors import CallError, CdlError, DamagedError, JobError
+from walloc_cdl.errors import CallError, CdlError, DamagedError, JobError, one_line
 from walloc_cdl.fields import REMEDY
 from walloc_cdl.retries import Result, is_passing_status, retry
 
@@ -158,8 +158,9 @@ class RemoteFolder:
                 ) from raised
             if isinstance(error, _OtherContentError):
                 raise DamagedError(f"{place}: {error}; ask its owner to upload it again") from error
+            reason = one_line(error, with_type=True)
             raise JobError(
-                f"{place} cannot be reached ({_reason(error)}); check network and credentials, then run the same again"
+                f"{place} cannot be reached ({reason}); check network and credentials, then run the same again"
             ) from error
 
 
@@ -197,8 +198,9 @@ def _filesystem(address: str) -> tuple[Any, str]:
     except ImportError as error:
         raise CallError(f"{address}: {protocol}:// needs a further package ({error}); install it") from error
     except ValueError as error:
+        reason = one_line(error, with_type=True)
         raise CallError(
-            f"{address}: {_reason(error)}; give a folder, or an address as hf://datasets/OWNER/NAME, s3:// or https://"
+            f"{address}: {reason}; give a folder, or an address as hf://datasets/OWNER/NAME, s3:// or https://"
         ) from error
 
 
@@ -237,7 +239,3 @@ def _may_pass(raised: Exception) -> bool:
     status = getattr(error, "status", None)  # of aiohttp's errors
     refused = isinstance(status, int) and status >= 400 and not is_passing_status(status)
     return not refused and not isinstance(error, (FileNotFoundError, *_FINAL))
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
