@@ -21,7 +21,7 @@ _HOMES = {
     "decode_files": "datasets_prep.archives.single_files",
     "encode_files": "datasets_prep.archives.single_files",
     "holdout": "datasets_prep.sources.core.splits",
-    "limit": "datasets_prep.sources.core.splits",
+    "limit": "datasets_prep.sources.core.limits",
     "load_native": "datasets_prep.decode.pixels",
     "load_pixels": "datasets_prep.decode.pixels",
     "open_source": "datasets_prep.sources",
@@ -60,7 +60,8 @@ if TYPE_CHECKING:
     from datasets_prep.prepare_remote import prepare_to
     from datasets_prep.preview import contact_sheet
     from datasets_prep.sources import Source, open_source, open_stream
-    from datasets_prep.sources.core.splits import holdout, limit
+    from datasets_prep.sources.core.limits import limit
+    from datasets_prep.sources.core.splits import holdout
     from datasets_prep.sources.core.streaming_source import StreamingSource
     from datasets_prep.sources.hubs.hf_stream import HuggingFaceStream
     from datasets_prep.sources.python.iterable_source import IterableSource

@@ -11,8 +11,8 @@ from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.plan import Plan, make_plan
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.sources.core.keyed import KeyedSource
+from datasets_prep.sources.core.limits import within_limit
 from datasets_prep.sources.core.source import Source
-from datasets_prep.sources.core.splits import first
 from datasets_prep.sources.signals.audiofolder import SegmentedSource
 from walloc_cdl.codec import Codec
 from walloc_cdl.devices import choose_device
@@ -39,8 +39,7 @@ def plan_job(source: Source, codec: Codec, config: PrepareConfig) -> PlannedJob:
         source = SegmentedSource(source, preparation)
     if preparation.view_names:
         source = KeyedSource(source)
-    if config.limit is not None:
-        source = first(source, config.limit)
+    source = within_limit(source, config.limit)
     return PlannedJob(plan_with(source, codec, preparation, config), source, preparation)
 
 

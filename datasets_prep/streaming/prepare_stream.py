@@ -19,6 +19,7 @@ from datasets_prep.job.output import finished_manifest, open_output, remove_work
 from datasets_prep.job.plan import Plan, split_shards
 from datasets_prep.job.plan_job import FEW_SAMPLES, choose_workers
 from datasets_prep.job.progress import Progress, Reporter, counted
+from datasets_prep.sources.core.limits import most_samples
 from datasets_prep.sources.core.streaming_source import StreamingSource
 from datasets_prep.streaming.done_shards import DoneShards
 from datasets_prep.streaming.encode_shards import encode_walk
@@ -79,8 +80,8 @@ def _encode(
 ) -> tuple[Encoded, Plan]:
     """Make the shards that are not done yet; with the plan of all of them."""
     work, digest, splits = folder / WORK_NAME, plan.digest(), planned.stream.split_names
-    most = FEW_SAMPLES + 1 if planned.limit is None else planned.limit * len(splits)
-    workers = choose_workers(config, most)
+    most = most_samples(planned.limit, len(splits))
+    workers = choose_workers(config, FEW_SAMPLES + 1 if most is None else most)
     reporter = Reporter(None, config.max_bad, progress, worker_status=counted(workers, "worker"))
     reservoir = Reservoir(work, num_decoded_again(codec, planned.preparation))
     done = {split: DoneShards(folder, digest, split, planned.shard_samples) for split in splits}
