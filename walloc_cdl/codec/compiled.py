@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -51,7 +50,7 @@ class CompiledEncoder:
 
     def detached(self, linear: nn.Module) -> FusedEncoder | None:
         """The encoder for signals in the memory by itself, wherever the weights are; None as for `encode`."""
-        if linear.weight.dtype != torch.float32 or not _has_numba():
+        if linear.weight.dtype != torch.float32:
             return None
         return self._fused(linear.weight.detach().cpu(), linear.bias.detach().cpu())
 
@@ -59,10 +58,12 @@ class CompiledEncoder:
         weight, bias = linear.weight.detach(), linear.bias.detach()
         if signal.device != weight.device or weight.dtype != torch.float32:
             return None
-        if weight.device.type == "cpu" and _has_numba():
+        if not runs_kernels(weight.device):  # which Triton's interpreter does on the CPU, too
+            if weight.device.type != "cpu":
+                return None
             x = to_unit_range(signal) if signal.is_floating_point() else signal
             return torch.from_numpy(self._on_cpu(weight, bias).encode(x.detach().numpy(), torch.get_num_threads()))
-        if weight.device in self._failed or not runs_kernels(weight.device):
+        if weight.device in self._failed:
             return None
         if not GpuEncoder.fits(weight.shape, **self._shape, device=weight.device):
             return None
@@ -113,7 +114,3 @@ def _changes(*tensors: Tensor) -> tuple[int, ...] | None:
     if any(tensor.is_inference() for tensor in tensors):
         return None
     return tuple(number for tensor in tensors for number in (tensor.data_ptr(), tensor._version))
-
-
-def _has_numba() -> bool:
-    return importlib.util.find_spec("numba") is not None

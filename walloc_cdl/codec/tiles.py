@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from walloc_cdl.codec.base import STORED_TYPE, Codec, to_bytes, to_pcm
-from walloc_cdl.codec.families.walloc import WallocCodec
+from walloc_cdl.codec.packet_codec import PacketCodec
 from walloc_cdl.errors import CallError
 
 TRANSFORM_REACH = 4
@@ -119,8 +119,9 @@ class _Network:
 
 
 def _network(codec: Codec, side: str) -> _Network:
-    module = getattr(codec, side, [None])[0 if side == "encoder" else -1] if isinstance(codec, WallocCodec) else None
-    reach = getattr(module, "reach", 0)
+    reach: int | None = 0
+    if isinstance(codec, PacketCodec):
+        reach = codec.encoder_reach if side == "encoder" else codec.decoder_reach
     padding = codec.extra_frames // 2
     return _Network(OVERLAP, True, padding) if reach is None else _Network(reach, False, padding)
 
@@ -162,7 +163,7 @@ def _encode_spans(
         (start + padding if start else 0, stop + padding + (padding if stop == length else 0))
         for (start, stop), length in zip(spans, positions, strict=True)
     ]
-    if not isinstance(codec, WallocCodec):
+    if not isinstance(codec, PacketCodec):
         windows = _clipped(spans, codec.reach, positions)
         codes = codec.encode(_samples(codec, signal, [[window] for window in windows]))
         return _cut(codes, spans, windows)[0].cpu(), places
@@ -190,7 +191,7 @@ def _decode_spans(
     def scaled(intervals: list[Interval] | tuple[Interval, ...]) -> list[Interval]:
         return [(start * stride, stop * stride) for start, stop in intervals]
 
-    if not isinstance(codec, WallocCodec):
+    if not isinstance(codec, PacketCodec):
         windows = _clipped(spans, codec.reach, positions)
         return _cut(codec.decode(stored(windows)), scaled(spans), scaled(windows))[0]
 
@@ -203,7 +204,7 @@ def _decode_spans(
 
     filtered = _clipped(spans, -(-codec.filter_reach // stride), positions)
     rings, margins = _rings(filtered, positions)
-    before_clamp = codec.wavelet_synthesis(_gather(coefficients, rings), codec.config.levels)
+    before_clamp = codec.wavelet_synthesis(_gather(coefficients, rings), codec.levels)
     part = codec.filter(_trim(before_clamp, [margin * stride for margin in margins]))
     return codec.clamp(_cut(part, scaled(spans), scaled(filtered)))[0]
 

@@ -5,7 +5,7 @@ The whole transform of one axis is a banded matrix that repeats every block of p
 tile = M · patch · Mᵀ. Work goes chunk by chunk so that a chunk stays in the cache: on two cores this
 is about five times the level-by-level convolutions of pytorch-wavelets, to which it is equal.
 
-Reference: `walloc_cdl.codec.packets`, which calls pytorch-wavelets level by level.
+Reference: pytorch-wavelets level by level, in tests/support/packet_reference.py.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ As in `walloc_cdl.kernels.packets`, a block of 64 coefficients is one small dens
 levels are a few levels of the sequence followed by the rest on each of its bands. Eight levels cost
 430 multiply-adds a sample this way, against 3,300 in one stage.
 
-Reference: `walloc_cdl.codec.packets`, which calls pytorch-wavelets level by level.
+Reference: pytorch-wavelets level by level, in tests/support/packet_reference.py.
 """
 
 from __future__ import annotations

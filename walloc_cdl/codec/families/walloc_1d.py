@@ -118,7 +118,7 @@ class WallocCodec1D(WallocCodec):
         return super()._own_codes(signal)[..., frames : frames + signal.shape[2] // self.stride]
 
     def filter(self, signal: Tensor) -> Tensor:
-        """See `WallocCodec.filter`."""
+        """See `PacketCodec.filter`; the published post filter finds silence beyond the signal's ends."""
         return self.post(signal) if self.config.post_filter else signal
 
 

@@ -67,7 +67,7 @@ def has_triton() -> bool:
 def runs_kernels(device: torch.device) -> bool:
     """Whether tensors on this device can be given to the kernels: CUDA devices from compute capability 8.0 on.
 
-    With `TRITON_INTERPRET=1` in the environment, for tests, the CPU as well.
+    With `TRITON_INTERPRET=1` in the environment, for tests, the CPU as well, where it goes before numba's path.
     """
     if device.type == "cuda":
         return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0) and has_triton()
