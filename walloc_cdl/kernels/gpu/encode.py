@@ -167,7 +167,7 @@ def image_launch(
             **{"pixels": pixels, "codes": codes, "axis": axis, "mix": mix, "scale": scale, "shift": shift},
             **{"channels": channels, "height": height, "width": width, "latents": latents},
             **{"tiles_y": tiles_y, "tiles_x": tiles_x},
-            **{"turns_y": _turns(height, reach), "turns_x": _turns(width, reach)},
+            **{"wrap_y": _wrap_offset(height, reach), "wrap_x": _wrap_offset(width, reach)},
             **{"limit": companded_limit(bits), "lowest": float(code_limit(bits) + 1)},
             **{"LEVELS": levels, "WINDOW": window, "BANDS": mix.shape[2], "LATENTS": at_once},
             **{"MIX_PITCH": mix.shape[3], "ALIGN": math.gcd(width, 16)},
@@ -190,7 +190,8 @@ def sequence_launch(
         grid=(batch * tiles, -(-latents // at_once)),
         arguments={
             **{"samples": samples, "codes": codes, "taps": taps, "scale": scale, "shift": shift},
-            **{"channels": channels, "frames": frames, "latents": latents, "tiles": tiles, "turns": _turns(frames, 4)},
+            **{"channels": channels, "frames": frames, "latents": latents, "tiles": tiles},
+            "wrap": _wrap_offset(frames, 4),
             **{"limit": companded_limit(bits), "lowest": float(code_limit(bits) + 1)},
             **{"FRAME": frame, "POSITIONS": SEQUENCE_POSITIONS, "LATENTS": at_once, "PITCH": taps.shape[3]},
             "CHUNK": min(8 * frame, 64),
@@ -200,8 +201,12 @@ def sequence_launch(
     )
 
 
-def _turns(length: int, least: int) -> int:
-    """A multiple of `length` that is at least `least`."""
+def _wrap_offset(length: int, least: int) -> int:
+    """A multiple of `length` that is at least `least`.
+
+    The kernels wrap a place around the signal's end by (place + offset) % length: C's remainder of a negative number is
+    negative, and this one leaves no place negative.
+    """
     return -(-least // length) * length
 
 
