@@ -63,7 +63,7 @@ def test_the_codes_are_those_of_the_plain_path(name, calls):
     codec, signal = make(name)
     plain = codec._stored(codec.latents(signal))
     assert_equal_but_for_ties(codec.encode(signal), plain)
-    assert calls == [(1, *signal.shape[1:]), signal.shape]  # the first is the trial
+    assert calls == [(1, *signal.shape[1:]), signal.shape]  # the first is the self-test
     assert plain.unique().numel() > 8
 
 

@@ -25,8 +25,8 @@ from walloc_cdl.codec.config import (
     CodecConfig,
     require_between,
     require_choice,
+    require_fit_info,
     require_name,
-    require_story,
     shortened,
 )
 from walloc_cdl.codec.packet_codec import PacketCodec
@@ -52,7 +52,7 @@ class WallocConfig(CodecConfig):
     latent_channels: int = 12
     """K."""
     bits: int = 8
-    """Of a code, 2 to 8."""
+    """Bits of a code, 2 to 8."""
     name: str = "walloc"
     fit: dict[str, Any] = field(default_factory=dict)
     """How the weights came to be, for people; no part of the codec id."""
@@ -80,7 +80,7 @@ class WallocConfig(CodecConfig):
                 f"levels give at least 1 and at most {self.num_bands}"
             )
         require_name(self.name)
-        require_story(self.fit)
+        require_fit_info(self.fit)
         require_choice(self.encoder, ENCODERS, "encoder")
         require_choice(self.decoder, DECODERS, "decoder")
         self._check_width("encoder_width", self.encoder_width, self.encoder == "full")
@@ -152,7 +152,7 @@ class WallocCodec(PacketCodec):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights, in which signals are computed."""
+        """The type of the weights, in which signals are computed."""
         return next(self.parameters()).dtype
 
     def latents(self, signal: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ from walloc_cdl.kernels.gpu.operators import (
 from walloc_cdl.spec import code_limit, companded_limit
 
 MAX_TAPS_BYTES = 64 * 2**20
-"""Of audio's folded filters; larger ones leave the second-level cache, and staged products are quicker."""
+"""Bytes of audio's folded filters, at most; larger ones leave the second-level cache, where stages are quicker."""
 
 KINDS = {
     torch.uint8: "bytes",
@@ -48,7 +48,7 @@ SEQUENCE_POSITIONS = 64
 """Frames of audio that one program of the kernel encodes."""
 
 SHARED_BYTES = {1: 132_096}
-"""Of shared memory, by levels, that a program for images takes, compiled for compute capabilities 8.0 to 12.0."""
+"""Bytes of shared memory that a program for images takes, by levels, compiled for compute capabilities 8.0 to 12.0."""
 SHARED_BYTES_OF_OTHERS = 98_304
 
 SCALE_AND_LIMIT = {"bytes": (1.0, 1.0), "int16": (1.0, 65504.0), "float": (FLOAT_SCALE, FLOAT_LIMIT)}
