@@ -102,7 +102,7 @@ def fit(
     """
     from datasets_prep.codec_fit.fit_source import configure_fit, fit_to_source, save_codec
     from datasets_prep.sources import open_source
-    from walloc_cdl.codec.codec_folder import require_codec_folder
+    from walloc_cdl.codec.codec_files import require_codec_folder
 
     require_codec_folder(out)
     samples = open_source(source)
@@ -150,7 +150,7 @@ def import_published(
 
     Nothing in the checkpoint is run.
     """
-    from walloc_cdl.codec.codec_folder import require_codec_folder
+    from walloc_cdl.codec.codec_files import require_codec_folder
     from walloc_cdl.codec.io.published import load_published
 
     require_codec_folder(out)

@@ -10,7 +10,7 @@ from pathlib import Path
 from walloc_cdl.codec.base import Codec
 from walloc_cdl.codec.families.resize import ResizeCodec, ResizeConfig
 from walloc_cdl.codec.families.resize_1d import ResizeCodec1D, ResizeConfig1D
-from walloc_cdl.codec.io.checkpoint import load_codec_folder
+from walloc_cdl.codec.io.folder import load_codec_folder
 from walloc_cdl.codec.io.hub import HUB_PREFIX, load_from_hub
 from walloc_cdl.codec.io.published import load_published
 from walloc_cdl.errors import CallError, unknown_name

@@ -33,7 +33,8 @@ from walloc_cdl.kernels.gpu.operators import (
 from walloc_cdl.spec import code_limit, companded_limit
 
 MAX_TAPS_BYTES = 64 * 2**20
-"""Bytes of audio's folded filters, at most; larger ones leave the second-level cache, where stages are quicker."""
+"""Bytes of audio's folded filters, at most: larger ones do not fit the second-level cache, and the plain path, which
+multiplies in stages, is quicker."""
 
 KINDS = {
     torch.uint8: "bytes",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from walloc_cdl.codec.base import Codec
-from walloc_cdl.codec.codec_folder import read_codec_files
+from walloc_cdl.codec.codec_files import read_codec_files
 from walloc_cdl.codec.config import shortened
 from walloc_cdl.codec.families.resize import ResizeCodec
 from walloc_cdl.codec.families.resize_1d import ResizeCodec1D
