@@ -98,9 +98,7 @@ class WallocConfig(CodecConfig):
 
     def _check_width(self, name: str, width: int | None, is_used: bool) -> None:
         if not is_used and width is not None:
-            raise CallError(
-                f"{name} {shortened(width)} without a network of that width; leave it out or choose the network"
-            )
+            raise CallError(f"{name} {shortened(width)} without a network of that width; omit it or choose the network")
         if is_used:
             require_between(width, 1, MAX_WIDTH, f"as {name}")
 

@@ -3,7 +3,7 @@
 A packet transform of all levels along one axis is a banded matrix (`walloc_cdl.kernels.filters`), so a tile of an image
 is two products with one small matrix, and the channel mix a third. They run on the tensor cores at the accuracy of
 float32: a factor is the sum of two float16 numbers, 22 bits; products of float16 are exact in the float32 sums; of the
-four partial products only that of both small parts is left out. Pixels of a byte are whole numbers in ±128, which one
+four partial products only that of both small parts is omitted. Pixels of a byte are whole numbers in ±128, which one
 float16 holds. docs/performance-gpu.md counts the arithmetic.
 
 The transform is not lifted here: a lifting step needs its neighbors, which are in other threads, and tensor cores
