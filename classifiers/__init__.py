@@ -6,22 +6,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from classifiers.checkpoint import load_classifier
     from classifiers.evaluation import evaluate, predict
+    from classifiers.load import load_classifier
     from classifiers.metrics import Metrics
     from classifiers.model import LatentClassifier, create_model
-    from classifiers.record import RunRecord
-    from classifiers.training import TrainConfig, TrainProgress, train
+    from classifiers.train_config import TrainConfig
+    from classifiers.training import train
+    from walloc_cdl.training import RunRecord, TrainProgress
 
 _HOMES = {
     "LatentClassifier": "classifiers.model",
     "Metrics": "classifiers.metrics",
-    "RunRecord": "classifiers.record",
-    "TrainConfig": "classifiers.training",
-    "TrainProgress": "classifiers.training",
+    "RunRecord": "walloc_cdl.training",
+    "TrainConfig": "classifiers.train_config",
+    "TrainProgress": "walloc_cdl.training",
     "create_model": "classifiers.model",
     "evaluate": "classifiers.evaluation",
-    "load_classifier": "classifiers.checkpoint",
+    "load_classifier": "classifiers.load",
     "predict": "classifiers.evaluation",
     "train": "classifiers.training",
 }

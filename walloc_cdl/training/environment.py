@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, distribution
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 
 import walloc_cdl
+from walloc_cdl.machine import cpu_count
 
 
 def source_commit() -> str | None:
@@ -33,16 +33,16 @@ def source_commit() -> str | None:
     return head + ("+" if changed else "")
 
 
-def describe_environment(device: torch.device, precision: str) -> dict[str, Any]:
-    """Versions, processor, threads, device and precision, as plain values."""
+def describe_environment(device: torch.device, precision: str, packages: Sequence[str] = ()) -> dict[str, Any]:
+    """Versions (those of the installed `packages`, too), processor, threads, device and precision, as plain values."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "timm": timm.__version__,
+        **{package: version(package) for package in packages},
         "walloc_cdl": walloc_cdl.__version__,
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_model(),
-        "cpu_count": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpu_count": cpu_count(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "precision": precision,
