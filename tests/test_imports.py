@@ -13,7 +13,7 @@ PACKAGES = ("walloc_cdl", "datasets_prep", "classifiers", "experiments")
 MAX_FILES = 18
 """Of one folder."""
 
-BASE = ("errors", "machine", "canonical", "files", "spec", "fields", "synthesis")
+BASE = ("version", "errors", "machine", "canonical", "files", "spec", "fields", "synthesis")
 """Modules right below `walloc_cdl`, which everybody may import; each of them only those before it."""
 
 # What each folder may import of ours besides itself and the base modules. Folders stand in the order of the data, so

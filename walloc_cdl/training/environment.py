@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-import walloc_cdl
 from walloc_cdl.machine import cpu_count
+from walloc_cdl.version import __version__
 
 
 def source_commit() -> str | None:
@@ -22,7 +22,7 @@ def source_commit() -> str | None:
     Of the git checkout that the running code lies in, wherever the command was started; for a package
     that pip installed from a repository, what pip wrote down (PEP 610).
     """
-    folder = Path(walloc_cdl.__file__).parent
+    folder = Path(__file__).parent.parent
     try:
         # Or an installed package would be given the commit of whatever repository its environment lies in.
         _git(folder, "ls-files", "--error-unmatch", "__init__.py")
@@ -39,7 +39,7 @@ def describe_environment(device: torch.device, precision: str, packages: Sequenc
         "python": platform.python_version(),
         "torch": torch.__version__,
         **{package: version(package) for package in packages},
-        "walloc_cdl": walloc_cdl.__version__,
+        "walloc_cdl": __version__,
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_model(),
         "cpu_count": cpu_count(),
