@@ -4,10 +4,9 @@ import re
 import shlex
 
 import pytest
-import typer
 
 from tests.support.paths import ROOT
-from walloc_cdl.cli.app import app
+from walloc_cdl.cli.command_tree import build_command_tree
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -30,7 +29,7 @@ def test_the_documents_show_commands():
 
 @pytest.mark.parametrize(("document", "words"), COMMANDS, ids=lambda part: part if isinstance(part, str) else part[1])
 def test_every_documented_command_and_option_exists(document, words):
-    command, rest = typer.main.get_command(app), words[1:]
+    command, rest = build_command_tree(pytest.fail), words[1:]
     while hasattr(command, "commands"):
         assert rest[0] in command.commands, f"{document}: no command {rest[0]}"
         command, rest = command.commands[rest[0]], rest[1:]

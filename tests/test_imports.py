@@ -40,7 +40,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "walloc_cdl.compat": ("walloc_cdl.codec", "walloc_cdl.codec.families"),
     "walloc_cdl.data": ("walloc_cdl.kernels.cpu", "walloc_cdl.kernels.gpu", "walloc_cdl.latents"),
     "walloc_cdl.training": ("walloc_cdl.latents", "walloc_cdl.data"),
-    "walloc_cdl.cli": ("walloc_cdl.latents", *CODEC),
+    "walloc_cdl.cli": ("walloc_cdl.latents", "walloc_cdl.codec", "walloc_cdl.codec.io"),
     "datasets_prep.samples": (),
     "datasets_prep.folders": ("walloc_cdl.latents",),
     "datasets_prep.decode": ("walloc_cdl.kernels.cpu", "datasets_prep.samples"),

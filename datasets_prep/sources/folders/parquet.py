@@ -34,7 +34,7 @@ from datasets_prep.sources.hubs.hf_columns import (
     texts,
 )
 from datasets_prep.sources.hubs.huggingface import encoded
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, one_line
 from walloc_cdl.latents import UNKNOWN_LABEL
 
 RUN_ROWS = 64
@@ -248,7 +248,7 @@ def _opened(path: str) -> pq.ParquetFile:
 
 
 def _unreadable(path: str, error: Exception) -> CallError:
-    cause = " ".join(str(error).split())[:200]
+    cause = one_line(error)
     return CallError(f"parquet file {path!r} cannot be read: {cause}; restore it, or leave it out")
 
 
