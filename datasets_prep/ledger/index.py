@@ -6,9 +6,9 @@ that SHA-256 of dropped samples.
 When a data set is extended, a source sample is known if the ledger has its split and key with its size. A stored
 sample of another size is refused, since old shards do not change; a quarantined sample of another size is a file that
 was repaired, so it is tried again and its row is replaced. Where sizes are unknown (0, for Python data sets), changed
-content is not noticed. A sample that is known under another split only is not new: otherwise a holdout drawn again
-from the grown source would put samples into `test` that were trained on. Samples that are gone from the source stay;
-so do the ledger's labels, with a warning.
+content is not noticed. A sample of the same size that is known under another split only is not new: otherwise a
+holdout drawn again from the grown source would put samples into `test` that were trained on. Samples that are gone
+from the source stay; so do the ledger's labels, with a warning.
 """
 
 from __future__ import annotations
