@@ -84,7 +84,7 @@ def finish(job: Job, plan: Plan, effort: Effort, *, drop_duplicates: bool = Fals
         return parts(HASH_COLUMNS)
 
     finder = DuplicateFinder(hashes, plan.num_samples)
-    if drop_duplicates and finder.any:
+    if drop_duplicates and finder.has_candidates:
         drop_duplicate_samples(job, plan, finder)
         finder = DuplicateFinder(hashes, plan.num_samples)
     totals = _Totals(job, plan)
@@ -148,7 +148,7 @@ class _Totals:
         source, channels = self.job.source, self.job.codec.spec.latent_channels
         for split in source.split_names:
             self.histograms[split] = np.zeros((channels, 256), np.int64)
-            self.class_counts[split] = label_spec(source).no_counts()
+            self.class_counts[split] = label_spec(source).zero_class_counts()
             self.num_samples[split] = 0
         for shard in self.plan.shards:
             work = self.job.folder / WORK_NAME

@@ -13,8 +13,8 @@ from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.output import extension_plan, require_same
 from datasets_prep.job.plan import Plan, difference_from_finished, first_difference, plan_shards
 from datasets_prep.job.plan_job import PlannedJob
-from datasets_prep.ledger.finished import ledger_parts, stored_ledger_schema
 from datasets_prep.ledger.index import STORED, LedgerIndex
+from datasets_prep.ledger.rewrite import ledger_parts, stored_ledger_schema
 from datasets_prep.ledger.table import ledger_schema
 from datasets_prep.upkeep.source_diff import NewSamplesSource, SourceDiff, diff_source, require_same_labels
 from walloc_cdl.addresses import is_address, local_path
