@@ -58,7 +58,7 @@ class Forecast:
 def forecast(source: Source, codec: Codec, config: PrepareConfig) -> Forecast:
     """Plan the job and measure evenly spaced samples; writes nothing. Raises `CallError` as `prepare` does."""
     choose_engine(config)  # refuses what the job would
-    return _measured(plan_job(source, codec, config), codec, config)
+    return _measured(plan_job(source, codec, config))
 
 
 def forecast_extension(
@@ -71,14 +71,14 @@ def forecast_extension(
     folder = require_folder(out)
     choose_engine(config)
     planned = plan_job(source, codec, config)
-    extension = compare(folder, planned, codec, load_manifest(folder), config)
-    expected = _measured(extension.job, codec, config)
+    extension = compare(folder, planned, load_manifest(folder))
+    expected = _measured(extension.job)
     return replace(expected, num_strays=len(extension.diff.strays)), extension.notes()
 
 
-def _measured(planned: PlannedJob, codec: Codec, config: PrepareConfig) -> Forecast:
-    """Of a planned job, by evenly spaced samples."""
-    plan, source = planned.plan, planned.source
+def _measured(planned: PlannedJob) -> Forecast:
+    """The forecast of a planned job, by evenly spaced samples."""
+    plan, source, codec, config = planned.plan, planned.source, planned.codec, planned.config
     total = plan.num_samples
     workers = choose_workers(config, total)
     preparation = planned.preparation

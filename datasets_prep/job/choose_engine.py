@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.context import Engine
-from datasets_prep.job.local import LocalEngine
+from datasets_prep.job.local_engine import LocalEngine
 from walloc_cdl.errors import CallError, unknown_name
 
 ENGINES = ("local", "ray")

@@ -29,6 +29,8 @@ class PlannedJob:
     source: Source
     """Its samples are those that are stored: clips cut into segments, and no more than the limit."""
     preparation: Preparation
+    codec: Codec
+    config: PrepareConfig
 
 
 def plan_job(source: Source, codec: Codec, config: PrepareConfig) -> PlannedJob:
@@ -40,7 +42,7 @@ def plan_job(source: Source, codec: Codec, config: PrepareConfig) -> PlannedJob:
         source = KeyedSource(source)
     if config.limit is not None:
         source = first(source, config.limit)
-    return PlannedJob(plan_with(source, codec, preparation, config), source, preparation)
+    return PlannedJob(plan_with(source, codec, preparation, config), source, preparation, codec, config)
 
 
 def plan_with(source: Source, codec: Codec, preparation: Preparation, config: PrepareConfig) -> Plan:

@@ -37,6 +37,8 @@ class PlannedStream:
     stream: StreamingSource
     preparation: Preparation
     facts: SourceFacts
+    codec: Codec
+    config: PrepareConfig
 
     @property
     def limit(self) -> int | None:
@@ -75,7 +77,8 @@ def plan_stream(stream: StreamingSource, codec: Codec, config: PrepareConfig) ->
         "splits": stream.split_names,
         "class_names": stream.class_names,
     }
-    return PlannedStream(replace(plan, source=source, shards=()), stream, preparation, source_facts(head))
+    plan = replace(plan, source=source, shards=())
+    return PlannedStream(plan, stream, preparation, source_facts(head), codec, config)
 
 
 def plan_of_streamed(plan: Plan, source: Source, shards: Sequence[PlannedShard]) -> Plan:

@@ -7,7 +7,7 @@ by the keys that the ledger has for each shard.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,12 @@ import pyarrow.compute as pc
 
 from datasets_prep.folders.copy_samples import write_rows
 from datasets_prep.job.config import PrepareConfig
-from datasets_prep.job.context import Job
-from datasets_prep.job.encode_shard import Done
-from datasets_prep.job.local import LocalEngine
+from datasets_prep.job.context import JobContext
+from datasets_prep.job.local_engine import LocalEngine
 from datasets_prep.job.output import CODEC_FOLDER, short_text
 from datasets_prep.job.plan import difference_from_finished
 from datasets_prep.job.plan_job import PlannedJob, choose_workers, plan_job
+from datasets_prep.job.progress import Reporter
 from datasets_prep.ledger.finished import ledger_parts
 from datasets_prep.samples.planned_shard import PlannedShard
 from datasets_prep.sources.core.source import Source
@@ -45,8 +45,6 @@ class RepairConfig:
     limit: int | None = None
     """As `PrepareConfig.limit` was."""
     workers: int | None = None
-    report: Callable[[Done], None] | None = None
-    """Told of every few samples."""
 
 
 def encode_again(
@@ -66,13 +64,21 @@ def encode_again(
     source, shards = _cut_out(planned, manifest, [entry for entry in damaged if entry.name in rows], rows)
     stage = folder / WORK_NAME / STAGE_NAME
     (stage / WORK_NAME).mkdir(exist_ok=True)
-    batch = int(engine.get("batch", PrepareConfig.batch))
-    workers = choose_workers(PrepareConfig(workers=config.workers), sum(shard.num_samples for shard in shards))
-    job = Job(stage, planned.plan.digest(), source, planned.preparation, codec, _device(engine), batch, workers)
+    num_samples = sum(shard.num_samples for shard in shards)
+    context = JobContext(
+        folder=stage,
+        plan=planned.plan,
+        plan_digest=planned.plan.digest(),
+        source=source,
+        preparation=planned.preparation,
+        codec=codec,
+        config=planned.config,
+        workers=choose_workers(planned.config, num_samples),
+        reporter=Reporter(num_samples, None, None),
+    )
     entries = {entry.name: entry for entry in damaged}
     encoded: list[str] = []
-    report = config.report or (lambda done: None)
-    for record in LocalEngine().encode(job, shards, report, lambda worker_status: None):
+    for record in LocalEngine().encode(context, shards):
         wanted, found = entries[record.entry.name], record.entry
         if found.sha256 != wanted.sha256:
             found = _without_left_out(stage, found, stored[found.name], manifest.layout)
@@ -171,6 +177,7 @@ def _settings(manifest: Manifest, engine: dict[str, Any], config: RepairConfig) 
         shard_samples=done.get("shard_samples"),
         batch=int(engine.get("batch", PrepareConfig.batch)),
         limit=config.limit,
+        workers=config.workers,
         drop_duplicates=done.get("duplicates") == "left out",
         geometry="ragged" if ragged else "fixed",
         device=_device(engine),
