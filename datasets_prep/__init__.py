@@ -22,8 +22,8 @@ _HOMES = {
     "encode_files": "datasets_prep.archives.single_files",
     "holdout": "datasets_prep.sources.core.splits",
     "limit": "datasets_prep.sources.core.splits",
-    "load_native": "datasets_prep.decode.pixels",
-    "load_pixels": "datasets_prep.decode.pixels",
+    "load_native": "datasets_prep.decode.images",
+    "load_pixels": "datasets_prep.decode.images",
     "open_source": "datasets_prep.sources",
     "open_stream": "datasets_prep.sources",
     "prepare": "datasets_prep.prepare_local",
@@ -53,7 +53,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from datasets_prep.archives.single_files import decode_files, encode_files
-    from datasets_prep.decode.pixels import load_native, load_pixels
+    from datasets_prep.decode.images import load_native, load_pixels
     from datasets_prep.job.config import PrepareConfig
     from datasets_prep.job.progress import Progress
     from datasets_prep.prepare_local import prepare

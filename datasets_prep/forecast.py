@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets_prep.decode.chunks import decode_chunk
+from datasets_prep.decode.worker import decode_chunk
 from datasets_prep.encode.devices import alike_devices, choose_device
 from datasets_prep.encode.encoder import open_encoding
 from datasets_prep.encode.sample_layout import sample_layout

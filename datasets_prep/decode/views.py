@@ -16,9 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from datasets_prep.decode.images import ImagePreparation
-from datasets_prep.decode.pixels import upright_image
-from datasets_prep.decode.resize_crop import Box, resized, square
+from datasets_prep.decode.images import Box, ImagePreparation, resized, square, upright_image
 from datasets_prep.samples.stored import KeyedSample
 from walloc_cdl.errors import CallError
 

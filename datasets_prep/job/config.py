@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from datasets_prep.decode.audio import NORMALIZATIONS
 from datasets_prep.decode.icc import PROFILE_CHOICES
-from datasets_prep.decode.pixels import DECODERS
-from datasets_prep.decode.resize_crop import CROPS, KERNELS
+from datasets_prep.decode.images import CROPS, DECODERS, KERNELS
 from walloc_cdl.errors import CallError, unknown_name
 
 DEFAULT_SEGMENT_S = 5.0
@@ -37,13 +36,13 @@ class PrepareConfig:
     size: int | None = None
     """Pixels a side of the crop of an image, a multiple of the codec's stride, up to 4,096; None is 256."""
     resize: str | None = None
-    """Kernel that images are resized by, one of `datasets_prep.decode.resize_crop.KERNELS`; None is `lanczos`."""
+    """Kernel that images are resized by, one of `datasets_prep.decode.images.KERNELS`; None is `lanczos`."""
     crop: str | None = None
-    """Of images: `center`, the default, or `pad`; see `datasets_prep.decode.resize_crop.square`."""
+    """Of images: `center`, the default, or `pad`; see `datasets_prep.decode.images.square`."""
     icc: str | None = None
     """What becomes of images' color profiles: `ignore`, the default, or `srgb`; see `datasets_prep.decode.icc`."""
     decoder: str | None = None
-    """Of images: `pil`, the default, or `pil-scaled`; see `datasets_prep.decode.pixels.load_pixels`."""
+    """Of images: `pil`, the default, or `pil-scaled`; see `datasets_prep.decode.images.load_pixels`."""
     geometry: str = "fixed"
     """`fixed`: all samples have one size; `ragged`: images and clips keep their own."""
     views: str | None = None

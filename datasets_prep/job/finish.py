@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from datasets_prep.decode.chunks import decode_chunk
+from datasets_prep.decode.worker import decode_chunk
 from datasets_prep.encode.devices import choose_device, device_kind
 from datasets_prep.encode.encoder import Encoder
 from datasets_prep.encode.flip_rate import flip_rate

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from datasets_prep import PrepareConfig, contact_sheet, open_source, prepare
-from datasets_prep.decode.pixels import load_whole
+from datasets_prep.decode.images import load_whole
 from datasets_prep.forecast import forecast
 from tests.support.pictures import picture
 from tests.support.sounds import sound, write_sound
