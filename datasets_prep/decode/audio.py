@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -30,7 +31,6 @@ MAX_CLIP_VALUES = 2**28
 UNKNOWN_FRAMES = 2**63 - 1
 """What libsndfile says of a FLAC file that was written as a stream."""
 
-NORMALIZATIONS = ("none", "clip")
 RESAMPLER = "HQ"
 
 
@@ -148,6 +148,26 @@ class AudioPreparation(Preparation):
             "short_clips": "silence at the end",
             "rest": "dropped",
         }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> AudioPreparation:
+        """Inverse of `to_json`; whole clips, of ragged geometry, have no segments and no hop there.
+
+        Raises `KeyError` for a value that is missing, and `ValueError` for one that no preparation has.
+        """
+        numbers = {
+            "channels": values["channels"],
+            "sample_rate": values["sample_rate"],
+            "num_samples": values.get("segment_samples", 1),
+            "hop": values.get("hop_samples", 1),
+        }
+        for name, value in numbers.items():
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is {value!r}, expected a whole number above 0")
+        normalization = values["normalization"]
+        if normalization not in ("none", "clip"):
+            raise ValueError(f"normalization is {normalization!r}, expected none or clip")
+        return AudioPreparation(**numbers, normalization=normalization)
 
     def versions(self) -> dict[str, str]:
         """See `Preparation.versions`; libsndfile decodes, and need not be the one of the package."""

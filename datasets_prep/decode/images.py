@@ -18,9 +18,9 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -43,20 +43,11 @@ MAX_ASPECT = 20
 MAX_PIXELS = 89_478_485
 """PIL's own limit (a quarter of a gigabyte of RGB), at which it only warns."""
 
-DECODERS = ("pil", "pil-scaled")
-
 SCALED_MARGIN = 2
 """Decoding to this many times what is needed leaves the kernel to decide the frequencies that are kept."""
 
-KERNELS = ("lanczos", "bicubic", "bilinear", "box")
-"""PIL's, all antialiased; `box` is the mean of the area that a pixel covers."""
-
-CROPS = ("center", "pad")
-
 Window = tuple[int, int, int, int]
 """Left, top, right and bottom, in whole pixels."""
-
-DEFAULT_SIZE = 256
 
 LIBRARIES = {
     "libavif": "avif",
@@ -81,16 +72,16 @@ class ImagePreparation(Preparation):
 
     channels: int
     """1 (gray) or 3 (RGB)."""
-    size: int = DEFAULT_SIZE
+    size: int = 256
     """Pixels a side."""
     resize: str = "lanczos"
-    """One of `KERNELS`."""
+    """PIL's name of the kernel."""
     crop: str = "center"
-    """One of `CROPS`."""
+    """`center` or `pad`; see `square`."""
     icc: str = "ignore"
-    """One of `datasets_prep.decode.icc.PROFILE_CHOICES`."""
+    """What becomes of embedded color profiles: `ignore` or `srgb`."""
     decoder: str = "pil"
-    """One of `DECODERS`."""
+    """`pil` or `pil-scaled`; see `load_pixels`."""
 
     kind: ClassVar[str] = "image"
     dtype: ClassVar[np.dtype] = np.dtype(np.uint8)
@@ -120,16 +111,14 @@ class ImagePreparation(Preparation):
 
     def to_json(self) -> dict[str, Any]:
         """See `Preparation.to_json`."""
-        return {
-            "kind": self.kind,
-            "size": self.size,
-            "channels": self.channels,
-            "resize": self.resize,
-            "crop": self.crop,
-            "icc": self.icc,
-            "decoder": self.decoder,
-            "transparency": "on white",
-        }
+        settings = {each.name: getattr(self, each.name) for each in fields(ImagePreparation)}
+        return {"kind": self.kind, **settings, "transparency": "on white"}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ImagePreparation:
+        """Inverse of `to_json`; what `values` lacks has its default. Raises `KeyError` without `channels`."""
+        names = [each.name for each in fields(ImagePreparation) if each.name in values]
+        return ImagePreparation(**{"channels": values["channels"], **{name: values[name] for name in names}})
 
     def versions(self) -> dict[str, str]:
         """See `Preparation.versions`; PIL comes with decoders of its own, or takes the system's."""

@@ -35,7 +35,11 @@ class PlannedJob:
 
 def plan_job(source: Source, codec: Codec, config: PrepareConfig) -> PlannedJob:
     """The plan of a call of `prepare`, without looking at the output; raises `CallError` as that does."""
-    preparation = choose_preparation(source, codec, config)
+    return plan_prepared(source, codec, choose_preparation(source, codec, config), config)
+
+
+def plan_prepared(source: Source, codec: Codec, preparation: Preparation, config: PrepareConfig) -> PlannedJob:
+    """`plan_job` by a preparation that is known, in place of the settings for a kind of signal."""
     if isinstance(preparation, AudioPreparation):
         source = SegmentedSource(source, preparation)
     if preparation.view_names:
