@@ -90,9 +90,8 @@ def prepare(
     model = load_codec(codec)
     config = prepare_config(settings)
     if config.size is not None and model.spec.kind == "image":
-        model.latent_shape(
-            (model.spec.source_channels, config.size, config.size)
-        )  # refuse it before walking the source
+        # a size that the codec cannot take is refused before the source is gone through
+        model.latent_shape((model.spec.source_channels, config.size, config.size))
     if is_address(out):
         require_writable(out)
     if names_stream(source):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from datasets_prep.job.config import PrepareConfig
-from datasets_prep.job.settings import Setting, settings_of
+from datasets_prep.job.settings import settings_of
 from walloc_cdl.cli.console import parse_share
 
 OutAddress = Annotated[str, typer.Option(metavar="DIR", help="Folder of the data set to make, or address, as s3://….")]
@@ -51,29 +51,35 @@ def with_settings(*, after: str, placed: Mapping[str, str]) -> Callable[[Callabl
 
 
 def prepare_config(values: Mapping[str, Any]) -> PrepareConfig:
-    """The settings of a job, by the values of their options."""
+    """The settings of a job, by the values of their parameters; raises `CallError` as `PrepareConfig` does."""
     settings = {}
-    for name, setting in settings_of(PrepareConfig).items():
-        option = _option_name(name, setting)
-        value = values[option]
-        if setting.is_share and value is not None:
-            value = parse_share(value, f"--{option.replace('_', '-')}")
+    for name, each in settings_of(PrepareConfig).items():
+        value = values[each.option or name]
+        if each.is_share and value is not None:
+            value = parse_share(value, _flag(each.option or name))
         settings[name] = value
     return PrepareConfig(**settings)
-
-
-def _option_name(name: str, setting: Setting) -> str:
-    return setting.option or name
 
 
 def _parameters() -> list[inspect.Parameter]:
     """A parameter of the command for each setting, as typer reads it."""
     types, defaults = get_type_hints(PrepareConfig), PrepareConfig()
     parameters = []
-    for name, setting in settings_of(PrepareConfig).items():
-        option, kind = _option_name(name, setting), str | None if setting.is_share else types[name]
-        flags = [f"--{option.replace('_', '-')}"] if kind is bool else []  # else there would be a --no-… as well
-        annotation = Annotated[kind, typer.Option(*flags, help=setting.help, metavar=setting.metavar)]
-        kw = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        parameters.append(inspect.Parameter(option, kw, default=getattr(defaults, name), annotation=annotation))
+    for name, each in settings_of(PrepareConfig).items():
+        option = each.option or name
+        kind = str | None if each.is_share else types[name]
+        flags = [_flag(option)] if kind is bool else []  # else there would be a --no-… as well
+        annotation = Annotated[kind, typer.Option(*flags, help=each.help, metavar=each.metavar)]
+        parameters.append(
+            inspect.Parameter(
+                option,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=getattr(defaults, name),
+                annotation=annotation,
+            )
+        )
     return parameters
+
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"

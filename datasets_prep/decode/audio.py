@@ -164,10 +164,7 @@ class AudioPreparation(Preparation):
         for name, value in numbers.items():
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} is {value!r}, expected a whole number above 0")
-        normalization = values["normalization"]
-        if normalization not in ("none", "clip"):
-            raise ValueError(f"normalization is {normalization!r}, expected none or clip")
-        return AudioPreparation(**numbers, normalization=normalization)
+        return AudioPreparation(**numbers, normalization=values["normalization"])
 
     def versions(self) -> dict[str, str]:
         """See `Preparation.versions`; libsndfile decodes, and need not be the one of the package."""

@@ -44,14 +44,16 @@ def choose_preparation(source: Source, codec: Codec, config: PrepareConfig) -> P
     return ViewedImagePreparation(codec.spec.source_channels, **chosen, view_names=parse_views(config.views))
 
 
-def _image_settings_names() -> list[str]:
-    """The settings of `PrepareConfig` that `ImagePreparation` has, too."""
-    settings = settings_of(PrepareConfig)
-    return [each.name for each in fields(ImagePreparation) if each.name in settings]
-
-
 def _image_settings(config: PrepareConfig) -> dict[str, Any]:
-    return {name: value for name in _image_settings_names() if (value := getattr(config, name)) is not None}
+    """The settings of images that are not None, as `ImagePreparation` takes them."""
+    return {
+        each.name: value for each in fields(ImagePreparation) if (value := getattr(config, each.name, None)) is not None
+    }
+
+
+def _settings_in(preparation: Preparation) -> dict[str, Any]:
+    """The settings of `PrepareConfig` that are fields of a preparation, too."""
+    return {name: getattr(preparation, name) for name in settings_of(PrepareConfig) if hasattr(preparation, name)}
 
 
 def _ragged(source: Source, codec: Codec, config: PrepareConfig) -> RaggedPreparation:
@@ -75,23 +77,25 @@ def stored_preparation(source: Source, codec: Codec, preprocessing: Mapping[str,
     """The preparation of a data set's samples, by the `preprocessing` of its manifest.
 
     Arrays are prepared as the source says, whose options decide it. Raises `CallError` for a source of another kind
-    of signal or channel count than the codec's, and for a preprocessing that is none of this package's.
+    of signal or channel count than the codec's, and for a preprocessing that no call of `prepare` leaves.
     """
     require_kind(source, codec)
+    if source.kind != "audio":
+        require_channels(source, codec)
+    if source.kind == "array":
+        return source.root.preparation(multiple=codec.spec.stride)
     values = {"channels": codec.spec.source_channels, **preprocessing}
+    if source.kind == "audio":
+        kind: type[ImagePreparation | AudioPreparation] = AudioPreparation
+    else:
+        kind = ViewedImagePreparation if "views" in values else ImagePreparation
     try:
-        if source.kind == "audio":
-            inner: ImagePreparation | AudioPreparation = AudioPreparation.from_json(values)
-        else:
-            require_channels(source, codec)
-            if source.kind == "array":
-                return source.root.preparation(multiple=codec.spec.stride)
-            inner = (ViewedImagePreparation if "views" in values else ImagePreparation).from_json(values)
-            PrepareConfig(**{name: getattr(inner, name) for name in _image_settings_names()})
+        inner = kind.from_json(values)
+        PrepareConfig(**_settings_in(inner))  # refuses what a damaged or a foreign manifest may say
     except (KeyError, TypeError, ValueError) as error:
         raise CallError(
-            f"the data set's preprocessing cannot be done again ({type(error).__name__}: {error}); prepare the source "
-            "again"
+            f"the manifest's preprocessing is none of this version's ({type(error).__name__}: {error}); prepare the "
+            "source again, in another folder"
         ) from error
     return RaggedPreparation(inner, codec.spec.stride) if values.get("geometry") == "ragged" else inner
 
