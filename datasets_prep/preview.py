@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from datasets_prep.encode.any_size import decode_bounded
 from datasets_prep.job.choose_preparation import stored_preparation
-from datasets_prep.job.plan import OF_THE_JOB
+from datasets_prep.job.plan import JOB_SETTINGS
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.samples.stored import BadSignalError
 from datasets_prep.sources.core.source import Source
@@ -133,7 +133,7 @@ def _preparation(source: Source, dataset: LatentDataset, codec: Codec, size: int
     crop = {name: value for name, value in dataset.manifest.preprocessing.items() if name != "views"}
     preparation = stored_preparation(source, codec, {"size": size, **crop})
     if source.kind == "array":
-        stored = {name: value for name, value in dataset.manifest.preprocessing.items() if name not in OF_THE_JOB}
+        stored = {name: value for name, value in dataset.manifest.preprocessing.items() if name not in JOB_SETTINGS}
         if difference := first_difference(preparation.to_json(), stored):
             field, mine, theirs = difference
             raise CallError(

@@ -27,10 +27,10 @@ FORMAT = "walloc-cdl plan"
 FORMAT_VERSION = 1
 PLAN_NAME = "plan.json"
 
-OF_THE_JOB = ("shard_samples", "duplicates")
+JOB_SETTINGS = ("shard_samples", "duplicates")
 """Settings in the preprocessing of a plan, or manifest, that say nothing about single samples."""
 
-OF_STREAMS = ("streaming", "limit")
+STREAM_FIELDS = ("streaming", "limit")
 """Fields of a manifest's source that those of streams have besides."""
 
 MAX_SHARD_SAMPLES = 8192
@@ -179,7 +179,7 @@ def _comparable_sources(plan: Plan, manifest: Manifest) -> tuple[dict[str, Any],
     """
     if not plan.is_stream:
         mine, theirs = (
-            {name: value for name, value in source.items() if name not in OF_STREAMS}
+            {name: value for name, value in source.items() if name not in STREAM_FIELDS}
             for source in (plan.source, manifest.source)
         )
         return mine, theirs

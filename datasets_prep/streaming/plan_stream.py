@@ -81,7 +81,7 @@ def plan_stream(stream: StreamingSource, codec: Codec, config: PrepareConfig) ->
     return PlannedStream(plan, stream, preparation, source_facts(head), codec, config)
 
 
-def plan_of_streamed(plan: Plan, source: Source, shards: Sequence[PlannedShard]) -> Plan:
+def completed_plan(plan: Plan, source: Source, shards: Sequence[PlannedShard]) -> Plan:
     """The plan once the stream has ended: with its counts and fingerprint, as any other source has them."""
     known: dict[str, Any] = {
         "name": source.name,

@@ -21,7 +21,7 @@ from datasets_prep.job.run import OnProgress, end_job, report_finished
 from datasets_prep.sources.core.streaming_source import StreamingSource
 from datasets_prep.streaming.encode_split import encode_split
 from datasets_prep.streaming.finished_shards import FinishedShards
-from datasets_prep.streaming.plan_stream import PlannedStream, plan_of_streamed, plan_stream
+from datasets_prep.streaming.plan_stream import PlannedStream, completed_plan, plan_stream
 from datasets_prep.streaming.reservoir import Reservoir
 from datasets_prep.streaming.split_reader import SplitReader
 from datasets_prep.streaming.split_sizes import load_split_sizes, save_split_sizes
@@ -102,4 +102,4 @@ def _encode(context: JobContext, planned: PlannedStream, reservoir: Reservoir) -
     reporter.end()
     shards = [shard for split in splits for shard in split_shards(split, sizes[split], planned.shard_samples)]
     source = StreamedSource(planned, work, shards, reservoir)
-    return replace(context, source=source, plan=plan_of_streamed(context.plan, source, shards))
+    return replace(context, source=source, plan=completed_plan(context.plan, source, shards))
