@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets_prep.encode.devices import choose_device, device_kind
+from datasets_prep.job.config import PrepareConfig
 from datasets_prep.samples.planned_shard import PlannedShard, shard_name
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.sources.core.source import Source
@@ -81,19 +83,14 @@ class Plan:
         return found is not None and found[1] in self.source["splits"]
 
 
-def make_plan(
-    source: Source,
-    codec: Codec,
-    preparation: Preparation,
-    *,
-    shard_samples: int | None,
-    device: str,
-    batch: int,
-    drop_duplicates: bool = False,
-) -> Plan:
-    """Plan the encoding of `source`; raises `CallError` for a size that the codec cannot encode."""
+def make_plan(source: Source, codec: Codec, preparation: Preparation, config: PrepareConfig) -> Plan:
+    """Plan the encoding of `source`.
+
+    Raises `CallError` for a size that the codec cannot encode, and for a device that this machine does not have.
+    """
     latent_bytes = math.prod(codec.latent_shape(preparation.shape)) * max(1, len(preparation.view_names))
-    shard_samples = shard_samples or max(1, min(MAX_SHARD_SAMPLES, MAX_SHARD_BYTES // latent_bytes))
+    shard_samples = config.shard_samples or max(1, min(MAX_SHARD_SAMPLES, MAX_SHARD_BYTES // latent_bytes))
+    device = device_kind(choose_device(config.device))
     return Plan(
         source={
             "name": source.name,
@@ -108,9 +105,9 @@ def make_plan(
         preprocessing={
             **preparation.to_json(),
             "shard_samples": shard_samples,
-            "duplicates": "left out" if drop_duplicates else "kept",
+            "duplicates": "left out" if config.drop_duplicates else "kept",
         },
-        engine={"device": device, "batch": batch, "versions": preparation.versions()},
+        engine={"device": device, "batch": config.batch, "versions": preparation.versions()},
         shards=plan_shards(source, shard_samples),
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from datasets_prep.decode.audio import AudioPreparation
-from datasets_prep.encode.devices import choose_device, device_kind
 from datasets_prep.job.choose_preparation import choose_preparation
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.plan import Plan, make_plan
@@ -46,20 +45,7 @@ def plan_prepared(source: Source, codec: Codec, preparation: Preparation, config
         source = KeyedSource(source)
     if config.limit is not None:
         source = first(source, config.limit)
-    return PlannedJob(plan_with(source, codec, preparation, config), source, preparation, codec, config)
-
-
-def plan_with(source: Source, codec: Codec, preparation: Preparation, config: PrepareConfig) -> Plan:
-    """`make_plan` by the settings of a call; raises `CallError` for a device that is not there."""
-    return make_plan(
-        source,
-        codec,
-        preparation,
-        shard_samples=config.shard_samples,
-        device=device_kind(choose_device(config.device)),
-        batch=config.batch,
-        drop_duplicates=config.drop_duplicates,
-    )
+    return PlannedJob(make_plan(source, codec, preparation, config), source, preparation, codec, config)
 
 
 def choose_workers(config: PrepareConfig, num_samples: int) -> int:
