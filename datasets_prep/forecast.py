@@ -37,12 +37,12 @@ class Forecast:
     source: str
     fingerprint: str
     num_samples: dict[str, int]
-    """Of each split."""
+    """The number of source samples of each split."""
     num_strays: int
     latent_shape: tuple[int | None, ...]
     num_shards: int
     shard_bytes: int
-    """Of all shards, if every sample is usable; extrapolated where samples differ in size."""
+    """The size of all shards, if every sample is usable; extrapolated where samples differ in size."""
     workers: int
     num_measured: int
     num_bad: int
@@ -64,7 +64,7 @@ def forecast(source: Source, codec: Codec, config: PrepareConfig) -> Forecast:
 def forecast_extension(
     source: Source, codec: Codec, out: str | os.PathLike[str], config: PrepareConfig
 ) -> tuple[Forecast, list[str]]:
-    """The same of what `extend` would add to the data set `out`, with what it would say; writes nothing.
+    """The forecast of what `extend` would add to the data set `out`, with what it would say; writes nothing.
 
     Raises `CallError` as `extend` does.
     """

@@ -86,7 +86,7 @@ class AudioPreparation(Preparation):
     sample_rate: int
     """In Hz."""
     num_samples: int
-    """Of a segment."""
+    """The length of a segment."""
     hop: int
     """Samples from the beginning of a segment to that of the next."""
     normalization: str = "none"

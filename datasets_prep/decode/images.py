@@ -190,7 +190,7 @@ def resized(
 
 
 def deciding_side(sides: tuple[float, float], crop: str) -> float:
-    """Of two sides the one that becomes the square's."""
+    """Returns the one of two sides that becomes the side of the square."""
     return min(sides) if crop == "center" else max(sides)
 
 

@@ -8,7 +8,7 @@ Box = tuple[float, float, float, float]
 """Left, top, right and bottom, in pixels."""
 
 _FLIPS = {2: "x", 3: "xy", 4: "y", 6: "x", 7: "xy", 8: "y"}
-"""Of the sides of the upright image, those that begin where they ended."""
+"""By orientation, the axes of the upright image that are flipped."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

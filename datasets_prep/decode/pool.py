@@ -189,7 +189,7 @@ class _WorkerProcess:
 
     @property
     def pid(self) -> int | None:
-        """Of the process."""
+        """The id of the process."""
         return self._process.pid
 
     def await_ready(self) -> None:
