@@ -46,7 +46,7 @@ def prepare(
     config = config or PrepareConfig()
     if is_address(out):
         raise CallError(f"{out} is an address, not a folder; `prepare_to` writes there")
-    choose_engine(config)  # an unknown one is refused before anything is done
+    choose_engine(config)  # one that is not installed is refused before anything is done
     if isinstance(source, StreamingSource):
         with resumable(local_path(out)):
             return prepare_stream(source, codec, local_path(out), config, progress=progress)

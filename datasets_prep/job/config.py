@@ -135,7 +135,7 @@ class PrepareConfig:
     """Samples encoded at once, up to 4,096."""
     limit: int | None = setting(None, "Only the first so many samples of each split.", least=1)
     """The first so many samples of each split."""
-    engine: str = setting("local", "What runs the job: local (processes) or ray (a cluster).")
+    engine: str = setting("local", "What runs the job: local (processes) or ray (a cluster).", choices=("local", "ray"))
     """What runs the job: `local` processes, or `ray`, tasks on a cluster; see `datasets_prep.job.choose_engine`."""
     address: str | None = setting(None, "Ray: HOST:PORT of a cluster, or local; default the one Ray finds, else local.")
     """The address of the Ray cluster; `local` starts one on this machine. None is the one that Ray finds, else
