@@ -334,7 +334,7 @@ def test_scaled_decoding_is_refused_where_all_pixels_count(settings, text, tmp_p
     (tmp_path / "a").mkdir()
     (tmp_path / "a/1.jpg").write_bytes(encoded(picture(1), "JPEG"))
     codec, config = ResizeCodec(ResizeConfig(channels=3, factor=4)), PrepareConfig(decoder="pil-scaled", **settings)
-    with pytest.raises(CallError, match=f"decoder is pil-scaled, but .*{text}.*; omit (it or the views|one)$"):
+    with pytest.raises(CallError, match=f"decoder is pil-scaled, but .*{text}.*; omit (it or the views|one of them)$"):
         choose_preparation(open_source(str(tmp_path)), codec, config)
 
 
