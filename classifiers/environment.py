@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, distribution
@@ -14,6 +13,7 @@ import timm
 import torch
 
 import walloc_cdl
+from walloc_cdl.machine import cpu_count
 
 
 def source_commit() -> str | None:
@@ -42,7 +42,7 @@ def describe_environment(device: torch.device, precision: str) -> dict[str, Any]
         "walloc_cdl": walloc_cdl.__version__,
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_model(),
-        "cpu_count": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpu_count": cpu_count(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "precision": precision,

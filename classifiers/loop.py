@@ -20,8 +20,7 @@ from classifiers.precision import autocast
 from classifiers.recipe import TrainConfig, build_optimizer
 from walloc_cdl.data import LatentLoader
 from walloc_cdl.errors import DamagedError, JobError
-
-UNKNOWN_LABEL = -1
+from walloc_cdl.latents import UNKNOWN_LABEL
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which device and which precision to compute in."""
+"""Which precision to compute in."""
 
 from __future__ import annotations
 
@@ -6,17 +6,9 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from walloc_cdl.data.residency import open_device
 from walloc_cdl.errors import unknown_name
 
 PRECISIONS = ("auto", "bf16", "fp32")
-
-
-def choose_device(asked: str | torch.device | None) -> torch.device:
-    """The device asked for; for None the CUDA device if there is one, else the CPU."""
-    if asked is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return open_device(asked)
 
 
 def choose_precision(asked: str, device: torch.device) -> str:

@@ -16,12 +16,13 @@ from classifiers.environment import describe_environment, source_commit
 from classifiers.evaluation import evaluate, require_fitting
 from classifiers.loop import Progress, TrainingLoop, TrainProgress, seed_torch
 from classifiers.model import LatentClassifier
-from classifiers.precision import choose_device, choose_precision
+from classifiers.precision import choose_precision
 from classifiers.recipe import TrainConfig
 from classifiers.record import RunRecord
 from classifiers.run_folder import RunFolder, config_digest
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.data import LatentDataset, LatentLoader
+from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.files import write_atomic
 

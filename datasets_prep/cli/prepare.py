@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from datasets_prep.cli.options import SourceName
 from datasets_prep.cli.prepare_options import (
     CodecName,
     DryRun,
@@ -20,19 +21,9 @@ from datasets_prep.cli.prepare_options import (
     with_settings,
 )
 from datasets_prep.cli.samples import Holdout, LabelFile, open_samples
-from walloc_cdl.cli.codec import SourceName
-from walloc_cdl.cli.console import (
-    JsonPath,
-    Seed,
-    duration_text,
-    interruptible,
-    progress,
-    report,
-    require_local,
-    say,
-    size_text,
-)
+from walloc_cdl.cli.console import duration_text, interruptible, progress, report, say, size_text
 from walloc_cdl.cli.contents import contents, latents_text
+from walloc_cdl.cli.options import JsonPath, Seed, require_local
 from walloc_cdl.errors import CallError
 
 if TYPE_CHECKING:
@@ -76,8 +67,8 @@ def prepare(
     """
     from datasets_prep.prepare_remote import require_writable
     from datasets_prep.sources import names_stream
+    from walloc_cdl.addresses import is_address, local_path
     from walloc_cdl.codec import load_codec
-    from walloc_cdl.data import is_address, local_path
 
     if archive:
         _require_alone(context)
@@ -151,7 +142,7 @@ def _encode(
     from datasets_prep.job.progress import Progress
     from datasets_prep.prepare_local import prepare as run_job
     from datasets_prep.prepare_remote import prepare_to
-    from walloc_cdl.data import is_address
+    from walloc_cdl.addresses import is_address
 
     if work is not None and not is_address(out):
         raise CallError(f"--work {work} is for an --out that is an address; a folder is its own work folder")
@@ -199,6 +190,3 @@ def _restore(source: Path, out: Path, json_path: Path | None) -> None:
         **contents(manifest),
     }
     report(rows, json_path, manifest.to_json())
-
-
-COMMANDS = {"prepare": prepare}

@@ -11,7 +11,7 @@ import typer
 
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.settings import settings_of
-from walloc_cdl.cli.console import parse_share
+from walloc_cdl.cli.options import parse_share
 
 OutAddress = Annotated[str, typer.Option(metavar="DIR", help="Folder of the data set to make, or address, as s3://….")]
 CodecName = Annotated[

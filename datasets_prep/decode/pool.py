@@ -3,6 +3,10 @@
 A worker's death loses nothing. Its chunk is decoded again, sample by sample, and the one that kills its worker
 once more, or takes too long, is quarantined; so the ledger does not depend on the number of workers. Only
 without workers a crash of a decoder is one of the job.
+
+Not by the package pebble, whose pool ends tasks that take too long, too: its workers share one pipe and a lock on it.
+Signals would go through it pickled (ten times as slow, see `worker_pipe`), and a worker that is killed while it holds
+the lock takes the others with it.
 """
 
 from __future__ import annotations
@@ -106,7 +110,7 @@ class _Supervisor:
     """Keeps a worker process running, and accounts for the samples that it leaves undone."""
 
     def __init__(self, preparation: Preparation, encoder: FusedEncoder | None, time_limit_s: float) -> None:
-        self.worker: _WorkerProcess | None = _WorkerProcess(preparation, encoder)
+        self.worker: WorkerProcess | None = WorkerProcess(preparation, encoder)
         self._preparation, self._encoder = preparation, encoder
         self._time_limit_s = time_limit_s
         self._started = self._stopped = False
@@ -115,7 +119,7 @@ class _Supervisor:
         """The decoded chunk, every sample of it accounted for."""
         try:
             return self._attempt(samples)
-        except _WorkerLost:
+        except WorkerLost:
             return concatenate_chunks([self._decode_alone(stored) for stored in samples])
 
     def stop(self) -> None:
@@ -133,7 +137,7 @@ class _Supervisor:
     def _decode_alone(self, stored: Stored) -> DecodedChunk:
         try:
             return self._attempt([stored])
-        except _WorkerLost as lost:
+        except WorkerLost as lost:
             if lost.killed:
                 raise JobError(
                     "a decoding worker was killed twice; run the same again to go on, with fewer workers if memory "
@@ -146,18 +150,18 @@ class _Supervisor:
             raise JobError("decoding was stopped")
         try:
             return self._ready_worker().decode(samples, self._time_limit_s)
-        except _WorkerLost:
+        except WorkerLost:
             if not self._stopped:
                 self.end()
             raise
 
-    def _ready_worker(self) -> _WorkerProcess:
+    def _ready_worker(self) -> WorkerProcess:
         if self.worker is None:
-            self.worker = _WorkerProcess(self._preparation, self._encoder)
+            self.worker = WorkerProcess(self._preparation, self._encoder)
         if not self._started:
             try:
                 self.worker.await_ready()
-            except _WorkerLost as lost:
+            except WorkerLost as lost:
                 raise JobError(
                     "a decoding worker cannot start; a script that calls prepare() needs `if __name__ == '__main__':` "
                     "around it, or workers=0"
@@ -166,7 +170,7 @@ class _Supervisor:
         return self.worker
 
 
-class _WorkerLost(Exception):
+class WorkerLost(Exception):
     """The worker died or was late; `reason` is what that says about the sample that it was decoding."""
 
     def __init__(self, reason: str, *, killed: bool = False) -> None:
@@ -176,7 +180,7 @@ class _WorkerLost(Exception):
         """By SIGKILL, which no decoder raises: the machine was short of memory, or somebody did it."""
 
 
-class _WorkerProcess:
+class WorkerProcess:
     """A process of its own for `decode_chunk`, one chunk at a time. Not to be shared between threads."""
 
     def __init__(self, preparation: Preparation, encoder: FusedEncoder | None = None) -> None:
@@ -193,29 +197,29 @@ class _WorkerProcess:
         return self._process.pid
 
     def await_ready(self) -> None:
-        """Return when it has started; raises `_WorkerLost` when it could not."""
+        """Return when it has started; raises `WorkerLost` when it could not."""
         try:
             self._connection.recv()
         except (EOFError, OSError) as error:
-            raise _WorkerLost("cannot start") from error
+            raise WorkerLost("cannot start") from error
 
     def decode(self, samples: Sequence[Stored], time_limit_s: float) -> DecodedChunk:
-        """Decode there; raises what decoding raised, or `_WorkerLost`, after which there is only `end`."""
+        """Decode there; raises what decoding raised, or `WorkerLost`, after which there is only `end`."""
         try:
             self._connection.send(samples)
             if not self._connection.poll(time_limit_s):
-                raise _WorkerLost(f"took longer than {time_limit_s:g} s to read and decode")
+                raise WorkerLost(f"took longer than {time_limit_s:g} s to read and decode")
             answer = receive_answer(self._connection)
         except (EOFError, OSError) as error:
             self._process.join()
             killed = os.name == "posix" and self._process.exitcode == -signal.SIGKILL
-            raise _WorkerLost("the decoder crashed", killed=killed) from error
+            raise WorkerLost("the decoder crashed", killed=killed) from error
         if isinstance(answer, Failure):
             raise answer.error from RuntimeError(answer.text)
         return answer
 
     def kill(self) -> None:
-        """Stop it, whatever it is doing; a `decode` that another thread waits for raises `_WorkerLost`."""
+        """Stop it, whatever it is doing; a `decode` that another thread waits for raises `WorkerLost`."""
         self._process.kill()
 
     def end(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from walloc_cdl.errors import JobError
+from walloc_cdl.errors import JobError, system_reason
 
 _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room"),
@@ -23,7 +23,7 @@ def resumable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        cause = error.strerror or " ".join(str(error).split()) or type(error).__name__
+        cause = system_reason(error)
         where = Path(error.filename) if isinstance(error.filename, (str, Path)) else folder
         if where.name == str(where):  # what empties a folder names its files so
             where = folder / where

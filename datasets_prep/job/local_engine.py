@@ -14,7 +14,6 @@ import numpy as np
 
 from datasets_prep.decode.chunks import DecodedChunk
 from datasets_prep.decode.pool import DecodePool
-from datasets_prep.encode.devices import choose_device
 from datasets_prep.encode.encoder import AnyEncoder, open_encoding
 from datasets_prep.encode.sample_layout import label_spec, stored_labels
 from datasets_prep.job.context import JobContext
@@ -23,6 +22,7 @@ from datasets_prep.ledger.shard_records import ShardRecord, save_record
 from datasets_prep.ledger.table import shard_rows
 from datasets_prep.samples.planned_shard import PlannedShard
 from datasets_prep.samples.stored import Stored
+from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import JobError
 from walloc_cdl.latents import SampleLayout, ShardWriter
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets_prep.encode.devices import choose_device, device_kind
+from datasets_prep.encode.devices import device_kind
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.samples.planned_shard import PlannedShard, shard_name
 from datasets_prep.samples.preparation import Preparation
@@ -20,6 +20,7 @@ from datasets_prep.sources.core.source import Source
 from walloc_cdl import canonical
 from walloc_cdl.canonical import canonical_json, sha256_hex
 from walloc_cdl.codec import Codec
+from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.files import write_atomic
 from walloc_cdl.latents import Manifest
@@ -90,7 +91,7 @@ def make_plan(source: Source, codec: Codec, preparation: Preparation, config: Pr
     """
     latent_bytes = math.prod(codec.latent_shape(preparation.shape)) * max(1, len(preparation.view_names))
     shard_samples = config.shard_samples or max(1, min(MAX_SHARD_SAMPLES, MAX_SHARD_BYTES // latent_bytes))
-    device = device_kind(choose_device(config.device))
+    device = device_kind(choose_device(config.device, allocate=True))
     return Plan(
         source={
             "name": source.name,

@@ -10,8 +10,8 @@ from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.plan import Plan, make_plan
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.sources.core.keyed import KeyedSource
+from datasets_prep.sources.core.limits import within_limit
 from datasets_prep.sources.core.source import Source
-from datasets_prep.sources.core.splits import first
 from datasets_prep.sources.signals.audiofolder import SegmentedSource
 from walloc_cdl.codec import Codec
 from walloc_cdl.machine import cpu_count
@@ -43,8 +43,7 @@ def plan_prepared(source: Source, codec: Codec, preparation: Preparation, config
         source = SegmentedSource(source, preparation)
     if preparation.view_names:
         source = KeyedSource(source)
-    if config.limit is not None:
-        source = first(source, config.limit)
+    source = within_limit(source, config.limit)
     return PlannedJob(make_plan(source, codec, preparation, config), source, preparation, codec, config)
 
 

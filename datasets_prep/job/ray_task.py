@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets_prep.decode.pool import DecodePool
-from datasets_prep.encode.devices import choose_device, device_kind
+from datasets_prep.encode.devices import device_kind
 from datasets_prep.encode.encoder import AnyEncoder, open_encoding
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.context import JobContext
@@ -24,6 +24,7 @@ from datasets_prep.samples.preparation import Preparation
 from datasets_prep.sources.core.shard_source import ShardRows, ShardSource, SourceFacts
 from walloc_cdl.canonical import differences
 from walloc_cdl.codec import Codec
+from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CdlError, JobError
 from walloc_cdl.latents import WORK_NAME
 
@@ -111,7 +112,9 @@ def _tools_of(job: NodeJob) -> _Tools:
     with suppress(OSError):  # where it is not there, the samples are missing, and `encode_shard` says so
         os.chdir(job.directory)
     _require_same_engine(job)
-    encoding = open_encoding(job.codec, job.preparation, choose_device(job.config.device), batch=job.config.batch)
+    encoding = open_encoding(
+        job.codec, job.preparation, choose_device(job.config.device, allocate=True), batch=job.config.batch
+    )
     pool = DecodePool(job.workers, job.preparation, encoding.in_workers)
     _kept.append(_Tools(job.folder, plan, job.plan_digest, pool, encoding.encoder))
     return _kept[0]
@@ -141,7 +144,10 @@ def _require_plan(job: NodeJob) -> Plan:
 
 
 def _require_same_engine(job: NodeJob) -> None:
-    mine = {"device": device_kind(choose_device(job.config.device)), "versions": job.preparation.versions()}
+    mine = {
+        "device": device_kind(choose_device(job.config.device, allocate=True)),
+        "versions": job.preparation.versions(),
+    }
     for field, here, there in differences(mine, job.engine):
         raise JobError(
             f"node {platform.node()} has {field} {here!r}, the machine where the job was started {there!r}, and the "

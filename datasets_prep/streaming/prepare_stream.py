@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from datasets_prep.decode.pool import DecodePool
-from datasets_prep.encode.devices import choose_device
 from datasets_prep.encode.encoder import open_encoding
 from datasets_prep.folders import locks
 from datasets_prep.job.config import PrepareConfig
@@ -18,6 +17,7 @@ from datasets_prep.job.plan import Plan, split_shards
 from datasets_prep.job.plan_job import FEW_SAMPLES, choose_workers
 from datasets_prep.job.progress import Reporter, counted
 from datasets_prep.job.run import OnProgress, end_job, report_finished
+from datasets_prep.sources.core.limits import most_samples
 from datasets_prep.sources.core.streaming_source import StreamingSource
 from datasets_prep.streaming.encode_split import encode_split
 from datasets_prep.streaming.finished_shards import FinishedShards
@@ -28,6 +28,7 @@ from datasets_prep.streaming.split_sizes import load_split_sizes, save_split_siz
 from datasets_prep.streaming.streamed_source import StreamedSource
 from walloc_cdl.canonical import differences
 from walloc_cdl.codec import Codec
+from walloc_cdl.devices import choose_device
 from walloc_cdl.latents import WORK_NAME, Manifest
 
 
@@ -62,8 +63,8 @@ def _open_context(
 ) -> JobContext:
     """The context of the job; its source and its plan know of no samples yet."""
     config = planned.config
-    most = FEW_SAMPLES + 1 if planned.limit is None else planned.limit * len(planned.stream.split_names)
-    workers = choose_workers(config, most)
+    most = most_samples(planned.limit, len(planned.stream.split_names))
+    workers = choose_workers(config, FEW_SAMPLES + 1 if most is None else most)
     return JobContext(
         folder=folder,
         plan=plan,

@@ -13,6 +13,7 @@ from torch import nn
 from classifiers import precision
 from classifiers.ema import WeightAverage
 from classifiers.recipe import TrainConfig, build_optimizer
+from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CallError
 
 
@@ -107,4 +108,4 @@ def test_auto_is_bf16_on_gpus_that_have_it(monkeypatch):
 
 def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(CallError, match="device 'gpu' is no torch device; use cpu, cuda or cuda:N"):
-        precision.choose_device("gpu")
+        choose_device("gpu")

@@ -12,9 +12,10 @@ from walloc_cdl.data.crops import CropReader, covered_shapes
 from walloc_cdl.data.dataset import TRAIN_SPLIT, LatentDataset
 from walloc_cdl.data.prefetch import make_ahead
 from walloc_cdl.data.readers import Batch, DeviceReader, HostReader, Reader
-from walloc_cdl.data.residency import choose_residency, open_device
+from walloc_cdl.data.residency import choose_residency
 from walloc_cdl.data.sampler import GlobalBatches, Selection
 from walloc_cdl.data.transfer import PinnedCopies
+from walloc_cdl.devices import open_device
 from walloc_cdl.errors import CallError, unknown_name
 
 _STATE_FIELDS = ("batch_size", "num_samples", "seed", "shuffle", "views", "crop")

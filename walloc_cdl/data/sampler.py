@@ -63,9 +63,9 @@ class GlobalBatches:
         """
         if not self.shuffle:
             return np.arange(self.num_samples)
-        from walloc_cdl.kernels.cpu.ordering import order_words  # numba takes half a second to import
+        from walloc_cdl.kernels.cpu.argsort import argsort_words  # numba takes half a second to import
 
-        return order_words(_raw_words(self.num_samples, self.seed, epoch))
+        return argsort_words(_raw_words(self.num_samples, self.seed, epoch))
 
     def words(self, epoch: int) -> np.ndarray:
         """For each position of an epoch's order a random word, uint64 (num_samples,), by seed, epoch and position."""

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 from datasets_prep.samples.stored import Stored
-from walloc_cdl.errors import CallError, JobError
+from walloc_cdl.errors import CallError, JobError, one_line
 
 StreamedSample = tuple[str, "int | str | None", Stored]
 """Key, unique in its split; label, a class number or name; the sample, an encoded image or where one lies."""
@@ -41,23 +41,23 @@ class StreamingSource(ABC):
 
 
 def numbered(
-    stream: StreamingSource, split: str, *, start: int = 0, limit: int | None = None
+    stream: StreamingSource, split: str, *, start: int = 0, end: int | None = None
 ) -> Iterator[tuple[int, StreamedSample]]:
-    """The samples of a split with their numbers, from `start` on, `limit` being the first that is left out.
+    """The samples of a split with their numbers, from `start` on, `end` being the first that is left out.
 
     Closing the generator closes the stream. Raises `JobError` when the system or the network breaks it off.
     """
-    if limit is not None and start >= limit:
+    if end is not None and start >= end:
         return
     number, samples = start, stream.stream(split, start)
     try:
         for sample in samples:
             yield number, sample
             number += 1
-            if number == limit:
+            if number == end:
                 return
     except OSError as error:
-        cause = " ".join(str(error).split())[:200] or type(error).__name__
+        cause = one_line(error)
         raise JobError(
             f"stream {stream.name} broke off at sample {number} of split {split!r}: {cause}; run the same again to go "
             "on"

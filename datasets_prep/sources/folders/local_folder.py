@@ -10,7 +10,7 @@ from pathlib import Path
 from datasets_prep.samples.origin import Origin
 from datasets_prep.sources.core.source import Source
 from datasets_prep.sources.folders.catalog import SPLIT_FOLDERS, Catalog, FileNoun, FoundFile, shown_name, split_folders
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, system_reason
 
 MAX_DEPTH = 256
 """Folders within folders; what is deeper is damaged, or meant to do damage."""
@@ -82,7 +82,7 @@ def _walk(folder: bytes, parts: tuple[bytes, ...], ancestors: frozenset[tuple[in
 
 
 def _unlisted(folder: bytes, error: OSError) -> CallError:
-    return CallError(f"folder {os.fsdecode(folder)!r} cannot be listed: {error.strerror}; allow it to be read")
+    return CallError(f"folder {os.fsdecode(folder)!r} cannot be listed: {system_reason(error)}; allow it to be read")
 
 
 def _target_status(entry: os.DirEntry[bytes]) -> os.stat_result | None:

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-import typer
 
 from datasets_prep import PrepareConfig, open_source
 from datasets_prep.decode.audio import AudioPreparation
@@ -15,13 +14,13 @@ from datasets_prep.decode.views import ViewedImagePreparation
 from datasets_prep.job.choose_preparation import stored_preparation
 from datasets_prep.job.settings import settings_of
 from tests.support.pictures import encoded, picture
-from walloc_cdl.cli.app import app
+from walloc_cdl.cli.command_tree import build_command_tree
 from walloc_cdl.codec import ResizeCodec, ResizeConfig
 from walloc_cdl.errors import CallError
 
 
 def test_each_field_is_a_setting_and_an_option_of_the_command():
-    options = {each.name: each for each in typer.main.get_command(app).commands["prepare"].params}
+    options = {each.name: each for each in build_command_tree(pytest.fail).commands["prepare"].params}
     settings = settings_of(PrepareConfig)
     assert settings.keys() == vars(PrepareConfig()).keys()
     for name, setting in settings.items():

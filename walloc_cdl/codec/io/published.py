@@ -14,7 +14,7 @@ from walloc_cdl.codec.families.walloc_2d import WallocCodec2D, WallocConfig2D
 from walloc_cdl.codec.families.walloc_residual import ResidualCodec2D, ResidualConfig2D
 from walloc_cdl.codec.io.torch_archive import TorchCheckpoint, read_torch_checkpoint
 from walloc_cdl.codec.weights import build_with_weights
-from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.errors import CallError, DamagedError, one_line
 from walloc_cdl.fields import parse_json
 
 MAX_CONFIG_BYTES = 1 << 20
@@ -38,7 +38,7 @@ def load_published(
         raise CallError(f"{path}: no such checkpoint; name a .pth file")
     beside = Path(config) if config is not None else path.with_suffix(".json")
     if config is not None and not beside.is_file():
-        raise CallError(f"{beside}: no such file; name the checkpoint's .json, or leave it out")
+        raise CallError(f"{beside}: no such file; name the checkpoint's .json, or omit it")
     found = read_torch_checkpoint(path)
     if beside.is_file():
         fields, where = _read_json(beside), str(beside)
@@ -55,7 +55,7 @@ def load_published(
     except CallError as error:
         raise DamagedError(f"{where}: {error}") from error
     if sample_rate is not None and not isinstance(built, WallocConfig1D):
-        raise CallError(f"a sample rate of {sample_rate} for {path}, which is a codec for images; leave it out")
+        raise CallError(f"a sample rate of {sample_rate} for {path}, which is a codec for images; omit it")
     return build_with_weights(cls, built, found.state, str(path), file="the checkpoint")
 
 
@@ -65,7 +65,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         fields = parse_json(path.read_bytes())
     except ValueError as error:
-        raise DamagedError(f"{path}: no JSON ({' '.join(str(error).split())[:120]}); get the file again") from error
+        raise DamagedError(f"{path}: no JSON ({one_line(error, 120)}); get the file again") from error
     if not isinstance(fields, dict):
         raise DamagedError(f"{path}: found a {type(fields).__name__}, expected an object; get the file again")
     return fields

@@ -1,4 +1,7 @@
-"""A kernel's first call on a device beside the plain path, so that no GPU that nobody tried gives wrong codes."""
+"""A kernel's self-test: its first call on a device is compared with the plain path.
+
+So a GPU that the kernels were never run on gives no wrong codes, but a warning and the plain path.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ TIES = 0.01
 """Share of codes that may be off by one: those that lie near the middle of two."""
 
 
-def passes_trial(kernel: Callable[[], Tensor], plain: Callable[[], Tensor], *, what: str, device: torch.device) -> bool:
+def passes_self_test(
+    kernel: Callable[[], Tensor], plain: Callable[[], Tensor], *, what: str, device: torch.device
+) -> bool:
     """Whether both give the same, codes but for ties; a `RuntimeWarning` where not, or where the kernel cannot run."""
     try:
         found = kernel()

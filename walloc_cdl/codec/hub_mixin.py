@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, TypeVar
 
-from walloc_cdl.codec.folder import FILE_NAMES, read_codec_files, write_codec_files
+from walloc_cdl.codec.codec_files import FILE_NAMES, read_codec_files, write_codec_files
 from walloc_cdl.errors import CallError, JobError
 
 Self = TypeVar("Self", bound="HubMixin")

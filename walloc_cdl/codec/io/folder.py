@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 
 from walloc_cdl.codec.base import Codec
+from walloc_cdl.codec.codec_files import read_codec_files
 from walloc_cdl.codec.config import shortened
 from walloc_cdl.codec.families.resize import ResizeCodec
 from walloc_cdl.codec.families.resize_1d import ResizeCodec1D
 from walloc_cdl.codec.families.walloc_1d import WallocCodec1D
 from walloc_cdl.codec.families.walloc_2d import WallocCodec2D
 from walloc_cdl.codec.families.walloc_residual import ResidualCodec2D
-from walloc_cdl.codec.folder import read_codec_files
 from walloc_cdl.codec.weights import config_from_bytes
 from walloc_cdl.errors import DamagedError
 

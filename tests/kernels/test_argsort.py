@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from walloc_cdl.kernels.cpu.ordering import order_words
+from walloc_cdl.kernels.cpu.argsort import argsort_words
 
 
 def require_order(words):
-    order = order_words(words)
+    order = argsort_words(words)
     assert order.dtype == np.int64
     np.testing.assert_array_equal(order, np.argsort(words, kind="stable"))
 

@@ -7,13 +7,13 @@ import numpy as np
 from walloc_cdl.kernels.cpu.compiling import compiled
 
 LEADING_BITS = 12
-"""Of a word, at most, by which words are divided first: with more, every word written would be on another page."""
+"""Bits of a word, at most, by which words are divided first: with more, every word written would be on another page."""
 NEXT_BITS = 11
-"""By which each part is divided again: so many counters and a part of ten million words fit the nearest caches."""
+"""Bits by which each part is divided again: so many counters and a part of ten million words fit the nearest caches."""
 
 
 @compiled()
-def order_words(words: np.ndarray) -> np.ndarray:
+def argsort_words(words: np.ndarray) -> np.ndarray:
     """np.argsort(words, kind="stable") of random words, uint64 (N,): int64 (N,). Reference: that, which takes ten times
     as long.
 

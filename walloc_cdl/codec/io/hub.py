@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from walloc_cdl.codec.base import Codec
-from walloc_cdl.codec.folder import FILE_NAMES
-from walloc_cdl.codec.io.checkpoint import codec_from_files
+from walloc_cdl.codec.codec_files import FILE_NAMES
+from walloc_cdl.codec.hub_mixin import MissingFileError, download
+from walloc_cdl.codec.io.folder import codec_from_files
 from walloc_cdl.codec.io.published import load_published
-from walloc_cdl.codec.pretrained import MissingFileError, download
 from walloc_cdl.errors import CallError
 from walloc_cdl.fields import is_plain_path
 

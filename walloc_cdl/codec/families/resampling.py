@@ -1,4 +1,4 @@
-"""What resolution reduction of images and of audio share: codes are samples, there are fewer, there are no weights."""
+"""What the codecs that only resample share, for images and for audio: codes are fewer samples; there are no weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from walloc_cdl.codec.base import Codec
 from walloc_cdl.codec.config import CodecConfig
 
 
-class ReductionCodec(Codec):
+class ResamplingCodec(Codec):
     """A codec whose latents, in units of 1/255 from 0 to 255, are the resampled signal, its companding `none`."""
 
     config: CodecConfig

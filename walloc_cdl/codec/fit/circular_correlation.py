@@ -1,6 +1,6 @@
-"""Sums of products of two images at several displacements, all of them at once, on grids that close to a ring.
+"""Circular cross-correlation of images: sums of products at several displacements, all of them at once.
 
-On a ring a displacement is a factor in the frequency domain, so that
+On a periodic grid a displacement is a factor in the frequency domain, so that
 
     Σ_p a(p + d) b(p)  for all d  =  inverse FFT of Σ A(f) B(f)*
 
@@ -21,7 +21,7 @@ def spectra(images: Tensor) -> Tensor:
     return torch.fft.rfft2(images.double()).flatten(2).permute(2, 0, 1).contiguous()
 
 
-def ring_products(pairs: Iterable[tuple[Tensor, Tensor]], grid: tuple[int, int], reach: int) -> Tensor:
+def circular_correlation(pairs: Iterable[tuple[Tensor, Tensor]], grid: tuple[int, int], reach: int) -> Tensor:
     """Σ over images and positions p of left[k](p + d) · right[j](p), float64 (2 reach + 1, 2 reach + 1, K, J).
 
     `pairs` holds at least one batch of left spectra (…, B, K) and right spectra (…, B, J) of images of size `grid`; the

@@ -4,11 +4,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from walloc_cdl.codec.fit.ring_products import ring_products, spectra
+from walloc_cdl.codec.fit.circular_correlation import circular_correlation, spectra
 
 
 def summed_directly(left, right, displacement):
-    """Σ left[k](p + d) · right[j](p) of arrays (B, K, h, w) and (B, J, h, w), by moving the ring."""
+    """Σ left[k](p + d) · right[j](p) of arrays (B, K, h, w) and (B, J, h, w), by moving one circularly."""
     moved = np.roll(left, [-step for step in displacement], axis=(2, 3))
     return np.einsum("bkyx,bjyx->kj", moved, right)
 
@@ -25,7 +25,7 @@ def test_every_displacement_is_the_direct_sum(height, width, counts, reach, seed
     lefts = [rng.normal(size=(count, 2, height, width)) for count in counts]
     rights = [rng.normal(size=(count, 3, height, width)) for count in counts]
     pairs = zip(*([spectra(torch.from_numpy(batch)) for batch in side] for side in (lefts, rights)), strict=True)
-    products = ring_products(pairs, (height, width), reach).numpy()
+    products = circular_correlation(pairs, (height, width), reach).numpy()
     assert products.shape == (2 * reach + 1, 2 * reach + 1, 2, 3)
     for down in range(-reach, reach + 1):
         for across in range(-reach, reach + 1):
@@ -35,5 +35,5 @@ def test_every_displacement_is_the_direct_sum(height, width, counts, reach, seed
 
 def test_a_factor_too_much_would_show():
     image = torch.ones(1, 1, 4, 6)
-    (product,) = ring_products([(spectra(image), spectra(2 * image))], (4, 6), 0).flatten()
+    (product,) = circular_correlation([(spectra(image), spectra(2 * image))], (4, 6), 0).flatten()
     assert float(product) == pytest.approx(48)
