@@ -14,7 +14,6 @@ import torch
 
 from classifiers import LatentClassifier, TrainConfig, create_model, load_classifier, predict, train
 from classifiers.backbones import require_model
-from classifiers.run_folder import RunFolder
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.prepare_local import prepare
 from datasets_prep.sources import Source, open_source
@@ -28,6 +27,7 @@ from walloc_cdl.codec.fit.synthesis import offered_blocks
 from walloc_cdl.data import LatentDataset, open_latents
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import foreign_names, remove_temporaries
+from walloc_cdl.training import RunFolder
 
 HOLDOUT = 0.25
 """Share of a source without splits of its own that is held out for testing."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, first_line
 
 
 def open_device(name: str | torch.device, *, allocate: bool = False) -> torch.device:
@@ -25,8 +25,9 @@ def open_device(name: str | torch.device, *, allocate: bool = False) -> torch.de
         try:
             torch.empty(0, device=device)
         except (RuntimeError, AssertionError) as error:
-            cause = str(error).splitlines()[0]
-            raise CallError(f"device {str(name)!r} cannot be used ({cause}); use cpu, cuda or cuda:N") from error
+            raise CallError(
+                f"device {str(name)!r} cannot be used ({first_line(error)}); use cpu, cuda or cuda:N"
+            ) from error
     return device
 
 

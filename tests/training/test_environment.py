@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from classifiers import environment
+from tests.support.paths import ROOT
+from walloc_cdl.training import environment
 
-ROOT = Path(environment.__file__).parent.parent
 IDENTITY = ("-c", "user.name=x", "-c", "user.email=x@x.x", "-c", "commit.gpgsign=false")
 
 
@@ -20,10 +20,9 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A repository with two of the packages, and its commit."""
+    """A repository with one of the packages, and its commit."""
     folder = tmp_path / "checkout"
-    for package in ("walloc_cdl", "classifiers"):
-        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "walloc_cdl", folder / "walloc_cdl", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "notes.md").write_text("a")
     git(tmp_path, "init", "-q", "checkout")
     git(folder, "add", ".")
@@ -33,7 +32,7 @@ def checkout(tmp_path):
 
 def commit_seen(code: Path, directory: Path) -> str:
     """What the code in `code` says when it is started in `directory`."""
-    script = f"import sys; sys.path.insert(0, {str(code)!r})\nfrom classifiers.environment import source_commit\n"
+    script = f"import sys; sys.path.insert(0, {str(code)!r})\nfrom walloc_cdl.training import source_commit\n"
     done = subprocess.run(
         [sys.executable, "-c", script + "print(source_commit())"], cwd=directory, capture_output=True, text=True
     )
@@ -61,7 +60,6 @@ def test_an_environment_inside_somebodys_repository_is_not_mistaken_for_ours(che
     git(project, "add", ".")
     git(project, "commit", "-qm", "thesis")
     shutil.copytree(folder / "walloc_cdl", project / "venv/walloc_cdl")
-    shutil.copytree(folder / "classifiers", project / "venv/classifiers")
     assert commit_seen(project / "venv", project) == "None"
 
 

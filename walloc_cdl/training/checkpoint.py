@@ -1,4 +1,4 @@
-"""Weights and training states in safetensors, and the classifier that a finished run left."""
+"""Tensors and plain values in one safetensors file: weights and the states of training."""
 
 from __future__ import annotations
 
@@ -9,41 +9,16 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
-from classifiers.config import ClassifierConfig
-from classifiers.ema import weights_of
-from classifiers.model import LatentClassifier, rebuild_model
-from classifiers.run_folder import RunFolder
-from walloc_cdl.canonical import canonical_json, sha256_hex
-from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.canonical import canonical_json
+from walloc_cdl.errors import DamagedError
 
 METADATA_KEY = "walloc_cdl"
 """The only metadata key: with more, the safetensors package orders them at random."""
 
 REMEDY = "restore it from a copy or train again"
-
-
-def load_classifier(folder: Path | str) -> LatentClassifier:
-    """The classifier that a finished run left, in eval mode, on the CPU; needs neither network nor data set.
-
-    Raises `CallError` for a folder that is no finished run, `DamagedError` if a file is not what was written.
-    """
-    run = RunFolder(folder)
-    expected = run.load_record().weights_sha256
-    try:
-        config = ClassifierConfig.from_json(run.load_config()["classifier"])
-    except (CallError, KeyError, TypeError) as error:
-        raise DamagedError(f"{run.config_path}: {error}; {REMEDY}") from error
-    if not run.weights_path.is_file():
-        raise DamagedError(f"{run.weights_path} is missing; {REMEDY}")
-    found = sha256_hex(run.weights_path.read_bytes())
-    if found != expected:
-        raise DamagedError(f"{run.weights_path}: SHA-256 is {found[:12]}…, expected {expected[:12]}…; {REMEDY}")
-    model = rebuild_model(config)
-    tensors, _ = load_tensors(run.weights_path)
-    load_weights(model, tensors, origin=str(run.weights_path))
-    return model.eval()
+"""What every error about a run's files ends with."""
 
 
 def tensors_to_bytes(tensors: dict[str, Tensor], metadata: dict[str, Any] | None = None) -> bytes:
@@ -60,11 +35,6 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise DamagedError(f"{path}: not readable as safetensors ({error}); {REMEDY}") from error
-
-
-def load_weights(model: nn.Module, tensors: dict[str, Tensor], *, origin: str) -> None:
-    """Copy tensors into a model, every one of `weights_of` it and no other; `DamagedError`, naming `origin`, else."""
-    copy_into(weights_of(model), tensors, origin=origin)
 
 
 def copy_into(targets: dict[str, Tensor], tensors: dict[str, Tensor], *, origin: str) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, distribution
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 
-import walloc_cdl
 from walloc_cdl.machine import cpu_count
+from walloc_cdl.version import __version__
 
 
 def source_commit() -> str | None:
@@ -22,7 +22,7 @@ def source_commit() -> str | None:
     Of the git checkout that the running code lies in, wherever the command was started; for a package
     that pip installed from a repository, what pip wrote down (PEP 610).
     """
-    folder = Path(walloc_cdl.__file__).parent
+    folder = Path(__file__).parent.parent
     try:
         # Or an installed package would be given the commit of whatever repository its environment lies in.
         _git(folder, "ls-files", "--error-unmatch", "__init__.py")
@@ -33,13 +33,13 @@ def source_commit() -> str | None:
     return head + ("+" if changed else "")
 
 
-def describe_environment(device: torch.device, precision: str) -> dict[str, Any]:
-    """Versions, processor, threads, device and precision, as plain values."""
+def describe_environment(device: torch.device, precision: str, packages: Sequence[str] = ()) -> dict[str, Any]:
+    """Versions (those of the installed `packages`, too), processor, threads, device and precision, as plain values."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "timm": timm.__version__,
-        "walloc_cdl": walloc_cdl.__version__,
+        **{package: version(package) for package in packages},
+        "walloc_cdl": __version__,
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_model(),
         "cpu_count": cpu_count(),

@@ -1,6 +1,6 @@
 """A run's folder: what lies in it, and what may be done with one that is there already.
 
-config.json              the classifier, the recipe, the data: written first, never changed
+config.json              all that the run depends on: written first, never changed
 checkpoint.safetensors   where training stands; replaced after every epoch, gone when the run is done
 model.safetensors        the averaged weights
 record.json              the `RunRecord`, written last: a run with one is finished
@@ -9,13 +9,14 @@ record.json              the `RunRecord`, written last: a run with one is finish
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from classifiers.record import RunRecord
 from walloc_cdl.canonical import canonical_json, first_difference, sha256_hex
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.files import foreign_names, remove_temporaries, write_atomic
+from walloc_cdl.training.record import MetricsT, RunRecord
 
 FORMAT = "walloc-cdl run"
 FORMAT_VERSION = 1
@@ -68,18 +69,25 @@ class RunFolder:
             raise CallError(f"{self.path} has run format {version}, this program reads {FORMAT_VERSION}; update it")
         return config
 
-    def save_record(self, record: RunRecord) -> None:
+    def config_digest(self) -> str:
+        """SHA-256 of the run's configuration, by which a checkpoint knows that it belongs to it; as `load_config`."""
+        return sha256_hex(canonical_json(self.load_config()))
+
+    def save_record(self, record: RunRecord[Any]) -> None:
         """Finish the run."""
         write_atomic(self.record_path, _json_bytes(record.to_json()))
         self.checkpoint_path.unlink(missing_ok=True)
         remove_temporaries(self.path)
 
-    def load_record(self) -> RunRecord:
-        """The record of a finished run; `CallError` if it is not finished, `DamagedError` if it is broken."""
+    def load_record(self, make_metrics: Callable[..., MetricsT]) -> RunRecord[MetricsT]:
+        """The record of a finished run, its metrics made as in `RunRecord.from_json`.
+
+        Raises `CallError` if the run is not finished, `DamagedError` if the record is broken.
+        """
         self.load_config()
         if not self.is_finished:
             raise CallError(f"the run in {self.path} is not finished; the same `cdl train` again resumes it")
-        return RunRecord.from_json(_load_json(self.record_path), origin=str(self.record_path))
+        return RunRecord.from_json(_load_json(self.record_path), make_metrics, origin=str(self.record_path))
 
     def _discard(self) -> None:
         """Remove the files of a run, what makes it one last."""
@@ -95,11 +103,6 @@ class RunFolder:
                 f"the run in {self.path} has {name} {before!r}, but this call {now!r}; "
                 "repeat the call that started it, or name another folder"
             )
-
-
-def config_digest(config: dict[str, Any]) -> str:
-    """SHA-256 of a run's configuration, by which a checkpoint knows that it belongs to it."""
-    return sha256_hex(canonical_json(config))
 
 
 def _json_bytes(value: dict[str, Any]) -> bytes:

@@ -10,16 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from classifiers import precision
-from classifiers.ema import WeightAverage
-from classifiers.recipe import TrainConfig, build_optimizer
 from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CallError
+from walloc_cdl.training import LoopConfig, WeightAverage, build_optimizer, learning_rate, precision
 
 
 def test_the_rate_rises_in_a_line_and_falls_along_a_cosine():
-    config = TrainConfig(epochs=10, lr=0.4, warmup_epochs=2)
-    rates = [config.learning_rate(step, 5) for step in range(50)]
+    config = LoopConfig(epochs=10, lr=0.4, warmup_epochs=2)
+    rates = [learning_rate(config, step, 5) for step in range(50)]
     np.testing.assert_allclose(rates[:10], np.linspace(0.04, 0.4, 10))
     assert rates[10] == 0.4
     assert rates[30] == pytest.approx(0.2)
@@ -30,14 +28,14 @@ def test_the_rate_rises_in_a_line_and_falls_along_a_cosine():
     epochs=st.integers(1, 30), steps=st.integers(1, 40), warmup=st.floats(0, 50), lr=st.floats(1e-6, 1)
 )  # warmup may be longer than the run
 def test_the_rate_is_never_above_its_peak_nor_below_zero(epochs, steps, warmup, lr):
-    config = TrainConfig(epochs=epochs, lr=lr, warmup_epochs=warmup)
-    rates = [config.learning_rate(step, steps) for step in range(epochs * steps)]
+    config = LoopConfig(epochs=epochs, lr=lr, warmup_epochs=warmup)
+    rates = [learning_rate(config, step, steps) for step in range(epochs * steps)]
     assert all(0 < rate <= lr * (1 + 1e-12) for rate in rates)
 
 
 def test_the_average_follows_its_definition():
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
-    average = WeightAverage(model, 0.9)
+    average = WeightAverage(model.state_dict(), 0.9)
     expected = model[0].weight.detach().double().numpy()
     rng = np.random.default_rng(0)
     for step in range(200):
@@ -45,7 +43,7 @@ def test_the_average_follows_its_definition():
         with torch.no_grad():
             model[0].weight.copy_(torch.from_numpy(weight))
             model[1].num_batches_tracked += 1
-        average.update(model, step)
+        average.update(model.state_dict(), step)
         decay = min(0.9, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * weight
     np.testing.assert_allclose(average.weights["0.weight"].numpy(), expected, rtol=1e-5, atol=1e-6)
@@ -55,29 +53,28 @@ def test_the_average_follows_its_definition():
 def test_a_short_run_is_not_held_back_by_its_initial_weights():
     model = nn.Linear(1, 1, bias=False)
     nn.init.constant_(model.weight, 100.0)
-    average = WeightAverage(model, 0.9999)
+    average = WeightAverage(model.state_dict(), 0.9999)
     nn.init.constant_(model.weight, 1.0)
     for step in range(20):
-        average.update(model, step)
+        average.update(model.state_dict(), step)
     assert average.weights["weight"].item() == pytest.approx(1.0, abs=1e-3)
 
 
 def test_without_decay_the_last_weights_are_kept():
     model = nn.Linear(4, 4)
-    average = WeightAverage(model, 0.0)
+    average = WeightAverage(model.state_dict(), 0.0)
     nn.init.normal_(model.weight)
-    average.update(model, 0)
+    average.update(model.state_dict(), 0)
     assert torch.allclose(average.weights["weight"], model.weight)
 
 
 def test_norms_biases_and_positions_do_not_decay():
-    model = nn.Module()
-    model.backbone = timm.create_model("test_vit")
-    decayed, undecayed = build_optimizer(model, TrainConfig(weight_decay=0.1)).param_groups
+    model = timm.create_model("test_vit")
+    decayed, undecayed = build_optimizer(model, LoopConfig(weight_decay=0.1)).param_groups
     assert (decayed["weight_decay"], undecayed["weight_decay"]) == (0.1, 0.0)
     spared = {id(parameter) for parameter in undecayed["params"]}
-    assert {id(model.backbone.pos_embed), id(model.backbone.norm.weight), id(model.backbone.head.bias)} <= spared
-    assert id(model.backbone.head.weight) not in spared
+    assert {id(model.pos_embed), id(model.norm.weight), id(model.head.bias)} <= spared
+    assert id(model.head.weight) not in spared
     assert len(decayed["params"]) + len(undecayed["params"]) == len(list(model.parameters()))
 
 
@@ -95,7 +92,7 @@ def test_norms_biases_and_positions_do_not_decay():
 )
 def test_impossible_recipes_are_refused(field, value, message):
     with pytest.raises(CallError, match=message):
-        TrainConfig(**{field: value})
+        LoopConfig(**{field: value})
 
 
 def test_auto_is_bf16_on_gpus_that_have_it(monkeypatch):

@@ -4,23 +4,49 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch import Tensor, nn
 
-from classifiers.checkpoint import copy_into, load_weights
-from classifiers.ema import WeightAverage, weights_of
-from classifiers.model import LatentClassifier
-from classifiers.precision import autocast
-from classifiers.recipe import TrainConfig, build_optimizer
-from walloc_cdl.data import LatentLoader
 from walloc_cdl.errors import DamagedError, JobError
-from walloc_cdl.latents import UNKNOWN_LABEL
+from walloc_cdl.training.average import WeightAverage
+from walloc_cdl.training.checkpoint import copy_into
+from walloc_cdl.training.config import LoopConfig
+from walloc_cdl.training.optimizer import build_optimizer, optimizer_tensors, restore_optimizer
+from walloc_cdl.training.schedule import learning_rate
+from walloc_cdl.training.seeding import seed_torch
+
+Step = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From (codes, targets, words) of a batch to its loss, a scalar that is differentiated.
+
+It runs the model itself, in the precision that it wants. Codes are uint8 (B, K, h, w) and targets (B, …), as
+`LatentLoader` has them; words, uint64 (B,), are all the randomness that a step may use for its samples. Torch's
+generators, which dropout draws from, are seeded for each epoch.
+"""
+
+
+class Loader(Protocol):
+    """What a loop needs of its batches; `LatentLoader` is one."""
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of a batch, over all ranks."""
+        ...
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        ...
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, counted from 0, that comes next."""
+        ...
+
+    def with_words(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """The epoch's batches, as a `Step` takes them, on the loop's device."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -56,33 +82,42 @@ class History:
 
 
 class TrainingLoop:
-    """A model in training, with its optimizer, average and history."""
+    """A model in training, with its optimizer, average and history.
+
+    The loop takes the model to the device. `weights_of` gives what is averaged and saved of it, by name.
+    """
 
     def __init__(
         self,
-        model: LatentClassifier,
-        loader: LatentLoader,
-        config: TrainConfig,
+        model: nn.Module,
+        step: Step,
+        loader: Loader,
+        config: LoopConfig,
         *,
         device: torch.device,
-        precision: str,
+        weights_of: Callable[[nn.Module], dict[str, Tensor]] = nn.Module.state_dict,
         progress: Progress | None = None,
     ) -> None:
         # On the CPU, too, convolutions are about a quarter quicker in this layout.
         self.model = model.to(device, memory_format=torch.channels_last)
+        self.step = step
         self.loader = loader
         self.config = config
         self.device = device
-        self.precision = precision
         self.progress = progress
         self.optimizer = build_optimizer(self.model, config)
-        self.average = WeightAverage(self.model, config.ema_decay)
+        self._weights_of = weights_of
+        self.average = WeightAverage(self.weights(), config.ema_decay)
         self.history = History()
 
     @property
     def epoch(self) -> int:
         """The epoch that comes next."""
         return len(self.history.losses)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The model's weights and buffers that are averaged and saved, themselves and not copies."""
+        return self._weights_of(self.model)
 
     def run_epoch(self) -> None:
         """Train one epoch; all of its randomness follows from the seed and its number.
@@ -95,11 +130,11 @@ class TrainingLoop:
         self.model.train()
         total = torch.zeros((), device=self.device)
         num_images, start = 0, time.perf_counter()
-        for number, (codes, labels) in enumerate(self.loader):
-            step = epoch * steps + number
-            total += self._update(codes, labels, step)
-            num_images += len(labels)
-            self._report(step + 1)
+        for number, (codes, targets, words) in enumerate(self.loader.with_words()):
+            update = epoch * steps + number
+            total += self._update(codes, targets, words, update)
+            num_images += len(targets)
+            self._report(update + 1)
         mean = float(total) / steps  # waits for the device
         elapsed = time.perf_counter() - start
         if not math.isfinite(mean):
@@ -108,11 +143,16 @@ class TrainingLoop:
         self.history.images_per_s.append(num_images / elapsed)
         self.history.elapsed_s += elapsed
 
+    def use_average(self) -> None:
+        """Put the averaged weights into the model, for good."""
+        copy_into(self.weights(), self.average.weights, origin="the average")
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and plain values from which `restore` goes on."""
-        tensors = {f"model.{name}": value for name, value in weights_of(self.model).items()}
+        tensors = {f"model.{name}": value for name, value in self.weights().items()}
         tensors |= {f"average.{name}": value for name, value in self.average.weights.items()}
-        tensors |= self._optimizer_tensors()
+        state = optimizer_tensors(self.optimizer, self.model)
+        tensors |= {f"optimizer.{name}": value for name, value in state.items()}
         return tensors, {
             "losses": self.history.losses,
             "images_per_s": self.history.images_per_s,
@@ -129,73 +169,37 @@ class TrainingLoop:
             history = History(list(values["losses"]), list(values["images_per_s"]), float(values["elapsed_s"]))
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedError(f"{origin}: not a training state ({error}); train again in another folder") from error
-        load_weights(self.model, parts["model"], origin=origin)
+        copy_into(self.weights(), parts["model"], origin=origin)
         copy_into(self.average.weights, parts["average"], origin=origin)
-        self._restore_optimizer(parts["optimizer"], origin=origin)
+        restore_optimizer(self.optimizer, self.model, parts["optimizer"], origin=origin)
         self.history = history
 
-    def _update(self, codes: Tensor, labels: Tensor, step: int) -> Tensor:
+    def _update(self, codes: Tensor, targets: Tensor, words: Tensor, update: int) -> Tensor:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate(step, len(self.loader))
-        with autocast(self.precision, self.device):
-            logits = self.model(codes)
-        loss = cross_entropy(
-            logits.float(),
-            labels,
-            ignore_index=UNKNOWN_LABEL,
-            label_smoothing=self.config.label_smoothing,
-            reduction="sum",
-        )
-        loss = loss / (labels != UNKNOWN_LABEL).sum().clamp_min(1)
+            group["lr"] = learning_rate(self.config, update, len(self.loader))
+        loss = self.step(codes, targets, words)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.config.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
-        self.average.update(self.model, step)
+        self.average.update(self.weights(), update)
         return loss.detach()
 
-    def _report(self, step: int) -> None:
+    def _report(self, updates: int) -> None:
         if self.progress is None:
             return
-        history, batch_size = self.history, self.loader.batches.batch_size
+        history, batch_size = self.history, self.loader.batch_size
         num_steps = self.config.epochs * len(self.loader)
         self.progress(
             TrainProgress(
                 epoch=self.epoch,
                 num_epochs=self.config.epochs,
-                step=step,
+                step=updates,
                 num_steps=num_steps,
-                samples_done=step * batch_size,
+                samples_done=updates * batch_size,
                 samples_total=num_steps * batch_size,
                 loss=history.losses[-1] if history.losses else None,
                 images_per_s=history.images_per_s[-1] if history.images_per_s else None,
             )
         )
-
-    def _trained(self) -> dict[str, Tensor]:
-        return {name: value for name, value in self.model.named_parameters() if value.requires_grad}
-
-    def _optimizer_tensors(self) -> dict[str, Tensor]:
-        state = self.optimizer.state
-        return {
-            f"optimizer.{name}/{key}": value
-            for name, parameter in self._trained().items()
-            for key, value in state.get(parameter, {}).items()
-        }
-
-    def _restore_optimizer(self, tensors: dict[str, Tensor], *, origin: str) -> None:
-        """AdamW makes its state at the first update: make it by hand, in the parameters' memory format."""
-        targets: dict[str, Tensor] = {}
-        for name, parameter in self._trained().items():
-            state = {"step": torch.zeros(()), "exp_avg": torch.zeros_like(parameter)}
-            state["exp_avg_sq"] = torch.zeros_like(parameter)
-            self.optimizer.state[parameter] = state
-            targets |= {f"{name}/{key}": value for key, value in state.items()}
-        copy_into(targets, tensors, origin=origin)
-
-
-def seed_torch(seed: int, *parts: int) -> None:
-    """Seed torch's generators from `seed` and further numbers, well mixed."""
-    words = np.random.SeedSequence((seed, *parts)).generate_state(1, np.uint64)
-    torch.manual_seed(int(words[0] >> np.uint64(1)))
