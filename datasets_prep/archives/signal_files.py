@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from datasets_prep.decode.audio import load_clip, require_audio_packages
-from datasets_prep.decode.pixels import load_whole
+from datasets_prep.decode.images import load_whole
 from datasets_prep.sources.folders.imagefolder import IMAGE_SUFFIXES
 from datasets_prep.sources.signals.audiofolder import AUDIO_SUFFIXES
 from walloc_cdl.errors import CallError
