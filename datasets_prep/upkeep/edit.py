@@ -120,7 +120,7 @@ def editing(folder: Path) -> Iterator[Edit]:
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Keep others from working on a data set; `CallError` if somebody is. What is staged in the end is discarded."""
-    with locks.whole_job(folder / WORK_NAME):
+    with locks.job_lock(folder / WORK_NAME):
         try:
             yield
         finally:

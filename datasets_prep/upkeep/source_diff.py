@@ -1,4 +1,4 @@
-"""What a source has gained since a data set was made of it, as a source of its own."""
+"""Finds the samples of a source that a data set does not have, and provides them as a source."""
 
 from __future__ import annotations
 
@@ -19,36 +19,37 @@ from walloc_cdl.latents import UNKNOWN_LABEL, Manifest
 
 @dataclass
 class SourceDiff:
-    """The samples of a source, told apart by what a data set's ledger says of them."""
+    """The differences between the samples of a source and a data set's ledger."""
 
     rows: dict[str, np.ndarray]
-    """By split, int64: indices of the samples to encode, in the source's order."""
+    """By split, the indices (int64) of the samples to encode, in the source's order."""
     retried: np.ndarray
-    """bool, by position in `LedgerIndex`: not stored so far, and of another size now, so encoded once more."""
+    """bool, by position in `LedgerIndex`: samples that are not stored and whose size has changed, so that they are
+    encoded again."""
     seen: np.ndarray
-    """bool, likewise: the source still has it."""
+    """bool, by position in `LedgerIndex`: samples that the source still has."""
     num_moved: int = 0
-    """Samples that the data set has in another split; they stay there."""
+    """Number of samples that the data set has in another split; they stay there."""
     num_relabeled: int = 0
-    """Stored samples whose label is another now; they keep the old one."""
+    """Number of stored samples whose label has changed; they keep the old label."""
     num_changed: int = 0
-    """Stored samples whose size is another now."""
+    """Number of stored samples whose size has changed."""
     first_changed: str = ""
-    """SPLIT/KEY of the first of them, with both sizes."""
+    """SPLIT/KEY of the first changed sample, with both sizes in bytes."""
     strays: list[Stray] = field(default_factory=list)
-    """Those that the ledger has not."""
+    """Stray files that the ledger does not have."""
 
     @property
     def num_new(self) -> int:
-        """Samples to encode."""
+        """Number of samples to encode."""
         return sum(map(len, self.rows.values()))
 
 
 def diff_source(source: Source, known: LedgerIndex, manifest: Manifest) -> SourceDiff:
-    """Compare a source with what a data set knows.
+    """Compare a source with a data set's ledger.
 
-    A sample that the ledger has under another split only, with the same size, was held out by another draw or moved
-    by hand: it is no new one. A dropped one is none wherever it stands.
+    A sample that the ledger has in another split only, with the same size, was held out by another draw or moved by the
+    user, and is not new. A dropped sample is not new in any split.
     """
     diff = SourceDiff({}, np.zeros(len(known), bool), np.zeros(len(known), bool))
     numbers = class_numbers(source, manifest) if source.listing.label_kind == CLASSES else None
@@ -68,20 +69,20 @@ def diff_source(source: Source, known: LedgerIndex, manifest: Manifest) -> Sourc
 def _unknown_rows(
     source: Source, split: str, numbers: np.ndarray | None, known: LedgerIndex, diff: SourceDiff
 ) -> np.ndarray:
-    """Rows of samples that the ledger has not, or that are tried again; the rest is noted in `diff`."""
+    """Return the rows of samples that the ledger does not have, or that are tried again; updates `diff`."""
     listing, found = source.listing.splits[split], [np.empty(0, np.int64)]
     for start in range(0, len(listing.keys), CHUNK_ROWS):
         keys = listing.keys[start : start + CHUNK_ROWS]
         sizes = np.asarray(listing.num_bytes[start : start + CHUNK_ROWS])
         positions = known.find(sample_hashes(split, keys))
-        new, here = positions == UNKNOWN, positions != UNKNOWN
-        diff.seen[positions[here]] = True
+        new, listed = positions == UNKNOWN, positions != UNKNOWN
+        diff.seen[positions[listed]] = True
         other_size = np.zeros(len(keys), bool)
-        other_size[here] = known.num_bytes[positions[here]] != sizes[here]
-        states = np.where(here, known.states[positions] if len(known) else 0, REMOVED)
+        other_size[listed] = known.num_bytes[positions[listed]] != sizes[listed]
+        states = np.where(listed, known.states[positions] if len(known) else 0, REMOVED)
         again = other_size & (states == NOT_STORED)
         diff.retried[positions[again]] = True
-        stored = here & (states == STORED)
+        stored = listed & (states == STORED)
         changed = np.flatnonzero(other_size & stored)
         if len(changed) and not diff.num_changed:
             row, before = changed[0], known.num_bytes[positions[changed[0]]]
@@ -116,16 +117,16 @@ def _without_moved(
 
 
 def _chunks(rows: Any) -> Iterator[Any]:
-    """Slices of a sequence or array."""
+    """Yield slices of `CHUNK_ROWS` elements of a sequence or array."""
     return (rows[start : start + CHUNK_ROWS] for start in range(0, len(rows), CHUNK_ROWS))
 
 
 class NewSamplesSource(SubsetSource):
-    """Rows of a source with the labels of a data set: its classes, then those that are new."""
+    """Rows of a source with the labels of a data set: its classes, followed by new classes."""
 
     def __init__(self, source: Source, manifest: Manifest, rows: dict[str, np.ndarray]) -> None:
-        """`rows`: by split, int64. Call `require_same_labels` before."""
-        super().__init__(source, {split: (split, chosen) for split, chosen in rows.items()})
+        """`rows`: the indices by split, int64. `require_same_labels` must have been called before."""
+        super().__init__(source, {split: (split, indices) for split, indices in rows.items()})
         listing = self.listing
         names = extended_names(source, manifest)
         if names != listing.class_names:
@@ -137,7 +138,7 @@ class NewSamplesSource(SubsetSource):
 
 
 def extended_names(source: Source, manifest: Manifest) -> list[str] | None:
-    """The data set's class names, then the source's further ones in its order; of targets the source's."""
+    """Return the data set's class names, followed by the source's new ones; the source's names if it has targets."""
     if source.listing.label_kind not in (CLASSES, MULTI_LABEL):
         return source.class_names
     known = manifest.class_names or []
@@ -145,16 +146,17 @@ def extended_names(source: Source, manifest: Manifest) -> list[str] | None:
 
 
 def class_numbers(source: Source, manifest: Manifest) -> np.ndarray:
-    """int64 (classes + 1,): the number in the extended data set of each of the source's classes; the last is that of
-    unknown labels.
+    """Return the number of each of the source's classes in the extended data set, int64 (classes + 1,).
+
+    The last element is the number of unknown labels.
     """
-    place = {name: number for number, name in enumerate(extended_names(source, manifest) or [])}
-    return np.array([*(place[name] for name in source.class_names or []), UNKNOWN_LABEL], np.int64)
+    numbers = {name: number for number, name in enumerate(extended_names(source, manifest) or [])}
+    return np.array([*(numbers[name] for name in source.class_names or []), UNKNOWN_LABEL], np.int64)
 
 
 def _not_among(names: Sequence[str], known: Sequence[str]) -> list[str]:
-    there = set(known)
-    return [name for name in names if name not in there]
+    known_names = set(known)
+    return [name for name in names if name not in known_names]
 
 
 def require_same_labels(source: Source, manifest: Manifest) -> None:
@@ -163,24 +165,24 @@ def require_same_labels(source: Source, manifest: Manifest) -> None:
     if kind != manifest.label_kind:
         raise CallError(
             f"the labels of {source.name} are of kind {kind!r}, those of the data set of kind {manifest.label_kind!r}; "
-            "give the source as the data set was made from it"
+            "give the source that the data set was made from"
         )
     targets = label_names(source)["target_names"]
     if targets != manifest.target_names:
         raise CallError(
             f"the targets of {source.name} are {targets}, those of the data set {manifest.target_names}; give the "
-            "source as the data set was made from it"
+            "source that the data set was made from"
         )
     new = _not_among(source.class_names or [], manifest.class_names or [])
     if kind == MULTI_LABEL and new:
         raise CallError(
-            f"{source.name} has the new class {new[0]!r}, but the samples of a data set of several classes a sample "
-            f"have a column for each of its {len(manifest.class_names or [])}; prepare it anew in another folder"
+            f"{source.name} has the new class {new[0]!r}, but the shards of a data set with several classes per sample "
+            f"have a column for each of its {len(manifest.class_names or [])} classes; prepare it in another folder"
         )
 
 
 def _relabeled(listing: SplitListing, numbers: np.ndarray, num_classes: int, kind: str | None) -> SplitListing:
-    """`numbers`: as `class_numbers` gives them."""
+    """Return the listing with the class numbers of the extended data set; `numbers`: the result of `class_numbers`."""
     if kind != MULTI_LABEL:
         return replace(listing, labels=numbers[listing.labels])
     labels = np.zeros((len(listing.keys), num_classes), np.uint8)
