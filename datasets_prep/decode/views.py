@@ -124,7 +124,7 @@ def draw_crop(key: str, view: str, width: int, height: int) -> RandomCrop:
         aspect = math.exp(_between((math.log(ASPECT[0]), math.log(ASPECT[1])), next(numbers)))
         wide, high = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < wide <= width and 0 < high <= height:
-            left, top = (int(next(numbers) * (whole - part + 1)) for whole, part in ((width, wide), (height, high)))
+            left, top = (int(next(numbers) * (side - part + 1)) for side, part in ((width, wide), (height, high)))
             return RandomCrop((left, top, left + wide, top + high), mirrored)
     wide, high = min(width, round(height * ASPECT[1])), min(height, round(width / ASPECT[0]))
     left, top = (width - wide) // 2, (height - high) // 2

@@ -9,7 +9,7 @@ import numpy as np
 from walloc_cdl.codec import Codec
 from walloc_cdl.codec.tiles import decode_tiled, encode_tiled, is_global
 
-WHOLE_LATENTS = 16_384
+MAX_GLOBAL_POSITIONS = 16_384
 """Maximum number of latent positions that a network with attention gets at once: a megapixel at a stride of 8."""
 
 
@@ -17,22 +17,22 @@ def encode_bounded(codec: Codec, signal: np.ndarray) -> np.ndarray:
     """Encode a signal (C, …) of any size to stored codes (K, …), in memory that does not grow with the signal.
 
     Encoding by tiles gives the codes of the whole signal, except for a codec with a global receptive field: it encodes
-    up to `WHOLE_LATENTS` positions at once, and larger signals in overlapping tiles.
+    up to `MAX_GLOBAL_POSITIONS` positions at once, and larger signals in overlapping tiles.
     """
     positions = math.prod(length // codec.stride for length in signal.shape[1:])
-    tile = _whole_tile(codec, "encoder", positions)
+    tile = _global_tile(codec, "encoder", positions)
     return encode_tiled(codec, signal, tile=tile, approximate=True).numpy()
 
 
 def decode_bounded(codec: Codec, codes: np.ndarray) -> np.ndarray:
     """Decode stored codes of any size to a signal, uint8 (C, H, W) or int16 (C, T); see `encode_bounded`."""
-    tile = _whole_tile(codec, "decoder", math.prod(codes.shape[1:]))
+    tile = _global_tile(codec, "decoder", math.prod(codes.shape[1:]))
     return decode_tiled(codec, codes, tile=tile, approximate=True).numpy()
 
 
-def _whole_tile(codec: Codec, side: str, positions: int) -> int | None:
+def _global_tile(codec: Codec, side: str, positions: int) -> int | None:
     """Return a tile of all positions if a global network can process them at once, or None for the default tiles."""
-    return positions if is_global(codec, side) and positions <= WHOLE_LATENTS else None
+    return positions if is_global(codec, side) and positions <= MAX_GLOBAL_POSITIONS else None
 
 
 def pad_to_stride(signal: np.ndarray, stride: int) -> np.ndarray:

@@ -155,8 +155,8 @@ class _Totals:
 
 def _fit_split(source: Source) -> str:
     """Return the split for statistics and synthesis: `train`, or the first split with samples."""
-    filled = [split for split in source.split_names if source.num_samples(split)]
-    return "train" if "train" in filled else filled[0]
+    nonempty = [split for split in source.split_names if source.num_samples(split)]
+    return "train" if "train" in nonempty else nonempty[0]
 
 
 def _unit_name(source: Source) -> str:
@@ -192,7 +192,8 @@ def _calibration_signals(context: JobContext, count: int) -> list[np.ndarray]:
         chunks = [preparation.evaluation_signals(chunk.signals) for chunk in decoded if len(chunk.signals)]
     if not chunks:
         raise JobError(
-            f"the {_unit_name(source)} of split {split!r} are gone since they were encoded; restore the source"
+            f"the {_unit_name(source)} of split {split!r} can no longer be read; restore the source and run the same "
+            "command again to continue"
         )
     return chunks
 

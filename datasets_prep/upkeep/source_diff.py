@@ -102,15 +102,15 @@ def _without_moved(
     for part in _chunks(rows):
         keys, sizes = [listing.keys[row] for row in part], np.asarray(listing.num_bytes)[part]
         moved = np.zeros(len(part), bool)
-        new = known.find(sample_hashes(split, keys)) == UNKNOWN  # those that are tried again stay in their split
+        new = known.find(sample_hashes(split, keys)) == UNKNOWN  # samples that are tried again stay in their split
         for other in others:
             positions = known.find(sample_hashes(other, keys))
-            there = np.flatnonzero(new & (positions != UNKNOWN))
-            places = positions[there]
-            same = (known.states[places] == REMOVED) | (known.num_bytes[places] == sizes[there])
-            same &= ~diff.seen[places]
-            moved[there[same]] = True
-            diff.seen[places[same]] = True
+            rows_found = np.flatnonzero(new & (positions != UNKNOWN))
+            found = positions[rows_found]
+            same = (known.states[found] == REMOVED) | (known.num_bytes[found] == sizes[rows_found])
+            same &= ~diff.seen[found]
+            moved[rows_found[same]] = True
+            diff.seen[found[same]] = True
         diff.num_moved += int(moved.sum())
         kept.append(part[~moved])
     return np.concatenate(kept)

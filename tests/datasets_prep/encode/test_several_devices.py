@@ -238,17 +238,17 @@ def three_devices(monkeypatch):
     """Make every device stand for three devices, all of them the CPU; returns the threads that encode."""
     used = []
     for kind in (Encoder, RaggedEncoder):
-        monkeypatch.setattr(kind, "encode_batch", noting_threads(kind.encode_batch, used))
+        monkeypatch.setattr(kind, "encode_batch", recording_threads(kind.encode_batch, used))
     monkeypatch.setattr(encoding, "same_kind_devices", lambda device: [device] * 3)
     return used
 
 
-def noting_threads(encode_batch, used):
-    def noted(self, batch):
+def recording_threads(encode_batch, used):
+    def recorded(self, batch):
         used.append(threading.current_thread().name)
         return encode_batch(self, batch)
 
-    return noted
+    return recorded
 
 
 def test_no_threads_if_workers_encode_or_there_is_one_device(three_devices, rgb_codec, monkeypatch):

@@ -113,9 +113,9 @@ class InThisProcess:
 
     def remote(self, function):
         self.function = function
-        return SimpleNamespace(options=lambda **needs: SimpleNamespace(remote=self.hand_over))
+        return SimpleNamespace(options=lambda **needs: SimpleNamespace(remote=self.submit))
 
-    def hand_over(self, *arguments):
+    def submit(self, *arguments):
         record = self.function(*arguments)
         return lambda: record
 
@@ -139,7 +139,7 @@ def test_progress_reports_the_number_of_concurrent_tasks(source, rgb_codec, tmp_
 
     slots, states = iter([2, 2]), []
     monkeypatch.setattr(ray_engine, "ray", InThisProcess())
-    monkeypatch.setattr(ray_engine, "connected", lambda address: nullcontext())
+    monkeypatch.setattr(ray_engine, "cluster_connection", lambda address: nullcontext())
     monkeypatch.setattr(ray_engine, "num_slots", lambda cpus, gpus: next(slots, 3))
     config = replace(SMALL, engine="ray", workers=7, device="cpu")
     try:
@@ -147,8 +147,8 @@ def test_progress_reports_the_number_of_concurrent_tasks(source, rgb_codec, tmp_
     finally:
         ray_task._close_resources()
     assert (states[0].done, states[0].worker_status) == (0, "up to 2 tasks at once")
-    crews = [worker_status for worker_status, _ in itertools.groupby(state.worker_status for state in states)]
-    assert crews == [f"up to {tasks} at once" for tasks in ("2 tasks", "3 tasks", "2 tasks", "1 task")]
+    statuses = [worker_status for worker_status, _ in itertools.groupby(state.worker_status for state in states)]
+    assert statuses == [f"up to {tasks} at once" for tasks in ("2 tasks", "3 tasks", "2 tasks", "1 task")]
     prepare(source, rgb_codec, tmp_path / "local", SMALL)
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
 
