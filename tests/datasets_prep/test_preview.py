@@ -88,5 +88,5 @@ def test_refusals(make_folder, rgb_codec, tmp_path):
     ):
         contact_sheet(tmp_path / "out", source=other, split="test")
     single = open_source(str(make_folder("single", splits=("train",))))
-    with pytest.raises(CallError, match="source single has no split 'test', but train; give the source"):
+    with pytest.raises(CallError, match="source single has no split 'test', only train; give the source"):
         contact_sheet(tmp_path / "out", source=single, split="test")
