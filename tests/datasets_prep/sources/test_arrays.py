@@ -97,14 +97,14 @@ def test_floats_are_measured_over_all_files_and_the_range_is_recorded(tmp_path):
     assert manifest.preprocessing["range"] == [low, high]
     assert manifest.preprocessing["range_origin"] == "measured"
     flat = saved(tmp_path / "flat.npy", np.ones((1, 4, 4)))
-    with pytest.raises(JobError, match=r"all values of flat.npy are alike, so they give no range"):
+    with pytest.raises(JobError, match=r"all values of flat.npy are equal, so they define no range"):
         _ = open_source(f"npy:{flat}").value_range
 
 
 def test_integers_of_several_types_need_a_range(tmp_path):
     for dtype in (np.uint8, np.uint16):
         saved(tmp_path / f"set/{np.dtype(dtype)}.npy", cube(dtype=dtype))
-    with pytest.raises(CallError, match=r"arrays of uint16 and uint8 in set, whose ranges differ; give \?range"):
+    with pytest.raises(CallError, match=r"arrays of uint16 and uint8 in set have different ranges; give \?range"):
         open_source(f"npy:{tmp_path / 'set'}").preparation(multiple=1)
 
 
@@ -198,9 +198,9 @@ def test_files_that_are_not_what_they_seem(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("patch=0", "patch='0'; expected a whole number of at least 1"),
-        ("patch=x", "expected a whole number"),
-        ("hop=4", "hop=4 without patch; give both, or neither"),
+        ("patch=0", "patch='0'; expected an integer of at least 1"),
+        ("patch=x", "expected an integer of at least 1"),
+        ("hop=4", "hop=4 without patch; give both or neither"),
         ("range=5,1", "expected two numbers, the lower first"),
         ("range=1", "expected two numbers"),
         ("range=nan,1", "expected two numbers"),

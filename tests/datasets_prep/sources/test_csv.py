@@ -92,7 +92,7 @@ def test_urls_and_missing_files_have_no_size(table, tmp_path):
         ("file:///etc/passwd", "URL 'file:///etc/passwd'; expected one of the schemes abfs"),
         ("simplecache::http://h/a.png", "path 'simplecache::http://h/a.png'|URL"),
         ("http://h/a::file:///etc/passwd", "URL 'http://h/a::file"),
-        ('""', "path ''; expected that of an image file, or its URL"),
+        ('""', "path ''; expected the path or URL of an image file"),
     ],
 )
 def test_places_that_a_table_may_not_name(table, place, reason):
@@ -117,13 +117,13 @@ def test_absolute_paths_given_openly(table, tmp_path):
 def test_refusals(table, tmp_path):
     assert "does not exist; give the path of a CSV file" in message(f"csv:{tmp_path}/none.csv")
     assert "is a folder; give the path of a CSV file" in message(f"csv:{tmp_path}")
-    assert "begins with no names of columns; give them in its first line" in message(table(""))
+    assert "has no column names; give them in its first line" in message(table(""))
     assert "has no rows" in message(table("path,label\n"))
-    assert "has the columns a, b; name the one of files or URLs with ?path=COLUMN" in message(table("a,b\n1,2\n"))
-    assert "has the columns path, url; name the one" in message(table("path,url\n1,2\n"))
+    assert "has the columns a, b; name the column of files or URLs with ?path=COLUMN" in message(table("a,b\n1,2\n"))
+    assert "has the columns path, url; name the column" in message(table("path,url\n1,2\n"))
     assert "has no column 'kind'; its columns are path, label" in message(table("path,label\n1,2\n") + "?label=kind")
     assert "line 3: 1 fields, where the first line has 2" in message(table("path,label\n1,2\n3\n"))
-    assert "has two columns of one name" in message(table("path,path\n1,2\n"))
+    assert "has two columns with the same name" in message(table("path,path\n1,2\n"))
     assert "split '../x'; expected a name of letters" in message(table("path,split\n1,../x\n"))
     assert "source option absolute='yes'; expected 0 or 1" in message(table("path\n1\n") + "?absolute=yes")
     assert "source options label and target" in message(table("path,a\n1,2\n") + "?label=a&target=a")
@@ -138,7 +138,7 @@ def test_refusals(table, tmp_path):
 
 def test_labels_that_are_no_classes(table, monkeypatch):
     monkeypatch.setattr("datasets_prep.sources.core.label_kinds.MAX_CLASSES", 2)
-    assert "more than 2 distinct labels, as 'c'; choose a column of classes" in message(
+    assert "more than 2 distinct labels, such as 'c'; choose a column of classes" in message(
         table("path,label\n0.png,a\n1.png,b\n2.png,c\n")
     )
 

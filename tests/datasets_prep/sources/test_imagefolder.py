@@ -148,7 +148,7 @@ def test_folders_without_an_end_are_refused(tmp_path):
     deep = tmp_path.joinpath(*["a"] * 300)
     deep.mkdir(parents=True)
     (deep / "0.png").touch()
-    with pytest.raises(CallError, match=r"folders nested more than 256 deep, as '/.*'; give a flatter one"):
+    with pytest.raises(CallError, match=r"folders nested more than 256 deep, such as '/.*'; use a flatter tree"):
         open_source(str(tmp_path))
 
 
@@ -157,7 +157,7 @@ def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(CallError, match=r"folder '/.*' cannot be listed: Permission denied; allow it to be read"):
+    with pytest.raises(CallError, match=r"folder '/.*' cannot be listed: Permission denied; allow reading it"):
         open_source(str(tmp_path))
 
 
@@ -169,7 +169,7 @@ def test_refused_layouts(make_folder):
     picture(0).save(root / "train/cover.png")
     assert "has class folders (cat is the first) and 1 images outside of them (train/cover.png" in message(str(root))
     root = make_folder("twice", splits=("val", "valid"), each=1)
-    assert "has val and valid, all meaning validation" in message(str(root))
+    assert "has val and valid, which all mean validation" in message(str(root))
 
 
 def test_the_home_folder_may_be_a_tilde(make_folder, tmp_path, monkeypatch):

@@ -89,7 +89,7 @@ def test_kinds_of_labels_groups_and_kept_columns(files):
     assert source.listing.label_kind == "regression"
     assert source.listing.splits["train"].labels[[0, 219]].tolist() == [[0, 0], [219, 21]]
     assert "column 'note' of data set '" in message(f"parquet:{folder}?target=note")
-    assert "holds Value('float64'), not classes; numbers to be predicted" in message(f"parquet:{folder}?label=age")
+    assert "holds Value('float64'), not classes; choose regression targets" in message(f"parquet:{folder}?label=age")
     assert "has no column 'x'" in message(f"parquet:{folder}?keep=x")
     assert "source options label and target; give one" in message(f"parquet:{folder}?label=tags&target=age")
 
@@ -163,7 +163,7 @@ def test_splits_that_number_their_classes_differently(tmp_path, several):
     for split, part in splits.items():
         part.to_parquet(tmp_path / f"{split}.parquet")
     said = (
-        "column 'label' of data set 'saved' numbers the classes ['cat', 'dog'], split 'test' has ['dog', 'cat']; cast"
+        "column 'label' of data set 'saved' has the classes ['cat', 'dog'], but split 'test' has ['dog', 'cat']; cast"
     )
     assert said in message(f"hf:{tmp_path / 'saved'}")
     assert "train.parquet' has ['cat', 'dog']; cast all to one ClassLabel" in message(f"parquet:{tmp_path}/*.parquet")
@@ -175,7 +175,7 @@ def test_class_numbers_without_a_name(tmp_path):
     features = Features({"image": Value("binary"), "label": ClassLabel(names=["x"])})
     plain = pa.table({"image": [b"-", b"-"], "label": pa.array([0, 4], pa.int64())})
     pq.write_table(plain.cast(features.arrow_schema), tmp_path / "a.parquet")
-    assert "label 4 of column 'label'; it has 1 classes, from 0" in message(f"parquet:{tmp_path}/a.parquet")
+    assert "label 4 of column 'label'; expected 0 to 0; check the labels" in message(f"parquet:{tmp_path}/a.parquet")
 
 
 def test_files_that_do_not_belong_together(files, tmp_path):
@@ -212,7 +212,7 @@ def test_files_that_turn_out_to_be_damaged_or_changed(files):
     whole[4:40] = bytes(36)  # where the first page begins
     system.pipe("/damaged/train-0.parquet", bytes(whole))
     source = open_source("parquet:memory://damaged/*.parquet")
-    with pytest.raises(CallError, match=r"train-0\.parquet' cannot be read: .*; restore it, or leave it out"):
+    with pytest.raises(CallError, match=r"train-0\.parquet' cannot be read: .*; restore or omit it"):
         source.read("train", 0)
     source = open_source(f"parquet:{folder}")
     (folder / "train-1.parquet").write_bytes((folder / "train-0.parquet").read_bytes())

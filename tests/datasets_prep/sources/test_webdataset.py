@@ -15,7 +15,7 @@ from datasets_prep.decode.chunks import undecodable
 from datasets_prep.decode.images import ImagePreparation
 from datasets_prep.samples.content import read_stored
 from datasets_prep.samples.stored import AudioSegment, BadSignalError, FileSlice
-from datasets_prep.sources.folders.file_lists import braces
+from datasets_prep.sources.folders.file_lists import expand_braces
 from tests.datasets_prep.sources.test_tars import tar_bytes
 from tests.support.pictures import encoded, picture
 from tests.support.reading_sources import assert_is_picture, keys, labels, message
@@ -181,13 +181,13 @@ def test_a_tar_that_braces_name_must_be_there(tmp_path):
 
 
 def test_braces():
-    assert braces("a{1..3}b") == ["a1b", "a2b", "a3b"]
-    assert braces("a{08..11}") == ["a08", "a09", "a10", "a11"]
-    assert braces("{x,yy}{a}") == ["x{a}", "yy{a}"]
+    assert expand_braces("a{1..3}b") == ["a1b", "a2b", "a3b"]
+    assert expand_braces("a{08..11}") == ["a08", "a09", "a10", "a11"]
+    assert expand_braces("{x,yy}{a}") == ["x{a}", "yy{a}"]
     with pytest.raises(CallError, match="names more than 1,000,000 files"):
-        braces("{000..999}{000..999}{0..1}")
+        expand_braces("{000..999}{000..999}{0..1}")
     with pytest.raises(CallError, match="names more than 1,000,000 files"):
-        braces("{0..99999999999}")
+        expand_braces("{0..99999999999}")
 
 
 def test_tars_at_a_url():
