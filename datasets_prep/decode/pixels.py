@@ -1,16 +1,16 @@
-"""From an image file to uint8 pixels: the one definition of what a source image looks like.
+"""Decodes image files to uint8 pixels: the only definition of the pixels of a source image.
 
-- The first frame, or page, counts. Its EXIF orientation is applied; one that cannot be read is none.
-- 16 bits keep their high byte, gray or color (value // 256). Floating-point images, and integers of 32 bits, are
-  refused: they have no range.
-- Embedded color profiles are ignored, or converted to sRGB (`datasets_prep.decode.icc`). CMYK without one becomes RGB
-  by PIL's plain conversion; in JPEG files it is inverted, as Adobe writes it, marked so or not.
+- The first frame or page is used. Its EXIF orientation is applied; an unreadable orientation is ignored.
+- 16-bit values, gray or color, are reduced to their high byte (value // 256). Floating-point images and 32-bit
+  integers are refused, since they have no defined range.
+- Embedded color profiles are ignored, or converted to sRGB (`datasets_prep.decode.icc`). CMYK without a profile becomes
+  RGB by PIL's conversion; in JPEG files it is inverted, as Adobe writes it, with or without Adobe's marker.
 - Transparency is composited on white, as viewers show it.
 - Color becomes gray by PIL's luma (ITU-R 601); gray becomes color by repeating the channel.
-- The result is resized and cropped, or padded (`datasets_prep.decode.resize_crop`).
+- The result is resized and cropped or padded (`datasets_prep.decode.resize_crop`).
 
-docs/pixels.md says what becomes of which file. Workers import this module, so it needs no more than numpy, numba and
-PIL.
+docs/pixels.md lists the result for every kind of file. Workers import this module, so it imports no more than numpy,
+numba and PIL.
 """
 
 from __future__ import annotations
@@ -32,23 +32,25 @@ from datasets_prep.samples.stored import BadSignalError, Stored, failure_reason
 from walloc_cdl.errors import CallError
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-"""What is decoded. PIL knows more, among them formats that start other programs (EPS)."""
+"""The decoded formats. PIL supports more, including formats that start other programs (EPS)."""
 
 MAX_ASPECT = 20
-"""Longer side over shorter one. Checked before resizing: 20,000 × 1 at a shorter side of 256 has 1.3 gigapixels."""
+"""Limit for the ratio of the longer to the shorter side, checked before resizing: 20,000 × 1, resized to a shorter side
+of 256, has 1.3 gigapixels."""
 
 MAX_PIXELS = 89_478_485
-"""PIL's own limit (a quarter of a gigabyte of RGB), at which it only warns."""
+"""Limit for the number of pixels: PIL's own limit (a quarter of a gigabyte of RGB), at which PIL only warns."""
 
 DECODERS = ("pil", "pil-scaled")
 
 SCALED_MARGIN = 2
-"""Decoding to this many times what is needed leaves the kernel to decide the frequencies that are kept."""
+"""Scaled decoding gives at least this many times the required size, so that the resize kernel determines which
+frequencies are kept."""
 
 _FLIPS = {2: "x", 3: "xy", 4: "y", 6: "x", 7: "xy", 8: "y"}
-"""Of the sides of the upright image, those that begin where they ended."""
+"""Maps EXIF orientations to the axes of the upright image that are flipped."""
 
-_TURNS = {
+_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -59,11 +61,11 @@ _TURNS = {
 }
 
 
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints what nobody has asked to see
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # otherwise Python prints PIL's log messages
 
 
 class BadImageError(BadSignalError):
-    """This one image cannot be used."""
+    """An image cannot be used."""
 
 
 def load_pixels(
@@ -76,31 +78,35 @@ def load_pixels(
     profiles: str = "ignore",
     decoder: str = "pil",
 ) -> np.ndarray:
-    """Pixels uint8 (channels, size, size): resized by a kernel and cropped or padded as `framing.square` says.
+    """Decode an image to pixels uint8 (channels, size, size), resized and cropped or padded, see `resize_crop.square`.
 
-    `profiles` is what becomes of embedded color profiles: `ignore` or `srgb`. `decoder` is `pil`, or `pil-scaled`,
-    which decodes JPEG files at a half, a quarter or an eighth of their size (libjpeg's scaled inverse transform) as
-    long as what decides the size stays `SCALED_MARGIN` times as long as is needed.
+    `profiles`: handling of embedded color profiles, `ignore` or `srgb`. `decoder`: `pil`, or `pil-scaled`, which
+    decodes JPEG files at a half, a quarter or an eighth of their size (libjpeg's scaled inverse transform), as long as
+    the side that is resized to `size` remains at least `SCALED_MARGIN` · `size` long.
 
-    Raises `BadImageError` for anything but a whole image within `MAX_PIXELS` and `MAX_ASPECT`.
+    Raises `BadImageError` for anything except a complete image within `MAX_PIXELS` and `MAX_ASPECT`.
     """
     with _opened(data) as image:
         _check_shape(image)
         box = _decode_scaled(image, SCALED_MARGIN * size, crop) if decoder == "pil-scaled" else None
         upright = _upright(image, channels, profiles)
-        return square(upright, size, kernel, crop, box=box and _turned_box(box, upright.size, _orientation(image)))
+        box = box and _transposed_box(box, upright.size, _orientation(image))
+        return square(upright, size, kernel, crop, box=box)
 
 
 @contextmanager
 def upright_image(data: Stored, channels: int, profiles: str = "ignore") -> Iterator[Image.Image]:
-    """The image in PIL's mode L or RGB, upright; `BadImageError` for what `load_pixels` refuses, also in the block."""
+    """Open an image upright, in PIL's mode L or RGB.
+
+    Raises `BadImageError` as `load_pixels` does; errors raised inside of the `with` block become `BadImageError`, too.
+    """
     with _opened(data) as image:
         _check_shape(image)
         yield _upright(image, channels, profiles)
 
 
 def load_native(data: Stored, channels: int, multiple: int, *, profiles: str = "ignore") -> np.ndarray:
-    """Pixels uint8 (channels, H, W) as they are, center-cropped so that H and W are multiples of `multiple`.
+    """Decode an image to pixels uint8 (channels, H, W) at its own size, center-cropped to multiples of `multiple`.
 
     Raises `BadImageError` as `load_pixels` does, and for images smaller than `multiple`.
     """
@@ -115,9 +121,9 @@ def load_native(data: Stored, channels: int, multiple: int, *, profiles: str = "
 
 
 def load_whole(data: Stored, channels: int, *, profiles: str = "ignore") -> np.ndarray:
-    """Pixels uint8 (channels, H, W), all of them: of any size and shape within `MAX_PIXELS`.
+    """Decode an image of any aspect ratio, within `MAX_PIXELS`, to pixels uint8 (channels, H, W), without cropping.
 
-    Raises `BadImageError` for anything but a whole image.
+    Raises `BadImageError` for anything except a complete image.
     """
     with _opened(data) as image:
         _check_size(image)
@@ -125,14 +131,14 @@ def load_whole(data: Stored, channels: int, *, profiles: str = "ignore") -> np.n
 
 
 def image_mode(data: Stored) -> str:
-    """PIL's name of the stored pixel format, from the header alone; raises `BadImageError`."""
+    """Return PIL's name of the stored pixel format, from the header alone; raises `BadImageError` if unreadable."""
     with _opened(data) as image:
         return image.mode
 
 
 @contextmanager
 def _opened(data: Stored) -> Iterator[Image.Image]:
-    """The image, whose pixels may still be undecoded; whatever decoding raises becomes a `BadImageError`."""
+    """Open an image without decoding it; exceptions from decoding in the `with` block become `BadImageError`."""
     try:
         encoded = read_stored(data)
         if not encoded:
@@ -140,7 +146,7 @@ def _opened(data: Stored) -> Iterator[Image.Image]:
         Image.init()
         formats = [name for name in FORMATS if name in Image.OPEN]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they are of what is refused, or put right, here
+            warnings.simplefilter("ignore")  # this module refuses or corrects what PIL warns about
             with Image.open(io.BytesIO(encoded), formats=formats) as image:
                 refuse_pil_quirks(image, encoded)
                 yield image
@@ -152,7 +158,7 @@ def _opened(data: Stored) -> Iterator[Image.Image]:
         raise BadImageError("not an image of a known format") from error
     except Image.DecompressionBombError as error:
         raise BadImageError(_too_large()) from error
-    except Exception as error:  # on broken files PIL's decoders raise whatever their parsing stumbled over
+    except Exception as error:  # PIL's decoders raise exceptions of any type for broken files
         raise BadImageError(failure_reason(error)) from error
 
 
@@ -176,25 +182,28 @@ def _check_shape(image: Image.Image) -> None:
 
 
 def _upright(image: Image.Image, channels: int, profiles: str) -> Image.Image:
-    """Mode L or RGB, turned as its EXIF says."""
+    """Convert to mode L or RGB and apply the EXIF orientation."""
     if channels not in (1, 3):
         raise CallError(f"{channels} channels; image files give 1 (gray) or 3 (RGB)")
     flat = eight_bit_color(image, channels, profiles)
-    turn = _TURNS.get(_orientation(image))  # after decoding, for which PIL turns TIFF files itself, and says so here
-    return flat.transpose(turn) if turn is not None else flat
+    # read after decoding, because PIL transposes TIFF files while it decodes them, and then resets the orientation
+    transpose = _TRANSPOSES.get(_orientation(image))
+    return flat.transpose(transpose) if transpose is not None else flat
 
 
 def _decode_scaled(image: Image.Image, size: int, crop: str) -> Box | None:
-    """Have a JPEG file decoded so that its deciding side is at least `size`; the part of the result that the whole
-    image covers: sides are rounded up, and the last pixel lies partly beyond. None where nothing changes.
+    """Make PIL decode a JPEG file scaled, with a deciding side of at least `size`.
+
+    Returns the part of the result that the image covers: sides are rounded up, so that the last pixel lies partly
+    outside. Returns None if the size does not change.
     """
     sides = tuple(max(1, int(size * side // deciding_side(image.size, crop))) for side in image.size)
     _, box = image.draft(None, sides) or (None, None)
     return box if box is not None and box[2:] != image.size else None
 
 
-def _turned_box(box: Box, size: tuple[int, int], orientation: int) -> Box:
-    """Where a box at the upper left, (0, 0, w, h), lies when the image was turned, and has this size since."""
+def _transposed_box(box: Box, size: tuple[int, int], orientation: int) -> Box:
+    """Return the position of a box (0, 0, w, h) after the orientation was applied; `size` is the upright image's."""
     width, height = box[:1:-1] if orientation in (5, 6, 7, 8) else box[2:]
     flips = _FLIPS.get(orientation, "")
     left = size[0] - width if "x" in flips else 0
@@ -205,11 +214,11 @@ def _turned_box(box: Box, size: tuple[int, int], orientation: int) -> Box:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # the pixels are whole all the same
+    except Exception:  # damaged EXIF data does not affect the pixels
         return 1
 
 
 def channels_first(image: Image.Image) -> np.ndarray:
-    """Pixels uint8 (C, H, W) of an image in mode L or RGB."""
+    """Return the pixels uint8 (C, H, W) of an image in mode L or RGB."""
     pixels = np.asarray(image)
     return pixels[None].copy() if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))

@@ -1,4 +1,8 @@
-"""How an image fills a square: which side decides, what is cut off or filled up, and by which kernel it is resized."""
+"""Resizes an image to a square, by cropping or padding it.
+
+Padding is centered and repeats the edge: a border of one color would be an edge that the codec must spend its values
+on, and a border at one side only would tell a model where the image lies.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 KERNELS = ("lanczos", "bicubic", "bilinear", "box")
-"""PIL's, all antialiased; `box` is the mean of the area that a pixel covers."""
+"""PIL's kernels, all antialiased; `box` is the mean over the area of an output pixel."""
 
 CROPS = ("center", "pad")
 
@@ -14,17 +18,17 @@ Box = tuple[float, float, float, float]
 """Left, top, right and bottom, in pixels."""
 
 Window = tuple[int, int, int, int]
-"""The same, of whole pixels."""
+"""Left, top, right and bottom, in whole pixels."""
 
 
 def square(image: Image.Image, size: int, kernel: str, crop: str, *, box: Box | None = None) -> np.ndarray:
-    """Pixels uint8 (C, size, size) of an image in mode L or RGB, or of its part `box`.
+    """Resize an image in mode L or RGB, or its part `box`, to pixels uint8 (C, size, size).
 
-    - `center`: the shorter side becomes `size`, and what the longer one has too much is cut off on both ends, as
-      torchvision's `Resize(size)` and `CenterCrop(size)` do: the longer side is int(size · longer / shorter), and
-      the crop begins at round((side - size) / 2), half to even.
-    - `pad`: the longer side becomes `size`, the shorter one int(size · shorter / longer), at least 1, and its edge
-      is repeated on both ends, an odd pixel at the right or bottom.
+    - `center`: resizes the shorter side to `size` and crops the longer side at both ends, as torchvision's
+      `Resize(size)` and `CenterCrop(size)` do: the longer side becomes int(size · longer / shorter), and the crop
+      begins at round((side - size) / 2), half to even.
+    - `pad`: resizes the longer side to `size` and the shorter side to int(size · shorter / longer), at least 1, and
+      repeats its edge at both ends; an odd pixel is added at the right or bottom.
     """
     left, top, right, bottom = box or (0, 0, *image.size)
     sides = right - left, bottom - top
@@ -41,11 +45,11 @@ def square(image: Image.Image, size: int, kernel: str, crop: str, *, box: Box | 
 def resized(
     image: Image.Image, size: tuple[int, int], kernel: str, *, box: Box | None = None, window: Window | None = None
 ) -> np.ndarray:
-    """Pixels uint8 (C, h, w) of an image in mode L or RGB, whose part `box` was resized to `size`, (width, height).
+    """Resize the part `box` of an image in mode L or RGB to `size`, (width, height); returns pixels uint8 (C, h, w).
 
-    Of the result only the part `window`; all of it, and all of the image, if None.
+    Only the part `window` of the result is computed. None stands for the whole image or the whole result.
     """
-    from walloc_cdl.kernels.cpu.resample import resample  # numba takes half a second, which `--help` need not wait for
+    from walloc_cdl.kernels.cpu.resample import resample  # importing numba would delay `--help` by half a second
 
     pixels = np.asarray(image)
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
@@ -56,5 +60,5 @@ def resized(
 
 
 def deciding_side(sides: tuple[float, float], crop: str) -> float:
-    """Of two sides the one that becomes the square's."""
+    """Return the side that becomes the side of the square: the shorter one for `center`, the longer one for `pad`."""
     return min(sides) if crop == "center" else max(sides)

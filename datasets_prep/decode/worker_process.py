@@ -1,4 +1,4 @@
-"""One decoding process: what it does, its limits, and how its owner learns of its end."""
+"""A decoding worker process, with its limits, and its handle in the parent process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets_prep.decode.chunks import DecodedChunk, decode_chunk
-from datasets_prep.decode.worker_pipe import receive_answer, send_answer
+from datasets_prep.decode.worker_pipe import receive_result, send_result
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.samples.stored import Stored
 
@@ -28,98 +28,98 @@ _STATUS = Path("/proc/self/status")
 
 
 class WorkerLost(Exception):
-    """The worker died or was late; `reason` is what that says about the sample that it was decoding."""
+    """The worker died or exceeded its time limit; `reason` describes that for the sample that it was decoding."""
 
     def __init__(self, reason: str, *, killed: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.killed = killed
-        """By SIGKILL, which no decoder raises: the machine was short of memory, or somebody did it."""
+        """Whether SIGKILL ended it. No decoder raises SIGKILL, so the system was short of memory or a user sent it."""
 
 
 @dataclass(frozen=True)
 class _Failure:
-    """An exception that is no sample's fault."""
+    """An exception that no sample caused."""
 
     error: Exception
     text: str
 
 
 class WorkerProcess:
-    """A process of its own for `decode_chunk`, one chunk at a time. Not to be shared between threads."""
+    """A process that runs `decode_chunk` on one chunk at a time. It is not thread-safe, except for `kill`."""
 
     def __init__(self, preparation: Preparation, encoder: FusedEncoder | None = None) -> None:
-        # fork could hang: torch has started threads by now
+        # a forked process could hang, because torch may have started threads before
         context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, preparation, encoder), daemon=True)
+        self._connection, child_connection = context.Pipe()
+        self._process = context.Process(target=_serve, args=(child_connection, preparation, encoder), daemon=True)
         self._process.start()
-        theirs.close()
+        child_connection.close()
 
     @property
     def pid(self) -> int | None:
-        """Of the process."""
+        """Process id of the worker."""
         return self._process.pid
 
     def await_ready(self) -> None:
-        """Return when it has started; raises `WorkerLost` when it could not."""
+        """Wait until the worker has started; raises `WorkerLost` if it cannot start."""
         try:
             self._connection.recv()
         except (EOFError, OSError) as error:
             raise WorkerLost("cannot start") from error
 
     def decode(self, samples: Sequence[Stored], time_limit_s: float) -> DecodedChunk:
-        """Decode there; raises what decoding raised, or `WorkerLost`, after which there is only `end`."""
+        """Decode a chunk in the worker. Raises what decoding raised, or `WorkerLost`; then only `end` may be called."""
         try:
             self._connection.send(samples)
             if not self._connection.poll(time_limit_s):
                 raise WorkerLost(f"took longer than {time_limit_s:g} s to read and decode")
-            answer = receive_answer(self._connection)
+            result = receive_result(self._connection)
         except (EOFError, OSError) as error:
             self._process.join()
             killed = os.name == "posix" and self._process.exitcode == -signal.SIGKILL
             raise WorkerLost("the decoder crashed", killed=killed) from error
-        if isinstance(answer, _Failure):
-            raise answer.error from RuntimeError(answer.text)
-        return answer
+        if isinstance(result, _Failure):
+            raise result.error from RuntimeError(result.text)
+        return result
 
     def kill(self) -> None:
-        """Stop it, whatever it is doing; a `decode` that another thread waits for raises `WorkerLost`."""
+        """Kill the worker; a `decode` that runs in another thread raises `WorkerLost`."""
         self._process.kill()
 
     def end(self) -> None:
-        """Stop it and give its resources back."""
+        """Kill the worker and release its resources."""
         self.kill()
         self._process.join()
         self._connection.close()
 
 
 def _serve(connection: Connection, preparation: Preparation, encoder: FusedEncoder | None) -> None:
-    """The process: chunks in, decoded ones out, until the owner is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's
+    """Run the worker: receive chunks and send them decoded, until the parent process exits."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
     warnings.simplefilter("ignore")
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+        threading.Thread(target=_exit_with_parent, args=(parent.sentinel,), daemon=True).start()
     if preparation.memory_bytes is not None:
         _limit_memory(preparation.memory_bytes)
     with suppress(EOFError, OSError):
         connection.send("ready")
         _silence_decoders()
         while True:
-            send_answer(connection, _answer(connection.recv_bytes(), preparation, encoder))
+            send_result(connection, _decode(connection.recv_bytes(), preparation, encoder))
 
 
-def _answer(pickled: bytes, preparation: Preparation, encoder: FusedEncoder | None) -> DecodedChunk | _Failure:
+def _decode(pickled: bytes, preparation: Preparation, encoder: FusedEncoder | None) -> DecodedChunk | _Failure:
     try:
-        samples: Sequence[Stored] = pickle.loads(pickled)  # of the owner; `Connection.recv` does so
+        samples: Sequence[Stored] = pickle.loads(pickled)  # from the parent process, as `Connection.recv` does
         return decode_chunk(samples, preparation, encoder)
-    except Exception as error:  # a fault of ours or of the machine: for the owner to raise
+    except Exception as error:  # a bug or an error of the system, which the parent process raises
         return _Failure(_picklable(error), traceback.format_exc())
 
 
 def _picklable(error: Exception) -> Exception:
-    """The error, or its words where it cannot be sent: the owner would take silence for a crash of the decoder."""
+    """Return the error, or its text if it cannot be pickled; the parent would take no result for a decoder's crash."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # an exception's own methods may raise anything
@@ -128,27 +128,29 @@ def _picklable(error: Exception) -> Exception:
 
 
 def _silence_decoders() -> None:
-    """Send to nowhere what C libraries write to standard error about broken files; our errors go another way."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
+    """Discard what C libraries write to standard error about broken files; errors are sent through the pipe."""
+    null_device = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null_device, 2)
+    os.close(null_device)
 
 
-def _end_with(sentinel: int) -> None:
+def _exit_with_parent(sentinel: int) -> None:
     wait([sentinel])
     os._exit(1)
 
 
 def _limit_memory(num_bytes: int) -> None:
-    """Let no more than so much be allocated from now on; where the system has no such limit, nothing happens."""
+    """Limit further memory allocation to `num_bytes`; does nothing on systems without /proc."""
     if not _STATUS.exists():
         return
     import resource
 
-    # RLIMIT_DATA counts private writable memory, of which a process has some for its threads' stacks.
+    # RLIMIT_DATA counts private writable memory, which includes the stacks of running threads.
     present = next(
         int(line.split()[1]) * 1024 for line in _STATUS.read_text().splitlines() if line.startswith("VmData")
     )
-    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_DATA)
     limit = present + num_bytes
-    resource.setrlimit(resource.RLIMIT_DATA, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
+    if hard_limit != resource.RLIM_INFINITY:
+        limit = min(limit, hard_limit)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard_limit))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from datasets_prep.folders.copy_samples import SplitWriter, open_verified_shard, shard_samples_of
+from datasets_prep.folders.copy_samples import SplitWriter, max_shard_samples, open_verified_shard
 from datasets_prep.ledger.finished import ledger_parts, rewritten, stored_ledger_schema, write_edited_ledger
 from datasets_prep.ledger.table import DROPPED, SCHEMA
 from walloc_cdl.latents import LEDGER_NAME, Manifest, SampleLayout, ShardEntry
@@ -70,7 +70,7 @@ class Derivation:
         Raises `DamagedError` for a shard or ledger that is not what its manifest says.
         """
         layout = self.manifest.layout
-        shard_samples = shard_samples_of([origin.manifest for origin in self.origins])
+        shard_samples = max_shard_samples([origin.manifest for origin in self.origins])
         writers = [SplitWriter(out, split, layout, shard_samples) for split in self.splits]
         try:
             self._copy_samples(writers, on_shard)
@@ -156,7 +156,7 @@ class Derivation:
                 splits, numbers = self.places[number, row["shard"]]
                 split = int(splits[row["row"]])
                 changed["split"] = self.splits[split]
-                changed["shard"], changed["row"] = writers[split].place(int(numbers[row["row"]]))
+                changed["shard"], changed["row"] = writers[split].location(int(numbers[row["row"]]))
             elif row["split"] in self.unstored:
                 changed["split"] = self.unstored[row["split"]]
             return changed

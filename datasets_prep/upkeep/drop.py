@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datasets_prep.folders.copy_samples import batches, open_verified_shard, samples_at, write_rows
+from datasets_prep.folders.copy_samples import open_verified_shard, read_rows, row_batches, write_rows
 from datasets_prep.ledger.finished import ledger_parts, rewritten, stored_ledger_schema, write_edited_ledger
 from datasets_prep.ledger.table import DROPPED, SCHEMA, hidden_key
 from datasets_prep.upkeep.edit import Edit, editing
@@ -157,8 +157,8 @@ def _without_rows(edit: Edit, found: _Found, on_shard: Callable[[int, int], obje
         if entry.name in found.rows:
             gone = np.array(found.rows[entry.name], np.int64)
             shard = open_verified_shard(edit.folder, entry, manifest.layout)
-            for rows in batches(gone):
-                samples = samples_at(shard, rows)
+            for rows in row_batches(gone):
+                samples = read_rows(shard, rows)
                 histograms[entry.split] -= samples_histogram(samples["codes"], manifest.layout)
                 if (classes := counts[entry.split]) is not None:
                     classes -= manifest.layout.labels.class_counts(samples["labels"])

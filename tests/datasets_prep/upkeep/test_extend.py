@@ -413,7 +413,9 @@ def test_a_full_disk_is_one_line_that_says_how_to_go_on(photos, out, rgb_codec, 
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(JobError, match=r"plan\.json: No space left on device; make room, then run the same again"):
+        with pytest.raises(
+            JobError, match=r"plan\.json: No space left on device; make room, then run the same command again"
+        ):
             extended(photos, rgb_codec, out)
     assert f"{out}: 9 new samples" in extended(photos, rgb_codec, out)[0]
     require_consistent(out)
