@@ -95,7 +95,7 @@ def test_an_interrupted_pull_goes_on_and_fetches_the_rest(hub, folder, tmp_path,
         if done == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["datasets_prep.hub.pull"], "FETCHES", 1)
+    monkeypatch.setattr(sys.modules["datasets_prep.hub.pull"], "NUM_THREADS", 1)
     with pytest.raises(KeyboardInterrupt):
         pull(REPO, tmp_path / "back", on_file=stop)
     assert not (tmp_path / "back" / "manifest.json").exists()

@@ -166,7 +166,9 @@ def test_splits_that_number_their_classes_differently(tmp_path, several):
         "column 'label' of data set 'saved' has the classes ['cat', 'dog'], but split 'test' has ['dog', 'cat']; cast"
     )
     assert said in message(f"hf:{tmp_path / 'saved'}")
-    assert "train.parquet' has ['cat', 'dog']; cast all to one ClassLabel" in message(f"parquet:{tmp_path}/*.parquet")
+    assert "train.parquet' has ['cat', 'dog']; cast all to the same ClassLabel" in message(
+        f"parquet:{tmp_path}/*.parquet"
+    )
     DatasetDict({"train": rows(["cat"]), "test": rows(["cat"], "kind")}).save_to_disk(tmp_path / "uneven")
     assert "'uneven, split test' has no column 'label'; its columns are image, kind" in message(f"hf:{tmp_path}/uneven")
 

@@ -168,9 +168,9 @@ def test_a_whole_split_can_go(folder):
         ([*"hijklmn"], None, r"7 of 7 keys are not in .*: 'h', 'i', 'j', 'k', 'l', …; nothing was changed"),
         (["b"], "test", "1 of 1 keys are not in"),
         (["\udcff.jpg"], None, "1 of 1 keys are not in"),
-        (["a"], None, r"1 keys are in several splits: 'a' \(test, train\); say which with --split"),
+        (["a"], None, r"1 keys are in several splits: 'a' \(test, train\); select one split at a time"),
         (["a"], "tset", "has no split 'tset'; it has test, train"),
-        ([], None, "no keys to drop; name some, or a file of them"),
+        ([], None, "no keys to drop; give some, or a file of them"),
     ],
 )
 def test_refusals_come_before_any_change(folder, keys, split, message):

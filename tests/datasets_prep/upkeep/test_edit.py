@@ -139,7 +139,7 @@ def test_an_unfinished_job_is_left_alone(folder):
 def interrupted(folder: Path, monkeypatch) -> None:
     """Leave a decided edit of which nothing is done yet but the manifest's removal."""
     with monkeypatch.context() as patch:
-        patch.setattr("datasets_prep.upkeep.edit._place", fail)
+        patch.setattr("datasets_prep.upkeep.edit._move_into_place", fail)
         with pytest.raises(KilledError):
             edited(folder)
 
@@ -174,8 +174,8 @@ def test_preparing_does_not_discard_an_edit(folder, monkeypatch, make_folder, rg
         ("place", ["../precious"], "found '../precious', expected a plain relative file name"),
         ("clear", [".."], "found '..', expected a plain relative file name"),
         ("remove", ["/etc/passwd"], "found '/etc/passwd', expected a plain relative file name"),
-        ("format_version", 2, "is no edit of version 1; go on with the version that began it"),
-        ("manifest_sha256", "0" * 64, "is not what was staged"),
+        ("format_version", 2, "is not an edit of version 1; continue with the version that began it"),
+        ("manifest_sha256", "0" * 64, "differs from the record"),
     ],
 )
 def test_a_forged_record_is_refused(folder, monkeypatch, field, value, message):

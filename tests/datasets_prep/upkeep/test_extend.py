@@ -464,7 +464,7 @@ def test_several_labels_targets_and_kept_columns(rgb_codec, tmp_path):
     with pytest.raises(CallError, match="of kind 'none', those of the data set of kind 'regression'"):
         prepare(open_source(address.replace("target=age,mass&", "")), rgb_codec, out, EXTEND)
     write_table(tmp_path / "tags", 14, tags=lambda n: "new")
-    with pytest.raises(CallError, match="has the new class 'new', but the samples of a data set of several classes a"):
+    with pytest.raises(CallError, match="has the new class 'new', but a data set with multiple classes per sample"):
         prepare(
             open_source(f"csv:{tmp_path / 'tags/table.csv'}?label=tags&separator=;"),
             rgb_codec,

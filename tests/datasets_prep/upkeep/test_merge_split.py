@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets_prep.upkeep.assignment import deal, deal_groups
+from datasets_prep.upkeep.assignment import assign_groups, assign_stratified
 from datasets_prep.upkeep.merge import merge
 from datasets_prep.upkeep.split import SplitConfig, split_in_place, take_split
 from tests.support.any_samples import layouts
@@ -200,7 +200,7 @@ def test_equal_values_of_a_column_stay_together(tmp_path):
         ({"shares": {"train": 1.0}}, "share of split 'train' is 1; expected a number above 0 and below 1"),
         ({"shares": {"a/b": 0.5, "c": 0.5}}, "split name 'a/b'; expected letters"),
         ({"shares": {"a": 0.5, "b": 0.5}}, "has the splits test, train; say with --split which one"),
-        ({"shares": {"a": 0.5, "test": 0.5}, "split": "train"}, "has a split 'test' already; give the new one another"),
+        ({"shares": {"a": 0.5, "test": 0.5}, "split": "train"}, "already has a split 'test'; give the new one another"),
         ({"shares": {"a": 0.5, "b": 0.5}, "split": "trian"}, "unknown split 'trian'; nearest: train"),
     ],
 )
@@ -214,18 +214,18 @@ def test_refusals_of_split(tmp_path, config, message):
 
 @given(st.lists(st.integers(-1, 4), max_size=80), st.sampled_from([(0.8, 0.2), (0.5, 0.3, 0.2), (0.9, 0.05, 0.05)]))
 def test_every_class_gets_its_shares(labels, shares):
-    lots = np.random.default_rng(0).integers(0, 2**63, len(labels)).astype(np.uint64)
+    hashes = np.random.default_rng(0).integers(0, 2**63, len(labels)).astype(np.uint64)
     labels = np.array(labels, np.int64)
-    dealt = deal(lots, labels, shares)
-    totals = np.bincount(dealt, minlength=len(shares))
+    splits = assign_stratified(hashes, labels, shares)
+    totals = np.bincount(splits, minlength=len(shares))
     assert np.abs(totals - len(labels) * np.array(shares)).max() < 1.5
     for label in set(labels.tolist()):
-        counts = np.bincount(dealt[labels == label], minlength=len(shares))
+        counts = np.bincount(splits[labels == label], minlength=len(shares))
         assert np.abs(counts - (labels == label).sum() * np.array(shares)).max() < 2.5
 
 
 def test_groups_stay_together_in_their_shares():
     groups = np.repeat(np.arange(100, dtype=np.uint64), 3)
-    dealt = deal_groups(groups, groups, np.zeros(300, np.int64), [0.7, 0.3])
-    assert (dealt.reshape(100, 3) == dealt[::3, None]).all()
-    assert np.bincount(dealt).tolist() == [210, 90]
+    splits = assign_groups(groups, groups, np.zeros(300, np.int64), [0.7, 0.3])
+    assert (splits.reshape(100, 3) == splits[::3, None]).all()
+    assert np.bincount(splits).tolist() == [210, 90]
