@@ -26,7 +26,7 @@ def test_solar_cells():
 
 @installed
 @pytest.mark.slow
-def test_solar_cells_are_those_of_the_package():
+def test_solar_cells_match_the_package():
     from elpv_dataset.utils import load_dataset
 
     images, probabilities, _ = load_dataset()

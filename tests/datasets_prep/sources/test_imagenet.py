@@ -47,7 +47,7 @@ def test_tars_as_distributed(tars):
     assert_is_picture(source.read("validation", 0), 12)
 
 
-def test_class_folders_and_class_tars_are_the_same_but_for_paths(tars, tmp_path):
+def test_class_folders_and_class_tars_differ_only_in_paths(tars, tmp_path):
     root = tmp_path / "other"
     (root / "train" / SYNSETS[0]).mkdir(parents=True)
     for image in range(2):
@@ -148,7 +148,7 @@ def test_labels_of_a_flat_folder(flat, tmp_path, separator):
     assert list(source.part("train", 1, 3)) == [flat / "1 x.png", flat / "2 x.png"]
 
 
-def test_files_of_labels_that_do_not_fit(flat, tmp_path, make_folder):
+def test_label_files_that_do_not_match(flat, tmp_path, make_folder):
     path = tmp_path / "labels.txt"
 
     def refused(text, source=None):

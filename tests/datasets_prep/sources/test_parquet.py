@@ -23,7 +23,7 @@ from walloc_cdl.latents import verify
 
 @pytest.fixture
 def files(tmp_path):
-    """Two files of 150 and 70 rows, in groups of 100; row i has the bytes of its number."""
+    """Two files of 150 and 70 rows, in row groups of 100; the image of row i is the text of i."""
 
     def write(columns=lambda rows: {"label": [f"c{row % 3}" for row in rows]}) -> Path:
         for name, rows in (("train-0.parquet", range(150)), ("train-1.parquet", range(150, 220))):
@@ -96,7 +96,7 @@ def test_kinds_of_labels_groups_and_kept_columns(files):
 
 @pytest.fixture
 def photos(tmp_path):
-    """Write a parquet file of eight images, one of them broken, and of further columns."""
+    """Write a Parquet file of eight images, one of them broken, with further columns."""
 
     def write(columns) -> str:
         images = []
@@ -120,7 +120,7 @@ def test_targets_are_stored(photos, rgb_codec, tmp_path):
     assert verify(tmp_path / "out", full=True).problems == []
 
 
-def test_several_labels_are_stored(photos, rgb_codec, tmp_path):
+def test_multiple_labels_are_stored(photos, rgb_codec, tmp_path):
     lists = [["a"], ["a", "b"], [], ["b"], ["b"], ["a"], ["c"], ["a", "c"]]
     source = open_source(photos({"label": lists}))
     manifest = prepare(source, rgb_codec, tmp_path / "out", PrepareConfig(size=32, shard_samples=3, workers=0))
@@ -129,7 +129,7 @@ def test_several_labels_are_stored(photos, rgb_codec, tmp_path):
     assert open_latents(tmp_path / "out").labels[1].tolist() == [1, 1, 0]
 
 
-def test_kept_columns_stand_in_the_ledger(photos, rgb_codec, tmp_path):
+def test_kept_columns_are_in_the_ledger(photos, rgb_codec, tmp_path):
     columns = {"camera": [f"c{number}" for number in range(8)], "row": list(range(8))}
     source = open_source(f"{photos(columns)}?keep=camera,row")
     prepare(source, rgb_codec, tmp_path / "out", PrepareConfig(size=32, shard_samples=3, workers=0))
@@ -152,7 +152,7 @@ def test_lists_of_class_labels(tmp_path):
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_splits_that_number_their_classes_differently(tmp_path, several):
+def test_splits_with_different_class_numbers(tmp_path, several):
     def rows(names: list[str], column: str = "label") -> Dataset:
         kind = List(ClassLabel(names=names)) if several else ClassLabel(names=names)
         features = Features({"image": Image(), column: kind})
@@ -180,7 +180,7 @@ def test_class_numbers_without_a_name(tmp_path):
     assert "label 4 of column 'label'; expected 0 to 0; check the labels" in message(f"parquet:{tmp_path}/a.parquet")
 
 
-def test_files_that_do_not_belong_together(files, tmp_path):
+def test_files_with_other_columns_or_without_rows(files, tmp_path):
     folder = files()
     pq.write_table(pa.table({"image": [b"-"], "kind": ["a"]}), folder / "train-2.parquet")
     assert "train-2.parquet' has other columns than '" in message(f"parquet:{folder}")
@@ -190,7 +190,7 @@ def test_files_that_do_not_belong_together(files, tmp_path):
     assert "has no rows; give one with images" in message(f"parquet:{tmp_path}/y.parquet")
 
 
-def test_vanished_files(files):
+def test_removed_files(files):
     source = open_source(f"parquet:{files()}")
     assert source.absence() is None
     path = files() / "train-1.parquet"
@@ -207,7 +207,7 @@ def test_files_at_a_url_are_not_read_for_sizes(files):
     assert source.label("train", 4) == 1
 
 
-def test_files_that_turn_out_to_be_damaged_or_changed(files):
+def test_files_damaged_or_changed_after_opening(files):
     folder = files()
     system = fsspec.filesystem("memory")
     whole = bytearray((folder / "train-1.parquet").read_bytes())

@@ -1,4 +1,4 @@
-"""Python data sets, streams, torchvision's sets, folders at URLs."""
+"""Python data sets, streams, torchvision's data sets, folders at URLs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from walloc_cdl.errors import CallError
 
 
 class Photos:
-    """A map-style data set; at the top of the module, so that it can be pickled."""
+    """A map-style data set, defined at module level so that it can be pickled."""
 
     def __init__(self, kinds=("cat", "dog", None)):
         self.kinds, self.loaded = kinds, 0
@@ -39,7 +39,7 @@ class Photos:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "P", "LA", "RGBA", "1"])
-def test_pixels_are_kept_as_they_are(mode):
+def test_pixels_are_preserved(mode):
     image = picture(3, mode="RGB").convert(mode)
     for channels in (1, 3):
         expected = load_whole(encoded(image), channels)
@@ -100,8 +100,8 @@ def test_map_style_samples_of_another_form(tmp_path, rgb_codec):
         MapSource(rows, name="rows")
 
 
-def test_samples_with_keys_are_loaded_when_they_are_asked_for():
-    """For stored views: a part of a shard must not hold all its images."""
+def test_samples_with_keys_are_loaded_lazily():
+    """The part of a source for a shard with stored views must not hold all its images in memory."""
     photos = Photos()
     source = KeyedSource(MapSource(photos, name="photos", labels=[0, 1, 0]))
     part = source.part("train", 1, 3)
@@ -113,7 +113,7 @@ def test_samples_with_keys_are_loaded_when_they_are_asked_for():
 
 
 def test_an_index_error_of_a_data_set_is_not_the_end_of_its_samples():
-    """Else those behind it were in no shard and in no ledger."""
+    """Otherwise the samples after it would be missing in shards and ledger."""
     part = MapSource({"train": Photos()}, name="photos", labels={"train": [0, 0, 0]}).part("train", 0, 3)
     assert len(list(part)) == 3
     short = MapSource(range(3), name="short", labels=[0, 0, 0], to_sample=lambda number: ([b"a"][number], 0))
@@ -134,7 +134,7 @@ def test_map_style_refusals():
         MapSource(Photos((0.5,)), name="x")
 
 
-def test_iterables_are_streamed_from_anywhere():
+def test_iterables_are_streamed_from_any_start():
     source = IterableSource(lambda: ((picture(n), n % 2) for n in range(5)), name="numbers", class_names=["a", "b"])
     assert source.split_names == ["train"]
     rest = list(source.stream("train", 3))
@@ -226,7 +226,7 @@ def test_torchvision_refusals(tmp_path):
         open_source(f"torchvision:CIFAR10?root={tmp_path}")
 
 
-def test_folders_at_urls_are_those_on_disk(make_folder):
+def test_folders_at_urls_equal_local_folders(make_folder):
     root = make_folder(splits=("train", "val"), each=2)
     (root / "train" / "cat" / "note.txt").write_text("-")
     (root / ".hidden.png").write_text("-")
@@ -258,7 +258,7 @@ def test_refused_urls(tmp_path):
 
 
 class _Unreachable(fsspec.AbstractFileSystem):
-    """Fails as those of the hub and of S3 do without a network or credentials: with errors of their packages."""
+    """Fails as the file systems of the Hub and of S3 do without network or credentials: with their packages' errors."""
 
     protocol = "unreachable"
 
@@ -268,7 +268,7 @@ class _Unreachable(fsspec.AbstractFileSystem):
     ls = info = size = cat_file = _open = _fail
 
 
-def test_file_systems_that_raise_errors_of_their_own(monkeypatch):
+def test_file_systems_that_raise_other_errors(monkeypatch):
     monkeypatch.setattr("datasets_prep.samples.locations.RETRY_PAUSES_S", ())
     fsspec.register_implementation("unreachable", _Unreachable, clobber=True)
     for text in ("imagefolder:unreachable://a", "parquet:unreachable://a/*.parquet", "webdataset:unreachable://a.tar"):
@@ -278,7 +278,7 @@ def test_file_systems_that_raise_errors_of_their_own(monkeypatch):
         read_stored(FileSlice("unreachable://a.png"))
 
 
-def test_a_picture_of_sixteen_bits_keeps_them():
+def test_sixteen_bit_images_keep_their_depth():
     values = (np.arange(32 * 32, dtype=np.uint16) * 64).reshape(32, 32)
     stored = encode_pixels(PIL.fromarray(values))
     with PIL.open(io.BytesIO(stored)) as image:

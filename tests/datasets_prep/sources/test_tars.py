@@ -1,4 +1,4 @@
-"""Tars by their headers: what Python's `tarfile` writes is found again, and no byte sequence does harm."""
+"""Tars read by their headers: finds what Python's `tarfile` writes, and no byte sequence does harm."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_long_names_belong_to_the_next_member_only(tar_format):
     assert contents(tar_bytes(files, tar_format)) == files
 
 
-def test_folders_and_links_are_no_members():
+def test_folders_and_links_are_not_members():
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as tar:
         for kind in (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE):
@@ -74,7 +74,7 @@ def test_a_tar_within_a_file():
 
 
 def ending(data: bytes) -> tuple[int, str]:
-    """How many members come before the end, and what it says."""
+    """Return the number of members, and the message of the error at the end, if any."""
     count = 0
     try:
         for _ in members(io.BytesIO(data)):
@@ -84,7 +84,7 @@ def ending(data: bytes) -> tuple[int, str]:
     return count, ""
 
 
-def test_ends_that_are_none():
+def test_truncated_and_damaged_tars():
     data = tar_bytes([("a", b"1" * 600), ("b", b"2" * 600), ("c", b"3")])
     assert ending(data) == (3, "")
     assert ending(data[:1536]) == (1, "ends after 1,536 bytes without an end mark: it may be truncated")
