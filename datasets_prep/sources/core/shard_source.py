@@ -44,7 +44,7 @@ def rows_of(source: Source, shard: PlannedShard) -> ShardRows:
     """Copy the rows of `shard` out of the listing of `source`."""
     listing, rows = source.listing.splits[shard.split], slice(shard.start, shard.stop)
     columns = listing.columns
-    if columns is not None:  # a pickled slice may carry the buffers of the whole table, `take` copies the rows
+    if columns is not None:  # a pickled slice may carry the buffers of the whole table; `take` copies the rows
         columns = columns.take(np.arange(shard.start, shard.stop))
     own = SplitListing(
         keys=list(listing.keys[rows]),
