@@ -12,7 +12,7 @@ from timm.models import get_pretrained_cfg, is_model
 from torch import nn
 
 from classifiers.config import ClassifierConfig
-from walloc_cdl.errors import CallError, CdlError, DamagedError, JobError, unknown_name
+from walloc_cdl.errors import CallError, CdlError, DamagedError, JobError, first_line, unknown_name
 
 _BUILD_ERRORS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError, ZeroDivisionError)
 """What timm models raise for sizes and arguments that they cannot take."""
@@ -68,7 +68,7 @@ def build_backbone(config: ClassifierConfig, pretrained: bool | str | Path = Fal
         raise
     except _BUILD_ERRORS as error:
         raise CallError(
-            f"{config.name} cannot be built for a grid of {config.grid} pixels: {_first_line(error)}; "
+            f"{config.name} cannot be built for a grid of {config.grid} pixels: {first_line(error)}; "
             "choose another grid or model"
         ) from error
     embedding = token_embedding(backbone)
@@ -93,7 +93,7 @@ def require_runs(model: nn.Module, config: ClassifierConfig) -> None:
         raise
     except _BUILD_ERRORS as error:
         raise CallError(
-            f"{config.name} does not run on a grid of {config.grid} pixels: {_first_line(error)}; "
+            f"{config.name} does not run on a grid of {config.grid} pixels: {first_line(error)}; "
             "choose another grid or model"
         ) from error
     finally:
@@ -132,11 +132,11 @@ def _load_pretrained(name: str, pretrained: bool | str | Path, arguments: dict[s
         return timm.create_model(name, pretrained=True, **arguments)
     except SafetensorError as error:
         damaged = f"weights of {name} in the download cache" if pretrained is True else str(pretrained)
-        reason = f"not readable as safetensors ({_first_line(error)})"
+        reason = f"not readable as safetensors ({first_line(error)})"
         raise DamagedError(f"{damaged}: {reason}; get the file again") from error
     except OSError as error:  # of huggingface_hub, urllib and requests alike
         raise JobError(
-            f"the weights of {name} could not be fetched: {_first_line(error)}; they come over the network "
+            f"the weights of {name} could not be fetched: {first_line(error)}; they come over the network "
             "once and are cached: connect, or give a safetensors file as `pretrained`"
         ) from error
 
@@ -148,7 +148,3 @@ def _sketch(name: str) -> nn.Module:
             return timm.create_model(name)
     except RuntimeError:  # some models compute with their weights as they are built
         return timm.create_model(name)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -4,12 +4,11 @@ import re
 import shlex
 
 import pytest
-import typer
 
 from tests.support.paths import ROOT
-from walloc_cdl.cli.app import app
+from walloc_cdl.cli.command_tree import build_command_tree
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def shell_commands(text):
@@ -30,7 +29,7 @@ def test_the_documents_show_commands():
 
 @pytest.mark.parametrize(("document", "words"), COMMANDS, ids=lambda part: part if isinstance(part, str) else part[1])
 def test_every_documented_command_and_option_exists(document, words):
-    command, rest = typer.main.get_command(app), words[1:]
+    command, rest = build_command_tree(pytest.fail), words[1:]
     while hasattr(command, "commands"):
         assert rest[0] in command.commands, f"{document}: no command {rest[0]}"
         command, rest = command.commands[rest[0]], rest[1:]
@@ -45,6 +44,14 @@ def test_links_between_documents_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#]+)\)", prose):
         if not target.startswith("http"):
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_the_files_that_contributors_are_sent_to_exist():
+    named = re.findall(r"`((?:[\w.-]+/)+[\w-]+\.[a-z]+)`", (ROOT / "CONTRIBUTING.md").read_text())
+    files = [name for name in named if not re.search(r"NAME|^(out|build|dist)/", name)]
+    assert len(files) > 10
+    for name in files:
+        assert (ROOT / name).is_file() or list(ROOT.glob(f"*/{name}")), f"CONTRIBUTING.md names {name}"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

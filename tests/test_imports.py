@@ -13,7 +13,7 @@ PACKAGES = ("walloc_cdl", "datasets_prep", "classifiers", "experiments")
 MAX_FILES = 18
 """Of one folder."""
 
-BASE = ("errors", "machine", "canonical", "files", "spec", "fields", "synthesis")
+BASE = ("version", "errors", "machine", "canonical", "files", "spec", "fields", "synthesis")
 """Modules right below `walloc_cdl`, which everybody may import; each of them only those before it."""
 
 # What each folder may import of ours besides itself and the base modules. Folders stand in the order of the data, so
@@ -40,7 +40,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "walloc_cdl.compat": ("walloc_cdl.codec", "walloc_cdl.codec.families"),
     "walloc_cdl.data": ("walloc_cdl.kernels.cpu", "walloc_cdl.kernels.gpu", "walloc_cdl.latents"),
     "walloc_cdl.training": ("walloc_cdl.latents", "walloc_cdl.data"),
-    "walloc_cdl.cli": ("walloc_cdl.latents", *CODEC),
+    "walloc_cdl.cli": ("walloc_cdl.latents", "walloc_cdl.codec", "walloc_cdl.codec.io"),
     "datasets_prep.samples": (),
     "datasets_prep.folders": ("walloc_cdl.latents",),
     "datasets_prep.decode": ("walloc_cdl.kernels.cpu", "datasets_prep.samples"),

@@ -51,3 +51,38 @@ def few_of(names: Sequence[str], most: int = 5) -> str:
     'a.png, b.png, …'
     """
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
+def one_line(error: BaseException, max_chars: int = 200, *, with_class: bool = False) -> str:
+    """Return an error's message as one line, cut to `max_chars` characters, for a message that quotes it.
+
+    Where there is no message, or `with_class` asks for it, the name of the error's class stands in its place or
+    before it: the message of a `KeyError`, for one, says nothing by itself.
+
+    >>> one_line(ValueError("no magic number\\n  at byte 0"))
+    'no magic number at byte 0'
+    >>> one_line(TimeoutError()), one_line(KeyError("n"), with_class=True)
+    ('TimeoutError', "KeyError: 'n'")
+    """
+    name, text = type(error).__name__, " ".join(str(error).split())[:max_chars]
+    if not text:
+        return name
+    return f"{name}: {text}" if with_class else text
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, without its full stop: torch and timm write advice below it.
+
+    >>> first_line(RuntimeError("out of memory.\\nTry setting more variables"))
+    'out of memory'
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def system_reason(error: OSError) -> str:
+    """Return what the system says of an error, without the number and the path that `str(error)` adds.
+
+    >>> system_reason(FileNotFoundError(2, "No such file or directory", "a.png"))
+    'No such file or directory'
+    """
+    return error.strerror or one_line(error)

@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from walloc_cdl.cli.console import JsonPath, LocalFolder, Seed, progress, report, say
+from classifiers.cli.options import BatchSize, Epochs, LearningRate, ModelName, Precision
+from walloc_cdl.cli.console import progress, report, say
+from walloc_cdl.cli.options import JsonPath, LocalFolder, Seed
 
 if TYPE_CHECKING:
     from classifiers import Metrics, TrainProgress
 
-ModelName = Annotated[str, typer.Option("--model", help="A timm model.")]
-Epochs = Annotated[int, typer.Option(help="Passes over the training split.")]
-BatchSize = Annotated[int, typer.Option(help="Samples for each update.")]
-LearningRate = Annotated[float, typer.Option("--lr", help="Learning rate at its peak.")]
-Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
 DataSet = Annotated[
     str, typer.Argument(metavar="DIR", help="Folder of the data set, or its address, as hf://datasets/OWNER/NAME.")
 ]
@@ -122,6 +119,3 @@ def metric_rows(metrics: Metrics, split: str, class_names: list[str] | tuple[str
             f"{other} {count}" for other, count in zip(names, counts, strict=True) if count
         )
     return rows
-
-
-COMMANDS = {"train": train, "evaluate": evaluate}

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from walloc_cdl.cli.console import JsonPath, LocalFolder, interruptible, progress, report
+from walloc_cdl.cli.console import interruptible, progress, report
 from walloc_cdl.cli.contents import contents, latents_text
-from walloc_cdl.cli.dataset import Folder
+from walloc_cdl.cli.options import Folder, JsonPath, LocalFolder
 
 
 def push(
@@ -58,6 +58,3 @@ def pull(
     latents = latents_text(manifest.latent_shape, manifest.views)
     rows = {"data set": str(out), "latents": latents, **contents(manifest)}
     report(rows, json_path, manifest.to_json())
-
-
-COMMANDS = {"push": push, "pull": pull}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from datasets_prep.cli.options import SourceName
 from datasets_prep.cli.prepare_options import (
     AllowDrift,
     ClusterAddress,
@@ -44,20 +45,9 @@ from datasets_prep.cli.prepare_options import (
     WorkFolder,
 )
 from datasets_prep.cli.samples import Holdout, LabelFile, open_samples
-from walloc_cdl.cli.codec import SourceName
-from walloc_cdl.cli.console import (
-    JsonPath,
-    Seed,
-    duration_text,
-    interruptible,
-    parse_share,
-    progress,
-    report,
-    require_local,
-    say,
-    size_text,
-)
+from walloc_cdl.cli.console import duration_text, interruptible, progress, report, say, size_text
 from walloc_cdl.cli.contents import contents, latents_text
+from walloc_cdl.cli.options import JsonPath, Seed, parse_share, require_local
 from walloc_cdl.errors import CallError
 
 if TYPE_CHECKING:
@@ -275,6 +265,3 @@ def _restore(source: Path, out: Path, json_path: Path | None) -> None:
         **contents(manifest),
     }
     report(rows, json_path, manifest.to_json())
-
-
-COMMANDS = {"prepare": prepare}

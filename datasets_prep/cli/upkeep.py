@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from datasets_prep.cli.samples import open_samples
-from walloc_cdl.cli.console import JsonPath, LocalFolder, Seed, interruptible, out_option, parse_share, progress, report
-from walloc_cdl.cli.dataset import Folder
+from walloc_cdl.cli.console import interruptible, progress, report
+from walloc_cdl.cli.options import Folder, JsonPath, LocalFolder, Seed, out_option, parse_share
 from walloc_cdl.errors import CallError
 
 if TYPE_CHECKING:
@@ -168,6 +168,3 @@ def _report_splits(folder: Path, manifest: Manifest, json_path: Path | None) -> 
     if copies := manifest.ledger.get("num_duplicates_across_splits", 0):
         rows["WARNING"] = f"{copies:,} samples have the content of one in another split"
     report(rows, json_path, manifest.to_json())
-
-
-COMMANDS = {"repair": repair, "drop": drop, "merge": merge, "split": split}

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from walloc_cdl.errors import JobError
+from walloc_cdl.errors import JobError, system_reason
 
 _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room"),
@@ -27,7 +27,7 @@ def resumable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        cause = error.strerror or " ".join(str(error).split()) or type(error).__name__
+        cause = system_reason(error)
         path = Path(error.filename) if isinstance(error.filename, (str, Path)) else folder
         if path.name == str(path):  # a bare file name, as errors from `shutil.rmtree` have it
             path = folder / path

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from walloc_cdl.errors import CallError, CdlError, JobError
+from walloc_cdl.errors import CallError, CdlError, JobError, one_line
 
 REPO_TYPE = "dataset"
 
@@ -71,7 +71,7 @@ def _told(error: BaseException, repo_id: str) -> CdlError | None:
     if type(error).__module__.startswith(("httpx", "httpcore", "requests")) or (
         isinstance(error, OSError) and error.filename is None
     ):
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        reason = one_line(error, with_class=True)
         return JobError(
             f"the Hub cannot be reached for {repo_id} ({reason}); check the network and run the same again, which goes "
             "on where it stopped"

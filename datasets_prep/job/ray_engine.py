@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import ray.exceptions
 
 from datasets_prep.encode.devices import choose_device, device_kind
 from datasets_prep.job.context import Job

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
-from walloc_cdl.errors import CallError, CdlError
+from walloc_cdl.errors import CallError, CdlError, one_line
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -60,7 +60,7 @@ def file_system(url: str) -> tuple[AbstractFileSystem, str]:
     try:
         system, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError, OSError) as error:
-        cause = " ".join(str(error).split())[:200]
+        cause = one_line(error)
         raise CallError(f"{url!r} cannot be opened: {cause}; check it, and install what its scheme needs") from error
     return system, path
 
@@ -73,7 +73,7 @@ def as_os_errors() -> Iterator[None]:
     except (OSError, CdlError):
         raise
     except Exception as error:  # of httpx, botocore and others, which have no common ancestor
-        raise OSError(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+        raise OSError(one_line(error, with_class=True)) from error
 
 
 def open_binary(location: str) -> BinaryIO:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from walloc_cdl.errors import DamagedError
+from walloc_cdl.errors import DamagedError, one_line
 
 
 class BadSignalError(DamagedError):
@@ -61,5 +61,4 @@ def failure_reason(error: Exception) -> str:
         return "no such file"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read: {error.strerror}"  # str(error) would carry the path
-    text = " ".join(str(error).split())
-    return f"cannot be decoded: {text[:200] or type(error).__name__}"
+    return f"cannot be decoded: {one_line(error)}"

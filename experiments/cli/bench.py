@@ -1,4 +1,4 @@
-"""`cdl bench encode`, `load`, `prepare` and `train`: the same work by this package and by others, in turn."""
+"""`cdl bench …`: the same work by this package and by others, in turn, and what archives cost."""
 
 from __future__ import annotations
 
@@ -7,19 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from classifiers.cli.learning import BatchSize
-from walloc_cdl.cli.console import JsonPath, PhaseProgress, show_help, table, write_json
+from classifiers.cli.options import BatchSize
+from walloc_cdl.cli.console import PhaseProgress, progress, table, write_json
+from walloc_cdl.cli.options import JsonPath
 from walloc_cdl.errors import CallError
 
 if TYPE_CHECKING:
     from experiments.benchmarks.result import Result
-
-app = typer.Typer(
-    help="Measure speed, beside other programs and limits.",
-    callback=show_help,
-    invoke_without_command=True,
-    rich_markup_mode=None,
-)
 
 Against = Annotated[
     str | None,
@@ -39,7 +33,6 @@ Images = Annotated[
 ]
 
 
-@app.command("encode")
 def bench_encode(
     against: Against = None,
     audio: Annotated[bool, typer.Option("--audio", help="Stereo sound in place of images.")] = False,
@@ -71,7 +64,6 @@ def bench_encode(
     _show(result, json_path)
 
 
-@app.command("load")
 def bench_load(
     against: Against = None,
     megabytes: Megabytes = 600,
@@ -98,7 +90,6 @@ def bench_load(
     _show(result, json_path)
 
 
-@app.command("prepare")
 def bench_prepare(
     source: Annotated[
         str | None, typer.Argument(metavar="SOURCE", help="As for `cdl prepare`; made-up photos by default.")
@@ -125,7 +116,6 @@ def bench_prepare(
     _show(result, json_path)
 
 
-@app.command("train")
 def bench_train(
     against: Against = None,
     model: Annotated[str, typer.Option("--model", help="A timm model.")] = "resnet18",
@@ -153,6 +143,41 @@ def bench_train(
     with PhaseProgress("runs") as phases:
         result = measure_training(config, Timing(repeats, seconds), against, on_phase=phases.update)
     _show(result, json_path)
+
+
+def bench_archive(
+    images: Annotated[Path, typer.Option(help="Folder of images, sub folders included.")],
+    codecs: Annotated[str, typer.Option(help="Codecs to make codes with, separated by commas.")] = (
+        "rgb-16x,rgb-4x,gray-16x,gray-4x,resize-rgb-16x"
+    ),
+    json_path: JsonPath = None,
+) -> None:
+    """Measure size and speed of archives in each container."""
+    from datasets_prep.codec_fit.native_signals import native_signals
+    from datasets_prep.sources import open_source
+    from experiments.archive_sizes import AUDIO_SPEC, audio_like_codes, image_codes, measure_containers
+    from walloc_cdl.codec import load_codec
+
+    models = [load_codec(name.strip()) for name in codecs.split(",")]
+    source = open_source(f"imagefolder:{images}")
+    results = []
+    with progress("bench archive", "codecs") as update:
+        for done, model in enumerate(models):
+            update(done, len(models) + 1)
+            pictures = native_signals(source, model.spec.source_channels, model.spec.stride)
+            results += measure_containers(model.name, image_codes(model, pictures), model.spec)
+        update(len(models), len(models) + 1)
+        results += measure_containers("audio-like", audio_like_codes(), AUDIO_SPEC)
+    rows = [
+        [
+            f"{row.codes}, {row.container}",
+            *(f"{value:.3f}" for value in (row.ratio, row.bits_per_code)),
+            *(f"{value:.1f}" for value in (row.encode_mb_per_s, row.decode_mb_per_s)),
+        ]
+        for row in results
+    ]
+    table(["codes, container", "ratio", "bits/code", "encode MB/s", "decode MB/s"], rows)
+    write_json(json_path, [row.to_json() for row in results])
 
 
 def _show(result: Result, json_path: Path | None) -> None:

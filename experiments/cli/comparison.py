@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from classifiers.cli.learning import BatchSize, Epochs, LearningRate, ModelName, Precision
-from walloc_cdl.cli.codec import SourceName
-from walloc_cdl.cli.console import JsonPath, PhaseProgress, out_option, table, write_json
+from classifiers.cli.options import BatchSize, Epochs, LearningRate, ModelName, Precision
+from datasets_prep.cli.options import SourceName
+from walloc_cdl.cli.console import PhaseProgress, table, write_json
+from walloc_cdl.cli.options import JsonPath, out_option
 
 if TYPE_CHECKING:
     from experiments.compare import CompareConfig
@@ -106,6 +107,3 @@ def _show(outcome: Outcome, folder: Path, json_path: Path | None) -> None:
     print(f"\n{outcome.sentence}\n")
     print(f"Table, plot and results: {folder / TABLE_NAME}, {folder / PLOT_NAME}, {folder / RESULTS_NAME}")
     write_json(json_path, outcome.to_json())
-
-
-COMMANDS = {"compare": compare, "demo": demo, "report": show_report}

@@ -4,11 +4,10 @@ import json
 
 import numpy as np
 import pytest
-import typer
 from PIL import Image
 
 from tests.support.trees import all_files
-from walloc_cdl.cli.app import app
+from walloc_cdl.cli.command_tree import build_command_tree
 from walloc_cdl.latents.archive import default_container
 
 
@@ -102,7 +101,7 @@ def test_wrong_calls_of_export_and_prepare(refused, latents, source, tmp_path):
 
 OPTIONS_OF_PREPARE = {
     option: parameter
-    for parameter in typer.main.get_command(app).commands["prepare"].params
+    for parameter in build_command_tree(pytest.fail).commands["prepare"].params
     for option in parameter.opts
     if option not in ("source", "--out", "--archive", "--json")
 }

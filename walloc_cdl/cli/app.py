@@ -1,4 +1,4 @@
-"""Puts the commands together and turns errors into one line and an exit code.
+"""Runs `cdl`, and turns errors into one line and an exit code.
 
 0: done. 1: the work failed or the data are damaged. 2: the call was wrong. 130: interrupted. 143: terminated.
 """
@@ -9,16 +9,12 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
 
 import typer
 
-from classifiers.cli import learning
-from datasets_prep.cli import archives, hub, prepare, upkeep
-from experiments.cli import bench, comparison
-from walloc_cdl.cli import codec, dataset
-from walloc_cdl.cli.console import Terminated, show_help
-from walloc_cdl.errors import CdlError
+from walloc_cdl.cli.command_tree import build_command_tree
+from walloc_cdl.cli.console import Terminated
+from walloc_cdl.errors import CdlError, system_reason
 
 # typer carries its own copy of click in new versions and imports it in old ones; its errors are
 # reached through what it exports in both.
@@ -30,41 +26,6 @@ INTERRUPTED = 130
 
 TERMINATED = 143
 """The same after SIGTERM."""
-
-app = typer.Typer(
-    name="cdl",
-    help="Compressed-domain learning: encode a data set once into small latents, train classifiers on them.",
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-for name, command in archives.CODEC_COMMANDS.items():
-    codec.app.command(name)(command)
-app.add_typer(codec.app, name="codec")
-for name, command in {
-    **prepare.COMMANDS,
-    **dataset.COMMANDS,
-    **hub.COMMANDS,
-    **learning.COMMANDS,
-    **comparison.COMMANDS,
-    **upkeep.COMMANDS,
-}.items():
-    app.command(name)(command)
-bench.app.command("archive")(archives.bench_archive)
-app.add_typer(bench.app, name="bench")
-
-
-@app.callback(invoke_without_command=True)
-def _top(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> None:
-    if version:
-        from walloc_cdl import __version__
-
-        print(__version__)
-        raise typer.Exit
-    show_help(context)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -79,7 +40,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     )  # its own pools keep what a job has freed: 18 of 385 MB
     logging.getLogger("PIL").addHandler(logging.NullHandler())  # it would print beside the one line what it also raises
     try:
-        code = app(args=arguments, prog_name="cdl", standalone_mode=False) or 0
+        cdl = build_command_tree(lambda text: _complain(f"cdl: {text}"))
+        code = cdl(args=arguments, prog_name="cdl", standalone_mode=False) or 0
     except UsageError as error:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "cdl"
@@ -93,7 +55,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _complain(f"cdl: {where}{error.strerror or error}")
+        _complain(f"cdl: {where}{system_reason(error)}")
         return 1
     except Terminated:
         _complain("cdl: terminated; the same command again goes on where it stopped")

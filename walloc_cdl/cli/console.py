@@ -1,9 +1,8 @@
-"""What commands share: options, progress and reports."""
+"""What commands print: reports, tables and progress; and how they end when they are told to."""
 
 from __future__ import annotations
 
 import json
-import re
 import signal
 import sys
 import time
@@ -11,40 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
 import typer
-
-from walloc_cdl.errors import CallError
-
-
-def require_parent(path: Path | None) -> Path | None:
-    """Pass on the path of a file to write; raises `CallError`, before any work, if it cannot be written there."""
-    if path is not None and not path.parent.is_dir():
-        raise CallError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
-    if path is not None and path.is_dir():
-        raise CallError(f"{path} is a folder; name a file to write")
-    return path
-
-
-def require_local(path: Path | None) -> Path | None:
-    """Pass on the path of a folder to write; raises `CallError` for an address, which would become a folder `s3:`."""
-    if path is not None and re.match(r"[A-Za-z][A-Za-z0-9+.\-]+:[/\\]", str(path)):
-        raise CallError(f"{path} looks like an address, where only `cdl prepare` can write; give a folder")
-    return path
-
-
-def out_option(text: str) -> Any:
-    """The option `--out` of a command that writes to this machine only, with its help; addresses are refused."""
-    return typer.Option("--out", "-o", help=text, callback=require_local)
-
-
-LocalFolder = Annotated[Path, out_option("Folder to write to.")]
-JsonPath = Annotated[
-    Path | None,
-    typer.Option("--json", help="Write the report here as JSON, too.", metavar="PATH", callback=require_parent),
-]
-Seed = Annotated[int, typer.Option(help="Seed of every random choice.", min=0)]
 
 QUIET_S = 10.0
 """Seconds between two lines of progress when the output is no terminal."""
@@ -89,15 +57,6 @@ def duration_text(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60:,} h {minutes % 60} min"
-
-
-def parse_share(text: str, option: str) -> float:
-    """A share as `0.01` or `1%`; raises `CallError` for anything else."""
-    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
-    try:
-        return float(number) / (100 if percent else 1)
-    except ValueError as error:
-        raise CallError(f"{option} {text!r}; expected a share, as 0.01 or 1%") from error
 
 
 @contextmanager

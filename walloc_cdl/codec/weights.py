@@ -10,7 +10,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from walloc_cdl.codec.config import FORMAT, FORMAT_VERSION
-from walloc_cdl.errors import DamagedError
+from walloc_cdl.errors import DamagedError, one_line
 from walloc_cdl.fields import parse_json
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -24,7 +24,7 @@ def config_from_bytes(files: dict[str, bytes], origin: str) -> dict[str, Any]:
     try:
         config = parse_json(files["config.json"])
     except (ValueError, KeyError) as error:
-        raise DamagedError(f"{origin}: config.json cannot be read ({_one_line(error)}); {REMEDY}") from error
+        raise DamagedError(f"{origin}: config.json cannot be read ({one_line(error)}); {REMEDY}") from error
     header = (config.get("format"), config.get("format_version")) if isinstance(config, dict) else None
     if header != (FORMAT, FORMAT_VERSION) or type(config["format_version"]) is not int:
         raise DamagedError(f"{origin}: config.json is not that of a codec of format version {FORMAT_VERSION}; {REMEDY}")
@@ -36,7 +36,7 @@ def tensors_from_bytes(files: dict[str, bytes], origin: str) -> dict[str, Tensor
     try:
         return load(files["model.safetensors"])
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise DamagedError(f"{origin}: model.safetensors cannot be read ({_one_line(error)}); {REMEDY}") from error
+        raise DamagedError(f"{origin}: model.safetensors cannot be read ({one_line(error)}); {REMEDY}") from error
 
 
 def tensors_to_bytes(module: nn.Module) -> bytes:
@@ -90,7 +90,3 @@ def _require_known_filters(module: nn.Module, origin: str, file: str) -> None:
 def _shown(name: str) -> str:
     """A tensor's name in a message; in an untrusted file it may be anything."""
     return name if name.isprintable() and len(name) <= 100 else repr(name[:60])
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

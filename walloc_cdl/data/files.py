@@ -12,7 +12,7 @@ from typing import BinaryIO, Protocol
 
 from walloc_cdl.data.cache import FOLDER_VARIABLE, FileCache, default_bytes, default_folder
 from walloc_cdl.data.remote import MissingFileError, RemoteFolder, is_address, local_path
-from walloc_cdl.errors import CallError, DamagedError, JobError
+from walloc_cdl.errors import CallError, DamagedError, JobError, system_reason
 from walloc_cdl.fields import REMEDY
 from walloc_cdl.latents import (
     MANIFEST_NAME,
@@ -124,7 +124,8 @@ class CachedFiles:
         except BaseException:
             self.cache.release(entry.sha256)
             raise
-        weakref.finalize(shard, self.cache.release, entry.sha256).atexit = False
+        # The last attempt has opened the shard or raised.
+        weakref.finalize(shard, self.cache.release, entry.sha256).atexit = False  # pyrefly: ignore[unbound-name]
         return shard
 
     def path(self, name: str, entry: FileEntry | ShardEntry) -> Path:
@@ -143,7 +144,7 @@ class CachedFiles:
             return self.cache.fetch(entry.sha256, entry.num_bytes, download)
         except OSError as error:
             raise JobError(
-                f"{self.remote}/{name} cannot be kept in the cache {self.cache.folder} ({error.strerror or error}); "
+                f"{self.remote}/{name} cannot be kept in the cache {self.cache.folder} ({system_reason(error)}); "
                 f"make room there, or name another folder (cache_dir, {FOLDER_VARIABLE})"
             ) from error
 

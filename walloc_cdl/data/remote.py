@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from walloc_cdl.errors import CallError, CdlError, DamagedError, JobError
+from walloc_cdl.errors import CallError, CdlError, DamagedError, JobError, one_line
 from walloc_cdl.fields import REMEDY
 
 RETRY_DELAYS_S = (0.5, 2.0, 8.0)
@@ -188,8 +188,8 @@ class RemoteFolder:
                 if isinstance(error, _OtherContentError):
                     raise DamagedError(f"{place}: {error}; ask its owner to upload it again") from error
                 raise JobError(
-                    f"{place} cannot be reached ({_reason(error)}); check network and credentials, then run the same "
-                    "again"
+                    f"{place} cannot be reached ({one_line(error, with_class=True)}); check network and credentials, "
+                    "then run the same again"
                 ) from error
         raise AssertionError("the last attempt returns or raises")
 
@@ -229,7 +229,8 @@ def _filesystem(address: str) -> tuple[Any, str]:
         raise CallError(f"{address}: {protocol}:// needs a further package ({error}); install it") from error
     except ValueError as error:
         raise CallError(
-            f"{address}: {_reason(error)}; give a folder, or an address as hf://datasets/OWNER/NAME, s3:// or https://"
+            f"{address}: {one_line(error, with_class=True)}; give a folder, or an address as "
+            "hf://datasets/OWNER/NAME, s3:// or https://"
         ) from error
 
 
@@ -269,7 +270,3 @@ def _is_final(error: Exception) -> bool:
     status = getattr(error, "status", None)  # of aiohttp's errors
     refused = isinstance(status, int) and 400 <= status < 500 and status not in _RETRIED_STATUS
     return refused or isinstance(error, _FINAL)
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from walloc_cdl.errors import DamagedError
+from walloc_cdl.errors import DamagedError, first_line, system_reason
 from walloc_cdl.fields import REMEDY, Fields, parse_json, require_integer
 from walloc_cdl.latents.checksum import sample_checksums
 from walloc_cdl.latents.header import shard_metadata
@@ -96,7 +96,7 @@ def open_shard(path: Path | str, entry: ShardEntry, layout: SampleLayout) -> Sha
     try:
         num_bytes = path.stat().st_size
     except OSError as error:
-        raise DamagedError(f"shard {path} cannot be read ({error.strerror}); {REMEDY}") from error
+        raise DamagedError(f"shard {path} cannot be read ({system_reason(error)}); {REMEDY}") from error
     if num_bytes != entry.num_bytes:
         raise DamagedError(f"shard {path}: {num_bytes} bytes, expected {entry.num_bytes}; {REMEDY}")
     try:
@@ -134,7 +134,7 @@ def _map_file(path: Path, num_bytes: int) -> np.ndarray:
     try:
         return torch.from_file(os.fspath(path), shared=False, size=num_bytes, dtype=torch.uint8).numpy()
     except RuntimeError as error:
-        raise _HeaderError(f"cannot be mapped ({str(error).splitlines()[0]})") from error
+        raise _HeaderError(f"cannot be mapped ({first_line(error)})") from error
 
 
 def _parse(data: np.ndarray, entry: ShardEntry, layout: SampleLayout) -> Shard:

@@ -26,7 +26,7 @@ from datasets_prep.sources.core.source import Listing, Source, SplitListing, Str
 from datasets_prep.sources.core.strays import StrayColumn
 from datasets_prep.sources.folders.file_lists import by_split, expand, folder_name, short_names
 from datasets_prep.sources.folders.imagefolder import IMAGE_SUFFIXES
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, system_reason
 from walloc_cdl.fields import parse_json
 
 MAX_CLS_BYTES = 4096
@@ -111,7 +111,7 @@ class _Scan:
                     require_tar(file, path)
                     self._tar(split, rows, number, file)
             except OSError as error:
-                cause = error.strerror or str(error)
+                cause = system_reason(error)
                 raise CallError(f"tar {path!r} cannot be read: {cause}; restore or omit it") from error
         rows.close()
         return rows

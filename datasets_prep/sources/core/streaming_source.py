@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 from datasets_prep.samples.stored import Stored
-from walloc_cdl.errors import CallError, JobError
+from walloc_cdl.errors import CallError, JobError, one_line
 
 StreamedSample = tuple[str, "int | str | None", Stored]
 """Key, unique in its split; label, a class number or name; the sample, an encoded image or its location."""
@@ -54,7 +54,7 @@ def enumerate_samples(
             if number == limit:
                 return
     except OSError as error:
-        cause = " ".join(str(error).split())[:200] or type(error).__name__
+        cause = one_line(error)
         raise JobError(
             f"stream {stream.name} was interrupted at sample {number} of split {split!r}: {cause}; run the same "
             "command again to continue"

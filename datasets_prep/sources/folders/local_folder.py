@@ -17,7 +17,7 @@ from datasets_prep.sources.folders.catalog import (
     display_name,
     split_folders,
 )
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, system_reason
 
 MAX_DEPTH = 256
 """Limit for nested folders; a deeper tree is damaged or malicious."""
@@ -91,7 +91,7 @@ def _walk(folder: bytes, parts: tuple[bytes, ...], ancestors: frozenset[tuple[in
 
 
 def _unlisted(folder: bytes, error: OSError) -> CallError:
-    return CallError(f"folder {os.fsdecode(folder)!r} cannot be listed: {error.strerror}; allow reading it")
+    return CallError(f"folder {os.fsdecode(folder)!r} cannot be listed: {system_reason(error)}; allow reading it")
 
 
 def _target_status(entry: os.DirEntry[bytes]) -> os.stat_result | None:

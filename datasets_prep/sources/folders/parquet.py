@@ -7,7 +7,6 @@ each run once (87 MB of clothing photos in 0.1 s), with the memory of one run.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ from datasets_prep.sources.hubs.hf_columns import (
     texts,
 )
 from datasets_prep.sources.hubs.huggingface import encoded
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, one_line
 from walloc_cdl.latents import UNKNOWN_LABEL
 
 RUN_ROWS = 64
@@ -251,7 +250,7 @@ def _opened(path: str) -> pq.ParquetFile:
 
 
 def _unreadable(path: str, error: Exception) -> CallError:
-    cause = " ".join(str(error).split())[:200]
+    cause = one_line(error)
     return CallError(f"parquet file {path!r} cannot be read: {cause}; restore or omit it")
 
 
@@ -259,7 +258,7 @@ def _features(schema: pa.Schema) -> Features:
     """Return the features that `datasets` stored in the schema's metadata, or else those that follow from the types."""
     try:
         return Features.from_arrow_schema(schema)
-    except (ValueError, TypeError, KeyError, json.JSONDecodeError):
+    except (ValueError, TypeError, KeyError):
         return Features.from_arrow_schema(schema.remove_metadata())
 
 

@@ -13,7 +13,7 @@ from datasets.exceptions import DatasetsError
 from datasets_prep.sources.core.streaming_source import StreamedSample, StreamingSource
 from datasets_prep.sources.hubs.hf_columns import ColumnLabels, ColumnOptions, image_column, split_columns
 from datasets_prep.sources.hubs.huggingface import encoded, is_saved
-from walloc_cdl.errors import CallError, JobError
+from walloc_cdl.errors import CallError, JobError, one_line
 
 
 def open_hub_stream(text: str) -> StreamingSource:
@@ -24,7 +24,7 @@ def open_hub_stream(text: str) -> StreamingSource:
     try:
         splits = _opened(path, config or None, saved=is_saved(folder))
     except (DatasetsError, OSError, ValueError, RuntimeError, pa.ArrowException) as error:
-        cause = " ".join(str(error).split())[:300]
+        cause = one_line(error, 300)
         raise CallError(f"data set {name!r} cannot be streamed: {cause}; check its name and the network") from error
     return HuggingFaceStream(folder.resolve().name if folder.is_dir() else path, splits, options)
 
@@ -64,7 +64,7 @@ class HuggingFaceStream(StreamingSource):
                 yield f"{number:08d}", self._label_of(row), encoded(row[self._image])
                 number += 1
         except (DatasetsError, ValueError, RuntimeError, pa.ArrowException) as error:
-            cause = " ".join(str(error).split())[:200]
+            cause = one_line(error)
             raise JobError(
                 f"stream {self.name} was interrupted at sample {number} of split {split!r}: {cause}; run the same "
                 "command again to continue"

@@ -24,7 +24,7 @@ from datasets_prep.sources.hubs.hf_columns import (
     split_columns,
     texts,
 )
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, one_line
 from walloc_cdl.latents import UNKNOWN_LABEL
 
 SCAN_ROWS = 1024
@@ -124,7 +124,7 @@ def _opened(name: str, config: str | None, *, from_disk: bool = False, **options
     try:
         found = load_from_disk(name) if from_disk else load_dataset(name, config, **options)
     except (DatasetsError, OSError, ValueError, RuntimeError, pa.ArrowException) as error:
-        cause = " ".join(str(error).split())[:300]
+        cause = one_line(error, 300)
         raise CallError(
             f"data set {name!r} cannot be opened: {cause}; check its name, its configuration and the network"
         ) from error

@@ -22,7 +22,7 @@ from datasets_prep.samples.stored import Stored
 from datasets_prep.sources.core.label_kinds import ClassLabels
 from datasets_prep.sources.core.options import flag, split_options
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
-from walloc_cdl.errors import CallError, unknown_name
+from walloc_cdl.errors import CallError, one_line, unknown_name
 
 _BOTH = {"train": {"train": True}, "test": {"train": False}}
 _TWO = {"train": {"split": "train"}, "test": {"split": "test"}}
@@ -127,7 +127,7 @@ class SplitFiles:
                 options["download"] = self.download
             return _Content(kind(self.root, **options))
         except (RuntimeError, OSError, ValueError, AttributeError) as error:
-            cause = " ".join(str(error).split())[:200]
+            cause = one_line(error)
             raise CallError(
                 f"torchvision:{self.name} is not in {self.root!r}: {cause}; give its folder, or use ?download=1"
             ) from error

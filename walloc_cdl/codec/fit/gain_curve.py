@@ -74,6 +74,6 @@ def measure_point(codec: Codec, crops: list[Tensor], gain: float) -> CurvePoint:
 def _entropy_bits(codes: Tensor) -> float:
     """Bits of a memoryless code of each channel of codes (K, …)."""
     counts = torch.stack([torch.bincount(channel.flatten().long(), minlength=256) for channel in codes])
-    share = counts / counts.sum(1, keepdims=True)
+    share = counts / counts.sum(1, keepdim=True)
     entropy = -(share * share.clamp_min(1e-30).log2()).sum(1)
     return float(entropy.sum()) * codes[0].numel()

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from walloc_cdl.errors import DamagedError
+from walloc_cdl.errors import DamagedError, one_line
 
 CONFIG_CLASSES = ("__main__.Config", "types.SimpleNamespace")
 """Objects that hold plain attributes; older published checkpoints carry their configuration as one."""
@@ -104,7 +104,7 @@ def read_outline(data: bytes, origin: str) -> PickleOutline:
         if isinstance(error, DamagedError):
             raise
         raise DamagedError(
-            f"{origin}: its pickle cannot be read ({' '.join(str(error).split())[:120]}); get the file again"
+            f"{origin}: its pickle cannot be read ({one_line(error, 120)}); get the file again"
         ) from error
     return PickleOutline(reader.root, reader.storages, reader.tensors)
 

@@ -14,7 +14,7 @@ from walloc_cdl.codec.families.walloc_2d import WallocCodec2D, WallocConfig2D
 from walloc_cdl.codec.families.walloc_residual import ResidualCodec2D, ResidualConfig2D
 from walloc_cdl.codec.io.torch_archive import TorchCheckpoint, read_torch_checkpoint
 from walloc_cdl.codec.weights import build_with_weights
-from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.errors import CallError, DamagedError, one_line
 from walloc_cdl.fields import parse_json
 
 MAX_CONFIG_BYTES = 1 << 20
@@ -65,7 +65,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         fields = parse_json(path.read_bytes())
     except ValueError as error:
-        raise DamagedError(f"{path}: no JSON ({' '.join(str(error).split())[:120]}); get the file again") from error
+        raise DamagedError(f"{path}: no JSON ({one_line(error, 120)}); get the file again") from error
     if not isinstance(fields, dict):
         raise DamagedError(f"{path}: found a {type(fields).__name__}, expected an object; get the file again")
     return fields

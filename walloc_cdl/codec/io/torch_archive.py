@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from walloc_cdl.codec.io.pickle_parser import CONFIG_CLASSES, ConfigOutline, PickleOutline, TensorOutline, read_outline
-from walloc_cdl.errors import DamagedError
+from walloc_cdl.errors import DamagedError, one_line
 
 MAX_PICKLE_BYTES = 16 << 20
 MAX_ENTRIES = 65_536
@@ -50,8 +50,8 @@ def _read(file: BinaryIO, path: Path) -> TorchCheckpoint:
         archive = zipfile.ZipFile(file)
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise DamagedError(
-            f"{path}: no checkpoint of torch, or a truncated one ({_one_line(error)}); it should be a zip archive as "
-            "torch.save has written since torch 1.6; get the file again"
+            f"{path}: no checkpoint of torch, or a truncated one ({one_line(error, 120)}); it should be a zip archive "
+            "as torch.save has written since torch 1.6; get the file again"
         ) from error
     with archive:
         try:
@@ -63,7 +63,7 @@ def _read(file: BinaryIO, path: Path) -> TorchCheckpoint:
         except (DamagedError, OSError):
             raise
         except Exception as error:  # torch and zipfile raise nearly everything over a damaged file
-            raise DamagedError(f"{path}: cannot be read ({_one_line(error)}); get the file again") from error
+            raise DamagedError(f"{path}: cannot be read ({one_line(error, 120)}); get the file again") from error
     tensors = loaded[STATE] if state is not outline.root else loaded
     return TorchCheckpoint({name: tensors[name].detach() for name in state}, config)
 
@@ -152,7 +152,3 @@ def _load(records: dict[str, bytes]) -> Any:
     stand_ins = [(PickledConfig, name) for name in CONFIG_CLASSES]
     with torch.serialization.safe_globals(stand_ins):
         return torch.load(buffer, map_location="cpu", weights_only=True)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__

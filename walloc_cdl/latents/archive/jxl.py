@@ -13,7 +13,7 @@ from types import ModuleType
 
 import numpy as np
 
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, one_line
 from walloc_cdl.latents.archive.exif import exif_block, exif_text
 from walloc_cdl.latents.archive.picture import PictureError, PictureHeader, require_text_size
 
@@ -59,7 +59,7 @@ def decode(data: bytes, header: PictureHeader) -> np.ndarray:
     except MemoryError:
         raise
     except Exception as error:  # of the package's own classes, and others
-        raise PictureError(f"pixels cannot be decoded ({' '.join(str(error).split())[:120]})") from error
+        raise PictureError(f"pixels cannot be decoded ({one_line(error, 120)})") from error
     planes = 1 if pixels.ndim == 2 else pixels.shape[-1]
     if pixels.dtype != np.uint8 or pixels.shape[:2] != (header.height, header.width) or planes not in (1, 3):
         raise PictureError(

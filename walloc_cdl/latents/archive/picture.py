@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from walloc_cdl.errors import one_line
+
 MAX_TEXT_BYTES = 1 << 16
 """Metadata of ours take about 500 bytes."""
 
@@ -49,7 +51,7 @@ def pil_pixels(data: bytes, kind: str, header: PictureHeader) -> np.ndarray:
     except (PictureError, MemoryError):
         raise
     except Exception as error:  # on broken files PIL's decoders raise whatever their parsing stumbled over
-        raise PictureError(f"pixels cannot be decoded ({_one_line(error)})") from error
+        raise PictureError(f"pixels cannot be decoded ({one_line(error, 120)})") from error
     return pixels.reshape(header.height, header.width, header.planes)
 
 
@@ -57,7 +59,3 @@ def require_text_size(num_bytes: int) -> None:
     """Raise `PictureError` for metadata too long to be ours."""
     if num_bytes > MAX_TEXT_BYTES:
         raise PictureError(f"metadata of {num_bytes} bytes, expected at most {MAX_TEXT_BYTES}")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__

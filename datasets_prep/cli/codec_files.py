@@ -1,4 +1,4 @@
-"""`cdl codec encode`, `decode` and `inspect`, and `cdl bench archive`: codecs on single files."""
+"""`cdl codec encode` and `decode`: codecs on single files."""
 
 from __future__ import annotations
 
@@ -7,18 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from walloc_cdl.cli.codec import CodecName, ContainerName
-from walloc_cdl.cli.console import (
-    JsonPath,
-    out_option,
-    progress,
-    report,
-    require_parent,
-    say,
-    size_text,
-    table,
-    write_json,
-)
+from walloc_cdl.cli.console import progress, report, say, size_text
+from walloc_cdl.cli.options import CodecName, ContainerName, JsonPath, out_option
 
 if TYPE_CHECKING:
     from datasets_prep.archives.single_files import FilesReport
@@ -93,59 +83,3 @@ def _conclude(out: Path, codec: str, result: FilesReport, json_path: Path | None
     report(rows, json_path, payload)
     if result.failures:
         raise typer.Exit(1)
-
-
-def inspect(
-    codec: CodecName,
-    out: Annotated[Path, typer.Option(help="Picture to write.", callback=require_parent)],
-    image: Annotated[
-        Path | None, typer.Option(help="Image to encode; by default a photo that scikit-image ships.")
-    ] = None,
-) -> None:
-    """Draw a codec's latents and basis functions.
-
-    One picture: the histogram of the latents, their channels on an image, the basis functions.
-    """
-    from experiments.codec_picture import draw_codec
-    from walloc_cdl.codec import load_codec
-
-    size = draw_codec(load_codec(codec), out, image=image)
-    print(f"{out}: {size[0]}x{size[1]}")
-
-
-def bench_archive(
-    images: Annotated[Path, typer.Option(help="Folder of images, sub folders included.")],
-    codecs: Annotated[str, typer.Option(help="Codecs to make codes with, separated by commas.")] = (
-        "rgb-16x,rgb-4x,gray-16x,gray-4x,resize-rgb-16x"
-    ),
-    json_path: JsonPath = None,
-) -> None:
-    """Measure size and speed of archives in each container."""
-    from datasets_prep.codec_fit.native_signals import native_signals
-    from datasets_prep.sources import open_source
-    from experiments.archive_sizes import AUDIO_SPEC, audio_like_codes, image_codes, measure_containers
-    from walloc_cdl.codec import load_codec
-
-    models = [load_codec(name.strip()) for name in codecs.split(",")]
-    source = open_source(f"imagefolder:{images}")
-    results = []
-    with progress("bench archive", "codecs") as update:
-        for done, model in enumerate(models):
-            update(done, len(models) + 1)
-            pictures = native_signals(source, model.spec.source_channels, model.spec.stride)
-            results += measure_containers(model.name, image_codes(model, pictures), model.spec)
-        update(len(models), len(models) + 1)
-        results += measure_containers("audio-like", audio_like_codes(), AUDIO_SPEC)
-    rows = [
-        [
-            f"{row.codes}, {row.container}",
-            *(f"{value:.3f}" for value in (row.ratio, row.bits_per_code)),
-            *(f"{value:.1f}" for value in (row.encode_mb_per_s, row.decode_mb_per_s)),
-        ]
-        for row in results
-    ]
-    table(["codes, container", "ratio", "bits/code", "encode MB/s", "decode MB/s"], rows)
-    write_json(json_path, [row.to_json() for row in results])
-
-
-CODEC_COMMANDS = {"encode": encode, "decode": decode, "inspect": inspect}

@@ -1,0 +1,74 @@
+"""`cdl export`: data sets of latents in other forms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from walloc_cdl.cli.console import interruptible, progress, report, size_text
+from walloc_cdl.cli.options import ContainerName, Folder, JsonPath, LocalFolder
+from walloc_cdl.errors import CallError
+
+
+def export(
+    folder: Folder,
+    out: LocalFolder,
+    form: Annotated[
+        str | None, typer.Option("--to", metavar="FORM", help="hf, parquet, webdataset or npy: for other programs.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="With --to: only this split.")] = None,
+    archive: Annotated[bool, typer.Option("--archive", help="Write entropy-coded archives, one a sample.")] = False,
+    container: ContainerName = None,
+    json_path: JsonPath = None,
+) -> None:
+    """Write a data set in another form.
+
+    The same command again resumes it. As archives it takes about a third of the space, and
+    `cdl prepare OUT --archive` makes the same shards again.
+    """
+    if archive == (form is not None):
+        raise CallError("give either --to hf, parquet, webdataset or npy, or --archive for entropy-coded archives")
+    if archive:
+        if split is not None:
+            raise CallError(f"--split {split} does not go with --archive: archives give back the data set as it was")
+        _export_archives(folder, out, container, json_path)
+        return
+    if container is not None:
+        raise CallError(f"--container {container} does not go with --to {form}; it is for --archive")
+    _export_form(folder, out, form or "", split, json_path)
+
+
+def _export_form(folder: Path, out: Path, form: str, split: str | None, json_path: Path | None) -> None:
+    """`export --to`."""
+    from datasets_prep.exports import export_latents
+
+    with interruptible(), progress("export", "samples") as update:
+        description = export_latents(folder, out, form, splits=None if split is None else [split], on_samples=update)
+    counts = description.about["num_samples"]
+    num_bytes = sum(entry.num_bytes for entry in description.files.values())
+    rows: dict[str, object] = {"export": str(out), "form": form}
+    rows |= {name: f"{count:,} samples" for name, count in counts.items()}
+    rows["files"] = f"{len(description.files):,}, {size_text(num_bytes)}; README.md says how to read them"
+    payload = {"form": form, "num_samples": counts, "num_files": len(description.files), "num_bytes": num_bytes}
+    report(rows, json_path, payload)
+
+
+def _export_archives(folder: Path, out: Path, container: str | None, json_path: Path | None) -> None:
+    """`export --archive`."""
+    from datasets_prep.archives.export import export_archives
+
+    with progress("export", "samples") as update:
+        description = export_archives(folder, out, container=container, on_samples=update)
+    shards = sum(entry.num_bytes for entry in description.manifest.shards)
+    archives = sum(path.stat().st_size for split in description.manifest.splits for path in (out / split).rglob("*.*"))
+    num = sum(summary.num_samples for summary in description.manifest.splits.values())
+    payload = {"num_samples": num, "container": description.container, "shard_bytes": shards, "archive_bytes": archives}
+    rows = {
+        "archives": str(out),
+        "samples": f"{num:,}",
+        "container": description.container,
+        "size": f"{size_text(archives)}, as shards {size_text(shards)}",
+    }
+    report(rows, json_path, payload)

@@ -1,0 +1,38 @@
+"""`cdl preview`: a picture of what a data set holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from walloc_cdl.cli.options import Folder, Seed, require_parent
+from walloc_cdl.errors import CallError
+
+
+def preview(
+    folder: Folder,
+    out: Annotated[Path, typer.Option(help="Picture to write.", callback=require_parent)] = Path("preview.png"),
+    source: Annotated[
+        str | None, typer.Option(help="The source, to show its images beside the decoded latents.")
+    ] = None,
+    num: Annotated[int, typer.Option(help="How many samples.", min=1)] = 12,
+    split: Annotated[str | None, typer.Option(help="Split to show; by default train, or the first.")] = None,
+    seed: Seed = 0,
+) -> None:
+    """Draw source images beside their decoded latents.
+
+    The source's stand at the left. Of stored views the first eight are drawn, the evaluation crop before the others.
+    """
+    from PIL import Image
+
+    from datasets_prep.preview import contact_sheet
+    from datasets_prep.sources import open_source
+
+    if Image.registered_extensions().get(out.suffix.lower()) not in Image.SAVE:
+        raise CallError(f"{out} does not say what kind of picture to write; end its name in .png or .jpg")
+    images = None if source is None else open_source(source)
+    sheet = contact_sheet(folder, source=images, num=num, split=split, seed=seed)
+    sheet.save(out)
+    print(f"{out}: {sheet.width}x{sheet.height}")

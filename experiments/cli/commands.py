@@ -1,0 +1,22 @@
+"""The commands that compare and measure."""
+
+from __future__ import annotations
+
+from experiments.cli import bench, codec, comparison
+from walloc_cdl.cli.registry import CommandTable
+
+COMMANDS = CommandTable(
+    {
+        "compare": comparison.compare,
+        "demo": comparison.demo,
+        "report": comparison.show_report,
+        "codec eval": codec.evaluate,
+        "codec inspect": codec.inspect,
+        "bench encode": bench.bench_encode,
+        "bench load": bench.bench_load,
+        "bench prepare": bench.bench_prepare,
+        "bench train": bench.bench_train,
+        "bench archive": bench.bench_archive,
+    },
+    groups={"bench": "Measure speed, beside other programs and limits."},
+)

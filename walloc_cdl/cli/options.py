@@ -1,0 +1,60 @@
+"""Options that commands of several packages take, and the checks of their values."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from walloc_cdl.errors import CallError
+
+
+def require_parent(path: Path | None) -> Path | None:
+    """Pass on the path of a file to write; raises `CallError`, before any work, if it cannot be written there."""
+    if path is not None and not path.parent.is_dir():
+        raise CallError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
+    if path is not None and path.is_dir():
+        raise CallError(f"{path} is a folder; name a file to write")
+    return path
+
+
+def require_local(path: Path | None) -> Path | None:
+    """Pass on the path of a folder to write; raises `CallError` for an address, which would become a folder `s3:`."""
+    if path is not None and re.match(r"[A-Za-z][A-Za-z0-9+.\-]+:[/\\]", str(path)):
+        raise CallError(f"{path} looks like an address, where only `cdl prepare` can write; give a folder")
+    return path
+
+
+def out_option(text: str) -> Any:
+    """The option `--out` of a command that writes to this machine only, with its help; addresses are refused."""
+    return typer.Option("--out", "-o", help=text, callback=require_local)
+
+
+LocalFolder = Annotated[Path, out_option("Folder to write to.")]
+JsonPath = Annotated[
+    Path | None,
+    typer.Option("--json", help="Write the report here as JSON, too.", metavar="PATH", callback=require_parent),
+]
+Seed = Annotated[int, typer.Option(help="Seed of every random choice.", min=0)]
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data set.")]
+CodecName = Annotated[
+    str, typer.Option("--codec", help="A name from `cdl codec list`, a folder, a .pth file, or hub:OWNER/REPO[/FILE].")
+]
+ContainerName = Annotated[
+    str | None,
+    typer.Option(
+        "--container", help="Of archives: png, webp, tiff or jxl; by default the smallest, see docs/archives.md."
+    ),
+]
+
+
+def parse_share(text: str, option: str) -> float:
+    """A share as `0.01` or `1%`; raises `CallError` for anything else."""
+    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
+    try:
+        return float(number) / (100 if percent else 1)
+    except ValueError as error:
+        raise CallError(f"{option} {text!r}; expected a share, as 0.01 or 1%") from error
