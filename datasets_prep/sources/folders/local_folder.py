@@ -9,20 +9,11 @@ from pathlib import Path
 
 from datasets_prep.samples.origin import Origin
 from datasets_prep.sources.core.source import Source
-from datasets_prep.sources.folders.catalog import (
-    SPLIT_FOLDERS,
-    Catalog,
-    FileKind,
-    FoundFile,
-    display_name,
-    split_folders,
-)
+from datasets_prep.sources.folders.catalog import Catalog, FileKind, FoundFile, display_name, split_folders
 from walloc_cdl.errors import CallError, system_reason
 
 MAX_DEPTH = 256
 """Limit for nested folders; a deeper tree is damaged or malicious."""
-
-__all__ = ["SPLIT_FOLDERS", "FileFolder", "FileKind"]
 
 
 class FileFolder(Source):

@@ -13,7 +13,8 @@ from datasets_prep.decode.arrays import ArrayLayout, ArrayPreparation, open_arra
 from datasets_prep.samples.stored import ArrayWindow, BadSignalError
 from datasets_prep.sources.core.options import number_range, positive_integer, split_options
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
-from datasets_prep.sources.folders.local_folder import FileFolder, FileKind
+from datasets_prep.sources.folders.catalog import FileKind
+from datasets_prep.sources.folders.local_folder import FileFolder
 from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.latents import UNKNOWN_LABEL
 

@@ -12,7 +12,8 @@ from datasets_prep.decode.audio import AudioPreparation, ClipInfo, read_clip_inf
 from datasets_prep.samples.stored import AudioSegment, BadSignalError, Stored
 from datasets_prep.sources.core.derived import DerivedSource
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
-from datasets_prep.sources.folders.local_folder import FileFolder, FileKind
+from datasets_prep.sources.folders.catalog import FileKind
+from datasets_prep.sources.folders.local_folder import FileFolder
 from walloc_cdl.errors import CallError
 
 AUDIO_SUFFIXES = frozenset({".aif", ".aiff", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".wav"})
