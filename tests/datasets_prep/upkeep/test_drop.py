@@ -164,7 +164,7 @@ def test_a_whole_split_can_be_dropped(folder):
 @pytest.mark.parametrize(
     ("keys", "split", "message"),
     [
-        (["b", "x", "y"], None, r"2 of 3 keys are not in .*: 'x', 'y'; nothing was changed; ledger\.parquet has the"),
+        (["b", "x", "y"], None, r"2 of 3 keys are not in .*: 'x', 'y'; nothing was changed; ledger\.parquet lists the"),
         ([*"hijklmn"], None, r"7 of 7 keys are not in .*: 'h', 'i', 'j', 'k', 'l', …; nothing was changed"),
         (["b"], "test", "1 of 1 keys are not in"),
         (["\udcff.jpg"], None, "1 of 1 keys are not in"),

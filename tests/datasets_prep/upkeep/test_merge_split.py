@@ -95,7 +95,7 @@ def test_equal_keys_are_refused_or_renamed(tmp_path):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (SampleLayout(make_spec(2, bits=7), (2, 2, 3), CLASSES.labels), r"has spec\.bits 8, but .* has 7; only"),
+        (SampleLayout(make_spec(2, bits=7), (2, 2, 3), CLASSES.labels), r"has spec\.bits 8, but .* has 7; merge"),
         (
             SampleLayout(make_spec(2), (2, 2, 4), CLASSES.labels),
             r"has latent_shape \[2, 2, 3\], but .* \[2, 2, 4\]",
@@ -199,7 +199,7 @@ def test_equal_values_of_a_column_stay_together(tmp_path):
         ({"shares": {"train": 0.5, "test": 0.6}}, r"the shares 0\.5, 0\.6 add up to 1\.1, expected 1"),
         ({"shares": {"train": 1.0}}, "share of split 'train' is 1; expected a number above 0 and below 1"),
         ({"shares": {"a/b": 0.5, "c": 0.5}}, "split name 'a/b'; expected letters"),
-        ({"shares": {"a": 0.5, "b": 0.5}}, "has the splits test, train; say with --split which one"),
+        ({"shares": {"a": 0.5, "b": 0.5}}, "has the splits test, train; name the one to divide"),
         ({"shares": {"a": 0.5, "test": 0.5}, "split": "train"}, "already has a split 'test'; give the new one another"),
         ({"shares": {"a": 0.5, "b": 0.5}, "split": "trian"}, "unknown split 'trian'; nearest: train"),
     ],

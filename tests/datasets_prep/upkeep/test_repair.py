@@ -89,8 +89,8 @@ def test_unrecoverable_files_are_reported(folder):
     problems = repair(folder).problems
     assert problems == [
         f"{folder}/codec/config.json: damaged, and so is its copy; prepare the data set again",
-        f"{folder}/provenance.json: damaged, and so is its copy; remove both: it only says when and with what the "
-        "data set was made",
+        f"{folder}/provenance.json: damaged, and so is its copy; remove both: they only record when and with what "
+        "the data set was made",
         f"{folder}/train-00000.safetensors: damaged or missing; `cdl repair {folder} --source SOURCE` encodes it again",
     ]
     for name in ("manifest.json", "copy/manifest.json"):
