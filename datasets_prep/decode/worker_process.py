@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets_prep.decode.chunks import DecodedChunk, decode_chunk
-from datasets_prep.decode.worker_pipe import receive_result, send_result
+from datasets_prep.decode.worker_pipe import receive_answer, send_answer
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.samples.stored import Stored
 
@@ -74,7 +74,7 @@ class WorkerProcess:
             self._connection.send(samples)
             if not self._connection.poll(time_limit_s):
                 raise WorkerLost(f"took longer than {time_limit_s:g} s to read and decode")
-            result = receive_result(self._connection)
+            result = receive_answer(self._connection)
         except (EOFError, OSError) as error:
             self._process.join()
             killed = os.name == "posix" and self._process.exitcode == -signal.SIGKILL
@@ -107,7 +107,7 @@ def _serve(connection: Connection, preparation: Preparation, encoder: FusedEncod
         connection.send("ready")
         _silence_decoders()
         while True:
-            send_result(connection, _decode(connection.recv_bytes(), preparation, encoder))
+            send_answer(connection, _decode(connection.recv_bytes(), preparation, encoder))
 
 
 def _decode(pickled: bytes, preparation: Preparation, encoder: FusedEncoder | None) -> DecodedChunk | _Failure:
