@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datasets_prep.samples.planned_shard import shard_name
 from datasets_prep.samples.stored import KeyedSample, Stored
 from datasets_prep.sources.core.stream_labels import ClassNumbers
-from datasets_prep.sources.core.stream_shards import OpenShard, describe_sample, stored_bytes
-from datasets_prep.sources.core.streaming_source import StreamedSample, enumerate_samples
+from datasets_prep.sources.core.stream_shards import OpenShard, stored_bytes, where
+from datasets_prep.sources.core.streaming_source import StreamedSample, numbered
 from datasets_prep.streaming.done_shards import DoneShards
 from datasets_prep.streaming.plan_stream import PlannedStream
 
@@ -62,7 +62,7 @@ class Walk:
         self.num_samples = begin
         drawn: Drawn | None = None
         shard = self._open(0)
-        with closing(enumerate_samples(self._planned.stream, split, start=begin, limit=self._planned.limit)) as samples:
+        with closing(numbered(self._planned.stream, split, start=begin, limit=self._planned.limit)) as samples:
             for index, sample in samples:
                 self.num_samples = index + 1
                 number, position = divmod(index, size)
@@ -84,7 +84,7 @@ class Walk:
         """Hold the first sample against its record, where there is one."""
         if 0 not in self._done:
             return
-        with closing(enumerate_samples(self._planned.stream, self._done.split, limit=1)) as samples:
+        with closing(numbered(self._planned.stream, self._done.split, limit=1)) as samples:
             for index, sample in samples:
                 self._done.require_same(index, self._with_number(sample))
                 return
@@ -108,4 +108,4 @@ class Walk:
 
     def _with_number(self, sample: StreamedSample) -> tuple[str, int, Stored]:
         key, label, stored = sample
-        return key, self._classes.number(label, describe_sample(self._done.split, key)), stored
+        return key, self._classes.number(label, where(self._done.split, key)), stored

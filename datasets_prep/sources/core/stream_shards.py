@@ -12,7 +12,7 @@ from datasets_prep.samples.stored import FileSlice, Stored
 from datasets_prep.sources.core.shard_source import SourceFacts
 from datasets_prep.sources.core.source import MODE_SAMPLES, Listing, Source, SplitListing
 from datasets_prep.sources.core.stream_labels import ClassNumbers
-from datasets_prep.sources.core.streaming_source import StreamingSource, enumerate_samples
+from datasets_prep.sources.core.streaming_source import StreamingSource, numbered
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import UNKNOWN_LABEL
 
@@ -24,13 +24,13 @@ class StreamHead(Source):
         """Raises `CallError` for a stream without samples, and for labels without class names."""
         classes, samples = ClassNumbers(stream.class_names), []
         for filled in stream.split_names:
-            with closing(enumerate_samples(stream, filled, limit=count)) as head:
+            with closing(numbered(stream, filled, limit=count)) as head:
                 samples = [sample for _, sample in head]
             if samples:
                 break
         else:
             raise CallError(f"stream {stream.name} has no samples; give one with images")
-        labels = [classes.number(label, describe_sample(filled, key)) for key, label, _ in samples]
+        labels = [classes.number(label, where(filled, key)) for key, label, _ in samples]
         self._samples = [stored for _, _, stored in samples]
         listings = {split: _listing([], [], []) for split in stream.split_names}
         listings[filled] = _listing([key for key, _, _ in samples], labels, list(map(stored_bytes, self._samples)))
@@ -72,7 +72,7 @@ class OpenShard(Source):
         raise LookupError(f"sample {index} of {self.shard.name} was streamed and cannot be read again")
 
 
-def describe_sample(split: str, key: str) -> str:
+def where(split: str, key: str) -> str:
     """Return the description of a sample for messages."""
     return f"sample {key} of split {split!r}"
 

@@ -37,7 +37,7 @@ class StreamingSource(ABC):
         """Yield the samples of a split from number `start` on."""
 
 
-def enumerate_samples(
+def numbered(
     stream: StreamingSource, split: str, *, start: int = 0, limit: int | None = None
 ) -> Iterator[tuple[int, StreamedSample]]:
     """Yield the samples `start` to `limit` of a split with their numbers; `limit` is exclusive.
