@@ -69,7 +69,7 @@ class WorkerProcess:
             raise WorkerLost("cannot start") from error
 
     def decode(self, samples: Sequence[Stored], time_limit_s: float) -> DecodedChunk:
-        """Decode a chunk in the worker. Raises what decoding raised, or `WorkerLost`; then only `end` may be called."""
+        """Decode a chunk. Raises what decoding raised, or `WorkerLost`; then only `end` may be called."""
         try:
             self._connection.send(samples)
             if not self._connection.poll(time_limit_s):
