@@ -13,7 +13,7 @@ from datasets_prep.job.context import Engine, Job
 from datasets_prep.job.plan import Plan
 from datasets_prep.job.plan_job import PlannedJob, choose_workers
 from datasets_prep.job.progress import Progress, Reporter
-from datasets_prep.ledger.shard_records import load_record, was_made
+from datasets_prep.ledger.shard_records import has_record, load_record
 from datasets_prep.samples.planned_shard import PlannedShard
 from walloc_cdl.codec import Codec
 from walloc_cdl.errors import JobError, few_of
@@ -58,9 +58,9 @@ def encode_pending(
     if len(pending) < len(shards):
         reporter.note(f"resumed: {len(shards) - len(pending)} of {len(shards)} shards are done")
     # a shard that was made and then lost, as when leaving out duplicates was interrupted, is made again here
-    never_made = [shard for shard in pending if not was_made(folder / WORK_NAME, shard)]
-    if config.finish and never_made:
-        raise JobError(_unfinished(never_made, len(shards)))
+    without_record = [shard for shard in pending if not has_record(folder / WORK_NAME, shard)]
+    if config.finish and without_record:
+        raise JobError(_unfinished(without_record, len(shards)))
     job = Job(folder, digest, planned.source, planned.preparation, codec, config.device, config.batch, workers)
     _encode(engine, job, pending, reporter)
     return Encoded(job, engine.name, sum(shard.num_samples for shard in pending), reporter)

@@ -68,7 +68,7 @@ def encode_shard(
             report(Done(len(chunk.hashes), len(chunk.reasons), num_bytes))
 
     layout = SampleLayout(encoder.codec.spec, encoder.latent_shape, label_spec(source), encoder.num_views)
-    counts = layout.labels.no_counts()
+    counts = layout.labels.zero_class_counts()
     with ShardWriter(folder, shard.name, layout=layout, split=shard.split, capacity=shard.num_samples) as writer:
         for codes in encoder.encode(usable()):
             indices = [ready.popleft() for _ in codes]

@@ -17,7 +17,7 @@ import pyarrow as pa
 import torch
 
 from datasets_prep.decode.chunks import decode_chunk
-from datasets_prep.encode.devices import choose_device, device_kind
+from datasets_prep.encode.devices import device_kind
 from datasets_prep.encode.encoder import Encoder
 from datasets_prep.encode.flip_rate import flip_rate
 from datasets_prep.encode.sample_layout import label_names, label_spec, sample_layout
@@ -35,6 +35,7 @@ from walloc_cdl import __version__
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.codec import Codec
 from walloc_cdl.codec.fit.synthesis import fit_synthesis, num_synthesis_samples
+from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import JobError
 from walloc_cdl.files import write_atomic
 from walloc_cdl.latents import (
@@ -83,7 +84,7 @@ def finish(job: Job, plan: Plan, effort: Effort, *, drop_duplicates: bool = Fals
         return parts(HASH_COLUMNS)
 
     finder = DuplicateFinder(hashes, plan.num_samples)
-    if drop_duplicates and finder.any:
+    if drop_duplicates and finder.has_candidates:
         drop_duplicate_samples(job, plan, finder)
         finder = DuplicateFinder(hashes, plan.num_samples)
     totals = _Totals(job, plan)
@@ -147,7 +148,7 @@ class _Totals:
         source, channels = self.job.source, self.job.codec.spec.latent_channels
         for split in source.split_names:
             self.histograms[split] = np.zeros((channels, 256), np.int64)
-            self.class_counts[split] = label_spec(source).no_counts()
+            self.class_counts[split] = label_spec(source).zero_class_counts()
             self.num_samples[split] = 0
         for shard in self.plan.shards:
             work = self.job.folder / WORK_NAME

@@ -1,6 +1,7 @@
 """Columns of a listing, in memory while they are small, and in an unnamed temporary file when they become large.
 
-The listing of 100 million samples thus takes disk space (in the folder for temporary files, `TMPDIR`), not memory.
+The listing of 100 million samples thus takes disk space (in the folder for temporary files, `TMPDIR`), not memory. The
+files hold plain values, because the batches of Arrow's IPC format cannot be mapped as one array.
 """
 
 from __future__ import annotations

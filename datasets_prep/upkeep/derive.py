@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from datasets_prep.folders.copy_samples import SplitWriter, max_shard_samples, open_verified_shard
-from datasets_prep.ledger.finished import ledger_parts, rewritten, stored_ledger_schema, write_edited_ledger
+from datasets_prep.ledger.rewrite import ledger_parts, rewrite_rows, stored_ledger_schema, write_edited_ledger
 from datasets_prep.ledger.table import DROPPED, SCHEMA
 from walloc_cdl.latents import LEDGER_NAME, Manifest, SampleLayout, ShardEntry
 
@@ -132,7 +132,7 @@ class Derivation:
             for part in ledger_parts(data_set.folder, data_set.manifest):
                 part = part.filter(pa.array(self._is_included(number, part)))
                 if part.num_rows:
-                    yield rewritten(part.select(names), rewrite)
+                    yield rewrite_rows(part.select(names), rewrite)
 
     def _is_included(self, number: int, part: pa.Table) -> np.ndarray:
         """Return which rows of a ledger belong to the new data set, bool (N,)."""

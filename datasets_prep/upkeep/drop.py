@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets_prep.folders.copy_samples import open_verified_shard, read_rows, row_batches, write_rows
-from datasets_prep.ledger.finished import ledger_parts, rewritten, stored_ledger_schema, write_edited_ledger
+from datasets_prep.ledger.rewrite import ledger_parts, rewrite_rows, stored_ledger_schema, write_edited_ledger
 from datasets_prep.ledger.table import DROPPED, SCHEMA, hidden_key
 from datasets_prep.upkeep.edit import Edit, editing
 from walloc_cdl.errors import CallError, few_of
@@ -143,7 +143,7 @@ def _require_found(folder: Path, wanted: list[str], found: _Matches) -> None:
     if unknown := [key for key in wanted if key not in splits and key not in found.already]:
         raise CallError(
             f"{len(unknown)} of {len(wanted)} keys are not in {folder}: {few_of([*map(repr, unknown)])}; "
-            "nothing was changed; ledger.parquet lists the keys"
+            f"nothing was changed; {LEDGER_NAME} lists the keys"
         )
     if ambiguous := [key for key in wanted if len(splits.get(key, ())) > 1]:
         names = ", ".join(sorted(str(name) for name in splits[ambiguous[0]]))
@@ -200,7 +200,7 @@ def _edited_ledger(edit: Edit, manifest: Manifest, found: _Matches) -> tuple[Man
         return row
 
     def parts() -> Iterator[pa.Table]:
-        return (rewritten(part, rewrite) for part in ledger_parts(edit.folder, edit.manifest))
+        return (rewrite_rows(part, rewrite) for part in ledger_parts(edit.folder, edit.manifest))
 
     values = pa.array(sorted(found.hashes), pa.string())
     num_copies = 0

@@ -25,7 +25,7 @@ from datasets_prep.job.local import LocalEngine
 from datasets_prep.job.output import CODEC_FOLDER, short_text
 from datasets_prep.job.plan import difference_from_finished
 from datasets_prep.job.plan_job import PlannedJob, choose_workers, plan_job
-from datasets_prep.ledger.finished import ledger_parts
+from datasets_prep.ledger.rewrite import ledger_parts
 from datasets_prep.samples.planned_shard import PlannedShard
 from datasets_prep.sources.core.source import Source
 from datasets_prep.upkeep.edit import STAGE_NAME

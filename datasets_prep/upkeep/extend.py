@@ -28,8 +28,8 @@ from datasets_prep.job.plan import Plan, save_plan
 from datasets_prep.job.plan_job import PlannedJob, plan_job
 from datasets_prep.job.progress import Progress
 from datasets_prep.ledger.duplicates import DuplicateFinder
-from datasets_prep.ledger.finished import ledger_parts, stored_ledger_schema, write_edited_ledger
 from datasets_prep.ledger.index import row_hashes
+from datasets_prep.ledger.rewrite import ledger_parts, stored_ledger_schema, write_edited_ledger
 from datasets_prep.ledger.shard_records import load_rows, require_record
 from datasets_prep.ledger.table import STRAY_ROWS, stray_rows
 from datasets_prep.sources.core.source import Source
@@ -155,7 +155,7 @@ def _with_shards(edit: Edit, job: Job, plan: Plan) -> Manifest:
     names = [*manifest.splits, *(split for split in source.split_names if split not in manifest.splits)]
     num_samples = dict.fromkeys(names, 0) | {name: split.num_samples for name, split in manifest.splits.items()}
     histograms = {name: manifest.histograms.get(name, blank).copy() for name in names}
-    counts = {name: _padded(manifest.splits.get(name), layout.labels.no_counts()) for name in names}
+    counts = {name: _padded(manifest.splits.get(name), layout.labels.zero_class_counts()) for name in names}
     entries = []
     for shard in plan.shards:
         record = require_record(job.folder, job.folder / WORK_NAME, shard, job.plan_digest)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from datasets_prep.folders.derived_folder import begin, copy_files, end
-from datasets_prep.ledger.finished import ledger_parts
+from datasets_prep.ledger.rewrite import ledger_parts
 from datasets_prep.upkeep.assignment import assign_groups, assign_stratified, seeded_hash
 from datasets_prep.upkeep.derive import OMITTED, Derivation, InputDataSet
 from datasets_prep.upkeep.edit import editing, note_edit

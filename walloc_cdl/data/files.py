@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from walloc_cdl.addresses import is_address, local_path
 from walloc_cdl.data.cache import FOLDER_VARIABLE, FileCache, default_bytes, default_folder
-from walloc_cdl.data.remote import MissingFileError, RemoteFolder, is_address, local_path
+from walloc_cdl.data.remote import MissingFileError, RemoteFolder
 from walloc_cdl.errors import CallError, DamagedError, JobError, system_reason
 from walloc_cdl.fields import REMEDY
 from walloc_cdl.latents import (

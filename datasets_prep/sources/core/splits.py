@@ -1,4 +1,4 @@
-"""Subsets of a source: a split held out of another, or fewer samples. Order and selection depend on keys alone."""
+"""Subsets of a source: selected samples, and a split held out of another, which depends on keys alone."""
 
 from __future__ import annotations
 
@@ -71,28 +71,6 @@ def holdout(source: Source, fraction: float, seed: int = 0, *, split: str = "tra
         rows[name] = (name, np.arange(source.num_samples(name)))
     rows[split] = (split, np.flatnonzero(~held_out))
     rows[into] = (split, np.flatnonzero(held_out))
-    return SubsetSource(source, rows)
-
-
-def first(source: Source, num_samples: int) -> Source:
-    """Return the first `num_samples` of each split, in the source's order; `CallError` for fewer than 1."""
-    if num_samples < 1:
-        raise CallError(f"limit {num_samples}; it must be at least 1")
-    counts = {split: min(num_samples, source.num_samples(split)) for split in source.split_names}
-    return SubsetSource(source, {split: (split, np.arange(count)) for split, count in counts.items()})
-
-
-def limit(source: Source, num_samples: int) -> Source:
-    """Return at most `num_samples` of each split, evenly spaced, so that sorted classes keep their proportions.
-
-    Raises `CallError` for fewer than 1.
-    """
-    if num_samples < 1:
-        raise CallError(f"limit {num_samples}; it must be at least 1")
-    rows = {}
-    for split in source.split_names:
-        total = source.num_samples(split)
-        rows[split] = (split, np.arange(min(num_samples, total)) * total // max(min(num_samples, total), 1))
     return SubsetSource(source, rows)
 
 

@@ -38,20 +38,20 @@ class StreamingSource(ABC):
 
 
 def numbered(
-    stream: StreamingSource, split: str, *, start: int = 0, limit: int | None = None
+    stream: StreamingSource, split: str, *, start: int = 0, end: int | None = None
 ) -> Iterator[tuple[int, StreamedSample]]:
-    """Yield the samples `start` to `limit` of a split with their numbers; `limit` is exclusive.
+    """Yield the samples `start` to `end` of a split with their numbers; `end` is exclusive.
 
     Closing the generator closes the stream. Raises `JobError` if an error of the system or the network interrupts it.
     """
-    if limit is not None and start >= limit:
+    if end is not None and start >= end:
         return
     number, samples = start, stream.stream(split, start)
     try:
         for sample in samples:
             yield number, sample
             number += 1
-            if number == limit:
+            if number == end:
                 return
     except OSError as error:
         cause = one_line(error)

@@ -15,7 +15,7 @@ CURVE_CROP = {"image": 256, "audio": 2**17}
 """Largest side, in pixels or samples, of the center crops on which the curve is measured."""
 
 GAINS = tuple(2 ** (step / 4) for step in range(4, 33))
-"""From 2 to 256, ascending."""
+"""The gains that are tried, from 2 to 256, ascending."""
 
 LEAST_ERROR = 1e-4 / 255**2
 """Mean squared errors below, as shares of the squared range, count as this one: 88 dB."""
