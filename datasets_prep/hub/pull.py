@@ -71,7 +71,9 @@ def pull(location: str, out: Path, *, revision: str | None = None, on_file: OnFi
     try:
         data = remote.read(MANIFEST_NAME, MAX_MANIFEST_BYTES)
     except MissingFileError as error:
-        raise CallError(f"{location} is no data set of latents: it has no {MANIFEST_NAME}; check its name") from error
+        raise CallError(
+            f"{location} is not a data set of latents: it has no {MANIFEST_NAME}; check its name"
+        ) from error
     manifest = parse_manifest(data, origin=f"{location}, {MANIFEST_NAME}")
     if (out / MANIFEST_NAME).is_file():
         if load_manifest(out).to_json() != manifest.to_json():

@@ -149,7 +149,7 @@ def test_invalid_calls_are_refused_in_one_line(hub, folder, tmp_path, monkeypatc
     hub.repositories[REPO] = {"thesis.tex": b"x"}
     with pytest.raises(CallError, match=r"someone/flowers holds something else \(thesis.tex\); give a new repository"):
         push(folder, REPO)
-    with pytest.raises(CallError, match=r"someone/flowers is no data set of latents: it has no manifest.json"):
+    with pytest.raises(CallError, match=r"someone/flowers is not a data set of latents: it has no manifest.json"):
         pull(REPO, tmp_path / "back")
     monkeypatch.setenv("HF_TOKEN", "")
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
