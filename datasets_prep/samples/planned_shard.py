@@ -1,4 +1,4 @@
-"""The samples of a split that become one shard."""
+"""A planned shard: the range of a split's samples that becomes one file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PlannedShard:
-    """The source samples `start` to `stop` of a split, which become one file."""
+    """The source samples `start` to `stop` of a split, which become one shard file."""
 
     name: str
     split: str
@@ -16,10 +16,10 @@ class PlannedShard:
 
     @property
     def num_samples(self) -> int:
-        """Number of source samples, the unusable ones among them included."""
+        """Number of source samples, including unusable ones."""
         return self.stop - self.start
 
 
 def shard_name(split: str, number: int) -> str:
-    """The file of a shard, by its number in the split."""
+    """Return the file name of a shard with a number in its split."""
     return f"{split}-{number:05d}.safetensors"

@@ -1,4 +1,4 @@
-"""How a source hands over a sample: the encoded file, or where it lies."""
+"""The forms in which a source returns a sample: the encoded file, or its location."""
 
 from __future__ import annotations
 
@@ -9,54 +9,54 @@ from walloc_cdl.errors import DamagedError, one_line
 
 
 class BadSignalError(DamagedError):
-    """This one sample cannot be used. The message is the ledger's reason: the same on every machine, without paths."""
+    """A sample cannot be used. The message is the reason in the ledger: equal on every machine, without paths."""
 
 
 @dataclass(frozen=True)
 class ArrayWindow:
-    """A stored sample that is a rectangle of one array of a file, which may hold many."""
+    """A stored sample that is a rectangle of one of the arrays in a file."""
 
     path: os.PathLike[str]
     index: int
-    """Along the file's axis N; 0 without one."""
+    """Index along the file's axis N; 0 if the file has no such axis."""
     rectangle: tuple[int, int, int, int] | None
-    """(top, left, height, width); None for the whole array, whatever its size."""
+    """(top, left, height, width) in pixels; None for the whole array."""
 
 
 @dataclass(frozen=True)
 class AudioSegment:
-    """A stored sample that is a piece of a clip."""
+    """A stored sample that is a segment of a clip."""
 
     path: os.PathLike[str]
     start: int
-    """First sample, counted at the preparation's sample rate."""
+    """Index of the first audio sample, at the preparation's sample rate."""
 
 
 @dataclass(frozen=True)
 class FileSlice:
-    """A stored sample that is a range of the bytes of a file, as a member of a tar, or a file at a URL."""
+    """A stored sample that is a byte range of a file, such as a member of a tar, or a file at a URL."""
 
     path: str
-    """A path, or a URL of a scheme that fsspec knows."""
+    """A path, or a URL with a scheme that fsspec supports."""
     offset: int = 0
     num_bytes: int | None = None
-    """None for all that follows `offset`."""
+    """None for everything from `offset` to the end."""
 
 
 @dataclass(frozen=True)
 class KeyedSample:
-    """A stored sample with its name in the source, which seeds what is drawn for it."""
+    """A stored sample with its key in the source, which seeds the random values drawn for it."""
 
     key: str
     stored: bytes | os.PathLike[str] | FileSlice
 
 
 Stored = bytes | os.PathLike[str] | FileSlice | ArrayWindow | AudioSegment | KeyedSample
-"""How a source hands over a sample: the encoded file, its path, or where in a file it lies."""
+"""A sample as a source returns it: the encoded file, its path, or its location in a file."""
 
 
 def failure_reason(error: Exception) -> str:
-    """The ledger's words for whatever a decoder raised on a broken file."""
+    """Return the reason that the ledger stores for an exception raised while reading or decoding a file."""
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, OSError) and error.strerror:

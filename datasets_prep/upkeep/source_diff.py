@@ -1,4 +1,4 @@
-"""What a source has gained since a data set was made of it, as a source of its own."""
+"""Compares a source with a data set that was prepared from it, and gives the new samples as a source."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ from walloc_cdl.latents import UNKNOWN_LABEL, Manifest
 
 @dataclass
 class SourceDiff:
-    """The samples of a source, told apart by what a data set's ledger says of them."""
+    """The difference between the samples of a source and the ledger of a data set."""
 
     rows: dict[str, np.ndarray]
-    """By split, int64: indices of the samples to encode, in the source's order."""
+    """For each split, int64: indices of the samples to encode, in the source's order."""
     retried: np.ndarray
-    """bool, by position in `LedgerIndex`: not stored so far, and of another size now, so encoded once more."""
+    """bool, by position in `LedgerIndex`: samples that are not stored and have another size now, to be tried again."""
     seen: np.ndarray
-    """bool, likewise: the source still has it."""
+    """bool, by position in `LedgerIndex`: samples that the source still has."""
     num_moved: int = 0
-    """Samples that the data set has in another split; they stay there."""
+    """Number of samples that the data set has in another split; they stay there."""
     num_relabeled: int = 0
-    """Stored samples whose label is another now; they keep the old one."""
+    """Number of stored samples whose label has changed; they keep the old one."""
     num_changed: int = 0
-    """Stored samples whose size is another now."""
+    """Number of stored samples whose size has changed."""
     first_changed: str = ""
-    """SPLIT/KEY of the first of them, with both sizes."""
+    """SPLIT/KEY of the first sample whose size has changed, with both sizes."""
     strays: list[Stray] = field(default_factory=list)
-    """Those that the ledger has not."""
+    """Stray files that the ledger does not have."""
 
     @property
     def num_new(self) -> int:
-        """Samples to encode."""
+        """Number of samples to encode."""
         return sum(map(len, self.rows.values()))
 
 
 def diff_source(source: Source, known: LedgerIndex, manifest: Manifest) -> SourceDiff:
-    """Compare a source with what a data set knows.
+    """Compare a source with the ledger of a data set.
 
-    A sample that the ledger has under another split only, with the same size, was held out by another draw or moved
-    by hand: it is no new one. A dropped one is none wherever it stands.
+    A sample that the ledger has only in another split, with the same size, is not new: a different holdout or a user
+    moved it. A sample that was dropped is not new in any split.
     """
     diff = SourceDiff({}, np.zeros(len(known), bool), np.zeros(len(known), bool))
     numbers = class_numbers(source, manifest) if source.listing.label_kind == CLASSES else None
@@ -68,21 +68,21 @@ def diff_source(source: Source, known: LedgerIndex, manifest: Manifest) -> Sourc
 def _unknown_rows(
     source: Source, split: str, numbers: np.ndarray | None, known: LedgerIndex, diff: SourceDiff
 ) -> np.ndarray:
-    """Rows of samples that the ledger has not, or that are tried again; the rest is noted in `diff`."""
+    """Return the rows of samples that the ledger does not have or that are tried again; records the rest in `diff`."""
     listing, found = source.listing.splits[split], [np.empty(0, np.int64)]
     for start in range(0, len(listing.keys), CHUNK_ROWS):
         keys = listing.keys[start : start + CHUNK_ROWS]
         sizes = np.asarray(listing.num_bytes[start : start + CHUNK_ROWS])
         positions = known.find(sample_hashes(split, keys))
-        new, here = positions == UNKNOWN, positions != UNKNOWN
-        diff.seen[positions[here]] = True
-        other_size = np.zeros(len(keys), bool)
-        other_size[here] = known.num_bytes[positions[here]] != sizes[here]
-        states = np.where(here, known.states[positions] if len(known) else 0, REMOVED)
-        again = other_size & (states == NOT_STORED)
-        diff.retried[positions[again]] = True
-        stored = here & (states == STORED)
-        changed = np.flatnonzero(other_size & stored)
+        is_new, is_known = positions == UNKNOWN, positions != UNKNOWN
+        diff.seen[positions[is_known]] = True
+        size_differs = np.zeros(len(keys), bool)
+        size_differs[is_known] = known.num_bytes[positions[is_known]] != sizes[is_known]
+        states = np.where(is_known, known.states[positions] if len(known) else 0, REMOVED)
+        is_retried = size_differs & (states == NOT_STORED)
+        diff.retried[positions[is_retried]] = True
+        stored = is_known & (states == STORED)
+        changed = np.flatnonzero(size_differs & stored)
         if len(changed) and not diff.num_changed:
             row, before = changed[0], known.num_bytes[positions[changed[0]]]
             diff.first_changed = f"{split}/{keys[row]} ({before:,} bytes in the data set, {sizes[row]:,} now)"
@@ -90,42 +90,42 @@ def _unknown_rows(
         if numbers is not None:
             labels = numbers[listing.labels[start : start + CHUNK_ROWS]]
             diff.num_relabeled += int((labels[stored] != known.labels[positions[stored]]).sum())
-        found.append(start + np.flatnonzero(new | again))
+        found.append(start + np.flatnonzero(is_new | is_retried))
     return np.concatenate(found)
 
 
 def _without_moved(
     source: Source, split: str, rows: np.ndarray, others: Sequence[str], known: LedgerIndex, diff: SourceDiff
 ) -> np.ndarray:
-    listing, kept = source.listing.splits[split], [np.empty(0, np.int64)]
+    listing, remaining = source.listing.splits[split], [np.empty(0, np.int64)]
     for part in _chunks(rows):
         keys, sizes = [listing.keys[row] for row in part], np.asarray(listing.num_bytes)[part]
         moved = np.zeros(len(part), bool)
-        new = known.find(sample_hashes(split, keys)) == UNKNOWN  # those that are tried again stay in their split
+        is_new = known.find(sample_hashes(split, keys)) == UNKNOWN  # samples that are tried again stay in their split
         for other in others:
             positions = known.find(sample_hashes(other, keys))
-            there = np.flatnonzero(new & (positions != UNKNOWN))
-            places = positions[there]
-            same = (known.states[places] == REMOVED) | (known.num_bytes[places] == sizes[there])
-            same &= ~diff.seen[places]
-            moved[there[same]] = True
-            diff.seen[places[same]] = True
+            candidates = np.flatnonzero(is_new & (positions != UNKNOWN))
+            entries = positions[candidates]
+            same = (known.states[entries] == REMOVED) | (known.num_bytes[entries] == sizes[candidates])
+            same &= ~diff.seen[entries]
+            moved[candidates[same]] = True
+            diff.seen[entries[same]] = True
         diff.num_moved += int(moved.sum())
-        kept.append(part[~moved])
-    return np.concatenate(kept)
+        remaining.append(part[~moved])
+    return np.concatenate(remaining)
 
 
 def _chunks(rows: Any) -> Iterator[Any]:
-    """Slices of a sequence or array."""
+    """Divide a sequence or array into slices."""
     return (rows[start : start + CHUNK_ROWS] for start in range(0, len(rows), CHUNK_ROWS))
 
 
 class NewSamplesSource(SubsetSource):
-    """Rows of a source with the labels of a data set: its classes, then those that are new."""
+    """Rows of a source with the class numbers of a data set: the data set's classes come first, then the new ones."""
 
     def __init__(self, source: Source, manifest: Manifest, rows: dict[str, np.ndarray]) -> None:
-        """`rows`: by split, int64. Call `require_same_labels` before."""
-        super().__init__(source, {split: (split, chosen) for split, chosen in rows.items()})
+        """`rows`: for each split, int64. Call `require_same_labels` before."""
+        super().__init__(source, {split: (split, selected) for split, selected in rows.items()})
         listing = self.listing
         names = extended_names(source, manifest)
         if names != listing.class_names:
@@ -137,24 +137,25 @@ class NewSamplesSource(SubsetSource):
 
 
 def extended_names(source: Source, manifest: Manifest) -> list[str] | None:
-    """The data set's class names, then the source's further ones in its order; of targets the source's."""
+    """Return the data set's class names, then the source's other ones in its order; for targets, the source's names."""
     if source.listing.label_kind not in (CLASSES, MULTI_LABEL):
         return source.class_names
     known = manifest.class_names or []
-    return [*known, *_not_among(source.class_names or [], known)] or None
+    return [*known, *_new_names(source.class_names or [], known)] or None
 
 
 def class_numbers(source: Source, manifest: Manifest) -> np.ndarray:
-    """int64 (classes + 1,): the number in the extended data set of each of the source's classes; the last is that of
-    unknown labels.
+    """Map the source's class numbers to those of the extended data set, int64 (classes + 1,).
+
+    The last entry is `UNKNOWN_LABEL`, for samples without a label.
     """
-    place = {name: number for number, name in enumerate(extended_names(source, manifest) or [])}
-    return np.array([*(place[name] for name in source.class_names or []), UNKNOWN_LABEL], np.int64)
+    numbers = {name: number for number, name in enumerate(extended_names(source, manifest) or [])}
+    return np.array([*(numbers[name] for name in source.class_names or []), UNKNOWN_LABEL], np.int64)
 
 
-def _not_among(names: Sequence[str], known: Sequence[str]) -> list[str]:
-    there = set(known)
-    return [name for name in names if name not in there]
+def _new_names(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    known_names = set(known)
+    return [name for name in names if name not in known_names]
 
 
 def require_same_labels(source: Source, manifest: Manifest) -> None:
@@ -163,24 +164,24 @@ def require_same_labels(source: Source, manifest: Manifest) -> None:
     if kind != manifest.label_kind:
         raise CallError(
             f"the labels of {source.name} are of kind {kind!r}, those of the data set of kind {manifest.label_kind!r}; "
-            "give the source as the data set was made from it"
+            "give the source with the options that the data set was made with"
         )
     targets = label_names(source)["target_names"]
     if targets != manifest.target_names:
         raise CallError(
             f"the targets of {source.name} are {targets}, those of the data set {manifest.target_names}; give the "
-            "source as the data set was made from it"
+            "source with the options that the data set was made with"
         )
-    new = _not_among(source.class_names or [], manifest.class_names or [])
+    new = _new_names(source.class_names or [], manifest.class_names or [])
     if kind == MULTI_LABEL and new:
         raise CallError(
-            f"{source.name} has the new class {new[0]!r}, but the samples of a data set of several classes a sample "
-            f"have a column for each of its {len(manifest.class_names or [])}; prepare it anew in another folder"
+            f"{source.name} has the new class {new[0]!r}, but a data set with multiple classes per sample stores a "
+            f"column for each of its {len(manifest.class_names or [])} classes; prepare it anew in another folder"
         )
 
 
 def _relabeled(listing: SplitListing, numbers: np.ndarray, num_classes: int, kind: str | None) -> SplitListing:
-    """`numbers`: as `class_numbers` gives them."""
+    """Return the listing with new class numbers; `numbers` is the result of `class_numbers`."""
     if kind != MULTI_LABEL:
         return replace(listing, labels=numbers[listing.labels])
     labels = np.zeros((len(listing.keys), num_classes), np.uint8)
