@@ -1,11 +1,12 @@
-# `make demo` and `make test` set everything up in .venv by themselves; a second call installs nothing.
+# Every target sets up what it needs in .venv by itself; a second call installs nothing.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out/demo
+COVERED ?= -m ""
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo test test-slow lint format coverage dist clean
 
 demo: $(VENV)/.ready-sample
 	$(BIN)/cdl demo --out $(OUT)
@@ -19,10 +20,28 @@ test-slow: $(VENV)/.ready-test
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pyrefly check
 
 format: $(VENV)/.ready-test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# COVERED is what pytest is told: all tests, unless it says otherwise, as `make coverage COVERED=tests/latents` does.
+# The reports come whether or not a test fails. numba compiles anew, since what writes instructions runs only then.
+coverage: $(VENV)/.ready-test
+	rm -rf build/coverage
+	mkdir -p build/coverage
+	CDL_REQUIRE_REFERENCE=1 NUMBA_CACHE_DIR=$(CURDIR)/build/coverage/numba $(BIN)/python -m coverage run \
+		-m pytest -p tests.support.measured_workers $(COVERED) || touch build/coverage/failed
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage html --quiet
+	$(BIN)/python -m coverage report
+	test ! -e build/coverage/failed
+
+# The wheel is built from the source distribution, so nothing of an earlier build gets into it.
+dist: $(VENV)/.ready-test
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
 
 # The stamps hold what is installed: the demo needs less than the tests, so these satisfy both.
 $(VENV)/.ready-sample: pyproject.toml
@@ -36,4 +55,4 @@ $(VENV)/.ready-test: pyproject.toml
 	touch $@ $(VENV)/.ready-sample
 
 clean:
-	rm -rf $(VENV) out build *.egg-info
+	rm -rf $(VENV) out build dist *.egg-info

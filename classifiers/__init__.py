@@ -1,49 +1,10 @@
-"""Latents in, logits out: timm models behind a latent stem, their training and their evaluation."""
+"""Latents in, logits out: timm models behind a latent stem, their training and their evaluation.
+
+Names, listed in `__init__.pyi`, are imported on first use: timm and scikit-learn take seconds.
+"""
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+import lazy_loader
 
-if TYPE_CHECKING:
-    from classifiers.checkpoint import load_classifier
-    from classifiers.evaluation import evaluate, predict
-    from classifiers.metrics import Metrics
-    from classifiers.model import LatentClassifier, create_model
-    from classifiers.record import RunRecord
-    from classifiers.training import TrainConfig, TrainProgress, train
-
-_HOMES = {
-    "LatentClassifier": "classifiers.model",
-    "Metrics": "classifiers.metrics",
-    "RunRecord": "classifiers.record",
-    "TrainConfig": "classifiers.training",
-    "TrainProgress": "classifiers.training",
-    "create_model": "classifiers.model",
-    "evaluate": "classifiers.evaluation",
-    "load_classifier": "classifiers.checkpoint",
-    "predict": "classifiers.evaluation",
-    "train": "classifiers.training",
-}
-
-__all__ = [
-    "LatentClassifier",
-    "Metrics",
-    "RunRecord",
-    "TrainConfig",
-    "TrainProgress",
-    "create_model",
-    "evaluate",
-    "load_classifier",
-    "predict",
-    "train",
-]
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for: timm and scikit-learn take seconds."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'classifiers' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -94,7 +94,8 @@ def _adapt_token_model(backbone: nn.Module, latent_channels: int, block: int) ->
     embedding = token_embedding(backbone)
     patch = _latent_stride(embedding.patch_size[0], block)
     width, bias = embedding.proj.out_channels, embedding.proj.bias is not None
-    embedding.proj = nn.Identity()  # what comes in has one position a token
+    # What comes in has one position a token; timm's annotation knows convolutions only.
+    embedding.proj = nn.Identity()  # pyrefly: ignore[bad-assignment]
     embedding.img_size, embedding.patch_size = embedding.grid_size, (1, 1)
     return nn.Conv2d(latent_channels, width, patch, patch, bias=bias)
 

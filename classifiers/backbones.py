@@ -12,6 +12,7 @@ from timm.models import get_pretrained_cfg, is_model
 from torch import nn
 
 from classifiers.config import ClassifierConfig
+from walloc_cdl.canonical import sha256_file
 from walloc_cdl.errors import CallError, CdlError, DamagedError, JobError, first_line, unknown_name
 
 _BUILD_ERRORS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError, ZeroDivisionError)
@@ -80,6 +81,19 @@ def build_backbone(config: ClassifierConfig, pretrained: bool | str | Path = Fal
             f"{config.grid}; choose a grid that is a multiple of {embedding.patch_size[0]}"
         )
     return backbone
+
+
+def pretrained_identity(name: str, pretrained: bool | str | Path) -> str | None:
+    """What `build_backbone` starts from: SHA-256 of the file, or where the weights are published; None for random ones.
+
+    The file must be there, and the model have published weights, as `build_backbone` makes sure.
+    """
+    if not pretrained:
+        return None
+    if pretrained is not True:
+        return f"sha256:{sha256_file(pretrained)}"
+    published = get_pretrained_cfg(name)
+    return published.hf_hub_id or published.url
 
 
 def require_runs(model: nn.Module, config: ClassifierConfig) -> None:

@@ -10,9 +10,9 @@ import torch
 
 from classifiers.metrics import Metrics, compute_metrics
 from classifiers.model import LatentClassifier, require_class_numbers
-from classifiers.precision import autocast, choose_precision
 from walloc_cdl.data import LatentDataset, LatentLoader
 from walloc_cdl.errors import CallError
+from walloc_cdl.training import autocast, choose_precision
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor, nn
 
 from classifiers.adapt import adapt_to_latents
-from classifiers.backbones import build_backbone, choose_patch_size, require_model, require_runs
+from classifiers.backbones import build_backbone, choose_patch_size, pretrained_identity, require_model, require_runs
 from classifiers.config import STEMS, ClassifierConfig
 from classifiers.stems import ChannelsStem, SynthesisStem
 from walloc_cdl.data import ChannelStatistics, LatentDataset, ModelInput
@@ -20,10 +21,21 @@ DEFAULT_ALPHA = {"synthesis": 1.0, "channels": 0.5}
 """The synthesis undoes the scaling, so there it only matters to latent-space transforms."""
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What a classifier was made from beside its configuration."""
+
+    manifest_sha256: str | None = None
+    """Of the data set whose statistics and synthesis it has; None for a model that was built to load weights into."""
+    pretrained: str | None = None
+    """Where its pretrained weights come from, as of `pretrained_identity`; None without."""
+
+
 class LatentClassifier(nn.Module):
     """Codes uint8 (B, K, h, w) to logits (B, num_classes): input, transforms, stem, backbone.
 
-    `transforms`, if any, acts on the model input (B, K, h, w) while training; it is not saved.
+    `transforms`, if any, acts on the model input (B, K, h, w) while training; it is not saved. `origin` says what
+    the initial weights and the buffers were made from.
     """
 
     def __init__(
@@ -33,9 +45,11 @@ class LatentClassifier(nn.Module):
         stem: nn.Module,
         backbone: nn.Module,
         transforms: nn.Module | None = None,
+        origin: Origin | None = None,
     ) -> None:
         super().__init__()
         self.config = config
+        self.origin = origin or Origin()
         self.input = model_input
         self.stem = stem
         self.backbone = backbone
@@ -47,6 +61,15 @@ class LatentClassifier(nn.Module):
         if self.transforms is not None and self.training:
             x = self.transforms(x)
         return self.backbone(self.stem(x))
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of the weights that the timm model exempts from weight decay, such as position embeddings."""
+        exempt = self.backbone.no_weight_decay() if hasattr(self.backbone, "no_weight_decay") else ()
+        return {f"backbone.{name}" for name in exempt}
+
+    def saved_weights(self) -> dict[str, Tensor]:
+        """What is averaged and saved of the model, themselves and not copies: its state but that of transforms."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith("transforms.")}
 
 
 def create_model(
@@ -103,7 +126,8 @@ def create_model(
     else:
         layer = choose_block(dataset.synthesis_bank, config.block)
         front = SynthesisStem.fold(layer, model_input, *_pixel_normalization(backbone, config, layer))
-    model = LatentClassifier(config, model_input, front, backbone, transforms)
+    origin = Origin(dataset.manifest.digest(), pretrained_identity(name, pretrained))
+    model = LatentClassifier(config, model_input, front, backbone, transforms, origin)
     require_runs(model, config)
     return model
 

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from classifiers.checkpoint import load_tensors, load_weights, tensors_to_bytes
-from classifiers.ema import weights_of
-from classifiers.environment import describe_environment, source_commit
 from classifiers.evaluation import evaluate, require_fitting
-from classifiers.loop import Progress, TrainingLoop, TrainProgress, seed_torch
+from classifiers.metrics import Metrics
 from classifiers.model import LatentClassifier
-from classifiers.precision import choose_device, choose_precision
-from classifiers.recipe import TrainConfig
-from classifiers.record import RunRecord
-from classifiers.run_folder import RunFolder, config_digest
-from walloc_cdl.canonical import sha256_hex
+from classifiers.run_config import run_config
+from classifiers.step import ClassificationStep
+from classifiers.train_config import TrainConfig
 from walloc_cdl.data import LatentDataset, LatentLoader
-from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.files import write_atomic
+from walloc_cdl.devices import choose_device
+from walloc_cdl.errors import CallError
+from walloc_cdl.training import (
+    Progress,
+    RunFolder,
+    RunRecord,
+    TrainingLoop,
+    TrainProgress,
+    choose_precision,
+    describe_environment,
+    finish_run,
+    run_epochs,
+    seed_torch,
+)
 
-__all__ = ["Progress", "TrainConfig", "TrainProgress", "train"]
+__all__ = ["Progress", "RunRecord", "TrainProgress", "train"]
 
 
 def train(
@@ -39,7 +44,7 @@ def train(
     residency: str = "auto",
     resume: bool = True,
     progress: Progress | None = None,
-) -> RunRecord:
+) -> RunRecord[Metrics]:
     """Train a classifier into the folder `out`, and evaluate its averaged weights on `val_ds`.
 
     `model` is a classifier, which holds the averaged weights afterwards, or a function that makes one,
@@ -58,21 +63,11 @@ def train(
     device = choose_device(device)
     precision = choose_precision(config.precision, device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        is_seeded = not isinstance(model, LatentClassifier)
         if not isinstance(model, LatentClassifier):
             seed_torch(config.seed)
             model = model()
         _require_trainable(model, train_ds, val_ds)
-        run_config = {
-            "classifier": model.config.to_json(),
-            "train": config.to_json(),
-            "data": {
-                "train": _identity(train_ds),  # whatever its view: all are drawn
-                "validation": None if val_ds is None else {**_identity(val_ds), "view": val_ds.view},
-            },
-        }
-        run.claim(run_config, resume=resume)
-        if run.is_finished:
-            return run.load_record()
         loader = LatentLoader(
             train_ds,
             min(config.batch_size, len(train_ds)),
@@ -83,9 +78,17 @@ def train(
             residency=residency,
             views="random" if train_ds.num_views > 1 else None,
         )
-        loop = TrainingLoop(model, loader, config, device=device, precision=precision, progress=progress)
-        _run_epochs(loop, run, config_digest(run_config))
-    return _finish(loop, run, run_config, val_ds)
+        settings = run_config(model, loader, val_ds, config, is_seeded=is_seeded, device=device, precision=precision)
+        run.claim(settings, resume=resume)
+        if run.is_finished:
+            return run.load_record(Metrics)
+        step = ClassificationStep(model, config.label_smoothing, precision, device)
+        loop = TrainingLoop(
+            model, step, loader, config, device=device, weights_of=LatentClassifier.saved_weights, progress=progress
+        )
+        run_epochs(loop, run)
+    metrics = None if val_ds is None else evaluate(model, val_ds)
+    return finish_run(loop, run, metrics=metrics, environment=describe_environment(device, precision, ("timm",)))
 
 
 def _require_trainable(model: LatentClassifier, train_ds: LatentDataset, val_ds: LatentDataset | None) -> None:
@@ -107,45 +110,3 @@ def _require_trainable(model: LatentClassifier, train_ds: LatentDataset, val_ds:
             f"all samples of split {train_ds.split!r} in {train_ds.folder} are of one class, so there is nothing to "
             "learn; prepare more of the source (--limit takes the first samples only)"
         )
-
-
-def _identity(dataset: LatentDataset) -> dict[str, Any]:
-    """What a run keeps of its data: enough to know them again."""
-    return {
-        "manifest_sha256": dataset.manifest.digest(),
-        "split": dataset.split,
-        "num_samples": len(dataset),
-    }
-
-
-def _run_epochs(loop: TrainingLoop, run: RunFolder, digest: str) -> None:
-    if run.checkpoint_path.is_file():
-        tensors, values = load_tensors(run.checkpoint_path)
-        if values.get("config_sha256") != digest:
-            raise DamagedError(f"{run.checkpoint_path} is of another run than config.json; name another folder")
-        loop.restore(tensors, values, origin=str(run.checkpoint_path))
-    while loop.epoch < loop.config.epochs:
-        loop.run_epoch()
-        tensors, values = loop.state()
-        write_atomic(run.checkpoint_path, tensors_to_bytes(tensors, {**values, "config_sha256": digest}))
-
-
-def _finish(loop: TrainingLoop, run: RunFolder, run_config: dict[str, Any], val_ds: LatentDataset | None) -> RunRecord:
-    """Evaluate the averaged weights, save them, and write the record."""
-    model = loop.model
-    load_weights(model, loop.average.weights, origin="the average")
-    weights = tensors_to_bytes(weights_of(model))
-    record = RunRecord(
-        config=run_config,
-        seeds={"train": loop.config.seed},
-        commit=source_commit(),
-        environment=describe_environment(loop.device, loop.precision),
-        metrics=None if val_ds is None else evaluate(model, val_ds),
-        elapsed_s=loop.history.elapsed_s,
-        images_per_s=statistics.median(loop.history.images_per_s),
-        losses=loop.history.losses,
-        weights_sha256=sha256_hex(weights),
-    )
-    write_atomic(run.weights_path, weights)
-    run.save_record(record)
-    return record

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from datasets_prep.decode.chunks import decode_chunk
-from datasets_prep.encode.devices import alike_devices, choose_device
+from datasets_prep.encode.devices import alike_devices
 from datasets_prep.encode.encoder import open_encoding
 from datasets_prep.encode.sample_layout import sample_layout
 from datasets_prep.job.choose_engine import choose_engine
@@ -20,6 +20,7 @@ from datasets_prep.job.plan_job import PlannedJob, choose_workers, plan_job
 from datasets_prep.sources.core.source import Source
 from datasets_prep.upkeep.extension import compare, require_folder
 from walloc_cdl.codec import Codec
+from walloc_cdl.devices import choose_device
 from walloc_cdl.latents import load_manifest
 
 MEASURED_SAMPLES = 48

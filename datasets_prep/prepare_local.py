@@ -22,8 +22,8 @@ from datasets_prep.sources.core.source import Source
 from datasets_prep.sources.core.streaming_source import StreamingSource
 from datasets_prep.streaming.prepare_stream import prepare_stream
 from datasets_prep.upkeep.extend import extend
+from walloc_cdl.addresses import is_address, local_path
 from walloc_cdl.codec import Codec
-from walloc_cdl.data import is_address, local_path
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import WORK_NAME, Manifest
 

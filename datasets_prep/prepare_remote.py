@@ -23,6 +23,7 @@ from datasets_prep.sources.core.source import Source
 from datasets_prep.sources.core.streaming_source import StreamingSource
 from datasets_prep.streaming.plan_stream import plan_stream
 from datasets_prep.upkeep.extension import require_folder
+from walloc_cdl.addresses import WEB_SCHEMES, url_scheme
 from walloc_cdl.canonical import sha256_file, sha256_hex
 from walloc_cdl.codec import Codec
 from walloc_cdl.data import RemoteFolder
@@ -115,9 +116,9 @@ def prepare_to(
 
 def require_writable(address: str) -> None:
     """Raise `CallError` for an address of a protocol that takes no files, or not one by one."""
-    if address.startswith("hf://"):
+    if (scheme := url_scheme(address)) == "hf":
         raise CallError(f"{address}: prepare to a folder, then `cdl push` it, which makes one commit of it")
-    if address.startswith(("http://", "https://")):
+    if scheme in WEB_SCHEMES:
         raise CallError(f"{address}: web servers are read only; give a folder and copy it there, or s3:// or the like")
 
 

@@ -53,7 +53,8 @@ def draw_codec(codec: Codec, out: Path, *, image: Path | None = None) -> tuple[i
     columns = math.ceil(math.sqrt(num * 4))  # as many as fill the width, with tiles of about 1 inch
     rows = math.ceil(num / columns)
     figure = Figure(figsize=(14, 3.2 + 2 * 1.1 * rows + 1.2), dpi=100, layout="constrained")
-    top, middle, bottom = figure.subfigures(3, 1, height_ratios=[3.2, 1.1 * rows + 0.6, 1.1 * rows + 0.6])
+    heights = [3.2, 1.1 * rows + 0.6, 1.1 * rows + 0.6]
+    top, middle, bottom = figure.subfigures(3, 1, squeeze=False, height_ratios=heights)[:, 0]
     sizes = f"channels {spec.source_channels} to {spec.latent_channels}, stride {spec.stride}"
     figure.suptitle(f"{codec.name}: {sizes}, {spec.bits} bits, companding {spec.companding}")
     _draw_histogram(top, codes, 1 << (spec.bits - 1) if spec.companding != "none" else 0)

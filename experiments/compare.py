@@ -14,7 +14,6 @@ import torch
 
 from classifiers import LatentClassifier, TrainConfig, create_model, load_classifier, predict, train
 from classifiers.backbones import require_model
-from classifiers.run_folder import RunFolder
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.prepare_local import prepare
 from datasets_prep.sources import Source, open_source
@@ -28,6 +27,7 @@ from walloc_cdl.codec.fit.synthesis import offered_blocks
 from walloc_cdl.data import LatentDataset, open_latents
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import foreign_names, remove_temporaries
+from walloc_cdl.training import RunFolder
 
 HOLDOUT = 0.25
 """Share of a source without splits of its own that is held out for testing."""
@@ -270,15 +270,15 @@ def _require_grid(condition: Condition, codec: Codec, side: int) -> None:
 
 
 def equal_pairs(outcomes: list[ConditionOutcome]) -> list[tuple[ConditionOutcome, ConditionOutcome]]:
-    """Each latent condition with the pixels of as many stored values on the same grid, where there are such.
+    """Each condition with its baselines of as many stored values on the same grid, where there are such.
 
     Others get no difference: with unequal values or unequal work it would not say what it seems to.
     """
-    baselines = [outcome for outcome in outcomes if outcome.name.startswith("pixels-")]
     return [
         (outcome, baseline)
         for outcome in outcomes
-        if outcome not in baselines
-        for baseline in baselines
-        if (baseline.values_per_sample, baseline.grid) == (outcome.values_per_sample, outcome.grid)
+        if not outcome.kind.is_baseline
+        for baseline in outcomes
+        if outcome.kind.name in baseline.kind.is_baseline_for
+        and (baseline.values_per_sample, baseline.grid) == (outcome.values_per_sample, outcome.grid)
     ]

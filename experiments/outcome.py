@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from experiments.conditions import ConditionKind, kind_of
 from experiments.differences import Difference
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import write_atomic
@@ -29,6 +30,11 @@ class ConditionOutcome:
     num_parameters: int
     runs: list[dict[str, Any]]
     """A RunRecord for each seed, as JSON."""
+
+    @property
+    def kind(self) -> ConditionKind:
+        """How its samples are stored."""
+        return kind_of(self.name)
 
     def scores(self, metric: str) -> list[float]:
         """The metric seed by seed."""
@@ -133,6 +139,7 @@ def load_outcome(folder: Path) -> Outcome:
         for condition in outcome.conditions:  # what a table needs is there
             summarize(condition.scores(outcome.metric))
             condition.images_per_s()
+            kind_of(condition.name)
         return outcome
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (CallError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CallError(f"{path} is not the result of a comparison ({error}); run `cdl compare` again") from error

@@ -11,7 +11,8 @@ TABLE_NAME, PLOT_NAME = "table.md", "plot.png"
 METRIC_LABELS = {"auc": "AUC", "accuracy": "accuracy"}
 
 # Colorblind-safe (Okabe and Ito): baselines gray, latents blue, latents as channels orange.
-COLORS = {"pixels": "#555555", "synthesis": "#0072B2", "channels": "#E69F00"}
+BASELINE_COLOR = "#555555"
+STEM_COLORS = {"synthesis": "#0072B2", "channels": "#E69F00"}
 
 MARKERS = "os^Dv"
 """By the grid, in its order: conditions that differ in nothing else must be told apart."""
@@ -85,7 +86,7 @@ def _plot(outcome: Outcome, path: Path) -> None:
     for condition in outcome.conditions:
         scores = condition.scores(outcome.metric)
         marker = MARKERS[grids.index(condition.grid) % len(MARKERS)]
-        color = COLORS["pixels" if condition.name.startswith("pixels-") else condition.stem]
+        color = BASELINE_COLOR if condition.kind.is_baseline else STEM_COLORS[condition.stem]
         # Conditions often store equally many values: set side by side around the true position.
         same = [other for other in outcome.conditions if other.values_per_sample == condition.values_per_sample]
         shift = 1.12 ** (same.index(condition) - (len(same) - 1) / 2)

@@ -1,8 +1,14 @@
 """What holds for all tests."""
 
+import os
 import signal
 
 from hypothesis import settings
+
+from tests.support.paths import ROOT
+
+# Processes that tests start import this checkout, `tests.support` included, in whatever directory they run.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 # Property tests draw the same examples on every run: what passes once passes again. Nothing is timed: whoever comes
 # first waits for numba.

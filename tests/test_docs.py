@@ -8,7 +8,7 @@ import pytest
 from tests.support.paths import ROOT
 from walloc_cdl.cli.command_tree import build_command_tree
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def shell_commands(text):
@@ -44,6 +44,14 @@ def test_links_between_documents_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#]+)\)", prose):
         if not target.startswith("http"):
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_the_files_that_contributors_are_sent_to_exist():
+    named = re.findall(r"`((?:[\w.-]+/)+[\w-]+\.[a-z]+)`", (ROOT / "CONTRIBUTING.md").read_text())
+    files = [name for name in named if not re.search(r"NAME|^(out|build|dist)/", name)]
+    assert len(files) > 10
+    for name in files:
+        assert (ROOT / name).is_file() or list(ROOT.glob(f"*/{name}")), f"CONTRIBUTING.md names {name}"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

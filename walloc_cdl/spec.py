@@ -81,7 +81,7 @@ class LatentSpec:
     extra_frames: int = 0
     """Latent frames beyond signal / stride; published 1-D codecs have two."""
     sample_rate: int | None = None
-    """In Hz, for audio."""
+    """Samples a second, in Hz, for audio."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -1,4 +1,4 @@
-"""`LinearSynthesis`: the fixed linear layer from a small neighbourhood of latents to a block of pixels.
+"""`LinearSynthesis`: the fixed linear layer from a small neighborhood of latents to a block of pixels.
 
 A data set carries one for each block size, so that a classifier can be put on a pixel grid of any
 multiple of the latent grid without a decoder. How it is fitted stands in `walloc_cdl.codec.fit.synthesis`.
@@ -16,8 +16,8 @@ from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.spec import LatentSpec
 
 NEIGHBORHOOD = 5
-"""Latents a side that one block of pixels is made from. The grid is closed to a ring, because the packet
-transform is periodic: latents at one border hold detail of the opposite one."""
+"""Latents a side that one block of pixels is made from. The grid is continued periodically, because the
+packet transform is periodic: latents at one border hold detail of the opposite one."""
 
 FILE_NAME = "synthesis.safetensors"
 
@@ -52,7 +52,7 @@ SynthesisBank = dict[int, LinearSynthesis]
 
 
 def synthesis_to_bytes(bank: SynthesisBank) -> bytes:
-    """Serialise a bank as one safetensors file; the same bank gives the same bytes."""
+    """Serialize a bank as one safetensors file; the same bank gives the same bytes."""
     tensors = {}
     for block, layer in sorted(bank.items()):
         for name in ("weight", "bias", "pixel_mean", "pixel_std"):

@@ -1,3 +1,3 @@
-"""The version of the package, in a module of its own so that the command line can import it from below."""
+"""The version of the package, in a module of its own so that modules of the package can import it from below."""
 
 __version__ = "0.1.0"

@@ -45,7 +45,7 @@ def fit(
     """
     from datasets_prep.codec_fit.fit_source import configure_fit, fit_to_source, save_codec
     from datasets_prep.sources import open_source
-    from walloc_cdl.codec.folder import require_codec_folder
+    from walloc_cdl.codec.codec_files import require_codec_folder
 
     require_codec_folder(out)
     samples = open_source(source)

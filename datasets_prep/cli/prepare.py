@@ -116,8 +116,8 @@ def prepare(
     from datasets_prep.job.config import PrepareConfig
     from datasets_prep.prepare_remote import require_writable
     from datasets_prep.sources import names_stream
+    from walloc_cdl.addresses import is_address, local_path
     from walloc_cdl.codec import load_codec
-    from walloc_cdl.data import is_address, local_path
 
     if archive:
         _require_alone(context)
@@ -217,7 +217,7 @@ def _encode(
     from datasets_prep.job.progress import Progress
     from datasets_prep.prepare_local import prepare as run_job
     from datasets_prep.prepare_remote import prepare_to
-    from walloc_cdl.data import is_address
+    from walloc_cdl.addresses import is_address
 
     if work is not None and not is_address(out):
         raise CallError(f"--work {work} is for an --out that is an address; a folder is its own work folder")

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datasets_prep.samples.content import read_stored
-from datasets_prep.samples.locations import is_url
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.samples.stored import ArrayWindow, AudioSegment, BadSignalError, FileSlice, KeyedSample, Stored
+from walloc_cdl.addresses import is_url
 from walloc_cdl.canonical import sha256_hex
 
 if TYPE_CHECKING:

@@ -3,6 +3,10 @@
 A worker's death loses nothing. Its chunk is decoded again, sample by sample, and the one that kills its worker
 once more, or takes too long, is quarantined; so the ledger does not depend on the number of workers. Only
 without workers a crash of a decoder is one of the job.
+
+Not by the package pebble, whose pool ends tasks that take too long, too: its workers share one pipe and a lock on it.
+Signals would go through it pickled (ten times as slow, see `worker_pipe`), and a worker that is killed while it holds
+the lock takes the others with it.
 """
 
 from __future__ import annotations

@@ -1,23 +1,8 @@
-"""Devices of torch by name, and what of them the codes may depend on."""
+"""What codes may depend on of a device, and which devices are alike in it."""
 
 from __future__ import annotations
 
 import torch
-
-from walloc_cdl.errors import CallError
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one; `CallError` for a device that this machine does not have."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        cause = str(error).splitlines()[0]
-        raise CallError(f"device {name!r} cannot be used ({cause}); choose auto, cpu or cuda") from error
-    return device
 
 
 def device_kind(device: torch.device) -> str:

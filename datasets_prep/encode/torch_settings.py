@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -50,7 +51,7 @@ class _IeeePrecision:
         self._settings = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
         self._lock = threading.Lock()
         self._inside = 0
-        self._before: list[str] = []
+        self._before: list[Any] = []
 
     def enter(self) -> None:
         with self._lock:

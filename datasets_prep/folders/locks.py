@@ -1,7 +1,6 @@
 """Who works on an output folder: one job, or several slices of one.
 
-Locks are `flock`s, which the system drops with the process that holds them, however it ends; the file's
-text only says whose they are.
+The text of a lock's file only says whose it is. Where the system has no locks, they count as had.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from walloc_cdl.errors import CallError
+from walloc_cdl.file_locks import LockState, lock, open_locked
 
 FOLDER = "locks"
 WHOLE = "job"
@@ -44,8 +44,8 @@ def planning(work: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked(work: Path, name: str, *, shared: bool, wait: bool = False) -> Iterator[None]:
-    with _opened(work / FOLDER, name, shared=shared, wait=wait) as file:
-        if file is None:
+    with open_locked(_path(work / FOLDER, name), shared=shared, wait=wait) as (file, state):
+        if state is LockState.TAKEN:
             raise CallError(
                 f"{work.parent} is being worked on by {_holders(work / FOLDER, name)}; wait for it, stop it, or give "
                 "another folder"
@@ -55,40 +55,8 @@ def _locked(work: Path, name: str, *, shared: bool, wait: bool = False) -> Itera
         yield
 
 
-@contextmanager
-def _opened(folder: Path, name: str, *, shared: bool, wait: bool) -> Iterator[IO[str] | None]:
-    """The file with its lock; None if somebody has it."""
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{name}.lock"
-        with path.open("a+", encoding="utf-8") as file:
-            if not _lock(file, shared=shared, wait=wait):
-                yield None
-                return
-            if not _was_removed(file, path):  # else by its last holder, and others lock the one that is there now
-                yield file
-                return
-
-
-def _lock(file: IO[str], *, shared: bool, wait: bool) -> bool:
-    """Whether the lock was had; where the system knows no such locks, it counts as had."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        return True
-    mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    try:
-        fcntl.flock(file, mode if wait else mode | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True  # some network file systems have none
-    return True
-
-
-def _was_removed(file: IO[str], path: Path) -> bool:
-    opened = os.fstat(file.fileno())
-    return not opened.st_nlink and not (path.exists() and os.path.samestat(opened, path.stat()))
+def _path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.lock"
 
 
 def _sign(file: IO[str]) -> None:
@@ -103,14 +71,14 @@ def _holders(folder: Path, name: str) -> str:
     names = (
         [path.stem for path in sorted(folder.glob("slice-*.lock"))] if _is_free(folder, name, shared=True) else [name]
     )
-    texts = [_signature(folder / f"{each}.lock") for each in names if not _is_free(folder, each, shared=False)]
+    texts = [_signature(_path(folder, each)) for each in names if not _is_free(folder, each, shared=False)]
     return " and ".join(text for text in texts if text) or "another process"
 
 
 def _is_free(folder: Path, name: str, *, shared: bool) -> bool:
     try:
-        with (folder / f"{name}.lock").open("a+", encoding="utf-8") as file:
-            return _lock(file, shared=shared, wait=False)
+        with _path(folder, name).open("a+", encoding="utf-8") as file:
+            return lock(file, shared=shared) is not LockState.TAKEN
     except OSError:
         return True
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from walloc_cdl.latents import Manifest
 
 CARD_NAME = "README.md"
@@ -97,12 +95,17 @@ def _shape(of_a_label: tuple[int, ...]) -> str:
 
 
 def _header(manifest: Manifest, repo_id: str, num_samples: int) -> str:
-    lines = ["---", f"pretty_name: {json.dumps(repo_id.split('/')[-1])}"]
-    if manifest.class_names is not None:
-        lines += ["task_categories:", f"- {manifest.spec.kind}-classification"]
-    size = next((name for limit, name in _SIZES if num_samples < limit), _LARGER)
-    lines += ["size_categories:", f"- {size}", "tags:", "- walloc", "- latents", "- compressed-domain-learning"]
-    return "\n".join([*lines, "viewer: false", "---", "", ""])
+    """The YAML header, as the Hub reads it."""
+    from huggingface_hub import DatasetCardData
+
+    data = DatasetCardData(
+        pretty_name=repo_id.split("/")[-1],
+        task_categories=None if manifest.class_names is None else [f"{manifest.spec.kind}-classification"],
+        size_categories=[next((name for most, name in _SIZES if num_samples < most), _LARGER)],
+        tags=["walloc", "latents", "compressed-domain-learning"],
+        viewer=False,
+    )
+    return f"---\n{data.to_yaml()}\n---\n\n"
 
 
 def _plain(text: str) -> str:

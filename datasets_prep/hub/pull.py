@@ -15,8 +15,9 @@ from typing import Any, Protocol
 from datasets_prep.folders.derived_folder import FETCHED_NAME, begin, end
 from datasets_prep.folders.verified_read import matches_entry
 from datasets_prep.hub.repository import REPO_TYPE, hub_errors, list_files, require_repo_id
+from walloc_cdl.addresses import is_address
 from walloc_cdl.canonical import sha256_file
-from walloc_cdl.data import RemoteFolder, is_address
+from walloc_cdl.data import RemoteFolder
 from walloc_cdl.data.remote import MissingFileError
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.files import replacement, write_atomic

@@ -17,7 +17,7 @@ import pyarrow as pa
 import torch
 
 from datasets_prep.decode.chunks import decode_chunk
-from datasets_prep.encode.devices import choose_device, device_kind
+from datasets_prep.encode.devices import device_kind
 from datasets_prep.encode.encoder import Encoder
 from datasets_prep.encode.flip_rate import flip_rate
 from datasets_prep.encode.sample_layout import label_names, label_spec, sample_layout
@@ -35,6 +35,7 @@ from walloc_cdl import __version__
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.codec import Codec
 from walloc_cdl.codec.fit.synthesis import fit_synthesis, num_synthesis_samples
+from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import JobError
 from walloc_cdl.files import write_atomic
 from walloc_cdl.latents import (

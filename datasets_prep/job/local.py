@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Callable, Generator, Iterator, Sequence
 
 from datasets_prep.decode.pool import DecodePool
-from datasets_prep.encode.devices import choose_device
 from datasets_prep.encode.encoder import AnyEncoder, open_encoding
 from datasets_prep.job.context import Job
 from datasets_prep.job.encode_shard import Done, encode_shard
@@ -14,6 +13,7 @@ from datasets_prep.job.progress import counted
 from datasets_prep.ledger.shard_records import ShardRecord
 from datasets_prep.samples.planned_shard import PlannedShard
 from datasets_prep.samples.stored import Stored
+from walloc_cdl.devices import choose_device
 
 
 class LocalEngine:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from datasets_prep.decode.audio import AudioPreparation
-from datasets_prep.encode.devices import choose_device, device_kind
+from datasets_prep.encode.devices import device_kind
 from datasets_prep.job.choose_preparation import choose_preparation
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.plan import Plan, make_plan
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.sources.core.keyed import KeyedSource
+from datasets_prep.sources.core.limits import within_limit
 from datasets_prep.sources.core.source import Source
-from datasets_prep.sources.core.splits import first
 from datasets_prep.sources.signals.audiofolder import SegmentedSource
 from walloc_cdl.codec import Codec
+from walloc_cdl.devices import choose_device
 from walloc_cdl.machine import cpu_count
 
 FEW_SAMPLES = 128
@@ -38,8 +39,7 @@ def plan_job(source: Source, codec: Codec, config: PrepareConfig) -> PlannedJob:
         source = SegmentedSource(source, preparation)
     if preparation.view_names:
         source = KeyedSource(source)
-    if config.limit is not None:
-        source = first(source, config.limit)
+    source = within_limit(source, config.limit)
     return PlannedJob(plan_with(source, codec, preparation, config), source, preparation)
 
 
@@ -50,7 +50,7 @@ def plan_with(source: Source, codec: Codec, preparation: Preparation, config: Pr
         codec,
         preparation,
         shard_samples=config.shard_samples,
-        device=device_kind(choose_device(config.device)),
+        device=device_kind(choose_device(config.device, allocate=True)),
         batch=config.batch,
         drop_duplicates=config.drop_duplicates,
     )

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import ray.exceptions
 
-from datasets_prep.encode.devices import choose_device, device_kind
+from datasets_prep.encode.devices import device_kind
 from datasets_prep.job.context import Job
 from datasets_prep.job.encode_shard import Done
 from datasets_prep.job.progress import counted
@@ -18,6 +19,7 @@ from datasets_prep.job.ray_task import NodeJob, job_mark, make_shard
 from datasets_prep.ledger.shard_records import ShardRecord
 from datasets_prep.samples.planned_shard import PlannedShard
 from datasets_prep.sources.core.shard_source import rows_of, source_facts
+from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CallError, CdlError, JobError
 
 RETRIES = 5

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets_prep.decode.pool import DecodePool
-from datasets_prep.encode.devices import choose_device, device_kind
+from datasets_prep.encode.devices import device_kind
 from datasets_prep.encode.encoder import AnyEncoder, open_encoding
 from datasets_prep.job.context import Job
 from datasets_prep.job.local import encode_shards
@@ -22,6 +22,7 @@ from datasets_prep.samples.preparation import Preparation
 from datasets_prep.sources.core.shard_source import ShardRows, ShardSource, SourceFacts
 from walloc_cdl.canonical import differences
 from walloc_cdl.codec import Codec
+from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CdlError, JobError
 from walloc_cdl.latents import WORK_NAME
 
@@ -99,7 +100,7 @@ def _tools_of(job: NodeJob) -> _Tools:
     with suppress(OSError):  # where it is not there, the samples are missing, and `encode_shard` says so
         os.chdir(job.directory)
     _require_same_engine(job)
-    encoding = open_encoding(job.codec, job.preparation, choose_device(job.device), batch=job.batch)
+    encoding = open_encoding(job.codec, job.preparation, choose_device(job.device, allocate=True), batch=job.batch)
     pool = DecodePool(job.decoders, job.preparation, encoding.in_workers)
     _kept.append(_Tools(job.folder, job.plan_digest, pool, encoding.encoder))
     return _kept[0]
@@ -129,7 +130,7 @@ def _require_folder(job: NodeJob) -> None:
 
 
 def _require_same_engine(job: NodeJob) -> None:
-    mine = {"device": device_kind(choose_device(job.device)), "versions": job.preparation.versions()}
+    mine = {"device": device_kind(choose_device(job.device, allocate=True)), "versions": job.preparation.versions()}
     for field, here, there in differences(mine, job.engine):
         raise JobError(
             f"node {platform.node()} has {field} {here!r}, the machine where the job was started {there!r}, and the "

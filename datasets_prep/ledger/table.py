@@ -105,7 +105,10 @@ def _class_numbers(source: Source, listing: SplitListing, shard: PlannedShard) -
 
 
 def rows_bytes(rows: pa.Table) -> bytes:
-    """Rows as a parquet file; the same bytes for the same version of pyarrow."""
+    """Rows as a parquet file; the same bytes for the same version of pyarrow.
+
+    Not in Arrow's IPC format, with which the code would be as long, but jobs that were interrupted would start again.
+    """
     sink = io.BytesIO()
     pq.write_table(rows, sink, compression="zstd")
     return sink.getvalue()

@@ -1,6 +1,7 @@
 """Columns of a listing: in memory while they are small, in an unnamed temporary file once they are not.
 
-So the listing of 100 million samples takes disk (in the folder for temporary files, `TMPDIR`), not memory.
+So the listing of 100 million samples takes disk (in the folder for temporary files, `TMPDIR`), not memory. Plain
+values rather than Arrow's IPC format, whose batches cannot be mapped as one array.
 """
 
 from __future__ import annotations

@@ -9,15 +9,15 @@ from __future__ import annotations
 import http.client
 import io
 import os
-import re
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
+from walloc_cdl.addresses import WEB_SCHEMES, is_url, url_scheme
 from walloc_cdl.errors import CallError, CdlError, one_line
+from walloc_cdl.retries import is_transient_status, retry
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -29,28 +29,9 @@ HTTP_BUFFER_BYTES = 2**16
 RETRY_PAUSES_S = (1.0, 4.0)
 """Waits before the second and third try of what may pass; all tries together stay below a worker's time limit."""
 
-PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""HTTP statuses worth another try."""
-
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://")
-
 
 class FetchError(OSError):
     """A file at a URL that cannot be had; the message is short and names no place."""
-
-
-def is_url(text: str) -> bool:
-    """Whether `text` begins with a scheme and `://`.
-
-    >>> is_url("s3://bucket/photos"), is_url("photos/a.png")
-    (True, False)
-    """
-    return _URL.match(text) is not None
-
-
-def url_scheme(url: str) -> str:
-    """The scheme in lower case."""
-    return url.partition("://")[0].lower()
 
 
 def file_system(url: str) -> tuple[AbstractFileSystem, str]:
@@ -80,7 +61,7 @@ def open_binary(location: str) -> BinaryIO:
     """A seekable stream of a path's or URL's bytes; the caller closes it. Raises `CallError` or `OSError`."""
     if not is_url(location):
         return open(location, "rb")
-    if url_scheme(location) in ("http", "https"):
+    if url_scheme(location) in WEB_SCHEMES:
         return io.BufferedReader(_HttpFile(location), HTTP_BUFFER_BYTES)
     system, path = file_system(location)
     with as_os_errors():
@@ -99,29 +80,31 @@ def read_range(location: str, offset: int = 0, num_bytes: int | None = None, *, 
         with open(location, "rb") as file:
             file.seek(offset)
             return file.read() if num_bytes is None else file.read(num_bytes)
-    for pause_s in (*RETRY_PAUSES_S, None):
-        try:
-            return _fetched(location, offset, num_bytes, limit)
-        except FetchError:
-            raise
-        except FileNotFoundError as error:
-            raise FetchError("no such file at its URL") from error
-        except PermissionError as error:
-            raise FetchError("access to its URL is denied") from error
-        except (OSError, http.client.HTTPException) as error:
-            status = getattr(error, "code", None)
-            if status is not None and status not in PASSING_STATUSES:
-                raise FetchError(f"HTTP status {status}") from error
-            if pause_s is None:
-                cause = f"HTTP status {status}" if status else f"not reached ({type(error).__name__})"
-                raise FetchError(f"{cause}, {len(RETRY_PAUSES_S) + 1} times") from error
-            time.sleep(pause_s)
-    raise AssertionError("the last try returns or raises")
+    try:
+        return retry(lambda: _fetched(location, offset, num_bytes, limit), RETRY_PAUSES_S, is_transient=_is_transient)
+    except FetchError:
+        raise
+    except FileNotFoundError as error:
+        raise FetchError("no such file at its URL") from error
+    except PermissionError as error:
+        raise FetchError("access to its URL is denied") from error
+    except (OSError, http.client.HTTPException) as error:
+        status = getattr(error, "code", None)
+        cause = f"HTTP status {status}" if status else f"not reached ({type(error).__name__})"
+        tries = f", {len(RETRY_PAUSES_S) + 1} times" if _is_transient(error) else ""
+        raise FetchError(f"{cause}{tries}") from error
+
+
+def _is_transient(error: Exception) -> bool:
+    if isinstance(error, (FetchError, FileNotFoundError, PermissionError)):
+        return False
+    status = getattr(error, "code", None)
+    return isinstance(error, (OSError, http.client.HTTPException)) and (status is None or is_transient_status(status))
 
 
 def _fetched(url: str, offset: int, num_bytes: int | None, limit: int) -> bytes:
     limit = limit if num_bytes is None else min(num_bytes, limit)
-    if url_scheme(url) in ("http", "https"):
+    if url_scheme(url) in WEB_SCHEMES:
         data = _fetched_http(url, offset, num_bytes, limit)
     else:
         system, path = file_system(url)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from datasets_prep.samples.locations import as_os_errors, file_system, is_url
+from datasets_prep.samples.locations import as_os_errors, file_system
+from walloc_cdl.addresses import is_url
 
 
 @dataclass(frozen=True)

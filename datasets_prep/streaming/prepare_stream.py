@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from datasets_prep.decode.pool import DecodePool
-from datasets_prep.encode.devices import choose_device
 from datasets_prep.encode.encoder import open_encoding
 from datasets_prep.folders import locks
 from datasets_prep.job.config import PrepareConfig
@@ -20,6 +19,7 @@ from datasets_prep.job.output import finished_manifest, open_output, remove_work
 from datasets_prep.job.plan import Plan, split_shards
 from datasets_prep.job.plan_job import FEW_SAMPLES, choose_workers
 from datasets_prep.job.progress import Progress, Reporter, counted
+from datasets_prep.sources.core.limits import most_samples
 from datasets_prep.sources.core.streaming_source import StreamingSource
 from datasets_prep.streaming.done_shards import DoneShards
 from datasets_prep.streaming.encode_shards import encode_walk
@@ -29,6 +29,7 @@ from datasets_prep.streaming.reservoir import Reservoir
 from datasets_prep.streaming.split_ends import load_ends, save_ends
 from datasets_prep.streaming.walk import Walk
 from walloc_cdl.codec import Codec
+from walloc_cdl.devices import choose_device
 from walloc_cdl.latents import WORK_NAME, Manifest
 
 Report = Callable[[Progress], None] | None
@@ -79,8 +80,8 @@ def _encode(
 ) -> tuple[Encoded, Plan]:
     """Make the shards that are not done yet; with the plan of all of them."""
     work, digest, splits = folder / WORK_NAME, plan.digest(), planned.stream.split_names
-    most = FEW_SAMPLES + 1 if planned.limit is None else planned.limit * len(splits)
-    workers = choose_workers(config, most)
+    most = most_samples(planned.limit, len(splits))
+    workers = choose_workers(config, FEW_SAMPLES + 1 if most is None else most)
     reporter = Reporter(None, config.max_bad, progress, worker_status=counted(workers, "worker"))
     reservoir = Reservoir(work, num_decoded_again(codec, planned.preparation))
     done = {split: DoneShards(folder, digest, split, planned.shard_samples) for split in splits}

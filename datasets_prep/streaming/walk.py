@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from datasets_prep.samples.planned_shard import shard_name
 from datasets_prep.samples.stored import KeyedSample, Stored
+from datasets_prep.sources.core.limits import stream_end
 from datasets_prep.sources.core.stream_labels import ClassNumbers
 from datasets_prep.sources.core.stream_shards import OpenShard, stored_bytes, where
 from datasets_prep.sources.core.streaming_source import StreamedSample, numbered
@@ -62,7 +63,8 @@ class Walk:
         self.num_samples = begin
         drawn: Drawn | None = None
         shard = self._open(0)
-        with closing(numbered(self._planned.stream, split, start=begin, limit=self._planned.limit)) as samples:
+        end = stream_end(self._planned.limit)
+        with closing(numbered(self._planned.stream, split, start=begin, end=end)) as samples:
             for index, sample in samples:
                 self.num_samples = index + 1
                 number, position = divmod(index, size)
@@ -84,7 +86,7 @@ class Walk:
         """Hold the first sample against its record, where there is one."""
         if 0 not in self._done:
             return
-        with closing(numbered(self._planned.stream, self._done.split, limit=1)) as samples:
+        with closing(numbered(self._planned.stream, self._done.split, end=1)) as samples:
             for index, sample in samples:
                 self._done.require_same(index, self._with_number(sample))
                 return

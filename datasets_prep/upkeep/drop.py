@@ -137,7 +137,7 @@ def _require_found(folder: Path, wanted: list[str], found: _Found) -> None:
     if unknown := [key for key in wanted if key not in splits and key not in found.already]:
         raise CallError(
             f"{len(unknown)} of {len(wanted)} keys are not in {folder}: {few_of([*map(repr, unknown)])}; "
-            "nothing was changed; ledger.parquet has the keys"
+            f"nothing was changed; {LEDGER_NAME} has the keys"
         )
     if several := [key for key in wanted if len(splits.get(key, ())) > 1]:
         names = ", ".join(sorted(str(name) for name in splits[several[0]]))

@@ -17,10 +17,11 @@ from datasets_prep.ledger.finished import ledger_parts, stored_ledger_schema
 from datasets_prep.ledger.index import STORED, LedgerIndex
 from datasets_prep.ledger.table import ledger_schema
 from datasets_prep.upkeep.source_diff import NewSamplesSource, SourceDiff, diff_source, require_same_labels
+from walloc_cdl.addresses import is_address, local_path
 from walloc_cdl.codec import Codec
-from walloc_cdl.data import is_address, local_path
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import LEDGER_NAME, Manifest, ShardEntry
+from walloc_cdl.latents.manifest import SHARD_SUFFIX
 
 AS_IT_WAS = "give what it was made with, or prepare the source anew in another folder"
 BEGIN_ANEW = "give the same, or --restart with --extend to begin the extension anew"
@@ -116,7 +117,7 @@ def _plan(gained: PlannedJob, manifest: Manifest) -> Plan:
 
 def _number(entry: ShardEntry) -> int:
     """The number in the name of a shard, as of `train-00007.safetensors`; -1 for a name without one."""
-    number = entry.name.removeprefix(f"{entry.split}-").removesuffix(".safetensors")
+    number = entry.name.removeprefix(f"{entry.split}-").removesuffix(SHARD_SUFFIX)
     return int(number) if number.isascii() and number.isdecimal() else -1
 
 

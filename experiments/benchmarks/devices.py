@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from walloc_cdl.codec import WallocCodec
-from walloc_cdl.data.residency import open_device
+from walloc_cdl.devices import open_device
 from walloc_cdl.errors import CallError
 
 CPU = torch.device("cpu")

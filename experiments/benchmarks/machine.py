@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from classifiers.environment import describe_environment, source_commit
 from experiments.benchmarks.devices import CPU
+from walloc_cdl.training import describe_environment, source_commit
 
 COMPUTING = ("numpy", "numba", "pillow", "torchvision")
 """Packages besides torch whose versions decide over speed."""
@@ -19,7 +19,7 @@ def describe_machine(packages: tuple[str, ...] = (), device: torch.device = CPU)
     """Plain values: processor, cores, memory, load before the measurement, commit, versions (of `packages`, too), and
     the GPU if the device is one.
     """
-    described = describe_environment(device, "fp32")
+    described = describe_environment(device, "fp32", ("timm",))
     left_out = ("precision", "device") if device.type == "cpu" else ("precision",)
     return {
         **{name: value for name, value in described.items() if name not in left_out},

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 from walloc_cdl.errors import CallError
+from walloc_cdl.machine import cpu_count
 
 
 def choose_threads(asked: int | None) -> int:
     """The number asked for, or one for each processor that this process may use."""
     if asked is not None and asked < 1:
         raise CallError(f"threads is {asked}; it must be at least 1")
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return asked or available
+    return asked or cpu_count()
 
 
 @contextmanager

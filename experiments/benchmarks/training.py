@@ -17,7 +17,6 @@ from torch.nn.functional import cross_entropy
 
 from classifiers import create_model
 from classifiers.backbones import require_model
-from classifiers.recipe import TrainConfig, build_optimizer
 from experiments.benchmarks.autotune import choose_peer_settings, choose_setting
 from experiments.benchmarks.machine import describe_machine
 from experiments.benchmarks.reading import ReadingConfig, our_readers, reading_task
@@ -29,6 +28,7 @@ from experiments.peers.catalog import choose_peers
 from experiments.peers.peer import Batch, ReadEpoch
 from walloc_cdl.data import open_latents
 from walloc_cdl.errors import CallError
+from walloc_cdl.training import LoopConfig, build_optimizer
 
 CODES, PIXELS = "codes", "pixels"
 """What a model takes."""
@@ -134,7 +134,7 @@ class _Trainer:
         dataset = open_latents(folder)
         model = create_model(config.model, dataset, grid=PIXEL_SIDE)
         self._model = model.to(memory_format=torch.channels_last).train()
-        self._optimizer = build_optimizer(self._model, TrainConfig())
+        self._optimizer = build_optimizer(self._model, LoopConfig())
         rows = torch.arange(config.reading.batch_size) % len(dataset)
         self._same: Batch = dataset.gather(rows.numpy())
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from classifiers import RunRecord, TrainConfig, create_model, evaluate, load_classifier, train
+from classifiers import Metrics, RunRecord, TrainConfig, create_model, evaluate, load_classifier, train
 from tests.support.tiny_datasets import make_spec, random_split
 from walloc_cdl.data import open_latents
 from walloc_cdl.errors import CallError, DamagedError, JobError, SpecMismatchError
@@ -124,7 +124,7 @@ def test_the_record_says_what_the_run_was(finished):
     assert record.images_per_s > 0
     assert 3 * 192 / record.elapsed_s == pytest.approx(record.images_per_s, rel=0.9)
     stored = json.loads((folder / "record.json").read_text())
-    assert RunRecord.from_json(stored, origin="record.json") == record
+    assert RunRecord.from_json(stored, Metrics, origin="record.json") == record
     assert stored["metrics"]["accuracy"] == record.metrics.accuracy
 
 

@@ -15,7 +15,6 @@ from walloc_cdl.codec import (
     WallocCodec2D,
     WallocConfig1D,
     WallocConfig2D,
-    compiled,
     load_codec,
 )
 from walloc_cdl.kernels.cpu import fused
@@ -104,15 +103,13 @@ def test_codes_do_not_depend_on_batch_or_threads():
     assert torch.equal(torch.cat([codec.encode(image[None]) for image in pixels]), together)
 
 
-@pytest.mark.parametrize("why", ["no numba", "double weights", "signal that asks for a gradient"])
-def test_the_plain_path_where_the_compiled_one_cannot(why, calls, monkeypatch):
+@pytest.mark.parametrize("why", ["double weights", "signal that asks for a gradient"])
+def test_the_plain_path_where_the_compiled_one_cannot(why, calls):
     codec = make("rgb")
     pixels = next(signals(codec)).float() / 255 - 0.5
     expected = codec.encode(pixels)
     calls.clear()
-    if why == "no numba":
-        monkeypatch.setattr(compiled, "_has_numba", lambda: False)
-    elif why == "double weights":
+    if why == "double weights":
         codec = codec.double()
     else:
         pixels.requires_grad_()

@@ -1,4 +1,4 @@
-"""`encode` takes the GPU's kernels by itself, here in Triton's interpreter, where numba is out of the way."""
+"""`encode` takes the GPU's kernels by itself, here in Triton's interpreter, which goes before numba on the CPU."""
 
 import warnings
 
@@ -15,7 +15,6 @@ pytestmark = pytest.mark.skipif(not encode.has_triton(), reason="triton is not i
 
 @pytest.fixture(autouse=True)
 def interpreter(monkeypatch):
-    monkeypatch.setattr(compiled, "_has_numba", lambda: False)
     yield from interpret_kernels(monkeypatch)
 
 
@@ -64,7 +63,7 @@ def test_the_codes_are_those_of_the_plain_path(name, calls):
     codec, signal = make(name)
     plain = codec._stored(codec.latents(signal))
     assert_equal_but_for_ties(codec.encode(signal), plain)
-    assert calls == [(1, *signal.shape[1:]), signal.shape]  # the first is the trial
+    assert calls == [(1, *signal.shape[1:]), signal.shape]  # the first is the self-test
     assert plain.unique().numel() > 8
 
 

@@ -4,7 +4,7 @@ import torch
 
 from walloc_cdl.codec.fit.closed_form import FitConfig, fit_codec
 from walloc_cdl.codec.fit.moments import band_energy_1d
-from walloc_cdl.codec.io.checkpoint import codec_from_files
+from walloc_cdl.codec.io.folder import codec_from_files
 from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.kernels.filters import band_energy
 

@@ -6,7 +6,7 @@ from huggingface_hub import errors as hub_errors
 
 from walloc_cdl.codec import Codec, ResizeCodec, WallocCodec1D, WallocCodec2D, load_codec
 from walloc_cdl.codec.families.walloc_1d import WallocConfig1D
-from walloc_cdl.codec.pretrained import HubMixin
+from walloc_cdl.codec.hub_mixin import HubMixin
 from walloc_cdl.errors import CallError, DamagedError, JobError
 
 REPO = "someone/codecs"

@@ -5,12 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from walloc_cdl.codec.packets import (
-    AnalysisLevel1D,
-    SynthesisLevel1D,
-    reference_analysis_1d,
-    reference_synthesis_1d,
-)
+from tests.support.packet_reference import reference_analysis_1d, reference_synthesis_1d
+from walloc_cdl.codec.packets import AnalysisLevel1D, SynthesisLevel1D
 from walloc_cdl.kernels.packets_1d import packet_analysis_1d, packet_synthesis_1d
 
 

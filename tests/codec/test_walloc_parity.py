@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from tests.support.packet_reference import reference_analysis, reference_synthesis
 from tests.support.walloc_reference import relative, walloc
 from walloc_cdl.codec import WallocCodec2D, WallocConfig2D
-from walloc_cdl.codec.packets import reference_analysis, reference_synthesis
 from walloc_cdl.kernels.packets import packet_analysis, packet_encode, packet_synthesis
 
 # (source channels, levels, latent channels): gray, RGB, 8 channels; other depths.

@@ -20,8 +20,10 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from tests.support.any_samples import FIXED, LABELS, RAGGED, write_any_set
 from tests.support.small_sets import make_spec, write_small_set
+from walloc_cdl import retries
+from walloc_cdl.addresses import is_address
 from walloc_cdl.cli.app import run
-from walloc_cdl.data import LatentLoader, RemoteFolder, is_address, open_latents, remote
+from walloc_cdl.data import LatentLoader, RemoteFolder, open_latents
 from walloc_cdl.data.cache import BYTES_VARIABLE, FOLDER_VARIABLE, FileCache, default_bytes, default_folder
 from walloc_cdl.data.files import CachedFiles
 from walloc_cdl.errors import CallError, DamagedError, JobError
@@ -68,7 +70,7 @@ def address(local, monkeypatch):
     FlakyFileSystem.failures.clear()
     FlakyFileSystem.opened.clear()
     waits = []
-    monkeypatch.setattr(remote.time, "sleep", waits.append)
+    monkeypatch.setattr(retries.time, "sleep", waits.append)
     folder, _ = local
     for path in folder.rglob("*"):
         if path.is_file():
@@ -189,7 +191,7 @@ class FullDisk(io.BytesIO):
 
 def test_errors_of_local_files_are_told_as_they_are_and_not_tried_again(address, local, tmp_path, monkeypatch):
     waits = []
-    monkeypatch.setattr(remote.time, "sleep", waits.append)
+    monkeypatch.setattr(retries.time, "sleep", waits.append)
     folder, entry = RemoteFolder(address), load_manifest(local[0]).shards[0]
     with pytest.raises(OSError, match="No space left on device") as caught:
         folder.download(entry.name, FullDisk(), num_bytes=entry.num_bytes, sha256=entry.sha256)
@@ -364,7 +366,7 @@ def server(local):
 def test_a_server_that_is_busy_or_gone_is_no_missing_file(server, tmp_path, monkeypatch):
     pytest.importorskip("aiohttp")
     waits = []
-    monkeypatch.setattr(remote.time, "sleep", waits.append)
+    monkeypatch.setattr(retries.time, "sleep", waits.append)
     CountingHandler.refusals[:] = [503, 503]
     assert len(open_latents(server, cache_dir=tmp_path / "cache")) == sum(SIZES)
     assert waits

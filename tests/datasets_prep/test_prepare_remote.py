@@ -12,7 +12,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from datasets_prep import IterableSource, PrepareConfig, open_source, prepare, prepare_to
 from datasets_prep.prepare_remote import default_work
 from tests.support.pictures import picture
-from walloc_cdl.data import open_latents, remote
+from walloc_cdl import retries
+from walloc_cdl.data import open_latents
 from walloc_cdl.errors import CallError, JobError
 
 SMALL = PrepareConfig(size=32, shard_samples=5, workers=0)
@@ -56,7 +57,7 @@ def bucket(monkeypatch):
     CountedFileSystem.puts.clear()
     CountedFileSystem.failures.clear()
     CountedFileSystem.stop_at = None
-    monkeypatch.setattr(remote.time, "sleep", lambda delay_s: None)
+    monkeypatch.setattr(retries.time, "sleep", lambda delay_s: None)
 
     def content():
         found = {

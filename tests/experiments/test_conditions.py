@@ -23,7 +23,7 @@ from walloc_cdl.errors import CallError
 def test_forms(text, channels, codec, stem, grid):
     condition = parse_condition(text, size=256, channels=channels)
     assert (condition.name, condition.codec, condition.stem, condition.grid) == (text, codec, stem, grid)
-    assert condition.is_pixels == text.startswith("pixels")
+    assert condition.kind.is_baseline == text.startswith("pixels")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from walloc_cdl.kernels.cpu import fused
-from walloc_cdl.kernels.cpu.fused import FusedEncoder, code_search
+from walloc_cdl.kernels.cpu.fused import FusedEncoder
+from walloc_cdl.kernels.cpu.quantize import code_search
 from walloc_cdl.kernels.filters import analysis_matrix, band_order
 from walloc_cdl.kernels.packets import packet_encode
 from walloc_cdl.spec import code_limit, companded_limit, companding_scale
@@ -143,7 +144,7 @@ def test_long_lines_are_encoded_in_tiles_too():
 def test_pieces_of_lines_change_no_code(positions, piece, levels, seed, data):
     encoder, weight, bias = random_encoder(2, levels, 5, 1)
     signal = np.random.default_rng(seed).random((2, 2, positions << levels), dtype=np.float32) - np.float32(0.5)
-    with patch.multiple(fused, LINE_SAMPLES=piece << levels, FEWEST_POSITIONS=1):
+    with patch.multiple(fused, PIECE_SAMPLES=piece << levels, FEWEST_POSITIONS=1):
         codes = encoder.encode(signal, data.draw(st.integers(1, 3)))
     assert_rounded(codes, exact_codes(signal, weight, bias, levels, 1))
 

@@ -1,7 +1,4 @@
-"""Read damaged archives in a process of its own and print what came of it: run by test_archive_fuzz.py.
-
-python fuzz_archives.py COUNT SEED
-"""
+"""Read damaged archives and print what came of it, as JSON: `python -m tests.support.fuzz_archives COUNT SEED`."""
 
 import json
 import resource

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from walloc_cdl import kernels
+from walloc_cdl.kernels import gpu
 from walloc_cdl.kernels.gpu.encode import has_triton
 
 KERNELS = ("walloc_cdl.kernels.gpu.triton_encode", "walloc_cdl.kernels.gpu.triton_lookup")
@@ -24,4 +24,4 @@ def _forget_kernels() -> None:
     """`from package import module` takes the package's attribute, whatever `sys.modules` has."""
     for name in KERNELS:
         sys.modules.pop(name, None)
-        vars(kernels).pop(name.rpartition(".")[2], None)
+        vars(gpu).pop(name.rpartition(".")[2], None)

@@ -53,7 +53,7 @@ def import_published(
 
     Nothing in the checkpoint is run.
     """
-    from walloc_cdl.codec.folder import require_codec_folder
+    from walloc_cdl.codec.codec_files import require_codec_folder
     from walloc_cdl.codec.io.published import load_published
 
     require_codec_folder(out)

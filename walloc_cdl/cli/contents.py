@@ -18,6 +18,8 @@ def latents_text(shape: tuple[int | None, ...], views: list[str] | None = None) 
 
 def contents(manifest: Manifest) -> dict[str, object]:
     """Splits, quarantine and shards as lines of a report."""
+    from walloc_cdl.latents import LEDGER_NAME
+
     rows: dict[str, object] = {}
     names = manifest.class_names or []
     for split in split_names(manifest):
@@ -26,7 +28,7 @@ def contents(manifest: Manifest) -> dict[str, object]:
         rows[split] = ": ".join(filter(None, [f"{summary.num_samples:,} samples", ", ".join(counts)]))
     ledger = manifest.ledger
     if quarantined := ledger.get("num_quarantined", 0):
-        rows["quarantined"] = f"{quarantined:,} unusable samples, with the reasons in ledger.parquet"
+        rows["quarantined"] = f"{quarantined:,} unusable samples, with the reasons in {LEDGER_NAME}"
     if copies := ledger.get("num_duplicates", 0):
         left_out = ledger.get("reasons", {}).get("duplicate", 0)
         text = f"{copies:,} samples with the content of an earlier one" + (", left out" if left_out else "")

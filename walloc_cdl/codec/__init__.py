@@ -7,7 +7,7 @@ from walloc_cdl.codec.families.walloc import WallocCodec, WallocConfig
 from walloc_cdl.codec.families.walloc_1d import WallocCodec1D, WallocConfig1D
 from walloc_cdl.codec.families.walloc_2d import WallocCodec2D, WallocConfig2D
 from walloc_cdl.codec.families.walloc_residual import ResidualCodec2D, ResidualConfig2D
-from walloc_cdl.codec.io.checkpoint import codec_from_files, load_codec_folder
+from walloc_cdl.codec.io.folder import codec_from_files, load_codec_folder
 from walloc_cdl.codec.io.zoo import load_codec, zoo_names
 
 __all__ = [

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from walloc_cdl.codec.config import CodecConfig
-from walloc_cdl.codec.pretrained import HubMixin
+from walloc_cdl.codec.hub_mixin import HubMixin
 from walloc_cdl.codec.weights import build_with_weights, config_from_bytes, tensors_from_bytes
 from walloc_cdl.errors import CallError
 from walloc_cdl.spec import LatentSpec, byte_values

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,21 +11,21 @@ from torch import Tensor, nn
 
 from walloc_cdl.codec.base import to_unit_range
 from walloc_cdl.kernels.gpu.encode import GpuEncoder, runs_kernels
-from walloc_cdl.kernels.gpu.trial import passes_trial
+from walloc_cdl.kernels.gpu.self_test import passes_self_test
 
 if TYPE_CHECKING:
     from walloc_cdl.kernels.cpu.fused import FusedEncoder
 
 
-TRIAL_SAMPLES = {1: 2**15, 2: 2**9}
-"""By dimensions, of each side of a signal; a multiple of every stride."""
+SELF_TEST_SAMPLES = {1: 2**15, 2: 2**9}
+"""Samples of each side of the signal that a self-test encodes, by dimensions; a multiple of every stride."""
 
 
 class CompiledEncoder:
     """The compiled encoder of one linear layer, made anew whenever the layer's weights have changed.
 
-    In the memory that is numba's, on a GPU Triton's. There a comparison of the weights would wait for the device, so
-    that changes are known by torch's count of them, which edits of a parameter's `.data` escape.
+    For signals in the memory it is numba's, on a GPU Triton's. There a comparison of the weights would wait for the
+    device, so that changes are known by torch's count of them, which edits of a parameter's `.data` escape.
     """
 
     def __init__(self, *, levels: int, dimensions: int, bits: int) -> None:
@@ -42,7 +41,8 @@ class CompiledEncoder:
 
         That is for weights and signals on different devices, or on one that has no compiled path here; for weights
         of another type than float32; for codecs that are too large for a GPU's kernels; and on a GPU on which they
-        fail a trial, a part of the first signal, beside `plain`. `torch.compile` breaks its graph here.
+        fail a self-test, which encodes a part of the first signal and compares it with `plain`. `torch.compile` breaks
+        its graph here.
         """
         if torch.compiler.is_compiling():
             # Disabled here and not by a decorator, since importing torch's compiler takes seconds.
@@ -51,7 +51,7 @@ class CompiledEncoder:
 
     def detached(self, linear: nn.Module) -> FusedEncoder | None:
         """The encoder for signals in the memory by itself, wherever the weights are; None as for `encode`."""
-        if linear.weight.dtype != torch.float32 or not _has_numba():
+        if linear.weight.dtype != torch.float32:
             return None
         return self._fused(linear.weight.detach().cpu(), linear.bias.detach().cpu())
 
@@ -59,10 +59,12 @@ class CompiledEncoder:
         weight, bias = linear.weight.detach(), linear.bias.detach()
         if signal.device != weight.device or weight.dtype != torch.float32:
             return None
-        if weight.device.type == "cpu" and _has_numba():
+        if not runs_kernels(weight.device):  # which Triton's interpreter does on the CPU, too
+            if weight.device.type != "cpu":
+                return None
             x = to_unit_range(signal) if signal.is_floating_point() else signal
             return torch.from_numpy(self._on_cpu(weight, bias).encode(x.detach().numpy(), torch.get_num_threads()))
-        if weight.device in self._failed or not runs_kernels(weight.device):
+        if weight.device in self._failed:
             return None
         if not GpuEncoder.fits(weight.shape, **self._shape, device=weight.device):
             return None
@@ -92,9 +94,11 @@ class CompiledEncoder:
             encoder = GpuEncoder(*arrays, **self._shape, bits=self._bits, device=weight.device)
             if not isinstance(self._encoder, GpuEncoder):  # the first one here
                 dimensions = self._shape["dimensions"]
-                part = signal[(slice(1), slice(None), *[slice(TRIAL_SAMPLES[dimensions])] * dimensions)]
+                part = signal[(slice(1), slice(None), *[slice(SELF_TEST_SAMPLES[dimensions])] * dimensions)]
                 what = "the GPU's encoder"
-                if not passes_trial(lambda: encoder.encode(part), lambda: plain(part), what=what, device=weight.device):
+                if not passes_self_test(
+                    lambda: encoder.encode(part), lambda: plain(part), what=what, device=weight.device
+                ):
                     self._failed.add(weight.device)
                     return None
             self._encoder = encoder
@@ -113,7 +117,3 @@ def _changes(*tensors: Tensor) -> tuple[int, ...] | None:
     if any(tensor.is_inference() for tensor in tensors):
         return None
     return tuple(number for tensor in tensors for number in (tensor.data_ptr(), tensor._version))
-
-
-def _has_numba() -> bool:
-    return importlib.util.find_spec("numba") is not None

@@ -17,8 +17,8 @@ HEADER = ("format", "format_version", "type")
 MAX_CHANNELS = 65_536
 MAX_WIDTH = 65_536
 MAX_NAME_LENGTH = 200
-MAX_STORY_BYTES = 65_536
-MAX_STORY_DEPTH = 16
+MAX_FIT_INFO_BYTES = 65_536
+MAX_FIT_INFO_DEPTH = 16
 
 Config = TypeVar("Config", bound="CodecConfig")
 
@@ -87,16 +87,16 @@ def require_name(value: Any) -> None:
         raise CallError(f"a codec called {shortened(value)}; expected 1 to {MAX_NAME_LENGTH} printable characters")
 
 
-def require_story(value: Any) -> None:
-    """Raise `CallError` unless `value`, how the weights came to be, is a small JSON object."""
-    if not isinstance(value, dict) or _depth(value) > MAX_STORY_DEPTH:
-        raise CallError(f"fit {shortened(value)}; expected a JSON object of at most {MAX_STORY_DEPTH} levels")
+def require_fit_info(value: Any) -> None:
+    """Raise `CallError` unless `value`, which tells how the weights came to be, is a small JSON object."""
+    if not isinstance(value, dict) or _depth(value) > MAX_FIT_INFO_DEPTH:
+        raise CallError(f"fit {shortened(value)}; expected a JSON object of at most {MAX_FIT_INFO_DEPTH} levels")
     try:
         size = len(canonical_json(value))
     except (TypeError, ValueError) as error:
         raise CallError(f"fit cannot be written as JSON ({error}); expected finite numbers and texts") from error
-    if size > MAX_STORY_BYTES:
-        raise CallError(f"fit of {size:,} bytes; expected at most {MAX_STORY_BYTES:,}")
+    if size > MAX_FIT_INFO_BYTES:
+        raise CallError(f"fit of {size:,} bytes; expected at most {MAX_FIT_INFO_BYTES:,}")
 
 
 def shortened(value: Any) -> str:
@@ -113,7 +113,7 @@ def _bounded(value: Any) -> str:
 
 
 def _depth(value: Any, depth: int = 1) -> int:
-    if depth > MAX_STORY_DEPTH or not isinstance(value, (dict, list)):
+    if depth > MAX_FIT_INFO_DEPTH or not isinstance(value, (dict, list)):
         return depth
     members = value.values() if isinstance(value, dict) else value
     return max((_depth(member, depth + 1) for member in members), default=depth)

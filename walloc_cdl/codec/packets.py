@@ -1,8 +1,9 @@
-"""One level of the wavelet packet transform by pytorch-wavelets: the reference of the fast paths.
+"""One level of the wavelet packet transform as the published codecs have it, by pytorch-wavelets.
 
-The modules have the buffers of the published codecs (`wt.h0_col`, …), so that a published
-`state_dict` loads as it is. pytorch-wavelets is imported when one of them is called, not before: it
-needs `pkg_resources`, which newer setuptools no longer bring.
+The modules have the buffers of the published codecs (`wt.h0_col`, …), so that a published `state_dict` loads as it is.
+Codecs transform by `walloc_cdl.kernels` instead, which equals these modules applied level by level
+(tests/support/packet_reference.py) and is several times as fast. pytorch-wavelets is imported when one of them is
+called, not before: it needs `pkg_resources`, which newer setuptools no longer bring.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import importlib
 from types import ModuleType
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from walloc_cdl.errors import CallError
@@ -104,41 +104,3 @@ class SynthesisLevel1D(nn.Module):
         low, (high,) = bands
         lowlevel = _pytorch_wavelets()
         return lowlevel.SFB1D.apply(low, high, self.g0, self.g1, lowlevel.mode_to_int("periodization"))
-
-
-def reference_analysis(x: Tensor, wt: AnalysisLevel, levels: int) -> Tensor:
-    """`kernels.packets.packet_analysis`, level by level.
-
-    Equal to it where every level is at least 10 long on each side (40 pixels for three levels):
-    below, pytorch-wavelets does not wrap often enough and its transform has no inverse.
-    """
-    for _ in range(levels):
-        low, (high,) = wt(x)
-        x = rearrange(torch.cat([low.unsqueeze(2), high], dim=2), "b c f h w -> b (c f) h w")
-    return x
-
-
-def reference_synthesis(coefficients: Tensor, iwt: SynthesisLevel, levels: int) -> Tensor:
-    """`kernels.packets.packet_synthesis`, level by level; the same limits as `reference_analysis`."""
-    x = coefficients
-    for _ in range(levels):
-        bands = rearrange(x, "b (c f) h w -> b c f h w", f=4)
-        x = iwt((bands[:, :, 0], [bands[:, :, 1:]]))
-    return x
-
-
-def reference_analysis_1d(x: Tensor, wt: AnalysisLevel1D, levels: int) -> Tensor:
-    """`kernels.packets_1d.packet_analysis_1d`, level by level; equal where every level is at least 10 long."""
-    for _ in range(levels):
-        low, (high,) = wt(x)
-        x = rearrange(torch.stack([low, high], dim=2), "b c f t -> b (c f) t")
-    return x
-
-
-def reference_synthesis_1d(coefficients: Tensor, iwt: SynthesisLevel1D, levels: int) -> Tensor:
-    """`kernels.packets_1d.packet_synthesis_1d`, level by level; the same limits as `reference_analysis_1d`."""
-    x = coefficients
-    for _ in range(levels):
-        low, high = rearrange(x, "b (c f) t -> f b c t", f=2)
-        x = iwt((low.contiguous(), [high.contiguous()]))
-    return x

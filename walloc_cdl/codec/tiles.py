@@ -3,7 +3,7 @@
 What is computed for a tile depends on its surroundings, so each stage is given a little more than it must
 give, and the rest is cut off. How much, and what lies beyond the signal's ends, differs by stage:
 
-- the packet transform reaches 4 (2^J - 1) samples to each side, less than four latents, and is a ring;
+- the packet transform reaches 4 (2^J - 1) samples to each side, less than four latents, and is periodic;
 - the Oobleck networks reach 86 latents and find silence beyond the ends, a linear layer reaches none;
 - the image networks normalize and attend over all positions: there a tile can only come near to the whole
   (`approximate`), with `OVERLAP` latents of surroundings;
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from walloc_cdl.codec.base import STORED_TYPE, Codec, to_bytes, to_pcm
-from walloc_cdl.codec.families.walloc import WallocCodec
+from walloc_cdl.codec.packet_codec import PacketCodec
 from walloc_cdl.errors import CallError
 
 TRANSFORM_REACH = 4
@@ -119,8 +119,9 @@ class _Network:
 
 
 def _network(codec: Codec, side: str) -> _Network:
-    module = getattr(codec, side, [None])[0 if side == "encoder" else -1] if isinstance(codec, WallocCodec) else None
-    reach = getattr(module, "reach", 0)
+    reach: int | None = 0
+    if isinstance(codec, PacketCodec):
+        reach = codec.encoder_reach if side == "encoder" else codec.decoder_reach
     padding = codec.extra_frames // 2
     return _Network(OVERLAP, True, padding) if reach is None else _Network(reach, False, padding)
 
@@ -162,17 +163,17 @@ def _encode_spans(
         (start + padding if start else 0, stop + padding + (padding if stop == length else 0))
         for (start, stop), length in zip(spans, positions, strict=True)
     ]
-    if not isinstance(codec, WallocCodec):
+    if not isinstance(codec, PacketCodec):
         windows = _clipped(spans, codec.reach, positions)
         codes = codec.encode(_samples(codec, signal, [[window] for window in windows]))
         return _cut(codes, spans, windows)[0].cpu(), places
     windows = _clipped(spans, network.reach + 2 * padding, positions)
-    rings, margins = _rings(windows, positions)
-    if network.reach or padding:  # the frames of padding are the network's, and a ring has none
-        coefficients = codec.analyze(_samples(codec, signal, rings))
+    pieces, margins = _periodic_pieces(windows, positions)
+    if network.reach or padding:  # the frames of padding are the network's, and a periodic window has none
+        coefficients = codec.analyze(_samples(codec, signal, pieces))
         codes = codec.encode_coefficients(_trim(coefficients, margins))
     else:
-        codes = _trim(codec.encode(_samples(codec, signal, rings)), margins)
+        codes = _trim(codec.encode(_samples(codec, signal, pieces)), margins)
     return _cut(codes, places, windows)[0].cpu(), places
 
 
@@ -190,7 +191,7 @@ def _decode_spans(
     def scaled(intervals: list[Interval] | tuple[Interval, ...]) -> list[Interval]:
         return [(start * stride, stop * stride) for start, stop in intervals]
 
-    if not isinstance(codec, WallocCodec):
+    if not isinstance(codec, PacketCodec):
         windows = _clipped(spans, codec.reach, positions)
         return _cut(codec.decode(stored(windows)), scaled(spans), scaled(windows))[0]
 
@@ -202,8 +203,8 @@ def _decode_spans(
         return _cut(codec.decode_coefficients(stored(windows)), pieces, windows)
 
     filtered = _clipped(spans, -(-codec.filter_reach // stride), positions)
-    rings, margins = _rings(filtered, positions)
-    before_clamp = codec.wavelet_synthesis(_gather(coefficients, rings), codec.config.levels)
+    pieces, margins = _periodic_pieces(filtered, positions)
+    before_clamp = codec.wavelet_synthesis(_gather(coefficients, pieces), codec.levels)
     part = codec.filter(_trim(before_clamp, [margin * stride for margin in margins]))
     return codec.clamp(_cut(part, scaled(spans), scaled(filtered)))[0]
 
@@ -215,12 +216,12 @@ def _clipped(spans: tuple[Interval, ...] | list[Interval], reach: int, lengths: 
     ]
 
 
-def _rings(windows: list[Interval], positions: list[int]) -> tuple[list[list[Interval]], list[int]]:
-    """For each axis the pieces of the ring that a window and the transform's reach cover, and that reach.
+def _periodic_pieces(windows: list[Interval], positions: list[int]) -> tuple[list[list[Interval]], list[int]]:
+    """The pieces of each periodic axis that a window and the transform's reach cover, and that reach.
 
-    A window of everything is a ring of itself and needs nothing beside it.
+    A window of everything is periodic by itself and needs nothing beside it.
     """
-    rings, margins = [], []
+    all_pieces, margins = [], []
     for (start, stop), length in zip(windows, positions, strict=True):
         margin = 0 if stop - start == length else TRANSFORM_REACH
         pieces, place = [], start - margin
@@ -229,12 +230,12 @@ def _rings(windows: list[Interval], positions: list[int]) -> tuple[list[list[Int
             count = min(length - first, stop + margin - place)
             pieces.append((first, first + count))
             place += count
-        rings.append(pieces)
+        all_pieces.append(pieces)
         margins.append(margin)
-    return rings, margins
+    return all_pieces, margins
 
 
-def _samples(codec: Codec, signal: Tensor | np.ndarray, rings: list[list[Interval]]) -> Tensor:
+def _samples(codec: Codec, signal: Tensor | np.ndarray, pieces: list[list[Interval]]) -> Tensor:
     """The samples (1, C, …) of pieces of latents, on the codec's device."""
     device = next((tensor.device for tensor in codec.parameters()), torch.device("cpu"))
 
@@ -244,17 +245,17 @@ def _samples(codec: Codec, signal: Tensor | np.ndarray, rings: list[list[Interva
         # Arrays are copied, because a memory map is read-only.
         return (part if isinstance(part, Tensor) else torch.from_numpy(np.array(part)))[None]
 
-    return _gather(read, rings).to(device)
+    return _gather(read, pieces).to(device)
 
 
-def _gather(read: Callable[[list[Interval]], Tensor], rings: list[list[Interval]]) -> Tensor:
+def _gather(read: Callable[[list[Interval]], Tensor], pieces: list[list[Interval]]) -> Tensor:
     """All combinations of the axes' pieces, put together."""
 
     def join(chosen: list[Interval]) -> Tensor:
         axis = len(chosen)
-        if axis == len(rings):
+        if axis == len(pieces):
             return read(chosen)
-        return torch.cat([join([*chosen, piece]) for piece in rings[axis]], dim=2 + axis)
+        return torch.cat([join([*chosen, piece]) for piece in pieces[axis]], dim=2 + axis)
 
     return join([])
 

@@ -88,7 +88,7 @@ def compute_padding(
     out_h = -(-in_h // min_div) * min_div if out_h is None else out_h
     out_w = -(-in_w // min_div) * min_div if out_w is None else out_w
     if out_h % min_div or out_w % min_div:
-        raise CallError(f"padded to {out_h}x{out_w}, which {min_div} does not divide; give multiples or leave them out")
+        raise CallError(f"padded to {out_h}x{out_w}, which {min_div} does not divide; give multiples or omit them")
     left, top = (out_w - in_w) // 2, (out_h - in_h) // 2
     right, bottom = out_w - in_w - left, out_h - in_h - top
     return (left, right, top, bottom), (-left, -right, -top, -bottom)

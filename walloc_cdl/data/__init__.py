@@ -4,7 +4,7 @@ from walloc_cdl.data.dataset import LatentDataset, open_latents
 from walloc_cdl.data.files import DataFiles, open_files
 from walloc_cdl.data.loader import LatentLoader
 from walloc_cdl.data.model_input import ModelInput
-from walloc_cdl.data.remote import RemoteFolder, is_address, local_path
+from walloc_cdl.data.remote import RemoteFolder
 from walloc_cdl.data.sampler import GlobalBatches
 from walloc_cdl.latents import ChannelStatistics
 
@@ -16,8 +16,6 @@ __all__ = [
     "LatentLoader",
     "ModelInput",
     "RemoteFolder",
-    "is_address",
-    "local_path",
     "open_files",
     "open_latents",
 ]

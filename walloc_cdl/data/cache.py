@@ -13,12 +13,12 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from walloc_cdl.errors import CallError
+from walloc_cdl.file_locks import LockState, open_locked
 from walloc_cdl.files import is_temporary, remove_temporaries, replacement
 
 FOLDER_VARIABLE = "WALLOC_CDL_CACHE"
@@ -26,6 +26,8 @@ FOLDER_VARIABLE = "WALLOC_CDL_CACHE"
 BYTES_VARIABLE = "WALLOC_CDL_CACHE_BYTES"
 """Environment variable that bounds it."""
 DEFAULT_BYTES = 50_000_000_000
+LOCK_NAME = "lock"
+"""A file in each folder of files, which whoever fetches one of them holds."""
 
 _IN_USE: Counter[tuple[Path, str]] = Counter()
 _IN_USE_LOCK = threading.RLock()
@@ -65,11 +67,10 @@ class FileCache:
         path = self._path(sha256)
         if self._find(path, num_bytes):
             return path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path.parent / "lock") as alone:
+        with open_locked(path.parent / LOCK_NAME, wait=True) as (_, state):
             if self._find(path, num_bytes):
                 return path
-            if alone:
+            if state is LockState.HELD:
                 remove_temporaries(path.parent)  # whoever wrote them would hold the lock
             self.make_room(num_bytes)
             with replacement(path) as file:
@@ -114,21 +115,7 @@ class FileCache:
     def _files(self) -> Iterator[tuple[float, int, Path]]:
         """Time of last use, size and path of every file."""
         for path in self.folder.glob("[0-9a-f][0-9a-f]/*"):
-            if path.name != "lock" and not is_temporary(path.name):
+            if path.name != LOCK_NAME and not is_temporary(path.name):
                 with contextlib.suppress(OSError):
                     stat = path.stat()
                     yield stat.st_mtime, stat.st_size, path
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[bool]:
-    """Hold a lock that ends with the process; yields whether it is one, as not all systems have it."""
-    with path.open("a+b") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except (ImportError, OSError):  # Windows; some network file systems
-            yield False
-            return
-        yield True

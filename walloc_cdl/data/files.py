@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from walloc_cdl.addresses import is_address, local_path
 from walloc_cdl.data.cache import FOLDER_VARIABLE, FileCache, default_bytes, default_folder
-from walloc_cdl.data.remote import MissingFileError, RemoteFolder, is_address, local_path
+from walloc_cdl.data.remote import MissingFileError, RemoteFolder
 from walloc_cdl.errors import CallError, DamagedError, JobError, system_reason
 from walloc_cdl.fields import REMEDY
 from walloc_cdl.latents import (
@@ -124,7 +125,8 @@ class CachedFiles:
         except BaseException:
             self.cache.release(entry.sha256)
             raise
-        weakref.finalize(shard, self.cache.release, entry.sha256).atexit = False
+        # The last attempt has opened the shard or raised.
+        weakref.finalize(shard, self.cache.release, entry.sha256).atexit = False  # pyrefly: ignore[unbound-name]
         return shard
 
     def path(self, name: str, entry: FileEntry | ShardEntry) -> Path:

@@ -6,15 +6,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
+import numpy as np
 import torch
 
 from walloc_cdl.data.crops import CropReader, covered_shapes
 from walloc_cdl.data.dataset import TRAIN_SPLIT, LatentDataset
 from walloc_cdl.data.prefetch import make_ahead
 from walloc_cdl.data.readers import Batch, DeviceReader, HostReader, Reader
-from walloc_cdl.data.residency import choose_residency, open_device
+from walloc_cdl.data.residency import choose_residency
 from walloc_cdl.data.sampler import GlobalBatches, Selection
 from walloc_cdl.data.transfer import PinnedCopies
+from walloc_cdl.devices import open_device
 from walloc_cdl.errors import CallError, unknown_name
 
 _STATE_FIELDS = ("batch_size", "num_samples", "seed", "shuffle", "views", "crop")
@@ -94,6 +96,11 @@ class LatentLoader:
         self._host_reader: Reader | None = None
         self._device_reader: DeviceReader | None = None
 
+    @property
+    def batch_size(self) -> int:
+        """Samples of a global batch."""
+        return self.batches.batch_size
+
     def __len__(self) -> int:
         """Batches of a whole epoch, also when it is resumed in the middle."""
         return len(self.batches)
@@ -138,6 +145,22 @@ class LatentLoader:
             for batch in batches:
                 self._consumed += 1
                 yield batch
+
+    def with_words(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Iterate as usual, over (codes, labels, words): a random word for each sample, uint64 (B,), on the device.
+
+        Words follow from (seed, epoch, position in the order) alone, so that what is drawn by them is the same for
+        any number of ranks and after resumption. Torch has few operators for uint64: compute with
+        `words.view(torch.int64)`.
+        """
+        words = torch.from_numpy(self.batches.step_words(self.epoch).view(np.int64))  # a type that all devices copy
+        numbers = range(self._start, len(self))
+        with closing(iter(self)) as batches:
+            for number, (codes, labels) in zip(numbers, batches, strict=True):
+                part = words[self.batches.part(number, rank=self.rank, world_size=self.world_size)]
+                if self.device.type == "cuda":  # from pinned memory, or the host would wait for the device's work
+                    part = part.pin_memory()
+                yield codes, labels, part.to(self.device, non_blocking=True).view(torch.uint64)
 
     def _read(self, selections: Sequence[Selection]) -> Iterator[Batch]:
         if self.residency == "device":

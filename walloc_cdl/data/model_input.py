@@ -49,19 +49,6 @@ class ModelInput(nn.Module):
 
     def forward(self, codes: torch.Tensor) -> torch.Tensor:
         """Model input, float32, from codes, uint8, both (B, K, h, w) or (B, K, t)."""
-        self._check(codes)
-        return lookup_codes(codes, self.table)
-
-    def gather(self, codes: torch.Tensor, rows: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
-        """Model input of the samples `rows`, int64 (B,), of codes (N, K, h, w) or (N, K, t); float32, or `dtype`.
-
-        What `forward` makes of `codes.index_select(0, rows)`; on a GPU in one pass over the memory, so that an epoch
-        of a split that lies there reads each code once and writes each value once. Rows must lie in 0 … N - 1.
-        """
-        self._check(codes)
-        return lookup_codes(codes, self.table, rows=rows, dtype=dtype)
-
-    def _check(self, codes: torch.Tensor) -> None:
         num_channels = self.table.shape[0]
         if codes.dtype != torch.uint8 or codes.ndim != 1 + len(self._axes) or codes.shape[1] != num_channels:
             wanted = ", ".join(["B", str(num_channels), *self._axes[1:]])
@@ -69,6 +56,7 @@ class ModelInput(nn.Module):
                 f"codes are {codes.dtype} {list(codes.shape)}, expected torch.uint8 [{wanted}]; "
                 "use the data set that the model was made for"
             )
+        return lookup_codes(codes, self.table)
 
 
 def _finite_values(spec: LatentSpec) -> np.ndarray:

@@ -9,58 +9,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import os
-import random
-import re
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
+from walloc_cdl.addresses import WEB_SCHEMES, url_scheme
 from walloc_cdl.errors import CallError, CdlError, DamagedError, JobError, one_line
 from walloc_cdl.fields import REMEDY
+from walloc_cdl.retries import Result, is_transient_status, retry
 
 RETRY_DELAYS_S = (0.5, 2.0, 8.0)
-"""Waits before the second, third and fourth attempt, each made longer by up to a half at random."""
+"""Waits before the second, third and fourth attempt."""
+RETRY_JITTER = 0.5
+"""Share by which a wait is made longer at most."""
 
 CHUNK_BYTES = 8 << 20
 """Read at once; the size of a range request where a protocol makes them."""
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+(::[A-Za-z0-9+.\-]+)*://.")
-"""Of two letters and more: one is a drive of Windows."""
-_LOCAL_SCHEME = "file://"
 _FINAL = (PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError)
-_STREAMING = ("http", "https", "hf")
+_STREAMING = (*WEB_SCHEMES, "hf")
 """Protocols that give a file as one stream when asked for blocks of size 0; not all servers know ranges."""
 _OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oss", "oci")
 """Protocols without folders, where making one might make a bucket."""
-_RETRIED_STATUS = (408, 425, 429)
-
-Result = TypeVar("Result")
 
 
 class MissingFileError(CallError):
     """There is no such file behind the address, or none that may be read."""
-
-
-def is_address(location: object) -> bool:
-    """Whether this is the address of a remote folder rather than a path.
-
-    >>> is_address("hf://datasets/someone/flowers"), is_address("latents/flowers"), is_address("file:///flowers")
-    (True, False, False)
-    """
-    is_url = isinstance(location, str) and _ADDRESS.match(location) is not None
-    return is_url and not location.startswith(_LOCAL_SCHEME)
-
-
-def local_path(location: str | os.PathLike[str]) -> Path:
-    """The path of what is no address, without the scheme that it may have.
-
-    >>> str(local_path("file:///flowers")), str(local_path("latents/flowers"))
-    ('/flowers', 'latents/flowers')
-    """
-    return Path(os.fspath(location).removeprefix(_LOCAL_SCHEME))
 
 
 @dataclass(frozen=True)
@@ -127,7 +102,7 @@ class RemoteFolder:
             filesystem, root = _filesystem(self.address)
             target = f"{root.rstrip('/')}/{name}"
             try:
-                if _protocol(self.address) not in _OBJECT_STORES:
+                if url_scheme(self.address) not in _OBJECT_STORES:
                     filesystem.makedirs(target.rpartition("/")[0], exist_ok=True)
                 filesystem.put_file(str(path), target)
             except NotImplementedError as error:
@@ -160,7 +135,7 @@ class RemoteFolder:
 
     def _open(self, name: str) -> BinaryIO:
         filesystem, root = _filesystem(self.address)
-        block_size = 0 if _protocol(self.address) in _STREAMING else CHUNK_BYTES
+        block_size = 0 if url_scheme(self.address) in _STREAMING else CHUNK_BYTES
         return filesystem.open(f"{root.rstrip('/')}/{name}", "rb", block_size=block_size)
 
     def _place(self, name: str) -> str:
@@ -169,29 +144,24 @@ class RemoteFolder:
     def _retried(self, name: str, attempt: Callable[[], Result]) -> Result:
         """What `attempt` returns; each protocol has errors of its own, so all but the final ones are tried again."""
         place = self._place(name)
-        for delay_s in (*RETRY_DELAYS_S, None):
-            try:
-                return attempt()
-            except CdlError:
-                raise
-            except _LocalFileError as local:
-                raise local.error from None
-            except Exception as raised:
-                error = _trouble(raised)
-                if isinstance(error, FileNotFoundError):
-                    raise MissingFileError(
-                        f"{place} does not exist, or may not be seen; check the address, or log in where it is kept"
-                    ) from raised
-                if delay_s is not None and not _is_final(error):
-                    time.sleep(delay_s * (1 + random.random() / 2))
-                    continue
-                if isinstance(error, _OtherContentError):
-                    raise DamagedError(f"{place}: {error}; ask its owner to upload it again") from error
-                raise JobError(
-                    f"{place} cannot be reached ({one_line(error, with_class=True)}); check network and credentials, "
-                    "then run the same again"
-                ) from error
-        raise AssertionError("the last attempt returns or raises")
+        try:
+            return retry(attempt, RETRY_DELAYS_S, is_transient=_is_transient, jitter=RETRY_JITTER)
+        except CdlError:
+            raise
+        except _LocalFileError as local:
+            raise local.error from None
+        except Exception as raised:
+            error = _trouble(raised)
+            if isinstance(error, FileNotFoundError):
+                raise MissingFileError(
+                    f"{place} does not exist, or may not be seen; check the address, or log in where it is kept"
+                ) from raised
+            if isinstance(error, _OtherContentError):
+                raise DamagedError(f"{place}: {error}; ask its owner to upload it again") from error
+            reason = one_line(error, with_class=True)
+            raise JobError(
+                f"{place} cannot be reached ({reason}); check network and credentials, then run the same again"
+            ) from error
 
 
 class _OtherContentError(Exception):
@@ -222,25 +192,21 @@ def _filesystem(address: str) -> tuple[Any, str]:
     """
     import fsspec
 
-    protocol = _protocol(address)
+    protocol = url_scheme(address)
     try:
         return fsspec.core.url_to_fs(address, **_options(protocol))
     except ImportError as error:
         raise CallError(f"{address}: {protocol}:// needs a further package ({error}); install it") from error
     except ValueError as error:
+        reason = one_line(error, with_class=True)
         raise CallError(
-            f"{address}: {one_line(error, with_class=True)}; give a folder, or an address as "
-            "hf://datasets/OWNER/NAME, s3:// or https://"
+            f"{address}: {reason}; give a folder, or an address as hf://datasets/OWNER/NAME, s3:// or https://"
         ) from error
-
-
-def _protocol(address: str) -> str:
-    return address.split("://")[0].split("::")[0]
 
 
 def _options(protocol: str) -> dict[str, Any]:
     """Settings of a file system: without them a download over HTTP would end after five minutes, however it goes."""
-    if protocol not in ("http", "https"):
+    if protocol not in WEB_SCHEMES:
         return {}
     import aiohttp
 
@@ -266,7 +232,10 @@ def _trouble(error: Exception) -> Exception:
     return cause if of_network and not is_absence else error
 
 
-def _is_final(error: Exception) -> bool:
+def _is_transient(raised: Exception) -> bool:
+    if isinstance(raised, (CdlError, _LocalFileError)):
+        return False
+    error = _trouble(raised)
     status = getattr(error, "status", None)  # of aiohttp's errors
-    refused = isinstance(status, int) and 400 <= status < 500 and status not in _RETRIED_STATUS
-    return refused or isinstance(error, _FINAL)
+    refused = isinstance(status, int) and status >= 400 and not is_transient_status(status)
+    return not refused and not isinstance(error, (FileNotFoundError, *_FINAL))

@@ -25,19 +25,6 @@ def free_bytes(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
 
 
-def open_device(name: str | torch.device) -> torch.device:
-    """The device of this name; `CallError` if there is none."""
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise CallError(f"device {name!r} is no torch device; use cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise CallError(f"device {str(name)!r} asked for, but torch finds no CUDA device here; use cpu")
-    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
-        raise CallError(f"device {str(name)!r} asked for, but torch finds {count} here, counted from 0; use cuda:0")
-    return device
-
-
 def choose_residency(asked: str, dataset: LatentDataset, device: torch.device) -> str:
     """`mmap`, `ram` or `device` for what was asked.
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from walloc_cdl.errors import CallError
 
-_DRAWS = 1
-"""Tells the words that draw views and crops from those that shuffle."""
+_DRAWS, _STEPS = 1, 2
+"""Tell the words that draw views and crops, and those for training steps, from those that shuffle."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,21 +63,37 @@ class GlobalBatches:
         """
         if not self.shuffle:
             return np.arange(self.num_samples)
-        from walloc_cdl.kernels.cpu.ordering import order_words  # numba takes half a second to import
+        from walloc_cdl.kernels.cpu.argsort import argsort_words  # numba takes half a second to import
 
-        return order_words(_raw_words(self.num_samples, self.seed, epoch))
+        return argsort_words(_raw_words(self.num_samples, self.seed, epoch))
 
     def words(self, epoch: int) -> np.ndarray:
         """For each position of an epoch's order a random word, uint64 (num_samples,), by seed, epoch and position."""
         return _raw_words(self.num_samples, self.seed, epoch, _DRAWS)
+
+    def step_words(self, epoch: int) -> np.ndarray:
+        """Others like `words`, for what a training step does at random with each sample.
+
+        They are not the same, or an augmentation would go with the view or the crop that was drawn.
+        """
+        return _raw_words(self.num_samples, self.seed, epoch, _STEPS)
+
+    def part(self, number: int, *, rank: int = 0, world_size: int = 1) -> slice:
+        """The positions in an epoch's order of one rank's part of global batch `number`.
+
+        The parts of all ranks, one after the other, are the global batch; their sizes differ by one at most, so
+        that a last, incomplete batch may leave a rank with none.
+        """
+        first = number * self.batch_size
+        count = min(self.batch_size, self.num_samples - first)
+        return slice(first + rank * count // world_size, first + (rank + 1) * count // world_size)
 
     def selections(
         self, epoch: int, *, draw: bool, rank: int = 0, world_size: int = 1, start: int = 0
     ) -> Sequence[Selection]:
         """One rank's part of each global batch from number `start` on, in order.
 
-        The parts of all ranks, one after the other, are the global batch; their sizes differ by one at most, so
-        that a last, incomplete batch may leave a rank with none. With `draw` each sample has a random word.
+        With `draw` each sample has a random word.
         """
         words = self.words(epoch) if draw else None
         return _Selections(self, self.order(epoch), words, rank=rank, world_size=world_size, start=start)
@@ -105,10 +121,7 @@ class _Selections(Sequence[Selection]):
     def __getitem__(self, number: int) -> Selection:
         if not 0 <= number < len(self):
             raise IndexError(f"batch {number} of {len(self)}")
-        batches, rank, world_size = self._batches, self._rank, self._world_size
-        first = (self._start + number) * batches.batch_size
-        count = min(batches.batch_size, batches.num_samples - first)
-        part = slice(first + rank * count // world_size, first + (rank + 1) * count // world_size)
+        part = self._batches.part(self._start + number, rank=self._rank, world_size=self._world_size)
         return Selection(self._order[part], None if self._words is None else self._words[part])
 
 

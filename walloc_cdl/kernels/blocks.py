@@ -1,4 +1,4 @@
-"""What the packet transforms of images and of sequences share: one dense block, and the ring it slides along."""
+"""What the packet transforms of images and of sequences share: one dense block, and the periodic axis under it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def tile_operator(levels: int, inverse: bool, dtype: torch.dtype, device: torch.
     return torch.as_tensor(matrix, dtype=dtype, device=device), reach
 
 
-def extend_ring(x: Tensor, dim: int, tile: int, reach: int) -> Tensor:
+def extend_periodically(x: Tensor, dim: int, tile: int, reach: int) -> Tensor:
     """Repeat an axis circularly: `reach` samples before it, and after it up to whole tiles and `reach`."""
     length = x.shape[dim]
     whole = -(-length // tile) * tile

@@ -5,7 +5,7 @@ The whole transform of one axis is a banded matrix that repeats every block of p
 tile = M · patch · Mᵀ. Work goes chunk by chunk so that a chunk stays in the cache: on two cores this
 is about five times the level-by-level convolutions of pytorch-wavelets, to which it is equal.
 
-Reference: `walloc_cdl.codec.packets`, which calls pytorch-wavelets level by level.
+Reference: pytorch-wavelets level by level, in tests/support/packet_reference.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from walloc_cdl.kernels.blocks import CHUNK_VALUES, extend_ring, tile_operator
+from walloc_cdl.kernels.blocks import CHUNK_VALUES, extend_periodically, tile_operator
 from walloc_cdl.kernels.filters import band_order
 
 
@@ -22,10 +22,10 @@ def _tiles(x: Tensor, levels: int, *, inverse: bool) -> Tensor:
     """Transform both axes of planes (n, H, W) into tiles (rows of tiles, columns of tiles, n, tile, tile)."""
     matrix, reach = tile_operator(levels, inverse, x.dtype, x.device)
     tile, inputs = matrix.shape
-    wide = extend_ring(x, 2, tile, reach)
+    wide = extend_periodically(x, 2, tile, reach)
     columns = range(0, wide.shape[2] - inputs + 1, tile)
     across = torch.stack([wide[:, :, start : start + inputs] @ matrix.T for start in columns])
-    tall = extend_ring(across, 2, tile, reach)
+    tall = extend_periodically(across, 2, tile, reach)
     rows = range(0, tall.shape[2] - inputs + 1, tile)
     return torch.stack([torch.matmul(matrix, tall[:, :, start : start + inputs]) for start in rows])
 

@@ -6,7 +6,7 @@ As in `walloc_cdl.kernels.packets`, a block of 64 coefficients is one small dens
 levels are a few levels of the sequence followed by the rest on each of its bands. Eight levels cost
 430 multiply-adds a sample this way, against 3,300 in one stage.
 
-Reference: `walloc_cdl.codec.packets`, which calls pytorch-wavelets level by level.
+Reference: pytorch-wavelets level by level, in tests/support/packet_reference.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from walloc_cdl.kernels.blocks import CHUNK_VALUES, extend_ring, tile_operator
+from walloc_cdl.kernels.blocks import CHUNK_VALUES, extend_periodically, tile_operator
 
 STAGE_LEVELS = 3
 """Levels in one matrix."""
@@ -56,7 +56,7 @@ def _transform(rows: Tensor, levels: int, *, inverse: bool) -> Tensor:
     length = rows.shape[1]
     parts = []
     for chunk in _row_chunks(rows):
-        windows = extend_ring(chunk, 1, tile, reach).unfold(1, inputs, tile)
+        windows = extend_periodically(chunk, 1, tile, reach).unfold(1, inputs, tile)
         # Copied out a cacheful at a time: matmul of the overlapping view would copy all of it at once.
         at_once = max(1, CHUNK_VALUES // (inputs * len(chunk))) if rows.device.type == "cpu" else windows.shape[1]
         products = [part.reshape(-1, inputs) @ matrix.T for part in windows.split(at_once, dim=1)]

@@ -61,8 +61,8 @@ def _absence(folder: Path) -> CdlError:
     if (folder / WORK_NAME / EDIT_NAME).is_file():
         return DamagedError(f"an edit of {folder} was interrupted: run `cdl repair {folder}`")
     if (folder / COPY_FOLDER / MANIFEST_NAME).is_file() and not (folder / WORK_NAME).is_dir():
-        return DamagedError(f"{folder} has lost its manifest.json; `cdl repair {folder}` restores it from its copy")
-    what = "has no manifest.json" if folder.is_dir() else "is a file" if folder.exists() else "does not exist"
+        return DamagedError(f"{folder} has lost its {MANIFEST_NAME}; `cdl repair {folder}` restores it from its copy")
+    what = f"has no {MANIFEST_NAME}" if folder.is_dir() else "is a file" if folder.exists() else "does not exist"
     return CallError(f"{folder} is no data set (it {what}); make one with `cdl prepare SOURCE --codec NAME --out DIR`")
 
 

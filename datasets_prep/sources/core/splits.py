@@ -1,4 +1,4 @@
-"""Other cuts of a source: a split held out of another, or fewer samples. Order and choice follow from keys alone."""
+"""Other cuts of a source: chosen samples, and a split held out of another, for which keys alone decide."""
 
 from __future__ import annotations
 
@@ -68,25 +68,6 @@ def holdout(source: Source, fraction: float, seed: int = 0, *, split: str = "tra
         rows[name] = (name, np.arange(source.num_samples(name)))
     rows[split] = (split, np.flatnonzero(~held))
     rows[into] = (split, np.flatnonzero(held))
-    return SubsetSource(source, rows)
-
-
-def first(source: Source, num_samples: int) -> Source:
-    """The first `num_samples` of each split, in the source's order."""
-    if num_samples < 1:
-        raise CallError(f"limit {num_samples}; it must be at least 1")
-    counts = {split: min(num_samples, source.num_samples(split)) for split in source.split_names}
-    return SubsetSource(source, {split: (split, np.arange(count)) for split, count in counts.items()})
-
-
-def limit(source: Source, num_samples: int) -> Source:
-    """At most `num_samples` of each split, evenly spaced, so that classes in order keep their proportions."""
-    if num_samples < 1:
-        raise CallError(f"limit {num_samples}; it must be at least 1")
-    rows = {}
-    for split in source.split_names:
-        total = source.num_samples(split)
-        rows[split] = (split, np.arange(min(num_samples, total)) * total // max(min(num_samples, total), 1))
     return SubsetSource(source, rows)
 
 

@@ -24,7 +24,7 @@ class StreamHead(Source):
         """Raises `CallError` for a stream without samples, and for labels without class names."""
         classes, samples = ClassNumbers(stream.class_names), []
         for filled in stream.split_names:
-            with closing(numbered(stream, filled, limit=count)) as head:
+            with closing(numbered(stream, filled, end=count)) as head:
                 samples = [sample for _, sample in head]
             if samples:
                 break

@@ -41,20 +41,20 @@ class StreamingSource(ABC):
 
 
 def numbered(
-    stream: StreamingSource, split: str, *, start: int = 0, limit: int | None = None
+    stream: StreamingSource, split: str, *, start: int = 0, end: int | None = None
 ) -> Iterator[tuple[int, StreamedSample]]:
-    """The samples of a split with their numbers, from `start` on, `limit` being the first that is left out.
+    """The samples of a split with their numbers, from `start` on, `end` being the first that is left out.
 
     Closing the generator closes the stream. Raises `JobError` when the system or the network breaks it off.
     """
-    if limit is not None and start >= limit:
+    if end is not None and start >= end:
         return
     number, samples = start, stream.stream(split, start)
     try:
         for sample in samples:
             yield number, sample
             number += 1
-            if number == limit:
+            if number == end:
                 return
     except OSError as error:
         cause = one_line(error)

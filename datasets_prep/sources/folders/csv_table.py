@@ -18,7 +18,7 @@ import pyarrow as pa
 from datasets_prep.samples.arrow_columns import TableBuilder
 from datasets_prep.samples.columns import CHUNK_ROWS, Column, TextColumn
 from datasets_prep.samples.lazy_sequence import LazySequence
-from datasets_prep.samples.locations import file_system, is_url, url_scheme
+from datasets_prep.samples.locations import file_system
 from datasets_prep.samples.origin import Origin
 from datasets_prep.samples.stored import FileSlice, Stored
 from datasets_prep.samples.unique_names import has_repeats, name_hash
@@ -26,6 +26,7 @@ from datasets_prep.sources.core.label_kinds import ClassLabels, Labels, MultiLab
 from datasets_prep.sources.core.options import column_names, flag, split_options
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
 from datasets_prep.sources.folders.catalog import SPLIT_FOLDERS
+from walloc_cdl.addresses import WEB_SCHEMES, is_url, url_scheme
 from walloc_cdl.errors import CallError
 
 OPTIONS = ("path", "label", "target", "separator", "split", "group", "key", "keep", "absolute", "delimiter")
@@ -131,7 +132,7 @@ class CsvTable(Source):
         """Raise `CallError` now, and not in a worker, where the package that a scheme needs is missing."""
         scheme = url_scheme(url)
         if scheme not in self._schemes:
-            if scheme not in ("http", "https"):
+            if scheme not in WEB_SCHEMES:
                 file_system(url)
             self._schemes.add(scheme)
 

@@ -9,8 +9,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from datasets_prep.samples.locations import as_os_errors, file_system, is_url, last_part, url_scheme
+from datasets_prep.samples.locations import as_os_errors, file_system, last_part
 from datasets_prep.sources.folders.catalog import SPLIT_FOLDERS
+from walloc_cdl.addresses import WEB_SCHEMES, is_url, url_scheme
 from walloc_cdl.errors import CallError
 
 MAX_FILES = 1_000_000
@@ -104,7 +105,7 @@ def _matches(pattern: str, suffix: str) -> list[str]:
         if path.is_file():  # whatever its name, brackets among it
             return [str(path)]
         return sorted(found for found in glob.glob(str(path), recursive=True) if os.path.isfile(found))
-    if url_scheme(pattern) in ("http", "https"):
+    if url_scheme(pattern) in WEB_SCHEMES:
         return [pattern]  # such servers list nothing
     system, path = file_system(pattern)
     try:

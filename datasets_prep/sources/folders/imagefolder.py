@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datasets_prep.samples.locations import is_url
 from datasets_prep.sources.core.source import Source
 from datasets_prep.sources.folders.local_folder import FileFolder, FileNoun
+from walloc_cdl.addresses import is_url
 
 IMAGE_TYPES = "avif bmp gif jfif jp2 jpe jpeg jpg pbm pgm png pnm ppm tif tiff webp"
 IMAGE_SUFFIXES = frozenset(f".{name}" for name in IMAGE_TYPES.split())

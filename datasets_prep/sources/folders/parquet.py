@@ -6,7 +6,6 @@ their order decodes each once.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from datasets import Features
 from datasets_prep.samples.arrow_columns import TableBuilder
 from datasets_prep.samples.columns import Column, RowNumbers, TextColumn
 from datasets_prep.samples.lazy_sequence import LazySequence
-from datasets_prep.samples.locations import is_url, open_binary
+from datasets_prep.samples.locations import open_binary
 from datasets_prep.samples.origin import Origin
 from datasets_prep.samples.stored import Stored
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
@@ -34,6 +33,7 @@ from datasets_prep.sources.hubs.hf_columns import (
     texts,
 )
 from datasets_prep.sources.hubs.huggingface import encoded
+from walloc_cdl.addresses import is_url
 from walloc_cdl.errors import CallError, one_line
 from walloc_cdl.latents import UNKNOWN_LABEL
 
@@ -256,7 +256,7 @@ def _features(schema: pa.Schema) -> Features:
     """Those that `datasets` wrote beside the schema, else what follows from the types."""
     try:
         return Features.from_arrow_schema(schema)
-    except (ValueError, TypeError, KeyError, json.JSONDecodeError):
+    except (ValueError, TypeError, KeyError):
         return Features.from_arrow_schema(schema.remove_metadata())
 
 

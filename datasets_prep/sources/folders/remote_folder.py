@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from datasets_prep.samples.locations import as_os_errors, file_system, last_part, url_scheme
+from datasets_prep.samples.locations import as_os_errors, file_system, last_part
 from datasets_prep.samples.origin import Origin
 from datasets_prep.samples.stored import FileSlice
 from datasets_prep.sources.core.source import Source
 from datasets_prep.sources.folders.catalog import Catalog, FileNoun, FoundFile, shown_name, split_folders
+from walloc_cdl.addresses import WEB_SCHEMES, url_scheme
 from walloc_cdl.errors import CallError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class RemoteFolder(Source):
     """
 
     def __init__(self, url: str, noun: FileNoun) -> None:
-        if url_scheme(url) in ("http", "https"):
+        if url_scheme(url) in WEB_SCHEMES:
             raise CallError(f"{url!r} cannot be listed: http servers list nothing; name the files in a table, csv:PATH")
         system, root = file_system(url)
         self._url = url.rstrip("/")

@@ -172,10 +172,7 @@ def test_a_script_without_a_guard_is_told_of_it(tmp_path):
             list(pool.decode([(0, [b""])]))
         """)
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
-    answer = subprocess.run(
-        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, env=environment, timeout=60
-    )
+    answer = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=60)
     assert answer.returncode == 1
     assert "a decoding worker cannot start; a script that calls prepare() needs `if __name__" in answer.stderr
 
@@ -190,7 +187,7 @@ def test_workers_load_neither_torch_nor_datasets():
         print(sorted(heavy & set(sys.modules)))
     """
     answer = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True, cwd=os.getcwd()
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "[]"
 
@@ -211,9 +208,8 @@ def test_workers_end_with_a_killed_parent(tmp_path):
                 os.kill(os.getpid(), signal.SIGKILL)
         """)
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
     # the worker has inherited the pipe: its end comes when the worker is gone, or never
-    answer = subprocess.run([sys.executable, program], capture_output=True, text=True, env=environment, timeout=20)
+    answer = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=20)
     assert answer.returncode == -signal.SIGKILL
     assert int(answer.stdout) > 0
 

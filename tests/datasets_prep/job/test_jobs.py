@@ -24,7 +24,7 @@ from datasets_prep.ledger import duplicates
 from datasets_prep.sources.core.splits import SubsetSource
 from tests.support.pictures import picture
 from tests.support.trees import all_files, contents
-from walloc_cdl import files
+from walloc_cdl import file_locks, files
 from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.latents import load_manifest, load_provenance, verify
 
@@ -118,14 +118,14 @@ def test_the_work_folder_of_a_running_edit_is_left_alone(source, rgb_codec, tmp_
 
 
 def test_a_lock_that_was_removed_by_its_holder_is_had_anew(tmp_path, monkeypatch):
-    path, lock = tmp_path / "_work/locks/job.lock", locks._lock
+    path, lock = tmp_path / "_work/locks/job.lock", file_locks.lock
 
     def removed(file, **options):
-        monkeypatch.setattr(locks, "_lock", lock)
+        monkeypatch.setattr(file_locks, "lock", lock)
         path.unlink()
         return lock(file, **options)
 
-    monkeypatch.setattr(locks, "_lock", removed)
+    monkeypatch.setattr(file_locks, "lock", removed)
     with locks.whole_job(tmp_path / "_work"):
         assert path.is_file()
         with pytest.raises(CallError, match="being worked on"), locks.whole_job(tmp_path / "_work"):

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 
 from datasets_prep import PrepareConfig, open_source, prepare
-from datasets_prep.encode.devices import choose_device, device_kind
+from datasets_prep.encode.devices import device_kind
 from datasets_prep.job import choose_engine, ray_task
 from datasets_prep.job.context import Job
 from datasets_prep.job.local import LocalEngine
@@ -27,6 +27,7 @@ from datasets_prep.ledger.table import shard_rows
 from datasets_prep.prepare_local import plan_job
 from datasets_prep.sources.core.shard_source import ShardSource, rows_of, source_facts
 from tests.support.trees import contents
+from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.latents import WORK_NAME
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import signal
 import subprocess
@@ -118,8 +117,7 @@ def test_a_signal_ends_the_cluster_and_the_same_command_goes_on(make_folder, tmp
     arguments = ["prepare", "imagefolder:photos", "--codec", "resize-rgb-16x", "--size", "32", "--shard-samples", "2"]
     arguments += ["--out", "out", "--engine", "ray", "--address", "local"]
     command = [sys.executable, "-m", "walloc_cdl", *arguments]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert "train-000" in process.stderr.readline()
         family = descendants(process.pid)
         assert len(family) > 3
@@ -134,7 +132,7 @@ def test_a_signal_ends_the_cluster_and_the_same_command_goes_on(make_folder, tmp
     made = len(list((tmp_path / "out").glob("*.safetensors")))
     assert 0 < made < 80
     assert list((tmp_path / "out").glob("*tmp*")) == []
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=True)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     resumed = int(re.search(r"resumed: (\d+) of 80 shards are done", done.stderr)[1])
     assert 0 < resumed <= made  # a shard may be in place, and its record not yet
     assert not (tmp_path / "out/_work").exists()

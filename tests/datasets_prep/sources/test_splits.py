@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datasets_prep.sources.core.limits import limit
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
-from datasets_prep.sources.core.splits import holdout, limit
+from datasets_prep.sources.core.splits import holdout
 from tests.support.reading_sources import keys
 from walloc_cdl.errors import CallError
 

@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 from walloc_cdl.canonical import canonical_json, sha256_hex
 from walloc_cdl.codec.base import to_unit_range
 from walloc_cdl.codec.config import MAX_CHANNELS, CodecConfig, require_between, require_name
-from walloc_cdl.codec.families.reduction import ReductionCodec
+from walloc_cdl.codec.families.resampling import ResamplingCodec
 
 MAX_FACTOR = 65_536
 
@@ -44,7 +44,7 @@ def shrink(image: Tensor, size: Sequence[int]) -> Tensor:
     return interpolate(image, size=tuple(size), mode="bicubic", antialias=True)
 
 
-class ResizeCodec(ReductionCodec):
+class ResizeCodec(ResamplingCodec):
     """The image made smaller by a whole factor with an antialiased bicubic filter, stored as uint8 pixels.
 
     Its codes are pixels, its companding is `none`, its decoder enlarges with the bicubic filter.

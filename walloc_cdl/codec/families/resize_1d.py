@@ -14,7 +14,7 @@ from torch.nn.functional import conv1d, conv_transpose1d
 from walloc_cdl.canonical import canonical_json, sha256_hex
 from walloc_cdl.codec.base import to_unit_range
 from walloc_cdl.codec.config import MAX_CHANNELS, CodecConfig, require_between, require_name
-from walloc_cdl.codec.families.reduction import ReductionCodec
+from walloc_cdl.codec.families.resampling import ResamplingCodec
 
 MAX_FACTOR = 4_096
 REACH = 10
@@ -31,7 +31,7 @@ class ResizeConfig1D(CodecConfig):
     """Source samples for each stored sample."""
     name: str = "resize-1d"
     sample_rate: int | None = None
-    """Of the source, in Hz; None for any."""
+    """The source's, in Hz; None for any."""
 
     type: ClassVar[str] = "resize-1d"
     always_written: ClassVar[tuple[str, ...]] = ("channels", "factor", "name")
@@ -44,7 +44,7 @@ class ResizeConfig1D(CodecConfig):
             require_between(self.sample_rate, 1, 100_000_000, "Hz as sample_rate")
 
 
-class ResizeCodec1D(ReductionCodec):
+class ResizeCodec1D(ResamplingCodec):
     """Audio at a lower sample rate, each sample stored as a byte; silence is byte 128, 1/510 off zero.
 
     Down and up again by the same windowed sinc, with silence beyond the ends: in float64 both are

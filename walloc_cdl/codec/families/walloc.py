@@ -10,7 +10,6 @@ Jacobellis and Yadwadkar, "Learned Compression for Compressed Learning", arXiv:2
 from __future__ import annotations
 
 import json
-from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from walloc_cdl.canonical import canonical_json, sha256_hex
-from walloc_cdl.codec.base import Codec, to_unit_range
+from walloc_cdl.codec.base import to_unit_range
 from walloc_cdl.codec.compiled import CompiledEncoder
 from walloc_cdl.codec.config import (
     MAX_CHANNELS,
@@ -26,10 +25,11 @@ from walloc_cdl.codec.config import (
     CodecConfig,
     require_between,
     require_choice,
+    require_fit_info,
     require_name,
-    require_story,
     shortened,
 )
+from walloc_cdl.codec.packet_codec import PacketCodec
 from walloc_cdl.codec.weights import tensors_to_bytes
 from walloc_cdl.errors import CallError
 from walloc_cdl.spec import code_limit
@@ -52,7 +52,7 @@ class WallocConfig(CodecConfig):
     latent_channels: int = 12
     """K."""
     bits: int = 8
-    """Of a code, 2 to 8."""
+    """Bits of a code, 2 to 8."""
     name: str = "walloc"
     fit: dict[str, Any] = field(default_factory=dict)
     """How the weights came to be, for people; no part of the codec id."""
@@ -80,7 +80,7 @@ class WallocConfig(CodecConfig):
                 f"levels give at least 1 and at most {self.num_bands}"
             )
         require_name(self.name)
-        require_story(self.fit)
+        require_fit_info(self.fit)
         require_choice(self.encoder, ENCODERS, "encoder")
         require_choice(self.decoder, DECODERS, "decoder")
         self._check_width("encoder_width", self.encoder_width, self.encoder == "full")
@@ -98,14 +98,12 @@ class WallocConfig(CodecConfig):
 
     def _check_width(self, name: str, width: int | None, is_used: bool) -> None:
         if not is_used and width is not None:
-            raise CallError(
-                f"{name} {shortened(width)} without a network of that width; leave it out or choose the network"
-            )
+            raise CallError(f"{name} {shortened(width)} without a network of that width; omit it or choose the network")
         if is_used:
             require_between(width, 1, MAX_WIDTH, f"as {name}")
 
 
-class WallocCodec(Codec):
+class WallocCodec(PacketCodec):
     """What `WallocCodec1D` and `WallocCodec2D` share.
 
     Modules are named as in the published codecs (`wt`, `iwt`, `encoder`, `decoder`, `post`, `clamp`), so
@@ -115,8 +113,6 @@ class WallocCodec(Codec):
     config: WallocConfig
     encoder: nn.Sequential
     decoder: nn.Sequential
-    filter_reach: int = 0
-    """Samples to each side that the post filter reaches; beyond the signal it finds silence."""
 
     def __init__(
         self,
@@ -138,21 +134,23 @@ class WallocCodec(Codec):
             extra_frames=extra_frames,
             sample_rate=sample_rate,
         )
-        self.config = config
+        self.config, self.levels = config, config.levels
         self.clamp = nn.Hardtanh(-0.5, 0.5)
         self._compiled = CompiledEncoder(levels=config.levels, dimensions=config.dimensions, bits=config.bits)
 
-    @abstractmethod
-    def wavelet_analysis(self, x: Tensor, levels: int | None = None) -> Tensor:
-        """Packet coefficients, in the published order, of a signal in [-0.5, 0.5]; J levels unless told."""
+    @property
+    def encoder_reach(self) -> int | None:
+        """See `PacketCodec.encoder_reach`; networks say theirs, and a linear layer looks at its own position only."""
+        return getattr(self.encoder[0], "reach", 0)
 
-    @abstractmethod
-    def wavelet_synthesis(self, coefficients: Tensor, levels: int | None = None) -> Tensor:
-        """Inverse of `wavelet_analysis`."""
+    @property
+    def decoder_reach(self) -> int | None:
+        """See `PacketCodec.decoder_reach`."""
+        return getattr(self.decoder[-1], "reach", 0)
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights, in which signals are computed."""
+        """The type of the weights, in which signals are computed."""
         return next(self.parameters()).dtype
 
     def latents(self, signal: Tensor) -> Tensor:
@@ -235,11 +233,11 @@ class WallocCodec(Codec):
 
     def analyze(self, signal: Tensor) -> Tensor:
         """Packet coefficients of a signal of any type that `encode` takes."""
-        return self.wavelet_analysis(to_unit_range(signal, self.dtype), self.config.levels)
+        return self.wavelet_analysis(to_unit_range(signal, self.dtype), self.levels)
 
     def synthesize(self, coefficients: Tensor) -> Tensor:
         """The signal of decoded coefficients, before the clamp."""
-        return self.filter(self.wavelet_synthesis(coefficients, self.config.levels))
+        return self.filter(self.wavelet_synthesis(coefficients, self.levels))
 
     def filter(self, signal: Tensor) -> Tensor:
         """What follows the synthesis: nothing, unless the codec has a post filter."""

@@ -37,7 +37,7 @@ class WallocConfig1D(WallocConfig):
     post_filter: bool = False
     """Whether a convolution of 129 taps over all channels follows the synthesis."""
     sample_rate: int | None = None
-    """In Hz; None where the codec was made for no particular one."""
+    """Samples a second, in Hz; None where the codec was made for no particular one."""
 
     type: ClassVar[str] = "walloc-1d"
     dimensions: ClassVar[int] = 1
@@ -118,7 +118,7 @@ class WallocCodec1D(WallocCodec):
         return super()._own_codes(signal)[..., frames : frames + signal.shape[2] // self.stride]
 
     def filter(self, signal: Tensor) -> Tensor:
-        """See `WallocCodec.filter`."""
+        """See `PacketCodec.filter`; the published post filter finds silence beyond the signal's ends."""
         return self.post(signal) if self.config.post_filter else signal
 
 

@@ -74,6 +74,16 @@ class ResidualCodec2D(WallocCodec):
         self.decoders = nn.ModuleList(nn.Conv2d(latents, bands, kernel_size=1) for _ in range(config.stages))
         self.eval()
 
+    @property
+    def encoder_reach(self) -> int:
+        """See `PacketCodec.encoder_reach`: the stages are linear."""
+        return 0
+
+    @property
+    def decoder_reach(self) -> int:
+        """See `PacketCodec.decoder_reach`."""
+        return 0
+
     def wavelet_analysis(self, x: Tensor, levels: int | None = None) -> Tensor:
         """Packet coefficients (B, C · 4^J, h, w) of pixels in [-0.5, 0.5], in the published order."""
         return packet_analysis(x, levels or self.config.levels)

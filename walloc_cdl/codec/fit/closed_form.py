@@ -35,7 +35,7 @@ MAX_COEFFICIENTS = 4096
 eigenvectors about a minute on two cores."""
 
 PIECE_SAMPLES = 2**25
-"""Of audio, 12 minutes at 44.1 kHz; a multiple of every stride."""
+"""Samples of audio that are transformed at a time, 12 minutes at 44.1 kHz; a multiple of every stride."""
 
 MAX_LEVELS = {"image": 5, "audio": 12}
 
@@ -53,7 +53,7 @@ class FitConfig:
     """K, where no whole reduction gives it; it then counts instead of `reduction`."""
     levels: int = 3
     sample_rate: int | None = None
-    """In Hz, for audio."""
+    """Samples a second, in Hz, for audio."""
     bits: int = 8
     name: str = "fitted"
     gain: float | None = None
@@ -213,7 +213,7 @@ def _assemble(
     gain: float,
     fit_info: dict[str, Any] | None = None,
 ) -> WallocCodec:
-    codec = _blank(config, fit_info or {})
+    codec = _uninitialized_codec(config, fit_info or {})
     analysis, synthesis = directions
     encoder, decoder = codec.encoder[0], codec.decoder[1]
     with torch.no_grad():
@@ -224,8 +224,8 @@ def _assemble(
     return codec
 
 
-def _blank(config: FitConfig, fit_info: dict[str, Any]) -> WallocCodec:
-    """A codec of the right structure, with weights to be filled in."""
+def _uninitialized_codec(config: FitConfig, fit_info: dict[str, Any]) -> WallocCodec:
+    """A codec of the configured structure, whose weights are to be filled in."""
     fields = {
         "channels": config.channels,
         "levels": config.levels,

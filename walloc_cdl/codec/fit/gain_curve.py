@@ -15,7 +15,7 @@ CURVE_CROP = {"image": 256, "audio": 2**17}
 """Largest side, in pixels or samples, of the center crops on which the curve is measured."""
 
 GAINS = tuple(2 ** (step / 4) for step in range(4, 33))
-"""From 2 to 256, ascending."""
+"""The gains that are tried, from 2 to 256, ascending."""
 
 LEAST_ERROR = 1e-4 / 255**2
 """Mean squared errors below, as shares of the squared range, count as this one: 88 dB."""
@@ -74,6 +74,6 @@ def measure_point(codec: Codec, crops: list[Tensor], gain: float) -> CurvePoint:
 def _entropy_bits(codes: Tensor) -> float:
     """Bits of a memoryless code of each channel of codes (K, …)."""
     counts = torch.stack([torch.bincount(channel.flatten().long(), minlength=256) for channel in codes])
-    share = counts / counts.sum(1, keepdims=True)
+    share = counts / counts.sum(1, keepdim=True)
     entropy = -(share * share.clamp_min(1e-30).log2()).sum(1)
     return float(entropy.sum()) * codes[0].numel()

@@ -7,7 +7,7 @@ decoding followed by that resize: truncated to a neighborhood, it is the one of 
 How large a neighborhood: measured on 64 clothing photos at 256 px with a 12-channel codec fitted to
 256 others, PSNR in dB against the resized source, for b = 2 and 4. Whole linear decoder: 37.97 and
 33.25. 3 × 3: 33.86 and 31.45; 5 × 5: 37.73 and 33.19; 7 × 7: 37.79 and 33.20. With the edge
-repeated instead of the grid closed to a ring, 5 × 5 gives 32.42 and 30.20.
+repeated instead of periodic latents, 5 × 5 gives 32.42 and 30.20.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from torch.nn.functional import pad, pixel_unshuffle
 
 from walloc_cdl.codec.base import Codec, to_unit_range
 from walloc_cdl.codec.families.resize import shrink
-from walloc_cdl.codec.fit.ring_products import ring_products, spectra
+from walloc_cdl.codec.fit.circular_correlation import circular_correlation, spectra
 from walloc_cdl.errors import JobError
 from walloc_cdl.synthesis import NEIGHBORHOOD, LinearSynthesis, SynthesisBank
 
 MAX_BANK_BYTES = 2**26
-"""Of the weights of all block sizes. RGB at 16 times takes 0.7 MB; 198 channels with 198 latent channels take
-3.9 MB for a block of one pixel and b² times that for b, so they get blocks up to 3, which is where the grid of
+"""Bytes of the weights of all block sizes, at most. RGB at 16 times takes 0.7 MB; 198 channels with 198 latent channels
+take 3.9 MB for a block of one pixel and b² times that for b, so they get blocks up to 3, which is where the grid of
 equal stored values and its double lie."""
 
 MAX_UNKNOWNS = 2**13
 """Coefficients of one output; their normal equations take the square of it in doubles, half a gigabyte."""
 
 MAX_PRODUCTS_BYTES = 2**26
-"""Of the products for every frequency that are summed up at a time."""
+"""Bytes of the products for every frequency that are summed up at a time, at most."""
 
 RIDGE = 1e-9
 """Added to the normal equations, relative to their mean diagonal: channels that never vary stay solvable."""
@@ -91,7 +91,7 @@ def _gram(latents: Sequence[Tensor], grid: tuple[int, ...], width: int) -> Tenso
     The product of two neighbors depends only on how far they are apart.
     """
     channels = latents[0].shape[2] - 1
-    by_displacement = ring_products(zip(latents, latents, strict=True), grid, width - 1)
+    by_displacement = circular_correlation(zip(latents, latents, strict=True), grid, width - 1)
     places = torch.arange(width)
     apart = places[:, None] - places + width - 1
     products = by_displacement[apart[:, None, :, None], apart[None, :, None, :]]  # (y, x, y', x', K + 1, K + 1)
@@ -119,7 +119,7 @@ def _fit_block(
         moments = _Moments()
         parts = (_pixels_on_grid(codec, batch[:, first : first + step], block) for batch in batches)
         targets = (spectra(pixel_unshuffle(moments.take(pixels), block)) for pixels in parts)
-        products = ring_products(zip(latents, targets, strict=True), grid, width // 2)  # (y, x, K + 1, J)
+        products = circular_correlation(zip(latents, targets, strict=True), grid, width // 2)  # (y, x, K + 1, J)
         solutions.append(torch.cholesky_solve(products.permute(2, 0, 1, 3).flatten(0, 2)[: len(factor)], factor))
         means.append(moments.mean())
         stds.append(moments.std())

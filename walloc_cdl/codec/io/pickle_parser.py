@@ -1,4 +1,4 @@
-"""What a checkpoint's pickle says, read without running it: nothing it names is looked up or called.
+"""Parses a checkpoint's pickle without running it: nothing it names is looked up or called.
 
 `torch.load(weights_only=True)` runs nothing foreign either, but it trusts the sizes that the pickle
 declares. Here a storage's size and a tensor's extent become known before anything is allocated. Only
@@ -46,7 +46,7 @@ class Storage:
 
 
 @dataclass(frozen=True)
-class TensorOutline:
+class TensorView:
     """A tensor as a view of a storage, not yet read."""
 
     storage: Storage
@@ -71,19 +71,19 @@ class TensorOutline:
 
 
 @dataclass
-class ConfigOutline:
+class ParsedConfig:
     """A configuration object: its attributes."""
 
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
-class PickleOutline:
+class ParsedPickle:
     """The object that a pickle describes, and every storage and tensor in it."""
 
     root: Any
     storages: dict[str, Storage]
-    tensors: list[TensorOutline]
+    tensors: list[TensorView]
 
 
 class _Global(str):
@@ -94,23 +94,23 @@ class _Mark:
     """Where the items of the next collection start on the stack."""
 
 
-def read_outline(data: bytes, origin: str) -> PickleOutline:
-    """The outline of a pickle of `torch.save`; `DamagedError`, naming `origin`, for any other pickle."""
-    reader = _Reader(origin)
+def parse_pickle(data: bytes, origin: str) -> ParsedPickle:
+    """What a pickle of `torch.save` describes; `DamagedError`, naming `origin`, for any other pickle."""
+    parser = _Parser(origin)
     try:
         for opcode, argument, _ in pickletools.genops(data):
-            reader.step(opcode.name, argument)
+            parser.step(opcode.name, argument)
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         if isinstance(error, DamagedError):
             raise
         raise DamagedError(
             f"{origin}: its pickle cannot be read ({one_line(error, 120)}); get the file again"
         ) from error
-    return PickleOutline(reader.root, reader.storages, reader.tensors)
+    return ParsedPickle(parser.root, parser.storages, parser.tensors)
 
 
-class _Reader:
-    """A pickle machine whose calls build outlines."""
+class _Parser:
+    """A pickle machine whose calls build descriptions, such as `TensorView`."""
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
@@ -118,7 +118,7 @@ class _Reader:
         self.memo: dict[int, Any] = {}
         self.root: Any = None
         self.storages: dict[str, Storage] = {}
-        self.tensors: list[TensorOutline] = []
+        self.tensors: list[TensorView] = []
 
     def step(self, name: str, argument: Any) -> None:
         """Carry out one opcode."""
@@ -206,24 +206,24 @@ class _Reader:
         if name == _ORDERED_DICT and not arguments:
             return {}
         if name in CONFIG_CLASSES and not arguments:
-            return ConfigOutline()
+            return ParsedConfig()
         if name == _REBUILD_PARAMETER:
-            return self._expect(arguments[0], TensorOutline)
+            return self._expect(arguments[0], TensorView)
         if name == _REBUILD_TENSOR:
             return self._tensor(*arguments[:4])
         raise TypeError(f"{name} called with {len(arguments)} arguments")
 
-    def _tensor(self, storage: Any, offset: Any, shape: Any, stride: Any) -> TensorOutline:
+    def _tensor(self, storage: Any, offset: Any, shape: Any, stride: Any) -> TensorView:
         numbers = (offset, *self._expect(shape, tuple), *self._expect(stride, tuple))
         if len(shape) != len(stride) or any(type(number) is not int or number < 0 for number in numbers):
             raise TypeError("a tensor whose shape is none")
-        tensor = TensorOutline(self._expect(storage, Storage), offset, shape, stride)
+        tensor = TensorView(self._expect(storage, Storage), offset, shape, stride)
         self.tensors.append(tensor)
         return tensor
 
     def _set_state(self, state: Any) -> None:
         target = self.stack[-1]
-        if isinstance(target, ConfigOutline):
+        if isinstance(target, ParsedConfig):
             target.attributes.update(self._expect(state, dict))
         else:  # what a state_dict carries besides its tensors: versions of modules
             self._expect(target, dict)

@@ -38,7 +38,7 @@ def load_published(
         raise CallError(f"{path}: no such checkpoint; name a .pth file")
     beside = Path(config) if config is not None else path.with_suffix(".json")
     if config is not None and not beside.is_file():
-        raise CallError(f"{beside}: no such file; name the checkpoint's .json, or leave it out")
+        raise CallError(f"{beside}: no such file; name the checkpoint's .json, or omit it")
     found = read_torch_checkpoint(path)
     if beside.is_file():
         fields, where = _read_json(beside), str(beside)
@@ -55,7 +55,7 @@ def load_published(
     except CallError as error:
         raise DamagedError(f"{where}: {error}") from error
     if sample_rate is not None and not isinstance(built, WallocConfig1D):
-        raise CallError(f"a sample rate of {sample_rate} for {path}, which is a codec for images; leave it out")
+        raise CallError(f"a sample rate of {sample_rate} for {path}, which is a codec for images; omit it")
     return build_with_weights(cls, built, found.state, str(path), file="the checkpoint")
 
 

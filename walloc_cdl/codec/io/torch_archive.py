@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from walloc_cdl.codec.io.pickle_parser import CONFIG_CLASSES, ConfigOutline, PickleOutline, TensorOutline, read_outline
+from walloc_cdl.codec.io.pickle_parser import CONFIG_CLASSES, ParsedConfig, ParsedPickle, TensorView, parse_pickle
 from walloc_cdl.errors import DamagedError, one_line
 
 MAX_PICKLE_BYTES = 16 << 20
@@ -56,15 +56,15 @@ def _read(file: BinaryIO, path: Path) -> TorchCheckpoint:
     with archive:
         try:
             records = _records(archive, path)
-            outline = read_outline(records["data.pkl"], str(path))
-            _check_sizes(outline, records, path)
-            state, config = _parts(outline.root, path)
+            parsed = parse_pickle(records["data.pkl"], str(path))
+            _check_sizes(parsed, records, path)
+            state, config = _parts(parsed.root, path)
             loaded = _load(records)
         except (DamagedError, OSError):
             raise
         except Exception as error:  # torch and zipfile raise nearly everything over a damaged file
             raise DamagedError(f"{path}: cannot be read ({one_line(error, 120)}); get the file again") from error
-    tensors = loaded[STATE] if state is not outline.root else loaded
+    tensors = loaded[STATE] if state is not parsed.root else loaded
     return TorchCheckpoint({name: tensors[name].detach() for name in state}, config)
 
 
@@ -107,33 +107,33 @@ def _records(archive: zipfile.ZipFile, path: Path) -> dict[str, bytes]:
     return records
 
 
-def _check_sizes(outline: PickleOutline, records: dict[str, bytes], path: Path) -> None:
+def _check_sizes(parsed: ParsedPickle, records: dict[str, bytes], path: Path) -> None:
     """Raise `DamagedError` unless storages are as large as their records and tensors lie inside, each element once."""
-    for storage in outline.storages.values():
+    for storage in parsed.storages.values():
         declared, found = storage.num_elements * storage.element_bytes, len(records.get(f"data/{storage.key}", b""))
         if declared != found:
             raise DamagedError(f"{path}: storage {storage.key[:40]!r} declares {declared:,} bytes and has {found:,}")
-    for tensor in outline.tensors:
+    for tensor in parsed.tensors:
         if tensor.end > tensor.storage.num_elements or tensor.num_elements > tensor.storage.num_elements:
             raise DamagedError(
                 f"{path}: a tensor of {tensor.num_elements:,} elements in a storage of "
                 f"{tensor.storage.num_elements:,}; get the file again"
             )
-    wanted = sum(tensor.num_elements for tensor in outline.tensors)
-    stored = sum(storage.num_elements for storage in outline.storages.values())
+    wanted = sum(tensor.num_elements for tensor in parsed.tensors)
+    stored = sum(storage.num_elements for storage in parsed.storages.values())
     if wanted > stored:
         raise DamagedError(f"{path}: tensors of {wanted:,} elements together over {stored:,} stored; save them apart")
 
 
-def _parts(root: Any, path: Path) -> tuple[dict[str, TensorOutline], dict[str, Any] | None]:
-    """The state dict within the outline, and the attributes of the configuration."""
+def _parts(root: Any, path: Path) -> tuple[dict[str, TensorView], dict[str, Any] | None]:
+    """The state dict of a parsed pickle, and the attributes of the configuration."""
     state = root.get(STATE, root) if isinstance(root, dict) else None
     if not isinstance(state, dict) or not state or not all(isinstance(name, str) for name in state):
         raise DamagedError(f"{path}: holds no weights; expected a dictionary with {STATE}, or a state dict itself")
-    if foreign := [name for name, value in state.items() if not isinstance(value, TensorOutline)]:
+    if foreign := [name for name, value in state.items() if not isinstance(value, TensorView)]:
         raise DamagedError(f"{path}: {foreign[0][:80]!r} is no tensor; expected {STATE}, or a state dict itself")
     config = root.get("config") if state is not root else None
-    if isinstance(config, ConfigOutline):
+    if isinstance(config, ParsedConfig):
         return state, config.attributes
     return state, config if isinstance(config, dict) else None
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from walloc_cdl.codec.base import Codec
 from walloc_cdl.codec.families.resize import ResizeCodec, ResizeConfig
 from walloc_cdl.codec.families.resize_1d import ResizeCodec1D, ResizeConfig1D
-from walloc_cdl.codec.io.checkpoint import load_codec_folder
+from walloc_cdl.codec.io.folder import load_codec_folder
+from walloc_cdl.codec.io.hub import HUB_PREFIX, load_from_hub
 from walloc_cdl.codec.io.published import load_published
-from walloc_cdl.codec.io.remote import HUB_PREFIX, load_from_hub
 from walloc_cdl.errors import CallError, unknown_name
 
 ZOO = Path(__file__).parent / "zoo"
@@ -64,5 +64,5 @@ def _resize_codec(name: str, source: str, reduction: int) -> Codec:
         return ResizeCodec1D(ResizeConfig1D(channels=channels, factor=reduction, name=name))
     factor = math.isqrt(reduction)
     if factor < 1 or factor**2 != reduction:
-        raise CallError(f"codec {name!r}: {reduction} is not the square of a whole factor, as 4, 16 or 64 are")
+        raise CallError(f"codec {name!r}: {reduction} is not the square of a whole factor, such as 4, 16 or 64")
     return ResizeCodec(ResizeConfig(channels=channels, factor=factor, name=name))

@@ -12,7 +12,7 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
     """A decorator for functions that numba compiles at their first call; `options` are numba's.
 
     What is compiled is kept beside the module or in the user's cache. Where neither can be written, as in containers
-    that run under a made-up user, each process compiles for itself.
+    that run under an arbitrary user ID, each process compiles for itself.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,11 +1,34 @@
 """From uint8 pixels to uint8 codes on the CPU in one go: the fast path of `encode`, compiled by numba.
 
-For each channel of a tile: load into phases, lift along rows and columns, add to the K latents; at last look
-up the code of each latent among the companding's thresholds. A tile's working set stays in the cache; memory
-does not grow with the image.
+A signal is encoded tile by tile, and a tile channel by channel (`_add_image`):
 
-Reference: `walloc_cdl.kernels.packets.packet_encode` followed by companding and rounding. Both compute in
-float32, so that about one code in 100,000 falls on the other side of a half; none is off by more than one.
+1. **Rows.** Eight rows at a time are loaded into phases, one row in each lane, and lifted along the rows, all levels.
+   The eight rows are those of the same phase down the image at eight successive positions, so that lane l belongs to
+   position `top` + l.
+2. **Transposition.** Blocks of eight positions across and eight lanes are transposed into `phases`, (phase down, phase
+   across, position down, position across). A vector is now eight neighboring positions across of one row, so that eight
+   lanes are eight columns.
+3. **Columns.** For eight positions across and one phase across at a time, lifted down the columns, all levels. What is
+   in the buffer then are 2^J bands, at all positions down, of eight latent positions across.
+4. **Mix.** These bands times their weights are added to the K latents (`vector_mix`), before the next eight columns.
+
+At last each latent's code is looked up among the thresholds of the companding (`quantize`).
+
+A sample of an image costs 4 J multiply-adds and as many additions for lifting along both axes, and K multiply-adds for
+the mix: 12 + 12 + 12 with three levels and twelve latent channels. docs/performance.md has what that takes.
+
+**Tiles.** The transform is periodic over the whole signal, but everything of a tile should lie in the second-level
+cache, and memory should not grow with the image. So a larger image is cut into tiles of about `TILE_SAMPLES` a side. A
+tile is given a *margin* of `REACH` latent positions on each side, taken around the end of the image where there is
+nothing more, and is itself transformed as if it were periodic. That is wrong only where filters reach around the tile's
+ends, which is within the margin, and the codes of the margin are not kept. An image that is a single tile needs no
+margin.
+
+**Audio** (`_add_sequence`) has only one axis, so the eight lanes are eight pieces of the signal, each with a margin on
+both sides, and there is no transposition.
+
+Reference: `walloc_cdl.kernels.packets.packet_encode` followed by companding and rounding. Both compute in float32, so
+that about one code in 100,000 falls on the other side of a half; none is off by more than one.
 """
 
 from __future__ import annotations
@@ -13,48 +36,34 @@ from __future__ import annotations
 import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import lru_cache
-from itertools import pairwise, product
-from statistics import NormalDist
+from itertools import product
 
 import numpy as np
 
 from walloc_cdl.kernels.cpu.compiling import compiled
-from walloc_cdl.kernels.cpu.lifting import address_of, lift_buffers, lift_level, phase_of_band, scale_of_band
-from walloc_cdl.kernels.cpu.vectors import (
-    MIXED,
-    VECTOR_BYTES,
-    WIDTH,
-    load_eight,
-    load_four,
-    load_two,
-    mix_block,
-    transpose_8x8,
-)
+from walloc_cdl.kernels.cpu.lifting import address_of, lift_level, lift_levels, phase_of_band, scale_of_band
+from walloc_cdl.kernels.cpu.quantize import code_search, quantize_image, quantize_sequence
+from walloc_cdl.kernels.cpu.signal_tiles import REACH, Span, cut_part, piece_spans, tile_spans
+from walloc_cdl.kernels.cpu.vector_loads import load_eight, load_four, load_two, transpose_8x8
+from walloc_cdl.kernels.cpu.vector_mix import LATENTS_PER_BLOCK, mix_block
+from walloc_cdl.kernels.cpu.vectors import VECTOR_BYTES, WIDTH
 from walloc_cdl.kernels.filters import band_order
-from walloc_cdl.spec import code_limit, companded_limit, companding_scale
-
-REACH = 4
-"""Latent positions that a code looks beyond its own: 4 (2^J - 1) samples a side are less than 4 · 2^J."""
 
 TILE_SAMPLES = 512
-"""A side of an image's tile: what is computed for a tile lies in the second-level cache."""
-LINE_SAMPLES = 2**12
-"""The length of each of the eight pieces of a tile of one dimension."""
+"""A side of an image's tile, without its margin: what is computed for a tile lies in the second-level cache."""
+PIECE_SAMPLES = 2**12
+"""The length of each of the eight pieces of a tile of audio, without its margin."""
 FEWEST_POSITIONS = 32
-"""Of a tile's side or a piece, however many samples these are: beside them it has `REACH` on both sides."""
+"""A tile's side or a piece has at least so many positions, however many samples these are, since it has `REACH` more on
+both sides."""
 
 VALUES_OF_UNIT = {"u": 255, "i": 65536, "f": 1}
-"""What a signal's values are divided by, by the kind of its type: uint8, int16, float."""
-
-SEARCH_CELLS = 4096
-"""Cells of the table that begins the search for a code; the thresholds of 8 bits lie at least two apart."""
+"""What a signal's values are divided by, in the weights, by the kind of its type: uint8, int16, float."""
 
 
 @compiled()
 def _load_lines(samples: np.ndarray, step: int, positions: int, lines: np.ndarray) -> None:
-    """Eight lines of uint8 or float32 to phases (2^levels, at least `positions`, 8).
+    """Load eight lines of uint8 or float32 into phases (2^levels, at least `positions`, 8), line l in lane l.
 
     Line l begins l · `step` samples behind the first of `samples`, which go on without gaps for as long as lines do.
     Bytes become v - 127.5, which is exact.
@@ -89,49 +98,55 @@ def _add_image(
     rows: np.ndarray,
     columns: np.ndarray,
 ) -> None:
-    """Add to the latents (K, h + 1, pitch) what pixels (C, H, W) make, each row and column of them being a ring.
+    """Add to the latents (K, h + 1, pitch) what pixels (C, H, W) make, each row and column of them being periodic.
 
-    `weight` is (C, phases across, phases down, K), K a multiple of `MIXED`. Overwritten are `phases` (down, across, h,
-    pitch) and the buffers (2, 2^levels, positions, 8) of rows and columns. H is at least eight times 2^levels.
+    `weight` is (C, phases across, phases down, K), K a multiple of `LATENTS_PER_BLOCK`. Overwritten are `phases` (down,
+    across, h, pitch) and the buffers (2, 2^levels, positions, 8) of rows and columns. H is at least eight times
+    2^levels.
     """
     num, height = phases.shape[0], phases.shape[2]
     width = pixels.shape[2]
     positions, pitch = width // num, latents.strides[1]
     for channel in range(pixels.shape[0]):
         samples = pixels[channel].reshape(-1)
+        # Steps 1 and 2: position top + l of the rows of phase `down` is row (top + l) · num + down, and goes to lane l.
         for start in range(0, height, WIDTH):
             top = min(start, height - WIDTH)  # the last eight may be some of those before
             for down in range(num):
                 _load_lines(samples[(top * num + down) * width :], num * width, positions, rows[0])
-                last = rows[lift_buffers(rows, positions, 0)]
+                last = rows[lift_levels(rows, positions, 0)]
                 for across in range(num):
                     out = phases[down, across]
                     for left in range(0, positions, WIDTH):
                         place = address_of(out) + top * out.strides[0] + 4 * left
                         transpose_8x8(address_of(last[across, left:]), VECTOR_BYTES, place, out.strides[0])
+        # Steps 3 and 4: lane l is position left + l of the columns of phase `across`.
         for left in range(0, positions, WIDTH):
             for across in range(num):
+                # Level 0 reads the planes of `phases` where they lie; it writes the buffer that level 1 reads.
                 plane = phases[:, across]
                 begin, end = address_of(plane) + 4 * left, address_of(columns[1])
                 stride, line = columns.strides[1], columns.strides[2]
                 lift_level(begin, plane.strides[0], plane.strides[1], end, stride, line, num, height, 0)
-                last = columns[lift_buffers(columns, height, 1)]
+                last = columns[lift_levels(columns, height, 1)]
                 _mix(
                     last, 0, height, weight[channel, across], address_of(latents) + 4 * left, latents.strides[0], pitch
                 )
 
 
 @compiled()
-def _add_line(samples: np.ndarray, weight: np.ndarray, latents: np.ndarray, buffers: np.ndarray) -> None:
-    """The same of one dimension, cut in eight pieces side by side: latents (K, n + 1, 8) of samples (C, T).
+def _add_sequence(samples: np.ndarray, weight: np.ndarray, latents: np.ndarray, buffers: np.ndarray) -> None:
+    """Add to the latents (K, n + 1, 8) what samples (C, T) make, cut in eight pieces of n positions, one in each lane.
 
-    T is 8 n + 2 · `REACH` positions; `weight` is (C, phases, K), `buffers` (2, phases, n + 2 · `REACH`, 8).
+    T is 8 n + 2 · `REACH` positions; `weight` is (C, phases, K), `buffers` (2, phases, n + 2 · `REACH`, 8). A piece is
+    loaded with `REACH` positions of its neighbors on both sides, and lifted as if it were periodic; only its own n
+    positions are mixed.
     """
     num, positions = buffers.shape[1], buffers.shape[2]
     own = positions - 2 * REACH
     for channel in range(samples.shape[0]):
         _load_lines(samples[channel], own * num, positions, buffers[0])
-        last = buffers[lift_buffers(buffers, positions, 0)]
+        last = buffers[lift_levels(buffers, positions, 0)]
         _mix(last, REACH, own, weight[channel], address_of(latents), latents.strides[0], VECTOR_BYTES)
 
 
@@ -141,10 +156,10 @@ def _mix(
 ) -> None:
     """Add what `weight` (bands, K) makes of bands (bands, positions, 8), at `height` positions from `first` on.
 
-    `target` is the address of the first latent's vector for the first of them, `line` bytes before the next one's. They
-    come two at a time, so there must be one more of each than `height` if that is odd.
+    `target` is the address of the first latent's vector for the first of them, `line` bytes before the next position's.
+    Positions come two at a time, so if `height` is odd there must be one more of them in `bands` and the latents.
     """
-    for latent in range(0, weight.shape[1], MIXED):
+    for latent in range(0, weight.shape[1], LATENTS_PER_BLOCK):
         for position in range(0, height, 2):
             mix_block(
                 address_of(bands) + (first + position) * VECTOR_BYTES,
@@ -156,57 +171,6 @@ def _mix(
                 latent_stride,
                 line,
             )
-
-
-@compiled()
-def _code(value: float, search: tuple) -> int:
-    """The stored byte of a latent."""
-    thresholds, cells, lowest, cells_per_unit = search
-    cell = min((value - lowest) * cells_per_unit, np.float32(cells.size - 1))
-    code = cells[int(cell)] if cell > 0 else cells[0]  # NaN, too, gets the lowest
-    while value >= thresholds[code]:
-        code += 1
-    return code
-
-
-@compiled()
-def _quantize_image(latents: np.ndarray, codes: np.ndarray, top: int, left: int, search: tuple) -> None:
-    """Codes (K, h, w) of the latents (at least K, rows, pitch) that begin at a tile's position (top, left)."""
-    for k in range(codes.shape[0]):
-        for y in range(codes.shape[1]):
-            z, out = latents[k, top + y, left : left + codes.shape[2]], codes[k, y]
-            for i in range(out.size):
-                out[i] = _code(z[i], search)
-
-
-@compiled()
-def _quantize_line(latents: np.ndarray, own: int, codes: np.ndarray, search: tuple) -> None:
-    """Codes (K, t) of the latents (at least K, `own` + 1, 8) of eight pieces of `own` positions, the last not full."""
-    for k in range(codes.shape[0]):
-        for piece in range(WIDTH):
-            out = codes[k, piece * own : (piece + 1) * own]
-            for i in range(out.size):
-                out[i] = _code(latents[k, i, piece], search)
-
-
-@lru_cache(maxsize=8)
-def code_search(bits: int) -> tuple[np.ndarray, np.ndarray, np.float32, np.float32]:
-    """How a latent's stored byte is found: thresholds, a table of bytes to begin with, where it begins, its scale.
-
-    Byte b stands for latents from threshold b - 1 to threshold b: s √2 erf⁻¹((code + 1/2) / m), where the
-    companded value is halfway between two codes (`walloc_cdl.spec` has the formula and s and m).
-    """
-    limit = code_limit(bits)
-    normal = NormalDist(0, companding_scale(bits))
-    halves = [normal.inv_cdf((code + 0.5) / (2 * companded_limit(bits)) + 0.5) for code in range(-limit, limit)]
-    thresholds = np.full(256, np.nan, np.float32)  # above the last no latent passes, not even an infinite one
-    thresholds[1 : 2 * limit + 1] = halves
-    lowest = np.float32(halves[0])
-    per_unit = np.float32((SEARCH_CELLS - 1) / (halves[-1] - halves[0]))
-    # A cell's byte is that of its lower edge, moved down by more than float32 can be wrong about it.
-    edges = lowest + (np.arange(SEARCH_CELLS) - 0.01) / per_unit
-    cells = 1 + np.searchsorted(thresholds[1 : 2 * limit + 1], edges.astype(np.float32), side="right")
-    return thresholds, cells.astype(np.int64), lowest, per_unit
 
 
 class FusedEncoder:
@@ -221,7 +185,7 @@ class FusedEncoder:
         phases, scales = _layout(levels, dimensions)
         num_bands = len(phases)
         published = weight.astype(np.float64).reshape(len(weight), -1, num_bands)
-        by_phase = np.zeros((-(-len(weight) // MIXED) * MIXED, *published.shape[1:]))
+        by_phase = np.zeros((-(-len(weight) // LATENTS_PER_BLOCK) * LATENTS_PER_BLOCK, *published.shape[1:]))
         by_phase[: len(weight), :, phases] = published * scales
         across = 2**levels if dimensions == 2 else 1
         by_phase = by_phase.reshape(*by_phase.shape[:2], -1, across).transpose(1, 3, 2, 0)
@@ -238,11 +202,11 @@ class FusedEncoder:
         """
         sides = [length >> self.levels for length in signal.shape[2:]]
         codes = np.empty((len(signal), len(self._bias), *sides), np.uint8)
-        most = max((TILE_SAMPLES if self.vertical else LINE_SAMPLES) >> self.levels, FEWEST_POSITIONS)
+        most = max((TILE_SAMPLES if self.vertical else PIECE_SAMPLES) >> self.levels, FEWEST_POSITIONS)
         if self.vertical:
-            encode, tiles = self._encode_tile, list(product(*(_spans(side, most) for side in sides)))
+            encode, tiles = self._encode_tile, list(product(*(tile_spans(side, most) for side in sides)))
         else:
-            encode, tiles = self._encode_line, [(span,) for span in _line_spans(sides[0], most)]
+            encode, tiles = self._encode_pieces, [(span,) for span in piece_spans(sides[0], most)]
         calls = [(signal[number], codes[number], *tile) for number in range(len(signal)) for tile in tiles]
         if num_threads > 1 and len(calls) > 1:
             with ThreadPoolExecutor(num_threads) as threads:
@@ -252,53 +216,54 @@ class FusedEncoder:
                 encode(*call)
         return codes
 
-    def _encode_tile(self, image: np.ndarray, codes: np.ndarray, rows: _Span, columns: _Span) -> None:
+    def _encode_tile(self, image: np.ndarray, codes: np.ndarray, rows: Span, columns: Span) -> None:
         """Encode a tile of an image (C, H, W) into its part of codes (K, h, w)."""
         num = 1 << self.levels
-        part = _cut(image, rows.samples(num, image.shape[1]), columns.samples(num, image.shape[2]))
+        part = cut_part(image, rows.samples(num, image.shape[1]), columns.samples(num, image.shape[2]))
         repeats = -(-WIDTH * num // part.shape[1])
-        if repeats > 1:  # fewer rows than a vector holds: a ring of several turns is the same
+        if repeats > 1:  # fewer rows than a vector has lanes: several periods are transformed to several periods
             part = np.tile(part, (1, repeats, 1))
         height, width = part.shape[1] // num, part.shape[2] // num
         pitch = -(-width // (2 * WIDTH)) * 2 * WIDTH
         latents = self._latents(height + 1, pitch)
-        phases = _scratch("phases", num, num + 1, height, pitch)[:, :num]  # apart by no power of two
+        # Planes lie apart by no power of two, so that those of a column do not compete for the same cache lines.
+        phases = _scratch("phases", num, num + 1, height, pitch)[:, :num]
         buffers = (_scratch(name, 2, num, size + 1, WIDTH) for name, size in (("rows", pitch), ("columns", height)))
         _add_image(part, self._weights[image.dtype.kind], latents, phases, *buffers)
         own = codes[:, rows.start : rows.stop, columns.start : columns.stop]
-        _quantize_image(latents, own, rows.margin, columns.margin, self._search)
+        quantize_image(latents, own, rows.margin, columns.margin, self._search)
 
-    def _encode_line(self, line: np.ndarray, codes: np.ndarray, span: _Span) -> None:
+    def _encode_pieces(self, line: np.ndarray, codes: np.ndarray, span: Span) -> None:
         """Encode eight pieces of a signal (C, T) into their part of codes (K, t)."""
         num, total = 1 << self.levels, codes.shape[1]
         positions = np.arange(span.start - REACH, span.stop + REACH) % total
-        part = _cut(line.reshape(len(line), total, num), positions, slice(None)).reshape(len(line), -1)
+        part = cut_part(line.reshape(len(line), total, num), positions, slice(None)).reshape(len(line), -1)
         own = (span.stop - span.start) // WIDTH
         latents = self._latents(own + 1, WIDTH)
         buffers = _scratch("lines", 2, num, own + 2 * REACH, WIDTH)
-        _add_line(part, self._weights[line.dtype.kind][:, 0], latents, buffers)
-        _quantize_line(latents, own, codes[:, span.start : span.stop], self._search)
+        _add_sequence(part, self._weights[line.dtype.kind][:, 0], latents, buffers)
+        quantize_sequence(latents, own, codes[:, span.start : span.stop], self._search)
 
     def _latents(self, height: int, pitch: int) -> np.ndarray:
-        """The bias at all positions, (K, height, pitch), K a multiple of `MIXED`."""
+        """The bias at all positions, (K, height, pitch), K a multiple of `LATENTS_PER_BLOCK`."""
         latents = _scratch("latents", self._weights["f"].shape[3], height, pitch)
         latents[: len(self._bias)] = self._bias[:, None, None]
         return latents
 
 
-_of_thread = threading.local()
+_thread_scratch = threading.local()
 
 
 def _scratch(name: str, *shape: int) -> np.ndarray:
     """Float32 memory of this thread's, as it was left when it was last asked for; new memory costs a fault a page."""
-    kept: np.ndarray | None = getattr(_of_thread, name, None)
+    kept: np.ndarray | None = getattr(_thread_scratch, name, None)
     if kept is None or kept.shape != shape:
         size = math.prod(shape)
         # Vectors may be read and written beyond the end, by less than one of them; aligned to the cache's lines.
         memory = np.zeros(size + 4 * WIDTH, np.float32)
         begin = -memory.ctypes.data // 4 % (2 * WIDTH)
         kept = memory[begin : begin + size].reshape(shape)
-        setattr(_of_thread, name, kept)
+        setattr(_thread_scratch, name, kept)
     return kept
 
 
@@ -309,44 +274,3 @@ def _layout(levels: int, dimensions: int) -> tuple[np.ndarray, np.ndarray]:
         return phase, scale
     down, across = np.divmod(band_order(levels), 2**levels)
     return phase[down] * 2**levels + phase[across], scale[down] * scale[across]
-
-
-@dataclass(frozen=True)
-class _Span:
-    """Latent positions `start` to `stop` of one axis, and how many more on each side a tile is given."""
-
-    start: int
-    stop: int
-    margin: int
-
-    def samples(self, num: int, length: int) -> slice | np.ndarray:
-        """What to take of an axis of so many samples, `num` a position: a slice where it does not wrap around."""
-        first, end = (self.start - self.margin) * num, (self.stop + self.margin) * num
-        return slice(first, end) if first >= 0 and end <= length else np.arange(first, end) % length
-
-
-def _spans(positions: int, most: int) -> list[_Span]:
-    """Tiles of an axis: one without margins if it is short, for the whole is a ring of itself."""
-    if positions <= most + 2 * REACH:
-        return [_Span(0, positions, 0)]
-    count = -(-positions // most)
-    cuts = [positions * number // count for number in range(count + 1)]
-    return [_Span(start, stop, REACH) for start, stop in pairwise(cuts)]
-
-
-def _line_spans(positions: int, most: int) -> list[_Span]:
-    """Tiles of eight pieces, all of the same length, at most so many positions; the last goes on beyond the end."""
-    count = -(-positions // (WIDTH * most))
-    size = -(-positions // (WIDTH * count)) * WIDTH
-    return [_Span(start, start + size, REACH) for start in range(0, positions, size)]
-
-
-def _cut(image: np.ndarray, rows: slice | np.ndarray, columns: slice | np.ndarray) -> np.ndarray:
-    """The part (C, H, W) of an image, contiguous, of uint8, or of float32 for all other types."""
-    if isinstance(rows, slice):
-        part = image[:, rows][:, :, columns]
-    elif isinstance(columns, slice):
-        part = image[:, :, columns][:, rows]  # columns first, since these rows are copied
-    else:
-        part = image[:, rows[:, None], columns]
-    return np.ascontiguousarray(part, dtype=np.uint8 if part.dtype == np.uint8 else np.float32)

@@ -1,13 +1,25 @@
-"""The packet transform by lifting, compiled by numba: four short steps a level instead of 57 taps.
+"""The wavelet packet transform by lifting, compiled by numba: four short steps a level instead of 57 taps.
 
-bior4.4 is the CDF 9/7 wavelet, which factors into four lifting steps (Daubechies and Sweldens, 1998,
-"Factoring wavelet transforms into lifting steps"), each adding c · (left + right neighbor) to every other
-sample, and one scale for each half. A packet transform of J levels does so at distances 1, 2, …, 2^(J-1).
+bior4.4 is the CDF 9/7 wavelet, which factors into four lifting steps and a scale for each band (Daubechies and
+Sweldens, 1998); `vector_lifting` has the steps of one level. A packet transform of J levels splits every band again,
+low and high. Since lifting leaves the low band in the even samples of its line and the high band in the odd ones, the
+bands of the next level are lines of every second sample, and so on: level l lifts 2^l interleaved lines, each of
+samples 2^l apart, and nothing is ever sorted.
 
-Samples are held as phases: array p holds samples p, p + 2^J, p + 2 · 2^J, … of a line, at its positions 0, 1, 2, ….
-What is left in phase p after all levels is one band; `phase_of_band` says which, and the scales, which are left out, go
-into the weights of what follows. Eight lines lie side by side, one in each place of a vector; a level goes down them
-once, all four steps together, from one buffer to another.
+**Phases.** Samples are held as polyphase components, here *phases*: array p holds samples p, p + 2^J, p + 2 · 2^J, … of
+a line, at its *positions* 0, 1, 2, …, which are those of the latent grid. The neighbor at a distance of 2^l in a line
+is then the phase p + 2^l at the same position, or, behind the last phase, one of the first at the next position. The
+phases of one of the 2^l lines of level l are first, first + 2^l, first + 2 · 2^l, …, with `first` below 2^l. What is
+left in phase p after all levels is one band: bit l of p is 0 where level l took the low band, and 1 where it took the
+high one. `phase_of_band` says which phase has which band, and `scale_of_band` what the scales of all its levels amount
+to; they go into the weights of the linear layer that follows.
+
+**Lanes.** Eight lines lie side by side, one in each lane of a vector, so that a buffer is (2^J phases, positions, 8).
+For the rows of an image the eight lines are eight rows, for its columns eight columns, for audio eight pieces of the
+signal (`fused`).
+
+**Levels.** A level goes down the lines once, all four steps together, from one buffer to another, and the next one
+back. It costs two additions and two multiply-adds a sample.
 """
 
 from __future__ import annotations
@@ -17,10 +29,11 @@ from functools import lru_cache
 import numpy as np
 
 from walloc_cdl.kernels.cpu.compiling import compiled
-from walloc_cdl.kernels.cpu.vectors import down_eight, down_eights, down_four, down_two
+from walloc_cdl.kernels.cpu.vector_lifting import lift_eight, lift_eights, lift_four, lift_two
 
-LOW_SCALE, HIGH_SCALE = 1.1496043988602418, -0.8698644516247808
-"""What turns the lifted halves into bior4.4's bands."""
+ZETA = 1.1496043988602418
+LOW_SCALE, HIGH_SCALE = ZETA, -1 / ZETA
+"""What turns the lifted halves into bior4.4's bands; in PyWavelets' convention the high band has a minus sign."""
 
 
 @lru_cache(maxsize=8)
@@ -43,7 +56,7 @@ def scale_of_band(levels: int) -> np.ndarray:
 
 @compiled()
 def address_of(array: np.ndarray) -> int:
-    """Of an array's first value, as a number that may be added to."""
+    """The address of an array's first value, as an integer that one may add to."""
     return np.int64(array.ctypes.data)
 
 
@@ -59,30 +72,31 @@ def lift_level(
     height: int,
     level: int,
 ) -> None:
-    """One level of eight lines, each a ring of `height` positions of `num` = 2^J phases.
+    """Lift one level of eight periodic lines of `height` positions, each of `num` = 2^J phases.
 
-    `source` and `target` are addresses of phase 0 at the first position; from phase to phase it is `stride` bytes, from
-    position to position `line`.
+    `source` and `target` are addresses of phase 0 at the first position, and must not overlap; from phase to phase it
+    is `stride` bytes, from position to position `line`.
     """
+    # The samples of a line of this level are `distance` phases apart, so `count` of them lie at each position.
     distance, count = 1 << level, num >> level
     step, target_step = stride * distance, target_stride * distance
-    for first in range(distance):
+    for first in range(distance):  # the line of each band that the levels before have made
         begin, end = source + first * stride, target + first * target_stride
         if count == 2:
-            down_two(begin, step, line, end, target_step, target_line, height, 1)
+            lift_two(begin, step, line, end, target_step, target_line, height, 1)
         elif count == 4:
-            down_four(begin, step, line, end, target_step, target_line, height, 1)
+            lift_four(begin, step, line, end, target_step, target_line, height, 1)
         elif count == 8:
-            down_eight(begin, step, line, end, target_step, target_line, height, 1)
+            lift_eight(begin, step, line, end, target_step, target_line, height, 1)
         else:
-            down_eights(begin, step, line, end, target_step, target_line, height, count >> 3)
+            lift_eights(begin, step, line, end, target_step, target_line, height, count >> 3)
 
 
 @compiled()
-def lift_buffers(buffers: np.ndarray, height: int, first_level: int) -> int:
-    """The levels from `first_level` on, from one of two buffers (2, 2^J phases, positions, 8) to the other and back.
+def lift_levels(buffers: np.ndarray, height: int, first_level: int) -> int:
+    """All levels from `first_level` on, from one of two buffers (2, 2^J phases, positions, 8) to the other and back.
 
-    Level l begins in buffer l mod 2. Returns the number of the buffer that holds all bands.
+    Level l reads buffer l mod 2. Returns the number of the buffer that holds all bands.
     """
     num, stride, line = buffers.shape[1], buffers.strides[1], buffers.strides[2]
     level = first_level

@@ -2,9 +2,14 @@
 
 Pillow (`src/libImaging/Resample.c`) filters rows, then columns. The weights of each output pixel are a kernel
 stretched by the reduction, rounded to 22 bits behind the point; sums are integers, rounded to bytes after either
-pass. Integers leave no choice, so the order in which they are added may be one that the processor likes: rows are
-turned into columns, 32 at a time, so that each weight meets 32 · C bytes that lie beside one another. Only what a
-window needs is computed.
+pass. Sums of integers do not depend on their order, so that it may be one that the processor likes: the innermost loop
+(`_weigh`) should apply one weight to many bytes that lie beside one another, which LLVM makes vector instructions of.
+
+- **Along the height** this is so by itself: a weight applies to a whole row (`_filter_columns`).
+- **Along the width** neighboring bytes have different weights. So 32 rows at a time are transposed, so that column x of
+  these rows is 32 · C neighboring bytes, and filtered; the result is transposed back (`_filter_rows`).
+
+Only what a window needs is computed.
 
 Reference: `PIL.Image.resize`. Pillow 13 filters columns first where the height shrinks by more than twice as many
 pixels as the width; here, as in Pillow before, rows always come first, so that the bytes do not depend on its version.
@@ -25,9 +30,13 @@ SUPPORTS = {"box": 0.5, "bilinear": 1.0, "bicubic": 2.0, "lanczos": 3.0}
 
 _NUMBERS = {name: number for number, name in enumerate(SUPPORTS)}
 _BITS = 22
+"""Bits of a weight behind the point. A byte times a weight has 30 bits, and a sum of weights is one, but for overshoots
+of the kernel, so that int32 holds all sums."""
 _ROWS = 32
+"""Rows that are transposed at a time: four blocks of eight."""
 _TAPS = 4
-"""Weights applied at a time; each output pixel has a multiple of so many, the last of them zero."""
+"""Weights applied at a time, so that a sum is loaded and stored once for four of them; each output pixel has a multiple
+of so many, the last of them zero."""
 
 
 def resample(
@@ -123,9 +132,12 @@ def _weights(
 
 @compiled()
 def _weigh(source: np.ndarray, first: int, weights: np.ndarray, sums: np.ndarray, result: np.ndarray) -> None:
-    """result (n,) = the sum of weights[t] · source[first + t], rounded to a byte."""
+    """result (n,) = the sum of weights[t] · source[first + t], rounded to a byte, for n independent sums.
+
+    `source` is (positions, at least n) uint8, `weights` (taps,) int32; `sums` (n,) int32 is overwritten.
+    """
     for i in range(sums.size):
-        sums[i] = 1 << (_BITS - 1)
+        sums[i] = 1 << (_BITS - 1)  # one half, so that the shift at the end rounds
     for t in range(0, weights.size, _TAPS):
         k0, k1, k2, k3 = weights[t], weights[t + 1], weights[t + 2], weights[t + 3]
         s0, s1, s2, s3 = source[first + t], source[first + t + 1], source[first + t + 2], source[first + t + 3]
@@ -150,6 +162,8 @@ def _filter_rows(
     source = columns.view(np.uint8)[:needed].reshape(needed // channels, channels * _ROWS)
     sums = np.zeros(channels * _ROWS, np.int32)
     filtered = np.zeros((8 * num_words, channels * _ROWS), np.uint8)
+    # `rows` are 32 rows of interleaved pixels, from the first column that is needed. Transposed, `source` is (columns,
+    # C · 32): the bytes of a column's pixels, channel by channel. `filtered` is the same of the output's columns.
     for y in range(0, num_rows, _ROWS):
         for row in range(min(_ROWS, height - first_row - y)):
             line, target = pixels[first_row + y + row], rows[row]
@@ -158,7 +172,7 @@ def _filter_rows(
         transpose_bytes(rows.view(np.uint64), 0, columns)
         for x in range(starts.size):
             _weigh(source, starts[x] - begin, weights[x], sums, filtered[x])
-        for channel in range(channels):
+        for channel in range(channels):  # whose 32 bytes of each column are four words
             transpose_bytes(filtered.view(np.uint64), channel * _ROWS // 8, narrow[channel, y : y + _ROWS])
 
 

@@ -13,9 +13,9 @@ from numba.extending import intrinsic
 
 from walloc_cdl.kernels.cpu.compiling import compiled
 
-AHEAD = 4
+PREFETCH_ROWS = 4
 """So many rows before its own turn the cache is told of a row: by themselves processors read on within a page only."""
-STEP = 1024
+PREFETCH_BYTES = 1024
 """Bytes between the lines that it is told of, from where it goes on by itself. With both, a thread copies a fifth to a
 third more rows of 12 kB (844,000 a second in place of 611,000, medians of nine turns; AMD EPYC)."""
 
@@ -37,7 +37,7 @@ def _copy_bytes(context: Any, target: Any, source: Any, count: Any) -> Generated
 
 
 @intrinsic
-def _ask_for(context: Any, address: Any) -> Generated:
+def _prefetch(context: Any, address: Any) -> Generated:
     """Have the cache read the line at an address, without waiting for it; harmless wherever that is."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -76,11 +76,11 @@ def copy_rows(addresses: np.ndarray, starts: np.ndarray, rows: np.ndarray, out: 
     """
     size = out.shape[1]
     for i in range(first, rows.size):
-        if i + AHEAD < rows.size:
-            later = _address(addresses, starts, rows[i + AHEAD], size)
+        if i + PREFETCH_ROWS < rows.size:
+            later = _address(addresses, starts, rows[i + PREFETCH_ROWS], size)
             if later != 0:
-                for place in range(0, size, STEP):
-                    _ask_for(later + np.uint64(place))
+                for place in range(0, size, PREFETCH_BYTES):
+                    _prefetch(later + np.uint64(place))
         source = _address(addresses, starts, rows[i], size)
         if source == 0:
             return i

@@ -33,7 +33,8 @@ from walloc_cdl.kernels.gpu.operators import (
 from walloc_cdl.spec import code_limit, companded_limit
 
 MAX_TAPS_BYTES = 64 * 2**20
-"""Of audio's folded filters; larger ones leave the second-level cache, and staged products are quicker."""
+"""Bytes of audio's folded filters, at most: larger ones do not fit the second-level cache, and the plain path, which
+multiplies in stages, is quicker."""
 
 KINDS = {
     torch.uint8: "bytes",
@@ -48,7 +49,7 @@ SEQUENCE_POSITIONS = 64
 """Frames of audio that one program of the kernel encodes."""
 
 SHARED_BYTES = {1: 132_096}
-"""Of shared memory, by levels, that a program for images takes, compiled for compute capabilities 8.0 to 12.0."""
+"""Bytes of shared memory that a program for images takes, by levels, compiled for compute capabilities 8.0 to 12.0."""
 SHARED_BYTES_OF_OTHERS = 98_304
 
 SCALE_AND_LIMIT = {"bytes": (1.0, 1.0), "int16": (1.0, 65504.0), "float": (FLOAT_SCALE, FLOAT_LIMIT)}
@@ -67,7 +68,7 @@ def has_triton() -> bool:
 def runs_kernels(device: torch.device) -> bool:
     """Whether tensors on this device can be given to the kernels: CUDA devices from compute capability 8.0 on.
 
-    With `TRITON_INTERPRET=1` in the environment, for tests, the CPU as well.
+    With `TRITON_INTERPRET=1` in the environment, for tests, the CPU as well, where it goes before numba's path.
     """
     if device.type == "cuda":
         return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0) and has_triton()
@@ -167,7 +168,7 @@ def image_launch(
             **{"pixels": pixels, "codes": codes, "axis": axis, "mix": mix, "scale": scale, "shift": shift},
             **{"channels": channels, "height": height, "width": width, "latents": latents},
             **{"tiles_y": tiles_y, "tiles_x": tiles_x},
-            **{"turns_y": _turns(height, reach), "turns_x": _turns(width, reach)},
+            **{"wrap_y": _wrap_offset(height, reach), "wrap_x": _wrap_offset(width, reach)},
             **{"limit": companded_limit(bits), "lowest": float(code_limit(bits) + 1)},
             **{"LEVELS": levels, "WINDOW": window, "BANDS": mix.shape[2], "LATENTS": at_once},
             **{"MIX_PITCH": mix.shape[3], "ALIGN": math.gcd(width, 16)},
@@ -190,7 +191,8 @@ def sequence_launch(
         grid=(batch * tiles, -(-latents // at_once)),
         arguments={
             **{"samples": samples, "codes": codes, "taps": taps, "scale": scale, "shift": shift},
-            **{"channels": channels, "frames": frames, "latents": latents, "tiles": tiles, "turns": _turns(frames, 4)},
+            **{"channels": channels, "frames": frames, "latents": latents, "tiles": tiles},
+            "wrap": _wrap_offset(frames, 4),
             **{"limit": companded_limit(bits), "lowest": float(code_limit(bits) + 1)},
             **{"FRAME": frame, "POSITIONS": SEQUENCE_POSITIONS, "LATENTS": at_once, "PITCH": taps.shape[3]},
             "CHUNK": min(8 * frame, 64),
@@ -200,8 +202,12 @@ def sequence_launch(
     )
 
 
-def _turns(length: int, least: int) -> int:
-    """A multiple of `length` that is at least `least`."""
+def _wrap_offset(length: int, least: int) -> int:
+    """A multiple of `length` that is at least `least`.
+
+    The kernels wrap a place around the signal's end by (place + offset) % length: C's remainder of a negative number is
+    negative, and this one leaves no place negative.
+    """
     return -(-least // length) * length
 
 

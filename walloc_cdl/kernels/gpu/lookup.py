@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from walloc_cdl.kernels.gpu.encode import Launch, runs_kernels
-from walloc_cdl.kernels.gpu.trial import passes_trial
+from walloc_cdl.kernels.gpu.self_test import passes_self_test
 
 BLOCK_VALUES = 4096
 """Values that one program of the kernel looks up, at most: 16 codes a thread, read as one word."""
@@ -46,14 +46,14 @@ def _works(device: torch.device) -> bool:
     table = torch.linspace(-2, 2, 512, device=device).view(2, 256)
     rows = torch.tensor([2, 0], device=device)
 
-    def trial(dtype: torch.dtype) -> bool:
+    def passes(dtype: torch.dtype) -> bool:
         def kernel() -> Tensor:
             return lookup(codes, table, rows, dtype)
 
         what = f"the GPU's lookup of {dtype}"
-        return passes_trial(kernel, lambda: plain_lookup(codes, table, rows, dtype), what=what, device=device)
+        return passes_self_test(kernel, lambda: plain_lookup(codes, table, rows, dtype), what=what, device=device)
 
-    return all(trial(dtype) for dtype in (torch.float32, torch.float16, torch.bfloat16))
+    return all(passes(dtype) for dtype in (torch.float32, torch.float16, torch.bfloat16))
 
 
 def plain_lookup(codes: Tensor, table: Tensor, rows: Tensor | None, dtype: torch.dtype) -> Tensor:

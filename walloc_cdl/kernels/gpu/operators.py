@@ -39,7 +39,9 @@ class GpuOperators:
 
 
 def image_operators(weight: np.ndarray, bias: np.ndarray, *, levels: int, bits: int) -> GpuOperators:
-    """Of a linear layer `weight` (K, C · 4^J) over bands in the published order and `bias` (K,), in ±0.5 pixels."""
+    """The operators of a linear layer on pixels in ±0.5: `weight` (K, C · 4^J), over bands in the published order, and
+    `bias` (K,).
+    """
     num_bands = 4**levels
     published = weight.astype(np.float64).reshape(len(weight), -1, num_bands)
     natural = np.empty_like(published)
@@ -49,7 +51,7 @@ def image_operators(weight: np.ndarray, bias: np.ndarray, *, levels: int, bits: 
     spread = max(1, 16 // num_bands)
     padded = np.zeros((len(weight), mix.shape[1], num_bands * spread))
     padded[:, :, ::spread] = mix
-    # Of a constant only the lowest band is not zero.
+    # A constant signal has no band but the lowest.
     gain = natural[:, :, 0].sum(1) * 2.0**levels
     scale, shift = _companding(bits, exponent, bias, {"bytes": 255.0, "float": FLOAT_SCALE}, {"bytes": gain / 510})
     return GpuOperators(
@@ -64,7 +66,9 @@ def image_operators(weight: np.ndarray, bias: np.ndarray, *, levels: int, bits: 
 
 
 def sequence_operators(weight: np.ndarray, bias: np.ndarray, *, levels: int, bits: int) -> GpuOperators:
-    """Of a linear layer `weight` (K, C · 2^J) over bands in the published order and `bias` (K,), in ±0.5 samples."""
+    """The operators of a linear layer on samples in ±0.5: `weight` (K, C · 2^J), over bands in the published order, and
+    `bias` (K,).
+    """
     taps, exponent = _scaled_rows(fold_filters(weight.astype(np.float64).reshape(len(weight), -1, 2**levels)))
     scale, shift = _companding(bits, exponent, bias, {"int16": 65536.0, "float": FLOAT_SCALE}, {})
     return GpuOperators(

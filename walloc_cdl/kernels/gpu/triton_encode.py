@@ -1,17 +1,27 @@
 """From pixels or samples to stored codes on a GPU, in one kernel: the fast path of `encode` there, in Triton.
 
-A packet transform of all levels along one axis is a banded matrix (`walloc_cdl.kernels.filters`), so a tile of
-an image is two products with one small matrix, and the channel mix a third. They run on the tensor cores at the
-accuracy of float32: a factor is the sum of two float16 numbers, 22 bits; products of float16 are exact in the
-float32 sums; of the four partial products only that of both small parts is left out. Pixels of a byte are whole
-numbers in ±128, which one float16 holds. docs/performance-gpu.md counts the arithmetic.
+A packet transform of all levels along one axis is a banded matrix (`walloc_cdl.kernels.filters`), so a tile of an image
+is two products with one small matrix, and the channel mix a third. They run on the tensor cores at the accuracy of
+float32: a factor is the sum of two float16 numbers, 22 bits; products of float16 are exact in the float32 sums; of the
+four partial products only that of both small parts is omitted. Pixels of a byte are whole numbers in ±128, which one
+float16 holds. docs/performance-gpu.md counts the arithmetic.
 
-For audio, whose bands are many and short, the mix is folded into the filters beforehand, 8 · 2^J taps for each
-latent, and all is one product.
+The transform is not lifted here: a lifting step needs its neighbors, which are in other threads, and tensor cores
+multiply matrices only. So what `walloc_cdl.kernels.cpu.lifting` does in 4 J steps is the matrix A of all levels at
+once, and a tile X of 64 × 64 coefficients is A · window · Aᵀ. The window is the tile with half a tile or more around
+it, as far as the filters reach; periodic edges are places taken modulo the sides. A program makes one tile of an image:
 
-Reference: `walloc_cdl.kernels.packets` and `walloc_cdl.kernels.packets_1d`, then companding and rounding. The
-operators come from `walloc_cdl.kernels.gpu.operators`; `walloc_cdl.kernels.gpu.encode` launches the kernels. Triton is
-needed by this module alone.
+1. `_add_down`: A · window, for 64 columns of the window at a time, block by block along the height;
+2. `_add_across`: that · Aᵀ, summed over the window's blocks of columns;
+3. the coefficients are reordered from (row, column) to (position, band), and multiplied by the weights of the bands;
+4. `_codes`: scale, bias, companding and rounding.
+
+For audio, whose bands are many and short, the mix is folded into the filters beforehand, 8 · 2^J taps for each latent,
+and all is one product.
+
+Reference: `walloc_cdl.kernels.packets` and `walloc_cdl.kernels.packets_1d`, then companding and rounding. The operators
+come from `walloc_cdl.kernels.gpu.operators`; `walloc_cdl.kernels.gpu.encode` launches the kernels. Triton is needed by
+this module alone.
 """
 
 # No postponed annotations here: Triton reads `tl.constexpr` where they stand.
@@ -75,11 +85,12 @@ def _add_down(
     """Add to `down` (TILE, TILE) the product of the filters along the height with one block of the samples."""
     side = tl.arange(0, TILE)
     matrix = axis + row * TILE + side[:, None] * (WINDOW * TILE) + side[None, :]
-    high, low = tl.load(matrix), tl.load(matrix + TILE * WINDOW * TILE)
+    high, low = tl.load(matrix), tl.load(matrix + TILE * WINDOW * TILE)  # TILE filters (rows) on TILE samples
     start = tl.multiple_of(y * width, ALIGN)
     raw = tl.load(plane + start[:, None] + x[None, :])
     if raw.dtype == tl.uint8:
-        # 0x6400 | v is 1024 + v in float16, so that a byte costs no conversion.
+        # 0x6400 | v is 1024 + v in float16, so that a byte costs no conversion; v - 128 is exact in one float16, so
+        # there is no low part. What 128 in place of 127.5 shifts the latents by is in their bias (`operators`).
         samples = (raw.to(tl.int16) | 0x6400).to(tl.float16, bitcast=True) - 1152.0
         samples = samples.to(tl.float16)
         down = tl.dot(low, samples, down)
@@ -97,8 +108,8 @@ def _add_across(
     column,
     height,
     width,
-    turns_y,
-    turns_x,
+    wrap_y,
+    wrap_x,
     axis,
     WINDOW: tl.constexpr,
     ALIGN: tl.constexpr,
@@ -107,17 +118,17 @@ def _add_across(
 ):
     """Add to `across` (TILE, TILE), one channel's coefficients, what one column of the window's blocks gives them."""
     side = tl.arange(0, TILE)
-    start: tl.constexpr = -(TILE * (WINDOW - 1) // 2)
-    x = (left + start + column * TILE + side + turns_x) % width
+    start: tl.constexpr = -(TILE * (WINDOW - 1) // 2)  # of the window, relative to the tile
+    x = (left + start + column * TILE + side + wrap_x) % width
     x = tl.max_contiguous(tl.multiple_of(x, ALIGN), ALIGN)
     down = tl.full((TILE, TILE), 0.0, tl.float32)
-    if WINDOW == 2:
+    if WINDOW == 2:  # up to three levels: unrolled
         for row in tl.static_range(WINDOW):
-            y = (top + start + row * TILE + side + turns_y) % height
+            y = (top + start + row * TILE + side + wrap_y) % height
             down = _add_down(down, plane, y, x, width, axis, row, WINDOW, ALIGN, SCALE, LIMIT)
     else:
         for row in range(WINDOW):
-            y = (top + start + row * TILE + side + turns_y) % height
+            y = (top + start + row * TILE + side + wrap_y) % height
             down = _add_down(down, plane, y, x, width, axis, row, WINDOW, ALIGN, SCALE, LIMIT)
     down_high, down_low = _split(down)
     matrix = axis + column * TILE + side[:, None] + side[None, :] * (WINDOW * TILE)  # transposed
@@ -138,8 +149,8 @@ def encode_image(
     latents,
     tiles_y,
     tiles_x,
-    turns_y,
-    turns_x,
+    wrap_y,
+    wrap_x,
     limit,
     lowest,
     LEVELS: tl.constexpr,
@@ -154,8 +165,8 @@ def encode_image(
     """One tile of TILE² pixels: pixels (B, C, H, W) of uint8 or float to codes uint8 (B, K, h, w).
 
     axis (2, TILE, WINDOW · TILE), the filters' high and low parts; mix (2, C, BANDS, MIX_PITCH), likewise; LATENTS
-    of the K are made by one program. `turns_*` are multiples of a side, larger than the window's reach. Both
-    sides are multiples of 2^LEVELS, the width of ALIGN.
+    of the K are made by one program. `wrap_*` are multiples of a side, larger than the window's reach
+    (`encode._wrap_offset`). Both sides are multiples of 2^LEVELS, the width of ALIGN.
     """
     FILTERS: tl.constexpr = 2**LEVELS
     SIDE: tl.constexpr = TILE // FILTERS
@@ -175,13 +186,14 @@ def encode_image(
         if WINDOW == 2:
             for column in tl.static_range(WINDOW):
                 across = _add_across(
-                    across, plane, top, left, column, height, width, turns_y, turns_x, axis, WINDOW, ALIGN, SCALE, LIMIT
+                    across, plane, top, left, column, height, width, wrap_y, wrap_x, axis, WINDOW, ALIGN, SCALE, LIMIT
                 )
         else:
             for column in range(WINDOW):
                 across = _add_across(
-                    across, plane, top, left, column, height, width, turns_y, turns_x, axis, WINDOW, ALIGN, SCALE, LIMIT
+                    across, plane, top, left, column, height, width, wrap_y, wrap_x, axis, WINDOW, ALIGN, SCALE, LIMIT
                 )
+        # Coefficient (FILTERS · i + f, FILTERS · j + g) is band (f, g) at position (i, j).
         grid = tl.permute(tl.reshape(across, (SIDE, FILTERS, SIDE, FILTERS)), (0, 2, 1, 3))
         bands = tl.reshape(grid, (SIDE * SIDE, FILTERS * FILTERS))
         if LEVELS == 1:
@@ -193,6 +205,7 @@ def encode_image(
         total = _add_product(bands_high, bands_low, tl.load(mixing), tl.load(mixing + mix_low), total)
         mixing += BANDS * MIX_PITCH
 
+    # Tiles at the lower and right borders have positions beyond the image, and the last program latents beyond K.
     found = _codes(total, tl.load(scale + k), tl.load(shift + k), limit, lowest)
     position = tl.arange(0, SIDE * SIDE)
     i, j = tile_y * SIDE + position // SIDE, tile_x * SIDE + position % SIDE
@@ -213,7 +226,7 @@ def encode_sequence(
     frames,
     latents,
     tiles,
-    turns,
+    wrap,
     limit,
     lowest,
     FRAME: tl.constexpr,
@@ -227,7 +240,7 @@ def encode_sequence(
     """POSITIONS frames: samples (B, C, FRAME · frames) of int16 or float to codes uint8 (B, K, frames).
 
     taps (2, C, 8 · FRAME, PITCH): high and low parts of the filter of each latent, from 4 frames before its own
-    on. `turns` is a multiple of `frames`, at least 4. CHUNK taps are taken at a time.
+    on. `wrap` is a multiple of `frames`, at least 4. CHUNK taps are taken at a time.
     """
     number = tl.program_id(0)
     sequence, first = (number // tiles).to(tl.int64), number % tiles * POSITIONS
@@ -239,12 +252,13 @@ def encode_sequence(
     for channel in range(channels):
         line = samples + (sequence * channels + channel) * frames * FRAME
         matrix = taps + channel * (8 * FRAME * PITCH) + tap[:, None] * PITCH + k[None, :]
+        # A row of the product's left factor is one frame's 8 · FRAME samples, which overlap with the next frame's.
         for start in range(0, 8 * FRAME, CHUNK):
-            if CHUNK <= FRAME:
-                frame = (position + (start // FRAME - 4 + turns)) % frames
+            if CHUNK <= FRAME:  # all taps of the chunk meet the same frame
+                frame = (position + (start // FRAME - 4 + wrap)) % frames
                 place = (frame * FRAME + start % FRAME)[:, None] + tap[None, :]
             else:
-                after = (start + tap) // FRAME - 4 + turns
+                after = (start + tap) // FRAME - 4 + wrap
                 frame = (position[:, None] + after[None, :]) % frames
                 place = frame * FRAME + (tap % FRAME)[None, :]
             high_part, low_part = _split_samples(tl.load(line + place), SCALE, LIMIT)

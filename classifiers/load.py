@@ -1,0 +1,35 @@
+"""The classifier that a finished run left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from classifiers.config import ClassifierConfig
+from classifiers.metrics import Metrics
+from classifiers.model import LatentClassifier, rebuild_model
+from walloc_cdl.canonical import sha256_hex
+from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.training import RunFolder, copy_into, load_tensors
+from walloc_cdl.training.checkpoint import REMEDY
+
+
+def load_classifier(folder: Path | str) -> LatentClassifier:
+    """The classifier that a finished run left, in eval mode, on the CPU; needs neither network nor data set.
+
+    Raises `CallError` for a folder that is no finished run, `DamagedError` if a file is not what was written.
+    """
+    run = RunFolder(folder)
+    expected = run.load_record(Metrics).weights_sha256
+    try:
+        config = ClassifierConfig.from_json(run.load_config()["classifier"])
+    except (CallError, KeyError, TypeError) as error:
+        raise DamagedError(f"{run.config_path}: {error}; {REMEDY}") from error
+    if not run.weights_path.is_file():
+        raise DamagedError(f"{run.weights_path} is missing; {REMEDY}")
+    found = sha256_hex(run.weights_path.read_bytes())
+    if found != expected:
+        raise DamagedError(f"{run.weights_path}: SHA-256 is {found[:12]}…, expected {expected[:12]}…; {REMEDY}")
+    model = rebuild_model(config)
+    tensors, _ = load_tensors(run.weights_path)
+    copy_into(model.saved_weights(), tensors, origin=str(run.weights_path))
+    return model.eval()

@@ -1,0 +1,38 @@
+"""What a classifier's training does with a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from classifiers.model import LatentClassifier
+from walloc_cdl.latents import UNKNOWN_LABEL
+from walloc_cdl.training import autocast
+
+
+@dataclass(frozen=True, eq=False)
+class ClassificationStep:
+    """Codes and class numbers to the mean cross entropy of the samples of known class; a `Step` of a `TrainingLoop`."""
+
+    model: LatentClassifier
+    label_smoothing: float
+    precision: str
+    """`bf16` or `fp32`, as from `choose_precision`: of the model; the loss is computed in float32."""
+    device: torch.device
+
+    def __call__(self, codes: Tensor, targets: Tensor, words: Tensor) -> Tensor:
+        """The loss, float32 (), of codes uint8 (B, K, h, w) and class numbers int64 (B,); 0 if no class is known."""
+        del words  # nothing is drawn for single samples yet
+        with autocast(self.precision, self.device):
+            logits = self.model(codes)
+        loss = cross_entropy(
+            logits.float(),
+            targets,
+            ignore_index=UNKNOWN_LABEL,
+            label_smoothing=self.label_smoothing,
+            reduction="sum",
+        )
+        return loss / (targets != UNKNOWN_LABEL).sum().clamp_min(1)

@@ -1,0 +1,19 @@
+"""`TrainConfig`: the settings of a classifier's training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from walloc_cdl.training import LoopConfig, require_fraction
+
+
+@dataclass(frozen=True)
+class TrainConfig(LoopConfig):
+    """How a classifier is trained: the settings of the loop, and those of the loss."""
+
+    label_smoothing: float = 0.0
+    """Share of a sample's target that is spread over all classes, in [0, 1)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_fraction("label_smoothing", self.label_smoothing)

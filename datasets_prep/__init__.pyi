@@ -1,0 +1,19 @@
+# The public names and where they are defined, for type checkers and lazy_loader, which takes relative imports only.
+from .archives.single_files import decode_files as decode_files
+from .archives.single_files import encode_files as encode_files
+from .decode.pixels import load_native as load_native
+from .decode.pixels import load_pixels as load_pixels
+from .job.config import PrepareConfig as PrepareConfig
+from .job.progress import Progress as Progress
+from .prepare_local import prepare as prepare
+from .prepare_remote import prepare_to as prepare_to
+from .preview import contact_sheet as contact_sheet
+from .sources import Source as Source
+from .sources import open_source as open_source
+from .sources import open_stream as open_stream
+from .sources.core.limits import limit as limit
+from .sources.core.splits import holdout as holdout
+from .sources.core.streaming_source import StreamingSource as StreamingSource
+from .sources.hubs.hf_stream import HuggingFaceStream as HuggingFaceStream
+from .sources.python.iterable_source import IterableSource as IterableSource
+from .sources.python.map_source import MapSource as MapSource

@@ -1,0 +1,110 @@
+"""The loop by itself: any model, any step, and a run's folder around it."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.training import RunFolder, RunRecord, describe_environment, finish_run, run_epochs, tensors_to_bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Quality:
+    decibels: float
+
+
+def weights_of(loop) -> bytes:
+    return tensors_to_bytes(loop.weights())
+
+
+def shifted(model, codes, targets, words):
+    """A step that draws a shift for each sample from its word."""
+    shift = (words.view(torch.int64) & 0xFF).float() / 255
+    values = codes.float() / 255 + shift[:, None, None, None]
+    return (model(values)[:, 0] - values.mean((1, 2, 3))).square().mean()
+
+
+def test_a_step_gets_codes_targets_and_words_of_every_batch(make_loop):
+    seen = []
+
+    def step(model, codes, targets, words):
+        seen.append((codes, targets, words))
+        return model(codes.float()).square().mean()
+
+    loop = make_loop(step)
+    loop.run_epoch()
+    loop.run_epoch()
+    batches = loop.loader.batches
+    for epoch in (0, 1):
+        rows = batches.order(epoch)
+        codes, targets = loop.loader.dataset.gather(rows[:24])
+        expected = codes, targets, torch.from_numpy(batches.step_words(epoch)[:24])
+        for found, whole in zip(zip(*seen[3 * epoch : 3 * epoch + 3], strict=True), expected, strict=True):
+            assert torch.cat(found).equal(whole)
+    assert loop.epoch == len(loop.history.losses) == 2
+
+
+def test_what_is_learned_is_kept_and_averaged(make_loop):
+    loop = make_loop(epochs=30, lr=0.03)
+    while loop.epoch < 30:
+        loop.run_epoch()
+    assert loop.history.losses[-1] < loop.history.losses[0] / 5
+    last = weights_of(loop)
+    loop.use_average()
+    assert weights_of(loop) == tensors_to_bytes(loop.average.weights) != last
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("update", [3, 5, 7])
+def test_a_step_that_draws_by_words_resumes_to_the_bit(make_loop, tmp_path, update):
+    """Three updates an epoch: interrupted at the end of the first, before it is saved, and within the others."""
+
+    def interrupt(state):
+        if state.step == update:
+            raise Interrupted
+
+    whole, first = make_loop(shifted), make_loop(shifted)
+    run = RunFolder(tmp_path / "whole")
+    run.claim({"of": "shift"}, resume=True)
+    run_epochs(whole, run)
+    run = RunFolder(tmp_path / "parts")
+    run.claim({"of": "shift"}, resume=True)
+    first.progress = interrupt
+    with pytest.raises(Interrupted):
+        run_epochs(first, run)
+    torch.manual_seed(9)
+    second = make_loop(shifted)
+    run_epochs(second, run)
+    assert second.history.losses == whole.history.losses
+    assert weights_of(second) == weights_of(whole)
+
+
+def test_a_record_has_the_metrics_of_what_was_trained(make_loop, tmp_path):
+    loop, run = make_loop(), RunFolder(tmp_path / "run")
+    run.claim({"of": "mean"}, resume=True)
+    with pytest.raises(CallError, match="is not finished"):
+        run.load_record(Quality)
+    run_epochs(loop, run)
+    environment = describe_environment(loop.device, "fp32")
+    record = finish_run(loop, run, metrics=Quality(30.5), environment=environment)
+    assert run.load_record(Quality) == record == RunRecord.from_json(record.to_json(), Quality, origin="record")
+    assert record.config == {"of": "mean"}
+    assert record.to_json()["metrics"] == {"decibels": 30.5}
+    assert "timm" not in environment
+    assert "timm" in describe_environment(loop.device, "fp32", ("timm",))
+    with pytest.raises(DamagedError, match=r"record\.json: not the record of a run"):
+        run.load_record(lambda accuracy: accuracy)
+
+
+def test_a_checkpoint_of_another_run_is_refused(make_loop, tmp_path):
+    for name in ("one", "two"):
+        run = RunFolder(tmp_path / name)
+        run.claim({"of": name}, resume=True)
+        run_epochs(make_loop(epochs=1), run)
+    run.checkpoint_path.write_bytes(RunFolder(tmp_path / "one").checkpoint_path.read_bytes())
+    with pytest.raises(DamagedError, match=r"checkpoint\.safetensors is of another run than config.json"):
+        run_epochs(make_loop(epochs=1), run)

@@ -1,0 +1,145 @@
+"""Codecs on the Hugging Face Hub: `save_pretrained`, `from_pretrained`, `push_to_hub`, and downloads.
+
+The methods have the names and arguments of `huggingface_hub.ModelHubMixin`. It is not used itself: it
+would write a `config.json` of its own making, without our format's version, and wrap the constructor.
+huggingface_hub is imported when it is needed; a local folder works without it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, TypeVar
+
+from walloc_cdl.codec.codec_files import FILE_NAMES, read_codec_files, write_codec_files
+from walloc_cdl.errors import CallError, JobError
+
+Self = TypeVar("Self", bound="HubMixin")
+
+
+class HubMixin(ABC):
+    """What a codec with `files` and `from_files` needs to live on the Hub."""
+
+    @abstractmethod
+    def files(self) -> dict[str, bytes]:
+        """`config.json` and `model.safetensors`."""
+
+    @classmethod
+    @abstractmethod
+    def from_files(cls: type[Self], files: dict[str, bytes], *, origin: str) -> Self:
+        """Inverse of `files`."""
+
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike[str],
+        *,
+        repo_id: str | None = None,
+        push_to_hub: bool = False,
+        **push_to_hub_kwargs: Any,
+    ) -> str | None:
+        """Write the codec to a folder, and push it when asked; returns the commit's address in that case.
+
+        Raises `CallError` when the folder holds something else.
+        """
+        write_codec_files(save_directory, self.files())
+        if push_to_hub:
+            return self.push_to_hub(repo_id or Path(save_directory).name, **push_to_hub_kwargs)
+        return None
+
+    @classmethod
+    def from_pretrained(
+        cls: type[Self],
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        revision: str | None = None,
+    ) -> Self:
+        """The codec in a local folder, or in a repository of the Hub, of this class.
+
+        Raises `CallError` where there is none, `JobError` where it cannot be downloaded, `DamagedError` for
+        files that are wrong. Which class a repository holds need not be known to `load_codec("hub:…")`.
+        """
+        if Path(pretrained_model_name_or_path).is_dir():
+            folder = Path(pretrained_model_name_or_path)
+            return cls.from_files(read_codec_files(folder), origin=str(folder))
+        repo_id = os.fspath(pretrained_model_name_or_path)
+        options = {
+            "force_download": force_download,
+            "token": token,
+            "cache_dir": cache_dir,
+            "local_files_only": local_files_only,
+            "revision": revision,
+        }
+        files = {name: download(repo_id, name, **options).read_bytes() for name in FILE_NAMES}
+        return cls.from_files(files, origin=f"hub:{repo_id}")
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str = "Push codec",
+        private: bool | None = None,
+        token: str | None = None,
+        branch: str | None = None,
+        create_pr: bool | None = None,
+    ) -> str:
+        """Upload the codec's files to a repository, which is made if need be; returns the commit's address."""
+        import huggingface_hub
+
+        api = huggingface_hub.HfApi(token=token)
+        repo_id = api.create_repo(repo_id=repo_id, private=private, exist_ok=True).repo_id
+        with tempfile.TemporaryDirectory() as folder:
+            write_codec_files(folder, self.files())
+            commit = api.upload_folder(
+                repo_id=repo_id,
+                folder_path=folder,
+                commit_message=commit_message,
+                revision=branch,
+                create_pr=create_pr,
+            )
+        return commit.commit_url
+
+
+class MissingFileError(CallError):
+    """A repository of the Hub does not have a file."""
+
+
+def download(repo_id: str, file_name: str, **options: Any) -> Path:
+    """A file of a repository, from the cache or from the Hub; `options` are those of `hf_hub_download`.
+
+    Raises `MissingFileError` or `CallError` where there is no such file or repository, and `JobError`
+    where the Hub cannot be reached and the cache does not have the file.
+    """
+    from huggingface_hub import errors as hub
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(repo_id, file_name, **options))
+    except hub.HFValidationError as error:
+        raise CallError(
+            f"{repo_id!r} is no repository's name; expected hub:OWNER/REPO or hub:OWNER/REPO/FILE"
+        ) from error
+    except hub.RepositoryNotFoundError as error:
+        raise CallError(
+            f"the Hub has no repository {repo_id} that you may read; check its name, or log in with `hf auth login`"
+        ) from error
+    except hub.LocalEntryNotFoundError as error:  # before its parent EntryNotFoundError: nobody was asked
+        raise _unreachable(repo_id, file_name) from error
+    except (hub.EntryNotFoundError, hub.RevisionNotFoundError) as error:
+        raise MissingFileError(
+            f"{repo_id} has no {file_name}; https://huggingface.co/{repo_id}/tree/main shows its files"
+        ) from error
+    except OSError as error:  # of the network: the Hub's own errors derive from it, too
+        raise _unreachable(repo_id, file_name) from error
+
+
+def _unreachable(repo_id: str, file_name: str) -> JobError:
+    return JobError(
+        f"{file_name} of {repo_id} is not in the cache and the Hub cannot be reached; connect to the network, or "
+        f"download the files elsewhere (https://huggingface.co/{repo_id}) and name them by path"
+    )

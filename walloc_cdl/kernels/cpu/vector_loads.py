@@ -1,0 +1,92 @@
+"""Samples of eight lines into vectors with one line in each lane, and 8 × 8 transposition, as vector instructions.
+
+A line's neighboring samples lie beside each other in memory, but a vector is to hold the same sample of eight lines. So
+both kinds of load are transpositions: of bytes by shifts, of float32 numbers by shuffles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.extending import intrinsic
+
+from walloc_cdl.kernels.cpu.vectors import (
+    BYTE,
+    VECTOR,
+    WIDTH,
+    WORD,
+    WORDS,
+    integer,
+    intrinsic_of_integers,
+    load,
+    splat,
+    store,
+)
+
+
+def _make_byte_load(count: int) -> Callable[..., Any]:
+    """An intrinsic that loads `count` neighboring uint8 samples of eight lines, and stores `count` vectors.
+
+    Line l is `step` bytes behind line l - 1, and goes to lane l; sample s goes to target + s · `target_stride`. Values
+    become float32, v - 127.5, which is exact and lies around 0: (v - 127.5) / 255 is a pixel in [-0.5, 0.5], and the
+    255 is in the weights.
+    """
+
+    @intrinsic
+    def load_bytes(context: Any, source: Any, step: Any, target: Any, target_stride: Any) -> Any:
+        def generate(builder: Any, arguments: list[Any]) -> None:
+            source, step, target, target_stride = arguments
+            # All samples of a line are one integer of 2, 4 or 8 bytes, and the eight lines a vector of such integers.
+            whole = ir.IntType(8 * count)
+            lines = ir.Constant(ir.VectorType(whole, WIDTH), ir.Undefined)
+            for lane in range(WIDTH):
+                address = builder.add(source, builder.mul(step, integer(lane)))
+                lines = builder.insert_element(lines, load(builder, address, whole, align=1), ir.Constant(WORD, lane))
+            # Sample s is byte s of each, because the processor is little-endian.
+            for sample in range(count):
+                shifted = builder.lshr(lines, ir.Constant(lines.type, [8 * sample] * WIDTH))
+                lowest = builder.trunc(shifted, ir.VectorType(BYTE, WIDTH))
+                values = builder.uitofp(builder.zext(lowest, WORDS), VECTOR)
+                address = builder.add(target, builder.mul(target_stride, integer(sample)))
+                store(builder, builder.fsub(values, splat(127.5)), address)
+
+        return intrinsic_of_integers(4, generate)
+
+    return load_bytes
+
+
+load_two, load_four, load_eight = _make_byte_load(2), _make_byte_load(4), _make_byte_load(8)
+
+
+@intrinsic
+def transpose_8x8(context: Any, source: Any, step: Any, target: Any, target_stride: Any) -> Any:
+    """Transpose eight vectors of float32: lane j of vector i becomes lane i of vector j.
+
+    Vector i is read from source + i · `step` and written to target + i · `target_stride`, both in bytes. All are read
+    before one is written.
+    """
+
+    def generate(builder: Any, arguments: list[Any]) -> None:
+        source, step, target, target_stride = arguments
+        rows = [load(builder, builder.add(source, builder.mul(step, integer(row)))) for row in range(WIDTH)]
+        # Recursively: the matrix is four blocks of 4 × 4, of which the two off the diagonal are exchanged; then each
+        # block is four of 2 × 2, and these four of 1 × 1. An exchange of blocks of size `distance` concerns pairs of
+        # rows that are so far apart, `first` and `second`. Of the pair, the new first row has the lanes of the first's
+        # left block and of the second's left block, the new second row those of both right blocks.
+        for distance in (4, 2, 1):
+            left = [at for block in range(0, 8, 2 * distance) for at in range(block, block + distance)]
+            # A shuffle's mask numbers the first operand's lanes 0 … 7, and the second's 8 … 15.
+            both_left = [at if at in left else at - distance + WIDTH for at in range(8)]
+            both_right = [at + distance if at in left else at + WIDTH for at in range(8)]
+            for first in left:  # rows are paired as lanes are
+                second = first + distance
+                rows[first], rows[second] = (
+                    builder.shuffle_vector(rows[first], rows[second], ir.Constant(WORDS, mask))
+                    for mask in (both_left, both_right)
+                )
+        for row, values in enumerate(rows):
+            store(builder, values, builder.add(target, builder.mul(target_stride, integer(row))))
+
+    return intrinsic_of_integers(4, generate)

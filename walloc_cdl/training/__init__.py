@@ -1,0 +1,41 @@
+"""One training loop for all that is trained on stored latents: a model and a step in, a run's folder out."""
+
+from walloc_cdl.training.average import WeightAverage
+from walloc_cdl.training.checkpoint import copy_into, load_tensors, tensors_to_bytes
+from walloc_cdl.training.config import LoopConfig, require_fraction
+from walloc_cdl.training.environment import describe_environment, source_commit
+from walloc_cdl.training.loop import History, Loader, Progress, Step, TrainingLoop, TrainProgress
+from walloc_cdl.training.optimizer import build_optimizer
+from walloc_cdl.training.precision import PRECISIONS, autocast, choose_precision
+from walloc_cdl.training.record import RunRecord
+from walloc_cdl.training.run import finish_run, run_epochs
+from walloc_cdl.training.run_folder import RunFolder
+from walloc_cdl.training.schedule import learning_rate
+from walloc_cdl.training.seeding import seed_torch
+
+__all__ = [
+    "PRECISIONS",
+    "History",
+    "Loader",
+    "LoopConfig",
+    "Progress",
+    "RunFolder",
+    "RunRecord",
+    "Step",
+    "TrainProgress",
+    "TrainingLoop",
+    "WeightAverage",
+    "autocast",
+    "build_optimizer",
+    "choose_precision",
+    "copy_into",
+    "describe_environment",
+    "finish_run",
+    "learning_rate",
+    "load_tensors",
+    "require_fraction",
+    "run_epochs",
+    "seed_torch",
+    "source_commit",
+    "tensors_to_bytes",
+]

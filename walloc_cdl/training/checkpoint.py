@@ -1,0 +1,56 @@
+"""Tensors and plain values in one safetensors file: weights and the states of training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from walloc_cdl.canonical import canonical_json
+from walloc_cdl.errors import DamagedError
+
+METADATA_KEY = "walloc_cdl"
+"""The only metadata key: with more, the safetensors package orders them at random."""
+
+REMEDY = "restore it from a copy or train again"
+"""What every error about a run's files ends with."""
+
+
+def tensors_to_bytes(tensors: dict[str, Tensor], metadata: dict[str, Any] | None = None) -> bytes:
+    """One safetensors file; whatever memory format the tensors have, the file holds them row by row."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    return save(plain, None if metadata is None else {METADATA_KEY: canonical_json(metadata).decode()})
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Inverse of `tensors_to_bytes` for an untrusted file; raises `DamagedError`."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
+        raise DamagedError(f"{path}: not readable as safetensors ({error}); {REMEDY}") from error
+
+
+def copy_into(targets: dict[str, Tensor], tensors: dict[str, Tensor], *, origin: str) -> None:
+    """Copy tensors into those of the same names, shapes and dtypes; `DamagedError`, naming `origin`, if they differ."""
+    differing = sorted(targets.keys() ^ tensors.keys())
+    if differing:
+        raise DamagedError(
+            f"{origin}: {differing[0]!r} is {'missing' if differing[0] in targets else 'unknown'}, and so are "
+            f"{len(differing) - 1} more; it was written by another version or is damaged: {REMEDY}"
+        )
+    with torch.no_grad():
+        for name, target in targets.items():
+            value = tensors[name]
+            if value.shape != target.shape or value.dtype != target.dtype:
+                raise DamagedError(
+                    f"{origin}: {name!r} is {value.dtype} {list(value.shape)}, "
+                    f"expected {target.dtype} {list(target.shape)}; {REMEDY}"
+                )
+            target.copy_(value)

@@ -1,0 +1,52 @@
+"""`RunRecord`: what a training run leaves, as one JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from walloc_cdl.errors import DamagedError
+
+MetricsT = TypeVar("MetricsT")
+"""The metrics of whatever is trained: a dataclass of plain values."""
+
+
+@dataclass(frozen=True)
+class RunRecord(Generic[MetricsT]):
+    """The result of a run, with all that it depends on."""
+
+    config: dict[str, Any]
+    """The run's configuration, as in its config.json."""
+    seeds: dict[str, int]
+    commit: str | None
+    """Commit of this program, `+` behind it where files differed from it; None where it cannot be known."""
+    environment: dict[str, Any]
+    """Versions, processor, threads, device, precision."""
+    metrics: MetricsT | None
+    """Of the averaged weights on the validation data; None if there were none."""
+    elapsed_s: float
+    """Training, evaluation left out; of all calls that a resumed run took together."""
+    images_per_s: float
+    """Training rate: the median over the epochs."""
+    losses: list[float]
+    """Mean training loss of each epoch."""
+    weights_sha256: str
+    """Of model.safetensors."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for canonical JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Any, make_metrics: Callable[..., MetricsT], *, origin: str) -> RunRecord[MetricsT]:
+        """Inverse of `to_json` for untrusted values; raises `DamagedError`, naming `origin`.
+
+        `make_metrics` takes the fields of the metrics by name, as their class does.
+        """
+        try:
+            metrics = fields["metrics"]
+            return cls(**{**fields, "metrics": None if metrics is None else make_metrics(**metrics)})
+        except (KeyError, TypeError) as error:
+            raise DamagedError(f"{origin}: not the record of a run ({error}); train again") from error

@@ -1,0 +1,58 @@
+"""A training loop in a run's folder: resumed where it stopped, saved after every epoch, and what it leaves."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from walloc_cdl.canonical import sha256_hex
+from walloc_cdl.errors import DamagedError
+from walloc_cdl.files import write_atomic
+from walloc_cdl.training.checkpoint import load_tensors, tensors_to_bytes
+from walloc_cdl.training.environment import source_commit
+from walloc_cdl.training.loop import TrainingLoop
+from walloc_cdl.training.record import MetricsT, RunRecord
+from walloc_cdl.training.run_folder import RunFolder
+
+
+def run_epochs(loop: TrainingLoop, run: RunFolder) -> None:
+    """Train the epochs that the folder's checkpoint does not have yet, then put the averaged weights into the model.
+
+    The folder must be claimed. Raises `DamagedError` for a checkpoint that is broken or belongs to another run,
+    `JobError` if the loss diverges.
+    """
+    digest = run.config_digest()
+    if run.checkpoint_path.is_file():
+        tensors, values = load_tensors(run.checkpoint_path)
+        if values.get("config_sha256") != digest:
+            raise DamagedError(f"{run.checkpoint_path} is of another run than config.json; name another folder")
+        loop.restore(tensors, values, origin=str(run.checkpoint_path))
+    while loop.epoch < loop.config.epochs:
+        loop.run_epoch()
+        tensors, values = loop.state()
+        write_atomic(run.checkpoint_path, tensors_to_bytes(tensors, {**values, "config_sha256": digest}))
+    loop.use_average()
+
+
+def finish_run(
+    loop: TrainingLoop, run: RunFolder, *, metrics: MetricsT | None, environment: dict[str, Any]
+) -> RunRecord[MetricsT]:
+    """Save the model's weights and write the record, which makes the run a finished one.
+
+    `environment` is that of `describe_environment`.
+    """
+    weights = tensors_to_bytes(loop.weights())
+    record = RunRecord(
+        config=run.load_config(),
+        seeds={"train": loop.config.seed},
+        commit=source_commit(),
+        environment=environment,
+        metrics=metrics,
+        elapsed_s=loop.history.elapsed_s,
+        images_per_s=statistics.median(loop.history.images_per_s),
+        losses=loop.history.losses,
+        weights_sha256=sha256_hex(weights),
+    )
+    write_atomic(run.weights_path, weights)
+    run.save_record(record)
+    return record
