@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets_prep.decode.chunks import decode_chunk
+from datasets_prep.decode.worker import decode_chunk
 from datasets_prep.encode.devices import alike_devices
 from datasets_prep.encode.encoder import open_encoding
 from datasets_prep.encode.sample_layout import sample_layout
@@ -38,12 +38,12 @@ class Forecast:
     source: str
     fingerprint: str
     num_samples: dict[str, int]
-    """Of each split."""
+    """The number of source samples of each split."""
     num_strays: int
     latent_shape: tuple[int | None, ...]
     num_shards: int
     shard_bytes: int
-    """Of all shards, if every sample is usable; extrapolated where samples differ in size."""
+    """The size of all shards, if every sample is usable; extrapolated where samples differ in size."""
     workers: int
     num_measured: int
     num_bad: int
@@ -59,27 +59,27 @@ class Forecast:
 def forecast(source: Source, codec: Codec, config: PrepareConfig) -> Forecast:
     """Plan the job and measure evenly spaced samples; writes nothing. Raises `CallError` as `prepare` does."""
     choose_engine(config)  # refuses what the job would
-    return _measured(plan_job(source, codec, config), codec, config)
+    return _measured(plan_job(source, codec, config))
 
 
 def forecast_extension(
     source: Source, codec: Codec, out: str | os.PathLike[str], config: PrepareConfig
 ) -> tuple[Forecast, list[str]]:
-    """The same of what `extend` would add to the data set `out`, with what it would say; writes nothing.
+    """The forecast of what `extend` would add to the data set `out`, with what it would say; writes nothing.
 
     Raises `CallError` as `extend` does.
     """
     folder = require_folder(out)
     choose_engine(config)
     planned = plan_job(source, codec, config)
-    extension = compare(folder, planned, codec, load_manifest(folder), config)
-    expected = _measured(extension.job, codec, config)
+    extension = compare(folder, planned, load_manifest(folder))
+    expected = _measured(extension.job)
     return replace(expected, num_strays=len(extension.diff.strays)), extension.notes()
 
 
-def _measured(planned: PlannedJob, codec: Codec, config: PrepareConfig) -> Forecast:
-    """Of a planned job, by evenly spaced samples."""
-    plan, source = planned.plan, planned.source
+def _measured(planned: PlannedJob) -> Forecast:
+    """The forecast of a planned job, by evenly spaced samples."""
+    plan, source, codec, config = planned.plan, planned.source, planned.codec, planned.config
     total = plan.num_samples
     workers = choose_workers(config, total)
     preparation = planned.preparation

@@ -5,19 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from pathlib import Path
 
-from datasets_prep.folders import locks
 from datasets_prep.folders.system_errors import resumable
 from datasets_prep.job.choose_engine import choose_engine
 from datasets_prep.job.config import PrepareConfig
-from datasets_prep.job.encode_pending import encode_pending
-from datasets_prep.job.ending import end_job
-from datasets_prep.job.output import finished_manifest, open_output, remove_work
-from datasets_prep.job.plan import Plan
-from datasets_prep.job.plan_job import PlannedJob, plan_job
+from datasets_prep.job.plan_job import plan_job
 from datasets_prep.job.progress import Progress
+from datasets_prep.job.run import run_job
 from datasets_prep.sources.core.source import Source
 from datasets_prep.sources.core.streaming_source import StreamingSource
 from datasets_prep.streaming.prepare_stream import prepare_stream
@@ -25,7 +19,7 @@ from datasets_prep.upkeep.extend import extend
 from walloc_cdl.addresses import is_address, local_path
 from walloc_cdl.codec import Codec
 from walloc_cdl.errors import CallError
-from walloc_cdl.latents import WORK_NAME, Manifest
+from walloc_cdl.latents import Manifest
 
 
 def prepare(
@@ -52,7 +46,7 @@ def prepare(
     config = config or PrepareConfig()
     if is_address(out):
         raise CallError(f"{out} is an address, not a folder; `prepare_to` writes there")
-    choose_engine(config)  # an unknown one is refused before anything is done
+    choose_engine(config)  # one that is not installed is refused before anything is done
     if isinstance(source, StreamingSource):
         with resumable(local_path(out)):
             return prepare_stream(source, codec, local_path(out), config, progress=progress)
@@ -66,58 +60,4 @@ def prepare(
     folder = local_path(out)
     planned = plan_job(source, codec, config)
     with resumable(folder):
-        return _prepare(folder, planned, codec, config, progress, started_s)
-
-
-def _prepare(
-    folder: Path,
-    planned: PlannedJob,
-    codec: Codec,
-    config: PrepareConfig,
-    progress: Callable[[Progress], None] | None,
-    started_s: float,
-) -> Manifest | None:
-    """`prepare` of what is planned."""
-    plan, work = planned.plan, folder / WORK_NAME
-    manifest = finished_manifest(folder, plan, restart=config.restart)
-    if manifest is None or work.is_dir():
-        with _held(folder, config):
-            with locks.planning(work):
-                # once more: until the lock was had, others may have ended the job, or begun to edit the data set
-                manifest = finished_manifest(folder, plan, restart=config.restart)
-                if manifest is None:
-                    plan = open_output(folder, plan, restart=config.restart, allow_drift=config.allow_drift)
-            if manifest is None:
-                return _run(folder, plan, planned, codec, config, progress, started_s)
-            if config.slice is None:  # other slices may hold the work folder, too
-                remove_work(folder)
-    if progress is not None:
-        note = f"{folder} is finished already; nothing to do"
-        progress(Progress(plan.num_samples, plan.num_samples, 0, note=note))
-    return manifest
-
-
-def _held(folder: Path, config: PrepareConfig) -> AbstractContextManager[None]:
-    """The lock of this call."""
-    if config.slice is None:
-        return locks.whole_job(folder / WORK_NAME)
-    return locks.slice_of_job(folder / WORK_NAME, "{}-of-{}".format(*config.slice))
-
-
-def _run(
-    folder: Path,
-    plan: Plan,
-    planned: PlannedJob,
-    codec: Codec,
-    config: PrepareConfig,
-    progress: Callable[[Progress], None] | None,
-    started_s: float,
-) -> Manifest | None:
-    shards = plan.shards if config.slice is None else plan.shards[config.slice[0] - 1 :: config.slice[1]]
-    encoded = encode_pending(folder, plan, shards, planned, codec, config, progress)
-    if config.slice is not None:
-        encoded.reporter.note(
-            f"slice {config.shards} is done; when all are, run the same with --finish instead of --shards"
-        )
-        return None
-    return end_job(encoded, plan, planned.plan, started_s, drop_duplicates=config.drop_duplicates)
+        return run_job(planned, folder, progress, started_s)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
 from datasets_prep.encode.any_size import decode_bounded
-from datasets_prep.job.choose_preparation import choose_preparation, stored_settings
-from datasets_prep.job.config import PrepareConfig
-from datasets_prep.job.plan import OF_THE_JOB
+from datasets_prep.job.choose_preparation import stored_preparation
+from datasets_prep.job.plan import JOB_SETTINGS
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.samples.stored import BadSignalError
 from datasets_prep.sources.core.source import Source
@@ -131,14 +129,11 @@ def _split(folder: str | os.PathLike[str], wanted: str | None) -> str:
 
 def _preparation(source: Source, dataset: LatentDataset, codec: Codec, size: int) -> Preparation:
     """How the source's samples were prepared; raises `CallError` for arrays that were prepared in another way."""
-    settings: dict[str, Any] = {}
-    if source.kind == "image":
-        settings = {"size": None if dataset.layout.ragged else size, **stored_settings(dataset.manifest.preprocessing)}
-    if dataset.layout.ragged:
-        settings["geometry"] = "ragged"
-    preparation = choose_preparation(source, codec, PrepareConfig(**settings))
+    # only the evaluation crop is shown beside what is decoded, not the other views
+    crop = {name: value for name, value in dataset.manifest.preprocessing.items() if name != "views"}
+    preparation = stored_preparation(source, codec, {"size": size, **crop})
     if source.kind == "array":
-        stored = {name: value for name, value in dataset.manifest.preprocessing.items() if name not in OF_THE_JOB}
+        stored = {name: value for name, value in dataset.manifest.preprocessing.items() if name not in JOB_SETTINGS}
         if difference := first_difference(preparation.to_json(), stored):
             field, mine, theirs = difference
             raise CallError(

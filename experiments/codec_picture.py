@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets_prep.decode.pixels import load_native
+from datasets_prep.decode.images import load_native
 from walloc_cdl.codec import Codec
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import code_histogram

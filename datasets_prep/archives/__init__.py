@@ -1,1 +1,1 @@
-"""Single signals and whole data sets as entropy-coded archives."""
+"""Entropy-coded archives of single signals and of whole data sets."""

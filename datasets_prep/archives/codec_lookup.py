@@ -1,4 +1,4 @@
-"""The codec that an archive was made with: the one that is given, or the one that it records."""
+"""Lookup of the codec that an archive was made with: the caller's, or the one that the archive records."""
 
 from __future__ import annotations
 
@@ -10,33 +10,38 @@ from walloc_cdl.spec import LatentSpec
 
 
 class CodecLookup:
-    """Finds codecs for archives, each loaded once.
+    """Finds codecs for archives and loads each once.
 
-    What an archive records is only ever compared with the names and ids of the zoo, never opened as a path.
+    `codec` is the caller's, if any. The codec that an archive records is compared with the names and ids of the zoo;
+    it is never opened as a path.
     """
 
     def __init__(self, codec: Codec | None = None) -> None:
         self._given = codec
-        self._found: dict[str, tuple[Codec, LatentSpec]] = {}
+        self._loaded: dict[str, tuple[Codec, LatentSpec]] = {}
         if codec is not None:
             spec = codec.spec
-            self._found[spec.codec_id] = codec, spec
+            self._loaded[spec.codec_id] = codec, spec
 
-    def given(self, origin: str) -> tuple[Codec, LatentSpec]:
-        """The codec of the call; `CallError` without one, since `origin` does not tell."""
+    def given_codec(self, origin: str) -> tuple[Codec, LatentSpec]:
+        """Return the caller's codec and its spec; raises `CallError` without one, since `origin` records none."""
         if self._given is None:
             raise CallError(f"{origin} does not record which codec made it; name the codec (--codec)")
-        return next(iter(self._found.values()))
+        return next(iter(self._loaded.values()))
 
-    def recorded(self, info: ArchiveInfo, origin: str) -> tuple[Codec, LatentSpec]:
-        """The codec of an archive; `SpecMismatchError`, naming both ids, where another one was given."""
+    def recorded_codec(self, info: ArchiveInfo, origin: str) -> tuple[Codec, LatentSpec]:
+        """Return the codec that an archive records, and its spec.
+
+        Raises `SpecMismatchError`, naming both ids, if the caller's codec is another one, and `CallError` for a codec
+        that does not ship with the package.
+        """
         codec_id = info.spec.codec_id
-        if codec_id not in self._found:
+        if codec_id not in self._loaded:
             if self._given is not None:
-                codec, spec = self.given(origin)
+                codec, spec = self.given_codec(origin)
                 info.spec.require_equal(spec, here=origin, there=f"codec {codec.name}")
-            self._found[codec_id] = _from_zoo(info, origin)
-        codec, spec = self._found[codec_id]
+            self._loaded[codec_id] = _from_zoo(info, origin)
+        codec, spec = self._loaded[codec_id]
         info.spec.require_equal(spec, here=origin, there=f"codec {codec.name}")
         return codec, spec
 

@@ -1,6 +1,6 @@
-"""A data set as a folder of archives: its description and its indices. `docs/archives.md` specifies them.
+"""The description and the indices of a folder of archives. `docs/archives.md` specifies them.
 
-`archives.json` holds the data set's own manifest, so that going back can be checked shard by shard.
+`archives.json` contains the data set's manifest, with which every restored shard is compared.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ DESCRIPTION_NAME = "archives.json"
 INDEX_FOLDER = "index"
 
 MAX_DESCRIPTION_BYTES = 1 << 28
-"""No description or index is read that is larger; a sample takes about 100 bytes of its index."""
+"""Larger descriptions and indices are refused; a sample takes about 100 bytes of its index."""
 
 
 @dataclass(frozen=True, eq=False)
 class Description:
-    """What `archives.json` says."""
+    """Content of `archives.json`."""
 
     container: str
     manifest: Manifest
-    """Of the data set of shards."""
+    """Manifest of the data set of shards."""
     indices: dict[str, FileEntry]
-    """For each shard, by its name, the file that lists its samples."""
+    """For each shard, by name, the file that lists its samples."""
 
     def to_bytes(self) -> bytes:
-        """The file."""
+        """Return the content of the file."""
         return encode_json_with_digest(
             {
                 "format": FORMAT,
@@ -50,22 +50,22 @@ class Description:
 
 @dataclass(frozen=True)
 class IndexRow:
-    """One sample."""
+    """One sample of an index."""
 
     path: str
-    """Of its archive, below the folder."""
+    """Path of its archive, relative to the folder."""
     label: int | None
-    """None in a data set without labels."""
+    """Class number; None in a data set without labels."""
     key: str
 
 
 def index_path(shard: str) -> str:
-    """Path below the folder of a shard's index."""
+    """Return the path of a shard's index, relative to the folder."""
     return f"{INDEX_FOLDER}/{Path(shard).stem}.json"
 
 
 def index_bytes(shard: str, rows: list[IndexRow]) -> bytes:
-    """The file that lists the samples of a shard, in order."""
+    """Return the content of the file that lists the samples of a shard, in order."""
     samples = [[row.path, row.label, row.key] for row in rows]
     return encode_json_with_digest(
         {"format": INDEX_FORMAT, "format_version": FORMAT_VERSION, "shard": shard, "samples": samples}
@@ -75,39 +75,41 @@ def index_bytes(shard: str, rows: list[IndexRow]) -> bytes:
 def load_description(folder: Path) -> Description:
     """Read and check `archives.json`.
 
-    Raises `CallError` for a folder without, or of another format version, `DamagedError` for a damaged one.
+    Raises `CallError` if the folder has no such file or one of another format version, `DamagedError` if it is
+    damaged.
     """
     path = folder / DESCRIPTION_NAME
     if not path.is_file():
-        what = f"has no {DESCRIPTION_NAME}" if folder.is_dir() else "does not exist"
+        reason = f"has no {DESCRIPTION_NAME}" if folder.is_dir() else "does not exist"
         raise CallError(
-            f"{folder} is no folder of archives (it {what}); make one with `cdl export DIR --archive --out OUT`"
+            f"{folder} is not a folder of archives (it {reason}); make one with `cdl export DIR --archive --out OUT`"
         )
-    fields = _unsealed(path, FORMAT, {"container", "manifest", "indices"})
+    fields = _read_fields(path, FORMAT, {"container", "manifest", "indices"})
     manifest = manifest_from_json(fields.get("manifest"), origin=f"{path}, manifest")
     entries = fields.object("indices")
     indices = {name: _file_entry(entries.object(name)) for name in entries.values}
     if set(indices) != {entry.name for entry in manifest.shards}:
-        raise DamagedError(f"{path}: indices of other shards than the manifest's; {REMEDY}")
+        raise DamagedError(f"{path}: the shards of the indices differ from the manifest's; {REMEDY}")
     return Description(fields.text("container"), manifest, indices)
 
 
 def load_index(folder: Path, shard: str, entry: FileEntry) -> list[IndexRow]:
-    """The samples of a shard; `DamagedError` for an index that is missing or not what was written."""
+    """Read the samples of a shard; `DamagedError` if the index is missing or damaged."""
     path = folder / index_path(shard)
     read_verified_file(path, entry)
-    fields = _unsealed(path, INDEX_FORMAT, {"shard", "samples"})
+    fields = _read_fields(path, INDEX_FORMAT, {"shard", "samples"})
     if fields.text("shard") != shard:
         raise DamagedError(f"{path}: the index of {fields.text('shard')!r}, expected {shard!r}; {REMEDY}")
     return [_row(sample, f"{path}, samples[{number}]") for number, sample in enumerate(fields.items("samples"))]
 
 
-def _unsealed(path: Path, kind: str, names: set[str]) -> Fields:
+def _read_fields(path: Path, file_format: str, names: set[str]) -> Fields:
+    """Read a JSON file with a digest, and check its format, version and the names of its fields."""
     if path.stat().st_size > MAX_DESCRIPTION_BYTES:
         raise DamagedError(f"{path}: {path.stat().st_size} bytes, expected at most {MAX_DESCRIPTION_BYTES}; {REMEDY}")
     fields = Fields(parse_json_with_digest(path.read_bytes(), origin=str(path)), str(path))
-    if fields.get("format") != kind:
-        raise DamagedError(f"{path}: format is {fields.get('format')!r}, expected {kind!r}; {REMEDY}")
+    if fields.get("format") != file_format:
+        raise DamagedError(f"{path}: format is {fields.get('format')!r}, expected {file_format!r}; {REMEDY}")
     version = fields.integer("format_version", 1)
     if version != FORMAT_VERSION:
         raise CallError(f"{path}: format version {version}, this program reads {FORMAT_VERSION}; update walloc-cdl")
@@ -132,15 +134,16 @@ def _row(sample: Any, where: str) -> IndexRow:
 
 
 def require_archivable(folder: Path, manifest: Manifest) -> None:
-    """Raise `CallError` for a data set that archives cannot hold: one latent each, of one size, with a class number."""
+    """Raise `CallError` for a data set that archives cannot hold: they hold one latent per sample, all of one size,
+    and class numbers."""
     layout = manifest.layout
-    found = {
+    unsupported = {
         "of ragged geometry": layout.ragged,
         f"of {layout.num_views} views": layout.num_views > 1,
         f"with labels of kind {manifest.label_kind!r}": manifest.label_kind not in ("class", "none"),
     }
-    if reasons := [reason for reason, given in found.items() if given]:
+    if reasons := [reason for reason, applies in unsupported.items() if applies]:
         raise CallError(
-            f"{folder} holds samples {' and '.join(reasons)}; archives are made of one latent a sample, all of one "
-            "size, with class numbers or without labels"
+            f"{folder} holds samples {' and '.join(reasons)}; archives hold one latent per sample, all of one size, "
+            "with class numbers or without labels"
         )

@@ -1,4 +1,4 @@
-"""`cdl export --archive`: a data set of shards to a folder of archives, one file a sample."""
+"""`cdl export --archive`: convert a data set of shards to a folder of archives, one file per sample."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ STEM_LENGTH = 60
 def export_archives(
     folder: Path, out: Path, *, container: str | None = None, on_samples: OnSamples | None = None
 ) -> Description:
-    """Write every sample of the data set `folder` as an archive below `out`; the same call again resumes it.
+    """Write every sample of the data set `folder` as an archive in `out`; the same call again resumes it.
 
-    A sample becomes SPLIT/CLASS/NUMBER-NAME.SUFFIX. All else that is needed to make the same shards again
-    goes along, and `archives.json` is written last. Raises `CallError` for a folder that is no data set and
-    for an `out` that holds anything else, `DamagedError` for damaged samples.
+    A sample becomes SPLIT/CLASS/NUMBER-NAME.SUFFIX. Everything else that is needed to restore the same shards is
+    written too, and `archives.json` last. Raises `CallError` for a folder that is not a data set and for an `out` that
+    holds anything else, `DamagedError` for damaged samples.
     """
     manifest = load_manifest(folder)
-    chosen = find_container(container) if container else default_container(manifest.spec.kind)
+    picture_format = find_container(container) if container else default_container(manifest.spec.kind)
     require_archivable(folder, manifest)
     total = sum(summary.num_samples for summary in manifest.splits.values())
     if (out / DESCRIPTION_NAME).is_file():
         found = load_description(out)
-        if found.container != chosen.name or found.manifest.to_json() != manifest.to_json():
+        if found.container != picture_format.name or found.manifest.to_json() != manifest.to_json():
             raise CallError(f"{out} holds archives of another data set or container; give a new folder")
         end(out)
         return found
-    begin(out, {"job": "export", "container": chosen.name, "manifest": manifest.digest()})
+    begin(out, {"job": "export", "container": picture_format.name, "manifest": manifest.digest()})
     indices: dict[str, FileEntry] = {}
     done = 0
     starts = dict.fromkeys(manifest.splits, 0)
@@ -69,9 +69,9 @@ def export_archives(
         for entry in manifest.shards:
             path = out / index_path(entry.name)
             if not path.is_file():
-                rows = _export_shard(folder, out, manifest, entry, chosen, starts[entry.split], pool)
+                rows = _export_shard(folder, out, manifest, entry, picture_format, starts[entry.split], pool)
                 path.parent.mkdir(exist_ok=True)
-                write_atomic(path, index_bytes(entry.name, rows))  # after its archives: it says that they are there
+                write_atomic(path, index_bytes(entry.name, rows))  # after its archives: it marks them as complete
             data = path.read_bytes()
             indices[entry.name] = FileEntry(len(data), sha256_hex(data))
             starts[entry.split] += entry.num_samples
@@ -81,7 +81,7 @@ def export_archives(
     copy_files(folder, out, manifest.files)
     if load_provenance(folder) is not None:
         write_atomic(out / PROVENANCE_NAME, (folder / PROVENANCE_NAME).read_bytes())
-    description = Description(chosen.name, manifest, indices)
+    description = Description(picture_format.name, manifest, indices)
     write_atomic(out / DESCRIPTION_NAME, description.to_bytes())
     end(out)
     return description
@@ -117,7 +117,7 @@ def _export_shard(
 
 
 def _signal_shape(latent_shape: tuple[int, ...], spec: LatentSpec) -> tuple[int, ...]:
-    """Of the signals that were encoded, which were multiples of the stride."""
+    """Return the shape of the encoded signals, whose sizes are multiples of the stride."""
     return (spec.source_channels, *((size - spec.extra_frames) * spec.stride for size in latent_shape[1:]))
 
 

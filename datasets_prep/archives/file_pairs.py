@@ -1,4 +1,4 @@
-"""Which file becomes which: one to one, or a folder's files to files of a folder laid out like it."""
+"""Input and output paths: of a single file, or of all files of a folder, whose structure the output folder has too."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from walloc_cdl.errors import CallError
 
 @dataclass(frozen=True)
 class FilePair:
-    """A file to read and the file to make of it."""
+    """A file to read and the file to write."""
 
     source: Path
     target: Path
 
 
 def pair_files(source: Path, out: Path, suffixes: Iterable[str], rename: Callable[[str], str]) -> list[FilePair]:
-    """The pairs of a call, in the order of their paths; a folder's hidden and other files are left out.
+    """Return the pairs of a call, sorted by path; hidden files and files of other suffixes are omitted.
 
     Raises `CallError` for a missing source, a folder where a file was expected or the reverse, a folder
-    without files of these suffixes, two files that would become one, and `out` inside of `source`.
+    without files of these suffixes, two files with the same output path, and `out` inside of `source`.
     """
     if source.is_file():
         if out.is_dir():
@@ -50,6 +50,6 @@ def pair_files(source: Path, out: Path, suffixes: Iterable[str], rename: Callabl
 
 
 def _files(root: Path, suffixes: frozenset[str]) -> list[Path]:
-    """Paths below `root` of regular files that are not hidden, sorted."""
+    """Return the sorted paths, relative to `root`, of regular files that are not hidden."""
     names = (path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
     return sorted(name for name in names if not any(part.startswith(".") for part in name.parts))

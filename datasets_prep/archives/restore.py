@@ -1,4 +1,8 @@
-"""`cdl prepare --archive`: a folder of archives back to the data set of shards that it was made from."""
+"""`cdl prepare --archive`: restore the data set of shards that a folder of archives was made from.
+
+The data set is restored to the same bytes or not at all: the description contains the manifest, so every shard is
+compared with the SHA-256 of the original one.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +41,10 @@ from walloc_cdl.machine import cpu_count
 
 
 def import_archives(folder: Path, out: Path, *, on_samples: Callable[[int, int], object] | None = None) -> Manifest:
-    """Make the data set `out` of the archives in `folder`: the same shards, byte for byte, and the same manifest.
+    """Restore the data set of the archives in `folder` to `out`: the same shards, byte for byte, and manifest.
 
-    The same call again resumes what was interrupted. Raises `CallError` for a folder of something else and
-    for an `out` that holds anything else, `DamagedError` for whatever is not what was exported.
+    The same call again resumes an interrupted one. Raises `CallError` for a folder that does not hold archives and for
+    an `out` that holds anything else, `DamagedError` for archives that differ from the exported ones.
     """
     description = load_description(folder)
     manifest = description.manifest
@@ -92,8 +96,8 @@ def _import_shard(
     )
     if written != entry:
         raise DamagedError(
-            f"{out / entry.name}: SHA-256 is {written.sha256[:12]}…, the data set that was exported had "
-            f"{entry.sha256[:12]}…; {REMEDY}"
+            f"{out / entry.name}: SHA-256 is {written.sha256[:12]}…, expected {entry.sha256[:12]}… as in the exported "
+            f"data set; {REMEDY}"
         )
 
 
@@ -103,5 +107,5 @@ def _codes(folder: Path, row: IndexRow, manifest: Manifest) -> np.ndarray:
         raise DamagedError(f"{path}: missing, though the index lists it; {REMEDY}")
     archive = archive_from_bytes(path.read_bytes(), origin=str(path))
     if archive.info.spec != manifest.spec or archive.codes.shape != manifest.latent_shape:
-        raise DamagedError(f"{path}: codes of another codec or shape than the data set's; {REMEDY}")
+        raise DamagedError(f"{path}: codec or shape of the codes differ from the data set's; {REMEDY}")
     return archive.codes

@@ -1,4 +1,4 @@
-"""One signal to the bytes of an archive and back: padding, codec, archive, codec, crop."""
+"""Encoding a signal to the bytes of an archive (padding, codec, archive), and decoding it (archive, codec, crop)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from walloc_cdl.spec import LatentSpec
 
 
 def encode_signal(signal: np.ndarray, codec: Codec, spec: LatentSpec, *, container: str | None = None) -> bytes:
-    """The archive of one signal (C, H, W) or (C, T) of any size, padded at its ends to the codec's stride."""
+    """Return the archive of one signal, (C, H, W) or (C, T), of any size; its ends are padded to the codec's stride."""
     codes = encode_bounded(codec, pad_to_stride(signal, spec.stride))
     return archive_to_bytes(codes, spec, signal_shape=signal.shape, container=container, codec=codec.name)
 
@@ -20,16 +20,16 @@ def encode_signal(signal: np.ndarray, codec: Codec, spec: LatentSpec, *, contain
 def decode_signal(
     data: bytes, lookup: CodecLookup, *, origin: str, max_code_bytes: int | None = None
 ) -> tuple[np.ndarray, LatentSpec]:
-    """The signal of an archive, uint8 pixels or int16 PCM, cropped to its true size.
+    """Return the signal of an archive, uint8 pixels or int16 PCM, cropped to its original size, and the codec's spec.
 
-    Without metadata it comes as it was padded.
+    A signal of an archive without metadata keeps its padding.
     """
     info = read_info(data, origin=origin)
     if info is None:
-        codec, spec = lookup.given(origin)
+        codec, spec = lookup.given_codec(origin)
         codes, size = codes_from_picture(data, spec, origin=origin, max_code_bytes=max_code_bytes), None
     else:
-        codec, spec = lookup.recorded(info, origin)
+        codec, spec = lookup.recorded_codec(info, origin)
         codes = archive_from_bytes(data, origin=origin, max_code_bytes=max_code_bytes).codes
         size = info.signal_shape[1:]
     decoded = decode_bounded(codec, codes)

@@ -1,4 +1,4 @@
-"""Whole signals from single files, and back into files, for each kind of latent."""
+"""Reading and writing whole signals as single files, for each kind of latent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from datasets_prep.decode.audio import load_clip, require_audio_packages
-from datasets_prep.decode.pixels import load_whole
+from datasets_prep.decode.images import load_whole
 from datasets_prep.sources.folders.imagefolder import IMAGE_SUFFIXES
 from datasets_prep.sources.signals.audiofolder import AUDIO_SUFFIXES
 from walloc_cdl.errors import CallError
@@ -21,32 +21,32 @@ from walloc_cdl.spec import LatentSpec
 
 @dataclass(frozen=True)
 class SignalFiles:
-    """How signals of one kind are read and written."""
+    """The files of one kind of signal."""
 
     suffixes: frozenset[str]
-    """Of the files that are read, lower case."""
+    """Suffixes of readable files, lower case."""
     default_suffix: str
-    """Of a file that is written."""
+    """Suffix of written files."""
     read: Callable[[Path, LatentSpec], np.ndarray]
-    """The whole signal, as the codec takes it: uint8 (C, H, W), or float32 (C, T) at its sample rate.
+    """Reads the whole signal as the codec's input: uint8 (C, H, W), or float32 (C, T) at the codec's sample rate.
 
     Raises `DamagedError` for a file that cannot be read."""
     write: Callable[[Path, np.ndarray, LatentSpec], None]
-    """Inverse of `read`, for uint8 (C, H, W) or int16 PCM (C, T); raises `CallError` for what a format cannot hold."""
+    """Writes uint8 (C, H, W) or int16 PCM (C, T); raises `CallError` for a signal that the format cannot hold."""
 
 
 def signal_files(spec: LatentSpec) -> SignalFiles:
-    """How to read and write what `spec` is a latent of; `CallError` for a kind that has no files yet."""
+    """Return the files of the signals that `spec` has latents of; `CallError` for a kind without files."""
     if spec.kind not in _BY_KIND:
         raise CallError(f"single files of {spec.kind} cannot be encoded; expected a codec for {', '.join(_BY_KIND)}")
     return _BY_KIND[spec.kind]
 
 
 def require_image_name(path: Path) -> None:
-    """Raise `CallError` unless the name says which format of PIL's to write."""
+    """Raise `CallError` unless the file name has the suffix of a format that PIL writes."""
     Image.init()
     if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
-        raise CallError(f"{path} does not say what kind of picture to write; end its name in .png or .webp")
+        raise CallError(f"{path} does not end in the suffix of an image format; end its name in .png or .webp")
 
 
 def _read_image(path: Path, spec: LatentSpec) -> np.ndarray:
@@ -57,10 +57,10 @@ def _write_image(path: Path, pixels: np.ndarray, spec: LatentSpec) -> None:
     if len(pixels) not in (1, 3):
         raise CallError(f"{path}: {len(pixels)} channels; image files hold 1 (gray) or 3 (RGB)")
     require_image_name(path)
-    picture = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-    kind = Image.registered_extensions()[path.suffix.lower()]
+    image = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    image_format = Image.registered_extensions()[path.suffix.lower()]
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    image.save(buffer, image_format, **({"lossless": True} if image_format == "WEBP" else {}))
     write_atomic(path, buffer.getvalue())
 
 
@@ -73,17 +73,17 @@ def _write_audio(path: Path, samples: np.ndarray, spec: LatentSpec) -> None:
     require_audio_packages()
     import soundfile
 
-    form = path.suffix.lower().removeprefix(".").upper()
-    if not soundfile.check_format(form, "PCM_16"):
-        raise CallError(f"{path} does not say what kind of 16-bit sound to write; end its name in .wav or .flac")
+    audio_format = path.suffix.lower().removeprefix(".").upper()
+    if not soundfile.check_format(audio_format, "PCM_16"):
+        raise CallError(f"{path} does not end in the suffix of a 16-bit audio format; end its name in .wav or .flac")
     buffer = io.BytesIO()
-    soundfile.write(buffer, samples.T, _sample_rate(spec), format=form, subtype="PCM_16")
+    soundfile.write(buffer, samples.T, _sample_rate(spec), format=audio_format, subtype="PCM_16")
     write_atomic(path, buffer.getvalue())
 
 
 def _sample_rate(spec: LatentSpec) -> int:
     if spec.sample_rate is None:
-        raise CallError("the codec has no sample rate, which sound files need; fit or import it with one")
+        raise CallError("the codec has no sample rate, but audio files need one; fit or import the codec with one")
     return spec.sample_rate
 
 

@@ -1,4 +1,4 @@
-"""Single files, or folders of them, to archives and back: `cdl codec encode` and `cdl codec decode`."""
+"""Converting single files, or folders of files, to archives and back: `cdl codec encode` and `cdl codec decode`."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ OnFile = Callable[[int, int], object]
 
 @dataclass
 class FilesReport:
-    """What became of each file."""
+    """Outcome of `encode_files` or `decode_files`."""
 
     num_written: int = 0
     num_kept: int = 0
-    """Files that were there already."""
+    """Number of files that existed already."""
     failures: dict[str, str] = field(default_factory=dict)
-    """Path of a file that could not be used, and why not."""
+    """Paths of files that could not be used, and the reasons."""
     archive_bytes: int = 0
-    """Of all archives, those that were kept included."""
+    """Size of all archives, including those that existed already."""
     num_samples: int = 0
-    """Pixels of all images, or samples in time of all sounds, whatever the number of channels."""
+    """Pixels of all images, or samples in time of all clips, independent of the number of channels."""
     kind: str = "image"
-    """Of the signals."""
+    """Kind of the signals."""
 
     @property
     def bits_per_sample(self) -> float | None:
-        """Bits of archive, metadata included, for each pixel; None without files."""
+        """Bits of the archives, metadata included, per pixel or sample; None without files."""
         return 8 * self.archive_bytes / self.num_samples if self.num_samples else None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; bits for each pixel of an image are called bpp."""
+        """Return plain JSON values; the bits per pixel of images are called `bpp`."""
         return {
             "num_written": self.num_written,
             "num_kept": self.num_kept,
@@ -68,12 +68,12 @@ class FilesReport:
 
 
 @dataclass(frozen=True)
-class _Done:
-    """One file that is there now."""
+class _Result:
+    """Outcome of one file."""
 
     archive_bytes: int
     signal_shape: tuple[int, ...]
-    kept: bool
+    existed: bool
 
 
 def encode_files(
@@ -85,27 +85,27 @@ def encode_files(
     overwrite: bool = False,
     on_file: OnFile | None = None,
 ) -> FilesReport:
-    """Archive a file as the file `out`, or every file of a folder as `NAME.SUFFIX` in the folder `out`.
+    """Encode a file to the archive `out`, or every file of a folder to `NAME.SUFFIX` in the folder `out`.
 
-    Archives that are there are kept unless `overwrite` is true; such a folder may be half done. In a folder,
-    files that cannot be used are reported and the others done; a single file's error is raised. Raises
-    `CallError` for a wrong call and `SpecMismatchError` where an archive of another codec is in the way.
+    Existing archives are kept unless `overwrite` is true, so the same call resumes an interrupted one. Files of a
+    folder that cannot be used are reported, and the others are encoded; the error of a single file is raised. Raises
+    `CallError` for invalid arguments and `SpecMismatchError` for an existing archive of another codec.
     """
     spec = codec.spec
-    chosen = _container(source, out, container, spec)
-    kind = signal_files(spec)
-    pairs = pair_files(source, out, kind.suffixes, lambda name: name + chosen.suffixes[0])
+    picture_format = _choose_container(source, out, container, spec)
+    files = signal_files(spec)
+    pairs = pair_files(source, out, files.suffixes, lambda name: name + picture_format.suffixes[0])
 
-    def encode(pair: FilePair) -> _Done:
+    def encode(pair: FilePair) -> _Result:
         if pair.target.exists() and not overwrite:
-            return _Done(pair.target.stat().st_size, _shape_of_kept(pair.target, spec), kept=True)
-        signal = kind.read(pair.source, spec)
-        data = encode_signal(signal, codec, spec, container=chosen.name)
+            return _Result(pair.target.stat().st_size, _signal_shape_of_archive(pair.target, spec), existed=True)
+        signal = files.read(pair.source, spec)
+        data = encode_signal(signal, codec, spec, container=picture_format.name)
         pair.target.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(pair.target, data)
-        return _Done(len(data), signal.shape, kept=False)
+        return _Result(len(data), signal.shape, existed=False)
 
-    return _for_each(pairs, encode, single=source.is_file(), on_file=on_file)
+    return _process(pairs, encode, single=source.is_file(), on_file=on_file)
 
 
 def decode_files(
@@ -119,66 +119,66 @@ def decode_files(
 ) -> FilesReport:
     """Decode an archive to the file `out`, or every archive of a folder to `NAME.png` or `.wav` in the folder `out`.
 
-    Without `codec` it is looked up by what each archive records. Files that are there, and errors, are
-    treated as by `encode_files`; `max_code_bytes` is that of `archive_from_bytes`.
+    Without `codec`, the codec that each archive records is looked up. Existing files and errors are treated as by
+    `encode_files`; see `archive_from_bytes` for `max_code_bytes`.
     """
     lookup = CodecLookup(codec)
     suffixes = frozenset(suffix for container in CONTAINERS.values() for suffix in container.suffixes)
 
     def decoded_name(name: str) -> str:
         info = read_info((source / name).read_bytes(), origin=str(source / name))
-        spec = info.spec if info else lookup.given(name)[1]
+        spec = info.spec if info else lookup.given_codec(name)[1]
         return str(Path(name).with_suffix(signal_files(spec).default_suffix))
 
     pairs = pair_files(source, out, suffixes, decoded_name)
 
-    def decode(pair: FilePair) -> _Done:
+    def decode(pair: FilePair) -> _Result:
         data = pair.source.read_bytes()
         if pair.target.exists() and not overwrite:
             info = read_info(data, origin=str(pair.source))
-            return _Done(len(data), info.signal_shape if info else (0, 0), kept=True)
+            return _Result(len(data), info.signal_shape if info else (0, 0), existed=True)
         signal, spec = decode_signal(data, lookup, origin=str(pair.source), max_code_bytes=max_code_bytes)
         pair.target.parent.mkdir(parents=True, exist_ok=True)
         signal_files(spec).write(pair.target, signal, spec)
-        return _Done(len(data), signal.shape, kept=False)
+        return _Result(len(data), signal.shape, existed=False)
 
-    return _for_each(pairs, decode, single=source.is_file(), on_file=on_file)
+    return _process(pairs, decode, single=source.is_file(), on_file=on_file)
 
 
-def _container(source: Path, out: Path, name: str | None, spec: LatentSpec) -> Container:
-    """That of the option, of the file's name, or the default; the first two must agree for a single file."""
+def _choose_container(source: Path, out: Path, name: str | None, spec: LatentSpec) -> Container:
+    """Return the container of the option, of the name of a single file (both must agree), or the default."""
     if source.is_file():
         named = container_of_name(out)
         if name is not None and find_container(name) is not named:
-            raise CallError(f"{out} is the name of a {named.name} file, but the container is {name}; leave one out")
+            raise CallError(f"{out} is the name of a {named.name} file, but the container is {name}; omit it")
         return named
     return find_container(name) if name else default_container(spec.kind)
 
 
-def _shape_of_kept(path: Path, spec: LatentSpec) -> tuple[int, ...]:
+def _signal_shape_of_archive(path: Path, spec: LatentSpec) -> tuple[int, ...]:
     info = read_info(path.read_bytes(), origin=str(path))
     if info is None:
-        raise CallError(f"{path} is there and is no archive; give another --out, or --overwrite to replace it")
+        raise CallError(f"{path} exists and is not an archive; give another --out, or --overwrite to replace it")
     info.spec.require_equal(spec, here=str(path), there="the codec")
     return info.signal_shape
 
 
-def _for_each(
-    pairs: list[FilePair], work: Callable[[FilePair], _Done], *, single: bool, on_file: OnFile | None
+def _process(
+    pairs: list[FilePair], convert: Callable[[FilePair], _Result], *, single: bool, on_file: OnFile | None
 ) -> FilesReport:
-    """Do `work` on every pair, several at a time in threads: a single file by all of torch's, of many each by few."""
+    """Convert all pairs: a single file with all of torch's threads, several files in parallel with few threads each."""
     report = FilesReport()
     if single:
         with full_precision():
             try:
-                _count(report, work(pairs[0]))
+                _count(report, convert(pairs[0]))
             except CdlError as error:
-                raise _naming(error, pairs[0].source) from error
+                raise _with_path(error, pairs[0].source) from error
         return report
 
-    def attempt(pair: FilePair) -> _Done | CdlError:
+    def attempt(pair: FilePair) -> _Result | CdlError:
         try:
-            return work(pair)
+            return convert(pair)
         except SpecMismatchError:
             raise
         except CdlError as error:
@@ -199,21 +199,21 @@ def _for_each(
     return report
 
 
-def _count(report: FilesReport, done: _Done) -> None:
-    report.kind = "image" if len(done.signal_shape) == 3 else "audio"
-    report.num_kept += done.kept
-    report.num_written += not done.kept
-    report.archive_bytes += done.archive_bytes
-    report.num_samples += int(np.prod(done.signal_shape[1:]))
+def _count(report: FilesReport, result: _Result) -> None:
+    report.kind = "image" if len(result.signal_shape) == 3 else "audio"
+    report.num_kept += result.existed
+    report.num_written += not result.existed
+    report.archive_bytes += result.archive_bytes
+    report.num_samples += int(np.prod(result.signal_shape[1:]))
 
 
-def _naming(error: CdlError, path: Path) -> CdlError:
-    """The error with the path in its text, which reasons for a ledger lack."""
+def _with_path(error: CdlError, path: Path) -> CdlError:
+    """Return the error with the path in its message; the reasons that ledgers store do not contain it."""
     if str(path) in str(error) or not isinstance(error, DamagedError):
         return error
     return DamagedError(f"{path}: {error}; give a file that can be read")
 
 
 def describe_failures(failures: dict[str, str]) -> Iterable[str]:
-    """A line for each failure, the path first."""
+    """Return a line for each failure, which begins with the path."""
     return (reason if reason.startswith(path) else f"{path}: {reason}" for path, reason in failures.items())

@@ -6,48 +6,24 @@ import inspect
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from datasets_prep.cli.options import SourceName
 from datasets_prep.cli.prepare_options import (
-    AllowDrift,
-    ClusterAddress,
     CodecName,
-    Crop,
-    Decoder,
-    DeviceName,
-    DropDuplicates,
     DryRun,
-    EncodedBatch,
-    EngineName,
-    Extend,
-    Finish,
     FromArchives,
-    Geometry,
-    HopSeconds,
-    Limit,
-    MaxBad,
-    Normalization,
     OutAddress,
-    Profiles,
-    Resize,
-    Restart,
-    SegmentSeconds,
-    ShardSamples,
-    Size,
-    Slice,
-    TaskCpus,
-    TaskGpus,
-    Views,
-    Workers,
     WorkFolder,
+    prepare_config,
+    with_settings,
 )
 from datasets_prep.cli.samples import Holdout, LabelFile, open_samples
 from walloc_cdl.cli.console import duration_text, interruptible, progress, report, say, size_text
 from walloc_cdl.cli.contents import contents, latents_text
-from walloc_cdl.cli.options import JsonPath, Seed, parse_share, require_local
+from walloc_cdl.cli.options import JsonPath, Seed, require_local
 from walloc_cdl.errors import CallError
 
 if TYPE_CHECKING:
@@ -70,50 +46,25 @@ NOT_FOR_STREAMS = {
 """Options that ask for what a stream has not, and why."""
 
 
+@with_settings(after="archive", placed={"labels": "normalization", "holdout": "labels", "dry_run": "extend"})
 def prepare(
     context: typer.Context,
     source: SourceName,
     out: OutAddress,
     codec: CodecName = None,
     archive: FromArchives = False,
-    size: Size = None,
-    resize: Resize = None,
-    crop: Crop = None,
-    icc: Profiles = None,
-    decoder: Decoder = None,
-    geometry: Geometry = "fixed",
-    views: Views = None,
-    segment: SegmentSeconds = None,
-    hop: HopSeconds = None,
-    normalization: Normalization = None,
     labels: LabelFile = None,
     holdout: Holdout = None,
-    shard_samples: ShardSamples = None,
-    workers: Workers = None,
-    batch: EncodedBatch = 32,
-    limit: Limit = None,
-    engine: EngineName = "local",
-    address: ClusterAddress = None,
-    cpus_per_task: TaskCpus = None,
-    gpus_per_task: TaskGpus = None,
-    shards: Slice = None,
-    finish: Finish = False,
-    max_bad: MaxBad = None,
-    drop_duplicates: DropDuplicates = False,
-    extend: Extend = False,
     dry_run: DryRun = False,
-    restart: Restart = False,
-    allow_drift: AllowDrift = False,
-    device: DeviceName = "auto",
     work: WorkFolder = None,
     seed: Seed = 0,
     json_path: JsonPath = None,
+    **settings: Any,
 ) -> None:
     """Encode a data set once into stored latents.
 
     The same command again resumes what was interrupted.
     """
-    from datasets_prep.job.config import PrepareConfig
     from datasets_prep.prepare_remote import require_writable
     from datasets_prep.sources import names_stream
     from walloc_cdl.addresses import is_address, local_path
@@ -128,36 +79,10 @@ def prepare(
     if codec is None:
         raise CallError("Missing option '--codec': name one from `cdl codec list`, or a codec's folder")
     model = load_codec(codec)
-    config = PrepareConfig(
-        size=size,
-        geometry=geometry,
-        views=views,
-        shard_samples=shard_samples,
-        workers=workers,
-        batch=batch,
-        limit=limit,
-        engine=engine,
-        address=address,
-        cpus_per_task=cpus_per_task,
-        gpus_per_task=gpus_per_task,
-        shards=shards,
-        finish=finish,
-        max_bad=None if max_bad is None else parse_share(max_bad, "--max-bad"),
-        drop_duplicates=drop_duplicates,
-        restart=restart,
-        extend=extend,
-        allow_drift=allow_drift,
-        device=device,
-        resize=resize,
-        crop=crop,
-        icc=icc,
-        decoder=decoder,
-        segment_s=segment,
-        hop_s=hop,
-        normalization=normalization,
-    )
-    if size is not None and model.spec.kind == "image":
-        model.latent_shape((model.spec.source_channels, size, size))  # refuse it before walking the source
+    config = prepare_config(settings)
+    if config.size is not None and model.spec.kind == "image":
+        # a size that the codec cannot take is refused before the source is gone through
+        model.latent_shape((model.spec.source_channels, config.size, config.size))
     if is_address(out):
         require_writable(out)
     if names_stream(source):

@@ -1,1 +1,1 @@
-"""Codecs fitted to sources."""
+"""Fitting codecs to sources."""

@@ -1,4 +1,4 @@
-"""Codecs fitted to sources."""
+"""Fitting a codec to a source: its configuration, the samples to use, and the fit."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ DEFAULT_LEVELS = {"image": 3, "array": 3, "audio": 8}
 def configure_fit(
     source: Source, *, channels: int | None, levels: int | None, sample_rate: int | None, **settings: Any
 ) -> FitConfig:
-    """The configuration of a fit to `source`, with its own channels, sample rate and levels where they are None.
+    """Return the configuration of a fit to `source`; arguments that are None are taken from the source.
 
     `settings` are further fields of `FitConfig`. Raises `CallError` for channels that the source cannot
-    give, and for clips of several sample rates.
+    provide, and for clips of several sample rates.
     """
     if sample_rate is not None and source.kind != "audio":
         raise CallError(f"a sample rate of {sample_rate} Hz for the source {source.name}; only audio has one")
     if channels is None:
         channels = source.channels
     if channels is None:
-        raise CallError(f"nothing in {source.name} can be read, so its channels are unknown; check the source")
+        raise CallError(f"no sample of {source.name} can be read, so its channels are unknown; check the source")
     _require_channels(source, channels)
     if source.kind == "audio" and sample_rate is None:
         sample_rate = source.root.sample_rate()
@@ -52,9 +52,10 @@ def fit_to_source(
     split: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[WallocCodec, FitReport, int]:
-    """Fit a codec to a source; returns it, the report, and how many samples could not be used.
+    """Fit a codec to a source; returns the codec, the report, and the number of samples that could not be used.
 
-    The train split is used where there are several, unless `split` names another.
+    Without `split`, the train split is used, or the first split if there is no train split. Raises `JobError` if more
+    than half of the samples cannot be used.
     """
     split = split or ("train" if "train" in source.split_names else source.split_names[0])
     signals = native_signals(
@@ -67,13 +68,13 @@ def fit_to_source(
         seed=config.seed,
     )
 
-    def counted() -> Iterator[Tensor]:
+    def with_progress() -> Iterator[Tensor]:
         for done, signal in enumerate(signals, start=1):
             yield signal
             if progress:
                 progress(done, len(signals))
 
-    codec, report = fit_codec(counted(), config)
+    codec, report = fit_codec(with_progress(), config)
     if signals.num_skipped > len(signals) // 2:
         raise JobError(
             f"{signals.num_skipped} of {len(signals)} samples of {source.name} could not be used; check the source"
@@ -82,10 +83,10 @@ def fit_to_source(
 
 
 def choose_levels(source: Source, channels: int) -> int:
-    """Wavelet levels for a source: `DEFAULT_LEVELS`, fewer for arrays of many channels.
+    """Choose the number of wavelet levels for a source: `DEFAULT_LEVELS`, or fewer for arrays of many channels.
 
-    As many as keep the covariance within `MAX_COEFFICIENTS`, and below a quarter as many coefficients as
-    there are positions to estimate it from.
+    For arrays, the coefficients number at most `MAX_COEFFICIENTS`, and at most a quarter of the positions from which
+    their covariance is estimated.
     """
     default = DEFAULT_LEVELS[source.kind]
     if source.kind != "array":
@@ -100,9 +101,9 @@ def _require_channels(source: Source, channels: int) -> None:
     if source.kind == "image" and channels not in (1, 3):
         raise CallError(f"--channels {channels}: image files give 1 (gray) or 3 (RGB)")
     if source.kind == "array" and channels != source.channels:
-        raise CallError(f"--channels {channels}: the arrays of {source.name} have {source.channels}; leave it away")
+        raise CallError(f"--channels {channels}: the arrays of {source.name} have {source.channels}; omit the option")
 
 
 def save_codec(codec: Codec, out: Path) -> None:
-    """Write the codec's files to the folder `out`, each in one step."""
+    """Write the codec's files to the folder `out`, each atomically."""
     codec.save_pretrained(out)

@@ -1,4 +1,4 @@
-"""Signals at their own size for codecs: to fit one to a source, and to measure one."""
+"""Signals of a source at their native size, for fitting and measuring codecs."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from walloc_cdl.machine import cpu_count
 
 
 class NativeSignals:
-    """The samples of a source at their own size, (C, H, W) or (C, T), cut to the codec's stride.
+    """Iterable of a source's samples at their native size, (C, H, W) or (C, T), cropped to the codec's stride.
 
-    Decoded a few ahead in threads (decoders release the interpreter). Samples that cannot be used are
+    Threads decode a few samples ahead (decoders release the GIL). Samples that cannot be used are
     skipped and counted in `num_skipped`.
     """
 
@@ -67,11 +67,11 @@ def native_signals(
     rest: bool = False,
     seed: int = 0,
 ) -> NativeSignals:
-    """The samples of `split`, or of all splits; with `fraction` < 1 a seeded share of them, in the source's order.
+    """Return the samples of `split`, or of all splits; for `fraction` < 1 a random part, in the source's order.
 
-    `rest` takes those that the same fraction and seed leave out. Samples of a group go together.
-    `sample_rate` in Hz, for audio, is by default the clips' own. Raises `CallError` for an unknown split,
-    a fraction outside of (0, 1], and a rest of nothing.
+    `rest` selects the samples that the same fraction and seed omit. Samples of a group stay together.
+    `sample_rate`, in Hz, for audio, defaults to that of the clips. Raises `CallError` for an unknown split,
+    a fraction outside of (0, 1], and an empty selection.
     """
     if not 0 < fraction <= 1:
         raise CallError(f"a fraction of {fraction:g} of the samples; expected more than 0 and at most 1")
@@ -80,25 +80,26 @@ def native_signals(
     splits = [split] if split else source.split_names
     samples = [(name, index) for name in splits for index in range(source.num_samples(name))]
     if fraction < 1 or rest:
-        samples = _share(source, samples, fraction, rest=rest, seed=seed)
+        samples = _select_fraction(source, samples, fraction, rest=rest, seed=seed)
     preparation = native_preparation(source, channels, stride=stride, sample_rate=sample_rate)
     return NativeSignals(source, samples, preparation, stride)
 
 
-def _share(
+def _select_fraction(
     source: Source, samples: list[tuple[str, int]], fraction: float, *, rest: bool, seed: int
 ) -> list[tuple[str, int]]:
-    names = [_group(source, split, index) for split, index in samples]
-    groups = list(dict.fromkeys(names))
+    group_of_sample = [_group(source, split, index) for split, index in samples]
+    groups = list(dict.fromkeys(group_of_sample))
     count = round(fraction * len(groups))
     order = np.random.default_rng(seed).permutation(len(groups))
-    chosen = {groups[number] for number in (order[count:] if rest else order[:count])}
-    if not chosen:
-        what = "all but a fraction" if rest else "a fraction"
+    selected = {groups[number] for number in (order[count:] if rest else order[:count])}
+    if not selected:
+        selection = "the rest after a fraction" if rest else "a fraction"
         raise CallError(
-            f"{what} of {fraction:g} of {len(groups)} samples is none; choose another, or give more samples"
+            f"{selection} of {fraction:g} of {len(groups)} samples is empty; "
+            "choose another fraction, or give more samples"
         )
-    return [sample for sample, name in zip(samples, names, strict=True) if name in chosen]
+    return [sample for sample, group in zip(samples, group_of_sample, strict=True) if group in selected]
 
 
 def _group(source: Source, split: str, index: int) -> tuple[str, str]:

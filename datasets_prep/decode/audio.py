@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -30,7 +31,6 @@ MAX_CLIP_VALUES = 2**28
 UNKNOWN_FRAMES = 2**63 - 1
 """What libsndfile says of a FLAC file that was written as a stream."""
 
-NORMALIZATIONS = ("none", "clip")
 RESAMPLER = "HQ"
 
 
@@ -86,7 +86,7 @@ class AudioPreparation(Preparation):
     sample_rate: int
     """In Hz."""
     num_samples: int
-    """Of a segment."""
+    """The length of a segment."""
     hop: int
     """Samples from the beginning of a segment to that of the next."""
     normalization: str = "none"
@@ -148,6 +148,23 @@ class AudioPreparation(Preparation):
             "short_clips": "silence at the end",
             "rest": "dropped",
         }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> AudioPreparation:
+        """Inverse of `to_json`; whole clips, of ragged geometry, have no segments and no hop there.
+
+        Raises `KeyError` for a value that is missing, and `ValueError` for one that no preparation has.
+        """
+        numbers = {
+            "channels": values["channels"],
+            "sample_rate": values["sample_rate"],
+            "num_samples": values.get("segment_samples", 1),
+            "hop": values.get("hop_samples", 1),
+        }
+        for name, value in numbers.items():
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is {value!r}, expected a whole number above 0")
+        return AudioPreparation(**numbers, normalization=values["normalization"])
 
     def versions(self) -> dict[str, str]:
         """See `Preparation.versions`; libsndfile decodes, and need not be the one of the package."""

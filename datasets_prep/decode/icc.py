@@ -14,8 +14,6 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-PROFILE_CHOICES = ("ignore", "srgb")
-
 MAX_SRGB_ERROR = 1
 """A profile that moves no color by more than this, of 255, is sRGB by whatever name; pixels stay as they are."""
 

@@ -12,14 +12,18 @@ the lock takes the others with it.
 from __future__ import annotations
 
 import itertools
+import multiprocessing
+import os
 import queue
+import signal
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from datasets_prep.decode.chunks import DecodedChunk, decode_chunk, joined, undecodable
-from datasets_prep.decode.worker_process import WorkerLost, WorkerProcess
+from datasets_prep.decode.chunks import DecodedChunk, concatenate_chunks
+from datasets_prep.decode.worker import Failure, decode_chunk, serve, undecodable
+from datasets_prep.decode.worker_pipe import receive_answer
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.samples.stored import Stored
 from walloc_cdl.errors import JobError
@@ -49,10 +53,10 @@ class DecodePool:
     ) -> None:
         self.workers = workers
         self._preparation, self._encoder = preparation, encoder
-        self._attendants = [_Attendant(preparation, encoder, time_limit_s) for _ in range(workers)]
-        self._idle: queue.SimpleQueue[_Attendant] = queue.SimpleQueue()
-        for attendant in self._attendants:
-            self._idle.put(attendant)
+        self._supervisors = [_Supervisor(preparation, encoder, time_limit_s) for _ in range(workers)]
+        self._idle: queue.SimpleQueue[_Supervisor] = queue.SimpleQueue()
+        for supervisor in self._supervisors:
+            self._idle.put(supervisor)
         self._threads = ThreadPoolExecutor(workers) if workers else None
 
     def __enter__(self) -> DecodePool:
@@ -61,16 +65,18 @@ class DecodePool:
     def __exit__(self, *exception: object) -> None:
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
-            for attendant in self._attendants:
-                attendant.stop()
+            for supervisor in self._supervisors:
+                supervisor.stop()
             self._threads.shutdown(wait=True)
-            for attendant in self._attendants:
-                attendant.end()
+            for supervisor in self._supervisors:
+                supervisor.end()
 
     @property
     def pids(self) -> list[int]:
-        """Of the worker processes that run now."""
-        return [attendant.worker.pid for attendant in self._attendants if attendant.worker and attendant.worker.pid]
+        """The process ids of the workers that run now."""
+        return [
+            supervisor.worker.pid for supervisor in self._supervisors if supervisor.worker and supervisor.worker.pid
+        ]
 
     def decode(self, tasks: Iterable[tuple[Any, Sequence[Stored]]]) -> Iterator[tuple[Any, DecodedChunk]]:
         """Decode (tag, samples) tasks; yields (tag, chunk) in the order of the tasks.
@@ -93,15 +99,15 @@ class DecodePool:
             yield tag, future.result()
 
     def _decode(self, samples: Sequence[Stored]) -> DecodedChunk:
-        attendant = self._idle.get()  # there are as many threads as attendants
+        supervisor = self._idle.get()  # there are as many threads as supervisors
         try:
-            return attendant.decode(samples)
+            return supervisor.decode(samples)
         finally:
-            self._idle.put(attendant)
+            self._idle.put(supervisor)
 
 
-class _Attendant:
-    """Sees to it that there is a worker process, and to what it leaves undone."""
+class _Supervisor:
+    """Keeps a worker process running, and accounts for the samples that it leaves undone."""
 
     def __init__(self, preparation: Preparation, encoder: FusedEncoder | None, time_limit_s: float) -> None:
         self.worker: WorkerProcess | None = WorkerProcess(preparation, encoder)
@@ -114,7 +120,7 @@ class _Attendant:
         try:
             return self._attempt(samples)
         except WorkerLost:
-            return joined([self._decode_alone(stored) for stored in samples])
+            return concatenate_chunks([self._decode_alone(stored) for stored in samples])
 
     def stop(self) -> None:
         """Kill the worker; a `decode` that another thread is in fails."""
@@ -162,3 +168,62 @@ class _Attendant:
                 ) from lost
             self._started = True
         return self.worker
+
+
+class WorkerLost(Exception):
+    """The worker died or was late; `reason` is what that says about the sample that it was decoding."""
+
+    def __init__(self, reason: str, *, killed: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.killed = killed
+        """By SIGKILL, which no decoder raises: the machine was short of memory, or somebody did it."""
+
+
+class WorkerProcess:
+    """A process of its own for `decode_chunk`, one chunk at a time. Not to be shared between threads."""
+
+    def __init__(self, preparation: Preparation, encoder: FusedEncoder | None = None) -> None:
+        # fork could hang: torch has started threads by now
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=serve, args=(theirs, preparation, encoder), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The id of the process."""
+        return self._process.pid
+
+    def await_ready(self) -> None:
+        """Return when it has started; raises `WorkerLost` when it could not."""
+        try:
+            self._connection.recv()
+        except (EOFError, OSError) as error:
+            raise WorkerLost("cannot start") from error
+
+    def decode(self, samples: Sequence[Stored], time_limit_s: float) -> DecodedChunk:
+        """Decode there; raises what decoding raised, or `WorkerLost`, after which there is only `end`."""
+        try:
+            self._connection.send(samples)
+            if not self._connection.poll(time_limit_s):
+                raise WorkerLost(f"took longer than {time_limit_s:g} s to read and decode")
+            answer = receive_answer(self._connection)
+        except (EOFError, OSError) as error:
+            self._process.join()
+            killed = os.name == "posix" and self._process.exitcode == -signal.SIGKILL
+            raise WorkerLost("the decoder crashed", killed=killed) from error
+        if isinstance(answer, Failure):
+            raise answer.error from RuntimeError(answer.text)
+        return answer
+
+    def kill(self) -> None:
+        """Stop it, whatever it is doing; a `decode` that another thread waits for raises `WorkerLost`."""
+        self._process.kill()
+
+    def end(self) -> None:
+        """Stop it and give its resources back."""
+        self.kill()
+        self._process.join()
+        self._connection.close()

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from datasets_prep.decode.audio import AudioPreparation
-from datasets_prep.decode.images import ImagePreparation
-from datasets_prep.decode.pixels import load_whole
+from datasets_prep.decode.images import ImagePreparation, load_whole
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.samples.stored import Stored
 

@@ -9,16 +9,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
 
-from datasets_prep.decode.images import ImagePreparation
-from datasets_prep.decode.pixels import upright_image
-from datasets_prep.decode.resize_crop import Box, resized, square
+from datasets_prep.decode.images import Box, ImagePreparation, resized, square, upright_image
 from datasets_prep.samples.stored import KeyedSample
 from walloc_cdl.errors import CallError
 
@@ -88,6 +86,13 @@ class ViewedImagePreparation(ImagePreparation):
                 "seed": "SHA-256 of key and view",
             }
         return fields
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ViewedImagePreparation:
+        """Inverse of `to_json`; see `ImagePreparation.from_json`."""
+        image = ImagePreparation.from_json(values)
+        settings = {each.name: getattr(image, each.name) for each in fields(ImagePreparation)}
+        return ViewedImagePreparation(**settings, view_names=tuple(values["views"]))
 
     def _view(self, name: str, image: Image.Image, center: np.ndarray, key: str) -> np.ndarray:
         if name == "center":

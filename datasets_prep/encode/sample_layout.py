@@ -13,12 +13,12 @@ from walloc_cdl.latents import LabelSpec, SampleLayout
 
 
 def label_spec(source: Source) -> LabelSpec:
-    """The kind of the source's labels."""
+    """The kind of the source's labels, and their classes."""
     return LabelSpec(source.listing.label_kind or "none", len(source.class_names or []))
 
 
 def sample_layout(source: Source, codec: Codec, preparation: Preparation) -> SampleLayout:
-    """Of the samples that this preparation and codec make of the source."""
+    """The layout of the samples that this preparation and codec make of the source."""
     shape: tuple[int | None, ...] = codec.latent_shape(preparation.shape)
     if preparation.ragged:
         shape = (shape[0], *[None] * (len(shape) - 1))

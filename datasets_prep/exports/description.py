@@ -1,4 +1,4 @@
-"""`walloc-cdl.json`: what somebody else needs to know of an export, written last."""
+"""`walloc-cdl.json`: the description of an export for other programs, written last."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ DESCRIPTION_NAME = "walloc-cdl.json"
 FORMAT = "walloc-cdl export"
 FORMAT_VERSION = 1
 MAX_DESCRIPTION_BYTES = 1 << 28
-"""No description is read that is larger; a file takes about 150 bytes of it."""
+"""Larger descriptions are refused; a file takes about 150 bytes of the description."""
 
 
 @dataclass(frozen=True, eq=False)
 class ExportDescription:
-    """What `walloc-cdl.json` says."""
+    """Content of `walloc-cdl.json`."""
 
     identity: dict[str, Any]
-    """`form`, `splits` and the digest of the data set's `manifest`: equal for two exports of the same."""
+    """`form`, `splits` and the digest of the data set's `manifest`; equal exports have equal values."""
     about: dict[str, Any]
-    """Spec, shape, views, labels, numbers of samples, preprocessing, source, and what each byte stands for."""
+    """Spec, shape, views, labels, numbers of samples, preprocessing, source, and the value of each byte."""
     files: dict[str, FileEntry]
-    """Every other file by path."""
+    """All other files by path."""
 
     def to_bytes(self) -> bytes:
-        """The file."""
+        """Return the content of the file."""
         files = {name: asdict(entry) for name, entry in sorted(self.files.items())}
         return encode_json_with_digest(
             {"format": FORMAT, "format_version": FORMAT_VERSION, **self.identity, **self.about, "files": files}
         )
 
 
-def identity(manifest: Manifest, form: str, splits: Sequence[str]) -> dict[str, Any]:
-    """What an export is of, in plain values."""
-    return {"form": form, "manifest": manifest.digest(), "splits": list(splits)}
+def export_identity(manifest: Manifest, format_name: str, splits: Sequence[str]) -> dict[str, Any]:
+    """Return what identifies an export (its format, data set and splits) as plain JSON values."""
+    return {"form": format_name, "manifest": manifest.digest(), "splits": list(splits)}
 
 
-def about(manifest: Manifest, splits: Sequence[str]) -> dict[str, Any]:
-    """All that is needed to decode an export without this package, in plain values.
+def export_contents(manifest: Manifest, splits: Sequence[str]) -> dict[str, Any]:
+    """Return everything that is needed to decode an export without this package, as plain JSON values.
 
-    `byte_values` has 256 entries: the companded latent that each byte stands for, null for bytes that do not occur.
+    `byte_values` has 256 entries: the companded latent that each byte represents, null for bytes that do not occur.
     """
     values = [None if math.isnan(value) else value for value in manifest.spec.byte_values().tolist()]
     return {
@@ -67,11 +67,12 @@ def about(manifest: Manifest, splits: Sequence[str]) -> dict[str, Any]:
 def load_export(folder: Path) -> ExportDescription:
     """Read and check the description of a finished export.
 
-    Raises `CallError` for a folder without, or of another format version, `DamagedError` for a damaged one.
+    Raises `CallError` if the folder has no description or one of another format version, `DamagedError` if the
+    description is damaged.
     """
     path = folder / DESCRIPTION_NAME
     if not path.is_file():
-        raise CallError(f"{folder} is no finished export (it has no {DESCRIPTION_NAME}); make one with `cdl export`")
+        raise CallError(f"{folder} is not a finished export (it has no {DESCRIPTION_NAME}); make one with `cdl export`")
     if (size := path.stat().st_size) > MAX_DESCRIPTION_BYTES:
         raise DamagedError(f"{path}: {size} bytes, expected at most {MAX_DESCRIPTION_BYTES}; {REMEDY}")
     fields = Fields(parse_json_with_digest(path.read_bytes(), origin=str(path)), str(path))

@@ -1,17 +1,23 @@
-"""`cdl export --to FORM`: file after file, each written whole; the description comes last."""
+"""`cdl export --to FORM`: files are written one after the other, each atomically, and the description last."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from datasets_prep.exports.arrays import NpyForm
-from datasets_prep.exports.arrow import HuggingFaceForm
-from datasets_prep.exports.description import DESCRIPTION_NAME, ExportDescription, about, identity, load_export
-from datasets_prep.exports.form import Form, Part
-from datasets_prep.exports.parquet import ParquetForm
+from datasets_prep.exports.description import (
+    DESCRIPTION_NAME,
+    ExportDescription,
+    export_contents,
+    export_identity,
+    load_export,
+)
+from datasets_prep.exports.export_format import ExportFormat, Part
+from datasets_prep.exports.hf_datasets import HuggingFaceFormat
+from datasets_prep.exports.npy import NpyFormat
+from datasets_prep.exports.parquet import ParquetFormat
 from datasets_prep.exports.readme import readme
-from datasets_prep.exports.tars import WebDatasetForm
+from datasets_prep.exports.webdataset import WebDatasetFormat
 from datasets_prep.folders.derived_folder import begin, copy_files, end
 from datasets_prep.folders.verified_read import ShardSamples, read_verified_shard
 from datasets_prep.job.output import CODEC_FOLDER
@@ -20,7 +26,10 @@ from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.files import replacement, write_atomic
 from walloc_cdl.latents import FileEntry, Manifest, load_manifest
 
-FORMS: dict[str, Form] = {form.name: form for form in (HuggingFaceForm(), ParquetForm(), WebDatasetForm(), NpyForm())}
+EXPORT_FORMATS: dict[str, ExportFormat] = {
+    export_format.name: export_format
+    for export_format in (HuggingFaceFormat(), ParquetFormat(), WebDatasetFormat(), NpyFormat())
+}
 
 README_NAME = "README.md"
 
@@ -29,44 +38,52 @@ OnSamples = Callable[[int, int], object]
 
 
 def export_latents(
-    folder: Path, out: Path, form: str, *, splits: Sequence[str] | None = None, on_samples: OnSamples | None = None
+    folder: Path,
+    out: Path,
+    format_name: str,
+    *,
+    splits: Sequence[str] | None = None,
+    on_samples: OnSamples | None = None,
 ) -> ExportDescription:
-    """Write splits of the data set `folder` (all by default) to `out` in a form of `FORMS`.
+    """Write splits of the data set `folder` (all by default) to `out` in one of the `EXPORT_FORMATS`.
 
-    The same call again goes on with what an interrupted one left, and leaves a finished export as it is. Every
-    sample is held against its checksum. Raises `CallError` for an unknown form or split, a folder that is no data
-    set, samples that differ in size and an `out` that holds anything else, `DamagedError` for damaged samples.
+    The same call again resumes an interrupted export, and does not change a finished one. Every sample is compared
+    with its checksum. Raises `CallError` for an unknown format or split, a folder that is not a data set, samples that
+    differ in size and an `out` that holds anything else, `DamagedError` for damaged samples.
     """
-    if form not in FORMS:
-        raise unknown_name("form", form, FORMS, f"choose one of {', '.join(FORMS)}")
+    if format_name not in EXPORT_FORMATS:
+        raise unknown_name("export format", format_name, EXPORT_FORMATS, f"choose one of {', '.join(EXPORT_FORMATS)}")
+    export_format = EXPORT_FORMATS[format_name]
     manifest = load_manifest(folder)
     if manifest.layout.ragged:
-        raise CallError(f"samples of {folder} differ in size, and exports hold samples of one size; read its shards")
-    chosen = _choose_splits(folder, manifest, splits)
-    parts = FORMS[form].parts(manifest, chosen)
-    mine = identity(manifest, form, chosen)
+        raise CallError(
+            f"samples of {folder} differ in size, but exports hold samples of one size; read the shards instead"
+        )
+    selected = _select_splits(folder, manifest, splits)
+    parts = export_format.parts(manifest, selected)
+    identity = export_identity(manifest, format_name, selected)
     if (out / DESCRIPTION_NAME).is_file():
         found = load_export(out)
-        if found.identity != mine:
-            raise CallError(f"{out} holds an export of another data set, form or split; give a new folder")
+        if found.identity != identity:
+            raise CallError(f"{out} holds an export of another data set, format or split; give a new folder")
         end(out)
         return found
-    begin(out, {"job": "export", **mine})
-    _write_parts(folder, out, manifest, FORMS[form], parts, on_samples)
+    begin(out, {"job": "export", **identity})
+    _write_parts(folder, out, manifest, export_format, parts, on_samples)
     codec = {name: entry for name, entry in manifest.files.items() if name.startswith(f"{CODEC_FOLDER}/")}
     copy_files(folder, out, codec)
-    small = {**FORMS[form].side_files(manifest, parts), README_NAME: readme(manifest, FORMS[form], parts)}
-    for name, data in small.items():
+    side_files = {**export_format.side_files(manifest, parts), README_NAME: readme(manifest, export_format, parts)}
+    for name, data in side_files.items():
         write_atomic(out / name, data)
-    names = [*(part.name for part in parts), *codec, *small]
+    names = [*(part.name for part in parts), *codec, *side_files]
     files = {name: FileEntry((out / name).stat().st_size, sha256_file(out / name)) for name in names}
-    description = ExportDescription(mine, about(manifest, chosen), files)
+    description = ExportDescription(identity, export_contents(manifest, selected), files)
     write_atomic(out / DESCRIPTION_NAME, description.to_bytes())
     end(out)
     return description
 
 
-def _choose_splits(folder: Path, manifest: Manifest, splits: Sequence[str] | None) -> list[str]:
+def _select_splits(folder: Path, manifest: Manifest, splits: Sequence[str] | None) -> list[str]:
     if not manifest.splits:
         raise CallError(f"{folder} has no splits, so there is nothing to export")
     if splits is None:
@@ -78,9 +95,14 @@ def _choose_splits(folder: Path, manifest: Manifest, splits: Sequence[str] | Non
 
 
 def _write_parts(
-    folder: Path, out: Path, manifest: Manifest, form: Form, parts: Sequence[Part], on_samples: OnSamples | None
+    folder: Path,
+    out: Path,
+    manifest: Manifest,
+    export_format: ExportFormat,
+    parts: Sequence[Part],
+    on_samples: OnSamples | None,
 ) -> None:
-    """Write the files that are not there yet: what has its name is whole."""
+    """Write the files that do not exist yet; since writes are atomic, existing files are complete."""
     total = sum(part.num_samples for part in parts if part.holds_codes)
     done = 0
 
@@ -100,4 +122,4 @@ def _write_parts(
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacement(path) as file:
-            form.write(file, part, manifest, samples(part))
+            export_format.write(file, part, manifest, samples(part))

@@ -1,4 +1,4 @@
-"""Labels of every kind as columns of Arrow tables, as Parquet and HF `datasets` have them."""
+"""Labels of every kind as columns of Arrow tables, for Parquet and HF `datasets`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from walloc_cdl.latents import LabelSpec, Manifest
 
 
 def label_name(spec: LabelSpec) -> str | None:
-    """`label`, `target` of regression, or None without labels."""
+    """Return the column's name: `target` for regression, otherwise `label`; None without labels."""
     return {"labels": "label", "targets": "target"}.get(spec.tensor_name or "")
 
 
 def label_type(spec: LabelSpec) -> Any:
-    """The Arrow type: a number, or a list of numbers for several classes or targets."""
+    """Return the Arrow type: a number, or a list of numbers for several classes or targets."""
     import pyarrow as pa
 
     number = pa.from_numpy_dtype(spec.dtype)
@@ -23,7 +23,7 @@ def label_type(spec: LabelSpec) -> Any:
 
 
 def label_column(labels: np.ndarray, spec: LabelSpec) -> Any:
-    """The labels (n,) or (n, columns) of some samples as an Arrow array."""
+    """Return the labels, (n,) or (n, columns), as an Arrow array."""
     import pyarrow as pa
 
     values = pa.array(np.ascontiguousarray(labels).reshape(-1))
@@ -34,7 +34,7 @@ def label_column(labels: np.ndarray, spec: LabelSpec) -> Any:
 
 
 def label_feature(manifest: Manifest) -> dict[str, Any]:
-    """What `datasets` knows of the column, in its plain form: class names where there are single classes."""
+    """Return the column's feature of `datasets` as plain values; single classes have their names."""
     spec = manifest.layout.labels
     if spec.kind == "class" and manifest.class_names is not None:
         return {"names": manifest.class_names, "_type": "ClassLabel"}

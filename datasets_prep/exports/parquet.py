@@ -1,8 +1,8 @@
 """Parquet: a file for each shard, with the columns `key`, `label` (or `target`) and `codes`.
 
-Codes are binary, not lists: a list costs 4 bytes a value before compression and is read 5 to 15 times slower, by
-pyarrow, polars and `datasets` alike; `fixed_size_binary` is no smaller and read at a third to two thirds of the speed
-(`docs/exchange.md` has the figures).
+Why codes are binary and not lists: lists take 4 bytes per value before compression, and pyarrow, polars and `datasets`
+all read them 5 to 15 times slower; `fixed_size_binary` is not smaller and is read at a third to two thirds of the
+speed (`docs/exchange.md` has the figures).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from datasets_prep.exports.form import Part, part_for_each_shard
+from datasets_prep.exports.export_format import Part, part_for_each_shard
 from datasets_prep.exports.label_columns import label_column, label_feature, label_name, label_type
 from datasets_prep.folders.verified_read import ShardSamples
 from walloc_cdl.canonical import canonical_json
@@ -22,20 +22,20 @@ from walloc_cdl.latents import Manifest
 
 METADATA_KEY = "walloc_cdl"
 ROW_GROUP_BYTES = 8 << 20
-"""Codes of a row group, at most: what a reader must take in to see one sample."""
+"""Maximum size of the codes in a row group, which a reader must load to read one sample."""
 
 
-class ParquetForm:
-    """For polars, DuckDB, `datasets`: everything that reads Parquet."""
+class ParquetFormat:
+    """Files for programs that read Parquet, such as polars, DuckDB and `datasets`."""
 
     name = "parquet"
 
     def parts(self, manifest: Manifest, splits: Sequence[str]) -> list[Part]:
-        """SPLIT-NNNNN.parquet."""
+        """Return a file SPLIT-NNNNN.parquet per shard."""
         return part_for_each_shard(manifest, splits, "{split}-{number:05d}.parquet")
 
     def write(self, file: BinaryIO, part: Part, manifest: Manifest, samples: Iterable[ShardSamples]) -> None:
-        """See `Form.write`."""
+        """See `ExportFormat.write`."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -53,11 +53,11 @@ class ParquetForm:
                     writer.write_table(pa.table([columns[field] for field in schema.names], schema=schema))
 
     def side_files(self, manifest: Manifest, parts: Sequence[Part]) -> dict[str, bytes]:
-        """None: the schemas say it all."""
+        """Return no files, since the schemas are in the Parquet files."""
         return {}
 
     def header(self, parts: Sequence[Part]) -> str:
-        """The splits, as `datasets.load_dataset` and the Hub read them from a README.md."""
+        """Return the splits as YAML metadata, which `datasets.load_dataset` and the Hub read from README.md."""
         splits = dict.fromkeys(part.split for part in parts)
         lines = ["---", "configs:", "- config_name: default", "  data_files:"]
         for split in splits:
@@ -65,7 +65,7 @@ class ParquetForm:
         return "\n".join([*lines, "---", "", ""])
 
     def example(self, manifest: Manifest, part: Part) -> str:
-        """See `Form.example`."""
+        """See `ExportFormat.example`."""
         return (
             "import pyarrow.parquet as pq\n"
             f"rows = pq.ParquetFile({part.name!r}).read_row_group(0).slice(0, 8)\n"
@@ -84,14 +84,17 @@ def _schema(manifest: Manifest, split: str) -> Any:
         fields.append((name, label_type(labels)))
         features[name] = label_feature(manifest)
     fields.append(("codes", pa.binary()))
-    ours = {"sample_shape": list(manifest.layout.sample_shape), "spec": manifest.spec.to_json(), "split": split}
+    sample_info = {"sample_shape": list(manifest.layout.sample_shape), "spec": manifest.spec.to_json(), "split": split}
     features["codes"] = {"dtype": "binary", "_type": "Value"}
-    metadata = {METADATA_KEY: canonical_json(ours), "huggingface": canonical_json({"info": {"features": features}})}
+    metadata = {
+        METADATA_KEY: canonical_json(sample_info),
+        "huggingface": canonical_json({"info": {"features": features}}),
+    }
     return pa.schema(fields, metadata=metadata)
 
 
 def _binary(codes: np.ndarray) -> Any:
-    """A column of binary values over the codes' own memory."""
+    """Return a column of binary values that shares the codes' memory."""
     import pyarrow as pa
 
     sample_bytes = math.prod(codes.shape[1:])

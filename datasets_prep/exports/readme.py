@@ -1,11 +1,11 @@
-"""README.md of an export: how to turn its bytes into numbers, in a few lines that run as they are."""
+"""README.md of an export: how to convert its bytes to numbers, in a few lines of runnable code."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from datasets_prep.exports.description import DESCRIPTION_NAME
-from datasets_prep.exports.form import Form, Part
+from datasets_prep.exports.export_format import ExportFormat, Part
 from walloc_cdl.latents import Manifest
 
 _TEXT = """\
@@ -36,20 +36,20 @@ decoded = cdl.load_codec("codec").decode(torch.from_numpy(np.array(codes{first_v
 _UNKNOWN = {"class": "\nA label of -1 is unknown.", "regression": "\nA target of NaN (null in JSON) is unknown."}
 
 
-def readme(manifest: Manifest, form: Form, parts: Sequence[Part]) -> bytes:
-    """The file."""
+def readme(manifest: Manifest, export_format: ExportFormat, parts: Sequence[Part]) -> bytes:
+    """Return the content of README.md."""
     splits = list(dict.fromkeys(part.split for part in parts))
     axes = ("samples", *(["views"] if manifest.views else []), *manifest.spec.axes)
-    filled = next((part for part in parts if part.num_samples), parts[0])
+    example_part = next((part for part in parts if part.num_samples), parts[0])
     text = _TEXT.format(
-        header=form.header(parts),
+        header=export_format.header(parts),
         num_samples=sum(manifest.splits[split].num_samples for split in splits),
         shape=" × ".join(map(str, manifest.layout.sample_shape)),
         splits=", ".join(f"`{split}`" for split in splits),
         source=manifest.source.get("name", "unknown"),
         description=DESCRIPTION_NAME,
         unknown=_UNKNOWN.get(manifest.label_kind, ""),
-        example=form.example(manifest, filled),
+        example=export_format.example(manifest, example_part),
         shape_note=f"float, ({', '.join(axes)})",
         first_view="[:, 0]" if manifest.views else "",
         signals="images" if manifest.spec.kind == "image" else "sound",

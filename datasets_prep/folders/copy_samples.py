@@ -82,7 +82,7 @@ class SplitWriter:
         self.entries: list[ShardEntry] = []
         self.histogram = np.zeros((layout.spec.latent_channels, 256), np.int64)
         """int64 (K, 256), of all shards."""
-        self._counts = layout.labels.no_counts()
+        self._counts = layout.labels.zero_class_counts()
         self._folder, self._split, self._layout, self._shard_samples = folder, split, layout, shard_samples
         self._writer: ShardWriter | None = None
         self._num_open = 0

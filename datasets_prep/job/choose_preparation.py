@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from datasets_prep.decode.audio import AudioPreparation, segment_samples
@@ -10,29 +11,11 @@ from datasets_prep.decode.images import ImagePreparation
 from datasets_prep.decode.ragged import RaggedPreparation
 from datasets_prep.decode.views import ViewedImagePreparation, parse_views
 from datasets_prep.job.config import DEFAULT_SEGMENT_S, PrepareConfig
+from datasets_prep.job.settings import settings_of
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.sources.core.source import Source
 from walloc_cdl.codec import Codec
 from walloc_cdl.errors import CallError
-
-SETTINGS = {
-    "image": ("size", "resize", "crop", "icc", "decoder", "views"),
-    "array": (),
-    "audio": ("segment_s", "hop_s", "normalization"),
-}
-"""Which settings of `PrepareConfig` each kind of signal has."""
-
-REMEDIES = {
-    "size": "only image files are resized; arrays are cut by ?patch=SIDE, audio by segments",
-    "resize": "only image files are resized",
-    "crop": "only image files are cropped; arrays are cut by ?patch=SIDE",
-    "icc": "only image files have color profiles",
-    "decoder": "only image files are decoded to less than their size",
-    "views": "only image files are cropped and mirrored",
-    "segment_s": "only audio is cut into segments",
-    "hop_s": "only audio is cut into segments; arrays take ?hop=PIXELS",
-    "normalization": "only audio is normalized; arrays take ?range=LOW,HIGH",
-}
 
 
 def choose_preparation(source: Source, codec: Codec, config: PrepareConfig) -> Preparation:
@@ -42,10 +25,10 @@ def choose_preparation(source: Source, codec: Codec, config: PrepareConfig) -> P
     source's kind does not have.
     """
     require_kind(source, codec)
-    for name, remedy in REMEDIES.items():
+    for name, each in settings_of(config).items():
         value = getattr(config, name)
-        if value is not None and name not in SETTINGS[source.kind]:
-            raise CallError(f"{name} is {value}, but source {source.name} is of kind {source.kind}; {remedy}")
+        if value is not None and each.signal not in (None, source.kind):
+            raise CallError(f"{name} is {value}, but source {source.name} is of kind {source.kind}; {each.remedy}")
     if config.geometry == "ragged":
         return _ragged(source, codec, config)
     if source.kind == "audio":
@@ -57,22 +40,31 @@ def choose_preparation(source: Source, codec: Codec, config: PrepareConfig) -> P
     if config.views is None:
         return ImagePreparation(codec.spec.source_channels, **chosen)
     if config.decoder not in (None, "pil"):
-        raise CallError(f"decoder is {config.decoder}, but random crops need all pixels; leave it or the views away")
+        raise CallError(f"decoder is {config.decoder}, but random crops need all pixels; omit it or the views")
     return ViewedImagePreparation(codec.spec.source_channels, **chosen, view_names=parse_views(config.views))
 
 
 def _image_settings(config: PrepareConfig) -> dict[str, Any]:
-    names = [name for name in SETTINGS["image"] if name != "views"]
-    return {name: value for name in names if (value := getattr(config, name)) is not None}
+    """The settings of images that are not None, as `ImagePreparation` takes them."""
+    return {
+        each.name: value for each in fields(ImagePreparation) if (value := getattr(config, each.name, None)) is not None
+    }
+
+
+def _settings_in(preparation: Preparation) -> dict[str, Any]:
+    """The settings of `PrepareConfig` that are fields of a preparation, too."""
+    return {name: getattr(preparation, name) for name in settings_of(PrepareConfig) if hasattr(preparation, name)}
 
 
 def _ragged(source: Source, codec: Codec, config: PrepareConfig) -> RaggedPreparation:
     """Whole images and clips; raises `CallError` for settings that decide a size."""
     if source.kind == "array":
-        raise CallError(f"geometry ragged, but {source.name} holds arrays, which are cut into patches; leave it away")
-    for name in ("size", "resize", "crop", "decoder", "segment_s", "hop_s"):
-        if (value := getattr(config, name)) is not None:
-            raise CallError(f"{name} is {value}, but with geometry ragged samples keep their own size; leave one away")
+        raise CallError(f"geometry ragged, but {source.name} holds arrays, which are cut into patches; omit it")
+    for name, each in settings_of(config).items():
+        if each.decides_size and (value := getattr(config, name)) is not None:
+            raise CallError(
+                f"{name} is {value}, but with geometry ragged samples keep their own size; omit one of them"
+            )
     if source.kind == "audio":
         inner: ImagePreparation | AudioPreparation = _audio(source, codec, config)
     else:
@@ -81,10 +73,31 @@ def _ragged(source: Source, codec: Codec, config: PrepareConfig) -> RaggedPrepar
     return RaggedPreparation(inner, codec.spec.stride)
 
 
-def stored_settings(preprocessing: Mapping[str, Any]) -> dict[str, str]:
-    """Those settings of `PrepareConfig` that decide an image's pixels, from a manifest's preprocessing of images."""
-    names = ("resize", "crop", "icc", "decoder")
-    return {name: value for name in names if isinstance(value := preprocessing.get(name), str)}
+def stored_preparation(source: Source, codec: Codec, preprocessing: Mapping[str, Any]) -> Preparation:
+    """The preparation of a data set's samples, by the `preprocessing` of its manifest.
+
+    Arrays are prepared as the source says, whose options decide it. Raises `CallError` for a source of another kind
+    of signal or channel count than the codec's, and for a preprocessing that no call of `prepare` leaves.
+    """
+    require_kind(source, codec)
+    if source.kind != "audio":
+        require_channels(source, codec)
+    if source.kind == "array":
+        return source.root.preparation(multiple=codec.spec.stride)
+    values = {"channels": codec.spec.source_channels, **preprocessing}
+    if source.kind == "audio":
+        kind: type[ImagePreparation | AudioPreparation] = AudioPreparation
+    else:
+        kind = ViewedImagePreparation if "views" in values else ImagePreparation
+    try:
+        inner = kind.from_json(values)
+        PrepareConfig(**_settings_in(inner))  # refuses what a damaged or a foreign manifest may say
+    except (KeyError, TypeError, ValueError) as error:
+        raise CallError(
+            f"the manifest's preprocessing is none of this version's ({type(error).__name__}: {error}); prepare the "
+            "source again, in another folder"
+        ) from error
+    return RaggedPreparation(inner, codec.spec.stride) if values.get("geometry") == "ragged" else inner
 
 
 def native_preparation(source: Source, channels: int, *, stride: int, sample_rate: int | None = None) -> Preparation:

@@ -10,41 +10,39 @@ import pyarrow.compute as pc
 
 from datasets_prep.encode.sample_layout import sample_layout
 from datasets_prep.folders.copy_samples import write_rows
-from datasets_prep.job.context import Job
-from datasets_prep.job.plan import Plan
+from datasets_prep.job.context import JobContext
 from datasets_prep.ledger.duplicates import DuplicateFinder
 from datasets_prep.ledger.shard_records import load_rows, require_record, save_record
 from datasets_prep.ledger.table import DUPLICATE
 from datasets_prep.samples.planned_shard import PlannedShard
-from walloc_cdl.latents import WORK_NAME, open_shard
+from walloc_cdl.latents import open_shard
 
 
-def drop_duplicate_samples(job: Job, plan: Plan, finder: DuplicateFinder) -> None:
+def drop_duplicate_samples(context: JobContext, finder: DuplicateFinder) -> None:
     """Write every shard that has duplicates anew without them, with its record and rows of the ledger.
 
     The first of equal samples stays, in the plan's order. A shard that was done before is left as it is.
     """
-    work = job.folder / WORK_NAME
-    for shard in plan.shards:
-        rows = finder.mark(load_rows(work, shard.name))
+    for shard in context.plan.shards:
+        rows = finder.mark(load_rows(context.work, shard.name))
         stored = ~rows["shard"].is_null().to_numpy()
         kept = rows["duplicate_of"].is_null().to_numpy()
         if (stored & ~kept).any():
-            _rewrite(job, shard, rows, kept[stored])
+            _rewrite(context, shard, rows, kept[stored])
 
 
-def _rewrite(job: Job, shard: PlannedShard, rows: pa.Table, kept: np.ndarray) -> None:
+def _rewrite(context: JobContext, shard: PlannedShard, rows: pa.Table, kept: np.ndarray) -> None:
     """`kept`, bool, says which of the stored samples stay."""
-    work, layout = job.folder / WORK_NAME, sample_layout(job.source, job.codec, job.preparation)
-    record = require_record(job.folder, work, shard, job.plan_digest)
-    content = open_shard(job.folder / shard.name, record.entry, layout)
+    folder, layout = context.folder, sample_layout(context.source, context.codec, context.preparation)
+    record = require_record(folder, context.work, shard, context.plan_digest)
+    content = open_shard(folder / shard.name, record.entry, layout)
     positions = np.flatnonzero(kept)
     labels = None if content.labels is None else content.labels[positions]
-    entry, histogram = write_rows(job.folder, record.entry, content, positions, layout)
+    entry, histogram = write_rows(folder, record.entry, content, positions, layout)
     class_counts = layout.labels.class_counts(labels)
     counts = None if class_counts is None else class_counts.tolist()
     changed = replace(record, entry=entry, histogram=histogram, class_counts=counts)
-    save_record(work, job.plan_digest, changed, _without_duplicates(rows))
+    save_record(context.work, context.plan_digest, changed, _without_duplicates(rows))
 
 
 def _without_duplicates(rows: pa.Table) -> pa.Table:

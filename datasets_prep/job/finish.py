@@ -16,15 +16,14 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from datasets_prep.decode.chunks import decode_chunk
+from datasets_prep.decode.worker import decode_chunk
 from datasets_prep.encode.devices import device_kind
 from datasets_prep.encode.encoder import Encoder
 from datasets_prep.encode.flip_rate import flip_rate
 from datasets_prep.encode.sample_layout import label_names, label_spec, sample_layout
-from datasets_prep.job.context import Job
+from datasets_prep.job.context import JobContext
 from datasets_prep.job.drop_duplicates import drop_duplicate_samples
 from datasets_prep.job.output import CODEC_FOLDER
-from datasets_prep.job.plan import Plan
 from datasets_prep.ledger.duplicates import HASH_COLUMNS, DuplicateFinder, write_marked_ledger
 from datasets_prep.ledger.shard_records import ShardRecord, load_rows, require_record
 from datasets_prep.ledger.table import ledger_schema
@@ -40,7 +39,6 @@ from walloc_cdl.errors import JobError
 from walloc_cdl.files import write_atomic
 from walloc_cdl.latents import (
     LEDGER_NAME,
-    WORK_NAME,
     FileEntry,
     Manifest,
     ShardEntry,
@@ -57,43 +55,31 @@ DECODING_THREADS = 4
 """At most, for samples that are decoded once more: few, since nothing limits what each may take of the memory."""
 
 
-@dataclass(frozen=True)
-class Effort:
-    """What this run of the job has cost, for the provenance."""
-
-    engine: str
-    started_s: float
-    """Seconds since the epoch."""
-    num_encoded: int
-    """Samples that this run decoded; the others were done before."""
-    drift: list[tuple[str, Any, Any]]
-    """Where this run's device and versions are not those of the plan: field, the plan's value, this run's."""
-
-
-def finish(job: Job, plan: Plan, effort: Effort, *, drop_duplicates: bool = False) -> Manifest:
+def finish(context: JobContext) -> Manifest:
     """Write all but the shards; the records of all of the plan's shards must be there.
 
     Raises `JobError` when no sample that training needs is usable.
     """
-    folder, work, source = job.folder, job.folder / WORK_NAME, job.source
+    folder, plan, source, preparation = context.folder, context.plan, context.source, context.preparation
 
     def parts(columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        return (load_rows(work, shard.name, columns) for shard in plan.shards)
+        return (load_rows(context.work, shard.name, columns) for shard in plan.shards)
 
     def hashes() -> Iterator[pa.Table]:
         return parts(HASH_COLUMNS)
 
     finder = DuplicateFinder(hashes, plan.num_samples)
-    if drop_duplicates and finder.any:
-        drop_duplicate_samples(job, plan, finder)
+    if context.config.drop_duplicates and finder.has_candidates:
+        drop_duplicate_samples(context, finder)
         finder = DuplicateFinder(hashes, plan.num_samples)
-    totals = _Totals(job, plan)
-    codec = copy.deepcopy(job.codec).cpu()
-    encoder = Encoder(codec, choose_device(job.device), batch=job.batch, signal_shape=job.preparation.shape)
-    layout = sample_layout(source, codec, job.preparation)
-    chunks = _decoded_again(job, plan, num_decoded_again(codec, job.preparation))
+    totals = _Totals(context)
+    codec = copy.deepcopy(context.codec).cpu()
+    device, batch = choose_device(context.config.device), context.config.batch
+    encoder = Encoder(codec, device, batch=batch, signal_shape=preparation.shape)
+    layout = sample_layout(source, codec, preparation)
+    chunks = _calibration_signals(context, num_calibration_samples(codec, preparation))
     files = {f"{CODEC_FOLDER}/{name}": data for name, data in codec.files().items()}
-    fits = has_synthesis(codec, job.preparation)
+    fits = has_synthesis(codec, preparation)
     if fits and (bank := fit_synthesis(codec, [torch.from_numpy(chunk) for chunk in chunks])):
         files[f"{CODEC_FOLDER}/{SYNTHESIS_NAME}"] = synthesis_to_bytes(bank)
     (folder / CODEC_FOLDER).mkdir(exist_ok=True)
@@ -108,7 +94,7 @@ def finish(job: Job, plan: Plan, effort: Effort, *, drop_duplicates: bool = Fals
         preprocessing=plan.preprocessing,
         label_kind=layout.labels.kind,
         **label_names(source),
-        views=list(job.preparation.view_names) or None,
+        views=list(preparation.view_names) or None,
         splits={split: totals.summary(split) for split in source.split_names},
         shards=totals.entries,
         files=dict(sorted(entries.items())),
@@ -116,7 +102,7 @@ def finish(job: Job, plan: Plan, effort: Effort, *, drop_duplicates: bool = Fals
         source=plan.source,
         ledger=counts,
     )
-    write_provenance(folder, _provenance(plan, codec, encoder, _alike(chunks), effort))
+    write_provenance(folder, _provenance(context, codec, encoder, _of_one_size(chunks)))
     write_manifest(folder, manifest)
     return manifest
 
@@ -126,8 +112,8 @@ def has_synthesis(codec: Codec, preparation: Preparation) -> bool:
     return codec.spec.kind == "image" and not preparation.ragged
 
 
-def num_decoded_again(codec: Codec, preparation: Preparation) -> int:
-    """Samples that `finish` decodes once more, at most, to fit the synthesis and to measure the flip rate."""
+def num_calibration_samples(codec: Codec, preparation: Preparation) -> int:
+    """How many samples `finish` decodes once more, at most, to fit the synthesis and to measure the flip rate."""
     if not has_synthesis(codec, preparation):
         return FLIP_SAMPLES
     return num_synthesis_samples(codec, codec.latent_shape(preparation.shape))
@@ -137,23 +123,22 @@ def num_decoded_again(codec: Codec, preparation: Preparation) -> int:
 class _Totals:
     """What the records of all shards add up to."""
 
-    job: Job
-    plan: Plan
+    context: JobContext
     entries: list[ShardEntry] = field(default_factory=list)
     histograms: dict[str, np.ndarray] = field(default_factory=dict)
     class_counts: dict[str, np.ndarray | None] = field(default_factory=dict)
     num_samples: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        source, channels = self.job.source, self.job.codec.spec.latent_channels
+        source, channels = self.context.source, self.context.codec.spec.latent_channels
         for split in source.split_names:
             self.histograms[split] = np.zeros((channels, 256), np.int64)
-            self.class_counts[split] = label_spec(source).no_counts()
+            self.class_counts[split] = label_spec(source).zero_class_counts()
             self.num_samples[split] = 0
-        for shard in self.plan.shards:
-            work = self.job.folder / WORK_NAME
-            self._add(shard.split, require_record(self.job.folder, work, shard, self.job.plan_digest))
-        _require_usable(self.job, self.plan, self.num_samples)
+        for shard in self.context.plan.shards:
+            record = require_record(self.context.folder, self.context.work, shard, self.context.plan_digest)
+            self._add(shard.split, record)
+        _require_usable(self.context, self.num_samples)
 
     def _add(self, split: str, record: ShardRecord) -> None:
         self.entries.append(record.entry)
@@ -174,59 +159,63 @@ def _fit_split(source: Source) -> str:
     return "train" if "train" in filled else filled[0]
 
 
-def _noun(source: Source) -> str:
+def _unit_name(source: Source) -> str:
     return {"image": "images", "array": "arrays", "audio": "segments"}[source.kind]
 
 
-def _require_usable(job: Job, plan: Plan, num_samples: dict[str, int]) -> None:
-    split = _fit_split(job.source)
+def _require_usable(context: JobContext, num_samples: dict[str, int]) -> None:
+    source, split = context.source, _fit_split(context.source)
     if num_samples[split]:
         return
-    shard = next(shard for shard in plan.shards if shard.split == split and shard.num_samples)
-    reason = load_rows(job.folder / WORK_NAME, shard.name)["reason"][0].as_py()
+    shard = next(shard for shard in context.plan.shards if shard.split == split and shard.num_samples)
+    reason = load_rows(context.work, shard.name)["reason"][0].as_py()
     raise JobError(
-        f"none of the {job.source.num_samples(split)} {_noun(job.source)} of split {split!r} is usable "
+        f"none of the {source.num_samples(split)} {_unit_name(source)} of split {split!r} is usable "
         f"(the first: {reason}); check the source"
     )
 
 
-def _decoded_again(job: Job, plan: Plan, count: int) -> list[np.ndarray]:
-    """Prepared signals (n, C, …) as evaluation sees them, in chunks, of a seeded choice of `count` samples, decoded
-    once more: here, since a worker takes longer to start, and has decoded them before.
+def _calibration_signals(context: JobContext, count: int) -> list[np.ndarray]:
+    """Prepared signals (n, C, …) as evaluation sees them, in chunks, of a seeded choice of `count` samples.
+
+    They are decoded once more, in this process, since workers take longer to start.
     """
-    source, split, step = job.source, _fit_split(job.source), job.preparation.chunk_samples
-    chosen = sorted(index for _, index in heapq.nsmallest(count, _hashed_samples(job, plan, split)))
+    source, preparation = context.source, context.preparation
+    split, step = _fit_split(source), preparation.chunk_samples
+    chosen = sorted(index for _, index in heapq.nsmallest(count, _hashed_samples(context, split)))
     tasks = (
         [source.read(split, index) for index in chosen[start : start + step]] for start in range(0, len(chosen), step)
     )
     # Decoding silences warnings for a moment, which belongs to the process: restored here, whichever thread ends last.
     with warnings.catch_warnings(), ThreadPoolExecutor(min(DECODING_THREADS, cpu_count())) as threads:
-        decoded = threads.map(lambda samples: decode_chunk(samples, job.preparation), tasks)
-        chunks = [job.preparation.evaluation_signals(chunk.signals) for chunk in decoded if len(chunk.signals)]
+        decoded = threads.map(lambda samples: decode_chunk(samples, preparation), tasks)
+        chunks = [preparation.evaluation_signals(chunk.signals) for chunk in decoded if len(chunk.signals)]
     if not chunks:
-        raise JobError(f"the {_noun(source)} of split {split!r} are gone since they were encoded; restore the source")
+        raise JobError(
+            f"the {_unit_name(source)} of split {split!r} are gone since they were encoded; restore the source"
+        )
     return chunks
 
 
-def _alike(chunks: list[np.ndarray]) -> np.ndarray:
-    """The first signals of one size, at most `FLIP_SAMPLES` of them."""
+def _of_one_size(chunks: list[np.ndarray]) -> np.ndarray:
+    """The first signals that have the size of the first one, at most `FLIP_SAMPLES` of them."""
     return np.concatenate([chunk for chunk in chunks[:FLIP_SAMPLES] if chunk.shape[1:] == chunks[0].shape[1:]])[
         :FLIP_SAMPLES
     ]
 
 
-def _hashed_samples(job: Job, plan: Plan, split: str) -> Iterator[tuple[str, int]]:
-    """For every stored sample of the split a number drawn by its key, and its index."""
-    for shard in plan.shards:
+def _hashed_samples(context: JobContext, split: str) -> Iterator[tuple[str, int]]:
+    """The hash of the key, and the index, of every stored sample of the split that can be read."""
+    for shard in context.plan.shards:
         if shard.split == split:
-            rows = load_rows(job.folder / WORK_NAME, shard.name, ["key", "row"]).to_pydict()
+            rows = load_rows(context.work, shard.name, ["key", "row"]).to_pydict()
             for index, (key, row) in enumerate(zip(rows["key"], rows["row"], strict=True), start=shard.start):
-                if row is not None and job.source.can_read(split, index):
+                if row is not None and context.source.can_read(split, index):
                     yield key_hash(key), index
 
 
-def _provenance(plan: Plan, codec: Codec, encoder: Encoder, signals: np.ndarray, effort: Effort) -> dict[str, Any]:
-    elapsed_s = time.time() - effort.started_s
+def _provenance(context: JobContext, codec: Codec, encoder: Encoder, signals: np.ndarray) -> dict[str, Any]:
+    engine, elapsed_s = context.plan.engine, time.time() - context.started_s
     return {
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "codec": codec.name,
@@ -234,10 +223,10 @@ def _provenance(plan: Plan, codec: Codec, encoder: Encoder, signals: np.ndarray,
         "device": device_kind(encoder.device),
         "precision": "fp32",
         "flip_rate": flip_rate(codec, encoder, signals),
-        "engine": {"name": effort.engine, **plan.engine},
-        "versions": {"walloc-cdl": __version__, "python": platform.python_version(), **plan.engine["versions"]},
+        "engine": {"name": context.config.engine, **engine},
+        "versions": {"walloc-cdl": __version__, "python": platform.python_version(), **engine["versions"]},
         "platform": f"{platform.system()} {platform.machine()}",
         "elapsed_s": round(elapsed_s, 3),
-        "num_encoded": effort.num_encoded,
-        "drift": [list(difference) for difference in effort.drift],
+        "num_encoded": context.reporter.num_encoded,
+        "drift": [list(difference) for difference in context.drift],
     }

@@ -12,12 +12,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets_prep.encode.devices import device_kind
+from datasets_prep.job.config import PrepareConfig
 from datasets_prep.samples.planned_shard import PlannedShard, shard_name
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.sources.core.source import Source
 from walloc_cdl import canonical
 from walloc_cdl.canonical import canonical_json, sha256_hex
 from walloc_cdl.codec import Codec
+from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.files import write_atomic
 from walloc_cdl.latents import Manifest
@@ -27,10 +30,10 @@ FORMAT = "walloc-cdl plan"
 FORMAT_VERSION = 1
 PLAN_NAME = "plan.json"
 
-OF_THE_JOB = ("shard_samples", "duplicates")
+JOB_SETTINGS = ("shard_samples", "duplicates")
 """Settings in the preprocessing of a plan, or manifest, that say nothing about single samples."""
 
-OF_STREAMS = ("streaming", "limit")
+STREAM_FIELDS = ("streaming", "limit")
 """Fields of a manifest's source that those of streams have besides."""
 
 MAX_SHARD_SAMPLES = 8192
@@ -81,19 +84,14 @@ class Plan:
         return found is not None and found[1] in self.source["splits"]
 
 
-def make_plan(
-    source: Source,
-    codec: Codec,
-    preparation: Preparation,
-    *,
-    shard_samples: int | None,
-    device: str,
-    batch: int,
-    drop_duplicates: bool = False,
-) -> Plan:
-    """Plan the encoding of `source`; raises `CallError` for a size that the codec cannot encode."""
+def make_plan(source: Source, codec: Codec, preparation: Preparation, config: PrepareConfig) -> Plan:
+    """Plan the encoding of `source`.
+
+    Raises `CallError` for a size that the codec cannot encode, and for a device that this machine does not have.
+    """
     latent_bytes = math.prod(codec.latent_shape(preparation.shape)) * max(1, len(preparation.view_names))
-    shard_samples = shard_samples or max(1, min(MAX_SHARD_SAMPLES, MAX_SHARD_BYTES // latent_bytes))
+    shard_samples = config.shard_samples or max(1, min(MAX_SHARD_SAMPLES, MAX_SHARD_BYTES // latent_bytes))
+    device = device_kind(choose_device(config.device, allocate=True))
     return Plan(
         source={
             "name": source.name,
@@ -108,9 +106,9 @@ def make_plan(
         preprocessing={
             **preparation.to_json(),
             "shard_samples": shard_samples,
-            "duplicates": "left out" if drop_duplicates else "kept",
+            "duplicates": "left out" if config.drop_duplicates else "kept",
         },
-        engine={"device": device, "batch": batch, "versions": preparation.versions()},
+        engine={"device": device, "batch": config.batch, "versions": preparation.versions()},
         shards=plan_shards(source, shard_samples),
     )
 
@@ -179,7 +177,7 @@ def _comparable_sources(plan: Plan, manifest: Manifest) -> tuple[dict[str, Any],
     """
     if not plan.is_stream:
         mine, theirs = (
-            {name: value for name, value in source.items() if name not in OF_STREAMS}
+            {name: value for name, value in source.items() if name not in STREAM_FIELDS}
             for source in (plan.source, manifest.source)
         )
         return mine, theirs

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from datasets_prep.decode.audio import AudioPreparation
-from datasets_prep.encode.devices import device_kind
 from datasets_prep.job.choose_preparation import choose_preparation
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.plan import Plan, make_plan
@@ -15,7 +14,6 @@ from datasets_prep.sources.core.limits import within_limit
 from datasets_prep.sources.core.source import Source
 from datasets_prep.sources.signals.audiofolder import SegmentedSource
 from walloc_cdl.codec import Codec
-from walloc_cdl.devices import choose_device
 from walloc_cdl.machine import cpu_count
 
 FEW_SAMPLES = 128
@@ -30,30 +28,23 @@ class PlannedJob:
     source: Source
     """Its samples are those that are stored: clips cut into segments, and no more than the limit."""
     preparation: Preparation
+    codec: Codec
+    config: PrepareConfig
 
 
 def plan_job(source: Source, codec: Codec, config: PrepareConfig) -> PlannedJob:
     """The plan of a call of `prepare`, without looking at the output; raises `CallError` as that does."""
-    preparation = choose_preparation(source, codec, config)
+    return plan_prepared(source, codec, choose_preparation(source, codec, config), config)
+
+
+def plan_prepared(source: Source, codec: Codec, preparation: Preparation, config: PrepareConfig) -> PlannedJob:
+    """`plan_job` by a preparation that is known, in place of the settings for a kind of signal."""
     if isinstance(preparation, AudioPreparation):
         source = SegmentedSource(source, preparation)
     if preparation.view_names:
         source = KeyedSource(source)
     source = within_limit(source, config.limit)
-    return PlannedJob(plan_with(source, codec, preparation, config), source, preparation)
-
-
-def plan_with(source: Source, codec: Codec, preparation: Preparation, config: PrepareConfig) -> Plan:
-    """`make_plan` by the settings of a call; raises `CallError` for a device that is not there."""
-    return make_plan(
-        source,
-        codec,
-        preparation,
-        shard_samples=config.shard_samples,
-        device=device_kind(choose_device(config.device, allocate=True)),
-        batch=config.batch,
-        drop_duplicates=config.drop_duplicates,
-    )
+    return PlannedJob(make_plan(source, codec, preparation, config), source, preparation, codec, config)
 
 
 def choose_workers(config: PrepareConfig, num_samples: int) -> int:

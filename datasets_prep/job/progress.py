@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from datasets_prep.job.encode_shard import Done
 from datasets_prep.ledger.shard_records import ShardRecord
 from datasets_prep.samples.planned_shard import PlannedShard
 from walloc_cdl.errors import JobError
@@ -46,14 +45,17 @@ class Reporter:
     ) -> None:
         self.total = total
         self.done = self.quarantined = self.source_bytes = 0
+        self.num_encoded = 0
+        """Samples that this run has decoded; the others were done before."""
         self._worker_status = worker_status
         self._max_bad = max_bad
         self._callback = callback
 
-    def advance(self, done: Done) -> None:
-        """Some samples are decoded; `JobError` if more are bad than is allowed."""
-        self._add(done.num_samples, done.num_quarantined)
-        self.source_bytes += done.source_bytes
+    def advance(self, num_samples: int, num_quarantined: int, source_bytes: int) -> None:
+        """Some more samples are decoded; `JobError` if more are bad than is allowed."""
+        self._add(num_samples, num_quarantined)
+        self.num_encoded += num_samples
+        self.source_bytes += source_bytes
         self._tell()
 
     def resume(self, shard: PlannedShard, record: ShardRecord) -> None:

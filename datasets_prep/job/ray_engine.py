@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,7 @@ import ray
 import ray.exceptions
 
 from datasets_prep.encode.devices import device_kind
-from datasets_prep.job.context import Job
-from datasets_prep.job.encode_shard import Done
+from datasets_prep.job.context import JobContext
 from datasets_prep.job.progress import counted
 from datasets_prep.job.ray_cluster import connected, num_slots
 from datasets_prep.job.ray_task import NodeJob, job_mark, make_shard
@@ -42,55 +42,48 @@ class RayEngine:
         """See `PrepareConfig.address`, `cpus_per_task` and `gpus_per_task`."""
         self._address, self._cpus, self._gpus = address, 1.0 if cpus is None else cpus, gpus
 
-    def encode(
-        self,
-        job: Job,
-        shards: Sequence[PlannedShard],
-        report: Callable[[Done], None],
-        report_workers: Callable[[str], None],
-    ) -> Generator[ShardRecord, None, None]:
+    def encode(self, context: JobContext, shards: Sequence[PlannedShard]) -> Generator[ShardRecord, None, None]:
         """See `Engine.encode`; whichever shard is done comes first.
 
         Raises `CallError` when no cluster answers or none of its nodes has what a task needs, and `JobError` for a
         shard that could not be made.
         """
-        device = choose_device(job.device)
+        device = choose_device(context.config.device)
         gpus = float(device.type == "cuda") if self._gpus is None else self._gpus
         if device.type == "cuda" and not gpus:
             raise CallError("gpus_per_task is 0 with a GPU as the device; give a share, as 0.25, or device cpu")
-        with connected(self._address), job_mark(job.folder) as mark:
+        with connected(self._address), job_mark(context.folder) as mark:
             task = ray.remote(make_shard).options(
                 num_cpus=self._cpus, num_gpus=gpus, max_retries=RETRIES, retry_exceptions=False
             )
-            yield from self._run(
-                task, self._node_job(job, device.type, mark), job, shards, report, report_workers, gpus
-            )
+            yield from self._run(task, self._node_job(context, device.type, mark), context, shards, gpus)
 
-    def _node_job(self, job: Job, device: str, mark: Path) -> NodeJob:
+    def _node_job(self, context: JobContext, device: str, mark: Path) -> NodeJob:
         return NodeJob(
-            folder=job.folder.absolute(),
+            folder=context.folder.absolute(),
             mark=mark,
-            plan_digest=job.plan_digest,
-            facts=source_facts(job.source),
-            preparation=job.preparation,
-            codec=job.codec,
-            device=device,
-            batch=job.batch,
-            decoders=max(1, int(self._cpus)),
+            plan_digest=context.plan_digest,
+            facts=source_facts(context.source),
+            preparation=context.preparation,
+            codec=context.codec,
+            config=replace(context.config, device=device),
+            workers=max(1, int(self._cpus)),
             directory=os.getcwd(),
-            engine={"device": device_kind(choose_device(device)), "versions": job.preparation.versions()},
+            engine={
+                "device": device_kind(choose_device(device)),
+                "versions": context.preparation.versions(),
+            },
         )
 
     def _run(
         self,
         task: Any,
         node_job: NodeJob,
-        job: Job,
+        context: JobContext,
         shards: Sequence[PlannedShard],
-        report: Callable[[Done], None],
-        report_workers: Callable[[str], None],
         gpus: float,
     ) -> Iterator[ShardRecord]:
+        reporter = context.reporter
         shared, waiting = ray.put(node_job), iter(shards)
         in_flight: dict[Any, PlannedShard] = {}
         try:
@@ -98,15 +91,15 @@ class RayEngine:
                 slots = num_slots(self._cpus, gpus)  # a cluster may grow or shrink
                 room = TASKS_PER_SLOT * slots - len(in_flight)
                 for _, shard in zip(range(room), waiting, strict=False):
-                    in_flight[task.remote(shared, rows_of(job.source, shard))] = shard
+                    in_flight[task.remote(shared, rows_of(context.source, shard))] = shard
                 if not in_flight:
                     return
                 # No more than that: others may use the cluster, too.
-                report_workers(f"up to {counted(min(slots, len(in_flight)), 'task')} at once")
+                reporter.worker_status(f"up to {counted(min(slots, len(in_flight)), 'task')} at once")
                 for done in ray.wait(list(in_flight), timeout=POLL_S)[0]:
                     shard = in_flight.pop(done)
                     record = _result(done, shard)
-                    report(Done(shard.num_samples, record.num_quarantined, record.source_bytes))
+                    reporter.advance(shard.num_samples, record.num_quarantined, record.source_bytes)
                     yield record
         finally:
             _stop(node_job.mark, list(in_flight))

@@ -14,9 +14,11 @@ from typing import Any
 from datasets_prep.decode.pool import DecodePool
 from datasets_prep.encode.devices import device_kind
 from datasets_prep.encode.encoder import AnyEncoder, open_encoding
-from datasets_prep.job.context import Job
-from datasets_prep.job.local import encode_shards
-from datasets_prep.job.plan import PLAN_NAME, load_plan
+from datasets_prep.job.config import PrepareConfig
+from datasets_prep.job.context import JobContext
+from datasets_prep.job.local_engine import encode_shards
+from datasets_prep.job.plan import PLAN_NAME, Plan, load_plan
+from datasets_prep.job.progress import Reporter
 from datasets_prep.ledger.shard_records import ShardRecord
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.sources.core.shard_source import ShardRows, ShardSource, SourceFacts
@@ -39,10 +41,9 @@ class NodeJob:
     facts: SourceFacts
     preparation: Preparation
     codec: Codec
-    device: str
-    """Of torch: the kind that was chosen where the job was started."""
-    batch: int
-    decoders: int
+    config: PrepareConfig
+    """Its device is the kind that was chosen where the job was started."""
+    workers: int
     """Decoding processes of each task."""
     directory: str
     """Where the command was given: what relative paths of samples are relative to."""
@@ -69,10 +70,20 @@ def make_shard(job: NodeJob, rows: ShardRows) -> ShardRecord:
     """
     tools = _tools_of(job)
     source = ShardSource(job.facts, rows)
-    own = Job(job.folder, job.plan_digest, source, job.preparation, job.codec, job.device, job.batch, job.decoders)
+    context = JobContext(
+        folder=job.folder,
+        plan=tools.plan,
+        plan_digest=job.plan_digest,
+        source=source,
+        preparation=job.preparation,
+        codec=job.codec,
+        config=job.config,
+        workers=job.workers,
+        reporter=Reporter(None, None, lambda progress: _require_mark(job)),
+    )
     try:
         _require_mark(job)
-        (record,) = encode_shards(own, [source.shard], tools.pool, tools.encoder, lambda done: _require_mark(job))
+        (record,) = encode_shards(context, [source.shard], tools.pool, tools.encoder)
     except BaseException:
         _forget()  # a decoder may still be busy with what nobody waits for
         raise
@@ -84,6 +95,7 @@ class _Tools:
     """What a process of Ray opens once and keeps for the shards that follow."""
 
     folder: Path
+    plan: Plan
     plan_digest: str
     pool: DecodePool
     encoder: AnyEncoder
@@ -96,13 +108,15 @@ def _tools_of(job: NodeJob) -> _Tools:
     if _kept and (_kept[0].folder, _kept[0].plan_digest) == (job.folder, job.plan_digest):
         return _kept[0]
     _forget()
-    _require_folder(job)
+    plan = _require_plan(job)
     with suppress(OSError):  # where it is not there, the samples are missing, and `encode_shard` says so
         os.chdir(job.directory)
     _require_same_engine(job)
-    encoding = open_encoding(job.codec, job.preparation, choose_device(job.device, allocate=True), batch=job.batch)
-    pool = DecodePool(job.decoders, job.preparation, encoding.in_workers)
-    _kept.append(_Tools(job.folder, job.plan_digest, pool, encoding.encoder))
+    encoding = open_encoding(
+        job.codec, job.preparation, choose_device(job.config.device, allocate=True), batch=job.config.batch
+    )
+    pool = DecodePool(job.workers, job.preparation, encoding.in_workers)
+    _kept.append(_Tools(job.folder, plan, job.plan_digest, pool, encoding.encoder))
     return _kept[0]
 
 
@@ -116,21 +130,24 @@ def _require_mark(job: NodeJob) -> None:
         raise JobError(f"the job in {str(job.folder)!r} has stopped; start it again to go on")
 
 
-def _require_folder(job: NodeJob) -> None:
-    """The folder that the job was started in, not one of the same name on the node's own disk."""
-    try:
-        same = load_plan(job.folder / WORK_NAME).digest() == job.plan_digest
-    except (OSError, CdlError):
-        same = False
-    if not same:
+def _require_plan(job: NodeJob) -> Plan:
+    """The job's plan, from the folder that it was started in, not one of the same name on the node's own disk."""
+    plan = None
+    with suppress(OSError, CdlError):
+        plan = load_plan(job.folder / WORK_NAME)
+    if plan is None or plan.digest() != job.plan_digest:
         raise JobError(
             f"node {platform.node()} does not see {str(job.folder / WORK_NAME / PLAN_NAME)!r} of this job; give an "
             "--out on storage that all nodes share"
         )
+    return plan
 
 
 def _require_same_engine(job: NodeJob) -> None:
-    mine = {"device": device_kind(choose_device(job.device, allocate=True)), "versions": job.preparation.versions()}
+    mine = {
+        "device": device_kind(choose_device(job.config.device, allocate=True)),
+        "versions": job.preparation.versions(),
+    }
     for field, here, there in differences(mine, job.engine):
         raise JobError(
             f"node {platform.node()} has {field} {here!r}, the machine where the job was started {there!r}, and the "

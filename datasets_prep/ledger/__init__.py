@@ -1,1 +1,1 @@
-"""The ledger: what became of every source sample."""
+"""The ledger: the outcome of every source sample."""

@@ -1,7 +1,14 @@
-"""The samples that a data set knows, stored or not: its ledger as sorted arrays, 33 bytes a sample.
+"""An index of all samples in a ledger, stored or not: sorted arrays of 33 bytes per sample.
 
-A sample is told by 128 bits of a hash of its split and key. The ledger has dropped samples by the SHA-256 of their
-keys alone, so that is what is hashed for all.
+A sample is identified by 128 bits of a hash of its split and the SHA-256 of its key, since the ledger has no more than
+that SHA-256 of dropped samples.
+
+When a data set is extended, a source sample is known if the ledger has its split and key with its size. A stored
+sample of another size is refused, since old shards do not change; a quarantined sample of another size is a file that
+was repaired, so it is tried again and its row is replaced. Where sizes are unknown (0, for Python data sets), changed
+content is not noticed. A sample of the same size that is known under another split only is not new: otherwise a
+holdout drawn again from the grown source would put samples into `test` that were trained on. Samples that are gone
+from the source stay; so do the ledger's labels, with a warning.
 """
 
 from __future__ import annotations
@@ -15,16 +22,18 @@ import pyarrow as pa
 from datasets_prep.ledger.table import DROPPED, hidden_key
 
 STORED, NOT_STORED, REMOVED = range(3)
-"""States: in a shard; quarantined, left out as a duplicate or a stray; dropped on request."""
+"""States: in a shard; quarantined, omitted as a duplicate, or a stray file; dropped on request."""
 
 UNKNOWN = -1
 
 
 class LedgerIndex:
-    """What a ledger says of each sample; positions are in the order of the hashes."""
+    """Size, label and state of each sample of a ledger, sorted by hash.
+
+    `parts` are the ledger's rows in any number of tables.
+    """
 
     def __init__(self, parts: Iterable[pa.Table]) -> None:
-        """`parts`: the ledger's rows, some at a time."""
         columns = [
             (row_hashes(rows), *(rows[name].to_numpy() for name in ("num_bytes", "label")), _states(rows))
             for rows in parts
@@ -44,28 +53,28 @@ class LedgerIndex:
         return len(self.states)
 
     def find(self, hashes: np.ndarray) -> np.ndarray:
-        """Positions, int64 (M,), of the samples with these hashes, uint64 (M, 2); `UNKNOWN` where there is none."""
+        """Return the positions, int64 (M,), of samples by their hashes, uint64 (M, 2); `UNKNOWN` for unknown ones."""
         found = np.full(len(hashes), UNKNOWN, np.int64)
         positions = np.searchsorted(self._high, hashes[:, 0])
-        open_rows = np.arange(len(hashes))
-        while len(open_rows):  # once more for each further entry with the same first half
-            inside = positions[open_rows] < len(self)
-            open_rows = open_rows[inside]
-            open_rows = open_rows[self._high[positions[open_rows]] == hashes[open_rows, 0]]
-            equal = self._low[positions[open_rows]] == hashes[open_rows, 1]
-            found[open_rows[equal]] = positions[open_rows[equal]]
-            open_rows = open_rows[~equal]
-            positions[open_rows] += 1
+        pending = np.arange(len(hashes))
+        while len(pending):  # repeated for each further entry with the same first half
+            inside = positions[pending] < len(self)
+            pending = pending[inside]
+            pending = pending[self._high[positions[pending]] == hashes[pending, 0]]
+            equal = self._low[positions[pending]] == hashes[pending, 1]
+            found[pending[equal]] = positions[pending[equal]]
+            pending = pending[~equal]
+            positions[pending] += 1
         return found
 
 
 def sample_hashes(split: str | None, keys: Sequence[str]) -> np.ndarray:
-    """uint64 (N, 2) of samples of one split; None for what lies outside of every split."""
+    """Return the hashes, uint64 (N, 2), of samples of one split; `split` is None outside of all splits."""
     return _hashes((split, hidden_key(key)) for key in keys)
 
 
 def row_hashes(rows: pa.Table) -> np.ndarray:
-    """uint64 (N, 2) of rows of a ledger: those of `sample_hashes`, of dropped samples, too."""
+    """Return the hashes, uint64 (N, 2), of a ledger's rows, which equal `sample_hashes`, even for dropped samples."""
     columns = (rows[name].to_pylist() for name in ("split", "key", "reason"))
     return _hashes(
         (split, key if reason == DROPPED else hidden_key(key)) for split, key, reason in zip(*columns, strict=True)
@@ -73,7 +82,7 @@ def row_hashes(rows: pa.Table) -> np.ndarray:
 
 
 def _hashes(names: Iterable[tuple[str | None, str]]) -> np.ndarray:
-    """Of splits and hidden keys."""
+    """Return the hashes, uint64 (N, 2), of pairs of a split and a hidden key."""
     digests = (hashlib.sha256(f"{split or ''}/{key}".encode()).digest()[:16] for split, key in names)
     return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64).reshape(-1, 2)
 

@@ -1,6 +1,7 @@
-"""Records of finished shards: what an interrupted job need not do again.
+"""Records of finished shards, which an interrupted job need not encode again.
 
-A shard leaves two files in the work folder: its rows of the ledger, and then the record, which makes it done.
+A shard has two files in the work folder: its rows of the ledger and its record. The record is written last; with it,
+the shard is finished.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_j
 
 @dataclass(frozen=True, eq=False)
 class ShardRecord:
-    """All that the manifest needs to know of one written shard."""
+    """Everything that the manifest needs to know about a finished shard."""
 
     entry: ShardEntry
     histogram: np.ndarray
     """int64 (K, 256)."""
     class_counts: list[int] | None
-    """Stored samples of each class; None without classes."""
+    """Number of stored samples of each class; None without classes."""
     num_quarantined: int
     source_bytes: int
-    """Of the samples read, the bad ones included."""
+    """Size of the source samples, including the quarantined ones."""
 
 
 def save_record(work: Path, digest: str, record: ShardRecord, rows: pa.Table) -> None:
-    """Write the shard's rows of the ledger, then its record; only when the shard is in place.
+    """Write a shard's rows of the ledger, then its record, once the shard itself is written.
 
     `digest` is the plan's.
     """
@@ -53,37 +54,41 @@ def save_record(work: Path, digest: str, record: ShardRecord, rows: pa.Table) ->
 
 
 def load_record(folder: Path, work: Path, shard: PlannedShard, digest: str) -> ShardRecord | None:
-    """The record of a shard that is done under the plan of this digest, in full; None for one to make (again)."""
+    """Load the record of a shard that is finished under the plan of this digest; None if it must be made (again)."""
     path = _path(work, shard.name)
     try:
         fields = parse_json_with_digest(path.read_bytes(), origin=str(path))
         plan, rows = fields.pop("plan"), fields.pop("rows_sha256")
         entry, histogram = ShardEntry(**fields.pop("entry")), np.array(fields.pop("histogram"), np.int64)
         record = ShardRecord(entry, histogram, **fields)
-        belongs = plan == digest and entry.name == shard.name and entry.split == shard.split
-        whole = _size(folder / shard.name) == entry.num_bytes and sha256_file(_rows_path(work, shard.name)) == rows
+        matches_plan = plan == digest and entry.name == shard.name and entry.split == shard.split
+        is_complete = (
+            _size(folder / shard.name) == entry.num_bytes and sha256_file(_rows_path(work, shard.name)) == rows
+        )
     except (FileNotFoundError, DamagedError, KeyError, TypeError, ValueError):
         return None  # the shard is made again, to the same bytes
-    return record if belongs and whole else None
+    return record if matches_plan and is_complete else None
 
 
 def require_record(folder: Path, work: Path, shard: PlannedShard, digest: str) -> ShardRecord:
-    """The same of a shard that must be done; `JobError` if it is not."""
+    """Load the record of a shard that must be finished; raises `JobError` if it is not."""
     record = load_record(folder, work, shard, digest)
     if record is None:
-        raise JobError(f"shard {shard.name} or its record has gone since it was made; run the same again")
+        raise JobError(
+            f"shard {shard.name} or its record has disappeared since it was written; run the same command again"
+        )
     return record
 
 
-def was_made(work: Path, shard: PlannedShard) -> bool:
-    """Whether the shard was done once, though it may be `load_record`'s to make again."""
+def has_record(work: Path, shard: PlannedShard) -> bool:
+    """Return whether the shard has a record, valid or not."""
     return _path(work, shard.name).is_file()
 
 
 def load_rows(work: Path, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """The ledger's rows of a shard that is done, of all columns or these.
+    """Load the ledger's rows of a finished shard, with all columns or the given ones.
 
-    On this thread alone: each of pyarrow's own would keep some megabytes.
+    pyarrow reads on this thread only, since each of its own threads would keep some megabytes.
     """
     with pq.ParquetFile(_rows_path(work, name), pre_buffer=False) as file:
         return file.read(columns, use_threads=False)

@@ -1,4 +1,4 @@
-"""The ledger: one row for every source sample, stored or quarantined, and for every stray."""
+"""The ledger: one row for every source sample, stored or quarantined, and for every stray file."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ SCHEMA = pa.schema(
         pa.field("duplicate_of", pa.string()),
     ]
 )
-"""`shard` and `row` say where a sample is stored; where they are null, `reason` says why not.
-`split` is null for what lies outside of every split. `sha256` is of the stored sample's bytes, null where
+"""`shard` and `row` locate a stored sample; where they are null, `reason` gives the cause.
+`split` is null for files outside of all splits. `sha256` is the hash of the source sample's bytes, null where
 they could not be read. `duplicate_of` is SPLIT/KEY of the first sample with the same content. `label` is a class
-number, -1 for unknown ones and for labels of other kinds, which stand in the shards. Columns that were asked to be
-kept of the source follow."""
+number; it is -1 if unknown, and for labels of other kinds, which are stored in the shards. The source's columns that
+were to be kept follow."""
 
 DUPLICATE = "duplicate"
-"""The reason of a sample that was left out because its content is stored already."""
+"""The reason of a sample that was omitted because its content is stored already."""
 
 DROPPED = "dropped"
 """The reason of a sample that was removed on request; its key is hidden."""
@@ -49,7 +49,7 @@ STRAY_ROWS = 1 << 16
 
 
 def hidden_key(key: str) -> str:
-    """What stands in the ledger for a key that was dropped: it can be recognized, but not read.
+    """Return the hash that replaces a dropped sample's key in the ledger: it can be recognized, but not read.
 
     >>> hidden_key("cat.png")[:20]
     'sha256:62e2ab938c4d2'
@@ -60,7 +60,7 @@ def hidden_key(key: str) -> str:
 def shard_rows(
     source: Source, shard: PlannedShard, reasons: Mapping[int, str], hashes: Sequence[str | None]
 ) -> pa.Table:
-    """The rows of one shard's source samples; `reasons` by index in the split, `hashes` in the shard's order."""
+    """Return the rows of one shard's source samples; `reasons` are by index in the split, `hashes` in order."""
     listing = source.listing.splits[shard.split]
     indices = range(shard.start, shard.stop)
     stored = [index not in reasons for index in indices]
@@ -78,22 +78,22 @@ def shard_rows(
     }
     rows = pa.table(columns, schema=SCHEMA)
     if listing.columns is not None:
-        for name, values in _kept(listing.columns.slice(shard.start, shard.num_samples)):
+        for name, values in _kept_columns(listing.columns.slice(shard.start, shard.num_samples)):
             rows = rows.append_column(name, values)
     return rows
 
 
 def ledger_schema(source: Source) -> pa.Schema:
-    """`SCHEMA`, and the columns kept of the source, which are called `source_NAME` where that is taken."""
+    """Return `SCHEMA` and the columns kept from the source, called `source_NAME` if `SCHEMA` has the name already."""
     schema = SCHEMA
     for listing in source.listing.splits.values():
         if listing.columns is not None and len(schema) == len(SCHEMA):
-            for name, values in _kept(listing.columns):
+            for name, values in _kept_columns(listing.columns):
                 schema = schema.append(pa.field(name, values.type))
     return schema
 
 
-def _kept(columns: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
+def _kept_columns(columns: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
     for name in columns.column_names:
         yield (f"source_{name}" if name in SCHEMA.names else name), columns[name]
 
@@ -105,9 +105,9 @@ def _class_numbers(source: Source, listing: SplitListing, shard: PlannedShard) -
 
 
 def rows_bytes(rows: pa.Table) -> bytes:
-    """Rows as a parquet file; the same bytes for the same version of pyarrow.
+    """Return rows as a Parquet file; its bytes are deterministic for a version of pyarrow.
 
-    Not in Arrow's IPC format, with which the code would be as long, but jobs that were interrupted would start again.
+    Arrow's IPC format would need as much code, and interrupted jobs would start again.
     """
     sink = io.BytesIO()
     pq.write_table(rows, sink, compression="zstd")
@@ -121,7 +121,7 @@ class LedgerSummary:
     num_rows: int = 0
     num_stored: int = 0
     num_duplicates: int = 0
-    """Samples whose content occurs before them, stored or left out."""
+    """Samples whose content occurs in an earlier sample, stored or omitted."""
     reasons: Counter[str] = field(default_factory=Counter)
 
     def add(self, rows: pa.Table) -> None:
@@ -134,7 +134,7 @@ class LedgerSummary:
                 self.reasons[entry["values"]] += entry["counts"]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain JSON values."""
         num_dropped = self.reasons[DROPPED]
         return {
             "num_rows": self.num_rows,
@@ -147,7 +147,7 @@ class LedgerSummary:
 
 
 def write_ledger(path: Path, parts: Iterable[pa.Table], strays: Sequence[Stray], schema: pa.Schema) -> LedgerSummary:
-    """Write the ledger, a row group for each part, strays last; in the memory of one part."""
+    """Write the ledger with a row group for each part, and stray files last; it needs the memory of one part."""
     summary = LedgerSummary()
     with replacement(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for part in parts:
@@ -161,7 +161,7 @@ def write_ledger(path: Path, parts: Iterable[pa.Table], strays: Sequence[Stray],
 
 
 def stray_rows(strays: Sequence[Stray], schema: pa.Schema) -> pa.Table:
-    """The rows of some strays."""
+    """Return the rows of stray files."""
     num = len(strays)
     columns = {
         **{name: [None] * num for name in schema.names},

@@ -8,8 +8,7 @@ from typing import Any
 
 from datasets_prep.job.choose_preparation import choose_preparation
 from datasets_prep.job.config import PrepareConfig
-from datasets_prep.job.plan import Plan
-from datasets_prep.job.plan_job import plan_with
+from datasets_prep.job.plan import Plan, make_plan
 from datasets_prep.samples.planned_shard import PlannedShard
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.sources.core.shard_source import SourceFacts, source_facts
@@ -37,6 +36,8 @@ class PlannedStream:
     stream: StreamingSource
     preparation: Preparation
     facts: SourceFacts
+    codec: Codec
+    config: PrepareConfig
 
     @property
     def limit(self) -> int | None:
@@ -67,7 +68,7 @@ def plan_stream(stream: StreamingSource, codec: Codec, config: PrepareConfig) ->
         raise CallError(f"stream {stream.name} is of kind {stream.kind!r}; streams hold images: take another source")
     head = StreamHead(stream)
     preparation = choose_preparation(head, codec, config)
-    plan = plan_with(head, codec, preparation, config)
+    plan = make_plan(head, codec, preparation, config)
     source = {
         "name": stream.name,
         "streaming": True,
@@ -75,10 +76,11 @@ def plan_stream(stream: StreamingSource, codec: Codec, config: PrepareConfig) ->
         "splits": stream.split_names,
         "class_names": stream.class_names,
     }
-    return PlannedStream(replace(plan, source=source, shards=()), stream, preparation, source_facts(head))
+    plan = replace(plan, source=source, shards=())
+    return PlannedStream(plan, stream, preparation, source_facts(head), codec, config)
 
 
-def plan_of_streamed(plan: Plan, source: Source, shards: Sequence[PlannedShard]) -> Plan:
+def completed_plan(plan: Plan, source: Source, shards: Sequence[PlannedShard]) -> Plan:
     """The plan once the stream has ended: with its counts and fingerprint, as any other source has them."""
     known: dict[str, Any] = {
         "name": source.name,

@@ -35,7 +35,7 @@ class _Chosen:
     """A sample among the chosen ones; the first of a heap is the one to give way."""
 
     rank: int
-    """The lot as a number, negative."""
+    """The hash of the key as a number, negative."""
     index: int
     """In the split."""
     shard: str

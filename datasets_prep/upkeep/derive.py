@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from datasets_prep.folders.copy_samples import SplitWriter, open_verified_shard, shard_samples_of
-from datasets_prep.ledger.finished import ledger_parts, rewritten, stored_ledger_schema, write_edited_ledger
+from datasets_prep.ledger.rewrite import ledger_parts, rewrite_rows, stored_ledger_schema, write_edited_ledger
 from datasets_prep.ledger.table import DROPPED, SCHEMA
 from walloc_cdl.latents import LEDGER_NAME, Manifest, SampleLayout, ShardEntry
 
@@ -132,7 +132,7 @@ class Derivation:
             for part in ledger_parts(origin.folder, origin.manifest):
                 part = part.filter(pa.array(self._comes_along(number, part)))
                 if part.num_rows:
-                    yield rewritten(part.select(names), rewrite)
+                    yield rewrite_rows(part.select(names), rewrite)
 
     def _comes_along(self, number: int, part: pa.Table) -> np.ndarray:
         """Which rows of the ledger belong to the new data set: bool (N,)."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets_prep.folders.copy_samples import batches, open_verified_shard, samples_at, write_rows
-from datasets_prep.ledger.finished import ledger_parts, rewritten, stored_ledger_schema, write_edited_ledger
+from datasets_prep.ledger.rewrite import ledger_parts, rewrite_rows, stored_ledger_schema, write_edited_ledger
 from datasets_prep.ledger.table import DROPPED, SCHEMA, hidden_key
 from datasets_prep.upkeep.edit import Edit, editing
 from walloc_cdl.errors import CallError, few_of
@@ -191,7 +191,7 @@ def _edited_ledger(edit: Edit, manifest: Manifest, found: _Found) -> tuple[Manif
         return row
 
     def parts() -> Iterator[pa.Table]:
-        return (rewritten(part, rewrite) for part in ledger_parts(edit.folder, edit.manifest))
+        return (rewrite_rows(part, rewrite) for part in ledger_parts(edit.folder, edit.manifest))
 
     values = pa.array(sorted(found.hashes), pa.string())
     num_copies = 0

@@ -34,7 +34,7 @@ from walloc_cdl.latents import (
     manifest_bytes,
     write_provenance,
 )
-from walloc_cdl.latents.copies import write_below
+from walloc_cdl.latents.copies import write_with_parents
 from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
 
 FORMAT = "walloc-cdl edit"
@@ -67,9 +67,9 @@ class Edit:
             if (self.stage / name).is_file():
                 copy_listed(self.stage / name, self.stage / copy_path(name), entry)
         if (self.stage / PROVENANCE_NAME).is_file():
-            write_below(self.stage, copy_path(PROVENANCE_NAME), (self.stage / PROVENANCE_NAME).read_bytes())
+            write_with_parents(self.stage, copy_path(PROVENANCE_NAME), (self.stage / PROVENANCE_NAME).read_bytes())
         data = manifest_bytes(manifest)
-        write_below(self.stage, copy_path(MANIFEST_NAME), data)
+        write_with_parents(self.stage, copy_path(MANIFEST_NAME), data)
         write_atomic(self.stage / MANIFEST_NAME, data)
         kept = {*_listed(manifest), PROVENANCE_NAME, MANIFEST_NAME}
         record = {

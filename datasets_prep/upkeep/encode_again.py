@@ -7,7 +7,7 @@ by the keys that the ledger has for each shard.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,20 +18,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets_prep.folders.copy_samples import write_rows
+from datasets_prep.job.choose_preparation import stored_preparation
 from datasets_prep.job.config import PrepareConfig
-from datasets_prep.job.context import Job
-from datasets_prep.job.encode_shard import Done
-from datasets_prep.job.local import LocalEngine
+from datasets_prep.job.context import JobContext
+from datasets_prep.job.local_engine import LocalEngine
 from datasets_prep.job.output import CODEC_FOLDER, short_text
 from datasets_prep.job.plan import difference_from_finished
-from datasets_prep.job.plan_job import PlannedJob, choose_workers, plan_job
-from datasets_prep.ledger.finished import ledger_parts
+from datasets_prep.job.plan_job import PlannedJob, choose_workers, plan_prepared
+from datasets_prep.job.progress import Reporter
+from datasets_prep.ledger.rewrite import ledger_parts
 from datasets_prep.samples.planned_shard import PlannedShard
 from datasets_prep.sources.core.source import Source
 from datasets_prep.upkeep.edit import STAGE_NAME
 from datasets_prep.upkeep.source_diff import NewSamplesSource
 from walloc_cdl.canonical import differences
-from walloc_cdl.codec import load_codec
+from walloc_cdl.codec import Codec, load_codec
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.files import sync_folder
 from walloc_cdl.latents import WORK_NAME, Manifest, SampleLayout, ShardEntry, load_provenance, open_shard
@@ -45,8 +46,6 @@ class RepairConfig:
     limit: int | None = None
     """As `PrepareConfig.limit` was."""
     workers: int | None = None
-    report: Callable[[Done], None] | None = None
-    """Told of every few samples."""
 
 
 def encode_again(
@@ -59,20 +58,28 @@ def encode_again(
     """
     engine = (load_provenance(folder) or {}).get("engine") or {}
     codec = load_codec(str(folder / CODEC_FOLDER))
-    planned = plan_job(config.source, codec, _settings(manifest, engine, config))
+    planned = _planned(manifest, engine, codec, config)
     _require_same_source(folder, planned, manifest)
     stored = _stored_keys(folder, manifest, damaged)
     rows, problems = _rows(folder, planned, damaged, stored)
     source, shards = _cut_out(planned, manifest, [entry for entry in damaged if entry.name in rows], rows)
     stage = folder / WORK_NAME / STAGE_NAME
     (stage / WORK_NAME).mkdir(exist_ok=True)
-    batch = int(engine.get("batch", PrepareConfig.batch))
-    workers = choose_workers(PrepareConfig(workers=config.workers), sum(shard.num_samples for shard in shards))
-    job = Job(stage, planned.plan.digest(), source, planned.preparation, codec, _device(engine), batch, workers)
+    num_samples = sum(shard.num_samples for shard in shards)
+    context = JobContext(
+        folder=stage,
+        plan=planned.plan,
+        plan_digest=planned.plan.digest(),
+        source=source,
+        preparation=planned.preparation,
+        codec=codec,
+        config=planned.config,
+        workers=choose_workers(planned.config, num_samples),
+        reporter=Reporter(num_samples, None, None),
+    )
     entries = {entry.name: entry for entry in damaged}
     encoded: list[str] = []
-    report = config.report or (lambda done: None)
-    for record in LocalEngine().encode(job, shards, report, lambda worker_status: None):
+    for record in LocalEngine().encode(context, shards):
         wanted, found = entries[record.entry.name], record.entry
         if found.sha256 != wanted.sha256:
             found = _without_left_out(stage, found, stored[found.name], manifest.layout)
@@ -150,38 +157,19 @@ def _cut_out(
     return NewSamplesSource(planned.source, manifest, chosen), shards
 
 
-def _settings(manifest: Manifest, engine: dict[str, Any], config: RepairConfig) -> PrepareConfig:
-    """The settings that the manifest's preprocessing came from."""
-    done, kind, ragged = manifest.preprocessing, config.source.kind, manifest.layout.ragged
-    settings: dict[str, Any] = {}
-    if kind == "image" and not ragged:
-        kernel = str(done.get("resize", "")).rpartition(" ")[2]
-        settings = {"size": done.get("size"), "resize": kernel or None, "crop": done.get("crop")}
-        settings["decoder"] = done.get("decoder") if manifest.views is None else None
-        settings["views"] = None if manifest.views is None else _views_text(manifest.views)
-    if kind == "image":
-        settings["icc"] = done.get("icc")
-    if kind == "audio":
-        settings["normalization"] = done.get("normalization")
-    if kind == "audio" and not ragged:
-        rate = done.get("sample_rate") or 1
-        settings["segment_s"] = (done.get("segment_samples", 0) + 0.5) / rate  # lengths are rounded down
-        settings["hop_s"] = done.get("hop_samples", 0) / rate
-    return PrepareConfig(
-        shard_samples=done.get("shard_samples"),
+def _planned(manifest: Manifest, engine: dict[str, Any], codec: Codec, config: RepairConfig) -> PlannedJob:
+    """The job that made the data set, as far as its manifest and provenance tell it."""
+    preprocessing = manifest.preprocessing
+    settings = PrepareConfig(
+        shard_samples=preprocessing.get("shard_samples"),
         batch=int(engine.get("batch", PrepareConfig.batch)),
         limit=config.limit,
-        drop_duplicates=done.get("duplicates") == "left out",
-        geometry="ragged" if ragged else "fixed",
+        workers=config.workers,
+        drop_duplicates=preprocessing.get("duplicates") == "left out",
         device=_device(engine),
-        **settings,
     )
-
-
-def _views_text(names: Sequence[str]) -> str:
-    """What was asked for to get these views; see `datasets_prep.decode.views.parse_views`."""
-    crops = sum(name.startswith("crop-") for name in names)
-    return ",".join([*(["flip"] if "flip" in names else []), *([f"crops:{crops}"] if crops else [])])
+    preparation = stored_preparation(config.source, codec, preprocessing)
+    return plan_prepared(config.source, codec, preparation, settings)
 
 
 def _device(engine: dict[str, Any]) -> str:

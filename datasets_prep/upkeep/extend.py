@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,16 +20,16 @@ import pyarrow as pa
 from datasets_prep.encode.sample_layout import label_names, sample_layout
 from datasets_prep.folders.system_errors import resumable
 from datasets_prep.job.config import PrepareConfig
-from datasets_prep.job.context import Job
+from datasets_prep.job.context import JobContext
 from datasets_prep.job.drop_duplicates import drop_duplicate_samples
-from datasets_prep.job.encode_pending import Encoded, encode_pending
 from datasets_prep.job.output import EXTENSION_NAME, extension_folder, extension_plan
 from datasets_prep.job.plan import Plan, save_plan
 from datasets_prep.job.plan_job import PlannedJob, plan_job
 from datasets_prep.job.progress import Progress
+from datasets_prep.job.run import OnProgress, encode_pending, open_context
 from datasets_prep.ledger.duplicates import DuplicateFinder
-from datasets_prep.ledger.finished import ledger_parts, stored_ledger_schema, write_edited_ledger
 from datasets_prep.ledger.index import row_hashes
+from datasets_prep.ledger.rewrite import ledger_parts, stored_ledger_schema, write_edited_ledger
 from datasets_prep.ledger.shard_records import load_rows, require_record
 from datasets_prep.ledger.table import STRAY_ROWS, stray_rows
 from datasets_prep.sources.core.source import Source
@@ -39,11 +39,9 @@ from walloc_cdl.codec import Codec
 from walloc_cdl.files import remove_temporaries
 from walloc_cdl.latents import LEDGER_NAME, WORK_NAME, Manifest, SplitSummary, load_manifest
 
-Report = Callable[[Progress], None] | None
-
 
 def extend(
-    source: Source, codec: Codec, out: str | os.PathLike[str], config: PrepareConfig, *, progress: Report = None
+    source: Source, codec: Codec, out: str | os.PathLike[str], config: PrepareConfig, *, progress: OnProgress = None
 ) -> Manifest:
     """Encode into the data set `out` the samples that its ledger has not, and return its new manifest.
 
@@ -59,54 +57,56 @@ def extend(
     folder = require_folder(out)
     planned = plan_job(source, codec, config)
     with resumable(folder):
-        return _extend(folder, planned, codec, config, progress)
+        return _extend(folder, planned, progress)
 
 
-def _extend(folder: Path, planned: PlannedJob, codec: Codec, config: PrepareConfig, progress: Report) -> Manifest:
+def _extend(folder: Path, planned: PlannedJob, progress: OnProgress) -> Manifest:
     """`extend` by what is planned."""
     if not (folder / WORK_NAME).is_dir():
         load_manifest(folder)  # before a folder is made in what is no data set
     with held(folder):
         was_decided = recover(folder)
         manifest = load_manifest(folder)
-        extension = compare(folder, planned, codec, manifest, config)
-        if config.restart:
+        extension = compare(folder, planned, manifest)
+        if planned.config.restart:
             shutil.rmtree(extension_folder(folder), ignore_errors=True)
         notes = ["an interrupted edit was carried to its end"] if was_decided else []
         _tell(progress, extension.diff.num_new, [*notes, *extension.notes()])
         if not extension.diff.num_new:
             return manifest
         _open_extension(folder, extension.job.plan)
-        return _extended(Edit(folder, manifest), extension, codec, config, progress)
+        return _extended(Edit(folder, manifest), extension, progress)
 
 
-def _tell(progress: Report, total: int, notes: list[str]) -> None:
+def _tell(progress: OnProgress, total: int, notes: list[str]) -> None:
     for note in notes if progress else ():
         progress(Progress(0, total, 0, note=note))
 
 
-def _extended(edit: Edit, extension: Extension, codec: Codec, config: PrepareConfig, progress: Report) -> Manifest:
+def _extended(edit: Edit, extension: Extension, progress: OnProgress) -> Manifest:
     """The data set's new manifest, after all is done."""
-    plan = extension.job.plan
-    encoded = encode_pending(extension_folder(edit.folder), plan, plan.shards, extension.job, codec, config, progress)
-    encoded.reporter.note("writing ledger and manifest")
-    parts = _Parts(edit, encoded.job, plan, extension)
+    plan, folder = extension.job.plan, extension_folder(edit.folder)
+    context = open_context(extension.job, folder, plan, plan.shards, progress, time.time())
+    encode_pending(context, plan.shards)
+    context.reporter.note("writing ledger and manifest")
+    parts = _LedgerParts(edit, context, extension)
     num_rows = sum(part.num_rows for part in parts.all())
-    if config.drop_duplicates:
+    if context.config.drop_duplicates:
         finder = DuplicateFinder(parts.all, num_rows)
         for part in parts.before():
             finder.mark(part)
-        drop_duplicate_samples(encoded.job, plan, finder)
+        drop_duplicate_samples(context, finder)
     edit.stage.mkdir()
     schema = stored_ledger_schema(edit.folder, edit.manifest)
     entry, summary = write_edited_ledger(edit.stage / LEDGER_NAME, parts.all, num_rows, schema)
     manifest = replace(
-        _with_shards(edit, encoded.job, plan),
+        _with_shards(edit, context),
         files={**edit.manifest.files, LEDGER_NAME: entry},
         ledger=summary,
         source=plan.source,
     )
-    _note(edit, plan, encoded)
+    engine = {"name": context.config.engine, **plan.engine}
+    edit.note("extend", num_samples=plan.num_samples, engine=engine)
     edit.commit(manifest, clear=[EXTENSION_NAME])
     return manifest
 
@@ -122,17 +122,17 @@ def _open_extension(folder: Path, plan: Plan) -> None:
         remove_temporaries(parent)
 
 
-class _Parts:
+class _LedgerParts:
     """The rows of the extended ledger, a part at a time."""
 
-    def __init__(self, edit: Edit, job: Job, plan: Plan, extension: Extension) -> None:
-        self._edit, self._job, self._plan = edit, job, plan
-        self._known, self._gain = extension.known, extension.diff
+    def __init__(self, edit: Edit, context: JobContext, extension: Extension) -> None:
+        self._edit, self._context = edit, context
+        self._known, self._diff = extension.known, extension.diff
         self._schema = stored_ledger_schema(edit.folder, edit.manifest)
 
     def before(self) -> Iterator[pa.Table]:
         """Those of the ledger as it is, without those of samples that were tried again."""
-        parts, retried = ledger_parts(self._edit.folder, self._edit.manifest), self._gain.retried
+        parts, retried = ledger_parts(self._edit.folder, self._edit.manifest), self._diff.retried
         if not retried.any():
             return parts
         return (part.filter(pa.array(~retried[self._known.find(row_hashes(part))])) for part in parts)
@@ -140,26 +140,26 @@ class _Parts:
     def all(self) -> Iterator[pa.Table]:
         """These, then the new samples', then the new strays'."""
         yield from self.before()
-        for shard in self._plan.shards:
-            yield load_rows(self._job.folder / WORK_NAME, shard.name)
-        strays = self._gain.strays
+        for shard in self._context.plan.shards:
+            yield load_rows(self._context.work, shard.name)
+        strays = self._diff.strays
         for start in range(0, len(strays), STRAY_ROWS):
             yield stray_rows(strays[start : start + STRAY_ROWS], self._schema)
 
 
-def _with_shards(edit: Edit, job: Job, plan: Plan) -> Manifest:
+def _with_shards(edit: Edit, context: JobContext) -> Manifest:
     """The manifest with the new shards, their counts and histograms; the shards are staged."""
-    manifest, source = edit.manifest, job.source
-    layout = sample_layout(source, job.codec, job.preparation)
+    manifest, source = edit.manifest, context.source
+    layout = sample_layout(source, context.codec, context.preparation)
     blank = np.zeros((layout.spec.latent_channels, 256), np.int64)
     names = [*manifest.splits, *(split for split in source.split_names if split not in manifest.splits)]
     num_samples = dict.fromkeys(names, 0) | {name: split.num_samples for name, split in manifest.splits.items()}
     histograms = {name: manifest.histograms.get(name, blank).copy() for name in names}
-    counts = {name: _padded(manifest.splits.get(name), layout.labels.no_counts()) for name in names}
+    counts = {name: _padded(manifest.splits.get(name), layout.labels.zero_class_counts()) for name in names}
     entries = []
-    for shard in plan.shards:
-        record = require_record(job.folder, job.folder / WORK_NAME, shard, job.plan_digest)
-        _stage(job.folder / shard.name, edit.stage / shard.name)
+    for shard in context.plan.shards:
+        record = require_record(context.folder, context.work, shard, context.plan_digest)
+        _stage(context.folder / shard.name, edit.stage / shard.name)
         entries.append(record.entry)
         histograms[shard.split] += record.histogram
         num_samples[shard.split] += record.entry.num_samples
@@ -188,8 +188,3 @@ def _stage(path: Path, target: Path) -> None:
         os.link(path, target)
     except OSError:  # a file system without links
         os.replace(path, target)
-
-
-def _note(edit: Edit, plan: Plan, encoded: Encoded) -> None:
-    facts: dict[str, Any] = {"num_samples": plan.num_samples, "engine": {"name": encoded.engine, **plan.engine}}
-    edit.note("extend", **facts)

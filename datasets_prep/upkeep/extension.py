@@ -13,12 +13,11 @@ from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.output import extension_plan, require_same
 from datasets_prep.job.plan import Plan, difference_from_finished, first_difference, plan_shards
 from datasets_prep.job.plan_job import PlannedJob
-from datasets_prep.ledger.finished import ledger_parts, stored_ledger_schema
 from datasets_prep.ledger.index import STORED, LedgerIndex
+from datasets_prep.ledger.rewrite import ledger_parts, stored_ledger_schema
 from datasets_prep.ledger.table import ledger_schema
 from datasets_prep.upkeep.source_diff import NewSamplesSource, SourceDiff, diff_source, require_same_labels
 from walloc_cdl.addresses import is_address, local_path
-from walloc_cdl.codec import Codec
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import LEDGER_NAME, Manifest, ShardEntry
 from walloc_cdl.latents.manifest import SHARD_SUFFIX
@@ -62,28 +61,28 @@ def require_folder(out: str | os.PathLike[str]) -> Path:
     return local_path(out)
 
 
-def compare(folder: Path, planned: PlannedJob, codec: Codec, manifest: Manifest, config: PrepareConfig) -> Extension:
+def compare(folder: Path, planned: PlannedJob, manifest: Manifest) -> Extension:
     """The extension of the data set `folder` by what its source has gained; `planned` is the job of all of the source.
 
     An unfinished extension's plan is followed, unless the call is to `restart`. Raises `CallError` as `extend` does.
     """
-    _require_alike(folder, planned, codec, manifest)
+    _require_alike(folder, planned, manifest)
     known = LedgerIndex(ledger_parts(folder, manifest))
     diff = diff_source(planned.source, known, manifest)
     _require_unchanged(folder, diff)
     job = replace(planned, source=NewSamplesSource(planned.source, manifest, diff.rows))
     plan = _plan(job, manifest)
-    if not config.restart:
-        plan = _plan_to_follow(folder, plan, config)
+    if not planned.config.restart:
+        plan = _plan_to_follow(folder, plan, planned.config)
     return Extension(folder, replace(job, plan=plan), known, diff)
 
 
-def _require_alike(folder: Path, planned: PlannedJob, codec: Codec, manifest: Manifest) -> None:
+def _require_alike(folder: Path, planned: PlannedJob, manifest: Manifest) -> None:
     """Raise `CallError` unless new samples would be stored as those of the data set are."""
     plan = replace(
         planned.plan,
         source={**manifest.source, "name": planned.plan.source["name"]},
-        codec={"codec_id": codec.spec.codec_id},
+        codec={"codec_id": planned.codec.spec.codec_id},
     )
     require_same(folder, "a finished data set", difference_from_finished(plan, manifest), AS_IT_WAS)
     require_same_labels(planned.source, manifest)
@@ -106,13 +105,13 @@ def _require_unchanged(folder: Path, diff: SourceDiff) -> None:
         )
 
 
-def _plan(gained: PlannedJob, manifest: Manifest) -> Plan:
+def _plan(added: PlannedJob, manifest: Manifest) -> Plan:
     """Of the new samples, in shards that are numbered after those that are there."""
     first = {
         split: 1 + max((_number(entry) for entry in manifest.shards_of(split)), default=-1) for split in manifest.splits
     }
-    shard_samples = gained.plan.preprocessing["shard_samples"]
-    return replace(gained.plan, shards=plan_shards(gained.source, shard_samples, first))
+    shard_samples = added.plan.preprocessing["shard_samples"]
+    return replace(added.plan, shards=plan_shards(added.source, shard_samples, first))
 
 
 def _number(entry: ShardEntry) -> int:

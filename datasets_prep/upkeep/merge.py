@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from datasets_prep.folders.derived_folder import begin, copy_files, end
-from datasets_prep.job.plan import OF_THE_JOB
+from datasets_prep.job.plan import JOB_SETTINGS
 from datasets_prep.upkeep.derive import Derivation, Origin
 from walloc_cdl.canonical import canonical_json, first_difference, sha256_hex
 from walloc_cdl.errors import CallError, few_of
@@ -87,7 +87,7 @@ def _traits(manifest: Manifest) -> dict[str, Any]:
         "label_kind": manifest.label_kind,
         "target_names": manifest.target_names,
         "named classes": manifest.class_names is not None,
-        "preprocessing": {name: value for name, value in manifest.preprocessing.items() if name not in OF_THE_JOB},
+        "preprocessing": {name: value for name, value in manifest.preprocessing.items() if name not in JOB_SETTINGS},
     }
 
 

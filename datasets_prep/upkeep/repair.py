@@ -26,7 +26,7 @@ from walloc_cdl.latents import (
     manifest_from_json,
     parse_manifest,
 )
-from walloc_cdl.latents.copies import write_below
+from walloc_cdl.latents.copies import write_with_parents
 from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
 from walloc_cdl.latents.manifest_file import read_limited
 
@@ -141,7 +141,7 @@ def _restored(
     data = encode_json_with_digest(parsed[0])
     for path in (copy_path(name), name):  # a manifest last
         if found.get(path) != data:
-            write_below(folder, path, data)
+            write_with_parents(folder, path, data)
             report.restored.append(path)
     return parsed[0]
 

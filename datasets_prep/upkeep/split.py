@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from datasets_prep.folders.derived_folder import begin, copy_files, end
-from datasets_prep.ledger.finished import ledger_parts
+from datasets_prep.ledger.rewrite import ledger_parts
 from datasets_prep.upkeep.assignment import deal, deal_groups, seeded_lot
 from datasets_prep.upkeep.derive import LEFT_OUT, Derivation, Origin
 from datasets_prep.upkeep.edit import editing, note_edit

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from datasets_prep.decode.chunks import decode_chunk
 from datasets_prep.decode.images import ImagePreparation
+from datasets_prep.decode.worker import decode_chunk
 from datasets_prep.samples.content import read_stored
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.samples.stored import BadSignalError, Stored

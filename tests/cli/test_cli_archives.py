@@ -48,7 +48,7 @@ def test_a_folder_goes_on_where_it_stopped_and_names_what_failed(cdl, source, tm
 def test_wrong_calls_of_encode_and_decode(refused, source, tmp_path):
     photo = source / "train" / "cat" / "00.png"
     text = refused("codec", "encode", photo, "-o", tmp_path / "a.doc", "--codec", "rgb-16x")
-    assert "a.doc does not say what kind of archive it is; end its name in one of .png, .webp, .tif" in text
+    assert "a.doc does not end in the suffix of an archive format; end its name in one of .png, .webp, .tif" in text
     text = refused("codec", "encode", source, "-o", tmp_path / "out", "--codec", "rgb-16x", "--container", "gif")
     assert "unknown container 'gif'" in text
     assert "a PNG of bit depth 8 and color type 2" in refused(
@@ -87,15 +87,15 @@ def test_a_split_to_numpy(cdl, latents, tmp_path):
 def test_wrong_calls_of_export_and_prepare(refused, latents, source, tmp_path):
     text = refused("export", latents, "-o", tmp_path / "out")
     assert "give either --to hf, parquet, webdataset or npy, or --archive" in text
-    assert "is no data set" in refused("export", source, "--archive", "-o", tmp_path / "out")
+    assert "is not a data set" in refused("export", source, "--archive", "-o", tmp_path / "out")
     both = refused("export", latents, "--to", "npy", "--archive", "-o", tmp_path / "out")
     assert "give either --to hf, parquet, webdataset or npy, or --archive" in both
-    assert "unknown form 'pq'" in refused("export", latents, "--to", "pq", "-o", tmp_path / "out")
+    assert "unknown export format 'pq'" in refused("export", latents, "--to", "pq", "-o", tmp_path / "out")
     text = refused("export", latents, "--archive", "--split", "test", "-o", tmp_path / "out")
     assert "--split test does not go with --archive" in text
     text = refused("export", latents, "--to", "npy", "--container", "png", "-o", tmp_path / "out")
     assert "--container png does not go with --to npy" in text
-    assert "is no folder of archives" in refused("prepare", latents, "--archive", "--out", tmp_path / "out")
+    assert "is not a folder of archives" in refused("prepare", latents, "--archive", "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -48,7 +48,7 @@ def test_a_dry_run_says_what_would_be_added_and_writes_nothing(cdl, refused, gro
     expected = json.loads((tmp_path / "expected.json").read_text())
     assert (expected["num_samples"]["train"], expected["num_shards"], expected["num_measured"]) == (2, 1, 2)
     assert "extend it in a folder" in refused(*call, "--out", "s3://bucket/latents")
-    assert "is no data set" in refused(*call, "--out", tmp_path / "nothing")
+    assert "is not a data set" in refused(*call, "--out", tmp_path / "nothing")
 
 
 def test_wrong_calls(refused, grown, tmp_path):
@@ -59,7 +59,7 @@ def test_wrong_calls(refused, grown, tmp_path):
     assert "holds a finished data set with codec.codec_id" in refused(
         "prepare", root, "--codec", "rgb-4x", "--size", 64, "--out", out, "--extend"
     )
-    assert "is no data set" in refused(*call[:-2], tmp_path / "nothing", "--extend")
+    assert "is not a data set" in refused(*call[:-2], tmp_path / "nothing", "--extend")
     text = refused(*call, "--archive")
     assert "so it does not go with --codec rgb-16x, --size 64, --extend; leave out either" in text
     next((root / "train" / "cat").iterdir()).write_bytes(b"changed")

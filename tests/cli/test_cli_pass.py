@@ -120,13 +120,14 @@ def test_prepare_inspect_verify(cdl, source, tmp_path):
 def test_who_is_at_work_is_shown_beside_the_bar(cdl, source, tmp_path, monkeypatch):
     """Not how many workers decode here, when they do not."""
     import datasets_prep.cli.prepare
-    import datasets_prep.job.encode_pending
-    from datasets_prep.job.local import LocalEngine
+    import datasets_prep.job.run
+    from datasets_prep.job.local_engine import LocalEngine
 
     class Cluster(LocalEngine):
-        def encode(self, job, shards, report, report_workers):
-            report_workers("up to 9 tasks at once")
-            return super().encode(job, shards, report, lambda worker_status: None)
+        def encode(self, context, shards):
+            context.reporter.worker_status("up to 9 tasks at once")
+            monkeypatch.setattr(context.reporter, "worker_status", lambda text: None)
+            return super().encode(context, shards)
 
     shown = []
 
@@ -140,17 +141,17 @@ def test_who_is_at_work_is_shown_beside_the_bar(cdl, source, tmp_path, monkeypat
         ((LocalEngine(), "0 workers"), (Cluster(), "up to 9 tasks at once"))
     ):
         shown.clear()
-        monkeypatch.setattr(datasets_prep.job.encode_pending, "choose_engine", lambda config, engine=engine: engine)
+        monkeypatch.setattr(datasets_prep.job.run, "choose_engine", lambda config, engine=engine: engine)
         assert cdl(*call, "--out", tmp_path / str(number)).code == 0
         assert shown[0] == (0, worker_status)
         assert {details for _, details in shown} == {worker_status}
 
 
 def test_an_interrupted_preparation_is_resumed(cdl, source, tmp_path, monkeypatch):
-    import datasets_prep.job.encode_shard
+    import datasets_prep.job.local_engine
 
     call = ("prepare", source, "--codec", "rgb-16x", "--size", 64, "--workers", 0, "--shard-samples", 4)
-    save, saved = datasets_prep.job.encode_shard.save_record, []
+    save, saved = datasets_prep.job.local_engine.save_record, []
 
     def interrupted(*arguments):
         save(*arguments)
@@ -158,7 +159,7 @@ def test_an_interrupted_preparation_is_resumed(cdl, source, tmp_path, monkeypatc
         if len(saved) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(datasets_prep.job.encode_shard, "save_record", interrupted)
+    monkeypatch.setattr(datasets_prep.job.local_engine, "save_record", interrupted)
     answer = cdl(*call, "--out", tmp_path / "latents")
     assert answer.code == 130
     assert answer.err.endswith("interrupted; the same command again goes on where it stopped\n")

@@ -66,7 +66,7 @@ def test_preparing_color_images_with_a_codec_for_gray(refused, source, tmp_path)
 def test_folder_that_is_no_data_set(refused, foreign, tmp_path, command):
     options = ("--model", "test_resnet", "--out", tmp_path / "out") if command == "train" else ()
     text = refused(command, foreign, *options)
-    assert f"{foreign} is no data set (it has no manifest.json); make one with `cdl prepare" in text
+    assert f"{foreign} is not a data set (it has no manifest.json); make one with `cdl prepare" in text
 
 
 def test_folder_that_is_no_run(refused, foreign, latents):

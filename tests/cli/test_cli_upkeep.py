@@ -122,5 +122,5 @@ def test_a_folder_that_is_no_data_set(refused, foreign, latents, tmp_path, comma
         "split": ("--into", "a=0.5,b=0.5"),
         "merge": (latents, "--out", tmp_path / "out"),
     }.get(command, ())
-    assert f"{foreign} is no data set (it has no manifest.json)" in refused(command, foreign, *options)
+    assert f"{foreign} is not a data set (it has no manifest.json)" in refused(command, foreign, *options)
     assert [path.name for path in foreign.iterdir()] == ["chapter.txt"]

@@ -82,7 +82,7 @@ def test_without_labels_they_are_unknown(tmp_path):
 def test_wrong_calls(stored, tmp_path):
     with pytest.raises(CallError, match=r"unknown split 'tset'; nearest: test; .* has test, train"):
         open_latents(stored[0], "tset")
-    with pytest.raises(CallError, match="is no data set"):
+    with pytest.raises(CallError, match="is not a data set"):
         open_latents(tmp_path)
 
 

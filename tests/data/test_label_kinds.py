@@ -81,7 +81,7 @@ def test_labels_out_of_range_are_found(tmp_path, labels, value, problem):
         ({"label_kind": "none"}, "class names, but labels of kind 'none'"),
         (
             {"label_kind": "words", "class_names": None},
-            "label kind 'words' is none of none, class, multilabel, regression",
+            "label kind is 'words', expected one of none, class, multilabel, regression",
         ),
         ({"target_names": ["a"]}, "target names, but labels of kind 'multilabel'"),
         ({"class_names": None}, "labels of kind multilabel without a name for any column"),

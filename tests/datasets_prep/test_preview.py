@@ -76,7 +76,7 @@ def test_the_choice_is_seeded(make_folder, rgb_codec, tmp_path):
 
 
 def test_refusals(make_folder, rgb_codec, tmp_path):
-    with pytest.raises(CallError, match="is no data set"):
+    with pytest.raises(CallError, match="is not a data set"):
         contact_sheet(tmp_path)
     source = open_source(str(make_folder(splits=("train", "test"))))
     prepare(source, rgb_codec, tmp_path / "out", PrepareConfig(size=32, workers=0))

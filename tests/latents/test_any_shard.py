@@ -1,4 +1,4 @@
-"""Shards of every layout: no flipped byte goes unseen, and what ragged geometry must keep is held."""
+"""Shards of every layout: every flipped bit is detected, and so are contradictions in ragged geometry."""
 
 import json
 
@@ -24,10 +24,10 @@ def write_some(folder, layout, count=4):
 
 @in_one_folder
 @given(layout=layouts(), data=st.data())
-def test_no_flipped_bit_goes_unseen(tmp_path, layout, data):
+def test_every_flipped_bit_is_detected(tmp_path, layout, data):
     _, entry = write_some(tmp_path, layout)
     content = bytearray((tmp_path / NAME).read_bytes())
-    whole = [open_shard(tmp_path / NAME, entry, layout).sample_codes(row).copy() for row in range(4)]
+    original = [open_shard(tmp_path / NAME, entry, layout).sample_codes(row).copy() for row in range(4)]
     position, bit = data.draw(st.integers(0, len(content) - 1)), data.draw(st.integers(0, 7))
     content[position] ^= 1 << bit
     (tmp_path / NAME).write_bytes(content)
@@ -36,12 +36,12 @@ def test_no_flipped_bit_goes_unseen(tmp_path, layout, data):
     except DamagedError:
         return
     wrong = np.flatnonzero(shard.checksums() != shard.crc32c)
-    assert wrong.size, "a changed byte that neither the parser nor a checksum sees"
+    assert wrong.size, "neither the parser nor a checksum detects the changed byte"
     for row in set(range(4)) - set(wrong.tolist()):
-        np.testing.assert_array_equal(shard.sample_codes(row), whole[row])
+        np.testing.assert_array_equal(shard.sample_codes(row), original[row])
 
 
-def altered(folder, tensor, position, value):
+def set_value(folder, tensor, position, value):
     """Set one number of a tensor of the shard in `folder`."""
     data = bytearray((folder / NAME).read_bytes())
     length = int.from_bytes(data[:8], "little")
@@ -55,13 +55,13 @@ def altered(folder, tensor, position, value):
 @pytest.mark.parametrize(
     ("tensor", "position", "value", "message"),
     [
-        ("offsets", 0, 1, "offsets do not rise from 0 to"),
-        ("offsets", 4, 2**62, "offsets do not rise from 0 to"),
-        ("offsets", 2, 0, "offsets do not rise from 0 to"),
+        ("offsets", 0, 1, "offsets do not increase from 0 to"),
+        ("offsets", 4, 2**62, "offsets do not increase from 0 to"),
+        ("offsets", 2, 0, "offsets do not increase from 0 to"),
         ("offsets", 1, 1, "sample 0 of shape .* has another number of codes"),
-        ("shapes", 0, 3, "shapes hold others than 2 channels of one position and more"),
-        ("shapes", 1, 0, "shapes hold others than 2 channels of one position and more"),
-        ("shapes", 4, -1, "shapes hold others than 2 channels of one position and more"),
+        ("shapes", 0, 3, "expected 2 channels of at least one position"),
+        ("shapes", 1, 0, "expected 2 channels of at least one position"),
+        ("shapes", 4, -1, "expected 2 channels of at least one position"),
         ("shapes", 4, 2**31 - 1, "sample 1 of shape .* has another number of codes"),
         ("sizes", 0, 0, "sample 0 of size .* does not fit its codes"),
         ("sizes", 3, 2**31 - 1, "sample 1 of size .* does not fit its codes"),
@@ -69,13 +69,13 @@ def altered(folder, tensor, position, value):
 )
 def test_ragged_tensors_that_contradict_each_other_are_refused(tmp_path, tensor, position, value, message):
     _, entry = write_some(tmp_path, RAGGED)
-    altered(tmp_path, tensor, position, value)
+    set_value(tmp_path, tensor, position, value)
     with pytest.raises(DamagedError, match=message):
         open_shard(tmp_path / NAME, entry, RAGGED)
 
 
-def test_products_beyond_64_bits_are_no_match(tmp_path):
-    """2^31 - 1 three times is 2^93: as integers it would wrap around."""
+def test_products_beyond_64_bits_do_not_match(tmp_path):
+    """The product of three sizes of 2^31 - 1 is about 2^93, which would wrap around in int64."""
     layout = SampleLayout(make_spec(2**31 - 1), (2**31 - 1, None, None))
     _, entry = write_some(tmp_path, SampleLayout(make_spec(), (2, None, None)), count=1)
     data = (tmp_path / NAME).read_bytes()
@@ -85,7 +85,7 @@ def test_products_beyond_64_bits_are_no_match(tmp_path):
     header = data[8 : 8 + length] + b" " * padding
     (tmp_path / NAME).write_bytes((length + padding).to_bytes(8, "little") + header + data[8 + length :])
     for position in range(3):
-        altered(tmp_path, "shapes", position, 2**31 - 1)
+        set_value(tmp_path, "shapes", position, 2**31 - 1)
     size = (tmp_path / NAME).stat().st_size
     entry = ShardEntry(**{**vars(entry), "num_bytes": size})
     with pytest.raises(DamagedError, match="has another number of codes"):

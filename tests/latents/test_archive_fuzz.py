@@ -1,4 +1,4 @@
-"""Damaged archives give a clear error or the right codes: quickly, in little memory, without a crash."""
+"""Damaged archives raise a clear error or give the right codes: quickly, in little memory, without a crash."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Latents of two sizes, (K, t): what holds for images holds for them."""
+"""Audio latents, (K, t), behave like those of images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def stored(tmp_path):
     return tmp_path, write_small_set(tmp_path, {"train": [4, 2], "test": [3]}, shape=SHAPE)
 
 
-def test_what_was_written_is_read(stored):
+def test_written_codes_are_read_back(stored):
     folder, content = stored
     manifest = load_manifest(folder)
     assert manifest.latent_shape == SHAPE
@@ -29,18 +29,18 @@ def test_what_was_written_is_read(stored):
     assert verify(folder, full=True).problems == []
 
 
-def test_a_changed_byte_is_found(stored):
+def test_a_changed_byte_is_detected(stored):
     folder, content = stored
     path = folder / "train-00001.safetensors"
     data = bytearray(path.read_bytes())
-    place = data.index(content["train"].codes[4].tobytes())
-    data[place] ^= 1
+    position = data.index(content["train"].codes[4].tobytes())
+    data[position] ^= 1
     path.write_bytes(data)
     assert any("1 of 2 samples fail their CRC32C (row 0: " in line for line in verify(folder, full=True).problems)
 
 
 @pytest.mark.parametrize("kind", ["image", "audio"])
-def test_the_kind_decides_how_many_sizes_there_are(tmp_path, kind):
+def test_the_kind_determines_the_number_of_sizes(tmp_path, kind):
     spec, wanted = make_spec(2, kind), "h, w" if kind == "image" else "t"
     codes = np.ones((1, 2, 3) if kind == "image" else (1, 2, 3, 4), np.uint8)
     with pytest.raises(CallError) as caught:

@@ -1,4 +1,4 @@
-"""Second copies: what a failed one says, and that it leaves nothing."""
+"""Second copies: a failed copy names the file and leaves nothing behind."""
 
 import io
 import os

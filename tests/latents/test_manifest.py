@@ -37,20 +37,20 @@ def test_round_trip(folder, tmp_path):
     assert [entry.name for entry in manifest.shards_of("test")] == ["test-00000.safetensors"]
 
 
-def test_a_folder_without_manifest_is_no_data_set(tmp_path):
-    with pytest.raises(CallError, match=r"is no data set \(it has no manifest\.json\)") as error:
+def test_a_folder_without_manifest_is_not_a_data_set(tmp_path):
+    with pytest.raises(CallError, match=r"is not a data set \(it has no manifest\.json\)") as error:
         load_manifest(tmp_path)
     assert error.value.exit_code == 2
-    with pytest.raises(CallError, match=r"is no data set \(it does not exist\); make one with `cdl prepare"):
+    with pytest.raises(CallError, match=r"is not a data set \(it does not exist\); make one with `cdl prepare"):
         load_manifest(tmp_path / "nowhere")
     (tmp_path / "file").touch()
-    with pytest.raises(CallError, match=r"file is no data set \(it is a file\); make one"):
+    with pytest.raises(CallError, match=r"file is not a data set \(it is a file\); make one"):
         load_manifest(tmp_path / "file")
 
 
 @in_one_folder
 @given(data=st.data())
-def test_no_flipped_byte_goes_unseen(folder, tmp_path, data):
+def test_every_changed_byte_is_detected_or_harmless(folder, tmp_path, data):
     good = (folder / "manifest.json").read_bytes()
     position = data.draw(st.integers(0, len(good) - 1))
     altered = good[:position] + bytes([data.draw(st.integers(0, 255))]) + good[position + 1 :]
@@ -69,11 +69,11 @@ def test_truncation_is_damage(folder, tmp_path, kept):
         load_manifest(tmp_path)
 
 
-def places(value, path=()):
+def paths(value, path=()):
     yield path
     if isinstance(value, (dict, list)):
         for key in value if isinstance(value, dict) else range(min(len(value), 3)):
-            yield from places(value[key], (*path, key))
+            yield from paths(value[key], (*path, key))
 
 
 json_values = st.recursive(
@@ -89,10 +89,10 @@ json_values = st.recursive(
 
 @in_one_folder
 @given(data=st.data(), value=json_values)
-def test_any_sealed_nonsense_is_refused_or_harmless(fields, data, value):
-    """With a right digest: a forged manifest never raises anything but our errors."""
+def test_forged_values_with_a_valid_digest_are_refused_or_harmless(fields, data, value):
+    """A forged manifest with a valid digest raises no errors except `CdlError`s."""
     forged = copy.deepcopy(fields)
-    path = data.draw(st.sampled_from([path for path in places(fields) if path]))
+    path = data.draw(st.sampled_from([path for path in paths(fields) if path]))
     parent = forged
     for key in path[:-1]:
         parent = parent[key]
@@ -150,7 +150,7 @@ def test_contradictions_are_named(fields, change, message):
         forge(fields, *change)
 
 
-def test_another_format_version_is_no_damage(fields):
+def test_another_format_version_is_not_damage(fields):
     with pytest.raises(CallError, match="format version 2, this program reads 1; update walloc-cdl"):
         forge(fields, "format_version", 2)
 
@@ -177,7 +177,7 @@ def test_json_is_read_strictly(text):
 
 
 @given(json_values)
-def test_sealed_text_is_json_and_round_trips(value):
+def test_json_with_digest_is_json_and_round_trips(value):
     data = encode_json_with_digest({"value": value})
     assert json.loads(data)["value"] == value
     assert parse_json_with_digest(data, origin="m") == {"value": value}

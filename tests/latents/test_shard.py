@@ -29,7 +29,7 @@ def write_samples(folder, samples):
     )
 
 
-def open_it(folder, entry, **changes):
+def open_written(folder, entry, **changes):
     fields = {"spec": make_spec(), "latent_shape": SHAPE, "labels": LabelSpec("class")} | changes
     return open_shard(folder / entry.name, entry, SampleLayout(**fields))
 
@@ -55,7 +55,7 @@ def good_bytes(good, tmp_path_factory):
 def test_round_trip(tmp_path, data, count, labeled):
     samples = draw_samples(np.random.default_rng(count), count, labeled=labeled)
     samples.keys = data.draw(st.lists(st.text(max_size=9), min_size=count, max_size=count))
-    shard = open_it(tmp_path, write_samples(tmp_path, samples), labels=LabelSpec("class" if labeled else "none"))
+    shard = open_written(tmp_path, write_samples(tmp_path, samples), labels=LabelSpec("class" if labeled else "none"))
     np.testing.assert_array_equal(shard.codes, samples.codes)
     assert shard.keys(range(count)) == samples.keys
     if labeled:
@@ -92,47 +92,47 @@ def test_truncation_names_shard_sizes_and_remedy(tmp_path, good, good_bytes, kep
     (tmp_path / NAME).write_bytes(good_bytes[:kept])
     expected = rf"shard .*{NAME}: {len(good_bytes[:kept])} bytes, expected {len(good_bytes)}; restore the folder from a"
     with pytest.raises(DamagedError, match=expected):
-        open_it(tmp_path, entry)
+        open_written(tmp_path, entry)
 
 
 def test_a_missing_shard_is_damage(tmp_path, good):
     entry = write_samples(tmp_path, good)
     (tmp_path / NAME).unlink()
     with pytest.raises(DamagedError, match=rf"{NAME} cannot be read \(No such file"):
-        open_it(tmp_path, entry)
+        open_written(tmp_path, entry)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"spec": make_spec(bits=7)}, "metadata .* is not that of the manifest's split and spec"),
+        ({"spec": make_spec(bits=7)}, "metadata .* does not match the manifest's split and spec"),
         ({"latent_shape": (2, 3, 2)}, r"codes is uint8 \[4, 2, 2, 3\], expected uint8 \[4, 2, 3, 2\]"),
     ],
 )
 def test_the_shard_must_agree_with_the_manifest(tmp_path, good, changes, message):
     with pytest.raises(DamagedError, match=message):
-        open_it(tmp_path, write_samples(tmp_path, good), **changes)
+        open_written(tmp_path, write_samples(tmp_path, good), **changes)
 
 
 @in_one_folder
 @given(data=st.data())
-def test_no_flipped_byte_goes_unseen(tmp_path, good, good_bytes, data):
-    """In the header it is refused or means the same; in the body it is refused or breaks a CRC32C."""
+def test_every_changed_byte_is_detected_or_harmless(tmp_path, good, good_bytes, data):
+    """In the header it is refused or harmless; in the body it is refused or breaks a CRC32C."""
     position = data.draw(st.integers(0, len(good_bytes) - 1))
     byte = data.draw(st.integers(0, 255).filter(lambda byte: byte != good_bytes[position]))
     altered = good_bytes[:position] + bytes([byte]) + good_bytes[position + 1 :]
     (tmp_path / NAME).write_bytes(altered)
     try:
-        shard = open_it(tmp_path, entry_for(altered, 4))
+        shard = open_written(tmp_path, entry_for(altered, 4))
     except DamagedError:
         return
-    sums = shard.checksums()
+    checksums = shard.checksums()
     if position < 8 + int.from_bytes(good_bytes[:8], "little"):
         np.testing.assert_array_equal(shard.codes, good.codes)
         np.testing.assert_array_equal(shard.labels, good.labels)
         assert shard.keys(range(4)) == good.keys
     else:
-        assert (sums != shard.crc32c).any()
+        assert (checksums != shard.crc32c).any()
 
 
 @in_one_folder
@@ -141,7 +141,7 @@ def test_a_spliced_file_is_refused_or_well_formed(tmp_path, good_bytes, start, r
     altered = good_bytes[:start] + inserted + good_bytes[start + removed :]
     (tmp_path / NAME).write_bytes(altered)
     try:
-        shard = open_it(tmp_path, entry_for(altered, 4))
+        shard = open_written(tmp_path, entry_for(altered, 4))
     except DamagedError:
         return
     assert shard.codes.shape == (4, *SHAPE)
@@ -171,7 +171,7 @@ def test_a_hostile_header_is_refused(tmp_path, header, body, claimed):
     data = struct.pack("<Q", len(header) if claimed is None else claimed) + header + body
     (tmp_path / NAME).write_bytes(data)
     with pytest.raises(DamagedError, match=NAME):
-        open_it(tmp_path, entry_for(data, 4))
+        open_written(tmp_path, entry_for(data, 4))
 
 
 def rewrite_header(data: bytes, change) -> bytes:
@@ -189,7 +189,7 @@ def overlap(header, body):
     return body
 
 
-def leave_hole(header, body):
+def leave_gap(header, body):
     header["keys"]["data_offsets"] = [offset + 8 for offset in header["keys"]["data_offsets"]]
     return body[: -header["keys"]["shape"][0]] + b"x" * 8 + body[-header["keys"]["shape"][0] :]
 
@@ -210,51 +210,51 @@ def negative_first_offset(header, body):
     ("change", "message"),
     [
         (overlap, "begins at byte 0, expected 40"),
-        (leave_hole, r"keys begins at byte \d+, expected \d+"),
+        (leave_gap, r"keys begins at byte \d+, expected \d+"),
         (append_bytes, r"tensors end at byte \d+ of \d+"),
-        (lower_an_offset, r"key offsets do not rise from 0 to \d+"),
-        (negative_first_offset, r"key offsets do not rise from 0 to \d+"),
+        (lower_an_offset, r"key offsets do not increase from 0 to \d+"),
+        (negative_first_offset, r"key offsets do not increase from 0 to \d+"),
     ],
 )
 def test_ranges_tile_the_file(tmp_path, good_bytes, change, message):
     data = rewrite_header(good_bytes, change)
     (tmp_path / NAME).write_bytes(data)
     with pytest.raises(DamagedError, match=message):
-        open_it(tmp_path, entry_for(data, 4))
+        open_written(tmp_path, entry_for(data, 4))
 
 
 @pytest.mark.parametrize("data", [b"", b"1234567"])
 def test_files_too_short_for_a_header(tmp_path, data):
     (tmp_path / NAME).write_bytes(data)
-    with pytest.raises(DamagedError, match=rf"{NAME}: {len(data)} bytes are no safetensors file; restore"):
-        open_it(tmp_path, entry_for(data, 0))
+    with pytest.raises(DamagedError, match=rf"{NAME}: {len(data)} bytes are not a safetensors file; restore"):
+        open_written(tmp_path, entry_for(data, 0))
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_a_forbidden_shard(tmp_path, good):
+def test_a_shard_without_read_permission(tmp_path, good):
     entry = write_samples(tmp_path, good)
     (tmp_path / NAME).chmod(0)
     with pytest.raises(DamagedError, match=rf"{NAME}: cannot be mapped \("):
-        open_it(tmp_path, entry)
+        open_written(tmp_path, entry)
 
 
-def test_a_long_header_is_not_even_parsed(tmp_path):
+def test_a_long_header_is_not_parsed(tmp_path):
     data = struct.pack("<Q", 70_000) + b" " * 70_000
     (tmp_path / NAME).write_bytes(data)
     with pytest.raises(DamagedError, match="header of 70000 bytes, expected 2 to 65536"):
-        open_it(tmp_path, entry_for(data, 0))
+        open_written(tmp_path, entry_for(data, 0))
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors in /proc")
 def test_a_mapped_shard_holds_no_file_descriptor(tmp_path, good):
     entry = write_samples(tmp_path, good)
     before = len(os.listdir("/proc/self/fd"))
-    shards = [open_it(tmp_path, entry) for _ in range(20)]
+    shards = [open_written(tmp_path, entry) for _ in range(20)]
     assert len(os.listdir("/proc/self/fd")) == before
     assert len(shards) == 20
 
 
 def test_writing_to_a_mapped_array_leaves_the_file_alone(tmp_path, good, good_bytes):
-    shard = open_it(tmp_path, write_samples(tmp_path, good))
+    shard = open_written(tmp_path, write_samples(tmp_path, good))
     shard.codes[...] = 77
     assert (tmp_path / NAME).read_bytes() == good_bytes

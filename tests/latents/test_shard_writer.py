@@ -1,4 +1,4 @@
-"""Shards written as a stream: the same bytes as the safetensors package's, in memory that does not grow."""
+"""Shards written as a stream have the bytes that the safetensors package writes, in memory that does not grow."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ in_one_folder = settings(max_examples=150, deadline=None, suppress_health_check=
 
 @in_one_folder
 @given(layout=layouts(), count=st.integers(0, 12), spare=st.sampled_from([0, 1, 90, 100_000]), data=st.data())
-def test_bytes_are_those_of_the_safetensors_package_however_the_samples_come(tmp_path, layout, count, spare, data):
+def test_bytes_are_those_of_the_safetensors_package_for_any_batches(tmp_path, layout, count, spare, data):
     drawn = draw_any(np.random.default_rng(count), layout, count)
     cuts = sorted(data.draw(st.lists(st.integers(0, count), max_size=4)))
     with ShardWriter(tmp_path, NAME, layout=layout, split="train", capacity=count + spare) as writer:
@@ -40,7 +40,7 @@ def test_bytes_are_those_of_the_safetensors_package_however_the_samples_come(tmp
 
 @in_one_folder
 @given(layout=layouts(), count=st.integers(0, 12))
-def test_what_was_written_is_read(tmp_path, layout, count):
+def test_written_samples_are_read_back(tmp_path, layout, count):
     drawn = draw_any(np.random.default_rng(count), layout, count)
     entry = write_shard(tmp_path, NAME, spec=layout.spec, split="train", layout=layout, **drawn.rows(0, count))
     shard = open_shard(tmp_path / NAME, entry, layout)
@@ -48,15 +48,15 @@ def test_what_was_written_is_read(tmp_path, layout, count):
     assert shard.keys(range(count)) == drawn.keys
     for row in range(count):
         np.testing.assert_array_equal(shard.sample_codes(row), drawn.codes[row])
-    for found, given_ in ((shard.labels, drawn.labels), (shard.sizes, drawn.sizes)):
-        assert (found is None) == (given_ is None)
-        if given_ is not None:
-            np.testing.assert_array_equal(found, given_)
+    for found, expected in ((shard.labels, drawn.labels), (shard.sizes, drawn.sizes)):
+        assert (found is None) == (expected is None)
+        if expected is not None:
+            np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(shard.checksums(), shard.crc32c)
 
 
 @pytest.mark.parametrize("spare", [0, 5000])
-def test_pieces_larger_than_a_move_stay_whole(tmp_path, spare):
+def test_codes_larger_than_a_chunk_are_moved_unchanged(tmp_path, spare):
     """5,000 spare samples move 2.5 MB of codes by 100 kB towards the beginning."""
     layout = SampleLayout(make_spec(), (2, 16, 16), LabelSpec("class", 3))
     drawn = draw_any(np.random.default_rng(0), layout, 5000)
@@ -73,7 +73,7 @@ def test_long_keys_move_codes_towards_the_end(tmp_path):
     assert (tmp_path / NAME).read_bytes() == packaged_bytes(drawn, "train")
 
 
-def test_an_exception_leaves_nothing_and_neither_does_leaving_early(tmp_path):
+def test_an_exception_or_a_missing_finish_leaves_no_file(tmp_path):
     drawn = draw_any(np.random.default_rng(0), CLASSES, 3)
 
     def write_half() -> None:
@@ -90,13 +90,13 @@ def test_an_exception_leaves_nothing_and_neither_does_leaving_early(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_no_file(tmp_path, monkeypatch):
     drawn = draw_any(np.random.default_rng(0), CLASSES, 3)
 
-    def full(descriptor: int) -> None:
+    def full_disk(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="No space left"):
         write_shard(tmp_path, NAME, spec=make_spec(), split="train", layout=CLASSES, **drawn.rows(0, 3))
     assert os.listdir(tmp_path) == []
@@ -106,7 +106,7 @@ def test_more_samples_than_planned_are_refused(tmp_path):
     drawn = draw_any(np.random.default_rng(0), CLASSES, 3)
     with ShardWriter(tmp_path, NAME, layout=CLASSES, split="train", capacity=4) as writer:
         writer.append(**drawn.rows(0, 3))
-        with pytest.raises(CallError, match="more than the 4 samples that it was to hold"):
+        with pytest.raises(CallError, match="more samples than its capacity of 4"):
             writer.append(**drawn.rows(0, 3))
 
 
@@ -167,7 +167,7 @@ def test_ragged_samples_that_contradict_themselves_are_refused(tmp_path, codes, 
         ({"latent_shape": (2, None, 3)}, "fixed in one direction only"),
         ({"latent_shape": (3, 2, 3)}, "latent shape has 3 channels, its spec 2"),
         ({"labels": LabelSpec("regression")}, "labels of kind regression without a name for any column"),
-        ({"labels": LabelSpec("words", 2)}, "label kind 'words' is none of none, class, multilabel, regression"),
+        ({"labels": LabelSpec("words", 2)}, "label kind is 'words', expected one of none, class, multilabel"),
     ],
 )
 def test_layouts_that_cannot_be_stored_are_refused(tmp_path, changes, message):
@@ -193,7 +193,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def test_memory_does_not_grow_with_the_codes(tmp_path):
-    """16 times the codes, 128 MB against 8; 1 MB is what so many samples' keys and numbers may take."""
+    """16 times the codes, 128 MB against 8 MB, may take at most 8 MiB more, for keys and numbers."""
     peaks = [
         int(subprocess.check_output([sys.executable, "-c", PEAK, str(count), str(tmp_path)])) for count in (256, 4096)
     ]

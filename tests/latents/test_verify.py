@@ -27,8 +27,8 @@ def flip(path, position):
     path.write_bytes(data)
 
 
-def reseal(folder, change):
-    """Forge: alter the manifest's fields and give it a right digest."""
+def forge_manifest(folder, change):
+    """Change the manifest's fields and give it a valid digest."""
     path = folder / "manifest.json"
     fields = parse_json_with_digest(path.read_bytes(), origin="m")
     change(fields)
@@ -36,18 +36,18 @@ def reseal(folder, change):
     (folder / "copy/manifest.json").write_bytes(encode_json_with_digest(fields))
 
 
-def trust_file(folder, name):
-    """Forge: make the manifest state what the file has become."""
+def forge_sha256(folder, name):
+    """Replace the SHA-256 in the manifest with that of the changed file."""
 
     def change(fields):
         entry = next(entry for entry in fields["shards"] if entry["name"] == name)
         entry["sha256"] = sha256_file(folder / name)
 
-    reseal(folder, change)
+    forge_manifest(folder, change)
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_a_whole_data_set_has_no_problems(folder, full):
+def test_an_undamaged_data_set_has_no_problems(folder, full):
     (folder / "_work").mkdir()
     (folder / "_work" / "plan.json").write_text("{}")
     report = verify(folder, full=full)
@@ -57,7 +57,7 @@ def test_a_whole_data_set_has_no_problems(folder, full):
     assert report.num_bytes == sum(sizes)
 
 
-def test_unlabeled_data_verify_too(tmp_path):
+def test_unlabeled_data_are_verified(tmp_path):
     write_small_set(tmp_path, {"train": [3]}, labeled=False)
     assert verify(tmp_path, full=True).problems == []
 
@@ -89,7 +89,7 @@ def test_missing_files(folder):
     assert f"{SHARD}: missing, though the manifest lists it" in only_problem(folder, full=True)
 
 
-def test_a_changed_code_is_found_by_full_only(folder):
+def test_a_changed_code_is_detected_by_the_full_check_only(folder):
     flip(folder / SHARD, LAST_CODE)
     assert verify(folder).problems == []
     report = verify(folder, full=True)
@@ -100,11 +100,11 @@ def test_a_changed_code_is_found_by_full_only(folder):
     assert report.damaged_samples == [DamagedSample(SHARD, 2, "ééphoto 2.jpg")]
 
 
-def test_a_changed_key_is_found_at_once(folder):
+def test_a_changed_key_is_detected_by_the_fast_check(folder):
     flip(folder / SHARD, -1)
-    assert f"{SHARD}: labels, keys or checksums are not those of the manifest" in only_problem(folder)
+    assert f"{SHARD}: labels, keys or checksums differ from the manifest's" in only_problem(folder)
     _, of_sample = verify(folder, full=True).problems
-    assert "fail their CRC32C (row 2: 'ééphoto 2.jpf')" in of_sample  # there is no ledger here to ask
+    assert "fail their CRC32C (row 2: 'ééphoto 2.jpf')" in of_sample  # there is no ledger
 
 
 def parquet(twice=(), **columns):
@@ -115,16 +115,16 @@ def parquet(twice=(), **columns):
 
 ROWS = {"shard": [SHARD, SHARD], "row": [0, 2]}
 NO_TEXT = pa.StringArray.from_buffers(2, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xff"))
-TORN = bytearray(parquet(key=["a", "b"], **ROWS))
-TORN[4:40] = bytes(36)
+ZEROED = bytearray(parquet(key=["a", "b"], **ROWS))
+ZEROED[4:40] = bytes(36)
 
 
 @pytest.mark.parametrize(
     ("content", "key"),
     [
         (parquet(key=["a", "b"], **ROWS), "b"),
-        (b"no Parquet at all", "ééphoto 2.jpg"),
-        (bytes(TORN), "ééphoto 2.jpg"),
+        (b"not a Parquet file", "ééphoto 2.jpg"),
+        (bytes(ZEROED), "ééphoto 2.jpg"),
         (parquet(key=["a", "b"], shard=[1, 2], row=[0, 2]), "ééphoto 2.jpg"),
         (parquet(key=[b"a", b"b"], **ROWS), "ééphoto 2.jpg"),
         (parquet(key=["a", "b"], shard=ROWS["shard"], row=["0", "2"]), "ééphoto 2.jpg"),
@@ -132,15 +132,15 @@ TORN[4:40] = bytes(36)
         (parquet(row=[0, 2]), "ééphoto 2.jpg"),
         (parquet(key=["a", "b"], **ROWS, twice=["key"]), "ééphoto 2.jpg"),
     ],
-    ids=["ledger", "other file", "torn", "numbers", "bytes", "text", "no text", "columns", "twice"],
+    ids=["ledger", "other file", "zeroed", "numbers", "bytes", "text", "no text", "columns", "twice"],
 )
-def test_keys_of_damaged_samples_by_a_ledger_whatever_it_holds(tmp_path, content, key):
+def test_keys_of_damaged_samples_for_any_content_of_the_ledger(tmp_path, content, key):
     write_small_set(tmp_path, {"train": [3]}, files={"ledger.parquet": content})
     flip(tmp_path / SHARD, LAST_CODE)
     assert verify(tmp_path, full=True).damaged_samples == [DamagedSample(SHARD, 2, key)]
 
 
-def test_another_file_and_copies(folder):
+def test_damaged_files_and_copies(folder):
     flip(folder / "codec/config.json", 0)
     assert "codec/config.json: SHA-256 is " in only_problem(folder, full=True)
     flip(folder / "codec/config.json", 0)
@@ -153,14 +153,14 @@ def test_another_file_and_copies(folder):
         (folder / "copy" / name).write_bytes((folder / name).read_bytes())
 
 
-def test_a_broken_header_is_found_at_once(folder):
+def test_a_damaged_header_is_detected_by_the_fast_check(folder):
     flip(folder / SHARD, 20)
     assert f"shard {folder / SHARD}: " in only_problem(folder)
 
 
 def test_checksums_name_the_damaged_sample(folder):
     flip(folder / SHARD, LAST_CODE - 12)  # the 12 codes of row 2 follow
-    trust_file(folder, SHARD)
+    forge_sha256(folder, SHARD)
     assert f"{SHARD}: 1 of 3 samples fail their CRC32C (row 1: 'éphoto 1.jpg')" in only_problem(folder, full=True)
 
 
@@ -168,7 +168,7 @@ def test_bytes_out_of_range(folder):
     data = bytearray((folder / SHARD).read_bytes())
     data[LAST_CODE] = 0
     (folder / SHARD).write_bytes(data)
-    trust_file(folder, SHARD)
+    forge_sha256(folder, SHARD)
     assert any("1 code bytes outside 1 to 255" in problem for problem in verify(folder, full=True).problems)
 
 
@@ -180,7 +180,7 @@ def test_forged_histograms_and_counts(folder):
         row[(used + 1) % 255 + 1] += 1
         fields["splits"]["test"]["class_counts"] = [0, 0, 0]
 
-    reseal(folder, change)
+    forge_manifest(folder, change)
     problems = verify(folder, full=True).problems
     assert any("split 'train': histogram of channels [1] differs" in problem for problem in problems)
     assert any("split 'test': class counts differ" in problem for problem in problems)
@@ -193,7 +193,7 @@ def test_labels_without_a_class(folder):
         for summary in fields["splits"].values():
             summary["class_counts"] = None
 
-    reseal(folder, change)
+    forge_manifest(folder, change)
     assert any("labels outside -1 to 0" in problem for problem in verify(folder, full=True).problems)
 
 
@@ -211,12 +211,12 @@ def test_altered_manifest_and_provenance(folder):
     assert "manifest.json: digest is " in only_problem(folder)
 
 
-def test_no_data_set_is_a_wrong_call(tmp_path):
-    with pytest.raises(CallError, match="is no data set"):
+def test_a_folder_that_is_not_a_data_set_is_refused(tmp_path):
+    with pytest.raises(CallError, match="is not a data set"):
         verify(tmp_path)
 
 
-def test_an_empty_split_is_whole(tmp_path):
+def test_an_empty_split_has_no_problems(tmp_path):
     write_small_set(tmp_path, {"train": [2], "test": [0]})
     assert verify(tmp_path, full=True).problems == []
     assert not load_manifest(tmp_path).histograms["test"].any()

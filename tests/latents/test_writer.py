@@ -33,7 +33,7 @@ def test_what_the_format_cannot_hold_is_refused(tmp_path, changes, message):
 )
 def test_shard_names_are_plain(tmp_path, name):
     samples = draw_samples(np.random.default_rng(0), 1)
-    with pytest.raises(CallError, match=r"is no plain file name ending in \.safetensors"):
+    with pytest.raises(CallError, match=r"is not a plain file name ending in \.safetensors"):
         write_shard(tmp_path, name, spec=make_spec(), split="train", codes=samples.codes, labels=None, keys=["a"])
 
 

@@ -24,7 +24,7 @@ import pandas  # noqa: F401 - pyarrow imports it when it needs it, in every fork
 import torch
 
 from datasets_prep import IterableSource, PrepareConfig, open_source, prepare
-from datasets_prep.decode.pixels import load_pixels
+from datasets_prep.decode.images import load_pixels
 from tests.support.trees import contents
 from walloc_cdl.codec import ResizeCodec, ResizeConfig
 from walloc_cdl.latents import load_manifest, verify

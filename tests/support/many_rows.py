@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from datasets_prep.decode.images import ImagePreparation
+from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.plan import make_plan
 from datasets_prep.sources.core.source import Source
 from datasets_prep.sources.folders.catalog import Catalog, FoundFile
@@ -59,7 +60,7 @@ def measure(num_rows: int) -> dict[str, float]:
     with SampledPeak(anonymous_bytes) as peak:
         source = ManyImages(num_rows)
         times.append(time.perf_counter())
-        plan = make_plan(source, codec, ImagePreparation(3), shard_samples=None, device="cpu", batch=32)
+        plan = make_plan(source, codec, ImagePreparation(3), PrepareConfig(device="cpu"))
         times.append(time.perf_counter())
         last = plan.shards[-1]
         part = pickle.loads(pickle.dumps(source.part(last.split, last.start, last.stop)))

@@ -6,7 +6,7 @@ told of the end by its closed connection and ends within a moment; one that is b
 
 from __future__ import annotations
 
-from datasets_prep.decode.worker_process import WorkerProcess
+from datasets_prep.decode.pool import WorkerProcess
 
 PATIENCE_S = 2.0
 

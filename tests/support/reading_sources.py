@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datasets_prep import open_source
-from datasets_prep.decode.pixels import load_pixels
+from datasets_prep.decode.images import load_pixels
 from datasets_prep.samples.stored import Stored
 from datasets_prep.sources import Source
 from tests.support.pictures import encoded, picture

@@ -1,4 +1,4 @@
-"""Whether a manifest agrees with itself: what is held against every one that is read or written."""
+"""The consistency check of a manifest, which runs on every manifest that is read or written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from walloc_cdl.latents.manifest import (
 
 
 def inconsistency(manifest: Manifest) -> str | None:
-    """The first contradiction inside a manifest, in words, or None."""
+    """Describe the first contradiction inside a manifest; None if there is none."""
     if problem := _name_inconsistency(manifest) or manifest.layout.problem():
         return problem
     if not manifest.splits:
@@ -27,10 +27,10 @@ def inconsistency(manifest: Manifest) -> str | None:
     if len(set(names)) != len(names):
         return f"file {next(name for name, times in Counter(names).items() if times > 1)!r} is listed twice"
     if taken := [name for name in names if name.split("/")[0] in (COPY_FOLDER, WORK_NAME)]:
-        return f"file {taken[0]!r} lies where copies or unfinished work lie"
+        return f"file {taken[0]!r} is in a folder reserved for copies or unfinished work"
     for entry in manifest.shards:
         if not entry.name.endswith(SHARD_SUFFIX) or not is_plain_path(entry.name) or "/" in entry.name:
-            return f"shard name {entry.name!r} is no plain name ending in {SHARD_SUFFIX}"
+            return f"shard name {entry.name!r} is not a plain name ending in {SHARD_SUFFIX}"
         if entry.split not in manifest.splits:
             return f"shard {entry.name} belongs to split {entry.split!r}, which is not listed"
     if set(manifest.histograms) != set(manifest.splits):
@@ -42,11 +42,11 @@ def inconsistency(manifest: Manifest) -> str | None:
 
 
 def _name_inconsistency(manifest: Manifest) -> str | None:
-    """What is wrong with the names of classes, targets or views."""
-    for what in ("class", "target", "view"):
-        names = manifest.views if what == "view" else getattr(manifest, f"{what}_names")
+    """Describe what is wrong with the names of classes, targets or views."""
+    for kind in ("class", "target", "view"):
+        names = manifest.views if kind == "view" else getattr(manifest, f"{kind}_names")
         if names is not None and len(set(names)) != len(names):
-            return f"a {what} name occurs twice"
+            return f"a {kind} name occurs twice"
     if manifest.views is not None and len(manifest.views) < 2:
         return f"views {manifest.views}, expected two or more, or null"
     if manifest.class_names is not None and manifest.label_kind not in ("class", "multilabel"):

@@ -1,7 +1,10 @@
-"""Second copies of every file of a data set that is no shard, below `copy/`: what `cdl repair` restores from.
+"""Second copies of all files of a data set except its shards, in `copy/`: `cdl repair` restores files from them.
 
-They take as much again as the originals: the codec, and about 100 bytes of the ledger a sample, where a sample's
-codes take 12 kB. Shards are not copied; they can be encoded again.
+They take as much space as the originals: the codec, and about 100 bytes of the ledger per sample, where a sample's
+codes take 12 kB. Shards are not copied, since they can be encoded again.
+
+Why whole copies: error-correcting codes over the ledger would take less space, but need a format and a decoder of
+their own; a copy can also be restored by hand.
 """
 
 from __future__ import annotations
@@ -21,26 +24,29 @@ _CHUNK_BYTES = 1 << 20
 
 
 def copy_path(name: str) -> str:
-    """Relative path of the copy of a file of the data set."""
+    """Return the relative path of the copy of a file of the data set."""
     return f"{COPY_FOLDER}/{name}"
 
 
 def write_copies(folder: Path, manifest: Manifest) -> None:
-    """Copy what lies in `folder` and is no shard, and write the copy of `manifest`, which itself may not be there yet.
+    """Copy all files in `folder` except shards, and write the copy of `manifest`, which need not be in `folder` yet.
 
-    Raises `DamagedError` for a file that is not what the manifest says.
+    Raises `DamagedError` for a file that differs from its entry in the manifest.
     """
     for name, entry in manifest.files.items():
         copy_listed(folder / name, folder / copy_path(name), entry)
     if (folder / PROVENANCE_NAME).is_file():
-        write_below(folder, copy_path(PROVENANCE_NAME), (folder / PROVENANCE_NAME).read_bytes())
+        write_with_parents(folder, copy_path(PROVENANCE_NAME), (folder / PROVENANCE_NAME).read_bytes())
     else:
         (folder / copy_path(PROVENANCE_NAME)).unlink(missing_ok=True)
-    write_below(folder, copy_path(MANIFEST_NAME), manifest_bytes(manifest))
+    write_with_parents(folder, copy_path(MANIFEST_NAME), manifest_bytes(manifest))
 
 
 def copy_listed(source: Path, target: Path, entry: FileEntry) -> None:
-    """Copy a file that a manifest lists; `DamagedError`, and nothing written, unless it is what the manifest says."""
+    """Copy a file that a manifest lists.
+
+    Raises `DamagedError`, and writes nothing, if the file differs from its entry.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     digest, num_bytes = hashlib.sha256(), 0
     try:
@@ -59,7 +65,7 @@ def copy_listed(source: Path, target: Path, entry: FileEntry) -> None:
 
 
 def _chunks(file: BinaryIO, path: Path) -> Iterator[bytes]:
-    """The rest of a file; a failed read says of what, as `replacement` would take it for one of its own."""
+    """Yield the rest of a file. A failed read names the file here, since `replacement` would name its own."""
     try:
         while chunk := file.read(_CHUNK_BYTES):
             yield chunk
@@ -68,7 +74,7 @@ def _chunks(file: BinaryIO, path: Path) -> Iterator[bytes]:
         raise
 
 
-def write_below(folder: Path, name: str, data: bytes) -> None:
-    """Write a file at a relative path of `folder`, with the folders that it needs."""
+def write_with_parents(folder: Path, name: str, data: bytes) -> None:
+    """Write a file at a relative path in `folder`, and create its parent folders."""
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / name, data)

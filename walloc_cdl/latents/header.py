@@ -1,4 +1,4 @@
-"""The header of a shard, as the safetensors package writes it."""
+"""The header of a shard, byte for byte as the safetensors package writes it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from walloc_cdl.latents.manifest import FORMAT_VERSION
 from walloc_cdl.spec import LatentSpec
 
 METADATA_KEY = "walloc_cdl"
-"""The only metadata key: with more, the safetensors package orders them at random."""
+"""The only metadata key: if there are several, the safetensors package writes them in random order."""
 
 _ALIGNMENT = 8
 
 
 def shard_metadata(spec: LatentSpec, split: str) -> dict[str, str]:
-    """What the header's `__metadata__` must be."""
+    """Return the required value of the header's `__metadata__`."""
     fields = {"format_version": FORMAT_VERSION, "spec": spec.to_json(), "split": split}
     return {METADATA_KEY: canonical_json(fields).decode("utf-8")}
 
 
 def header_bytes(metadata: dict[str, str], tensors: dict[str, TensorLayout]) -> bytes:
-    """The beginning of a file with these tensors in this order: the header's length and the padded header."""
+    """Return the first bytes of a file with these tensors in this order: the header's length and the padded header."""
     names = {dtype: name for name, dtype in TYPES.items()}
     header: dict[str, object] = {"__metadata__": metadata}
     position = 0

@@ -1,4 +1,4 @@
-"""Kinds of labels: how each is stored, which values it may have, and what can be counted of it."""
+"""Kinds of labels: how each kind is stored, which values are valid, and which counts are taken."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ UNKNOWN_LABEL = -1
 
 @dataclass(frozen=True)
 class LabelSpec:
-    """What the label of every sample of a data set is.
+    """Kind and shape of the label that every sample of a data set has.
 
     | kind | tensor | type and shape | unknown |
     | --- | --- | --- | --- |
     | `class` | `labels` | int64 (N,), class numbers | -1 |
-    | `multilabel` | `labels` | uint8 (N, L), 1 for each class that applies, else 0 | – |
+    | `multilabel` | `labels` | uint8 (N, L), 1 for each class that applies, 0 for the others | – |
     | `regression` | `targets` | float32 (N,) for one target, (N, T) for several; finite | NaN |
     | `none` | – | | |
     """
 
     kind: str = "none"
     num_columns: int = 0
-    """Classes, 0 where class numbers have no names; L; T; 0 without labels."""
+    """Number of named classes (0 if class numbers have no names), L, or T; 0 without labels."""
 
     @property
     def tensor_name(self) -> str | None:
@@ -34,7 +34,7 @@ class LabelSpec:
 
     @property
     def dtype(self) -> np.dtype:
-        """Type of the tensor, little-endian; that of class numbers without labels."""
+        """Type of the tensor, little-endian; without labels, the type of class numbers."""
         return np.dtype({"multilabel": "u1", "regression": "<f4"}.get(self.kind, "<i8"))
 
     @property
@@ -44,34 +44,35 @@ class LabelSpec:
         return (self.num_columns,) if several else ()
 
     def unlabeled(self, num_samples: int) -> np.ndarray:
-        """Labels that say nothing, for samples without: all -1, as class numbers have it."""
+        """Return class numbers, int64 (N,), that are all -1 (unknown), for samples without labels."""
         return np.full(num_samples, UNKNOWN_LABEL, np.int64)
 
     def invalid(self, labels: np.ndarray) -> np.ndarray:
-        """Which samples have a label that this kind cannot have: bool (N,)."""
+        """Return which samples have an invalid label for this kind: bool (N,)."""
         if self.kind == "class":
-            wrong = labels < UNKNOWN_LABEL
-            return wrong | (labels >= self.num_columns) if self.num_columns else wrong
-        wrong = labels > 1 if self.kind == "multilabel" else np.isinf(labels)
-        return wrong.any(1) if self.sample_shape else wrong
+            is_invalid = labels < UNKNOWN_LABEL
+            return is_invalid | (labels >= self.num_columns) if self.num_columns else is_invalid
+        is_invalid = labels > 1 if self.kind == "multilabel" else np.isinf(labels)
+        return is_invalid.any(1) if self.sample_shape else is_invalid
 
     @property
     def valid_values(self) -> str:
-        """What `invalid` holds labels against, in words."""
+        """Description of the values that `invalid` accepts."""
         if self.kind == "class":
             return f"-1 to {self.num_columns - 1}" if self.num_columns else "a class number, or -1 for unknown"
         return "0 or 1" if self.kind == "multilabel" else "a finite number, or NaN for unknown"
 
-    def no_counts(self) -> np.ndarray | None:
-        """Class counts of no samples, int64 (classes,); None without named classes."""
+    def zero_class_counts(self) -> np.ndarray | None:
+        """Return the class counts of zero samples, int64 (classes,); None without named classes."""
         is_counted = self.num_columns and self.kind in ("class", "multilabel")
         return np.zeros(self.num_columns, np.int64) if is_counted else None
 
     def class_counts(self, labels: np.ndarray | None) -> np.ndarray | None:
-        """Samples of each class, int64 (classes,), with several classes each where labels are such; None without
-        named classes. Values that are no class count nowhere.
+        """Return the number of samples of each class, int64 (classes,); None without named classes.
+
+        A sample of several classes counts for each of them. Values that are not a class are not counted.
         """
-        if labels is None or self.no_counts() is None:
+        if labels is None or self.zero_class_counts() is None:
             return None
         if self.kind == "multilabel":
             return (labels == 1).sum(0, dtype=np.int64)
@@ -79,9 +80,9 @@ class LabelSpec:
         return np.bincount(known, minlength=self.num_columns)
 
     def problem(self) -> str | None:
-        """What is wrong with this itself, in words."""
+        """Describe what is wrong with this specification; None if it is valid."""
         if self.kind not in LABEL_KINDS:
-            return f"label kind {self.kind!r} is none of {', '.join(LABEL_KINDS)}"
+            return f"label kind is {self.kind!r}, expected one of {', '.join(LABEL_KINDS)}"
         if self.kind in ("multilabel", "regression") and self.num_columns < 1:
             return f"labels of kind {self.kind} without a name for any column"
         if self.kind == "none" and self.num_columns:
@@ -90,7 +91,7 @@ class LabelSpec:
 
 
 def infer_label_spec(labels: np.ndarray | None) -> LabelSpec:
-    """The kind of labels that arrays of this type and shape are; class numbers where it fits none."""
+    """Return the label specification that the array's type and shape imply; class numbers if they imply no other."""
     if labels is None:
         return LabelSpec()
     if labels.dtype == np.uint8 and labels.ndim == 2:

@@ -1,4 +1,10 @@
-"""What every sample of a data set is, and so which tensors its shards have: geometry, views and labels."""
+"""The layout that all samples of a data set share, which determines the tensors of its shards.
+
+It consists of geometry, views and labels. The manifest gives the layout, and both the writer and the parser derive a
+shard's tensors from it, so that neither can store what the other does not know. Views have one size, and ragged
+samples have one view: both together would need offsets for each view, which has no use, since crops of a ragged
+sample are cut out of its latents when they are read.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +24,7 @@ TYPES = {
     "I32": np.dtype("<i4"),
     "U8": np.dtype("u1"),
 }
-"""The safetensors types that may occur, in the order in which the safetensors package lays tensors out."""
+"""The safetensors types that may occur, in the order in which the safetensors package writes tensors."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class SampleLayout:
     """Geometry, views and label of the samples of a data set.
 
     Fixed geometry stores codes as one array, (N, K, h, w) or, with V views, (N, V, K, h, w). Ragged geometry
-    stores them one sample after the other, with each one's shape and the size of the signal that it came from.
+    stores them sample after sample, with each sample's shape and the size of its signal before padding.
     """
 
     spec: LatentSpec
@@ -47,7 +53,7 @@ class SampleLayout:
     """(K, h, w) or (K, t); (K, None, None) or (K, None) where samples differ in size."""
     labels: LabelSpec = field(default_factory=LabelSpec)
     num_views: int = 1
-    """Stored variants of each sample; with 1 the codes have no such axis."""
+    """Stored variants of each sample; if it is 1, the codes have no view axis."""
 
     @property
     def ragged(self) -> bool:
@@ -61,13 +67,13 @@ class SampleLayout:
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """Shape of the codes of one sample of fixed geometry: (K, h, w) with V in front where there are views."""
+        """Shape of the codes of one sample of fixed geometry: (K, h, w), or (V, K, h, w) with views."""
         return (*self.view_axis, *(side or 0 for side in self.latent_shape))
 
     def tensors(self, num_samples: int, *, code_bytes: int, key_bytes: int) -> dict[str, TensorLayout]:
-        """All tensors of a shard, in the order of the file.
+        """Return all tensors of a shard by name, in the order of the file.
 
-        `code_bytes` counts only where the geometry is ragged.
+        `code_bytes` is used for ragged geometry only.
         """
         axes = len(self.latent_shape)
         shapes: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -87,8 +93,8 @@ class SampleLayout:
         order = sorted(shapes, key=lambda name: (rank.index(shapes[name][0]), name))
         return {name: TensorLayout(TYPES[shapes[name][0]], shapes[name][1]) for name in order}
 
-    def wrong_sizes(self, shapes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        """Which signals of `sizes` (N, 2) or (N, 1) cannot have codes of `shapes` (N, 3) or (N, 2): bool (N,).
+    def invalid_sizes(self, shapes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        """Return which signals of `sizes` (N, 2) or (N, 1) cannot have codes of `shapes` (N, 3) or (N, 2): bool (N,).
 
         A signal has at least one pixel (or sample) in each direction, and no more than the grid covers.
         """
@@ -96,7 +102,7 @@ class SampleLayout:
         return ((sizes < 1) | (sizes > covered)).any(1)
 
     def problem(self) -> str | None:
-        """What contradicts itself in this, in words; None for a layout that can be stored."""
+        """Describe the first contradiction in this layout; None for a layout that can be stored."""
         channels, *sides = self.latent_shape
         if len(self.latent_shape) != len(self.spec.axes):
             wanted = ", ".join(self.spec.axes)
@@ -111,9 +117,9 @@ class SampleLayout:
 
 
 def infer_layout(spec: LatentSpec, codes: np.ndarray | list[np.ndarray], labels: LabelSpec) -> SampleLayout:
-    """The layout of given codes: a list of single samples is ragged, an array is not, and may have views.
+    """Return the layout of given codes: ragged for a list of samples, fixed (with or without views) for an array.
 
-    Raises `CallError` for an array that is neither (N, K, …) nor (N, V, K, …) of uint8.
+    Raises `CallError` for an array that is neither uint8 (N, K, …) nor uint8 (N, V, K, …).
     """
     if isinstance(codes, list):
         return SampleLayout(spec, (spec.latent_channels, *[None] * (len(spec.axes) - 1)), labels)

@@ -1,4 +1,9 @@
-"""The manifest: the one truth about a data set, written last, deterministic, sealed by its own digest."""
+"""The manifest: the authoritative description of a data set, deterministic, written last, with its own digest.
+
+A shard has two hashes: of the file, and of everything except its codes. A wrong label or key does more harm than a
+wrong code, and both take some 70 bytes of the 12 kB of a sample, so the fast check reads them. A hash of the header
+alone would detect nothing, since the parser derives the whole header from the manifest already.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +24,17 @@ PROVENANCE_NAME = "provenance.json"
 WORK_NAME = "_work"
 LEDGER_NAME = "ledger.parquet"
 EDIT_NAME = "edit.json"
-"""In the work folder: the record of a decided edit of the data set; see `docs/format.md`."""
+"""In the work folder: the record of a committed edit of the data set; see `docs/format.md`."""
 COPY_FOLDER = "copy"
-"""Second copies of all files but the shards, under the same relative paths."""
+"""Second copies of all files except the shards, under the same relative paths."""
 SHARD_SUFFIX = ".safetensors"
 MAX_MANIFEST_BYTES = 1 << 28
-"""No manifest is read that is larger; a shard takes about 250 bytes of it."""
+"""Larger manifests are refused; a shard takes about 250 bytes of the manifest."""
 
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """What the manifest says about one shard; `name` is a plain file name that ends in `.safetensors`."""
+    """The manifest's entry of one shard; `name` is a plain file name that ends in `.safetensors`."""
 
     name: str
     split: str
@@ -37,12 +42,12 @@ class ShardEntry:
     num_bytes: int
     sha256: str
     index_sha256: str
-    """Of all of the file but the codes: header, labels, checksums, keys; a small part of it, so quickly checked."""
+    """SHA-256 of everything except the codes (header, labels, checksums, keys): a small part, so quickly checked."""
 
 
 @dataclass(frozen=True)
 class FileEntry:
-    """What the manifest says about one other file."""
+    """The manifest's entry of one file that is not a shard."""
 
     num_bytes: int
     sha256: str
@@ -54,57 +59,60 @@ class SplitSummary:
 
     num_samples: int
     class_counts: list[int] | None = None
-    """Samples of each class, in the order of the class names; unknown labels (-1) are in none, samples of several
-    classes in each of theirs."""
+    """Number of samples of each class, in the order of the class names. Unknown labels (-1) are not counted; a sample
+    of several classes counts for each of them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Manifest:
-    """Everything about a data set that does not depend on when or where it was made."""
+    """Everything about a data set that does not depend on when or where it was made.
+
+    `preprocessing`, `source` and `ledger` hold plain JSON values.
+    """
 
     spec: LatentSpec
     latent_shape: tuple[int | None, ...]
-    """(K, h, w) of every image, (K, t) of every piece of audio; None for the sizes of ragged geometry."""
+    """(K, h, w) for images, (K, t) for audio; sizes are None if the geometry is ragged."""
     splits: dict[str, SplitSummary]
     shards: list[ShardEntry]
-    """In the order of the samples: a split's rows are numbered through its shards in this order."""
+    """In the order of the samples: a split's rows are numbered across its shards in this order."""
     files: dict[str, FileEntry]
-    """Every other file of the data set by relative path, but this one and the provenance."""
+    """All other files of the data set by relative path, except the manifest and the provenance."""
     histograms: dict[str, np.ndarray]
-    """For each split an int64 array (K, 256): how often each byte occurs in each channel."""
+    """For each split, an int64 array (K, 256): how often each byte occurs in each channel."""
     label_kind: str = "none"
     """`class`, `multilabel`, `regression` or `none`; see `LabelSpec`."""
     class_names: list[str] | None = None
-    """In the order of the class numbers or columns; numbers may be without."""
+    """In the order of the class numbers or columns; None if class numbers have no names."""
     target_names: list[str] | None = None
-    """Of the columns of regression targets."""
+    """Names of the columns of regression targets."""
     views: list[str] | None = None
-    """What the stored variants of each sample are, the evaluation crop first; None for a single one."""
+    """Names of the stored variants of each sample, the evaluation crop first; None for a single one."""
     preprocessing: dict[str, Any] = field(default_factory=dict)
-    """How signals became the codec's input: plain JSON values."""
+    """How signals became the codec's input."""
     source: dict[str, Any] = field(default_factory=dict)
-    """Name, fingerprint and size of what was encoded: plain JSON values."""
+    """Name, fingerprint and size of the source."""
     ledger: dict[str, Any] = field(default_factory=dict)
-    """Summary of the ledger: plain JSON values."""
+    """Summary of the ledger."""
     format_version: int = FORMAT_VERSION
 
     def shards_of(self, split: str) -> list[ShardEntry]:
-        """The shards of one split, in order."""
+        """Return the shards of one split, in order."""
         return [entry for entry in self.shards if entry.split == split]
 
     @property
     def layout(self) -> SampleLayout:
-        """What every sample is, and so which tensors each shard has."""
+        """Layout of the samples, which determines the tensors of each shard."""
         names = self.target_names if self.label_kind == "regression" else self.class_names
         labels = LabelSpec(self.label_kind, len(names or []))
         return SampleLayout(self.spec, self.latent_shape, labels, len(self.views or [""]))
 
     def digest(self) -> str:
-        """SHA-256 (hex) of the values, as it stands in the file; tells data sets apart."""
+        """Return the SHA-256 (hex) of the values, which is the file's field `digest`; it identifies the data set."""
         return sha256_hex(canonical_json(self.to_json()))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; without the digest, which `encode_json_with_digest` adds."""
+        """Return plain JSON values without the digest, which `encode_json_with_digest` adds."""
         return {
             "format": FORMAT,
             "format_version": self.format_version,

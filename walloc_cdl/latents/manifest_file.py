@@ -1,4 +1,4 @@
-"""`manifest.json`: an untrusted file becomes a `Manifest`, and a `Manifest` a file."""
+"""Reading and writing `manifest.json`; the file is untrusted."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from walloc_cdl.latents.manifest import (
 def load_manifest(folder: Path | str) -> Manifest:
     """Read and check the manifest of a data set.
 
-    Raises `CallError` if `folder` is no data set, `DamagedError` if its manifest is not what was written.
+    Raises `CallError` if `folder` is not a data set, `DamagedError` if its manifest is damaged.
     """
     path = Path(folder) / MANIFEST_NAME
     if not path.is_file():
-        raise _absence(Path(folder))
+        raise _missing_manifest_error(Path(folder))
     try:
         return parse_manifest(read_limited(path), origin=str(path))
     except DamagedError as error:
@@ -42,41 +42,44 @@ def load_manifest(folder: Path | str) -> Manifest:
 
 
 def read_limited(path: Path) -> bytes:
-    """The content of a file that is a manifest or is to be one; `DamagedError` above `MAX_MANIFEST_BYTES`."""
+    """Read a manifest, or a file that should become one; `DamagedError` if it exceeds `MAX_MANIFEST_BYTES`."""
     if (found := path.stat().st_size) > MAX_MANIFEST_BYTES:
         raise DamagedError(f"{path}: {found} bytes, expected at most {MAX_MANIFEST_BYTES}; {REMEDY}")
     return path.read_bytes()
 
 
 def parse_manifest(data: bytes, *, origin: str) -> Manifest:
-    """The manifest in the content of a `manifest.json`, at most `MAX_MANIFEST_BYTES`.
+    """Parse the content of a `manifest.json`, at most `MAX_MANIFEST_BYTES`.
 
-    Raises `DamagedError`, naming `origin`, unless it is what was written.
+    Raises `DamagedError`, naming `origin`, if it is damaged.
     """
     return manifest_from_json(parse_json_with_digest(data, origin=origin), origin=origin)
 
 
-def _absence(folder: Path) -> CdlError:
-    """Why there is no manifest."""
+def _missing_manifest_error(folder: Path) -> CdlError:
+    """Return the error that explains why there is no manifest."""
     if (folder / WORK_NAME / EDIT_NAME).is_file():
         return DamagedError(f"an edit of {folder} was interrupted: run `cdl repair {folder}`")
     if (folder / COPY_FOLDER / MANIFEST_NAME).is_file() and not (folder / WORK_NAME).is_dir():
         return DamagedError(f"{folder} has lost its {MANIFEST_NAME}; `cdl repair {folder}` restores it from its copy")
-    what = f"has no {MANIFEST_NAME}" if folder.is_dir() else "is a file" if folder.exists() else "does not exist"
-    return CallError(f"{folder} is no data set (it {what}); make one with `cdl prepare SOURCE --codec NAME --out DIR`")
+    reason = f"has no {MANIFEST_NAME}" if folder.is_dir() else "is a file" if folder.exists() else "does not exist"
+    return CallError(
+        f"{folder} is not a data set (it {reason}); make one with `cdl prepare SOURCE --codec NAME --out DIR`"
+    )
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
-    """The content of `manifest.json`; raises `CallError` for a manifest that contradicts itself."""
+    """Return the content of `manifest.json`; raises `CallError` for a manifest that contradicts itself."""
     if problem := inconsistency(manifest):
         raise CallError(f"manifest not written: {problem}")
     return encode_json_with_digest(manifest.to_json())
 
 
 def manifest_from_json(values: Any, *, origin: str = MANIFEST_NAME) -> Manifest:
-    """Inverse of `Manifest.to_json` for untrusted values; raises `DamagedError`, naming `origin`.
+    """Return the manifest of untrusted JSON values: the inverse of `Manifest.to_json`.
 
-    A manifest of another format version is intact, but not for this program: `CallError`.
+    Raises `DamagedError`, naming `origin`, for invalid values, and `CallError` for another format version, which is
+    not damage.
     """
     fields = Fields(values, origin)
     if fields.get("format") != FORMAT:
@@ -104,7 +107,7 @@ def manifest_from_json(values: Any, *, origin: str = MANIFEST_NAME) -> Manifest:
     )
     fields.require_names(set(manifest.to_json()))
     if fields.get("geometry") != (expected := "ragged" if manifest.layout.ragged else "fixed"):
-        raise damaged(f"{origin}, geometry", fields.get("geometry"), f"{expected!r}, as the latent shape has it")
+        raise damaged(f"{origin}, geometry", fields.get("geometry"), f"{expected!r}, which the latent shape implies")
     if problem := inconsistency(manifest):
         raise DamagedError(f"{origin}: {problem}; {REMEDY}")
     return manifest
@@ -151,7 +154,7 @@ def _parse_file(fields: Fields) -> FileEntry:
 
 
 def _objects(fields: Fields, name: str) -> list[tuple[str, Fields]]:
-    """The members of an object of objects; their names must be plain relative paths."""
+    """Return the members of an object of objects; their names must be plain relative paths."""
     group = fields.object(name)
     return [(require_path(key, group.where, parts=True), group.object(key)) for key in group.values]
 

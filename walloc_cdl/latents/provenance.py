@@ -1,4 +1,4 @@
-"""`provenance.json`: when, on what and with which versions a data set was made; never compared."""
+"""`provenance.json`: when, on which machine and with which versions a data set was made; it is never compared."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from walloc_cdl.latents.manifest import PROVENANCE_NAME
 
 
 def write_provenance(folder: Path | str, fields: dict[str, Any]) -> None:
-    """Write plain JSON values, sealed by their digest, beside the manifest, which does not list them."""
+    """Write plain JSON values with their digest to a file beside the manifest, which does not list it."""
     write_atomic(Path(folder) / PROVENANCE_NAME, encode_json_with_digest(fields))
 
 
 def load_provenance(folder: Path | str) -> dict[str, Any] | None:
-    """What `write_provenance` wrote, or None where there is none; `DamagedError` if it was altered."""
+    """Read what `write_provenance` wrote; None if there is no such file. Raises `DamagedError` if it was altered."""
     path = Path(folder) / PROVENANCE_NAME
     if not path.is_file():
         return None

@@ -1,6 +1,6 @@
-"""Reading one shard: a strict parser of its header over a memory map.
+"""Reading one shard: a memory map and a strict parser of the header.
 
-The file is untrusted: nothing of it is used before the size of the file, the header and every offset,
+The file is untrusted: none of its content is used before the size of the file, the header and every offset,
 shape and type in it have been checked against each other and against the manifest.
 """
 
@@ -24,7 +24,7 @@ from walloc_cdl.latents.layout import TYPES, SampleLayout
 from walloc_cdl.latents.manifest import ShardEntry
 
 MAX_HEADER_BYTES = 1 << 16
-"""A header of ours takes about 900 bytes."""
+"""The headers that this package writes take about 900 bytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,21 +32,21 @@ class Shard:
     """The arrays of one shard, views of a private memory map: writing to them never reaches the file."""
 
     codes: np.ndarray
-    """uint8 (N, K, h, w), with views (N, V, K, h, w), (N, K, t) of audio; of ragged geometry flat."""
+    """uint8 (N, K, h, w), (N, V, K, h, w) with views, (N, K, t) for audio; one-dimensional if ragged."""
     labels: np.ndarray | None
-    """As `LabelSpec` says: class numbers, 0 and 1, or targets; None for a data set without."""
+    """Class numbers, 0 and 1, or targets, see `LabelSpec`; None for a data set without labels."""
     crc32c: np.ndarray
-    """uint32 (N,), of each sample's codes, shape and size if its geometry is ragged, label and key."""
+    """uint32 (N,): checksum of each sample's codes, shape and size (if ragged), label and key."""
     key_bytes: np.ndarray
-    """uint8: all keys, UTF-8, one after the other."""
+    """uint8: the concatenated keys, UTF-8."""
     key_offsets: np.ndarray
     """int64 (N + 1,): where each key begins, and the end of the last one."""
     offsets: np.ndarray | None = None
     """int64 (N + 1,): where each sample's codes begin in `codes`, and the end of the last; ragged only."""
     shapes: np.ndarray | None = None
-    """int32 (N, 3), or (N, 2) of audio: the shape of each sample's codes; ragged only."""
+    """int32 (N, 3), or (N, 2) for audio: the shape of each sample's codes; ragged only."""
     sizes: np.ndarray | None = None
-    """int32 (N, 2), or (N, 1): the size of each signal before it was padded; ragged only."""
+    """int32 (N, 2), or (N, 1) for audio: the size of each signal before padding; ragged only."""
     file: np.ndarray | None = None
     """uint8: the whole file."""
 
@@ -54,22 +54,22 @@ class Shard:
         return len(self.crc32c)
 
     def sample_codes(self, row: int) -> np.ndarray:
-        """Codes of one sample, uint8 (K, h, w), (V, K, h, w) or (K, t), a view of the map."""
+        """Return the codes of one sample, uint8 (K, h, w), (V, K, h, w) or (K, t), as a view of the map."""
         if self.offsets is None or self.shapes is None:
             return self.codes[row]
         return self.codes[self.offsets[row] : self.offsets[row + 1]].reshape(self.shapes[row])
 
     def samples(self) -> np.ndarray | list[np.ndarray]:
-        """Codes of all samples: one array of fixed geometry, a list of them, (K, h, w) or (K, t), of ragged."""
+        """Return the codes of all samples: one array, or for ragged geometry a list of (K, h, w) or (K, t)."""
         return self.codes if self.offsets is None else [self.sample_codes(row) for row in range(len(self))]
 
     def checksums(self) -> np.ndarray:
-        """What `crc32c` must be, uint32 (N,), computed from all that is stored."""
+        """Compute the value that `crc32c` must have, uint32 (N,), from everything that is stored."""
         fields = [field for field in (self.shapes, self.sizes, self.labels) if field is not None]
         return sample_checksums(self.samples(), fields, self.encoded_keys(range(len(self))))
 
     def index_sha256(self) -> str:
-        """What the manifest's must be: the SHA-256 of all of the file but the codes, which are not read."""
+        """Compute the SHA-256 of the file without the codes, which are not read: see `ShardEntry.index_sha256`."""
         assert self.file is not None
         begin = _address(self.codes) - _address(self.file) if self.codes.size else 0
         digest = hashlib.sha256(memoryview(self.file[:begin]))
@@ -77,20 +77,20 @@ class Shard:
         return digest.hexdigest()
 
     def keys(self, rows: Iterable[int]) -> list[str]:
-        """The names of the samples in `rows`, in that order."""
+        """Return the keys of the samples in `rows`, in that order; invalid UTF-8 is replaced."""
         return [key.decode("utf-8", "replace") for key in self.encoded_keys(rows)]
 
     def encoded_keys(self, rows: Iterable[int]) -> list[bytes]:
-        """The same as stored, UTF-8."""
+        """Return the keys as they are stored, in UTF-8."""
         offsets = self.key_offsets
         return [self.key_bytes[offsets[row] : offsets[row + 1]].tobytes() for row in rows]
 
 
 def open_shard(path: Path | str, entry: ShardEntry, layout: SampleLayout) -> Shard:
-    """Map a shard and check all of its structure; the codes themselves are not read.
+    """Map a shard into memory and check its whole structure; the codes themselves are not read.
 
-    Raises `DamagedError`, naming the shard, if it is missing, of another size than the manifest says,
-    or anything but a well-formed shard of `entry.num_samples` samples of this `layout` (`Manifest.layout`).
+    Raises `DamagedError`, naming the shard, if it is missing, if its size differs from the entry's, or if it is not a
+    well-formed shard of `entry.num_samples` samples of this `layout` (`Manifest.layout`).
     """
     path = Path(path)
     try:
@@ -106,7 +106,7 @@ def open_shard(path: Path | str, entry: ShardEntry, layout: SampleLayout) -> Sha
 
 
 class DamagedShardError(DamagedError):
-    """A shard is not well-formed; where that is seen at one sample, `row` says which."""
+    """A shard is not well-formed; `row` is the sample at fault if there is one."""
 
     def __init__(self, message: str, row: int | None) -> None:
         super().__init__(message)
@@ -114,7 +114,7 @@ class DamagedShardError(DamagedError):
 
 
 class _HeaderError(Exception):
-    """What is wrong with a header, or with one row; `open_shard` adds which shard and the remedy."""
+    """A header or one row is invalid; `open_shard` adds the shard's name and the remedy."""
 
     def __init__(self, message: str, row: int | None = None) -> None:
         super().__init__(message)
@@ -122,15 +122,15 @@ class _HeaderError(Exception):
 
 
 def _map_file(path: Path, num_bytes: int) -> np.ndarray:
-    """A private (copy-on-write) map of the whole file, uint8.
+    """Return a private (copy-on-write) memory map of the whole file, uint8.
 
-    By torch, because `numpy.memmap` keeps a file descriptor open for as long as the map lives, so that
-    a data set of a thousand shards would run into the usual limit of 1,024.
+    torch maps it, because `numpy.memmap` keeps a file descriptor open for the lifetime of the map, so that
+    a data set of a thousand shards would reach the usual limit of 1,024.
     """
     import torch
 
     if num_bytes < 8:
-        raise _HeaderError(f"{num_bytes} bytes are no safetensors file")
+        raise _HeaderError(f"{num_bytes} bytes are not a safetensors file")
     try:
         return torch.from_file(os.fspath(path), shared=False, size=num_bytes, dtype=torch.uint8).numpy()
     except RuntimeError as error:
@@ -141,7 +141,7 @@ def _parse(data: np.ndarray, entry: ShardEntry, layout: SampleLayout) -> Shard:
     header, body = _split_header(data)
     metadata = header.pop("__metadata__", None)
     if metadata != shard_metadata(layout.spec, entry.split):
-        raise _HeaderError(f"metadata {str(metadata)[:60]}… is not that of the manifest's split and spec")
+        raise _HeaderError(f"metadata {str(metadata)[:60]}… does not match the manifest's split and spec")
     arrays = _arrays(header, body)
     num_bytes = {name: arrays[name].size if name in arrays else 0 for name in ("codes", "keys")}
     expected = layout.tensors(entry.num_samples, code_bytes=num_bytes["codes"], key_bytes=num_bytes["keys"])
@@ -151,7 +151,7 @@ def _parse(data: np.ndarray, entry: ShardEntry, layout: SampleLayout) -> Shard:
         dtype, shape = expected[name].dtype, expected[name].shape
         if array.dtype != dtype or array.shape != shape:
             raise _HeaderError(f"{name} is {array.dtype} {list(array.shape)}, expected {dtype} {list(shape)}")
-    _require_rising(arrays["key_offsets"], arrays["keys"].size, "key offsets")
+    _require_monotonic(arrays["key_offsets"], arrays["keys"].size, "key offsets")
     if layout.ragged:
         _require_ragged(arrays, layout)
     return Shard(
@@ -169,35 +169,39 @@ def _address(array: np.ndarray) -> int:
     return array.__array_interface__["data"][0]
 
 
-def _require_rising(offsets: np.ndarray, end: int, what: str) -> None:
+def _require_monotonic(offsets: np.ndarray, end: int, name: str) -> None:
     begins, ends = offsets[:-1], offsets[1:]
     invalid = (begins < 0) | (begins > ends) | (ends > end)
     invalid[:1] |= offsets[0] != 0
     invalid[-1:] |= offsets[-1] != end
     if invalid.any() or offsets[0] != 0 or offsets[-1] != end:
         row = int(np.flatnonzero(invalid)[0]) if invalid.any() else None
-        raise _HeaderError(f"{what} do not rise from 0 to {end}", row)
+        raise _HeaderError(f"{name} do not increase from 0 to {end}", row)
 
 
 def _require_ragged(arrays: dict[str, np.ndarray], layout: SampleLayout) -> None:
-    """Offsets tile the codes, each sample has as many as its shape says, and its size is one that this shape covers."""
+    """Check that offsets tile the codes, that each sample's shape gives its number of codes and covers its size."""
     offsets, shapes = arrays["offsets"], arrays["shapes"]
-    _require_rising(offsets, arrays["codes"].size, "offsets")
+    _require_monotonic(offsets, arrays["codes"].size, "offsets")
     channels = layout.spec.latent_channels
     if (wrong := np.flatnonzero((shapes[:, 0] != channels) | (shapes < 1).any(1))).size:
-        raise _HeaderError(f"shapes hold others than {channels} channels of one position and more", int(wrong[0]))
+        raise _HeaderError(
+            f"sample {wrong[0]} has shape {shapes[wrong[0]].tolist()}, "
+            f"expected {channels} channels of at least one position",
+            int(wrong[0]),
+        )
     # As floats: the product of three sizes may exceed int64, and any below 2^53 is exact.
     wrong = np.flatnonzero(shapes.astype(np.float64).prod(1) != np.diff(offsets))
     if wrong.size:
         shape = shapes[wrong[0]].tolist()
         raise _HeaderError(f"sample {wrong[0]} of shape {shape} has another number of codes", int(wrong[0]))
-    if (wrong := np.flatnonzero(layout.wrong_sizes(shapes, arrays["sizes"]))).size:
+    if (wrong := np.flatnonzero(layout.invalid_sizes(shapes, arrays["sizes"]))).size:
         size = arrays["sizes"][wrong[0]].tolist()
         raise _HeaderError(f"sample {wrong[0]} of size {size} does not fit its codes", int(wrong[0]))
 
 
 def _split_header(data: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
-    """The JSON header and the bytes after it."""
+    """Return the JSON header and the bytes after it."""
     length = int.from_bytes(data[:8].tobytes(), "little")
     if not 2 <= length <= min(MAX_HEADER_BYTES, data.size - 8):
         raise _HeaderError(f"header of {length} bytes, expected 2 to {min(MAX_HEADER_BYTES, data.size - 8)}")
@@ -206,12 +210,12 @@ def _split_header(data: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
     except ValueError as error:
         raise _HeaderError(f"header is not readable as JSON ({error})") from error
     if not isinstance(header, dict):
-        raise _HeaderError("header is no JSON object")
+        raise _HeaderError("header is not a JSON object")
     return header, data[8 + length :]
 
 
 def _arrays(header: dict[str, Any], body: np.ndarray) -> dict[str, np.ndarray]:
-    """The tensors, once their ranges are known to tile `body` without holes or overlaps."""
+    """Return the tensors by name, after checking that their ranges tile `body` without gaps or overlaps."""
     ranges: list[tuple[int, int, str]] = []
     arrays = {}
     for name, value in header.items():
@@ -235,7 +239,7 @@ def _arrays(header: dict[str, Any], body: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _tensor_entry(name: str, value: Any) -> tuple[np.dtype, tuple[int, ...], int, int]:
-    """Type, shape and range of one tensor of the header."""
+    """Return type, shape, and begin and end of one tensor of the header."""
     try:
         fields = Fields(value, f"tensor {name[:40]!r}")
         fields.require_names({"dtype", "shape", "data_offsets"})
@@ -245,7 +249,7 @@ def _tensor_entry(name: str, value: Any) -> tuple[np.dtype, tuple[int, ...], int
     except DamagedError as error:
         raise _HeaderError(str(error).removesuffix(f"; {REMEDY}")) from error
     if dtype is None:
-        raise _HeaderError(f"tensor {name[:40]!r} has a type that is none of {', '.join(TYPES)}")
+        raise _HeaderError(f"tensor {name[:40]!r} has an unknown type, expected one of {', '.join(TYPES)}")
     if len(shape) > 5 or len(offsets) != 2 or offsets[1] < offsets[0]:
         raise _HeaderError(f"tensor {name[:40]!r} has shape {list(shape)[:6]} and range {offsets[:3]}")
     return dtype, shape, offsets[0], offsets[1]

@@ -1,4 +1,4 @@
-"""Histograms of stored bytes and the channel statistics that follow from them, whatever the order of samples."""
+"""Histograms of stored bytes, and channel statistics computed from them, independent of the order of samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from walloc_cdl.latents.layout import SampleLayout
 from walloc_cdl.spec import LatentSpec
 
 _CHUNK_SAMPLES = 512
-"""Counting widens bytes to integers; so many samples at a time keep that in the cache's reach."""
+"""Samples that are counted at a time: counting widens bytes to integers, which should fit the cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +22,11 @@ class ChannelStatistics:
     mean: np.ndarray
     """float64 (K,)."""
     std: np.ndarray
-    """float64 (K,); of the population, not a sample estimate."""
+    """float64 (K,); the population's, not a sample estimate."""
 
 
 def code_histogram(codes: np.ndarray, num_channels: int) -> np.ndarray:
-    """How often each byte occurs in each channel: int64 (K, 256) from uint8 (N, K, …).
+    """Count how often each byte occurs in each channel: int64 (K, 256) from uint8 (N, K, …).
 
     Histograms of parts add up to the histogram of the whole.
     """
@@ -39,7 +39,7 @@ def code_histogram(codes: np.ndarray, num_channels: int) -> np.ndarray:
 
 
 def samples_histogram(codes: np.ndarray | Sequence[np.ndarray], layout: SampleLayout) -> np.ndarray:
-    """The same of samples of any geometry: an array (N, K, …), with views (N, V, K, …), or N arrays (K, …)."""
+    """Return the code histogram of samples of any geometry: (N, K, …), (N, V, K, …), or N arrays (K, …)."""
     channels = layout.spec.latent_channels
     if not layout.ragged:
         return code_histogram(codes.reshape(-1, *layout.latent_shape), channels)
@@ -51,7 +51,7 @@ def samples_histogram(codes: np.ndarray | Sequence[np.ndarray], layout: SampleLa
 
 
 def channel_statistics(histogram: np.ndarray, spec: LatentSpec) -> ChannelStatistics:
-    """Mean and standard deviation of inverse-companded values from an int64 (K, 256) histogram.
+    """Return mean and standard deviation of inverse-companded values, computed from an int64 (K, 256) histogram.
 
     Raises `CallError` for a histogram without samples or with bytes that cannot occur.
     """

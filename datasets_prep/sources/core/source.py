@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datasets_prep.decode.color import GRAY_MODES
-from datasets_prep.decode.pixels import BadImageError, image_mode
+from datasets_prep.decode.images import BadImageError, image_mode
 from datasets_prep.samples.columns import CHUNK_ROWS
 from datasets_prep.samples.origin import Origin
 from datasets_prep.samples.stored import Stored

@@ -42,7 +42,7 @@ class StreamHead(Source):
         return self._samples[index]
 
 
-class OpenShard(Source):
+class PartialShard(Source):
     """The samples of one shard that have come so far, without their content, numbered from 0."""
 
     def __init__(self, facts: SourceFacts, name: str, split: str, capacity: int) -> None:

@@ -1,4 +1,4 @@
-"""Data sets to archives and back: the same bytes, whatever interrupts, or a clear error."""
+"""Data sets are exported to archives and restored to the same bytes, even after interruptions, or refused."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def small_set(tmp_path):
 
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("labeled", [True, False])
-def test_the_same_bytes_come_back(container, labeled, tmp_path):
+def test_the_same_bytes_are_restored(container, labeled, tmp_path):
     folder = tmp_path / "set"
     folder.mkdir()
     write_small_set(folder, {"train": (3, 0, 2), "empty": (0,)}, labeled=labeled, files=FILES, shape=(5, 3, 4))
@@ -47,7 +47,7 @@ def test_the_same_bytes_come_back(container, labeled, tmp_path):
     assert verify(tmp_path / "back", full=True).problems == []
 
 
-def test_making_it_again_leaves_an_extension_of_what_came_back_alone(small_set, tmp_path):
+def test_restoring_again_does_not_change_an_extension(small_set, tmp_path):
     export_archives(small_set, tmp_path / "archives")
     import_archives(tmp_path / "archives", tmp_path / "back")
     (tmp_path / "back/_work/extension/_work").mkdir(parents=True)
@@ -90,12 +90,12 @@ def test_folders_and_names_are_plain(small_set, tmp_path):
 
 
 class StopError(Exception):
-    """What interrupts the job."""
+    """Interrupts the job."""
 
 
 @pytest.mark.parametrize("module", [exporting, importing], ids=["export", "import"])
 def test_interrupted_before_any_write(module, small_set, tmp_path, monkeypatch):
-    """Stops at the first, second, … file that is written, until a job gets through; each time it goes on."""
+    """Stops the job at the first, second, … file that is written, and resumes it each time until it finishes."""
     if module is importing:
         export_archives(small_set, tmp_path / "archives", container="png")
         job, arguments, last = import_archives, (tmp_path / "archives", tmp_path / "out"), "manifest.json"
@@ -112,18 +112,18 @@ def test_interrupted_before_any_write(module, small_set, tmp_path, monkeypatch):
     left = 0
 
     def interrupted(write):
-        def call(*given, **named):
+        def call(*arguments, **options):
             nonlocal left
             if left == 0:
                 raise StopError
             left -= 1
-            return write(*given, **named)
+            return write(*arguments, **options)
 
         return call
 
-    for owner, name in ((derived_folder, "write_atomic"), (module, "write_atomic"), (module, "write_manifest")):
-        if hasattr(owner, name):
-            monkeypatch.setattr(owner, name, interrupted(getattr(owner, name)))
+    for target, name in ((derived_folder, "write_atomic"), (module, "write_atomic"), (module, "write_manifest")):
+        if hasattr(target, name):
+            monkeypatch.setattr(target, name, interrupted(getattr(target, name)))
     if module is importing:
         monkeypatch.setattr(module, "write_shard", interrupted(module.write_shard))
     for allowed in range(1, 60):
@@ -153,7 +153,7 @@ def test_the_same_call_again_does_nothing(small_set, tmp_path):
 
 
 def test_wrong_calls(small_set, tmp_path):
-    with pytest.raises(CallError, match=r"archives is no folder of archives \(it does not exist\); make one with"):
+    with pytest.raises(CallError, match=r"archives is not a folder of archives \(it does not exist\); make one with"):
         import_archives(tmp_path / "archives", tmp_path / "back")
     export_archives(small_set, tmp_path / "archives", container="png")
     with pytest.raises(CallError, match="holds archives of another data set or container; give a new folder"):
@@ -181,25 +181,25 @@ def damage(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
-def test_damage_is_found_on_the_way_back(small_set, tmp_path):
+def test_damage_is_detected_when_restoring(small_set, tmp_path):
     folder = tmp_path / "archives"
     export_archives(small_set, folder, container="png")
-    whole = all_files(folder)
-    sample = next(name for name in whole if name.startswith("train/"))
+    original = all_files(folder)
+    sample = next(name for name in original if name.startswith("train/"))
     for name in (sample, "archives.json", "index/train-00001.json", "ledger.parquet"):
-        for attack in (damage, Path.unlink):
-            if name == "archives.json" and attack is Path.unlink:
-                continue  # that is no folder of archives, a wrong call
-            attack(folder / name)
+        for change in (damage, Path.unlink):
+            if name == "archives.json" and change is Path.unlink:
+                continue  # that is not a folder of archives, a wrong call
+            change(folder / name)
             with pytest.raises(DamagedError, match=f"{Path(name).name}.*; restore "):
                 import_archives(folder, tmp_path / "back")
             assert not (tmp_path / "back" / "manifest.json").exists()
-            (folder / name).write_bytes(whole[name])
+            (folder / name).write_bytes(original[name])
     other = archive_to_bytes(np.full((2, 2, 3), 9, np.uint8), make_spec(), signal_shape=(1, 16, 24), container="png")
     (folder / sample).write_bytes(other)
-    with pytest.raises(DamagedError, match="the data set that was exported had"):
+    with pytest.raises(DamagedError, match="as in the exported data set"):
         import_archives(folder, tmp_path / "new")
-    (folder / sample).write_bytes(whole[sample])
+    (folder / sample).write_bytes(original[sample])
     for name in ("back", "new"):
         import_archives(folder, tmp_path / name)
         assert all_files(tmp_path / name) == all_files(small_set)
@@ -215,7 +215,7 @@ def test_a_damaged_shard_is_not_exported(small_set, tmp_path):
         export_archives(small_set, tmp_path / "archives")
 
 
-def test_an_index_cannot_lead_out_of_its_folder(small_set, tmp_path):
+def test_paths_of_an_index_stay_inside_the_folder(small_set, tmp_path):
     folder = tmp_path / "archives"
     export_archives(small_set, folder, container="png")
     shard = "train-00000.safetensors"
@@ -238,6 +238,6 @@ def test_samples_that_archives_cannot_hold_are_refused(tmp_path, changes, reason
     write_any_set(
         tmp_path / "set", SampleLayout(**{"spec": make_spec(), "latent_shape": (2, 2, 3), **changes}), {"train": [3]}
     )
-    with pytest.raises(CallError, match=f"holds samples {reason}; archives are made of one latent a sample"):
+    with pytest.raises(CallError, match=f"holds samples {reason}; archives hold one latent per sample"):
         export_archives(tmp_path / "set", tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -19,7 +19,7 @@ def pixels_of(path) -> np.ndarray:
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif", ".tiff", ".jxl"])
 @pytest.mark.parametrize("size", [(1, 1), (37, 23), (300, 2)])
-def test_a_lossless_codec_gives_back_every_pixel(suffix, size, tmp_path):
+def test_a_lossless_codec_restores_every_pixel(suffix, size, tmp_path):
     picture(0, *size).save(tmp_path / "photo.bmp")
     report = encode_files(tmp_path / "photo.bmp", tmp_path / f"photo{suffix}", LOSSLESS)
     assert (report.num_written, report.num_samples) == (1, size[0] * size[1])
@@ -75,7 +75,7 @@ def test_a_folder(photos, tmp_path):
     np.testing.assert_array_equal(pixels_of(tmp_path / "back/sub/b.bmp.png"), pixels_of(photos / "sub/b.bmp"))
 
 
-def test_what_is_there_is_kept_unless_it_is_to_be_overwritten(photos, tmp_path):
+def test_existing_files_are_kept_unless_overwrite_is_true(photos, tmp_path):
     first = encode_files(photos, tmp_path / "out", LOSSLESS, container="webp")
     (tmp_path / "out" / "a.jpg.webp").unlink()
     old = (tmp_path / "out" / "a.png.webp").stat()
@@ -89,7 +89,7 @@ def test_what_is_there_is_kept_unless_it_is_to_be_overwritten(photos, tmp_path):
     assert replaced.num_written == 3
 
 
-def test_another_codec_is_refused_and_an_unknown_one_named(tmp_path):
+def test_another_codec_is_refused_and_an_unknown_codec_is_named(tmp_path):
     picture(0).save(tmp_path / "a.png")
     encode_files(tmp_path / "a.png", tmp_path / "a.webp", load_codec("rgb-16x"))
     with pytest.raises(SpecMismatchError, match=r"a.webp has codec_id '\w{12}', but codec rgb-4x has '\w{12}'"):
@@ -104,7 +104,7 @@ def test_another_codec_is_refused_and_an_unknown_one_named(tmp_path):
     assert pixels_of(tmp_path / "b.png").shape == (32, 40, 3)
 
 
-def test_a_picture_without_metadata_is_decoded_by_the_codec_that_is_given(tmp_path):
+def test_a_picture_without_metadata_is_decoded_by_the_given_codec(tmp_path):
     codec = load_codec("rgb-16x")
     picture(0, 64, 64).save(tmp_path / "a.png")
     encode_files(tmp_path / "a.png", tmp_path / "a.webp", codec)
@@ -121,8 +121,8 @@ def test_orientation_is_applied(tmp_path):
     image = picture(0, 30, 20)
     exif = image.getexif()
     exif[0x0112] = 6
-    image.save(tmp_path / "turned.jpg", exif=exif)
-    encode_files(tmp_path / "turned.jpg", tmp_path / "a.png", LOSSLESS)
+    image.save(tmp_path / "rotated.jpg", exif=exif)
+    encode_files(tmp_path / "rotated.jpg", tmp_path / "a.png", LOSSLESS)
     decode_files(tmp_path / "a.png", tmp_path / "b.png")
     assert pixels_of(tmp_path / "b.png").shape == (30, 20, 3)
 
@@ -131,7 +131,7 @@ def test_wrong_calls(photos, tmp_path):
     photo = photos / "a.png"
     wrong = [
         ((tmp_path / "none", tmp_path / "x.webp"), "none does not exist; name a file, or a folder of files"),
-        ((photo, tmp_path / "x.docx"), "does not say what kind of archive it is; end its name in one of .png, .webp"),
+        ((photo, tmp_path / "x.docx"), "does not end in the suffix of an archive format; end its name in"),
         ((photo, photo), "is the file that is read; name another to write"),
         ((photo, tmp_path / "no" / "x.webp"), "there is no folder"),
         ((photos, photos / "out"), "whose files are read; name a folder elsewhere"),
@@ -140,7 +140,7 @@ def test_wrong_calls(photos, tmp_path):
     for call, message in wrong:
         with pytest.raises(CallError, match=message):
             encode_files(*call, LOSSLESS)
-    with pytest.raises(CallError, match=r"x.png is the name of a png file, but the container is webp; leave one out"):
+    with pytest.raises(CallError, match=r"x.png is the name of a png file, but the container is webp; omit it"):
         encode_files(photo, tmp_path / "x.png", LOSSLESS, container="webp")
     (tmp_path / "taken.png").write_bytes(photo.read_bytes())
     with pytest.raises(DamagedError, match=r"taken.png: a PNG of bit depth 8 and color type 2"):
@@ -152,7 +152,7 @@ def test_wrong_calls(photos, tmp_path):
         decode_files(tmp_path / "empty", tmp_path / "out")
 
 
-def test_two_archives_that_would_become_one_picture(photos, tmp_path):
+def test_two_archives_with_the_same_output_path(photos, tmp_path):
     for name in ("png", "webp"):
         encode_files(photos, tmp_path / "out", LOSSLESS, container=name)
     with pytest.raises(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from datasets_prep.decode.pixels import load_native
+from datasets_prep.decode.images import load_native
 from tests.support import profiles
 from tests.support.odd_inputs import chunk
 from tests.support.pictures import encoded, picture

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from datasets_prep import PrepareConfig, open_source, prepare
-from datasets_prep.decode.chunks import decode_chunk
 from datasets_prep.decode.images import ImagePreparation
 from datasets_prep.decode.pool import DecodePool
+from datasets_prep.decode.worker import decode_chunk
 from tests.support import odd_inputs
 from tests.support.memory import PeakMemory
 from tests.support.odd_inputs import SIDE, Absent, Encoded, Quarantined, Stray

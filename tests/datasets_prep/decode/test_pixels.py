@@ -10,11 +10,18 @@ from PIL import Image, features
 from torchvision.transforms import functional as tv
 
 from datasets_prep import PrepareConfig, open_source
-from datasets_prep.decode import resize_crop
-from datasets_prep.decode.chunks import decode_chunk
-from datasets_prep.decode.images import ImagePreparation
-from datasets_prep.decode.pixels import MAX_PIXELS, BadImageError, image_mode, load_native, load_pixels
+from datasets_prep.decode import images
+from datasets_prep.decode.images import (
+    MAX_PIXELS,
+    BadImageError,
+    ImagePreparation,
+    image_mode,
+    load_native,
+    load_pixels,
+)
+from datasets_prep.decode.worker import decode_chunk
 from datasets_prep.job.choose_preparation import choose_preparation
+from datasets_prep.job.settings import settings_of
 from tests.support.pictures import encoded, picture
 from tests.support.rows_first import resized_by_pillow
 from walloc_cdl.codec import ResizeCodec, ResizeConfig
@@ -29,7 +36,9 @@ def exactly(image: Image.Image) -> np.ndarray:
 
 sides = st.integers(1, 120)
 channel_counts = st.sampled_from([1, 3])
-kernels = st.sampled_from(resize_crop.KERNELS)
+KERNELS, CROPS = (settings_of(PrepareConfig)[name].choices for name in ("resize", "crop"))
+
+kernels = st.sampled_from(KERNELS)
 
 
 def drawn_picture(width: int, height: int, channels: int) -> Image.Image:
@@ -43,7 +52,7 @@ def drawn_picture(width: int, height: int, channels: int) -> Image.Image:
     height=sides,
     size=st.integers(1, 64),
     channels=channel_counts,
-    kernel=st.sampled_from(resize_crop.KERNELS),
+    kernel=st.sampled_from(KERNELS),
 )
 def test_resize_and_crop_are_those_of_torchvision(width, height, size, channels, kernel):
     image = drawn_picture(width, height, channels)
@@ -55,8 +64,8 @@ def test_resize_and_crop_are_those_of_torchvision(width, height, size, channels,
 def test_the_default_kernel_is_lanczos():
     data = encoded(picture(0, 100, 80))
     np.testing.assert_array_equal(load_pixels(data, 16, 3), load_pixels(data, 16, 3, kernel="lanczos"))
-    different = {load_pixels(data, 16, 3, kernel=kernel).tobytes() for kernel in resize_crop.KERNELS}
-    assert len(different) == len(resize_crop.KERNELS) == 4
+    different = {load_pixels(data, 16, 3, kernel=kernel).tobytes() for kernel in KERNELS}
+    assert len(different) == len(KERNELS) == 4
 
 
 @settings(max_examples=60, deadline=None)
@@ -65,7 +74,7 @@ def test_the_default_kernel_is_lanczos():
     height=sides,
     size=st.integers(1, 64),
     channels=channel_counts,
-    kernel=st.sampled_from(resize_crop.KERNELS),
+    kernel=st.sampled_from(KERNELS),
 )
 def test_padding_keeps_the_whole_image_and_repeats_its_edges(width, height, size, channels, kernel):
     image = drawn_picture(width, height, channels)
@@ -172,7 +181,7 @@ def test_exif_orientation(orientation, upright):
     np.testing.assert_array_equal(loaded.transpose(1, 2, 0), upright(np.asarray(image)))
 
 
-@pytest.mark.parametrize("crop", resize_crop.CROPS)
+@pytest.mark.parametrize("crop", CROPS)
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_scaled_decoding_shows_the_same_part_of_the_image(orientation, crop):
     """Sides of 8 n + 1 pixels end within a pixel of the reduced image."""
@@ -187,9 +196,9 @@ def test_scaled_decoding_shows_the_same_part_of_the_image(orientation, crop):
 @pytest.mark.parametrize(("size", "reduced"), [(16, 32), (17, 64), (64, 128), (65, 256), (200, 256)])
 def test_scaled_decoding_leaves_the_kernel_twice_the_size(size, reduced, monkeypatch):
     decoded = []
-    square = resize_crop.square
+    square = images.square
     monkeypatch.setattr(
-        "datasets_prep.decode.pixels.square",
+        "datasets_prep.decode.images.square",
         lambda image, *rest, **named: decoded.append(image.size) or square(image, *rest, **named),
     )
     load_pixels(encoded(picture(1, 256, 256), "JPEG"), size, 3, decoder="pil-scaled")
@@ -325,7 +334,7 @@ def test_scaled_decoding_is_refused_where_all_pixels_count(settings, text, tmp_p
     (tmp_path / "a").mkdir()
     (tmp_path / "a/1.jpg").write_bytes(encoded(picture(1), "JPEG"))
     codec, config = ResizeCodec(ResizeConfig(channels=3, factor=4)), PrepareConfig(decoder="pil-scaled", **settings)
-    with pytest.raises(CallError, match=f"decoder is pil-scaled, but .*{text}.*; leave .* away"):
+    with pytest.raises(CallError, match=f"decoder is pil-scaled, but .*{text}.*; omit (it or the views|one of them)$"):
         choose_preparation(open_source(str(tmp_path)), codec, config)
 
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from datasets_prep.decode.arrays import ArrayPreparation
-from datasets_prep.decode.chunks import decode_chunk, joined, undecodable
-from datasets_prep.decode.images import ImagePreparation
-from datasets_prep.decode.pixels import load_pixels
+from datasets_prep.decode.chunks import concatenate_chunks
+from datasets_prep.decode.images import ImagePreparation, load_pixels
 from datasets_prep.decode.pool import DecodePool
 from datasets_prep.decode.views import ViewedImagePreparation
+from datasets_prep.decode.worker import decode_chunk, undecodable
 from datasets_prep.samples.stored import ArrayWindow, KeyedSample
 from tests.support.fragile import FragilePreparation, Unloadable
 from tests.support.pictures import encoded, picture
@@ -241,6 +241,6 @@ def test_codes_of_every_view_keep_their_places():
 def test_a_sample_that_no_worker_survived_fits_among_codes_of_others():
     preparation, encoder = ImagePreparation(3, 16), load_codec("rgb-16x").detached_encoder()
     good = decode_chunk([encoded(picture(0))], preparation, encoder)
-    chunk = joined([good, undecodable(b"-", "the decoder crashed", preparation, encoder), good])
+    chunk = concatenate_chunks([good, undecodable(b"-", "the decoder crashed", preparation, encoder), good])
     np.testing.assert_array_equal(chunk.signals, np.concatenate([good.signals, good.signals]))
     assert chunk.reasons == {1: "the decoder crashed"}

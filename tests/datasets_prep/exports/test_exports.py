@@ -1,4 +1,4 @@
-"""Exports: what other programs read back is what the shards hold, and a killed export goes on."""
+"""Exports: other programs read the content of the shards, and an interrupted export can be resumed."""
 
 import io
 import json
@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets_prep.exports import DESCRIPTION_NAME, FORMS, export_latents, load_export
+from datasets_prep.exports import DESCRIPTION_NAME, EXPORT_FORMATS, export_latents, load_export
 from datasets_prep.exports import export as export_job
-from datasets_prep.exports.tars import sample_name
+from datasets_prep.exports.webdataset import sample_name
 from tests.support.any_samples import FIXED, LABELS, RAGGED, write_any_set
 from tests.support.small_sets import CLASS_NAMES, make_spec, write_small_set
 from walloc_cdl.canonical import sha256_file
@@ -39,8 +39,8 @@ def read_hf(out, split, shape):
 
 def read_parquet(out, split, shape):
     table = pq.read_table([str(path) for path in sorted(out.glob(f"{split}-*.parquet"))])
-    ours = json.loads(table.schema.metadata[b"walloc_cdl"])
-    assert (ours["split"], ours["sample_shape"]) == (split, list(shape))
+    sample_info = json.loads(table.schema.metadata[b"walloc_cdl"])
+    assert (sample_info["split"], sample_info["sample_shape"]) == (split, list(shape))
     codes = np.frombuffer(b"".join(table["codes"].to_pylist()), np.uint8).reshape(-1, *shape)
     (name,) = {"label", "target"} & set(table.column_names) or {None}
     return codes, None if name is None else table[name].to_pylist(), table["key"].to_pylist()
@@ -79,32 +79,32 @@ def data_set(tmp_path_factory):
     return folder, write_small_set(folder, SPLITS, shape=(4, 2, 3), files=codec)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_what_is_read_back_is_what_the_shards_hold(form, data_set, tmp_path):
+@pytest.mark.parametrize("format_name", EXPORT_FORMATS)
+def test_other_programs_read_the_content_of_the_shards(format_name, data_set, tmp_path):
     folder, content = data_set
     calls = []
-    description = export_latents(folder, tmp_path / "out", form, on_samples=lambda *call: calls.append(call))
+    description = export_latents(folder, tmp_path / "out", format_name, on_samples=lambda *call: calls.append(call))
     assert calls[-1] == (10, 10)
     assert description.about["num_samples"] == {"extra": 0, "test": 2, "train": 8}
     for split, samples in content.items():
-        codes, labels, keys = READERS[form](tmp_path / "out", split, (4, 2, 3))
+        codes, labels, keys = READERS[format_name](tmp_path / "out", split, (4, 2, 3))
         assert codes.dtype == np.uint8
         np.testing.assert_array_equal(codes, samples.codes)
         np.testing.assert_array_equal(labels, samples.labels)
         assert keys == samples.keys
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("format_name", EXPORT_FORMATS)
 @pytest.mark.parametrize("number", range(len(LABELS)))
-def test_every_kind_of_label_with_and_without_views(form, number, tmp_path):
+def test_every_kind_of_label_with_and_without_views(format_name, number, tmp_path):
     labels, kind = LABELS[number], ("image", "audio")[number % 2]
     layout = SampleLayout(make_spec(2, kind), FIXED[kind], labels, 1 + number % 3)
     (tmp_path / "set").mkdir()
     content = write_any_set(tmp_path / "set", layout, {"train": [4, 3], "test": [2]})
-    description = export_latents(tmp_path / "set", tmp_path / "out", form)
+    description = export_latents(tmp_path / "set", tmp_path / "out", format_name)
     assert description.about["label_kind"] == labels.kind
     for split, drawn in content.items():
-        codes, found, keys = READERS[form](tmp_path / "out", split, layout.sample_shape)
+        codes, found, keys = READERS[format_name](tmp_path / "out", split, layout.sample_shape)
         np.testing.assert_array_equal(codes, drawn.codes)
         assert (found is None) == (drawn.labels is None)
         if drawn.labels is not None:
@@ -112,30 +112,30 @@ def test_every_kind_of_label_with_and_without_views(form, number, tmp_path):
         assert keys == drawn.keys
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_samples_that_differ_in_size_are_refused(form, tmp_path):
+@pytest.mark.parametrize("format_name", EXPORT_FORMATS)
+def test_samples_that_differ_in_size_are_refused(format_name, tmp_path):
     write_any_set(tmp_path, SampleLayout(make_spec(2), RAGGED["image"]), {"train": [2]})
-    with pytest.raises(CallError, match="differ in size, and exports hold samples of one size; read its shards"):
-        export_latents(tmp_path, tmp_path / "out", form)
+    with pytest.raises(CallError, match="differ in size, but exports hold samples of one size; read the shards"):
+        export_latents(tmp_path, tmp_path / "out", format_name)
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_sound_without_labels(form, tmp_path):
+@pytest.mark.parametrize("format_name", EXPORT_FORMATS)
+def test_audio_without_labels(format_name, tmp_path):
     content = write_small_set(tmp_path, {"train": [3, 2]}, shape=(2, 7), labeled=False)
-    export_latents(tmp_path, tmp_path / "out", form)
-    codes, labels, keys = READERS[form](tmp_path / "out", "train", (2, 7))
+    export_latents(tmp_path, tmp_path / "out", format_name)
+    codes, labels, keys = READERS[format_name](tmp_path / "out", "train", (2, 7))
     np.testing.assert_array_equal(codes, content["train"].codes)
     assert labels is None
     assert keys == content["train"].keys
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_the_lines_of_the_readme_turn_bytes_into_floats_and_signals(form, data_set, tmp_path, monkeypatch):
-    if form == "webdataset":
+@pytest.mark.parametrize("format_name", EXPORT_FORMATS)
+def test_the_code_of_the_readme_converts_bytes_to_floats_and_signals(format_name, data_set, tmp_path, monkeypatch):
+    if format_name == "webdataset":
         pytest.importorskip("webdataset")
     folder, content = data_set
-    export_latents(folder, tmp_path / "out", form)
+    export_latents(folder, tmp_path / "out", format_name)
     monkeypatch.chdir(tmp_path / "out")
     blocks = re.findall(r"```python\n(.*?)```", Path("README.md").read_text(encoding="utf-8"), re.DOTALL)
     names = {}
@@ -147,22 +147,22 @@ def test_the_lines_of_the_readme_turn_bytes_into_floats_and_signals(form, data_s
     assert names["decoded"].shape == (2, 1, 16, 24)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_the_description_lists_every_file_with_its_hash(form, data_set, tmp_path):
+@pytest.mark.parametrize("format_name", EXPORT_FORMATS)
+def test_the_description_lists_every_file_with_its_hash(format_name, data_set, tmp_path):
     folder, _ = data_set
-    export_latents(folder, tmp_path, form, splits=["test"])
+    export_latents(folder, tmp_path, format_name, splits=["test"])
     listed = load_export(tmp_path).files
-    there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-    assert there == {*listed, DESCRIPTION_NAME}
-    assert not any("train" in name for name in there)
+    written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert written == {*listed, DESCRIPTION_NAME}
+    assert not any("train" in name for name in written)
     assert all(sha256_file(tmp_path / name) == entry.sha256 for name, entry in listed.items())
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("format_name", EXPORT_FORMATS)
 @pytest.mark.parametrize("stop_at", [0, 1, 2])
-def test_an_interrupted_export_goes_on_and_ends_as_an_undisturbed_one(form, stop_at, data_set, tmp_path, monkeypatch):
+def test_an_interrupted_export_is_resumed_with_the_same_result(format_name, stop_at, data_set, tmp_path, monkeypatch):
     folder, _ = data_set
-    whole = export_latents(folder, tmp_path / "whole", form)
+    uninterrupted = export_latents(folder, tmp_path / "uninterrupted", format_name)
     reads = []
 
     def read(*arguments, **options):
@@ -174,31 +174,31 @@ def test_an_interrupted_export_goes_on_and_ends_as_an_undisturbed_one(form, stop
     export_job_read = export_job.read_verified_shard
     monkeypatch.setattr(export_job, "read_verified_shard", read)
     with pytest.raises(KeyboardInterrupt):
-        export_latents(folder, tmp_path / "out", form)
+        export_latents(folder, tmp_path / "out", format_name)
     monkeypatch.undo()
     assert not (tmp_path / "out" / DESCRIPTION_NAME).exists()
-    half = tmp_path / "out" / f".{'x' * 3}.{'0' * 16}.tmp"
-    half.write_bytes(b"what a killed writer left")
-    again = export_latents(folder, tmp_path / "out", form)
-    assert again.to_bytes() == whole.to_bytes()
+    temporary = tmp_path / "out" / f".{'x' * 3}.{'0' * 16}.tmp"
+    temporary.write_bytes(b"left by a killed writer")
+    again = export_latents(folder, tmp_path / "out", format_name)
+    assert again.to_bytes() == uninterrupted.to_bytes()
     assert not any(is_temporary(path.name) or path.name == "_work" for path in (tmp_path / "out").rglob("*"))
 
 
-def test_a_finished_export_is_left_alone_and_foreign_folders_are_refused(data_set, tmp_path):
+def test_a_finished_export_is_not_changed_and_foreign_folders_are_refused(data_set, tmp_path):
     folder, _ = data_set
     out = tmp_path / "out"
     export_latents(folder, out, "npy")
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     export_latents(folder, out, "npy")
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
-    for form, splits in (("parquet", None), ("npy", ["test"])):
-        with pytest.raises(CallError, match="holds an export of another data set, form or split; give a new folder"):
-            export_latents(folder, out, form, splits=splits)
+    for format_name, splits in (("parquet", None), ("npy", ["test"])):
+        with pytest.raises(CallError, match="holds an export of another data set, format or split; give a new folder"):
+            export_latents(folder, out, format_name, splits=splits)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("Chapter 1")
     with pytest.raises(CallError, match=r"holds something else \(chapter.txt\); give a new or empty folder"):
         export_latents(folder, tmp_path / "thesis", "npy")
-    with pytest.raises(CallError, match="unknown form 'parket'; nearest: parquet"):
+    with pytest.raises(CallError, match="unknown export format 'parket'; nearest: parquet"):
         export_latents(folder, tmp_path / "new", "parket")
     with pytest.raises(CallError, match=r"unknown split 'tset'; nearest: test, extra; .* has extra, test, train"):
         export_latents(folder, tmp_path / "new", "npy", splits=["tset"])
@@ -222,35 +222,37 @@ def test_a_changed_description_is_refused(data_set, tmp_path):
     with pytest.raises(CallError, match="format version 2, this program reads 1; update walloc-cdl"):
         load_export(tmp_path)
     path.unlink()
-    with pytest.raises(CallError, match=r"is no finished export \(it has no walloc-cdl.json\); make one with"):
+    with pytest.raises(CallError, match=r"is not a finished export \(it has no walloc-cdl.json\); make one with"):
         load_export(tmp_path)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_a_damaged_sample_does_not_travel_on(form, tmp_path):
+@pytest.mark.parametrize("format_name", EXPORT_FORMATS)
+def test_a_damaged_sample_is_not_exported(format_name, tmp_path):
     content = write_small_set(tmp_path, {"train": [3]})
     path = tmp_path / "train-00000.safetensors"
     data = bytearray(path.read_bytes())
     data[bytes(data).index(content["train"].codes[1].tobytes())] ^= 1
     path.write_bytes(data)
     with pytest.raises(DamagedError, match=r"train-00000.safetensors: 1 of 3 samples fail their CRC32C; restore"):
-        export_latents(tmp_path, tmp_path / "out", form)
+        export_latents(tmp_path, tmp_path / "out", format_name)
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != "state.json"]
 
 
-def test_what_a_form_cannot_hold_is_refused(tmp_path):
+def test_what_a_format_cannot_hold_is_refused(tmp_path):
     (tmp_path / "set").mkdir()
     write_small_set(tmp_path / "set", {"hold-out": [1]})
     with pytest.raises(CallError, match="split 'hold-out' has a name that `datasets` refuses"):
         export_latents(tmp_path / "set", tmp_path / "out", "hf")
-    from datasets_prep.exports.arrays import NpyForm
-    from datasets_prep.exports.form import Part
+    from datasets_prep.exports.export_format import Part
+    from datasets_prep.exports.npy import NpyFormat
     from datasets_prep.folders.verified_read import ShardSamples
 
     manifest = load_manifest(tmp_path / "set")
     samples = ShardSamples(np.zeros((1, 2, 2, 3), np.uint8), None, ["two\nlines"])
-    with pytest.raises(CallError, match=r"key 'two\\nlines' holds a line break, which a list of lines cannot"):
-        NpyForm().write(io.BytesIO(), Part("train-keys.txt", "train", ()), manifest, [samples])
+    with pytest.raises(
+        CallError, match=r"key 'two\\nlines' contains a line break, but the keys are written one per line"
+    ):
+        NpyFormat().write(io.BytesIO(), Part("train-keys.txt", "train", ()), manifest, [samples])
 
 
 def test_load_from_disk_knows_class_names(data_set, tmp_path):

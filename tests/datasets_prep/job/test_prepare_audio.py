@@ -270,5 +270,5 @@ def test_fit_and_rest_share_no_clip(make_sounds):
     parts = [native_signals(source, 1, 8, fraction=0.667, rest=rest, seed=1) for rest in (False, True)]
     assert [len(part) for part in parts] == [5, 3]
     assert not set(parts[0]._samples) & set(parts[1]._samples)
-    with pytest.raises(CallError, match="all but a fraction of 1 of 8 samples is none"):
+    with pytest.raises(CallError, match="the rest after a fraction of 1 of 8 samples is empty"):
         native_signals(source, 1, 8, fraction=1, rest=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from datasets_prep import PrepareConfig, contact_sheet, open_source, prepare
-from datasets_prep.decode.pixels import load_whole
+from datasets_prep.decode.images import load_whole
 from datasets_prep.forecast import forecast
 from tests.support.pictures import picture
 from tests.support.sounds import sound, write_sound
@@ -163,5 +163,5 @@ def test_impossible_geometries_are_refused(tmp_path, rgb_codec):
     with pytest.raises(CallError, match="views 'flip' with geometry ragged; views have one size"):
         PrepareConfig(geometry="ragged", views="flip")
     np.save(tmp_path / "a.npy", np.zeros((4, 3, 16, 16), np.uint8))
-    with pytest.raises(CallError, match="holds arrays, which are cut into patches; leave it away"):
+    with pytest.raises(CallError, match="holds arrays, which are cut into patches; omit it"):
         prepare(open_source(f"npy:{tmp_path / 'a.npy'}"), rgb_codec, tmp_path / "out", RAGGED)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets_prep import PrepareConfig, load_pixels, open_source, prepare
-from datasets_prep.decode.chunks import decode_chunk
 from datasets_prep.decode.views import AREA, RandomCrop, ViewedImagePreparation, draw_crop, parse_views
+from datasets_prep.decode.worker import decode_chunk
 from datasets_prep.forecast import forecast
 from datasets_prep.samples.stored import KeyedSample
 from datasets_prep.sources.core.splits import holdout

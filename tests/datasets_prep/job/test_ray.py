@@ -19,12 +19,12 @@ import pytest
 from datasets_prep import PrepareConfig, open_source, prepare
 from datasets_prep.encode.devices import device_kind
 from datasets_prep.job import choose_engine, ray_task
-from datasets_prep.job.context import Job
-from datasets_prep.job.local import LocalEngine
+from datasets_prep.job.local_engine import LocalEngine
 from datasets_prep.job.output import open_output
+from datasets_prep.job.plan_job import plan_job
+from datasets_prep.job.run import open_context
 from datasets_prep.ledger.shard_records import load_rows
 from datasets_prep.ledger.table import shard_rows
-from datasets_prep.prepare_local import plan_job
 from datasets_prep.sources.core.shard_source import ShardSource, rows_of, source_facts
 from tests.support.trees import contents
 from walloc_cdl.devices import choose_device
@@ -60,9 +60,8 @@ def node_job(planned, rgb_codec, tmp_path):
             facts=source_facts(planned.source),
             preparation=planned.preparation,
             codec=rgb_codec,
-            device="cpu",
-            batch=SMALL.batch,
-            decoders=1,
+            config=replace(SMALL, device="cpu"),
+            workers=1,
             directory=os.getcwd(),
             engine={"device": device_kind(choose_device("cpu")), "versions": planned.preparation.versions()},
         )
@@ -92,8 +91,8 @@ def test_a_task_of_a_job_that_has_stopped_leaves_nothing(node_job, planned, monk
 def test_a_task_makes_the_shard_record_and_ledger_rows_of_the_local_engine(node_job, planned, rgb_codec, tmp_path):
     local = tmp_path / "local"
     (local / WORK_NAME).mkdir(parents=True)
-    job = Job(local, node_job.plan_digest, planned.source, planned.preparation, rgb_codec, "cpu", SMALL.batch, 0)
-    records = list(LocalEngine().encode(job, planned.plan.shards, lambda done: None, lambda worker_status: None))
+    context = open_context(planned, local, planned.plan, planned.plan.shards, None, 0.0)
+    records = list(LocalEngine().encode(context, planned.plan.shards))
     assert len(records) == 6
     sent = pickle.loads(pickle.dumps(node_job))
     for shard, record in zip(planned.plan.shards, records, strict=True):

@@ -1,4 +1,4 @@
-"""`LedgerIndex`: what a ledger says of a sample, found again by its name alone."""
+"""`LedgerIndex` finds the entry of a sample by its name alone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def ledger(names: list[tuple[str | None, str, int]]) -> pa.Table:
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(NAMES, NAMES)
-def test_every_row_is_found_and_nothing_else(names, others):
+def test_every_row_is_found_and_no_other_name(names, others):
     rows = ledger(names)
     known = LedgerIndex([rows.slice(0, 2), rows.slice(2)])
     assert len(known) == len(names)
@@ -46,10 +46,10 @@ def test_every_row_is_found_and_nothing_else(names, others):
             state,
         )
     assert sorted(known.find(row_hashes(rows)).tolist()) == list(range(len(names)))
-    there = {name[:2] for name in names}
+    known_names = {name[:2] for name in names}
     for split, key, _ in others:
         (position,) = known.find(sample_hashes(split, [key]))
-        assert (position != UNKNOWN) == ((split, key) in there)
+        assert (position != UNKNOWN) == ((split, key) in known_names)
 
 
 def test_hashes_with_the_same_first_half(monkeypatch):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datasets_prep import open_source
-from datasets_prep.decode.pixels import load_pixels
+from datasets_prep.decode.images import load_pixels
 from walloc_cdl.errors import CallError
 
 installed = pytest.mark.skipif(importlib.util.find_spec("elpv_dataset") is None, reason="needs elpv-dataset")

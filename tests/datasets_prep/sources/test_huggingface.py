@@ -8,7 +8,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 
 from datasets_prep import open_source
-from datasets_prep.decode.pixels import load_pixels
+from datasets_prep.decode.images import load_pixels
 from tests.support.pictures import encoded, picture
 from walloc_cdl.errors import CallError
 

@@ -14,7 +14,7 @@ from datasets import ClassLabel, Dataset, Features, Image
 from PIL import Image as PIL
 
 from datasets_prep import IterableSource, MapSource, PrepareConfig, open_source, open_stream, prepare
-from datasets_prep.decode.pixels import BadImageError, load_pixels, load_whole
+from datasets_prep.decode.images import BadImageError, load_pixels, load_whole
 from datasets_prep.samples.content import read_stored
 from datasets_prep.samples.netpbm import encode_pixels
 from datasets_prep.samples.stored import BadSignalError, FileSlice

@@ -11,8 +11,8 @@ import fsspec
 import pytest
 
 from datasets_prep import open_source
-from datasets_prep.decode.chunks import undecodable
 from datasets_prep.decode.images import ImagePreparation
+from datasets_prep.decode.worker import undecodable
 from datasets_prep.samples.content import read_stored
 from datasets_prep.samples.stored import AudioSegment, BadSignalError, FileSlice
 from datasets_prep.sources.folders.file_lists import braces

@@ -192,6 +192,6 @@ def test_a_damaged_shard_is_not_given_fresh_checksums(folder):
 
 
 def test_a_folder_that_is_no_data_set(tmp_path):
-    with pytest.raises(CallError, match="is no data set"):
+    with pytest.raises(CallError, match="is not a data set"):
         drop(tmp_path, ["a"])
     assert not list(tmp_path.iterdir())

@@ -379,7 +379,7 @@ def test_other_refusals(photos, rgb_codec, out, make_folder, tmp_path):
         prepare(source, half, out, EXTEND)
     with pytest.raises(CallError, match=r"source\.name 'photos', but this call has 'other'"):
         prepare(open_source(str(make_folder("other"))), rgb_codec, out, EXTEND)
-    with pytest.raises(CallError, match="is no data set"):
+    with pytest.raises(CallError, match="is not a data set"):
         prepare(source, rgb_codec, tmp_path / "none", EXTEND)
     assert not (tmp_path / "none").exists()
     with pytest.raises(CallError, match="s3://b/x is an address; `cdl pull` the data set, extend it in a folder"):

@@ -112,14 +112,14 @@ def test_a_forged_copy_does_not_replace_a_good_manifest(folder):
 
 
 def test_no_data_set_and_an_unfinished_job(tmp_path):
-    with pytest.raises(CallError, match="is no data set"):
+    with pytest.raises(CallError, match="is not a data set"):
         repair(tmp_path)
     assert not list(tmp_path.iterdir())
     (tmp_path / "_work").mkdir()
     (tmp_path / "_work/plan.json").write_text("{}")
     (tmp_path / "copy").mkdir()
     (tmp_path / "copy/manifest.json").write_text("{}")
-    with pytest.raises(CallError, match="is no data set"):
+    with pytest.raises(CallError, match="is not a data set"):
         repair(tmp_path)
 
 

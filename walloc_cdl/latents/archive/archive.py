@@ -1,4 +1,4 @@
-"""Entropy-coded archives: the codes of one signal as a lossless picture file, and back, code for code.
+"""Entropy-coded archives: the codes of one signal as a lossless picture file, which decodes to the same codes.
 
 `docs/archives.md` specifies the layout, the metadata and the containers.
 """
@@ -26,20 +26,21 @@ from walloc_cdl.spec import LatentSpec
 
 REMEDY = "restore the file from a copy or encode it again"
 
-FREE_CODE_BYTES = 8 * 2**20
-CODE_BYTES_PER_FILE_BYTE = 16
-"""So many codes are decoded without being asked: a guard against bombs, which flat images of 45 megapixels pass.
+BASE_CODE_LIMIT = 8 * 2**20
+CODE_LIMIT_PER_FILE_BYTE = 16
+"""The default limit of decoded codes, a guard against decompression bombs: a base, plus a number per byte of the file.
 
-Photos take more than 2 bits a code, and half a bit is allowed. 8 MiB of codes take at most 50 MB to decode.
+Photos take more than 2 bits per code, and half a bit is allowed; flat images of 45 megapixels pass. Decoding 8 MiB of
+codes takes at most 50 MB of memory.
 """
 
 
 @dataclass(frozen=True, eq=False)
 class Archive:
-    """What an archive holds."""
+    """Content of an archive."""
 
     codes: np.ndarray
-    """uint8 (K, h, w), or (K, t) of audio."""
+    """uint8 (K, h, w), or (K, t) for audio."""
     info: ArchiveInfo
 
 
@@ -51,11 +52,11 @@ def archive_to_bytes(
     container: str | None = None,
     codec: str | None = None,
 ) -> bytes:
-    """The archive file of stored codes uint8 (K, h, w), or (K, t) of audio; the same arguments give the same bytes.
+    """Return the archive file of codes uint8 (K, h, w), or (K, t) for audio; equal arguments give equal bytes.
 
-    `signal_shape` is (C, H, W) or (C, T) of the signal before padding; `codec` is what the codec is called.
-    Without `container` that of `default_container` is taken. Raises `CallError` for codes that do not
-    obey the spec, and for a mosaic that the container cannot hold, naming one that can.
+    `signal_shape` is (C, H, W) or (C, T) of the signal before padding; `codec` is the codec's name. Without
+    `container`, `default_container` is used. Raises `CallError` for codes that do not obey the spec, and for a mosaic
+    that the container cannot hold; the message names a container that can.
     """
     chosen = find_container(container) if container else default_container(spec.kind)
     _require_codes(codes, spec)
@@ -67,33 +68,36 @@ def archive_to_bytes(
 
 
 def picture_to_bytes(codes: np.ndarray, *, bits: int, container: str) -> bytes:
-    """The picture of an archive alone, without metadata: what `walloc` saves, where its layout is possible."""
+    """Return the picture of an archive without metadata: the file that `walloc` saves, where its layout is possible."""
     chosen = find_container(container)
     return chosen.encode(_picture(codes, _layout(codes.shape, chosen), bits), None)
 
 
 def archive_from_bytes(data: bytes, *, origin: str = "archive", max_code_bytes: int | None = None) -> Archive:
-    """Inverse of `archive_to_bytes`; the file is untrusted, and no pixel is decoded before all else is checked.
+    """Read an archive: the inverse of `archive_to_bytes`.
 
-    `origin` names the file in errors. `max_code_bytes` allows more codes than the default of 8 MiB and 16
-    for each byte of the file. Raises `DamagedError` for anything but an intact archive, `CallError` for a
-    picture without metadata and where JPEG XL cannot be decoded.
+    The file is untrusted: no pixel is decoded before everything else is checked. `origin` names the file in errors.
+    `max_code_bytes` replaces the default limit of decoded codes, 8 MiB plus 16 for each byte of the file. Raises
+    `DamagedError` for anything except an intact archive, `CallError` for a picture without metadata, and for JPEG XL
+    if no decoder is installed.
     """
     try:
         container, header = _open(data)
         if header.text is None:
             raise CallError(
-                f"{origin} is a picture without metadata of an archive; name the codec whose codes it holds (--codec)"
+                f"{origin} is a picture without an archive's metadata; name the codec whose codes it holds (--codec)"
             )
         info = ArchiveInfo.from_text(header.text)
         mosaic = info.layout.mosaic
         if (header.height, header.width) != info.layout.sides or header.planes not in (-1, mosaic.planes):
-            raise PictureError(f"a picture of {header.width}x{header.height} is not the mosaic that its metadata tell")
+            raise PictureError(
+                f"a picture of {header.width}x{header.height} is not the mosaic that its metadata describe"
+            )
         _require_size(data, info.num_codes, max_code_bytes)
         picture = container.decode(data, header)
         if picture.shape[2] != mosaic.planes:
             raise PictureError(f"a picture of {picture.shape[2]} planes, expected {mosaic.planes}")
-        codes = unfold(mosaic.take_apart(picture, info.latent_shape[0]), info.latent_shape)
+        codes = unfold(mosaic.split(picture, info.latent_shape[0]), info.latent_shape)
         if _checksum(codes) != info.codes_crc32c:
             raise PictureError("the codes fail their CRC-32C")
         _require_range(codes, info.spec)
@@ -103,7 +107,7 @@ def archive_from_bytes(data: bytes, *, origin: str = "archive", max_code_bytes: 
 
 
 def read_info(data: bytes, *, origin: str = "archive") -> ArchiveInfo | None:
-    """The metadata alone, without decoding a pixel; None for a picture without; raises `DamagedError`."""
+    """Read the metadata without decoding a pixel; None for a picture without. Raises `DamagedError`."""
     try:
         _, header = _open(data)
         return None if header.text is None else ArchiveInfo.from_text(header.text)
@@ -114,10 +118,10 @@ def read_info(data: bytes, *, origin: str = "archive") -> ArchiveInfo | None:
 def codes_from_picture(
     data: bytes, spec: LatentSpec, *, origin: str = "picture", max_code_bytes: int | None = None
 ) -> np.ndarray:
-    """Codes uint8 (K, h, w) of a picture without metadata, as `walloc` saves them: n × n tiles in each plane.
+    """Return the codes, uint8 (K, h, w), of a picture without metadata as `walloc` saves it: n × n tiles per plane.
 
-    K and bits are those of `spec`; channels beyond K are padding. A folded latent comes back folded. Raises
-    `DamagedError` for a picture that is no such mosaic.
+    K and bits are those of `spec`; channels beyond K are padding. A folded latent is returned folded. Raises
+    `DamagedError` for a picture that is not such a mosaic.
     """
     try:
         container, header = _open(data)
@@ -127,9 +131,9 @@ def codes_from_picture(
         if header.height % mosaic.rows or header.width % mosaic.columns:
             raise PictureError(
                 f"{header.width}x{header.height} pixels are not {mosaic.rows} x {mosaic.columns} tiles, "
-                f"as {spec.latent_channels} channels in {mosaic.planes} planes make"
+                f"which {spec.latent_channels} channels in {mosaic.planes} planes need"
             )
-        codes = mosaic.take_apart(picture, spec.latent_channels)
+        codes = mosaic.split(picture, spec.latent_channels)
         _require_range(codes, spec)
     except PictureError as error:
         raise DamagedError(f"{origin}: {error}; {REMEDY}, or name the codec that made it") from error
@@ -140,30 +144,33 @@ def _open(data: bytes) -> tuple[Container, PictureHeader]:
     container = container_of_bytes(data)
     header = container.read_header(data)
     if not header.width or not header.height or header.width * header.height > container.max_pixels:
-        raise PictureError(f"a picture of {header.width}x{header.height} pixels, more than {container.name} may have")
+        raise PictureError(
+            f"a picture of {header.width}x{header.height} pixels, expected between 1 and {container.max_pixels:,} "
+            f"in {container.name}"
+        )
     return container, header
 
 
 def _layout(latent_shape: tuple[int, ...], container: Container) -> Layout:
-    layout = _fitting(latent_shape, container)
+    layout = _find_layout(latent_shape, container)
     if layout is None:
-        able = next((other.name for other in CONTAINERS.values() if _fitting(latent_shape, other)), None)
-        remedy = f"choose {able}" if able else "encode the signal in tiles"
+        other = next((other.name for other in CONTAINERS.values() if _find_layout(latent_shape, other)), None)
+        remedy = f"choose {other}" if other else "encode the signal in tiles"
         raise CallError(
-            f"a latent of {'x'.join(map(str, latent_shape))} makes no mosaic within the {container.max_side:,} pixels "
-            f"a side and {container.max_pixels:,} in all of {container.name}; {remedy}"
+            f"a latent of {'x'.join(map(str, latent_shape))} does not fit into a mosaic within the limits of "
+            f"{container.name}, {container.max_side:,} pixels per side and {container.max_pixels:,} in all; {remedy}"
         )
     return layout
 
 
-def _fitting(latent_shape: tuple[int, ...], container: Container) -> Layout | None:
+def _find_layout(latent_shape: tuple[int, ...], container: Container) -> Layout | None:
     layout = choose_layout(latent_shape, container.planes(latent_shape[0]), max_side=container.max_side)
     return layout if layout and math.prod(layout.sides) <= container.max_pixels else None
 
 
 def _picture(codes: np.ndarray, layout: Layout, bits: int) -> np.ndarray:
     zero = 1 << (bits - 1)
-    return layout.mosaic.lay_out(fold(codes, layout.tile, zero), zero)
+    return layout.mosaic.assemble(fold(codes, layout.tile, zero), zero)
 
 
 def _require_codes(codes: np.ndarray, spec: LatentSpec) -> None:
@@ -186,10 +193,10 @@ def _require_range(codes: np.ndarray, spec: LatentSpec) -> None:
 
 
 def _require_size(data: bytes, num_codes: int, max_code_bytes: int | None) -> None:
-    limit = FREE_CODE_BYTES + CODE_BYTES_PER_FILE_BYTE * len(data) if max_code_bytes is None else max_code_bytes
+    limit = BASE_CODE_LIMIT + CODE_LIMIT_PER_FILE_BYTE * len(data) if max_code_bytes is None else max_code_bytes
     if num_codes > limit:
         raise PictureError(
-            f"{num_codes:,} codes in a file of {len(data):,} bytes, at most {limit:,} are decoded; "
+            f"{num_codes:,} codes in a file of {len(data):,} bytes, expected at most {limit:,}; "
             "allow more (max_code_bytes) if you know where the file comes from"
         )
 

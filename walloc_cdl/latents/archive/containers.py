@@ -1,4 +1,9 @@
-"""The picture formats that codes are archived in, with their limits."""
+"""The picture formats that codes are archived in, with their limits.
+
+The default container was chosen by measurement, independently of K: JPEG XL (libjxl through `imagecodecs`, an optional
+dependency) for images, WebP for audio; docs/archives.md has the table. `imagecodecs` is BSD-licensed and large;
+`pillow-jxl-plugin` is smaller, but GPL-licensed, and decodes every pixel before a size can be checked.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,7 @@ from walloc_cdl.latents.archive import jxl, png, tiff, webp
 from walloc_cdl.latents.archive.picture import PictureError, PictureHeader
 
 MAX_PIXELS = 89_478_485
-"""Of a picture that PIL reads: where it begins to warn of decompression bombs."""
+"""Maximum pixels of a picture that PIL reads: above it, PIL warns of decompression bombs."""
 
 
 @dataclass(frozen=True)
@@ -22,20 +27,20 @@ class Container:
 
     name: str
     suffixes: tuple[str, ...]
-    """Of file names, lower case; the first is written."""
+    """Suffixes of file names, lower case; the first is used for writing."""
     signature: Callable[[bytes], bool]
-    """Whether a file begins like one of this format."""
+    """Whether the content of a file begins with this format's signature."""
     planes: Callable[[int], int]
-    """Number of planes for so many latent channels."""
+    """Number of planes for a number of latent channels."""
     max_side: int
     """Largest width and height, in pixels."""
     max_pixels: int
     encode: Callable[[np.ndarray, bytes | None], bytes]
-    """The file of a picture uint8 (H, W, planes) and of a text; the same bytes every time."""
+    """Encodes a picture, uint8 (H, W, planes), and a text; deterministic."""
     read_header: Callable[[bytes], PictureHeader]
-    """Size and metadata without decoding a pixel; raises `PictureError`."""
+    """Reads size and metadata without decoding a pixel; raises `PictureError`."""
     decode: Callable[[bytes, PictureHeader], np.ndarray]
-    """Pixels uint8 (H, W, planes), exactly those that went in; raises `PictureError`."""
+    """Decodes exactly the encoded pixels, uint8 (H, W, planes); raises `PictureError`."""
 
 
 PNG = Container(
@@ -86,32 +91,32 @@ CONTAINERS = {container.name: container for container in (PNG, WEBP, TIFF, JXL)}
 
 
 def find_container(name: str) -> Container:
-    """The container of this name; `CallError`, with the nearest names, for an unknown one."""
+    """Return the container of this name; `CallError`, with the nearest names, for an unknown name."""
     if name not in CONTAINERS:
         raise unknown_name("container", name, CONTAINERS, f"there are {', '.join(CONTAINERS)}")
     return CONTAINERS[name]
 
 
 def default_container(kind: str) -> Container:
-    """That of the smallest files for latents of images or of audio, as measured (docs/archives.md).
+    """Return the container with the smallest files for latents of images or of audio, as measured (docs/archives.md).
 
-    JPEG XL for images where `imagecodecs` is installed, else WebP; WebP for audio.
+    It is JPEG XL for images if `imagecodecs` is installed, and WebP otherwise.
     """
     return JXL if kind == "image" and jxl.is_available() else WEBP
 
 
 def container_of_name(path: PurePath) -> Container:
-    """The container that a file name's suffix means; raises `CallError` for any other."""
+    """Return the container of a file name's suffix; raises `CallError` for an unknown suffix."""
     for container in CONTAINERS.values():
         if path.suffix.lower() in container.suffixes:
             return container
     known = ", ".join(suffix for container in CONTAINERS.values() for suffix in container.suffixes)
-    raise CallError(f"{path} does not say what kind of archive it is; end its name in one of {known}")
+    raise CallError(f"{path} does not end in the suffix of an archive format; end its name in one of {known}")
 
 
 def container_of_bytes(data: bytes) -> Container:
-    """The container that a file begins like; raises `PictureError` for any other."""
+    """Return the container whose signature a file begins with; raises `PictureError` for an unknown signature."""
     for container in CONTAINERS.values():
         if container.signature(data):
             return container
-    raise PictureError(f"begins like no {', '.join(CONTAINERS)} file")
+    raise PictureError(f"has no signature of a {', '.join(CONTAINERS)} file")

@@ -1,6 +1,6 @@
 """Lossless JPEG XL: one or three planes, metadata in an Exif box before the pixels (ISO/IEC 18181-2).
 
-Encoding and decoding are libjxl's, through `imagecodecs`, an optional dependency.
+libjxl encodes and decodes, through `imagecodecs`, an optional dependency.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ BOXES_SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n"
 _FILE_TYPE = struct.pack(">I4s4sI4s", 20, b"ftyp", b"jxl ", 0, b"jxl ")
 
 EFFORT = 7
-"""Of 1 to 10: as fast as lossless WebP; 9 saves 3 to 4 % more and takes four times as long."""
+"""Effort from 1 to 10: 7 is as fast as lossless WebP; 9 saves 3 to 4 % more and takes four times as long."""
 
 _SIDE_BITS = (9, 13, 18, 30)
 _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 
 
 def is_available() -> bool:
-    """Whether `imagecodecs` is installed."""
+    """Return whether `imagecodecs` is installed."""
     return importlib.util.find_spec("imagecodecs") is not None
 
 
 def encode(picture: np.ndarray, text: bytes | None) -> bytes:
-    """The file of uint8 (H, W, 1 or 3): boxes with metadata, a bare codestream without."""
+    """Encode uint8 (H, W, 1 or 3): as boxes with metadata, or as a bare codestream without."""
     pixels = np.ascontiguousarray(picture[..., 0] if picture.shape[2] == 1 else picture)
     stream = bytes(_imagecodecs().jpegxl_encode(pixels, lossless=True, effort=EFFORT, usecontainer=False, numthreads=1))
     if text is None:
         return stream
-    exif = b"\0\0\0\0" + exif_block(text)  # the first four bytes say where in the box Exif begins
+    exif = b"\0\0\0\0" + exif_block(text)  # the first four bytes are the offset of Exif in the box
     return BOXES_SIGNATURE + _FILE_TYPE + _box(b"Exif", exif) + _box(b"jxlc", stream)
 
 
@@ -58,7 +58,7 @@ def decode(data: bytes, header: PictureHeader) -> np.ndarray:
         pixels = codecs.jpegxl_decode(stream, numthreads=1)
     except MemoryError:
         raise
-    except Exception as error:  # of the package's own classes, and others
+    except Exception as error:  # the package's own classes and others
         raise PictureError(f"pixels cannot be decoded ({one_line(error, 120)})") from error
     planes = 1 if pixels.ndim == 2 else pixels.shape[-1]
     if pixels.dtype != np.uint8 or pixels.shape[:2] != (header.height, header.width) or planes not in (1, 3):
@@ -83,16 +83,16 @@ def _box(kind: bytes, content: bytes) -> bytes:
 
 
 def _split(data: bytes) -> tuple[bytes, bytes]:
-    """The codestream, and the content of the Exif box or nothing."""
+    """Return the codestream and the content of the Exif box, which is empty if there is none."""
     if data.startswith(STREAM_SIGNATURE):
         return data, b""
     contents: dict[bytes, bytes] = {}
     for kind, content in _boxes(data):
         if kind in contents:
-            raise PictureError("a JPEG XL box comes a second time")
+            raise PictureError("a JPEG XL box occurs twice")
         contents[kind] = content
     if b"jxlc" not in contents:
-        raise PictureError("a JPEG XL file without a whole codestream (box jxlc)")
+        raise PictureError("a JPEG XL file without a codestream in one piece (box jxlc)")
     exif = contents.get(b"Exif", b"")
     require_text_size(len(exif))
     return contents[b"jxlc"], exif
@@ -104,34 +104,34 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         length, kind = struct.unpack(">I4s", data[position : position + 8])
         end = position + length if length else len(data)  # 0: up to the end
         if length in range(1, 8) or end > len(data):
-            raise PictureError(f"box at byte {position} ends beyond the file of {len(data)} bytes")
+            raise PictureError(f"the box at byte {position} ends beyond the file of {len(data)} bytes")
         yield kind, data[position + 8 : end]
         position = end
 
 
 def _sizes(stream: bytes) -> tuple[int, int]:
-    """Width and height from the codestream's size header (ISO/IEC 18181-1, SizeHeader)."""
+    """Return width and height from the codestream's size header (ISO/IEC 18181-1, SizeHeader)."""
     if not stream.startswith(STREAM_SIGNATURE) or len(stream) < 12:
         raise PictureError("a JPEG XL codestream must begin with its signature")
-    bits = _Bits(int.from_bytes(stream[2:12], "little"))
-    small = bits.take(1)
+    bits = _BitReader(int.from_bytes(stream[2:12], "little"))
+    small = bits.read(1)
     height = _side(bits, small)
-    ratio = _RATIOS.get(bits.take(3))
+    ratio = _RATIOS.get(bits.read(3))
     width = height * ratio[0] // ratio[1] if ratio else _side(bits, small)
     return width, height
 
 
-class _Bits:
-    """Bits of a number, lowest first."""
+class _BitReader:
+    """Reads the bits of an integer, lowest first."""
 
     def __init__(self, number: int) -> None:
         self.number = number
 
-    def take(self, count: int) -> int:
+    def read(self, count: int) -> int:
         value = self.number & ((1 << count) - 1)
         self.number >>= count
         return value
 
 
-def _side(bits: _Bits, small: int) -> int:
-    return 8 * (bits.take(5) + 1) if small else bits.take(_SIDE_BITS[bits.take(2)]) + 1
+def _side(bits: _BitReader, small: int) -> int:
+    return 8 * (bits.read(5) + 1) if small else bits.read(_SIDE_BITS[bits.read(2)]) + 1

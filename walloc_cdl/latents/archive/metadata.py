@@ -21,27 +21,27 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class ArchiveInfo:
-    """All that decoding needs besides the picture."""
+    """Everything that decoding needs in addition to the picture."""
 
     spec: LatentSpec
     codec: str | None
-    """What the codec is called, to look it up in the zoo; its id in the spec decides."""
+    """The codec's name, for looking it up in the zoo; the codec id in the spec is decisive."""
     latent_shape: tuple[int, ...]
-    """(K, h, w), or (K, t) of audio."""
+    """(K, h, w), or (K, t) for audio."""
     signal_shape: tuple[int, ...]
-    """(C, H, W), or (C, T), before it was padded to the codec's stride: what decoding crops to."""
+    """(C, H, W), or (C, T), before padding to the codec's stride; decoding crops to it."""
     layout: Layout
     codes_crc32c: int
-    """CRC-32C of the codes, K after K."""
+    """CRC-32C of the codes, channel after channel."""
 
     @property
     def num_codes(self) -> int:
-        """Codes with what is left over in the mosaic."""
+        """Number of codes, including the mosaic's padding."""
         height, width = self.layout.sides
         return self.layout.mosaic.planes * height * width
 
     def to_text(self) -> bytes:
-        """Canonical JSON with its own CRC-32C."""
+        """Return canonical JSON that includes its own CRC-32C."""
         fields = self._fields()
         return canonical_json({**fields, "crc32c": crc32c(canonical_json(fields))})
 
@@ -60,9 +60,9 @@ class ArchiveInfo:
 
     @classmethod
     def from_text(cls, text: bytes) -> ArchiveInfo:
-        """Inverse of `to_text` for untrusted bytes; raises `PictureError`.
+        """Parse untrusted bytes: the inverse of `to_text`.
 
-        Intact metadata of another format version are not for this program: `CallError`.
+        Raises `PictureError` for invalid metadata, `CallError` for intact metadata of another format version.
         """
         try:
             fields = Fields(parse_json(text), "metadata")
@@ -88,7 +88,7 @@ class ArchiveInfo:
 
 
 def inconsistency(info: ArchiveInfo) -> str | None:
-    """The first contradiction between shapes, spec and layout, in words, or None."""
+    """Describe the first contradiction between shapes, spec and layout; None if there is none."""
     spec, layout = info.spec, info.layout
     dimensions = 3 if spec.kind == "image" else 2
     for name, shape, channels in (
@@ -96,7 +96,7 @@ def inconsistency(info: ArchiveInfo) -> str | None:
         ("signal", info.signal_shape, spec.source_channels),
     ):
         if len(shape) != dimensions or shape[0] != channels:
-            return f"{name} shape {list(shape)} is not that of {channels} channels of {spec.kind}"
+            return f"{name} shape is {list(shape)}, expected {dimensions} sizes and {channels} channels of {spec.kind}"
     grid, extent = info.latent_shape[1:], info.signal_shape[1:]
     if any(size > (steps - spec.extra_frames) * spec.stride for steps, size in zip(grid, extent, strict=True)):
         return f"a signal of {list(extent)} is larger than a latent of {list(grid)} at stride {spec.stride} holds"

@@ -1,8 +1,8 @@
-"""How the channels of a latent lie side by side in one picture.
+"""The arrangement of a latent's channels as tiles of one picture.
 
 Tile (row r, column c) of plane p is channel (p · rows + r) · columns + c, so the planes of K = planes · n²
-channels, as n × n tiles each, are those of `latent_to_pil` in PyPI `walloc`. What is left over behind the
-last channel holds the code for zero.
+channels, with n × n tiles each, are those of `latent_to_pil` in PyPI `walloc`. Tiles after the last channel hold the
+code for zero.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 FOLD_WIDTH = 128
-"""Latent frames in a row of a folded 1-D latent, where there are that many; `walloc`'s README has the same."""
+"""Latent frames in a row of a folded 1-D latent, or fewer if it is shorter; `walloc`'s README uses the same width."""
 
 
 @dataclass(frozen=True)
@@ -25,22 +25,22 @@ class Mosaic:
 
     @property
     def num_tiles(self) -> int:
-        """Channels that there is room for."""
+        """Number of tiles, the maximum number of channels."""
         return self.planes * self.rows * self.columns
 
-    def lay_out(self, tiles: np.ndarray, fill: int) -> np.ndarray:
-        """A picture uint8 (rows · h, columns · w, planes) of tiles uint8 (K, h, w), what is left over being `fill`."""
+    def assemble(self, tiles: np.ndarray, fill: int) -> np.ndarray:
+        """Return the picture, uint8 (rows · h, columns · w, planes), of tiles uint8 (K, h, w), padded with `fill`."""
         num, height, width = tiles.shape
         full = np.full((self.num_tiles, height, width), fill, np.uint8)
         full[:num] = tiles
         grid = full.reshape(self.planes, self.rows, self.columns, height, width).transpose(1, 3, 2, 4, 0)
         return grid.reshape(self.rows * height, self.columns * width, self.planes)
 
-    def take_apart(self, picture: np.ndarray, num_channels: int) -> np.ndarray:
-        """Inverse of `lay_out`: tiles uint8 (num_channels, h, w); the picture must be whole tiles."""
+    def split(self, picture: np.ndarray, num_channels: int) -> np.ndarray:
+        """Return the tiles, uint8 (num_channels, h, w), of a picture of whole tiles: the inverse of `assemble`."""
         height, width = picture.shape[0] // self.rows, picture.shape[1] // self.columns
         grid = picture.reshape(self.rows, height, self.columns, width, self.planes).transpose(4, 0, 2, 1, 3)
-        return np.array(grid.reshape(self.num_tiles, height, width)[:num_channels])  # a copy of its own: writable
+        return np.array(grid.reshape(self.num_tiles, height, width)[:num_channels])  # copied, to be writable
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ class Layout:
 
 
 def choose_layout(latent_shape: tuple[int, ...], planes: int, *, max_side: int) -> Layout | None:
-    """The layout of a latent (K, h, w), or of (K, t) folded; None where no picture of `max_side` can hold it.
+    """Return the layout of a latent (K, h, w), or of a folded latent (K, t); None if it exceeds `max_side` pixels.
 
-    The fewest tiles are left over, and among such mosaics the most nearly square one is taken. A row of a
-    folded latent has `FOLD_WIDTH` frames, or twice as many as often as the picture would be too high.
+    The mosaic has the fewest empty tiles, and is the most nearly square of these. A row of a folded latent has
+    `FOLD_WIDTH` frames, which are doubled until the picture is not too high.
 
     >>> choose_layout((12, 64, 96), 3, max_side=16383)
     Layout(mosaic=Mosaic(planes=3, rows=2, columns=2), tile=(64, 96))
@@ -79,7 +79,7 @@ def choose_layout(latent_shape: tuple[int, ...], planes: int, *, max_side: int) 
 
 
 def square_mosaic(num_channels: int, planes: int) -> Mosaic:
-    """The smallest n × n mosaic with room for so many channels: what `walloc` makes, padded where it must be."""
+    """Return the smallest n × n mosaic for a number of channels, padded if necessary, as `walloc` makes it."""
     side = 1
     while planes * side**2 < num_channels:
         side += 1
@@ -87,7 +87,7 @@ def square_mosaic(num_channels: int, planes: int) -> Mosaic:
 
 
 def fold(codes: np.ndarray, tile: tuple[int, int], fill: int) -> np.ndarray:
-    """(K, h, w) of codes (K, t), row by row, t padded to h · w with `fill`; 2-D latents are left as they are."""
+    """Return codes (K, t) as (K, h, w), row by row, with t padded to h · w by `fill`; 2-D latents are unchanged."""
     if codes.ndim == 3:
         return codes
     padded = np.full((len(codes), tile[0] * tile[1]), fill, np.uint8)
@@ -96,7 +96,7 @@ def fold(codes: np.ndarray, tile: tuple[int, int], fill: int) -> np.ndarray:
 
 
 def unfold(tiles: np.ndarray, latent_shape: tuple[int, ...]) -> np.ndarray:
-    """Inverse of `fold`."""
+    """Return the codes before folding: the inverse of `fold`."""
     if len(latent_shape) == 3:
         return tiles
     return np.ascontiguousarray(tiles.reshape(len(tiles), -1)[:, : latent_shape[1]])

@@ -1,6 +1,6 @@
 """TIFF: four planes as CMYK, Deflate, metadata in ImageDescription (TIFF 6.0).
 
-Strips are unpacked here and not by libtiff, which writes its complaints past Python to standard error.
+Strips are decompressed here and not by libtiff, which bypasses Python and writes its messages to standard error.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from PIL.TiffImagePlugin import IMAGEDESCRIPTION, ImageFileDirectory_v2
 from walloc_cdl.latents.archive.picture import PictureError, PictureHeader, pil_image, require_text_size
 
 PLANES = 4
-UNPACKED, DEFLATE, OLD_DEFLATE = 1, 8, 32946
-"""Compressions that are read, by TIFF's numbers."""
+UNCOMPRESSED, DEFLATE, OLD_DEFLATE = 1, 8, 32946
+"""TIFF's numbers of the supported compressions."""
 
 _BITS, _COMPRESSION, _STRIP_OFFSETS, _ROWS_IN_STRIP, _STRIP_BYTES, _PLANAR, _PREDICTOR = (
     258,
@@ -31,7 +31,7 @@ _BITS, _COMPRESSION, _STRIP_OFFSETS, _ROWS_IN_STRIP, _STRIP_BYTES, _PLANAR, _PRE
 
 
 def encode(picture: np.ndarray, text: bytes | None) -> bytes:
-    """The file of uint8 (H, W, 4)."""
+    """Encode uint8 (H, W, 4), see `Container.encode`."""
     tags = ImageFileDirectory_v2()
     if text is not None:
         tags[IMAGEDESCRIPTION] = text
@@ -41,11 +41,13 @@ def encode(picture: np.ndarray, text: bytes | None) -> bytes:
 
 
 def read_header(data: bytes) -> PictureHeader:
-    """See `Container.read_header`; PIL reads the directory, and no pixel."""
+    """See `Container.read_header`; PIL reads the directory, but no pixel."""
     (width, height), mode, tags = _directory(data)
-    form = mode, tags.get(_COMPRESSION, 1), tags.get(_BITS), tags.get(_PLANAR, 1), tags.get(_PREDICTOR, 1)
-    if form not in {("CMYK", packing, (8,) * PLANES, 1, 1) for packing in (UNPACKED, DEFLATE, OLD_DEFLATE)}:
-        raise PictureError(f"a TIFF of mode {mode} and compression {form[1]}, expected 8-bit CMYK with Deflate")
+    compression = tags.get(_COMPRESSION, UNCOMPRESSED)
+    pixel_format = mode, tags.get(_BITS), tags.get(_PLANAR, 1), tags.get(_PREDICTOR, 1)
+    supported = UNCOMPRESSED, DEFLATE, OLD_DEFLATE
+    if pixel_format != ("CMYK", (8,) * PLANES, 1, 1) or compression not in supported:
+        raise PictureError(f"a TIFF of mode {mode} and compression {compression}, expected 8-bit CMYK with Deflate")
     text = tags.get(IMAGEDESCRIPTION)
     if not isinstance(text, str):
         return PictureHeader(width, height, PLANES)
@@ -59,26 +61,26 @@ def decode(data: bytes, header: PictureHeader) -> np.ndarray:
     rows_in_strip = tags.get(_ROWS_IN_STRIP, header.height)
     offsets, counts = tags.get(_STRIP_OFFSETS), tags.get(_STRIP_BYTES)
     if not isinstance(rows_in_strip, int) or rows_in_strip < 1 or not _are_counts(offsets) or not _are_counts(counts):
-        raise PictureError("the strips of the TIFF are not described in whole numbers")
+        raise PictureError("the strips of the TIFF are not described by integers")
     if not len(offsets) == len(counts) == -(-header.height // rows_in_strip):
         raise PictureError(f"{len(offsets)} strips of {rows_in_strip} rows for a height of {header.height}")
     row_bytes = PLANES * header.width
     pixels = np.empty((header.height, row_bytes), np.uint8)
     for number, (offset, count) in enumerate(zip(offsets, counts, strict=True)):
         rows = pixels[number * rows_in_strip : (number + 1) * rows_in_strip]
-        strip = _unpack(data[offset : offset + count], tags.get(_COMPRESSION, 1), rows.size)
+        strip = _decompress(data[offset : offset + count], tags.get(_COMPRESSION, UNCOMPRESSED), rows.size)
         rows[:] = np.frombuffer(strip, np.uint8).reshape(rows.shape)
     return pixels.reshape(header.height, header.width, PLANES)
 
 
 def _directory(data: bytes) -> tuple[tuple[int, int], str, dict[int, Any]]:
-    """Size, PIL's mode and tags of the first image."""
+    """Return size, PIL's mode and tags of the first image."""
     try:
         with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
             return image.size, image.mode, dict(image.tag_v2)
     except MemoryError:
         raise
-    except Exception as error:  # whatever the parsing stumbled over
+    except Exception as error:  # PIL's parser raises errors of any type for broken files
         raise PictureError(f"the TIFF directory cannot be read ({type(error).__name__})") from error
 
 
@@ -86,13 +88,13 @@ def _are_counts(values: object) -> bool:
     return isinstance(values, tuple) and all(isinstance(value, int) and value >= 0 for value in values)
 
 
-def _unpack(strip: bytes, compression: int, num_bytes: int) -> bytes:
-    """The strip's pixels; no more than expected is ever unpacked."""
-    if compression != UNPACKED:
+def _decompress(strip: bytes, compression: int, num_bytes: int) -> bytes:
+    """Return the pixels of a strip; at most one byte more than expected is decompressed."""
+    if compression != UNCOMPRESSED:
         try:
             strip = zlib.decompressobj().decompress(strip, num_bytes + 1)
         except zlib.error as error:
-            raise PictureError(f"a strip cannot be unpacked ({error})") from error
+            raise PictureError(f"a strip cannot be decompressed ({error})") from error
     if len(strip) != num_bytes:
         raise PictureError(f"a strip of {len(strip)} bytes, expected {num_bytes}")
     return strip

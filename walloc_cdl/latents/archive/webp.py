@@ -15,7 +15,7 @@ MAX_SIDE = 16_383
 
 
 def encode(picture: np.ndarray, text: bytes | None) -> bytes:
-    """The file of uint8 (H, W, 3)."""
+    """Encode uint8 (H, W, 3), see `Container.encode`."""
     buffer = io.BytesIO()
     exif = {} if text is None else {"exif": exif_block(text)}
     pil_image(picture).save(buffer, "WEBP", lossless=True, quality=100, method=4, **exif)
@@ -26,7 +26,7 @@ def read_header(data: bytes) -> PictureHeader:
     """See `Container.read_header`; lossy and animated files are refused."""
     chunks = dict(_chunks(data))
     if b"VP8L" not in chunks or b"ANIM" in chunks:
-        raise PictureError("not one lossless WebP image; its pixels are no codes")
+        raise PictureError("not one lossless WebP image, so its pixels are not codes")
     stream = chunks[b"VP8L"]
     if len(stream) < 5 or stream[0] != 0x2F:
         raise PictureError("the lossless stream does not begin with its signature")
@@ -38,23 +38,23 @@ def read_header(data: bytes) -> PictureHeader:
 
 
 def decode(data: bytes, header: PictureHeader) -> np.ndarray:
-    """See `Container.decode`; the decoder is given the one stream whose size was checked, and nothing else."""
+    """See `Container.decode`; the decoder receives only the stream whose size was checked."""
     stream = dict(_chunks(data))[b"VP8L"]
     chunk = struct.pack("<4sI", b"VP8L", len(stream)) + stream + b"\0" * (len(stream) % 2)
     return pil_pixels(struct.pack("<4sI4s", b"RIFF", len(chunk) + 4, b"WEBP") + chunk, "WEBP", header)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and content of each chunk; `PictureError` for one beyond the file, or one that comes twice."""
+    """Yield kind and content of each chunk; `PictureError` for a chunk beyond the file or a repeated kind."""
     seen = set()
     position = 12
     while position + 8 <= len(data):
         kind, length = struct.unpack("<4sI", data[position : position + 8])
         start, end = position + 8, position + 8 + length
         if end > len(data):
-            raise PictureError(f"chunk at byte {position} ends beyond the file of {len(data)} bytes")
+            raise PictureError(f"the chunk at byte {position} ends beyond the file of {len(data)} bytes")
         if kind in seen:
-            raise PictureError(f"chunk at byte {position} comes a second time")
+            raise PictureError(f"the chunk at byte {position} repeats the kind of an earlier one")
         seen.add(kind)
         yield kind, data[start:end]
         position = end + length % 2

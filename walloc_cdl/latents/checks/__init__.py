@@ -1,1 +1,1 @@
-"""Whether a data set is still what was written."""
+"""Verification of data sets."""

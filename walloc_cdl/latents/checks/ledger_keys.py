@@ -1,4 +1,4 @@
-"""Names of stored samples by the ledger, for when a shard's own copy of them is damaged."""
+"""Keys of stored samples, looked up in the ledger because the shard's own copy of them may be damaged."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from pathlib import Path
 
 
 def ledger_keys(path: Path, shard: str, rows: Iterable[int]) -> dict[int, str]:
-    """The keys of the samples in `rows` of a shard, as far as the ledger at `path` has them.
+    """Return the keys, by row, of those samples in `rows` of a shard that the ledger at `path` lists.
 
-    Give only a file whose hash was checked. One that is no ledger all the same, as its maker wished, has none.
+    The file's hash must have been checked. The result is empty if the file is not a ledger nevertheless.
     """
     import pyarrow as pa
 
     try:
         return _keys(path, shard, rows)
-    except (pa.ArrowException, OSError, UnicodeDecodeError):  # OSError: what pyarrow raises over pages that are none
+    except (pa.ArrowException, OSError, UnicodeDecodeError):  # pyarrow raises OSError for invalid pages
         return {}
 
 
 def _keys(path: Path, shard: str, rows: Iterable[int]) -> dict[int, str]:
-    """A row group at a time."""
+    """Look the keys up in one row group at a time."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq

@@ -1,4 +1,4 @@
-"""The content of shards against the manifest: single samples by their checksums, totals by counting again."""
+"""The content of shards compared with the manifest: samples by their checksums, totals by counting again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from walloc_cdl.latents.statistics import samples_histogram
 
 
 class ContentTotals:
-    """Histograms and class counts recomputed from the shards, to be compared with the manifest's."""
+    """Histograms and class counts that are recomputed from the shards and compared with the manifest's."""
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
@@ -18,15 +18,15 @@ class ContentTotals:
         self.histograms = {name: np.zeros_like(histogram) for name, histogram in manifest.histograms.items()}
         self.class_counts = {name: np.zeros(self.num_classes, np.int64) for name in manifest.splits}
         self.incomplete: set[str] = set()
-        """Splits with a damaged shard: their totals need not agree, and the shard is named already."""
+        """Splits with a damaged shard, whose totals are not compared: the shard is reported already."""
 
     @property
     def num_classes(self) -> int:
-        """Classes with a name."""
+        """Number of named classes."""
         return len(self.manifest.class_names or [])
 
     def add(self, shard: Shard, entry: ShardEntry) -> list[str]:
-        """Count the samples of one shard; returns what is wrong with its values, in words."""
+        """Count the samples of one shard; returns descriptions of invalid values."""
         problems = []
         histogram = samples_histogram(shard.samples(), self.layout)
         self.histograms[entry.split] += histogram
@@ -46,7 +46,7 @@ class ContentTotals:
         return [f"{outside} labels outside {spec.valid_values}"] if outside else []
 
     def problems(self) -> list[str]:
-        """Where the manifest's totals differ from the recomputed ones, in words."""
+        """Describe where the manifest's totals differ from the recomputed ones."""
         found = []
         for name, summary in self.manifest.splits.items():
             if name in self.incomplete:
@@ -60,5 +60,5 @@ class ContentTotals:
 
 
 def damaged_rows(shard: Shard) -> np.ndarray:
-    """Rows, int64, of the samples whose CRC32C is not that of what is stored."""
+    """Return the rows, int64, of the samples whose stored CRC32C does not match their data."""
     return np.flatnonzero(shard.checksums() != shard.crc32c)

@@ -1,4 +1,4 @@
-"""Is a data set still what was written? Fast: everything but the codes; full: every byte."""
+"""Verification that a data set is unchanged: fast, of everything except the codes, or full, of every byte."""
 
 from __future__ import annotations
 
@@ -28,37 +28,37 @@ from walloc_cdl.latents.manifest import (
 from walloc_cdl.latents.manifest_file import load_manifest
 from walloc_cdl.latents.shard import DamagedShardError, open_shard
 
-NAMED_SAMPLES = 5
-"""Damaged samples of a shard that its line names; the report has all of them."""
+MAX_LISTED_SAMPLES = 5
+"""Maximum number of damaged samples in a shard's message; the report has all of them."""
 
 
 @dataclass(frozen=True)
 class DamagedSample:
-    """A sample that is not what was written."""
+    """A sample whose stored data have changed."""
 
     shard: str
     row: int
     key: str
-    """By the ledger, if that is whole; else as the shard has it, which may be what is damaged."""
+    """From the ledger if it is undamaged; otherwise from the shard, where the key itself may be damaged."""
 
 
 @dataclass
 class VerifyReport:
-    """What was looked at, and everything wrong with it; no problems, no damage."""
+    """Result of `verify`; the data set is undamaged if `problems` is empty."""
 
     problems: list[str] = field(default_factory=list)
-    """One line each, naming the file."""
+    """One line each, which names the file."""
     damaged_files: list[str] = field(default_factory=list)
-    """Relative paths of files that are missing or not what was written, copies among them, each once."""
+    """Relative paths of missing and damaged files, copies included, without repetition."""
     damaged_samples: list[DamagedSample] = field(default_factory=list)
-    """Samples of the damaged shards, as far as the damage lies in single ones."""
+    """Damaged samples, where the damage of a shard can be traced to samples."""
     num_files: int = 0
-    """Files that the manifest lists."""
+    """Number of files that the manifest lists."""
     num_bytes: int = 0
-    """Their bytes."""
+    """Total size of these files."""
 
     def add(self, name: str, problem: str) -> None:
-        """Note what is wrong with the file of this relative path."""
+        """Record a problem with the file of this relative path."""
         self.problems.append(problem)
         if name not in self.damaged_files:
             self.damaged_files.append(name)
@@ -69,11 +69,11 @@ def verify(
 ) -> VerifyReport:
     """Check a data set against its manifest.
 
-    Fast: the manifest's digest, the existence and size of every file and its copy, the structure and the index
-    (all but the codes) of every shard, the provenance's digest, files that nothing lists. Full: besides, the
-    SHA-256 of every file and copy, the CRC32C of every sample, byte and label ranges, histograms and class
-    counts. `progress` is called after each file with the number done and that of all. Raises `CallError` if
-    `folder` is no data set.
+    The fast check covers the manifest's digest, the existence and size of every file and its copy, the structure and
+    the index (everything except the codes) of every shard, the provenance's digest, and files that nothing lists. The
+    full check adds the SHA-256 of every file and copy, the CRC32C of every sample, byte and label ranges, histograms
+    and class counts. `progress` is called with (done, total) after each file. Raises `CallError` if `folder` is not a
+    data set.
     """
     folder = Path(folder)
     report = VerifyReport()
@@ -86,12 +86,13 @@ def verify(
     entries: list[ShardEntry | tuple[str, FileEntry]] = [*manifest.shards, *manifest.files.items()]
     for entry in entries:
         if isinstance(entry, ShardEntry):
-            check.shard(entry)
+            check.check_shard(entry)
         else:
-            check.file(*entry)
+            check.check_file(*entry)
         if progress:
             progress(report.num_files, len(entries))
-    check.totals_and_sealed_files()
+    check.check_totals()
+    check.check_json_files()
     for name in _stray_files(folder, manifest):
         report.problems.append(f"{folder / name}: not listed in the manifest; move it elsewhere")
     return report
@@ -99,7 +100,7 @@ def verify(
 
 @dataclass
 class _Check:
-    """One verification: what is checked, how thoroughly, and what came out."""
+    """State of one verification."""
 
     folder: Path
     manifest: Manifest
@@ -110,56 +111,59 @@ class _Check:
     def totals(self) -> ContentTotals:
         return ContentTotals(self.manifest)
 
-    def shard(self, entry: ShardEntry) -> None:
-        """One shard; a damaged one is still read, to name the damaged samples."""
+    def check_shard(self, entry: ShardEntry) -> None:
+        """Check one shard; a damaged shard is still read, to list its damaged samples."""
         name, remedy = entry.name, f"`cdl repair {self.folder} --source SOURCE` encodes it again"
         self._count(entry.num_bytes)
         problems = [f"{self.folder / name}: {problem}" for problem in self._differences(name, entry)]
         try:
             shard = open_shard(self.folder / name, entry, self.manifest.layout)
             if not self.full and shard.index_sha256() != entry.index_sha256:
-                problems.append(f"shard {self.folder / name}: labels, keys or checksums are not those of the manifest")
+                problems.append(f"shard {self.folder / name}: labels, keys or checksums differ from the manifest's")
             if self.full:
                 if (rows := damaged_rows(shard)).size:
-                    named = self._samples(name, dict(zip(rows.tolist(), shard.keys(rows), strict=True)))
+                    samples = self._add_samples(name, dict(zip(rows.tolist(), shard.keys(rows), strict=True)))
                     problems.append(
-                        f"shard {self.folder / name}: {rows.size} of {len(shard)} samples fail their CRC32C ({named})"
+                        f"shard {self.folder / name}: {rows.size} of {len(shard)} samples fail their CRC32C ({samples})"
                     )
                 problems += [f"shard {self.folder / name}: {problem}" for problem in self.totals.add(shard, entry)]
         except DamagedShardError as error:
-            named = "" if error.row is None else f" ({self._samples(name, {error.row: '?'})})"
-            problems.append(str(error).removesuffix(f"; {REMEDY}") + named)
+            sample = "" if error.row is None else f" ({self._add_samples(name, {error.row: '?'})})"
+            problems.append(str(error).removesuffix(f"; {REMEDY}") + sample)
         except DamagedError as error:
-            if not problems:  # sizes are told already
+            if not problems:  # a wrong size is reported already
                 problems.append(str(error).removesuffix(f"; {REMEDY}"))
         for problem in problems:
             self.report.add(name, f"{problem}; {remedy}")
         if problems:
             self.totals.incomplete.add(entry.split)
 
-    def file(self, name: str, entry: FileEntry) -> None:
-        """One other file and its copy."""
+    def check_file(self, name: str, entry: FileEntry) -> None:
+        """Check a file that is not a shard, and its copy."""
         self._count(entry.num_bytes)
         for path in (name, copy_path(name)):
             for problem in self._differences(path, entry):
-                self._add(path, problem)
+                self._add_problem(path, problem)
 
-    def totals_and_sealed_files(self) -> None:
-        """What the manifest says of all shards, and the files that carry digests of their own, with their copies."""
+    def check_totals(self) -> None:
+        """Check the manifest's totals over all shards, if the verification is full."""
         if self.full:
             for problem in self.totals.problems():
                 self.report.add(MANIFEST_NAME, f"{self.folder / MANIFEST_NAME}: {problem}; {REMEDY}")
+
+    def check_json_files(self) -> None:
+        """Check the files that have a digest of their own, the manifest and the provenance, and their copies."""
         data = (self.folder / MANIFEST_NAME).read_bytes()
-        self._sealed(MANIFEST_NAME, data)
-        self._copy(MANIFEST_NAME, data)
+        self._check_json_file(MANIFEST_NAME, data)
+        self._check_copy(MANIFEST_NAME, data)
         if (self.folder / PROVENANCE_NAME).is_file():
             data = (self.folder / PROVENANCE_NAME).read_bytes()
-            if self._sealed(PROVENANCE_NAME, data):
-                self._copy(PROVENANCE_NAME, data)
+            if self._check_json_file(PROVENANCE_NAME, data):
+                self._check_copy(PROVENANCE_NAME, data)
         elif (self.folder / copy_path(PROVENANCE_NAME)).is_file():
-            self._add(PROVENANCE_NAME, "missing, though there is a copy")
+            self._add_problem(PROVENANCE_NAME, "missing, though there is a copy")
 
-    def _add(self, name: str, problem: str) -> None:
+    def _add_problem(self, name: str, problem: str) -> None:
         remedy = f"`cdl repair {self.folder}` restores it from its copy"
         if name.startswith(f"{COPY_FOLDER}/"):
             remedy = f"`cdl repair {self.folder}` makes it again"
@@ -170,7 +174,7 @@ class _Check:
         self.report.num_bytes += num_bytes
 
     def _differences(self, name: str, entry: ShardEntry | FileEntry) -> list[str]:
-        """Where a file is not what its entry says, in words."""
+        """Describe how a file differs from its entry."""
         path = self.folder / name
         if not path.is_file():
             return ["missing, though the manifest lists it"]
@@ -180,39 +184,39 @@ class _Check:
             return [f"SHA-256 is {found[:12]}…, expected {entry.sha256[:12]}…"]
         return []
 
-    def _sealed(self, name: str, data: bytes) -> bool:
-        """Note it if a sealed file is not intact or, in full, not laid out as it was written; whether it is intact."""
+    def _check_json_file(self, name: str, data: bytes) -> bool:
+        """Check a file with a digest and, in a full verification, its formatting; returns whether it is undamaged."""
         try:
             fields = parse_json_with_digest(data, origin=str(self.folder / name))
         except DamagedError as error:
-            self._add(name, str(error).removesuffix(f"; {REMEDY}").removeprefix(f"{self.folder / name}: "))
+            self._add_problem(name, str(error).removesuffix(f"; {REMEDY}").removeprefix(f"{self.folder / name}: "))
             return False
         if self.full and encode_json_with_digest(fields) != data:
-            self._add(name, "not laid out as it was written")
+            self._add_problem(name, "its formatting has changed since it was written")
             return False
         return True
 
-    def _copy(self, name: str, data: bytes) -> None:
-        """Note it if the copy of a sealed file is missing or, in full, another one."""
+    def _check_copy(self, name: str, data: bytes) -> None:
+        """Check that the copy of a file exists, has its size and, in a full verification, its content `data`."""
         path = self.folder / copy_path(name)
         if not path.is_file():
-            self._add(copy_path(name), "missing")
+            self._add_problem(copy_path(name), "missing")
         elif (size := path.stat().st_size) != len(data):
-            self._add(copy_path(name), f"{size} bytes, expected {len(data)}")
+            self._add_problem(copy_path(name), f"{size} bytes, expected {len(data)}")
         elif self.full and path.read_bytes() != data:
-            self._add(copy_path(name), f"differs from {name}")
+            self._add_problem(copy_path(name), f"differs from {name}")
 
-    def _samples(self, shard: str, keys: dict[int, str]) -> str:
-        """Note damaged samples, `keys` by row as the shard has them; returns the first few in words."""
-        ledger = self._whole_ledger
+    def _add_samples(self, shard: str, keys: dict[int, str]) -> str:
+        """Add damaged samples to the report; `keys` are the shard's, by row. Returns a text that lists the first."""
+        ledger = self._undamaged_ledger
         known = keys | (ledger_keys(ledger, shard, keys) if ledger else {})
         self.report.damaged_samples += [DamagedSample(shard, row, known[row]) for row in keys]
-        texts = [f"row {row}: {known[row]!r}" for row in list(keys)[:NAMED_SAMPLES]]
-        return ", ".join(texts) + (", …" if len(keys) > NAMED_SAMPLES else "")
+        texts = [f"row {row}: {known[row]!r}" for row in list(keys)[:MAX_LISTED_SAMPLES]]
+        return ", ".join(texts) + (", …" if len(keys) > MAX_LISTED_SAMPLES else "")
 
     @cached_property
-    def _whole_ledger(self) -> Path | None:
-        """The ledger, or its copy, whichever is what the manifest says."""
+    def _undamaged_ledger(self) -> Path | None:
+        """Path of the ledger or of its copy, the first with the hash in the manifest."""
         entry = self.manifest.files.get(LEDGER_NAME)
         if entry is None:
             return None
@@ -220,15 +224,15 @@ class _Check:
         return next((path for path in paths if path.is_file() and sha256_file(path) == entry.sha256), None)
 
 
-HUB_NAMES = ("README.md", ".gitattributes")
-"""A card and Git's attributes, as repositories of data sets have them: text about the data set and no part of it."""
+HUB_FILE_NAMES = ("README.md", ".gitattributes")
+"""The card and Git attributes of a data set's repository: they describe the data set and are not part of it."""
 
 
 def _stray_files(folder: Path, manifest: Manifest) -> Iterable[str]:
-    """Files that nothing lists; an unfinished job's `_work` is left alone."""
-    single = [MANIFEST_NAME, PROVENANCE_NAME, *manifest.files]
-    copies = (copy_path(name) for name in single)
-    listed = {*(entry.name for entry in manifest.shards), *single, *copies, *HUB_NAMES}
+    """Yield the relative paths of files that nothing lists; the `_work` folder of an unfinished job is skipped."""
+    copied = [MANIFEST_NAME, PROVENANCE_NAME, *manifest.files]
+    copies = (copy_path(name) for name in copied)
+    listed = {*(entry.name for entry in manifest.shards), *copied, *copies, *HUB_FILE_NAMES}
     for parent, folders, names in os.walk(folder):
         if Path(parent) == folder and WORK_NAME in folders:
             folders.remove(WORK_NAME)

@@ -15,10 +15,10 @@ from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import WORK_NAME
 
-BEGIN_ANEW = "bring the old stream back, or begin anew with --restart"
+RESTART = "bring the old stream back, or begin anew with --restart"
 
 
-class DoneShards:
+class FinishedShards:
     """Those of one split, by number. They need not be the first ones: one may have been damaged since."""
 
     def __init__(self, folder: Path, digest: str, split: str, shard_samples: int) -> None:
@@ -68,7 +68,7 @@ class DoneShards:
         rows = self._rows_of(number)
         if position >= len(rows):
             raise CallError(
-                f"split {self.split!r} ended after {index:,} samples when it was encoded, and goes on now; {BEGIN_ANEW}"
+                f"split {self.split!r} ended after {index:,} samples when it was encoded, and goes on now; {RESTART}"
             )
         key, label, stored = sample
         row = rows[position]
@@ -79,7 +79,7 @@ class DoneShards:
             if value != row[name]:
                 raise CallError(
                     f"sample {index} of split {self.split!r} has another {name} than when it was encoded "
-                    f"({str(value)[:24]}, before {str(row[name])[:24]}); {BEGIN_ANEW}"
+                    f"({str(value)[:24]}, before {str(row[name])[:24]}); {RESTART}"
                 )
 
     def require_end(self, num_samples: int) -> None:
@@ -88,7 +88,7 @@ class DoneShards:
         if num_samples < before:
             raise CallError(
                 f"split {self.split!r} has ended after {num_samples:,} samples, of which {before:,} were encoded "
-                f"before; {BEGIN_ANEW}"
+                f"before; {RESTART}"
             )
 
     def _rows_of(self, number: int) -> list[dict[str, object]]:

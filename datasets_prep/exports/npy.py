@@ -1,4 +1,4 @@
-"""NumPy: SPLIT-codes.npy, SPLIT-labels.npy (or -targets.npy) and SPLIT-keys.txt, each one array of the whole split."""
+"""NumPy: SPLIT-codes.npy, SPLIT-labels.npy (or -targets.npy) and SPLIT-keys.txt, each for a whole split."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import BinaryIO
 
 import numpy as np
 
-from datasets_prep.exports.form import Part
+from datasets_prep.exports.export_format import Part
 from datasets_prep.folders.verified_read import ShardSamples
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import Manifest
 
 
-class NpyForm:
-    """For `np.load(…, mmap_mode="r")`; written as it streams, so that a split need not fit the memory."""
+class NpyFormat:
+    """Files for `np.load(…, mmap_mode="r")`; they are written as a stream, so a split need not fit into memory."""
 
     name = "npy"
 
     def parts(self, manifest: Manifest, splits: Sequence[str]) -> list[Part]:
-        """Two or three files for each split, codes first."""
+        """Return two or three files for each split, codes first."""
         parts = []
         for split in splits:
             shards = tuple(manifest.shards_of(split))
@@ -30,7 +30,7 @@ class NpyForm:
         return parts
 
     def write(self, file: BinaryIO, part: Part, manifest: Manifest, samples: Iterable[ShardSamples]) -> None:
-        """See `Form.write`; raises `CallError` for a key with a line break in it."""
+        """See `ExportFormat.write`; raises `CallError` for a key that contains a line break."""
         labels = manifest.layout.labels
         if part.name.endswith("-codes.npy"):
             _write_header(file, "|u1", (part.num_samples, *manifest.layout.sample_shape))
@@ -45,15 +45,15 @@ class NpyForm:
                 file.write("".join(f"{_require_one_line(key)}\n" for key in shard.keys).encode("utf-8"))
 
     def side_files(self, manifest: Manifest, parts: Sequence[Part]) -> dict[str, bytes]:
-        """None."""
+        """Return no files."""
         return {}
 
     def header(self, parts: Sequence[Part]) -> str:
-        """Nothing."""
+        """Return an empty header."""
         return ""
 
     def example(self, manifest: Manifest, part: Part) -> str:
-        """See `Form.example`."""
+        """See `ExportFormat.example`."""
         return f'codes = np.load({f"{part.split}-codes.npy"!r}, mmap_mode="r")[:8]\n'
 
 
@@ -63,5 +63,7 @@ def _write_header(file: BinaryIO, descr: str, shape: tuple[int, ...]) -> None:
 
 def _require_one_line(key: str) -> str:
     if "\n" in key or "\r" in key:
-        raise CallError(f"key {key!r} holds a line break, which a list of lines cannot; export to parquet instead")
+        raise CallError(
+            f"key {key!r} contains a line break, but the keys are written one per line; export to parquet instead"
+        )
     return key

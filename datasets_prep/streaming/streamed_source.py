@@ -11,8 +11,8 @@ from datasets_prep.ledger.shard_records import load_rows
 from datasets_prep.samples.columns import Column, TextColumn
 from datasets_prep.samples.planned_shard import PlannedShard
 from datasets_prep.samples.stored import FileSlice, KeyedSample, Stored
-from datasets_prep.sources.core.shard_source import SourceFacts
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
+from datasets_prep.streaming.plan_stream import PlannedStream
 from datasets_prep.streaming.reservoir import Reservoir
 
 
@@ -20,19 +20,13 @@ class StreamedSource(Source):
     """All samples of a stream, by name; of most of them nothing can be read any more."""
 
     def __init__(
-        self,
-        facts: SourceFacts,
-        splits: Sequence[str],
-        work: Path,
-        shards: Sequence[PlannedShard],
-        reservoir: Reservoir,
-        *,
-        keyed: bool,
+        self, planned: PlannedStream, work: Path, shards: Sequence[PlannedShard], reservoir: Reservoir
     ) -> None:
-        """`shards`: all there are, in order, their rows in the folder `work`. `keyed`: samples come with their keys."""
+        """`shards`: all there are, in order, their rows in the folder `work`."""
+        facts, splits = planned.facts, planned.stream.split_names
         listings = {split: _listing(work, [shard for shard in shards if shard.split == split]) for split in splits}
         super().__init__(facts.name, Listing(listings, facts.class_names, label_kind=facts.label_kind))
-        self.kind, self._keyed = facts.kind, keyed
+        self.kind, self._keyed = facts.kind, bool(planned.preparation.view_names)
         self._kept: dict[str, dict[int, FileSlice]] = {split: reservoir.places(split) for split in splits}
 
     def can_read(self, split: str, index: int) -> bool:

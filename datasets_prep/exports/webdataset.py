@@ -1,4 +1,4 @@
-"""WebDataset: a tar for each shard; a sample is NAME.codes.npy, NAME.cls (of class numbers) and NAME.json."""
+"""WebDataset: a tar for each shard; a sample is NAME.codes.npy, NAME.cls (for class numbers) and NAME.json."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from datasets_prep.exports.form import Part, part_for_each_shard
+from datasets_prep.exports.export_format import Part, part_for_each_shard
 from datasets_prep.exports.label_columns import label_name
 from datasets_prep.folders.verified_read import ShardSamples
 from walloc_cdl.fields import plain_part
 from walloc_cdl.latents import Manifest
 
 STEM_LENGTH = 60
-"""With the number and the longest suffix, a name stays within the 100 characters of the oldest tar header."""
+"""With the number and the longest suffix, a name has at most the 100 characters of the oldest tar header."""
 
 
-class WebDatasetForm:
-    """For the `webdataset` package, and for whatever reads tars in order."""
+class WebDatasetFormat:
+    """Tars for the `webdataset` package and other programs that read tars sequentially."""
 
     name = "webdataset"
 
     def parts(self, manifest: Manifest, splits: Sequence[str]) -> list[Part]:
-        """SPLIT-NNNNN.tar."""
+        """Return a file SPLIT-NNNNN.tar per shard."""
         return part_for_each_shard(manifest, splits, "{split}-{number:05d}.tar")
 
     def write(self, file: BinaryIO, part: Part, manifest: Manifest, samples: Iterable[ShardSamples]) -> None:
-        """See `Form.write`; the same samples give the same bytes."""
+        """See `ExportFormat.write`; the same samples give the same bytes."""
         header = npy_header(manifest.layout.sample_shape)
         labels = manifest.layout.labels
         number = part.start
@@ -51,15 +51,15 @@ class WebDatasetForm:
                     _add(tar, f"{name}.json", json.dumps(fields, allow_nan=False).encode())
 
     def side_files(self, manifest: Manifest, parts: Sequence[Part]) -> dict[str, bytes]:
-        """None."""
+        """Return no files."""
         return {}
 
     def header(self, parts: Sequence[Part]) -> str:
-        """Nothing."""
+        """Return an empty header."""
         return ""
 
     def example(self, manifest: Manifest, part: Part) -> str:
-        """See `Form.example`."""
+        """See `ExportFormat.example`."""
         return (
             "import itertools\n"
             "import webdataset as wds\n"
@@ -69,9 +69,10 @@ class WebDatasetForm:
 
 
 def sample_name(number: int, key: str) -> str:
-    """The name that a sample's members share: its number in the split, then what is plain of its key, without dots.
+    """Return the name that a sample's members share: its number in the split and its key in plain characters.
 
-    Readers take what follows the first dot for the kind of a member, and neighbors of one name for one sample.
+    The name has no dots: readers take the text after the first dot for the type of a member, and consecutive members
+    of equal name for one sample.
 
     >>> sample_name(7, "cats/été 1.v2.jpg")
     '00000007-_t__1_v2'
@@ -80,14 +81,14 @@ def sample_name(number: int, key: str) -> str:
 
 
 def npy_header(shape: tuple[int, ...]) -> bytes:
-    """What stands before the values of a uint8 array in a .npy file."""
+    """Return the header of a .npy file that holds a uint8 array of this shape."""
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
     return file.getvalue()
 
 
 def _plain_numbers(label: np.ndarray) -> Any:
-    """A number, or a list of them, for JSON, which has no NaN: null."""
+    """Return a number or a list of numbers for JSON, which has null in place of NaN."""
     values = label.tolist()
     if isinstance(values, list):
         return [None if math.isnan(value) else value for value in values]

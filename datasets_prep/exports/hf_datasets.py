@@ -1,6 +1,6 @@
-"""HF `datasets`: a folder that `datasets.load_from_disk` opens, an Arrow file for each shard.
+"""HF `datasets`: a folder that `datasets.load_from_disk` opens, with an Arrow file for each shard.
 
-The files are what `DatasetDict.save_to_disk` writes, made without a copy of the data set in its cache.
+The files are those that `DatasetDict.save_to_disk` writes, but no copy of the data set is made in the cache.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from datasets_prep.exports.form import Part, part_for_each_shard
+from datasets_prep.exports.export_format import Part, part_for_each_shard
 from datasets_prep.exports.label_columns import label_column, label_feature, label_name
 from datasets_prep.folders.verified_read import ShardSamples
 from walloc_cdl.canonical import canonical_json, sha256_hex
@@ -21,28 +21,28 @@ from walloc_cdl.errors import CallError
 from walloc_cdl.latents import Manifest
 
 BATCH_BYTES = 4 << 20
-"""Codes of a record batch, at most; its lists count values in 32 bits."""
+"""Maximum size of the codes in a record batch; Arrow's lists have 32-bit offsets."""
 
 _SPLIT_NAME = re.compile(r"\w+(\.\w+)*")
 
 
-class HuggingFaceForm:
-    """For `datasets.load_from_disk`; codes come back as NumPy arrays."""
+class HuggingFaceFormat:
+    """A folder for `datasets.load_from_disk`, which returns codes as NumPy arrays."""
 
     name = "hf"
 
     def parts(self, manifest: Manifest, splits: Sequence[str]) -> list[Part]:
-        """SPLIT/data-NNNNN.arrow; `CallError` for a split whose name `datasets` refuses."""
+        """Return a file SPLIT/data-NNNNN.arrow per shard; `CallError` for a split name that `datasets` refuses."""
         for split in splits:
             if not _SPLIT_NAME.fullmatch(split):
                 raise CallError(
                     f"split {split!r} has a name that `datasets` refuses (letters, digits, _ and dots between them); "
-                    "export it to another form"
+                    "export it to another format"
                 )
         return part_for_each_shard(manifest, splits, "{split}/data-{number:05d}.arrow")
 
     def write(self, file: BinaryIO, part: Part, manifest: Manifest, samples: Iterable[ShardSamples]) -> None:
-        """See `Form.write`."""
+        """See `ExportFormat.write`."""
         import pyarrow as pa
 
         features = _features(manifest)
@@ -63,7 +63,7 @@ class HuggingFaceForm:
                     writer.write_batch(pa.record_batch([columns[name] for name in schema.names], schema=schema))
 
     def side_files(self, manifest: Manifest, parts: Sequence[Part]) -> dict[str, bytes]:
-        """`dataset_dict.json`, and for each split `dataset_info.json` and `state.json`."""
+        """Return `dataset_dict.json`, and for each split `dataset_info.json` and `state.json`."""
         splits = list(dict.fromkeys(part.split for part in parts))
         info = {"features": _features(manifest).to_dict()}
         files = {"dataset_dict.json": _json({"splits": splits})}
@@ -73,7 +73,7 @@ class HuggingFaceForm:
                 "_data_files": [{"filename": name} for name in names],
                 "_fingerprint": sha256_hex(canonical_json([manifest.to_json(), split]))[:16],
                 "_format_columns": ["codes"],
-                "_format_kwargs": {"dtype": "uint8"},  # or integers of any type would come as int64
+                "_format_kwargs": {"dtype": "uint8"},  # without it, `datasets` returns all integers as int64
                 "_format_type": "numpy",
                 "_output_all_columns": True,
                 "_split": split,
@@ -82,11 +82,11 @@ class HuggingFaceForm:
         return files
 
     def header(self, parts: Sequence[Part]) -> str:
-        """Nothing."""
+        """Return an empty header."""
         return ""
 
     def example(self, manifest: Manifest, part: Part) -> str:
-        """See `Form.example`."""
+        """See `ExportFormat.example`."""
         return f'import datasets\ncodes = datasets.load_from_disk(".")[{part.split!r}][:8]["codes"]\n'
 
 
@@ -102,7 +102,7 @@ def _features(manifest: Manifest) -> Any:
 
 
 def _nested(codes: np.ndarray) -> Any:
-    """The codes (n, …) as n nested lists, over their own memory."""
+    """Return the codes (n, …) as an Arrow array of n nested lists that shares their memory."""
     import pyarrow as pa
 
     array = pa.array(codes.reshape(-1))

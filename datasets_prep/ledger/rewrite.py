@@ -1,4 +1,4 @@
-"""Ledgers of finished data sets, read and written anew a row group at a time."""
+"""Reading and rewriting the ledgers of finished data sets, one row group at a time."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from walloc_cdl.errors import DamagedError
 from walloc_cdl.latents import LEDGER_NAME, FileEntry, Manifest
 
 Rewrite = Callable[[dict[str, Any]], dict[str, Any]]
-"""A row of the ledger to what it becomes."""
+"""Returns the new values of a row of the ledger."""
 
 
 def ledger_parts(folder: Path, manifest: Manifest) -> Iterator[pa.Table]:
-    """The ledger's rows, a row group at a time; none for a data set without one. `DamagedError` if it is damaged."""
+    """Yield the ledger's rows, one row group at a time; nothing for a data set without a ledger.
+
+    Raises `DamagedError` if the ledger is damaged.
+    """
     entry = manifest.files.get(LEDGER_NAME)
     if entry is None:
         return
@@ -30,20 +33,22 @@ def ledger_parts(folder: Path, manifest: Manifest) -> Iterator[pa.Table]:
             for number in range(ledger.num_row_groups):
                 yield ledger.read_row_group(number)
     except pa.ArrowInvalid as error:
-        raise DamagedError(f"{folder / LEDGER_NAME}: no Parquet ({error}); prepare the data set again") from error
+        raise DamagedError(
+            f"{folder / LEDGER_NAME}: not a Parquet file ({error}); prepare the data set again"
+        ) from error
 
 
 def stored_ledger_schema(folder: Path, manifest: Manifest) -> pa.Schema:
-    """Columns of the ledger: those of every ledger, then those kept of the source."""
+    """Return the columns of a data set's ledger: those of `SCHEMA`, then those kept from the source."""
     for part in ledger_parts(folder, manifest):
         return part.schema
     return SCHEMA
 
 
-def rewritten(part: pa.Table, rewrite: Rewrite) -> pa.Table:
-    """A part with every row rewritten; `rewrite` sees the columns of every ledger.
+def rewrite_rows(part: pa.Table, rewrite: Rewrite) -> pa.Table:
+    """Return a part of a ledger with every row rewritten; `rewrite` receives the columns of `SCHEMA`.
 
-    Columns kept of the source stay as they are, but are null in rows that are dropped.
+    Columns kept from the source are unchanged, except that they are null in rows that are dropped.
     """
     rows = [rewrite(row) for row in part.select(SCHEMA.names).to_pylist()]
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
@@ -56,10 +61,10 @@ def rewritten(part: pa.Table, rewrite: Rewrite) -> pa.Table:
 def write_edited_ledger(
     path: Path, parts: Callable[[], Iterable[pa.Table]], num_rows: int, schema: pa.Schema
 ) -> tuple[FileEntry, dict[str, Any]]:
-    """Write a ledger whose rows have changed; duplicates are marked anew. Returns its entry, and the counts for the
-    manifest.
+    """Write a ledger whose rows have changed, and mark duplicates again.
 
-    `parts` opens the changed rows anew, and gives them a part at a time.
+    `parts` opens the changed rows, part by part, each time it is called. Returns the ledger's entry and the counts for
+    the manifest.
     """
     return write_marked_ledger(path, map(_unmarked, parts()), DuplicateFinder(parts, num_rows), [], schema)
 

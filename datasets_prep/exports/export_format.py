@@ -1,4 +1,4 @@
-"""What a form of export is: which files it makes, and how each is written."""
+"""The interface of an export format: which files it consists of, and how each is written."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from walloc_cdl.latents import Manifest, ShardEntry
 
 @dataclass(frozen=True)
 class Part:
-    """One file of an export; the unit of work, which is there in full or not at all."""
+    """One file of an export; the unit of work, which exists in full or not at all."""
 
     name: str
-    """Path below the export's folder."""
+    """Path relative to the export's folder."""
     split: str
     shards: tuple[ShardEntry, ...]
-    """Those that its samples come from, in order."""
+    """The shards of its samples, in order."""
     start: int = 0
-    """The number of its first sample in the split."""
+    """Number of its first sample in the split."""
     holds_codes: bool = True
-    """Whether the samples' codes are in it; a part without them needs no checksums, which another part has checked."""
+    """Whether it contains the samples' codes; otherwise checksums are not compared, since another part does it."""
 
     @property
     def num_samples(self) -> int:
@@ -30,34 +30,34 @@ class Part:
         return sum(entry.num_samples for entry in self.shards)
 
 
-class Form(Protocol):
-    """A form that data sets are exported to."""
+class ExportFormat(Protocol):
+    """A format that data sets are exported to."""
 
     name: str
 
     def parts(self, manifest: Manifest, splits: Sequence[str]) -> list[Part]:
-        """The files to write; raises `CallError` for a data set that this form cannot hold."""
+        """Return the files to write; raises `CallError` for a data set that this format cannot hold."""
         ...
 
     def write(self, file: BinaryIO, part: Part, manifest: Manifest, samples: Iterable[ShardSamples]) -> None:
-        """Write one file from its shards, of which one at a time is in use."""
+        """Write one file from the samples of its shards, which are read one shard at a time."""
         ...
 
     def side_files(self, manifest: Manifest, parts: Sequence[Part]) -> dict[str, bytes]:
-        """Small files that make the folder readable, by path; they are written after the parts."""
+        """Return the content of further small files that readers need, by path; they are written after the parts."""
         ...
 
     def header(self, parts: Sequence[Part]) -> str:
-        """What stands before the first line of README.md."""
+        """Return the text before the first line of README.md."""
         ...
 
     def example(self, manifest: Manifest, part: Part) -> str:
-        """Lines of Python, run in the folder, that leave the codes of some samples of `part` in `codes`."""
+        """Return lines of Python that, run in the folder, assign the codes of some samples of `part` to `codes`."""
         ...
 
 
 def part_for_each_shard(manifest: Manifest, splits: Sequence[str], name: str) -> list[Part]:
-    """A file for each shard; `name` has the places {split} and {number:05d}. An empty split gets an empty file."""
+    """Return a file for each shard, and one for an empty split; `name` is formatted with `split` and `number`."""
     parts = []
     for split in splits:
         start = 0

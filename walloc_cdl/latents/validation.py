@@ -1,4 +1,4 @@
-"""What the format can hold: samples are checked before any of them is written."""
+"""Validation of samples before any of them is written: the format must be able to hold them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from walloc_cdl.latents.layout import SampleLayout
 def require_codes(
     name: str, layout: SampleLayout, codes: np.ndarray | Sequence[np.ndarray]
 ) -> np.ndarray | list[np.ndarray]:
-    """The codes, C-contiguous; raises `CallError` unless they are uint8 of the layout's shape."""
+    """Return the codes, C-contiguous; raises `CallError` unless they are uint8 of the layout's shape."""
     channels, *sides = layout.latent_shape
     if layout.ragged:
         wanted = ", ".join([str(channels), *layout.spec.axes[1:]])
@@ -31,11 +31,11 @@ def require_codes(
 
 
 def require_keys(name: str, keys: Sequence[str], count: int) -> list[bytes]:
-    """The keys in UTF-8; raises `CallError` unless there are `count` that can be."""
+    """Return the keys in UTF-8; raises `CallError` unless there are `count` keys that can be encoded."""
     if len(keys) != count:
         raise CallError(f"{name}: {len(keys)} keys for {count} samples; each sample needs one")
     for key in keys:
-        if any("\ud800" <= character <= "\udfff" for character in key):  # from file names that are no UTF-8
+        if any("\ud800" <= character <= "\udfff" for character in key):  # from file names that are not UTF-8
             raise CallError(f"{name}: key {key!r} cannot be written as UTF-8; rename the source sample")
     return [key.encode("utf-8") for key in keys]
 
@@ -47,14 +47,17 @@ def require_fields(
     labels: np.ndarray | None,
     sizes: np.ndarray | None,
 ) -> dict[str, np.ndarray]:
-    """The other tensors of each sample, in the order in which its checksum covers them."""
+    """Return the other tensors by name, in the order in which a sample's checksum covers them.
+
+    Raises `CallError` for labels or sizes that do not fit the layout.
+    """
     fields = {}
     if layout.ragged:
         axes = len(layout.latent_shape)
         fields["shapes"] = np.array([sample.shape for sample in codes], "<i4").reshape(-1, axes)
         fields["sizes"] = _require_sizes(name, layout, fields["shapes"], sizes)
     elif sizes is not None:
-        raise CallError(f"{name}: sizes of signals go with ragged geometry; these samples all have the same")
+        raise CallError(f"{name}: sizes of signals are for ragged geometry; these samples all have the same size")
     if (packed := _require_labels(name, layout.labels, labels, len(codes))) is not None:
         fields["labels"] = packed
     return fields
@@ -65,7 +68,7 @@ def _require_sizes(name: str, layout: SampleLayout, shapes: np.ndarray, sizes: n
     if sizes is None or not np.issubdtype(sizes.dtype, np.integer) or sizes.shape != wanted:
         found = "missing" if sizes is None else f"{sizes.dtype} {list(sizes.shape)}"
         raise CallError(f"{name}: sizes of the signals are {found}, expected int32 {list(wanted)}")
-    if (wrong := np.flatnonzero(layout.wrong_sizes(shapes, sizes))).size:
+    if (wrong := np.flatnonzero(layout.invalid_sizes(shapes, sizes))).size:
         row = int(wrong[0])
         raise CallError(
             f"{name}: a signal of {sizes[row].tolist()} does not fit its codes of {shapes[row].tolist()} "
@@ -78,8 +81,8 @@ def _require_labels(name: str, spec: LabelSpec, labels: np.ndarray | None, count
     if labels is None and spec.kind == "none":
         return None
     if labels is None or spec.kind == "none":
-        have = "without labels" if labels is None else "with labels"
-        raise CallError(f"{name}: samples {have}, expected labels of kind {spec.kind}")
+        found = "without labels" if labels is None else "with labels"
+        raise CallError(f"{name}: samples {found}, expected labels of kind {spec.kind}")
     wanted = (count, *spec.sample_shape)
     if labels.dtype != spec.dtype or labels.shape != wanted:
         raise CallError(f"{name}: labels are {labels.dtype} {list(labels.shape)}, expected {spec.dtype} {list(wanted)}")

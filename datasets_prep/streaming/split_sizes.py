@@ -8,12 +8,12 @@ from walloc_cdl.errors import DamagedError
 from walloc_cdl.files import write_atomic
 from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
 
-NAME = "ends.json"
+FILE_NAME = "ends.json"
 
 
-def load_ends(work: Path, digest: str) -> dict[str, int]:
-    """By split, of those that came to their end under the plan of this digest."""
-    path = work / NAME
+def load_split_sizes(work: Path, digest: str) -> dict[str, int]:
+    """The number of samples of each split that came to its end under the plan of this digest."""
+    path = work / FILE_NAME
     try:
         fields = parse_json_with_digest(path.read_bytes(), origin=str(path))
     except (FileNotFoundError, DamagedError):
@@ -21,6 +21,6 @@ def load_ends(work: Path, digest: str) -> dict[str, int]:
     return fields["num_samples"] if fields.get("plan") == digest else {}
 
 
-def save_ends(work: Path, digest: str, num_samples: dict[str, int]) -> None:
-    """Inverse of `load_ends`."""
-    write_atomic(work / NAME, encode_json_with_digest({"plan": digest, "num_samples": num_samples}))
+def save_split_sizes(work: Path, digest: str, num_samples: dict[str, int]) -> None:
+    """Inverse of `load_split_sizes`."""
+    write_atomic(work / FILE_NAME, encode_json_with_digest({"plan": digest, "num_samples": num_samples}))

@@ -1,0 +1,199 @@
+"""What a worker does: it reads, decodes and encodes chunks of samples, in a process of its own.
+
+Worker processes load this module and what it imports, and nothing else: no torch, no `datasets`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import traceback
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from datasets_prep.decode.chunks import DecodedChunk
+from datasets_prep.decode.worker_pipe import send_answer
+from datasets_prep.samples.content import read_stored
+from datasets_prep.samples.preparation import Preparation
+from datasets_prep.samples.stored import ArrayWindow, AudioSegment, BadSignalError, FileSlice, KeyedSample, Stored
+from walloc_cdl.addresses import is_url
+from walloc_cdl.canonical import sha256_hex
+
+if TYPE_CHECKING:
+    from walloc_cdl.kernels.cpu.fused import FusedEncoder
+
+GIB = 2**30
+
+_STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An exception that is no sample's fault."""
+
+    error: Exception
+    text: str
+
+
+def serve(connection: Connection, preparation: Preparation, encoder: FusedEncoder | None) -> None:
+    """Run the worker process: chunks in, decoded ones out, until its owner is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's
+    warnings.simplefilter("ignore")
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    if preparation.memory_bytes is not None:
+        _limit_memory(preparation.memory_bytes)
+    with suppress(EOFError, OSError):
+        connection.send("ready")
+        _silence_decoders()
+        while True:
+            send_answer(connection, _answer(connection.recv_bytes(), preparation, encoder))
+
+
+def _answer(pickled: bytes, preparation: Preparation, encoder: FusedEncoder | None) -> DecodedChunk | Failure:
+    try:
+        samples: Sequence[Stored] = pickle.loads(pickled)  # of the owner; `Connection.recv` does so
+        return decode_chunk(samples, preparation, encoder)
+    except Exception as error:  # a fault of ours or of the machine: for the owner to raise
+        return Failure(_picklable(error), traceback.format_exc())
+
+
+def _picklable(error: Exception) -> Exception:
+    """The error, or its words where it cannot be sent: the owner would take silence for a crash of the decoder."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # an exception's own methods may raise anything
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _silence_decoders() -> None:
+    """Send to nowhere what C libraries write to standard error about broken files; our errors go another way."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
+def _end_with(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
+
+
+def _limit_memory(num_bytes: int) -> None:
+    """Let no more than so much be allocated from now on; where the system has no such limit, nothing happens."""
+    if not _STATUS.exists():
+        return
+    import resource
+
+    # RLIMIT_DATA counts private writable memory, of which a process has some for its threads' stacks.
+    present = next(
+        int(line.split()[1]) * 1024 for line in _STATUS.read_text().splitlines() if line.startswith("VmData")
+    )
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = present + num_bytes
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
+
+
+def decode_chunk(
+    samples: Sequence[Stored], preparation: Preparation, encoder: FusedEncoder | None = None
+) -> DecodedChunk:
+    """Decode the samples of one task, and encode them if there is an encoder; each file is read once."""
+    decoded = [_decode(stored, preparation) for stored in samples]
+    signals = [sample.signal for sample in decoded if sample.signal is not None]
+    return DecodedChunk(
+        signals=_encoded(_gathered(signals, preparation), preparation, encoder),
+        reasons={position: sample.reason for position, sample in enumerate(decoded) if sample.reason is not None},
+        hashes=[sample.sha256 for sample in decoded],
+        num_bytes=[sample.num_bytes for sample in decoded],
+    )
+
+
+def undecodable(
+    stored: Stored, reason: str, preparation: Preparation, encoder: FusedEncoder | None = None
+) -> DecodedChunk:
+    """What stands for a sample that no worker survived: its content is hashed, and not decoded.
+
+    That of a URL is not: its server may be what the worker was waiting for, and here nothing limits the time.
+    """
+    sample = _Decoded(reason=reason)
+    content = stored.stored if isinstance(stored, KeyedSample) else stored
+    remote = isinstance(content, FileSlice) and is_url(content.path)
+    if not remote and not isinstance(content, (ArrayWindow, AudioSegment)):
+        try:
+            sample.take_content(read_stored(content))
+        except BadSignalError as error:
+            sample.reason = str(error)
+    signals = _encoded(_no_signals(preparation), preparation, encoder)
+    return DecodedChunk(signals, {0: sample.reason or reason}, [sample.sha256], [sample.num_bytes])
+
+
+@dataclass
+class _Decoded:
+    """One sample: a signal, or the reason why there is none."""
+
+    signal: np.ndarray | None = None
+    reason: str | None = None
+    sha256: str | None = None
+    num_bytes: int = 0
+
+    def take_content(self, content: bytes | np.ndarray) -> None:
+        view = memoryview(content).cast("B")
+        self.sha256, self.num_bytes = sha256_hex(view), len(view)
+
+
+def _decode(stored: Stored, preparation: Preparation) -> _Decoded:
+    decoded = _Decoded()
+    try:
+        if isinstance(stored, (ArrayWindow, AudioSegment)):
+            decoded.signal = preparation.load(stored)
+            decoded.take_content(decoded.signal)
+        elif isinstance(stored, KeyedSample):
+            data = read_stored(stored.stored)
+            decoded.take_content(data)
+            decoded.signal = preparation.load(KeyedSample(stored.key, data))
+        else:
+            data = read_stored(stored)
+            decoded.take_content(data)
+            decoded.signal = preparation.load(data)
+    except BadSignalError as error:
+        decoded.reason = str(error)
+    except MemoryError:
+        if preparation.memory_bytes is None:
+            raise
+        decoded.reason = f"decoding it takes more than {preparation.memory_bytes // GIB} GiB of memory"
+    return decoded
+
+
+def _gathered(signals: list[np.ndarray], preparation: Preparation) -> np.ndarray | list[np.ndarray]:
+    if preparation.ragged or not signals:
+        return signals or _no_signals(preparation)
+    return np.stack(signals)
+
+
+def _encoded(
+    signals: np.ndarray | list[np.ndarray], preparation: Preparation, encoder: FusedEncoder | None
+) -> np.ndarray | list[np.ndarray]:
+    """Codes (N, K, …) of signals (N, C, …), with views (N, V, K, …) of (N, V, C, …); without an encoder the signals."""
+    if encoder is None or not isinstance(signals, np.ndarray):
+        return signals
+    rank = len(preparation.shape)
+    codes = encoder.encode(signals.reshape(-1, *preparation.shape))
+    return codes.reshape(*signals.shape[:-rank], *codes.shape[1:])
+
+
+def _no_signals(preparation: Preparation) -> np.ndarray | list[np.ndarray]:
+    if preparation.ragged:
+        return []
+    views = (len(preparation.view_names),) if preparation.view_names else ()
+    return np.empty((0, *views, *preparation.shape), preparation.dtype)

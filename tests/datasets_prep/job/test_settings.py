@@ -1,0 +1,67 @@
+"""Settings of a job: each is one field, of which the command's options, the checks and the refusals are made."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from datasets_prep import PrepareConfig, open_source
+from datasets_prep.decode.audio import AudioPreparation
+from datasets_prep.decode.images import ImagePreparation
+from datasets_prep.decode.views import ViewedImagePreparation
+from datasets_prep.job.choose_preparation import stored_preparation
+from datasets_prep.job.settings import settings_of
+from tests.support.pictures import encoded, picture
+from walloc_cdl.cli.command_tree import build_command_tree
+from walloc_cdl.codec import ResizeCodec, ResizeConfig
+from walloc_cdl.errors import CallError
+
+
+def test_each_field_is_a_setting_and_an_option_of_the_command():
+    options = {each.name: each for each in build_command_tree(pytest.fail).commands["prepare"].params}
+    settings = settings_of(PrepareConfig)
+    assert settings.keys() == vars(PrepareConfig()).keys()
+    for name, setting in settings.items():
+        option = options[setting.option or name]
+        assert option.help == setting.help
+        assert option.default == getattr(PrepareConfig(), name)
+
+
+def test_each_setting_for_one_kind_of_signal_says_what_others_have():
+    for setting in settings_of(PrepareConfig).values():
+        assert (setting.signal is None) == (setting.remedy == "")
+
+
+@pytest.mark.parametrize(
+    "preparation",
+    [
+        ImagePreparation(1),
+        ImagePreparation(3, 64, "box", "pad", "srgb", "pil-scaled"),
+        ViewedImagePreparation(3, 64, "bicubic", view_names=("center", "flip", "crop-1")),
+        AudioPreparation(2, 44100, 44032, 22016, "clip"),
+    ],
+    ids=lambda preparation: type(preparation).__name__,
+)
+def test_a_preparation_comes_back_from_its_json(preparation):
+    assert type(preparation).from_json(json.loads(json.dumps(preparation.to_json()))) == preparation
+
+
+@pytest.mark.parametrize(
+    "values", [{"resize": "sinc"}, {"resize": ["box"]}, {"size": "large"}, {"size": 0}, {"views": 3}]
+)
+def test_a_preprocessing_that_nothing_leaves_is_refused(values, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/1.png").write_bytes(encoded(picture(1)))
+    source, codec = open_source(str(tmp_path)), ResizeCodec(ResizeConfig(channels=3, factor=4))
+    known = ImagePreparation(3, 64).to_json()
+    assert stored_preparation(source, codec, {**known, "shard_samples": 9}) == ImagePreparation(3, 64)
+    with pytest.raises(CallError, match=r"preprocessing is none of this version's .*; prepare the source again"):
+        stored_preparation(source, codec, {**known, **values})
+
+
+def test_arrays_are_prepared_as_their_source_says(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((3, 16, 16), np.uint8))
+    source, codec = open_source(f"npy:{tmp_path}/a.npy"), ResizeCodec(ResizeConfig(channels=3, factor=4))
+    assert stored_preparation(source, codec, {}) == source.root.preparation(multiple=codec.spec.stride)
