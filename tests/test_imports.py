@@ -1,4 +1,4 @@
-"""The table of imports in docs/design.md, held against the code: function bodies count, too."""
+"""Which folder may import which, held against the code: imports in function bodies count, too."""
 
 import ast
 import importlib

@@ -1,4 +1,4 @@
-"""From a stored sample to the codec's input, and the worker processes that do it.
+"""Decodes stored samples to the codec's input, in worker processes.
 
-Workers import this package, so nothing in it needs more than numpy and what decodes the files.
+Workers import this package, so its modules import no more than numpy and the packages that decode files.
 """

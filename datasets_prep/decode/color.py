@@ -1,4 +1,4 @@
-"""From any mode that a decoder gives to gray or RGB with 8 bits: depth, color profile, transparency, in this order."""
+"""Converts any mode that a decoder gives to 8-bit gray or RGB: depth, color profile, transparency, in this order."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ _WHITE_IS_ZERO = 0
 
 
 def eight_bit_color(image: Image.Image, channels: int, profiles: str) -> Image.Image:
-    """Mode L (1 channel) or RGB (3), without transparency; `image` need not be decoded yet.
+    """Convert an image, which need not be decoded yet, to mode L (1 channel) or RGB (3), without transparency.
 
-    `profiles` is `ignore` or `srgb`, what becomes of an embedded color profile. Raises `BadSignalError` for
-    pixels whose range or color space is not defined.
+    `profiles`: `ignore` or `srgb`, the handling of an embedded color profile. Raises `BadSignalError` for pixels
+    whose range or color space is not defined.
     """
     profile = image.info.get("icc_profile")
     image = _eight_bit(image)
     if profiles == "srgb" and profile and image.mode != "1":
-        image = to_srgb(_plain(image), profile)
-    image, mode = _on_white(image), "L" if channels == 1 else "RGB"
+        image = to_srgb(_profile_mode(image), profile)
+    image, mode = _composite_on_white(image), "L" if channels == 1 else "RGB"
     if image.mode != mode:
         return image.convert(mode)
-    image.load()  # which `convert` does too, and then copies
+    image.load()  # `convert` would load, too, but also copy
     return image
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """The high byte of 16 bits, whatever the mode; PIL itself takes it of 16-bit color."""
+    """Reduce 16-bit gray to its high byte; PIL does the same for 16-bit color when it decodes."""
     if image.mode == "LAB":
         raise BadSignalError("LAB colors; expected gray, RGB or CMYK")
     rawmode = _rawmode(image)
     if image.mode not in ("I", "F", *SIXTEEN_BIT_MODES):
         if ";16" in rawmode:
             image.load()
-            image.info.pop("transparency", None)  # a 16-bit color, which 8 bits no longer tell from its neighbors
+            image.info.pop("transparency", None)  # a 16-bit color, ambiguous among 8-bit colors
         return image
     if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
         raise BadSignalError("pixels beyond 16 bits; only 8-bit images and 16-bit gray or color have a defined range")
@@ -58,14 +58,14 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 def _rawmode(image: Image.Image) -> str:
-    """How the pixels are stored, in the decoder's words; known before decoding only."""
+    """Return the decoder's name of the stored pixel format, which PIL has only before decoding."""
     arguments = image.tile[0][3] if image.tile else ""
     first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     return first if isinstance(first, str) else ""
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """Mode L, LA, RGB, RGBA or CMYK: those that profiles speak of."""
+def _profile_mode(image: Image.Image) -> Image.Image:
+    """Convert to a mode that profiles apply to: L, LA, RGB, RGBA or CMYK."""
     if image.mode in ("L", "LA", "RGB", "RGBA", "CMYK") and "transparency" not in image.info:
         return image
     if image.has_transparency_data:
@@ -73,10 +73,10 @@ def _plain(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def _composite_on_white(image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
         return image
-    if image.mode == "La":  # which becomes nothing else
+    if image.mode == "La":  # PIL converts La to LA only
         image = image.convert("LA")
     straight = image if image.mode == "RGBA" else image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), straight)

@@ -1,9 +1,11 @@
-"""Embedded color profiles: the pixels that they mean, in sRGB.
+"""Converts images with embedded color profiles to sRGB.
 
-LittleCMS converts with relative colorimetric intent and black point compensation: colors within sRGB keep their
-appearance exactly, black stays black, and it is what photo editors do unless told otherwise. Perceptual
-intent differs only for profiles with tables of their own for it, as those of printers, whose makers each mean
-something else by it.
+Profiles are ignored by default, because training code elsewhere ignores them, and models are compared with such
+models. LittleCMS converts with relative colorimetric intent and black point compensation: colors within sRGB keep
+their appearance exactly, black stays black, and photo editors do the same by default. Perceptual intent differs only
+for profiles with their own tables for it, such as those of printers, and its meaning depends on the maker.
+
+Whether a profile is sRGB is measured, not read from its name, of which there are dozens.
 """
 
 from __future__ import annotations
@@ -15,16 +17,17 @@ import numpy as np
 from PIL import Image
 
 MAX_SRGB_ERROR = 1
-"""A profile that moves no color by more than this, of 255, is sRGB by whatever name; pixels stay as they are."""
+"""A profile that changes no color of a grid by more than this, of 255, counts as sRGB; pixels are not converted."""
 
 _SPACES = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK"}
-"""Which color space of a profile goes with which mode of an image."""
+"""Maps image modes to the color space that a profile for them must have."""
 
 
 def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """The image in sRGB; `image` is of mode L, LA, RGB, RGBA or CMYK, the result of the same or, without ink, RGB(A).
+    """Convert an image of mode L, LA, RGB, RGBA or CMYK to sRGB.
 
-    A profile that is damaged, or for another kind of color than the image's, is ignored, as viewers do.
+    Returns an image of mode RGB or RGBA, or `image` itself if the conversion is the identity, and if the profile is
+    damaged or for another color space, which viewers ignore, too.
     """
     alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
     opaque = image.convert(image.mode[:-1]) if alpha is not None else image
@@ -38,8 +41,8 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 
 
 @lru_cache(maxsize=32)
-def _transform(profile: bytes, mode: str):  # noqa: ANN202 - of a module that is imported only here
-    """LittleCMS's transform to sRGB, or None where there is nothing to do."""
+def _transform(profile: bytes, mode: str):  # noqa: ANN202 - its type is in a module that is imported only here
+    """Return LittleCMS's transform to sRGB, or None if there is nothing to do."""
     from PIL import ImageCms
 
     try:

@@ -1,4 +1,10 @@
-"""Files that PIL decodes to wrong pixels without saying so; found by comparing it with tifffile and OpenJPEG."""
+"""Refuses files that PIL decodes to wrong pixels without an error.
+
+PIL defines the meaning of a file, except where it is wrong. It was compared with tifffile on 720 kinds of TIFF (90 of
+which it does not open), with OpenJPEG, and with the PNG and EXIF specifications. `datasets_prep.decode.color` corrects
+what can be corrected (16-bit white-is-zero and 12-bit TIFF, a transparent 16-bit gray). docs/pixels.md has a row for
+every kind of file.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +18,14 @@ _BITS_PER_SAMPLE_TAG = 258
 _CODESTREAM_START = b"\xff\x4f\xff\x51"
 """The markers SOC and SIZ, with which every JPEG 2000 codestream begins (ITU-T T.800, annex A)."""
 _FIRST_DEPTH = 42
-"""Where, counted from there, SIZ has the first component's depth: its lower 7 bits and one more."""
+"""Offset from there of the first component's depth in SIZ: the lower 7 bits hold the depth minus 1."""
 
 
 def refuse_pil_quirks(image: Image.Image, encoded: bytes) -> None:
-    """Raise `BadSignalError` for such a file; `image` is what PIL has made of its header.
+    """Raise `BadSignalError` for such a file; `image` is the image that PIL has opened, not yet decoded.
 
-    - TIFF with its channels in separate planes: PIL reads uncompressed planes of 16 bits as if of 8, and
-      loses the alpha plane of gray.
+    - TIFF with channels in separate planes: PIL reads uncompressed 16-bit planes as 8-bit planes, and loses the alpha
+      plane of gray images.
     - JPEG 2000 in color with more than 8 bits: PIL rounds white up to black.
     """
     if image.format == "TIFF" and image.tag_v2.get(_PLANAR_CONFIGURATION_TAG) == _SEPARATE:

@@ -1,1 +1,1 @@
-"""Folders of data sets: locks, verified reads, copies of samples, folders derived from finished data sets."""
+"""Operations on the folders of data sets: locks, verified reads, copies of samples, derived folders."""

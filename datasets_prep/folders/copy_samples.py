@@ -1,4 +1,4 @@
-"""Samples of one shard into another: whatever the shard holds of them, in batches."""
+"""Copies samples from shard to shard, in batches, with everything that a shard holds of them."""
 
 from __future__ import annotations
 
@@ -28,29 +28,32 @@ Relabel = Callable[[np.ndarray], np.ndarray]
 
 
 def open_verified_shard(folder: Path, entry: ShardEntry, layout: SampleLayout) -> Shard:
-    """A shard to be written anew: damage must not get fresh checksums, so every byte is checked first."""
+    """Open a shard after verifying its SHA-256, so that no damaged data gets a new, valid checksum in a copy.
+
+    Raises `DamagedError` if it is damaged.
+    """
     shard = open_shard(folder / entry.name, entry, layout)
     require_verified_file(folder, entry.name, entry)
     return shard
 
 
 def require_verified_file(folder: Path, name: str, entry: ShardEntry | FileEntry) -> None:
-    """Raise `DamagedError` unless a file is what the manifest says."""
+    """Raise `DamagedError` unless a file exists and has the SHA-256 of its manifest entry."""
     path = folder / name
     if not path.is_file() or sha256_file(path) != entry.sha256:
         found = f"SHA-256 is {sha256_file(path)[:12]}…" if path.is_file() else "missing"
         raise DamagedError(f"{path}: {found}, expected {entry.sha256[:12]}…; `cdl repair {folder}` first")
 
 
-def batches(rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Rows in pieces that fit memory."""
+def row_batches(rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Divide rows into batches that fit in memory."""
     return (rows[start : start + BATCH_SAMPLES] for start in range(0, len(rows), BATCH_SAMPLES))
 
 
-def samples_at(
+def read_rows(
     shard: Shard, rows: np.ndarray, *, rename: Rename | None = None, relabel: Relabel | None = None
 ) -> dict[str, Any]:
-    """All that a shard holds of the samples in `rows`, int64, as the arguments of `ShardWriter.append`."""
+    """Read the samples in `rows`, int64, of a shard, as keyword arguments of `ShardWriter.append`."""
     ragged = shard.offsets is not None
     keys = shard.keys(rows)
     labels = None if shard.labels is None else shard.labels[rows]
@@ -65,57 +68,57 @@ def samples_at(
 def write_rows(
     folder: Path, entry: ShardEntry, shard: Shard, rows: np.ndarray, layout: SampleLayout
 ) -> tuple[ShardEntry, np.ndarray]:
-    """Write the samples in `rows`, int64, of a shard as one of the same name and split into `folder`.
+    """Write the samples in `rows`, int64, of a shard to a shard of the same name and split in `folder`.
 
     Returns its entry and histogram.
     """
     with ShardWriter(folder, entry.name, layout=layout, split=entry.split, capacity=len(rows)) as writer:
-        for some in batches(rows):
-            writer.append(**samples_at(shard, some))
+        for batch in row_batches(rows):
+            writer.append(**read_rows(shard, batch))
         return writer.finish()
 
 
 class SplitWriter:
-    """Writes the samples of one split as a series of shards, named and filled like those of `cdl prepare`."""
+    """Writes the samples of one split to a series of shards, named and filled like those of `cdl prepare`."""
 
     def __init__(self, folder: Path, split: str, layout: SampleLayout, shard_samples: int) -> None:
         self.entries: list[ShardEntry] = []
         self.histogram = np.zeros((layout.spec.latent_channels, 256), np.int64)
-        """int64 (K, 256), of all shards."""
+        """int64 (K, 256), the histogram of all shards."""
         self._counts = layout.labels.zero_class_counts()
         self._folder, self._split, self._layout, self._shard_samples = folder, split, layout, shard_samples
         self._writer: ShardWriter | None = None
         self._num_open = 0
 
-    def place(self, number: int) -> tuple[str, int]:
-        """Shard and row of the sample with this number in the split."""
+    def location(self, number: int) -> tuple[str, int]:
+        """Return the shard and the row of the sample with a number in the split."""
         return self._name(number // self._shard_samples), number % self._shard_samples
 
     def append(self, shard: Shard, rows: np.ndarray, **changes: Any) -> None:
-        """Add the samples in `rows` of a shard; `changes` as in `samples_at`."""
-        for batch in batches(rows):
+        """Append the samples in `rows` of a shard; `changes` are keyword arguments of `read_rows`."""
+        for batch in row_batches(rows):
             while len(batch):
-                writer = self._writer or self._begin()
+                writer = self._writer or self._open_writer()
                 taken = batch[: self._shard_samples - self._num_open]
-                samples = samples_at(shard, taken, **changes)
+                samples = read_rows(shard, taken, **changes)
                 writer.append(samples.pop("codes"), samples.pop("labels"), samples.pop("keys"), **samples)
                 self._num_open += len(taken)
                 batch = batch[len(taken) :]
                 if self._num_open == self._shard_samples:
-                    self._end()
+                    self._close_writer()
         if self._counts is not None and shard.labels is not None:
             labels, relabel = shard.labels[rows], changes.get("relabel")
             self._counts += self._layout.labels.class_counts(labels if relabel is None else relabel(labels))
 
     def finish(self) -> SplitSummary:
-        """End the last shard."""
+        """Finish the last shard; returns the summary of the split."""
         if self._writer is not None:
-            self._end()
+            self._close_writer()
         counts = None if self._counts is None else self._counts.tolist()
         return SplitSummary(sum(entry.num_samples for entry in self.entries), counts)
 
     def abandon(self) -> None:
-        """Drop the shard that is being written, if any."""
+        """Discard the shard that is being written, if any."""
         if self._writer is not None:
             self._writer.__exit__(None, None, None)
             self._writer = None
@@ -123,7 +126,7 @@ class SplitWriter:
     def _name(self, number: int) -> str:
         return f"{self._split}-{number:05d}.safetensors"
 
-    def _begin(self) -> ShardWriter:
+    def _open_writer(self) -> ShardWriter:
         name = self._name(len(self.entries))
         self._writer = ShardWriter(
             self._folder, name, layout=self._layout, split=self._split, capacity=self._shard_samples
@@ -131,7 +134,7 @@ class SplitWriter:
         self._num_open = 0
         return self._writer.__enter__()
 
-    def _end(self) -> None:
+    def _close_writer(self) -> None:
         assert self._writer is not None
         entry, histogram = self._writer.finish()
         self._writer = None
@@ -139,6 +142,6 @@ class SplitWriter:
         self.histogram += histogram
 
 
-def shard_samples_of(manifests: Sequence[Manifest]) -> int:
-    """Samples of the largest shard of some data sets, at least 1."""
+def max_shard_samples(manifests: Sequence[Manifest]) -> int:
+    """Return the number of samples in the largest shard of the data sets, at least 1."""
     return max([1, *(entry.num_samples for manifest in manifests for entry in manifest.shards)])

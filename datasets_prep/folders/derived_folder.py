@@ -1,4 +1,7 @@
-"""Folders made of a finished data set, or fetched from one: begun, gone on with, ended; never one of somebody else."""
+"""Begins, resumes and ends jobs that derive a folder from a finished data set or download one.
+
+A job never touches a folder that holds anything else.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,11 @@ from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_j
 
 STATE_NAME = "state.json"
 FETCHED_NAME = "hub"
-"""In the work folder: what is fetched, but not whole yet."""
+"""Subfolder of the work folder for incomplete downloads."""
 
 
 def begin(folder: Path, state: dict[str, Any]) -> None:
-    """Make `folder` ready for a job that `state` (plain values) describes: new, empty, or left by the same job.
+    """Begin or resume the job that `state` (plain values) describes in a `folder` that is new, empty, or its own.
 
     Raises `CallError` for a folder that holds anything else.
     """
@@ -29,15 +32,16 @@ def begin(folder: Path, state: dict[str, Any]) -> None:
         if parse_json_with_digest(path.read_bytes(), origin=str(path)) != state:
             raise CallError(f"{folder} holds an unfinished job of another data set or form; give a new folder")
         return
-    ours = set() if foreign_names(path.parent, set()) else {WORK_NAME}  # empty when killed before the state was written
-    if foreign := foreign_names(folder, ours):
+    # a job that was killed before it wrote its state leaves an empty work folder
+    own_names = set() if foreign_names(path.parent, set()) else {WORK_NAME}
+    if foreign := foreign_names(folder, own_names):
         raise CallError(f"{folder} holds something else ({foreign[0]}); give a new or empty folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, encode_json_with_digest(state))
 
 
 def copy_files(source: Path, out: Path, files: dict[str, FileEntry]) -> None:
-    """Copy listed files as they are, each checked against its hash."""
+    """Copy listed files, each checked against its hash; raises `DamagedError` for a file that differs."""
     for name, entry in sorted(files.items()):
         data = read_verified_file(source / name, entry)
         (out / name).parent.mkdir(parents=True, exist_ok=True)
@@ -45,9 +49,9 @@ def copy_files(source: Path, out: Path, files: dict[str, FileEntry]) -> None:
 
 
 def end(folder: Path) -> None:
-    """Remove a finished job's state, what it fetched into its work folder, and what killed writers left.
+    """Remove a finished job's state, its downloads in the work folder, and temporary files of killed writers.
 
-    Nothing where there is no such state: the work folder may be that of an edit or an extension then.
+    Does nothing if there is no such state, since the work folder may then belong to an edit or an extension.
     """
     work = folder / WORK_NAME
     if not (work / STATE_NAME).is_file():

@@ -1,4 +1,8 @@
-"""What the system refuses a job, in one line that says how to go on."""
+"""Converts errors of the system to `JobError` with one line that says how to continue.
+
+This is the only place that does so, around the whole of `prepare`. A failed write does not name its path, so
+`walloc_cdl.files.replacement` adds it.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +23,14 @@ _REMEDIES = {
 
 @contextmanager
 def resumable(folder: Path) -> Iterator[None]:
-    """Turn an `OSError` of the job that writes `folder` into a `JobError` of one line with path, cause and remedy."""
+    """Convert an `OSError` of the job that writes `folder` to a `JobError` of one line with path, cause and remedy."""
     try:
         yield
     except OSError as error:
         cause = system_reason(error)
-        where = Path(error.filename) if isinstance(error.filename, (str, Path)) else folder
-        if where.name == str(where):  # what empties a folder names its files so
-            where = folder / where
+        path = Path(error.filename) if isinstance(error.filename, (str, Path)) else folder
+        if path.name == str(path):  # a bare file name, as errors from `shutil.rmtree` have it
+            path = folder / path
         remedy = _REMEDIES.get(error.errno or 0)
-        advice = f"{remedy}, then run the same again to go on" if remedy else "run the same again to go on"
-        raise JobError(f"{where}: {cause}; {advice}") from error
+        advice = "run the same command again to continue"
+        raise JobError(f"{path}: {cause}; {f'{remedy}, then {advice}' if remedy else advice}") from error

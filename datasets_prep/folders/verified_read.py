@@ -1,4 +1,4 @@
-"""Files read to be copied elsewhere: nothing that is damaged may travel on under a fresh checksum."""
+"""Verified reads of files that are copied elsewhere, so that no damaged data gets a new, valid checksum."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ class ShardSamples:
     """The samples of one shard, in order."""
 
     codes: np.ndarray
-    """As in the shard: uint8 (N, K, h, w), with views (N, V, K, h, w), (N, K, t) of audio; of ragged geometry flat."""
+    """Codes as stored: uint8 (N, K, h, w), (N, V, K, h, w) with views, (N, K, t) for audio, flat for ragged samples."""
     labels: np.ndarray | None
-    """As `LabelSpec` says; None for a data set without labels."""
+    """Labels, see `LabelSpec`; None for a data set without labels."""
     keys: list[str]
     """The samples' names in the source."""
 
 
 def read_verified_shard(folder: Path, manifest: Manifest, entry: ShardEntry, *, checksums: bool = True) -> ShardSamples:
-    """The samples of a shard of the data set `folder`, every one of them held against its CRC32C.
+    """Read the samples of a shard of the data set `folder`, and compare each with its CRC32C.
 
-    Without `checksums` the codes are not read. Raises `DamagedError`, naming the shard, for samples that are not
-    what was written.
+    Without `checksums` the codes are not read. Raises `DamagedError`, naming the shard, for damaged samples.
     """
     path = folder / entry.name
     shard = open_shard(path, entry, manifest.layout)
@@ -39,12 +38,12 @@ def read_verified_shard(folder: Path, manifest: Manifest, entry: ShardEntry, *, 
     try:
         keys = [key.decode("utf-8") for key in encoded]
     except UnicodeDecodeError as error:
-        raise DamagedError(f"shard {path}: a key is no UTF-8; {REMEDY}") from error
+        raise DamagedError(f"shard {path}: a key is not UTF-8; {REMEDY}") from error
     return ShardSamples(shard.codes, shard.labels, keys)
 
 
 def read_verified_file(path: Path, entry: FileEntry) -> bytes:
-    """The content of a file that a manifest or a description lists; `DamagedError` unless it is that."""
+    """Read a file that a manifest or a description lists; raises `DamagedError` if size or SHA-256 differ from it."""
     if not path.is_file():
         raise DamagedError(f"{path}: missing, though it is listed; {REMEDY}")
     if (found := path.stat().st_size) != entry.num_bytes:
@@ -56,5 +55,5 @@ def read_verified_file(path: Path, entry: FileEntry) -> bytes:
 
 
 def matches_entry(path: Path, entry: FileEntry | ShardEntry) -> bool:
-    """Whether a file is there and is what a manifest lists."""
+    """Return whether a file exists and has the size and SHA-256 of its manifest entry."""
     return path.is_file() and path.stat().st_size == entry.num_bytes and sha256_file(path) == entry.sha256

@@ -1,4 +1,4 @@
-"""`cdl pull`: a data set from the Hub, or from any address, to a folder; the manifest comes last."""
+"""`cdl pull`: downloads a data set from the Hub, or from any URL, to a folder. The manifest is written last."""
 
 from __future__ import annotations
 
@@ -35,44 +35,45 @@ from walloc_cdl.latents import (
 )
 from walloc_cdl.latents.json_with_digest import parse_json_with_digest
 
-FETCHES = 4
-"""Files fetched at once."""
+NUM_THREADS = 4
+"""Number of files downloaded at the same time."""
 MAX_PROVENANCE_BYTES = 1 << 20
 
 OnFile = Callable[[int, int, int], object]
-"""Called with (done, total) numbers of files, and the bytes done."""
+"""Called with the number of downloaded files, the total number of files, and the number of downloaded bytes."""
 
 _HUB_ADDRESS = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?/?")
 
 
-class Origin(Protocol):
-    """Where a data set is pulled from."""
+class Remote(Protocol):
+    """A remote data set that can be downloaded."""
 
     def read(self, name: str, max_bytes: int) -> bytes:
-        """A small file; `MissingFileError` where there is none."""
+        """Return the content of a small file; raises `MissingFileError` if it does not exist."""
         ...
 
     def save(self, name: str, path: Path, entry: FileEntry | ShardEntry, work: Path) -> None:
-        """Write a listed file to `path`, whole and checked, or not at all; `work` is a folder for what is unfinished.
+        """Write a listed file to `path`, complete and verified, or not at all; `work`: folder for partial downloads.
 
-        Raises `DamagedError` for a file that is missing or is not what the manifest says.
+        Raises `DamagedError` for a file that is missing or differs from the manifest.
         """
         ...
 
 
 def pull(location: str, out: Path, *, revision: str | None = None, on_file: OnFile | None = None) -> Manifest:
-    """Bring the data set OWNER/NAME of the Hub, or the one at an address, to the folder `out`.
+    """Download the data set OWNER/NAME of the Hub, or the one at a URL, to the folder `out`.
 
-    Each file counts only with the size and SHA-256 that the manifest has for it. The same call again goes on with
-    what an interrupted one left, and leaves a finished folder as it is. Raises `CallError` where there is no such
-    data set and for an `out` that holds anything else, `DamagedError` for files that are not what the manifest
-    says, `JobError` where it cannot be reached.
+    Each file must have the size and SHA-256 of its manifest entry. The same call again resumes an interrupted download,
+    and does not change a complete folder. Raises `CallError` if there is no such data set, and for an `out` that holds
+    anything else; `DamagedError` for files that differ from the manifest; `JobError` if the location cannot be reached.
     """
-    origin = _open_origin(location, revision)
+    remote = _open_remote(location, revision)
     try:
-        data = origin.read(MANIFEST_NAME, MAX_MANIFEST_BYTES)
+        data = remote.read(MANIFEST_NAME, MAX_MANIFEST_BYTES)
     except MissingFileError as error:
-        raise CallError(f"{location} is no data set of latents: it has no {MANIFEST_NAME}; check its name") from error
+        raise CallError(
+            f"{location} is not a data set of latents: it has no {MANIFEST_NAME}; check its name"
+        ) from error
     manifest = parse_manifest(data, origin=f"{location}, {MANIFEST_NAME}")
     if (out / MANIFEST_NAME).is_file():
         if load_manifest(out).to_json() != manifest.to_json():
@@ -80,9 +81,9 @@ def pull(location: str, out: Path, *, revision: str | None = None, on_file: OnFi
         end(out)
         return manifest
     begin(out, {"job": "pull", "manifest": manifest.digest()})
-    _fetch_all(origin, out, {entry.name: entry for entry in manifest.shards} | manifest.files, on_file)
+    _fetch_all(remote, out, {entry.name: entry for entry in manifest.shards} | manifest.files, on_file)
     with suppress(MissingFileError):
-        provenance = origin.read(PROVENANCE_NAME, MAX_PROVENANCE_BYTES)
+        provenance = remote.read(PROVENANCE_NAME, MAX_PROVENANCE_BYTES)
         parse_json_with_digest(provenance, origin=f"{location}, {PROVENANCE_NAME}")
         write_atomic(out / PROVENANCE_NAME, provenance)
     write_manifest(out, manifest)
@@ -90,27 +91,27 @@ def pull(location: str, out: Path, *, revision: str | None = None, on_file: OnFi
     return manifest
 
 
-def _open_origin(location: str, revision: str | None) -> Origin:
+def _open_remote(location: str, revision: str | None) -> Remote:
     if match := _HUB_ADDRESS.fullmatch(location):
-        return HubOrigin.open(match[1], revision or match[2])
+        return HubRemote.open(match[1], revision or match[2])
     if not is_address(location):
-        return HubOrigin.open(require_repo_id(location), revision)
+        return HubRemote.open(require_repo_id(location), revision)
     if revision is not None:
-        raise CallError(f"--revision {revision} is for the Hub; {location} has none")
-    return AddressOrigin(RemoteFolder(location))
+        raise CallError(f"--revision {revision} is for the Hub; {location} has none; omit it")
+    return UrlRemote(RemoteFolder(location))
 
 
-def _fetch_all(origin: Origin, out: Path, entries: dict[str, FileEntry | ShardEntry], on_file: OnFile | None) -> None:
+def _fetch_all(remote: Remote, out: Path, entries: dict[str, FileEntry | ShardEntry], on_file: OnFile | None) -> None:
     def fetch(item: tuple[str, FileEntry | ShardEntry]) -> int:
         name, entry = item
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if not matches_entry(path, entry):
-            origin.save(name, path, entry, out / WORK_NAME)
+            remote.save(name, path, entry, out / WORK_NAME)
         return entry.num_bytes
 
     num_bytes = 0
-    threads = ThreadPoolExecutor(FETCHES, thread_name_prefix="pull")
+    threads = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="pull")
     try:
         for done, size in enumerate(threads.map(fetch, entries.items()), start=1):
             num_bytes += size
@@ -121,36 +122,36 @@ def _fetch_all(origin: Origin, out: Path, entries: dict[str, FileEntry | ShardEn
 
 
 @dataclass(frozen=True)
-class AddressOrigin:
-    """A folder behind an address."""
+class UrlRemote:
+    """A folder at a URL."""
 
-    remote: RemoteFolder
+    folder: RemoteFolder
 
     def read(self, name: str, max_bytes: int) -> bytes:
-        """See `Origin.read`."""
-        return self.remote.read(name, max_bytes)
+        """See `Remote.read`."""
+        return self.folder.read(name, max_bytes)
 
     def save(self, name: str, path: Path, entry: FileEntry | ShardEntry, work: Path) -> None:
-        """See `Origin.save`."""
+        """See `Remote.save`."""
         try:
             with replacement(path) as file:
-                self.remote.download(name, file, num_bytes=entry.num_bytes, sha256=entry.sha256)
+                self.folder.download(name, file, num_bytes=entry.num_bytes, sha256=entry.sha256)
         except MissingFileError as error:
-            raise _missing(f"{self.remote}/{name}") from error
+            raise _missing(f"{self.folder}/{name}") from error
 
 
 @dataclass(frozen=True)
-class HubOrigin:
-    """One commit of a repository; huggingface_hub downloads, and goes on within a file."""
+class HubRemote:
+    """One commit of a repository. huggingface_hub downloads files, and resumes partial downloads."""
 
     repo_id: str
     commit: str
     files: dict[str, Any]
-    """What the Hub says of each file, by path."""
+    """Maps paths to the Hub's metadata of the files."""
 
     @classmethod
-    def open(cls, repo_id: str, revision: str | None) -> HubOrigin:
-        """The repository as it is now at a branch, tag or commit."""
+    def open(cls, repo_id: str, revision: str | None) -> HubRemote:
+        """Open the current commit of a branch, tag or commit id."""
         with hub_errors(repo_id):
             import huggingface_hub
 
@@ -159,7 +160,7 @@ class HubOrigin:
             return cls(repo_id, commit, list_files(api, repo_id, commit))
 
     def read(self, name: str, max_bytes: int) -> bytes:
-        """See `Origin.read`."""
+        """See `Remote.read`."""
         if name not in self.files:
             raise MissingFileError(f"{self.repo_id} has no {name}")
         self._require_size(name, self.files[name].size <= max_bytes, f"at most {max_bytes}")
@@ -167,7 +168,7 @@ class HubOrigin:
             return self._download(name, Path(folder)).read_bytes()
 
     def save(self, name: str, path: Path, entry: FileEntry | ShardEntry, work: Path) -> None:
-        """See `Origin.save`."""
+        """See `Remote.save`."""
         if name not in self.files:
             raise _missing(f"{self.repo_id}, {name}")
         self._require_size(name, self.files[name].size == entry.num_bytes, str(entry.num_bytes))
@@ -176,14 +177,16 @@ class HubOrigin:
             found.unlink()
             raise DamagedError(
                 f"{self.repo_id}, {name}: SHA-256 is {digest[:12]}…, expected {entry.sha256[:12]}…; run the same "
-                "again, and ask its owner to upload it again if that does not help"
+                "command again, and ask its owner to upload the file again if that does not help"
             )
         os.replace(found, path)
 
     def _require_size(self, name: str, fits: bool, expected: str) -> None:
         if not fits:
             size = self.files[name].size
-            raise DamagedError(f"{self.repo_id}, {name}: {size} bytes, expected {expected}; ask its owner to upload it")
+            raise DamagedError(
+                f"{self.repo_id}, {name}: {size} bytes, expected {expected}; ask its owner to upload it again"
+            )
 
     def _download(self, name: str, folder: Path) -> Path:
         import huggingface_hub
@@ -195,5 +198,5 @@ class HubOrigin:
         return Path(path)
 
 
-def _missing(place: str) -> DamagedError:
-    return DamagedError(f"{place}: missing, though the manifest lists it; ask its owner to upload it again")
+def _missing(location: str) -> DamagedError:
+    return DamagedError(f"{location}: missing, though the manifest lists it; ask its owner to upload it again")

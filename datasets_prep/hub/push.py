@@ -1,4 +1,9 @@
-"""`cdl push`: a data set to the Hub, in one commit, so that nobody ever sees half of it."""
+"""`cdl push`: uploads a data set to the Hub in one commit, so that no reader sees an incomplete one.
+
+`upload_large_folder` is not used: it commits while it uploads, in an order of its own, so that readers would see a
+manifest without its shards, and it leaves its state in the folder of the data set. Here, contents are uploaded before
+the commit, which can be resumed as well.
+"""
 
 from __future__ import annotations
 
@@ -26,42 +31,42 @@ from walloc_cdl.latents import (
 )
 
 OnFile = Callable[[int, int, int], object]
-"""Called with (done, total) numbers of files, and the bytes done."""
+"""Called with the number of uploaded files, the total number of files, and the number of uploaded bytes."""
 
-_KEPT = (".gitattributes", CARD_NAME)
-"""What a repository has of its own."""
+_REPOSITORY_FILES = (".gitattributes", CARD_NAME)
+"""Files of a repository that do not belong to the data set."""
 
 
 def push(
     folder: Path, repo_id: str, *, private: bool = False, revision: str | None = None, on_file: OnFile | None = None
 ) -> str:
-    """Upload the data set `folder` to OWNER/NAME, which is made if need be; returns the address of the commit.
+    """Upload the data set `folder` to OWNER/NAME, which is created if necessary; returns the URL of the commit.
 
-    Contents go up first, each hashed on the way and compared with the manifest; one commit at the end makes them
-    visible, and takes away what an earlier version had besides. The same call again skips what is there. The card
-    is the folder's README.md, else the one that the repository has, else one made of the manifest.
+    Contents are uploaded first, each hashed and compared with the manifest. One commit at the end makes them visible,
+    and removes files that only an earlier version has. The same call again skips uploaded contents. The card is the
+    folder's README.md, or else the repository's, or else one generated from the manifest.
 
-    Raises `CallError` for a folder that is no data set, a repository that holds anything else, and missing rights,
-    `DamagedError` for a file that is not what the manifest says, `JobError` where the Hub cannot be reached.
+    Raises `CallError` for a folder that is not a data set, a repository that holds anything else, and missing rights;
+    `DamagedError` for a file that differs from the manifest; `JobError` if the Hub cannot be reached.
     """
     require_repo_id(repo_id)
     manifest = load_manifest(folder)
-    load_provenance(folder)  # refuse an altered one
+    load_provenance(folder)  # raises an error for an altered provenance
     listed: dict[str, FileEntry | ShardEntry] = {entry.name: entry for entry in manifest.shards} | manifest.files
     for name, entry in listed.items():
         _require_size(folder / name, entry.num_bytes)
-    with hub_errors(repo_id), _without_bars():
+    with hub_errors(repo_id), _no_progress_bars():
         import huggingface_hub
 
         api = huggingface_hub.HfApi()
         api.create_repo(repo_id, repo_type=REPO_TYPE, private=private or None, exist_ok=True)
         if revision is not None:
             api.create_branch(repo_id, branch=revision, repo_type=REPO_TYPE, exist_ok=True)
-        there = list_files(api, repo_id, revision)
-        stale = _stale_names(api, repo_id, revision, there, _names(manifest, with_provenance=_has_provenance(folder)))
-        operations = _upload(api, folder, repo_id, revision, listed, there, on_file)
+        remote = list_files(api, repo_id, revision)
+        stale = _stale_names(api, repo_id, revision, remote, _names(manifest, with_provenance=_has_provenance(folder)))
+        operations = _upload(api, folder, repo_id, revision, listed, remote, on_file)
         operations += [huggingface_hub.CommitOperationDelete(path_in_repo=name) for name in stale]
-        operations += _small_files(folder, repo_id, manifest, there)
+        operations += _small_files(folder, repo_id, manifest, remote)
         commit = api.create_commit(
             repo_id,
             operations,
@@ -73,7 +78,7 @@ def push(
 
 
 def _names(manifest: Manifest, *, with_provenance: bool) -> set[str]:
-    """Paths of all files of a data set, copies included."""
+    """Return the paths of all files of a data set, including copies."""
     single = {MANIFEST_NAME, *manifest.files, *([PROVENANCE_NAME] if with_provenance else [])}
     return {*(entry.name for entry in manifest.shards), *single, *map(copy_path, single)}
 
@@ -82,19 +87,19 @@ def _has_provenance(folder: Path) -> bool:
     return (folder / PROVENANCE_NAME).is_file()
 
 
-def _stale_names(api: Any, repo_id: str, revision: str | None, there: dict[str, Any], ours: set[str]) -> list[str]:
-    """Files of an earlier version of the data set that this one has no more; `CallError` for files of anything else."""
-    others = sorted(set(there) - ours - {*_KEPT})
+def _stale_names(api: Any, repo_id: str, revision: str | None, remote: dict[str, Any], names: set[str]) -> list[str]:
+    """Return the files that only an earlier version of the data set has; raises `CallError` for any other files."""
+    others = sorted(set(remote) - names - {*_REPOSITORY_FILES})
     if not others:
         return []
-    earlier = _earlier_names(api, repo_id, revision) if MANIFEST_NAME in there else set()
+    earlier = _earlier_names(api, repo_id, revision) if MANIFEST_NAME in remote else set()
     if foreign := [name for name in others if name not in earlier]:
         raise CallError(f"{repo_id} holds something else ({foreign[0]}); give a new repository, or remove it there")
     return others
 
 
 def _earlier_names(api: Any, repo_id: str, revision: str | None) -> set[str]:
-    """The files of the data set whose manifest is there; none if it cannot be understood."""
+    """Return the files of the data set whose manifest the repository has; an empty set if it cannot be parsed."""
     with tempfile.TemporaryDirectory() as folder:
         path = api.hf_hub_download(repo_id, MANIFEST_NAME, repo_type=REPO_TYPE, revision=revision, local_dir=folder)
         try:
@@ -112,15 +117,15 @@ def _upload(
     repo_id: str,
     revision: str | None,
     listed: dict[str, FileEntry | ShardEntry],
-    there: dict[str, Any],
+    remote: dict[str, Any],
     on_file: OnFile | None,
 ) -> list[Any]:
-    """Upload the contents that are not there yet; returns what the commit has to add."""
+    """Upload the contents that the repository does not have; returns the operations that add them in the commit."""
     from huggingface_hub import CommitOperationAdd
 
     operations, num_bytes = [], 0
     for done, (name, entry) in enumerate(listed.items(), start=1):
-        lfs = getattr(there.get(name), "lfs", None)
+        lfs = getattr(remote.get(name), "lfs", None)
         if lfs is None or lfs.sha256 != entry.sha256:
             operation = CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(folder / name))
             if (found := operation.upload_info.sha256.hex()) != entry.sha256:
@@ -135,20 +140,20 @@ def _upload(
     return operations
 
 
-def _small_files(folder: Path, repo_id: str, manifest: Manifest, there: dict[str, Any]) -> list[Any]:
-    """The manifest, the provenance, the card, and the copies, whose contents the Hub has once."""
+def _small_files(folder: Path, repo_id: str, manifest: Manifest, remote: dict[str, Any]) -> list[Any]:
+    """Return operations for manifest, provenance, card, and copies, whose contents the Hub stores only once."""
     from huggingface_hub import CommitOperationAdd
 
-    sealed = [MANIFEST_NAME, *([PROVENANCE_NAME] if _has_provenance(folder) else [])]
-    sources = {name: folder / name for name in sealed} | {copy_path(name): folder / name for name in sealed}
+    json_files = [MANIFEST_NAME, *([PROVENANCE_NAME] if _has_provenance(folder) else [])]
+    sources = {name: folder / name for name in json_files} | {copy_path(name): folder / name for name in json_files}
     for name, entry in manifest.files.items():
-        lfs = getattr(there.get(copy_path(name)), "lfs", None)
+        lfs = getattr(remote.get(copy_path(name)), "lfs", None)
         if lfs is None or lfs.sha256 != entry.sha256:
             sources[copy_path(name)] = folder / name
     if (folder / CARD_NAME).is_file():
         sources[CARD_NAME] = folder / CARD_NAME
     operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(path)) for name, path in sources.items()]
-    if CARD_NAME not in sources and CARD_NAME not in there:
+    if CARD_NAME not in sources and CARD_NAME not in remote:
         operations.append(CommitOperationAdd(path_in_repo=CARD_NAME, path_or_fileobj=dataset_card(manifest, repo_id)))
     return operations
 
@@ -161,8 +166,8 @@ def _require_size(path: Path, expected: int) -> None:
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
-    """Without the Hub's progress bars, one for each file, between ours."""
+def _no_progress_bars() -> Iterator[None]:
+    """Disable huggingface_hub's progress bars, one per file, which would interrupt the command's own."""
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     if are_progress_bars_disabled():

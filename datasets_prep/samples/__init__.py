@@ -1,1 +1,1 @@
-"""What a sample is: how it is stored, where it lies, and the interface of what turns it into the codec's input."""
+"""Stored samples: their forms, their locations, and the interface of the preparations that load them for a codec."""

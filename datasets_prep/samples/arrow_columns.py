@@ -1,4 +1,4 @@
-"""Columns that a source keeps beside its samples, as an Arrow table: on disk once they are large."""
+"""Further columns of a source, as an Arrow table that is moved to disk when it becomes large."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from datasets_prep.samples.columns import SPILL_BYTES
 
 
 class TableBuilder:
-    """A table of one schema, appended to in batches, then read; beyond `SPILL_BYTES` in an unnamed file."""
+    """Builds a table from batches of one schema; beyond `SPILL_BYTES` the table lies in a temporary file."""
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
         self._batches: list[pa.RecordBatch] = []
-        self._waiting = 0
+        self._pending_bytes = 0
         self._file: Any = None
         self._writer: pa.RecordBatchFileWriter | None = None
 
     def append(self, batch: pa.RecordBatch) -> None:
-        """Append rows."""
+        """Append a batch of rows."""
         self._batches.append(batch)
-        self._waiting += batch.nbytes
-        if self._waiting >= SPILL_BYTES:
+        self._pending_bytes += batch.nbytes
+        if self._pending_bytes >= SPILL_BYTES:
             self._spill()
 
     def table(self) -> pa.Table:
-        """All rows."""
+        """Return all rows."""
         if self._writer is None:
             return pa.Table.from_batches(self._batches, self._schema)
         self._spill()
@@ -43,4 +43,4 @@ class TableBuilder:
         for batch in self._batches:
             self._writer.write_batch(batch)
         self._file.flush()
-        self._batches, self._waiting = [], 0
+        self._batches, self._pending_bytes = [], 0

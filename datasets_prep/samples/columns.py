@@ -1,7 +1,7 @@
-"""Columns of a listing: in memory while they are small, in an unnamed temporary file once they are not.
+"""Columns of a listing, in memory while they are small, and in an unnamed temporary file when they become large.
 
-So the listing of 100 million samples takes disk (in the folder for temporary files, `TMPDIR`), not memory. Plain
-values rather than Arrow's IPC format, whose batches cannot be mapped as one array.
+The listing of 100 million samples thus takes disk space (in the folder for temporary files, `TMPDIR`), not memory. The
+files hold plain values, because the batches of Arrow's IPC format cannot be mapped as one array.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import numpy as np
 from datasets_prep.samples.lazy_sequence import LazySequence
 
 SPILL_BYTES = 4 << 20
-"""A column that is larger goes to disk."""
+"""A larger column is moved to disk."""
 
 CHUNK_ROWS = 1 << 12
-"""Rows at a time, wherever a listing is gone through."""
+"""Number of rows processed at a time by any loop over a listing."""
 
 
 class Column:
-    """Numbers of one type, appended to, then read as an array."""
+    """Numbers of one type, which are appended, then read as an array."""
 
     def __init__(self, dtype: type | np.dtype) -> None:
         self._dtype = np.dtype(dtype)
         self._pending: list[float] = []
         self._parts: list[np.ndarray] = []
-        self._waiting = 0
+        self._unsaved_bytes = 0
         self._file: IO[bytes] | None = None
         self._length = 0
 
@@ -43,12 +43,12 @@ class Column:
         part = np.asarray(values, self._dtype)
         self._parts.append(part)
         self._length += len(part)
-        self._waiting += part.nbytes
-        if self._waiting >= SPILL_BYTES:
+        self._unsaved_bytes += part.nbytes
+        if self._unsaved_bytes >= SPILL_BYTES:
             self._spill()
 
     def array(self) -> np.ndarray:
-        """All values: an ordinary array, or a map of the temporary file, which is gone with it."""
+        """Return all values: an ordinary array, or a memory map of the temporary file, which lives as long as it."""
         self._flush()
         if self._file is None:
             return np.concatenate([np.empty(0, self._dtype), *self._parts])
@@ -66,30 +66,30 @@ class Column:
         for part in self._parts:
             self._file.write(part.tobytes())
         self._file.flush()
-        self._parts, self._waiting = [], 0
+        self._parts, self._unsaved_bytes = [], 0
 
 
 class Texts(LazySequence[str]):
-    """Strings, stored one after the other as bytes: a file name may be no UTF-8, its text then has escapes."""
+    """Strings in one byte array. Bytes that are not UTF-8, which file names can contain, are escaped in the text."""
 
     def __init__(self, data: np.ndarray, offsets: np.ndarray) -> None:
-        """`data` uint8, `offsets` int64 (N + 1,): where each begins, and the end of the last."""
+        """`data`: uint8; `offsets`: int64 (N + 1,), the start of each string, and the end of the last."""
         self._data, self._offsets = data, offsets
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
     def item(self, position: int) -> str:
-        """The text at a position."""
-        return _text(self.raw(position))
+        """Return the string at a position."""
+        return self.raw(position).decode("utf-8", "backslashreplace")
 
     def raw(self, position: int) -> bytes:
-        """The stored bytes of one text, 0 … len - 1."""
+        """Return the stored bytes of the string at a position, 0 … len - 1."""
         return self._data[self._offsets[position] : self._offsets[position + 1]].tobytes()
 
 
 class TextColumn:
-    """Texts, appended to, then read as a sequence."""
+    """Strings, which are appended, then read as a sequence."""
 
     def __init__(self) -> None:
         self._data = Column(np.uint8)
@@ -99,13 +99,13 @@ class TextColumn:
         self._pending: list[bytes] = []
 
     def append(self, text: bytes) -> None:
-        """Append one text: UTF-8, or the bytes of a file name."""
+        """Append one string: UTF-8, or the bytes of a file name."""
         self._pending.append(text)
         if len(self._pending) >= CHUNK_ROWS:
             self._flush()
 
     def texts(self) -> Texts:
-        """All of them."""
+        """Return all strings."""
         self._flush()
         return Texts(self._data.array(), self._offsets.array())
 
@@ -120,7 +120,7 @@ class TextColumn:
 
 
 class RowNumbers(LazySequence[str]):
-    """Names of rows that have none: their numbers, with eight digits and more."""
+    """Row numbers as names for rows without names, with at least eight digits."""
 
     def __init__(self, length: int) -> None:
         self._length = length
@@ -129,9 +129,5 @@ class RowNumbers(LazySequence[str]):
         return self._length
 
     def item(self, position: int) -> str:
-        """The number of a row."""
+        """Return the number of a row."""
         return f"{position:08d}"
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "backslashreplace")

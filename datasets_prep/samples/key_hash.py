@@ -1,4 +1,4 @@
-"""A seeded draw among samples by their keys, which depends on no order and no library's random numbers."""
+"""Random selection of samples by a hash of their keys, independent of their order and of any library's generator."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from walloc_cdl.canonical import sha256_hex
 
 
 def key_hash(key: str) -> str:
-    """What a sample of this key has drawn, 64 hexadecimal digits; those with the smallest are chosen."""
+    """Return the hash of a key, 64 hexadecimal digits. A selection takes the samples with the smallest hashes."""
     return sha256_hex(f"0:{key}".encode())

@@ -1,4 +1,4 @@
-"""Sequences whose items are made when they are asked for."""
+"""Sequences whose items are computed when they are accessed."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ Item = TypeVar("Item", covariant=True)
 
 
 class LazySequence(Sequence[Item]):
-    """A sequence of which a subclass says the length and makes single items; slices are lists of them."""
+    """A sequence whose subclasses define `__len__` and `item`; a slice is a list of items."""
 
     @abstractmethod
     def item(self, position: int) -> Item:
-        """The item at `position`, 0 … len - 1."""
+        """Return the item at `position`, 0 … len - 1."""
 
     @overload
     def __getitem__(self, index: int) -> Item: ...
     @overload
     def __getitem__(self, index: slice) -> list[Item]: ...
     def __getitem__(self, index: int | slice) -> Item | list[Item]:
-        """One item, or those of a slice; negative indices count from the end, `IndexError` outside."""
+        """Return an item, or a list for a slice. Negative indices count from the end; raises `IndexError` outside."""
         if isinstance(index, slice):
             return [self.item(position) for position in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
@@ -29,5 +29,5 @@ class LazySequence(Sequence[Item]):
         return self.item(int(index) % len(self))
 
     def __iter__(self) -> Iterator[Item]:
-        """Every item; an `IndexError` of what makes them is raised, where `Sequence` would take it for the end."""
+        """Iterate over the items. An `IndexError` from `item` is raised; `Sequence` would stop the iteration there."""
         return map(self.item, range(len(self)))

@@ -1,5 +1,7 @@
-"""Pixels that come as arrays or PIL images, as files again: netpbm, whose bytes depend on no library's version, where
-it holds them.
+"""Encodes pixels that a Python data set gives as arrays or PIL images, for their transfer to the workers.
+
+The format is netpbm if it can hold the pixels. It has no compression: the bytes of a PNG, and with them the hash in
+the ledger, depend on the version of zlib.
 """
 
 from __future__ import annotations
@@ -14,14 +16,15 @@ import numpy as np
 from walloc_cdl.errors import CallError
 
 _CONVERTED = {"HSV": "RGB", "YCbCr": "RGB", "RGBX": "RGB", "RGBa": "RGBA", "La": "LA", "PA": "RGBA"}
-"""PIL's modes that no file has, and what pixels of them become."""
+"""Maps PIL modes that no file format has to the modes that they are converted to."""
 
 
 def encode_pixels(image: Any) -> bytes | Path:
-    """An image as an encoded file: a PIL image, uint8 (H, W), (H, W, 1) or (H, W, 3); bytes and paths as they are.
+    """Encode a PIL image, or uint8 (H, W), (H, W, 1) or (H, W, 3); returns encoded bytes and paths unchanged.
 
-    Gray and RGB become netpbm, PIL images of other modes PNG, or TIFF where PNG has no such pixels (CMYK, LAB, floats);
-    those that no file has (HSV, YCbCr, premultiplied alpha) are converted first. Raises `CallError` for anything else.
+    Gray and RGB images become netpbm. PIL images of other modes become PNG, or TIFF if PNG has no such mode (CMYK, LAB,
+    floats); modes that no file format has (HSV, YCbCr, premultiplied alpha) are converted first. Raises `CallError`
+    for anything else.
     """
     if isinstance(image, bytes):
         return image
@@ -46,7 +49,7 @@ def _netpbm(pixels: Any) -> bytes:
     if values.dtype != np.uint8 or not is_image or not values.size:
         raise CallError(
             f"an image of type {type(pixels).__name__}, {values.dtype} {values.shape}; expected a PIL image, "
-            "uint8 (H, W) or (H, W, 3), encoded bytes or a path; give to_sample to make one of it"
+            "uint8 (H, W) or (H, W, 3), encoded bytes or a path; give to_sample to convert it"
         )
     kind = 5 if values.ndim == 2 else 6
     return f"P{kind}\n{values.shape[1]} {values.shape[0]}\n255\n".encode() + values.tobytes()

@@ -1,4 +1,4 @@
-"""Planned shards: the samples of a split that are stored in one file."""
+"""A planned shard: the range of a split's samples that becomes one file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PlannedShard:
-    """The source samples `start` to `stop` (exclusive) of a split, which become one file."""
+    """The source samples `start` to `stop` of a split, which become one shard file."""
 
     name: str
     split: str
@@ -21,5 +21,5 @@ class PlannedShard:
 
 
 def shard_name(split: str, number: int) -> str:
-    """Return the file name of a shard, given its number in the split."""
+    """Return the file name of a shard with a number in its split."""
     return f"{split}-{number:05d}.safetensors"

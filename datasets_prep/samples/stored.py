@@ -9,18 +9,18 @@ from walloc_cdl.errors import DamagedError, one_line
 
 
 class BadSignalError(DamagedError):
-    """A sample cannot be used. The message is the ledger's reason: the same on every machine, without paths."""
+    """A sample cannot be used. The message is the reason in the ledger: equal on every machine, without paths."""
 
 
 @dataclass(frozen=True)
 class ArrayWindow:
-    """A stored sample that is a rectangle of one array of a file, which may hold several arrays."""
+    """A stored sample that is a rectangle of one of the arrays in a file."""
 
     path: os.PathLike[str]
     index: int
-    """Index along the file's axis N; 0 if there is no such axis."""
+    """Index along the file's axis N; 0 if the file has no such axis."""
     rectangle: tuple[int, int, int, int] | None
-    """(top, left, height, width) in pixels; None for the whole array, of any size."""
+    """(top, left, height, width) in pixels; None for the whole array."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class AudioSegment:
 
     path: os.PathLike[str]
     start: int
-    """First sample of the segment, counted at the preparation's sample rate."""
+    """Index of the first audio sample, at the preparation's sample rate."""
 
 
 @dataclass(frozen=True)
 class FileSlice:
-    """A stored sample that is a range of the bytes of a file, such as a member of a tar, or a file at a URL."""
+    """A stored sample that is a byte range of a file, such as a member of a tar, or a file at a URL."""
 
     path: str
     """A path, or a URL with a scheme that fsspec supports."""
@@ -45,7 +45,7 @@ class FileSlice:
 
 @dataclass(frozen=True)
 class KeyedSample:
-    """A stored sample with its key, which seeds its random views."""
+    """A stored sample with its key in the source, which seeds the random values drawn for it."""
 
     key: str
     stored: bytes | os.PathLike[str] | FileSlice
@@ -56,9 +56,9 @@ Stored = bytes | os.PathLike[str] | FileSlice | ArrayWindow | AudioSegment | Key
 
 
 def failure_reason(error: Exception) -> str:
-    """Return the ledger's reason for an exception that a decoder raised on a broken file."""
+    """Return the reason that the ledger stores for an exception raised while reading or decoding a file."""
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, OSError) and error.strerror:
-        return f"cannot be read: {error.strerror}"  # str(error) would contain the path
+        return f"cannot be read: {error.strerror}"  # str(error) would carry the path
     return f"cannot be decoded: {one_line(error)}"

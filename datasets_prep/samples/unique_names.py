@@ -1,4 +1,4 @@
-"""Whether names repeat among any number of them, in constant memory."""
+"""Detects repeated names among any number of names, in constant memory."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from datasets_prep.samples.columns import CHUNK_ROWS
 
 
 def name_hash(key: bytes) -> int:
-    """64 bits of a name's BLAKE2b.
+    """Return 64 bits of a name's BLAKE2b hash.
 
-    Two of 100 million names share them by chance in 3 of 10,000 cases; keys then get their longer form.
+    Among 100 million distinct names, a collision has a probability of 3 in 10,000; keys then get their longer form.
     """
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little")
 
 
 def has_repeats(hashes: np.ndarray) -> bool:
-    """Whether a number, uint64, occurs twice; in constant memory, by sixteenths of their range."""
+    """Return whether a hash, uint64, occurs twice; in constant memory, one residue class modulo 16 at a time."""
     parts = 16 if len(hashes) > CHUNK_ROWS else 1
     for part in range(parts):
-        chosen = [np.empty(0, np.uint64)]
+        selected = [np.empty(0, np.uint64)]
         for start in range(0, len(hashes), CHUNK_ROWS):
             chunk = np.asarray(hashes[start : start + CHUNK_ROWS])
-            chosen.append(chunk[chunk % np.uint64(parts) == part])
-        values = np.sort(np.concatenate(chosen))
+            selected.append(chunk[chunk % np.uint64(parts) == part])
+        values = np.sort(np.concatenate(selected))
         if (values[1:] == values[:-1]).any():
             return True
     return False

@@ -30,13 +30,13 @@ OPENERS = {
     "torchvision": ("torchvision:NAME?root=PATH", "python.torchvision_sets:open_torchvision"),
     "webdataset": ("webdataset:PATTERN", "archives.webdataset:open_webdataset"),
 }
-"""By scheme its form, and the function that opens it; modules are imported when they are needed."""
+"""Maps each scheme to its form and to the function that opens it. Modules are imported only when they are needed."""
 
 FORMS = ", ".join(form for form, _ in OPENERS.values()) + " or sample:elpv"
 
 
 def open_source(text: str) -> Source:
-    """Open what `text` names: `SCHEME:WHERE[?option=value&…]`, or a bare PATH, an image folder.
+    """Open the source `SCHEME:LOCATION[?option=value&…]`; a bare PATH is an image folder.
 
     `docs/sources.md` describes schemes and options. Raises `CallError` for anything that cannot be opened.
     """
@@ -45,7 +45,7 @@ def open_source(text: str) -> Source:
         scheme, rest = "imagefolder", text
     if not rest:
         raise CallError(f"source {text!r} is incomplete; expected {FORMS}")
-    rest = os.path.expanduser(rest)  # a shell leaves the ~ behind a colon alone
+    rest = os.path.expanduser(rest)  # a shell does not expand a ~ that follows a colon
     if scheme in OPENERS:
         module, _, function = OPENERS[scheme][1].partition(":")
         return getattr(importlib.import_module(f"datasets_prep.sources.{module}"), function)(rest)
@@ -59,16 +59,16 @@ def open_source(text: str) -> Source:
 
 
 def names_stream(text: str) -> bool:
-    """Whether `text` names a stream, `hf:NAME?streaming=1`."""
+    """Return whether `text` names a stream, `hf:NAME?streaming=1`."""
     scheme, _, rest = text.partition(":")
     return scheme == "hf" and "streaming=1" in rest.rpartition("?")[2].split("&")
 
 
 def open_stream(text: str) -> StreamingSource:
-    """Open `hf:NAME[:CONFIG]?streaming=1`, which can only be gone through; raises `CallError` for any other source."""
+    """Open `hf:NAME[:CONFIG]?streaming=1`, which allows iteration only; raises `CallError` for any other source."""
     rest = text.removeprefix("hf:")
     if not names_stream(text):
-        raise CallError(f"source {text!r} is no stream; expected hf:NAME?streaming=1, other sources are opened as such")
+        raise CallError(f"source {text!r} is not a stream; expected hf:NAME?streaming=1; use open_source() for others")
     from datasets_prep.sources.hubs.hf_stream import open_hub_stream
 
     return open_hub_stream(rest)

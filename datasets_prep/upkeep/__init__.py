@@ -1,1 +1,1 @@
-"""Upkeep of finished data sets: dropping samples, merging, splitting, repairing."""
+"""Upkeep of finished data sets: extending, dropping samples, merging, splitting, repairing."""

@@ -1,4 +1,4 @@
-"""New data sets made of the samples of finished ones: shard by shard, with the ledger following."""
+"""Derives new data sets from the samples of finished ones, shard by shard, with their ledger."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from datasets_prep.folders.copy_samples import SplitWriter, open_verified_shard, shard_samples_of
+from datasets_prep.folders.copy_samples import SplitWriter, max_shard_samples, open_verified_shard
 from datasets_prep.ledger.rewrite import ledger_parts, rewrite_rows, stored_ledger_schema, write_edited_ledger
 from datasets_prep.ledger.table import DROPPED, SCHEMA
 from walloc_cdl.latents import LEDGER_NAME, Manifest, SampleLayout, ShardEntry
 
-LEFT_OUT = -1
-"""Instead of the number of a split: the sample does not come along."""
+OMITTED = -1
+"""Split number of samples that are not part of the new data set."""
 
 
 @dataclass(frozen=True)
-class Origin:
-    """A data set whose samples are taken, and what becomes of their names and labels."""
+class InputDataSet:
+    """A data set whose samples are copied, and the changes to their keys and labels."""
 
     folder: Path
     manifest: Manifest
     prefix: str = ""
-    """Put before every key."""
+    """Prefix for all keys."""
     class_numbers: np.ndarray | None = None
-    """int64 (classes,): the new number, or column, of each of its classes; None where they keep theirs."""
+    """int64 (classes,): the new number, or column, of each of its classes; None to keep the old ones."""
 
     def rename(self, key: str) -> str:
-        """The new key."""
+        """Return the new key."""
         return self.prefix + key
 
     def relabel(self, labels: np.ndarray, layout: SampleLayout) -> np.ndarray:
-        """The new labels, as `layout` has them."""
+        """Return the new labels, in the form of `layout`."""
         if self.class_numbers is None:
             return labels
         if layout.labels.kind == "multilabel":
@@ -46,31 +46,31 @@ class Origin:
 
 
 Assign = Callable[[int, ShardEntry], np.ndarray]
-"""For the samples of a shard of the origin with this number: the number of each one's new split, int64 (N,)."""
+"""Called with the number of an input and one of its shards; returns the split number of each sample, int64 (N,)."""
 
 
 @dataclass(frozen=True)
 class Derivation:
-    """Which samples go where."""
+    """The assignment of the samples of input data sets to the splits of a new data set."""
 
-    origins: Sequence[Origin]
+    inputs: Sequence[InputDataSet]
     manifest: Manifest
-    """Of the new data set, but for splits, shards, histograms and ledger."""
+    """The manifest of the new data set, except for splits, shards, histograms and ledger."""
     splits: Sequence[str]
     assign: Assign
     unstored: Mapping[str | None, str | None] = field(default_factory=dict)
-    """The new split, or None to leave them out, of the rows of the ledger that are not stored, by their split; those of
-    other splits keep theirs."""
-    places: dict[tuple[int, str], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
-    """Filled on the way: by origin and shard, the new split of each row and its number there."""
+    """For ledger rows that are not stored, maps their split to the new split, or to None to omit them; rows of other
+    splits keep theirs."""
+    destinations: dict[tuple[int, str], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    """Filled by `write`: maps the number of an input and a shard to the new split of each row and its number there."""
 
     def write(self, out: Path, on_shard: Callable[[int, int], object] | None = None) -> Manifest:
-        """Write shards and ledger into `out`; returns the whole manifest, which is not written.
+        """Write shards and ledger into `out`; returns the complete manifest, which is not written.
 
-        Raises `DamagedError` for a shard or ledger that is not what its manifest says.
+        Raises `DamagedError` for a shard or ledger that differs from its manifest.
         """
         layout = self.manifest.layout
-        shard_samples = shard_samples_of([origin.manifest for origin in self.origins])
+        shard_samples = max_shard_samples([each.manifest for each in self.inputs])
         writers = [SplitWriter(out, split, layout, shard_samples) for split in self.splits]
         try:
             self._copy_samples(writers, on_shard)
@@ -86,7 +86,7 @@ class Derivation:
             files={name: entry for name, entry in self.manifest.files.items() if name != LEDGER_NAME},
             ledger={},
         )
-        if any(LEDGER_NAME not in origin.manifest.files for origin in self.origins):
+        if any(LEDGER_NAME not in each.manifest.files for each in self.inputs):
             return manifest
         num_rows = sum(part.num_rows for part in self._ledger(writers))
         entry, summary = write_edited_ledger(
@@ -96,14 +96,14 @@ class Derivation:
 
     def _copy_samples(self, writers: list[SplitWriter], on_shard: Callable[[int, int], object] | None) -> None:
         layout, filled = self.manifest.layout, np.zeros(len(writers), np.int64)
-        total = sum(len(origin.manifest.shards) for origin in self.origins)
+        total = sum(len(each.manifest.shards) for each in self.inputs)
         done = 0
-        for number, origin in enumerate(self.origins):
-            for entry in origin.manifest.shards:
+        for number, data_set in enumerate(self.inputs):
+            for entry in data_set.manifest.shards:
                 splits = self.assign(number, entry)
                 numbers = np.zeros(len(splits), np.int64)
-                if (splits != LEFT_OUT).any():
-                    shard = open_verified_shard(origin.folder, entry, origin.manifest.layout)
+                if (splits != OMITTED).any():
+                    shard = open_verified_shard(data_set.folder, entry, data_set.manifest.layout)
                     for split, writer in enumerate(writers):
                         rows = np.flatnonzero(splits == split)
                         numbers[rows] = filled[split] + np.arange(len(rows))
@@ -111,52 +111,52 @@ class Derivation:
                         writer.append(
                             shard,
                             rows,
-                            rename=origin.rename,
-                            relabel=lambda labels, origin=origin: origin.relabel(labels, layout),
+                            rename=data_set.rename,
+                            relabel=lambda labels, data_set=data_set: data_set.relabel(labels, layout),
                         )
-                self.places[number, entry.name] = splits, numbers
+                self.destinations[number, entry.name] = splits, numbers
                 done += 1
                 if on_shard:
                     on_shard(done, total)
 
     def _ledger_schema(self) -> pa.Schema:
-        """Columns of every ledger, and those kept of the source that all origins have alike."""
-        schemas = [stored_ledger_schema(origin.folder, origin.manifest) for origin in self.origins]
-        kept = [column for column in schemas[0] if column.name not in SCHEMA.names]
-        return pa.schema([*SCHEMA, *(column for column in kept if all(column in list(schema) for schema in schemas))])
+        """Return the standard columns, and those further columns that are equal in the ledgers of all inputs."""
+        schemas = [stored_ledger_schema(each.folder, each.manifest) for each in self.inputs]
+        further = [column for column in schemas[0] if column.name not in SCHEMA.names]
+        return pa.schema([*SCHEMA, *(column for column in further if all(column in list(each) for each in schemas))])
 
     def _ledger(self, writers: list[SplitWriter]) -> Iterator[pa.Table]:
         names = self._ledger_schema().names
-        for number, origin in enumerate(self.origins):
-            rewrite = self._row_rewriter(number, origin, writers)
-            for part in ledger_parts(origin.folder, origin.manifest):
-                part = part.filter(pa.array(self._comes_along(number, part)))
+        for number, data_set in enumerate(self.inputs):
+            rewrite = self._row_rewriter(number, data_set, writers)
+            for part in ledger_parts(data_set.folder, data_set.manifest):
+                part = part.filter(pa.array(self._is_included(number, part)))
                 if part.num_rows:
                     yield rewrite_rows(part.select(names), rewrite)
 
-    def _comes_along(self, number: int, part: pa.Table) -> np.ndarray:
-        """Which rows of the ledger belong to the new data set: bool (N,)."""
-        kept = np.ones(part.num_rows, bool)
+    def _is_included(self, number: int, part: pa.Table) -> np.ndarray:
+        """Return which rows of a ledger belong to the new data set, bool (N,)."""
+        included = np.ones(part.num_rows, bool)
         for position, row in enumerate(part.select(["split", "shard", "row"]).to_pylist()):
             if row["shard"] is not None:
-                kept[position] = self.places[number, row["shard"]][0][row["row"]] != LEFT_OUT
+                included[position] = self.destinations[number, row["shard"]][0][row["row"]] != OMITTED
             elif row["split"] in self.unstored:
-                kept[position] = self.unstored[row["split"]] is not None
-        return kept
+                included[position] = self.unstored[row["split"]] is not None
+        return included
 
     def _row_rewriter(
-        self, number: int, origin: Origin, writers: list[SplitWriter]
+        self, number: int, data_set: InputDataSet, writers: list[SplitWriter]
     ) -> Callable[[dict[str, Any]], dict[str, Any]]:
         def rewrite(row: dict[str, Any]) -> dict[str, Any]:
             key, label = row["key"], row["label"]
-            changed = {**row, "key": key if row["reason"] == DROPPED else origin.rename(key)}
-            if origin.class_numbers is not None and self.manifest.label_kind == "class" and label >= 0:
-                changed["label"] = int(origin.class_numbers[label])
+            changed = {**row, "key": key if row["reason"] == DROPPED else data_set.rename(key)}
+            if data_set.class_numbers is not None and self.manifest.label_kind == "class" and label >= 0:
+                changed["label"] = int(data_set.class_numbers[label])
             if row["shard"] is not None:
-                splits, numbers = self.places[number, row["shard"]]
+                splits, numbers = self.destinations[number, row["shard"]]
                 split = int(splits[row["row"]])
                 changed["split"] = self.splits[split]
-                changed["shard"], changed["row"] = writers[split].place(int(numbers[row["row"]]))
+                changed["shard"], changed["row"] = writers[split].location(int(numbers[row["row"]]))
             elif row["split"] in self.unstored:
                 changed["split"] = self.unstored[row["split"]]
             return changed

@@ -1,4 +1,8 @@
-"""`cdl drop`: samples out of a finished data set, as when somebody asks for their pictures to be deleted."""
+"""`cdl drop`: removes samples from a finished data set, for example if a person asks to have their images deleted.
+
+The ledger keeps a hash of the key of a dropped sample, so that a later extension from the same source does not bring it
+back, while the name cannot be read; names that can be guessed can be tested, as with any hash.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datasets_prep.folders.copy_samples import batches, open_verified_shard, samples_at, write_rows
+from datasets_prep.folders.copy_samples import open_verified_shard, read_rows, row_batches, write_rows
 from datasets_prep.ledger.rewrite import ledger_parts, rewrite_rows, stored_ledger_schema, write_edited_ledger
 from datasets_prep.ledger.table import DROPPED, SCHEMA, hidden_key
 from datasets_prep.upkeep.edit import Edit, editing
@@ -26,38 +30,38 @@ from walloc_cdl.latents import (
 )
 from walloc_cdl.latents.statistics import samples_histogram
 
-BLANK_ROW = {**dict.fromkeys(SCHEMA.names), "label": UNKNOWN_LABEL, "num_bytes": 0}
-"""A row of the ledger that says nothing."""
+EMPTY_ROW = {**dict.fromkeys(SCHEMA.names), "label": UNKNOWN_LABEL, "num_bytes": 0}
+"""A ledger row without any information."""
 
 Name = tuple[str | None, str]
-"""Split and key; the split of what lies outside of every split is None."""
+"""Split and key; the split of a file outside of all splits is None."""
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """What came of a call."""
+    """The result of `drop`."""
 
     manifest: Manifest
     num_dropped: int
-    """Stored samples that were removed."""
+    """Number of stored samples that were removed."""
     num_already: int
-    """Keys that had been dropped before."""
+    """Number of keys that had been dropped before."""
     num_copies: int
-    """Samples that stay although they have the same content as one that was removed."""
+    """Number of stored samples with the same content as a removed one."""
 
 
 @dataclass
-class _Found:
-    """Where the keys are."""
+class _Matches:
+    """The samples and ledger rows that the keys match."""
 
     rows: dict[str, list[int]] = field(default_factory=dict)
-    """Of stored samples, by shard, ascending."""
+    """Maps each shard to its rows with stored samples, ascending."""
     names: set[Name] = field(default_factory=set)
-    """Stored and other rows of the ledger."""
+    """Names of matching ledger rows, with and without stored samples."""
     hashes: set[str] = field(default_factory=set)
-    """SHA-256 of the stored samples' content."""
+    """SHA-256 of the content of the stored samples."""
     already: set[str] = field(default_factory=set)
-    """Keys that the ledger has as dropped."""
+    """Keys that the ledger lists as dropped."""
 
 
 def drop(
@@ -67,17 +71,19 @@ def drop(
     split: str | None = None,
     on_shard: Callable[[int, int], object] | None = None,
 ) -> Dropped:
-    """Remove the samples with these keys from a data set; all of it or nothing, and the same call again ends it.
+    """Remove the samples with these keys from a data set, atomically; the same call again completes an interrupted one.
 
-    Shards with such samples are written anew without them, in the same order; histograms, counts and ledger follow.
-    The ledger keeps a row of each whose key is `sha256:` and the SHA-256 of the key, and nothing else about it. The
-    linear synthesis, fitted to a choice of samples, stays. Keys that were dropped before count as done. Raises
-    `CallError`, before anything is changed, for unknown keys and for keys that are in several splits, unless `split`
-    says which; `DamagedError` for shards that are damaged.
+    Shards with such samples are rewritten without them, in the same order; histograms, counts and ledger are updated.
+    The ledger keeps one row for each dropped sample, whose key is `sha256:` and the SHA-256 of the key, and nothing
+    else about it. The linear synthesis, fitted to a selection of samples, does not change. Keys that were dropped
+    before are accepted.
+
+    Raises `CallError`, before any change, for unknown keys and for keys that occur in several splits, unless `split`
+    selects one; `DamagedError` for damaged shards.
     """
     folder, wanted = Path(folder), list(dict.fromkeys(keys))
     if not wanted:
-        raise CallError("no keys to drop; name some, or a file of them")
+        raise CallError("no keys to drop; give some, or a file of them")
     with editing(folder) as edit:
         if split is not None and split not in edit.manifest.splits:
             raise CallError(f"{folder} has no split {split!r}; it has {', '.join(edit.manifest.splits)}")
@@ -95,8 +101,8 @@ def drop(
     return Dropped(manifest, num_dropped, len(found.already), num_copies)
 
 
-def _find(folder: Path, manifest: Manifest, wanted: list[str], split: str | None) -> _Found:
-    found = _Found()
+def _find(folder: Path, manifest: Manifest, wanted: list[str], split: str | None) -> _Matches:
+    found = _Matches()
     by_bytes = {key.encode("utf-8", "surrogateescape"): key for key in wanted}
     for entry in manifest.shards:
         if split is None or entry.split == split:
@@ -122,7 +128,7 @@ def _find(folder: Path, manifest: Manifest, wanted: list[str], split: str | None
 
 
 def _is_text(key: str) -> bool:
-    """Whether a key can be in a ledger at all: bytes of the command line that are no UTF-8 cannot."""
+    """Return whether a key can be in a ledger; bytes of the command line that are not UTF-8 cannot."""
     try:
         key.encode("utf-8")
     except UnicodeEncodeError:
@@ -130,41 +136,41 @@ def _is_text(key: str) -> bool:
     return True
 
 
-def _require_found(folder: Path, wanted: list[str], found: _Found) -> None:
+def _require_found(folder: Path, wanted: list[str], found: _Matches) -> None:
     splits: dict[str, set[str | None]] = {}
     for name, key in found.names:
         splits.setdefault(key, set()).add(name)
     if unknown := [key for key in wanted if key not in splits and key not in found.already]:
         raise CallError(
             f"{len(unknown)} of {len(wanted)} keys are not in {folder}: {few_of([*map(repr, unknown)])}; "
-            f"nothing was changed; {LEDGER_NAME} has the keys"
+            f"nothing was changed; {LEDGER_NAME} lists the keys"
         )
-    if several := [key for key in wanted if len(splits.get(key, ())) > 1]:
-        names = ", ".join(sorted(str(name) for name in splits[several[0]]))
+    if ambiguous := [key for key in wanted if len(splits.get(key, ())) > 1]:
+        names = ", ".join(sorted(str(name) for name in splits[ambiguous[0]]))
         raise CallError(
-            f"{len(several)} keys are in several splits: {few_of([*map(repr, several)])} ({names}); say "
-            "which with --split, one after the other"
+            f"{len(ambiguous)} keys are in several splits: {few_of([*map(repr, ambiguous)])} ({names}); select one "
+            "split at a time with --split"
         )
 
 
-def _without_rows(edit: Edit, found: _Found, on_shard: Callable[[int, int], object] | None) -> Manifest:
-    """The manifest without the samples, and the remaining ones of their shards in the stage."""
+def _without_rows(edit: Edit, found: _Matches, on_shard: Callable[[int, int], object] | None) -> Manifest:
+    """Write the affected shards without the dropped samples to the stage; returns the manifest."""
     manifest = edit.manifest
     shards: list[ShardEntry] = []
     histograms = {name: histogram.copy() for name, histogram in manifest.histograms.items()}
     counts = {name: None if s.class_counts is None else np.array(s.class_counts) for name, s in manifest.splits.items()}
     for number, entry in enumerate(manifest.shards):
         if entry.name in found.rows:
-            gone = np.array(found.rows[entry.name], np.int64)
+            dropped = np.array(found.rows[entry.name], np.int64)
             shard = open_verified_shard(edit.folder, entry, manifest.layout)
-            for rows in batches(gone):
-                samples = samples_at(shard, rows)
+            for rows in row_batches(dropped):
+                samples = read_rows(shard, rows)
                 histograms[entry.split] -= samples_histogram(samples["codes"], manifest.layout)
                 if (classes := counts[entry.split]) is not None:
                     classes -= manifest.layout.labels.class_counts(samples["labels"])
-            kept = np.delete(np.arange(len(shard)), gone)
-            if len(kept):
-                shards.append(write_rows(edit.stage, entry, shard, kept, manifest.layout)[0])
+            remaining = np.delete(np.arange(len(shard)), dropped)
+            if len(remaining):
+                shards.append(write_rows(edit.stage, entry, shard, remaining, manifest.layout)[0])
         else:
             shards.append(entry)
         if on_shard:
@@ -177,17 +183,20 @@ def _without_rows(edit: Edit, found: _Found, on_shard: Callable[[int, int], obje
     return replace(manifest, shards=shards, splits=splits, histograms=histograms)
 
 
-def _edited_ledger(edit: Edit, manifest: Manifest, found: _Found) -> tuple[Manifest, int]:
-    """The manifest with the ledger that is staged, and how many stored samples have the content of a dropped one."""
-    gone = {name: np.array(rows) for name, rows in found.rows.items()}
+def _edited_ledger(edit: Edit, manifest: Manifest, found: _Matches) -> tuple[Manifest, int]:
+    """Write the ledger to the stage.
+
+    Returns the manifest with it, and the number of stored samples that have the content of a dropped one.
+    """
+    dropped = {name: np.array(rows) for name, rows in found.rows.items()}
     num_rows = sum(part.num_rows for part in ledger_parts(edit.folder, edit.manifest))
     schema = stored_ledger_schema(edit.folder, edit.manifest)
 
     def rewrite(row: dict[str, Any]) -> dict[str, Any]:
         if (row["split"], row["key"]) in found.names:
-            return {**BLANK_ROW, "split": row["split"], "key": hidden_key(row["key"]), "reason": DROPPED}
-        if row["shard"] in gone:
-            return {**row, "row": row["row"] - int(np.searchsorted(gone[row["shard"]], row["row"]))}
+            return {**EMPTY_ROW, "split": row["split"], "key": hidden_key(row["key"]), "reason": DROPPED}
+        if row["shard"] in dropped:
+            return {**row, "row": row["row"] - int(np.searchsorted(dropped[row["shard"]], row["row"]))}
         return row
 
     def parts() -> Iterator[pa.Table]:

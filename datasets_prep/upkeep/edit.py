@@ -1,8 +1,9 @@
-"""An edit of a finished data set, all of it or nothing, whenever the process ends.
+"""Atomic edits of finished data sets, whenever the process ends.
 
-New files are made in a stage, `_work/edit/`. The record `_work/edit.json` decides: without it the data set is as it
-was, and the stage is discarded; from then on whoever comes next carries the edit to its end. In between there is no
-manifest, so that nobody takes a mixture of old and new files for a data set.
+New files are written to a stage, `_work/edit/`. The record `_work/edit.json` commits the edit: without it the data set
+is unchanged, and the stage is discarded; with it, the next command on the data set completes the edit, without knowing
+the command that began it. In between there is no manifest: renaming shards one by one under a manifest would show
+readers a mixture of old and new files.
 """
 
 from __future__ import annotations
@@ -44,24 +45,24 @@ STAGE_NAME = "edit"
 
 @dataclass(frozen=True)
 class Edit:
-    """A data set that is held for an edit, with its manifest as it is now."""
+    """A data set that is locked for an edit, with its current manifest."""
 
     folder: Path
     manifest: Manifest
 
     @property
     def stage(self) -> Path:
-        """Where new files are made, under the relative paths that they will have; it exists."""
+        """The existing folder for new files, which have the relative paths that they will have in the data set."""
         return self.folder / WORK_NAME / STAGE_NAME
 
     def note(self, command: str, **facts: Any) -> None:
-        """Put this edit, with JSON values about it, into the provenance, which says what was done when."""
+        """Record this edit in the provenance, with JSON values about it."""
         note_edit(self.folder, self.stage, command, **facts)
 
     def commit(self, manifest: Manifest, *, clear: Sequence[str] = ()) -> None:
-        """Make `manifest` that of the data set: staged files take their places, those that it lists no more go.
+        """Make `manifest` the manifest of the data set: staged files are moved in, files no longer listed are removed.
 
-        `clear`: folders of the work folder that the edit was made from, which go with it.
+        `clear`: folders in the work folder that the edit was made from, which are removed with the stage.
         """
         for name, entry in manifest.files.items():
             if (self.stage / name).is_file():
@@ -71,39 +72,39 @@ class Edit:
         data = manifest_bytes(manifest)
         write_with_parents(self.stage, copy_path(MANIFEST_NAME), data)
         write_atomic(self.stage / MANIFEST_NAME, data)
-        kept = {*_listed(manifest), PROVENANCE_NAME, MANIFEST_NAME}
+        remaining = {*_listed(manifest), PROVENANCE_NAME, MANIFEST_NAME}
         record = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "place": sorted(_files_below(self.stage) - {MANIFEST_NAME}),
-            "remove": sorted(path for name in _listed(self.manifest) - kept for path in (name, copy_path(name))),
+            "remove": sorted(path for name in _listed(self.manifest) - remaining for path in (name, copy_path(name))),
             "clear": list(clear),
             "manifest_sha256": sha256_hex(data),
         }
         write_atomic(self.folder / WORK_NAME / EDIT_NAME, encode_json_with_digest(record))
-        _carry_out(self.folder)
+        _apply_record(self.folder)
 
 
 def note_edit(folder: Path, out: Path, command: str, **facts: Any) -> None:
-    """Write into `out` the provenance of the data set `folder`, with an edit more: when, by which command, and facts
-    that are JSON values.
+    """Write the provenance of the data set `folder` into `out`, with one more edit: its time, its command, and `facts`,
+    which are JSON values.
     """
     provenance = load_provenance(folder) or {}
-    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    edits = [*provenance.get("edits", []), {"command": command, "created": when, **facts}]
+    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    edits = [*provenance.get("edits", []), {"command": command, "created": created, **facts}]
     write_provenance(out, {**provenance, "edits": edits})
 
 
 @contextmanager
 def editing(folder: Path) -> Iterator[Edit]:
-    """Hold a data set for an edit, after the end of one that was interrupted.
+    """Lock a data set for an edit, after completing an interrupted one. Without a commit the data set does not change.
 
-    Raises `CallError` for a folder that is no data set, that somebody else is working on, or that has an unfinished
-    job, `DamagedError` for a damaged manifest. Without a commit the data set stays as it was.
+    Raises `CallError` for a folder that is not a data set, that another process works on, or that has an unfinished
+    job; `DamagedError` for a damaged manifest.
     """
     work = folder / WORK_NAME
     if not work.is_dir():
-        load_manifest(folder)  # before a folder is made in what is no data set
+        load_manifest(folder)  # do not create a work folder in a folder that is not a data set
     with held(folder):
         recover(folder)
         manifest = load_manifest(folder)
@@ -119,22 +120,22 @@ def editing(folder: Path) -> Iterator[Edit]:
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Keep others from working on a data set; `CallError` if somebody is. What is staged in the end is discarded."""
+    """Lock a data set; raises `CallError` if another process works on it. Uncommitted staged files are discarded."""
     with locks.job_lock(folder / WORK_NAME):
         try:
             yield
         finally:
-            _leave(folder)
+            _clean_up(folder)
 
 
 def recover(folder: Path) -> bool:
-    """End an edit that was interrupted; whether one was carried out. One that was not decided yet is discarded.
+    """Complete an interrupted edit that was committed, or discard one that was not; returns whether it completed one.
 
-    Call it with the folder held. Raises `DamagedError` for a record or stage that is not what was written.
+    Call it with the folder locked. Raises `DamagedError` for a damaged record or stage.
     """
     work = folder / WORK_NAME
     if (work / EDIT_NAME).is_file():
-        _carry_out(folder)
+        _apply_record(folder)
         return True
     remove_temporaries(work)
     if (work / STAGE_NAME).is_dir():
@@ -142,21 +143,21 @@ def recover(folder: Path) -> bool:
     return False
 
 
-def _carry_out(folder: Path) -> None:
-    """What the record says, as far as it is not done yet."""
+def _apply_record(folder: Path) -> None:
+    """Perform the steps of the record that have not been performed yet."""
     path = folder / WORK_NAME / EDIT_NAME
     stage = folder / WORK_NAME / STAGE_NAME
     fields = Fields(parse_json_with_digest(path.read_bytes(), origin=str(path)), str(path))
     if (fields.get("format"), fields.get("format_version")) != (FORMAT, FORMAT_VERSION):
-        raise CallError(f"{path} is no edit of version {FORMAT_VERSION}; go on with the version that began it")
+        raise CallError(f"{path} is not an edit of version {FORMAT_VERSION}; continue with the version that began it")
     place, remove, clear = _paths(fields, "place"), _paths(fields, "remove"), _paths(fields, "clear")
-    if (stage / MANIFEST_NAME).is_file():  # else it is in its place already: all is done
+    if (stage / MANIFEST_NAME).is_file():  # the manifest is moved last: without it only cleaning up remains
         if sha256_hex((stage / MANIFEST_NAME).read_bytes()) != fields.sha256("manifest_sha256"):
-            raise DamagedError(f"{stage / MANIFEST_NAME} is not what was staged; restore {folder} from a copy")
+            raise DamagedError(f"{stage / MANIFEST_NAME} differs from the record; restore {folder} from a copy")
         (folder / MANIFEST_NAME).unlink(missing_ok=True)
         sync_folder(folder)
         for name in place:
-            _place(stage / name, folder / name)
+            _move_into_place(stage / name, folder / name)
         for name in remove:
             (folder / name).unlink(missing_ok=True)
         for parent in {(folder / name).parent for name in (*place, *remove)}:
@@ -175,16 +176,16 @@ def _paths(fields: Fields, name: str) -> list[str]:
     return [require_path(item, f"{fields.where}, {name}", parts=True) for item in fields.items(name)]
 
 
-def _place(staged: Path, target: Path) -> None:
+def _move_into_place(staged: Path, target: Path) -> None:
     if staged.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(staged, target)
     elif not target.is_file():
-        raise DamagedError(f"{staged} has gone, and so has {target}; restore the data set from a copy")
+        raise DamagedError(f"{staged} is missing, and so is {target}; restore the data set from a copy")
 
 
-def _leave(folder: Path) -> None:
-    """Remove the work folder, unless it holds a decided edit or somebody's unfinished job."""
+def _clean_up(folder: Path) -> None:
+    """Remove the work folder, unless it holds a committed edit or an unfinished job."""
     work = folder / WORK_NAME
     if not work.is_dir() or (work / EDIT_NAME).is_file():
         return

@@ -1,4 +1,4 @@
-"""`cdl merge`: several data sets of the same latents as one."""
+"""`cdl merge`: merges several data sets of the same kind of latents."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from datasets_prep.folders.derived_folder import begin, copy_files, end
 from datasets_prep.job.plan import JOB_SETTINGS
-from datasets_prep.upkeep.derive import Derivation, Origin
+from datasets_prep.upkeep.derive import Derivation, InputDataSet
 from walloc_cdl.canonical import canonical_json, first_difference, sha256_hex
 from walloc_cdl.errors import CallError, few_of
 from walloc_cdl.latents import (
@@ -34,27 +34,29 @@ def merge(
     prefix: bool = False,
     on_shard: Callable[[int, int], object] | None = None,
 ) -> Manifest:
-    """Make the data set `out` of all samples of `folders`, split by split, in that order.
+    """Make the data set `out` of all samples of `folders`, split by split, in this order.
 
-    Specs, shapes, views, kinds of labels and preprocessing must be equal. Class names are united in the order in which
-    they come, and labels follow. With `prefix` every key gets its folder's name and a slash in front; without, no two
-    may have a key in common in the same split. Codec and synthesis are the first one's. The same call again goes on
-    with what was interrupted. Raises `CallError`, naming both values, for data sets that do not fit together, and for
-    an `out` that holds anything else; `DamagedError` for damaged ones.
+    Specs, shapes, views, kinds of labels and preprocessing must be equal. The class names are the union, in order of
+    appearance, and labels are renumbered. With `prefix`, each key is prefixed with its folder's name and a slash;
+    without it, no key may occur twice in a split. Codec and synthesis are those of the first data set. The same call
+    again resumes an interrupted one.
+
+    Raises `CallError`, with both values, for incompatible data sets, and for an `out` that holds anything else;
+    `DamagedError` for damaged data sets.
     """
     if len(folders) < 2:
         raise CallError(f"merging {len(folders)} data set; name two or more")
     manifests = [load_manifest(folder) for folder in folders]
     for folder, manifest in zip(folders[1:], manifests[1:], strict=True):
-        _require_alike(folders[0], manifests[0], folder, manifest)
+        _require_compatible(folders[0], manifests[0], folder, manifest)
     source = _source(folders, manifests, prefix)
     if (out / MANIFEST_NAME).is_file():
         if (found := load_manifest(out)).source != source:
             raise CallError(f"{out} holds another data set; give a new or empty folder")
         end(out)
         return found
-    origins, class_names = _origins(folders, manifests, prefix)
-    _require_distinct_keys(origins)
+    inputs, class_names = _inputs(folders, manifests, prefix)
+    _require_distinct_keys(inputs)
     begin(out, {"job": "merge", "source": source})
     splits = list(dict.fromkeys(split for manifest in manifests for split in manifest.splits))
 
@@ -62,24 +64,26 @@ def merge(
         return np.full(entry.num_samples, splits.index(entry.split), np.int64)
 
     described = replace(manifests[0], class_names=class_names, source=source)
-    manifest = Derivation(origins, described, splits, assign).write(out, on_shard)
+    manifest = Derivation(inputs, described, splits, assign).write(out, on_shard)
     copy_files(folders[0], out, {name: entry for name, entry in manifest.files.items() if name != LEDGER_NAME})
-    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    write_provenance(out, {"created": when, "merged": [folder.resolve().name for folder in folders]})
+    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    write_provenance(out, {"created": created, "merged": [folder.resolve().name for folder in folders]})
     write_manifest(out, manifest)
     end(out)
     return manifest
 
 
-def _require_alike(first: Path, mine: Manifest, other: Path, theirs: Manifest) -> None:
-    difference = first_difference(_traits(mine), _traits(theirs))
+def _require_compatible(first: Path, first_manifest: Manifest, other: Path, other_manifest: Manifest) -> None:
+    difference = first_difference(_required_equal(first_manifest), _required_equal(other_manifest))
     if difference is not None:
         name, a, b = difference
-        raise CallError(f"{first} has {name} {a!r}, but {other} has {b!r}; only data sets of equal latents merge")
+        raise CallError(
+            f"{first} has {name} {a!r}, but {other} has {b!r}; merge only data sets of the same kind of latents"
+        )
 
 
-def _traits(manifest: Manifest) -> dict[str, Any]:
-    """What must be equal."""
+def _required_equal(manifest: Manifest) -> dict[str, Any]:
+    """Return the properties that must be equal for a merge."""
     return {
         "spec": manifest.spec.to_json(),
         "latent_shape": list(manifest.latent_shape),
@@ -92,7 +96,7 @@ def _traits(manifest: Manifest) -> dict[str, Any]:
 
 
 def _source(folders: Sequence[Path], manifests: Sequence[Manifest], prefix: bool) -> dict[str, Any]:
-    """Of the merged data set: which ones it was made of, by the digests of their manifests."""
+    """Return the `source` of the merged manifest, which lists the inputs by the digests of their manifests."""
     prefixes = _prefixes(folders, prefix)
     digests = [sha256_hex(manifest_bytes(manifest)) for manifest in manifests]
     parts = [{"manifest_sha256": a, "prefix": b} for a, b in zip(digests, prefixes, strict=True)]
@@ -104,48 +108,51 @@ def _prefixes(folders: Sequence[Path], prefix: bool) -> list[str]:
     return [f"{folder.resolve().name}/" if prefix else "" for folder in folders]
 
 
-def _origins(
+def _inputs(
     folders: Sequence[Path], manifests: Sequence[Manifest], prefix: bool
-) -> tuple[list[Origin], list[str] | None]:
-    """The data sets with their prefixes and new class numbers, and the names of all classes."""
+) -> tuple[list[InputDataSet], list[str] | None]:
+    """Return the data sets with their prefixes and new class numbers, and the names of all classes."""
     names: list[str] | None = None
     if manifests[0].class_names is not None:
         names = list(dict.fromkeys(name for manifest in manifests for name in manifest.class_names or []))
     prefixes = _prefixes(folders, prefix)
     if prefix and len(set(prefixes)) != len(prefixes):
-        raise CallError(f"two of the folders {', '.join(prefixes)} have one name, so --prefix cannot tell; rename one")
-    origins = []
+        raise CallError(f"two of the folders {', '.join(prefixes)} have the same name; rename one to use --prefix")
+    inputs = []
     for folder, manifest, text in zip(folders, manifests, prefixes, strict=True):
         numbers = None if names is None else np.array([names.index(name) for name in manifest.class_names or []], int)
-        origins.append(Origin(folder, manifest, text, numbers))
-    return origins, names
+        inputs.append(InputDataSet(folder, manifest, text, numbers))
+    return inputs, names
 
 
-def _require_distinct_keys(origins: Sequence[Origin]) -> None:
-    """Refuse keys that occur twice in a split: by 8-byte hashes of all, then those few by name."""
-    for split in dict.fromkeys(split for origin in origins for split in origin.manifest.splits):
-        hashes = np.fromiter((_hash(key) for key in _keys(origins, split)), np.uint64)
+def _require_distinct_keys(inputs: Sequence[InputDataSet]) -> None:
+    """Raise `CallError` for keys that occur twice in a split.
+
+    Compares 8-byte hashes of all keys, then the keys whose hashes occur twice.
+    """
+    for split in dict.fromkeys(split for each in inputs for split in each.manifest.splits):
+        hashes = np.fromiter((_hash(key) for key in _keys(inputs, split)), np.uint64)
         values, counts = np.unique(hashes, return_counts=True)
         suspects = set(values[counts > 1].tolist())
         seen: set[str] = set()
         repeated: list[str] = []
-        for key in _keys(origins, split) if suspects else ():
+        for key in _keys(inputs, split) if suspects else ():
             if _hash(key) in suspects:
                 if key in seen:
                     repeated.append(repr(key))
                 seen.add(key)
         if repeated:
             raise CallError(
-                f"{len(repeated)} keys occur twice in split {split!r}: {few_of(repeated)}; give --prefix to put "
-                "each folder's name before its keys"
+                f"{len(repeated)} keys occur twice in split {split!r}: {few_of(repeated)}; give --prefix to prefix "
+                "keys with the names of their folders"
             )
 
 
-def _keys(origins: Sequence[Origin], split: str) -> Iterable[str]:
-    for origin in origins:
-        for entry in origin.manifest.shards_of(split):
-            shard = open_shard(origin.folder / entry.name, entry, origin.manifest.layout)
-            yield from map(origin.rename, shard.keys(range(len(shard))))
+def _keys(inputs: Sequence[InputDataSet], split: str) -> Iterable[str]:
+    for each in inputs:
+        for entry in each.manifest.shards_of(split):
+            shard = open_shard(each.folder / entry.name, entry, each.manifest.layout)
+            yield from map(each.rename, shard.keys(range(len(shard))))
 
 
 def _hash(key: str) -> int:

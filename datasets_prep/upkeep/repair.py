@@ -1,4 +1,4 @@
-"""`cdl repair`: a data set as it was written, from its copies and, for shards, from the source."""
+"""`cdl repair`: restores a data set from the copies of its files and, for shards, from the source."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ from walloc_cdl.latents.manifest_file import read_limited
 
 @dataclass
 class Repaired:
-    """What a repair did, and what it could not do."""
+    """The result of a repair."""
 
     edit_ended: bool = False
-    """An interrupted edit was carried to its end."""
+    """Whether an interrupted edit was completed."""
     restored: list[str] = field(default_factory=list)
-    """Relative paths of the files that were written again from their copies, and of the copies."""
+    """Relative paths of restored files, and of restored copies."""
     encoded: list[str] = field(default_factory=list)
-    """Shards that were encoded again."""
+    """Names of shards that were encoded again."""
     problems: list[str] = field(default_factory=list)
-    """What stays damaged, a line each."""
+    """One line for each file that could not be repaired."""
 
 
 def repair(
@@ -51,21 +51,22 @@ def repair(
     *,
     on_shard: Callable[[int, int], object] | None = None,
 ) -> Repaired:
-    """End an interrupted edit; restore files from their copies or the copies from them; encode damaged shards again.
+    """Complete an interrupted edit, restore files from their copies and copies from their files, and encode damaged
+    shards again.
 
-    Nothing takes its place that is not, byte for byte, what the manifest says. Without a `config`, which names the
-    source, shards are only checked. `on_shard` is called after each with the number checked and that of all. Raises
-    `CallError` for a folder that is no data set, or that somebody is working on, and for a source that is not what
-    the data set was made from; `DamagedError` where neither the manifest nor its copy is intact.
+    A restored file equals its manifest entry byte for byte. Without a `config`, which names the source, shards are only
+    checked. `on_shard` is called after each shard with the number of checked shards and of all shards. Raises
+    `CallError` for a folder that is not a data set, or that another process works on, and for a source that the data
+    set was not made from; `DamagedError` if neither the manifest nor its copy is intact.
     """
     folder = Path(folder)
     _require_data_set(folder)
     with held(folder):
         report = Repaired(edit_ended=recover(folder))
-        manifest = _manifest(folder, report)
+        manifest = _restore_manifest(folder, report)
         for name, entry in manifest.files.items():
-            _listed_file(folder, name, entry, report)
-        _provenance(folder, report)
+            _restore_listed_file(folder, name, entry, report)
+        _restore_provenance(folder, report)
         damaged = []
         for number, shard in enumerate(manifest.shards, start=1):
             if not matches_entry(folder / shard.name, shard):
@@ -86,22 +87,22 @@ def repair(
 
 
 def _require_data_set(folder: Path) -> None:
-    """Raise what `load_manifest` does for a folder that has nothing to repair."""
-    places = [MANIFEST_NAME, f"{WORK_NAME}/{EDIT_NAME}", copy_path(MANIFEST_NAME)]
-    found = [place for place in places if (folder / place).is_file()]
+    """Raise the error of `load_manifest` for a folder that cannot be repaired, because it is not a data set."""
+    names = [MANIFEST_NAME, f"{WORK_NAME}/{EDIT_NAME}", copy_path(MANIFEST_NAME)]
+    found = [name for name in names if (folder / name).is_file()]
     work = folder / WORK_NAME
     unfinished = work.is_dir() and any(path.name not in (locks.FOLDER, STAGE_NAME) for path in work.iterdir())
-    if not found or (found == places[2:] and unfinished):  # a job writes the copy just before the manifest
+    if not found or (found == names[2:] and unfinished):  # a job writes the copy just before the manifest
         load_manifest(folder)
 
 
-def _manifest(folder: Path, report: Repaired) -> Manifest:
-    """The manifest, after it or its copy was restored from the other."""
+def _restore_manifest(folder: Path, report: Repaired) -> Manifest:
+    """Restore the manifest or its copy from the other; returns the manifest."""
 
     def parse(data: bytes, origin: str) -> dict[str, Any]:
         return parse_manifest(data, origin=origin).to_json()
 
-    fields = _restored(folder, MANIFEST_NAME, report, parse)
+    fields = _restore_json(folder, MANIFEST_NAME, report, parse)
     if fields is None:
         raise DamagedError(
             f"neither {folder / MANIFEST_NAME} nor {folder / copy_path(MANIFEST_NAME)} is intact; prepare the data "
@@ -110,23 +111,23 @@ def _manifest(folder: Path, report: Repaired) -> Manifest:
     return manifest_from_json(fields, origin=str(folder / MANIFEST_NAME))
 
 
-def _provenance(folder: Path, report: Repaired) -> None:
+def _restore_provenance(folder: Path, report: Repaired) -> None:
     if not any((folder / name).is_file() for name in (PROVENANCE_NAME, copy_path(PROVENANCE_NAME))):
         return
     if (
-        _restored(folder, PROVENANCE_NAME, report, lambda data, origin: parse_json_with_digest(data, origin=origin))
+        _restore_json(folder, PROVENANCE_NAME, report, lambda data, origin: parse_json_with_digest(data, origin=origin))
         is None
     ):
         report.problems.append(
-            f"{folder / PROVENANCE_NAME}: damaged, and so is its copy; remove both: it only says when and with what "
-            "the data set was made"
+            f"{folder / PROVENANCE_NAME}: damaged, and so is its copy; remove both: they only record when and with "
+            "what the data set was made"
         )
 
 
-def _restored(
+def _restore_json(
     folder: Path, name: str, report: Repaired, parse: Callable[[bytes, str], dict[str, Any]]
 ) -> dict[str, Any] | None:
-    """The fields of a sealed file, from it or else from its copy, after making both alike; None if both are lost."""
+    """Restore a JSON file with digest or its copy from the other; returns its fields, or None if both are damaged."""
     found: dict[str, bytes] = {}
     parsed: list[dict[str, Any]] = []
     for path in (name, copy_path(name)):
@@ -139,20 +140,20 @@ def _restored(
     if not parsed:
         return None
     data = encode_json_with_digest(parsed[0])
-    for path in (copy_path(name), name):  # a manifest last
+    for path in (copy_path(name), name):  # the manifest must be written last
         if found.get(path) != data:
             write_with_parents(folder, path, data)
             report.restored.append(path)
     return parsed[0]
 
 
-def _listed_file(folder: Path, name: str, entry: FileEntry, report: Repaired) -> None:
+def _restore_listed_file(folder: Path, name: str, entry: FileEntry, report: Repaired) -> None:
     paths = (name, copy_path(name))
-    whole = [path for path in paths if matches_entry(folder / path, entry)]
-    if not whole:
+    intact = [path for path in paths if matches_entry(folder / path, entry)]
+    if not intact:
         report.problems.append(f"{folder / name}: damaged, and so is its copy; prepare the data set again")
         return
     for path in paths:
-        if path not in whole:
-            copy_listed(folder / whole[0], folder / path, entry)
+        if path not in intact:
+            copy_listed(folder / intact[0], folder / path, entry)
             report.restored.append(path)

@@ -1,4 +1,4 @@
-"""`cdl split`: the samples of one split dealt out to several, or one split as a data set of its own."""
+"""`cdl split`: divides one split into several, or makes a data set of one split."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 
 from datasets_prep.folders.derived_folder import begin, copy_files, end
 from datasets_prep.ledger.rewrite import ledger_parts
-from datasets_prep.upkeep.assignment import deal, deal_groups, seeded_lot
-from datasets_prep.upkeep.derive import LEFT_OUT, Derivation, Origin
+from datasets_prep.upkeep.assignment import assign_groups, assign_stratified, seeded_hash
+from datasets_prep.upkeep.derive import OMITTED, Derivation, InputDataSet
 from datasets_prep.upkeep.edit import editing, note_edit
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.errors import CallError, unknown_name
@@ -35,15 +35,15 @@ OnShard = Callable[[int, int], object]
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """How the samples of a split are dealt out."""
+    """Options for dividing a split."""
 
     shares: Mapping[str, float]
-    """New split → share of the samples; the shares add up to 1."""
+    """Maps each new split to its share of the samples; the shares add up to 1."""
     split: str | None = None
-    """Which split is dealt out; None for the only one. Others stay as they are."""
+    """The split to divide; None for the only one. Other splits do not change."""
     by: str = LABEL
-    """`label`: each class in its shares, where labels are class numbers. Any other name is a column of the ledger:
-    samples of the same value there do not part; `sha256` keeps equal content together."""
+    """`label`: divide each class by the shares, if labels are class numbers. Any other name is a column of the ledger:
+    samples with the same value stay together; `sha256` keeps equal content together."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -53,23 +53,24 @@ class SplitConfig:
             if not 0 < share < 1:
                 raise CallError(f"share of split {name!r} is {share:g}; expected a number above 0 and below 1")
         if abs((total := sum(self.shares.values())) - 1) > 1e-6:
-            raise CallError(f"the shares {', '.join(map(str, self.shares.values()))} add up to {total:g}, expected 1")
+            shares = ", ".join(map(str, self.shares.values()))
+            raise CallError(f"the shares {shares} add up to {total:g}, expected 1; change a share")
 
 
 def split_in_place(folder: Path, config: SplitConfig, *, on_shard: OnShard | None = None) -> Manifest:
-    """Deal out the samples of one split of a data set; all of it or nothing, and the same call again ends it.
+    """Divide one split of a data set, atomically; the same call again completes an interrupted one.
 
-    Needs the space of the shards once more while it works. Raises `CallError` for an unknown split or column, and for
-    a new name that another split has.
+    Temporarily needs disk space for a second copy of the shards. Raises `CallError` for an unknown split or column,
+    and for a new name that another split has.
     """
-    done = {"by": config.by, "seed": config.seed, "shares": dict(config.shares)}
+    settings = {"by": config.by, "seed": config.seed, "shares": dict(config.shares)}
     with editing(folder) as edit:
         before = edit.manifest.source.get("split")
-        if isinstance(before, dict) and before == {**done, "of": config.split or before.get("of")}:
+        if isinstance(before, dict) and before == {**settings, "of": config.split or before.get("of")}:
             return edit.manifest
-        chosen = _chosen(folder, edit.manifest, config)
-        derivation = _dealt(folder, edit.manifest, config, chosen)
-        source = {**edit.manifest.source, "split": {**done, "of": chosen}}
+        divided = _split_to_divide(folder, edit.manifest, config)
+        derivation = _divide(folder, edit.manifest, config, divided)
+        source = {**edit.manifest.source, "split": {**settings, "of": divided}}
         manifest = replace(derivation, manifest=replace(edit.manifest, source=source)).write(edit.stage, on_shard)
         edit.note("split")
         edit.commit(manifest)
@@ -77,7 +78,7 @@ def split_in_place(folder: Path, config: SplitConfig, *, on_shard: OnShard | Non
 
 
 def take_split(folder: Path, split: str, out: Path, *, on_shard: OnShard | None = None) -> Manifest:
-    """Make the data set `out` of one split; the same call again goes on with what was interrupted.
+    """Make the data set `out` of one split; the same call again resumes an interrupted one.
 
     Raises `CallError` for an unknown split, and for an `out` that holds anything else.
     """
@@ -93,11 +94,11 @@ def take_split(folder: Path, split: str, out: Path, *, on_shard: OnShard | None 
     begin(out, {"job": "split", "source": source})
 
     def assign(number: int, entry: ShardEntry) -> np.ndarray:
-        return np.full(entry.num_samples, 0 if entry.split == split else LEFT_OUT, np.int64)
+        return np.full(entry.num_samples, 0 if entry.split == split else OMITTED, np.int64)
 
     unstored = {name: None for name in (None, *manifest.splits) if name != split}
     described = replace(manifest, source=source)
-    derived = Derivation([Origin(folder, manifest)], described, [split], assign, unstored).write(out, on_shard)
+    derived = Derivation([InputDataSet(folder, manifest)], described, [split], assign, unstored).write(out, on_shard)
     copy_files(folder, out, {name: entry for name, entry in derived.files.items() if name != LEDGER_NAME})
     note_edit(folder, out, "split")
     write_manifest(out, derived)
@@ -105,68 +106,67 @@ def take_split(folder: Path, split: str, out: Path, *, on_shard: OnShard | None 
     return derived
 
 
-def _chosen(folder: Path, manifest: Manifest, config: SplitConfig) -> str:
-    """The split to deal out."""
+def _split_to_divide(folder: Path, manifest: Manifest, config: SplitConfig) -> str:
     if config.split is None and len(manifest.splits) != 1:
-        raise CallError(f"{folder} has the splits {', '.join(manifest.splits)}; say with --split which one to deal out")
+        raise CallError(f"{folder} has the splits {', '.join(manifest.splits)}; name the one to divide with --split")
     split = config.split or next(iter(manifest.splits))
     if split not in manifest.splits:
         raise unknown_name("split", split, manifest.splits, f"{folder} has {', '.join(manifest.splits)}")
     if taken := [name for name in config.shares if name in manifest.splits and name != split]:
-        raise CallError(f"{folder} has a split {taken[0]!r} already; give the new one another name")
+        raise CallError(f"{folder} already has a split {taken[0]!r}; give the new one another name")
     return split
 
 
-def _dealt(folder: Path, manifest: Manifest, config: SplitConfig, chosen: str) -> Derivation:
-    """Which sample goes where; 16 bytes a sample are held for it."""
-    others = [name for name in manifest.splits if name != chosen]
+def _divide(folder: Path, manifest: Manifest, config: SplitConfig, divided: str) -> Derivation:
+    """Assign the samples of a split to new splits; takes 16 bytes of memory for each sample."""
+    others = [name for name in manifest.splits if name != divided]
     splits = [*config.shares, *others]
-    entries = manifest.shards_of(chosen)
+    entries = manifest.shards_of(divided)
     begins = np.cumsum([0, *(entry.num_samples for entry in entries)])
     starts = {entry.name: int(begin) for entry, begin in zip(entries, begins[:-1], strict=True)}
-    lots, labels = _lots_and_labels(folder, manifest, entries, config)
+    hashes, labels = _hashes_and_labels(folder, manifest, entries, config)
     if config.by == LABEL:
-        dealt = deal(lots, labels, list(config.shares.values()))
+        numbers = assign_stratified(hashes, labels, list(config.shares.values()))
     else:
-        groups = _groups(folder, manifest, config, starts, lots)
-        dealt = deal_groups(groups, groups, labels, list(config.shares.values()))
-    if empty := [name for number, name in enumerate(config.shares) if not (dealt == number).any()]:
-        raise CallError(f"split {empty[0]!r} would be empty; choose another share or have more samples")
+        groups = _groups(folder, manifest, config, starts, hashes)
+        numbers = assign_groups(groups, groups, labels, list(config.shares.values()))
+    if empty := [name for number, name in enumerate(config.shares) if not (numbers == number).any()]:
+        raise CallError(f"split {empty[0]!r} would be empty; choose another share, or use more samples")
 
     def assign(number: int, entry: ShardEntry) -> np.ndarray:
-        if entry.split != chosen:
+        if entry.split != divided:
             return np.full(entry.num_samples, splits.index(entry.split), np.int64)
-        return dealt[starts[entry.name] : starts[entry.name] + entry.num_samples]
+        return numbers[starts[entry.name] : starts[entry.name] + entry.num_samples]
 
-    return Derivation([Origin(folder, manifest)], manifest, splits, assign, {chosen: splits[0]})
+    return Derivation([InputDataSet(folder, manifest)], manifest, splits, assign, {divided: splits[0]})
 
 
-def _lots_and_labels(
+def _hashes_and_labels(
     folder: Path, manifest: Manifest, entries: list[ShardEntry], config: SplitConfig
 ) -> tuple[np.ndarray, np.ndarray]:
-    """uint64 (N,) and int64 (N,); the labels are 0 where they are no class numbers."""
-    lots = [np.empty(0, np.uint64)]
+    """Return seeded hashes of the keys, uint64 (N,), and class numbers, int64 (N,), or 0 for other kinds of labels."""
+    hashes = [np.empty(0, np.uint64)]
     labels = [np.empty(0, np.int64)]
     for entry in entries:
         shard = open_shard(folder / entry.name, entry, manifest.layout)
         keys = shard.keys(range(len(shard)))
-        lots.append(np.fromiter((seeded_lot(config.seed, key) for key in keys), np.uint64, len(keys)))
+        hashes.append(np.fromiter((seeded_hash(config.seed, key) for key in keys), np.uint64, len(keys)))
         is_class = manifest.label_kind == "class" and shard.labels is not None
         labels.append(np.array(shard.labels) if is_class else np.zeros(len(keys), np.int64))
-    return np.concatenate(lots), np.concatenate(labels)
+    return np.concatenate(hashes), np.concatenate(labels)
 
 
 def _groups(
-    folder: Path, manifest: Manifest, config: SplitConfig, starts: Mapping[str, Any], lots: np.ndarray
+    folder: Path, manifest: Manifest, config: SplitConfig, starts: Mapping[str, Any], hashes: np.ndarray
 ) -> np.ndarray:
-    """uint64 (N,): the lot of the value that each sample has in the column, its own where it has none."""
-    groups = lots.copy()
+    """Return the hash of each sample's value in the column, or of its key if the value is missing, uint64 (N,)."""
+    groups = hashes.copy()
     if LEDGER_NAME not in manifest.files:
-        raise CallError(f"{folder} has no ledger, so no column {config.by!r}; use --by label")
+        raise CallError(f"{folder} has no ledger, and so no column {config.by!r}; use --by label")
     for part in ledger_parts(folder, manifest):
         if config.by not in part.schema.names:
             raise unknown_name("column", config.by, part.schema.names, f"the ledger has {', '.join(part.schema.names)}")
         for row in part.select(sorted({"shard", "row", config.by})).to_pylist():
             if row["shard"] in starts and row[config.by] is not None:
-                groups[starts[row["shard"]] + row["row"]] = seeded_lot(config.seed, f"={row[config.by]}")
+                groups[starts[row["shard"]] + row["row"]] = seeded_hash(config.seed, f"={row[config.by]}")
     return groups

@@ -31,7 +31,7 @@ def test_wrong_calls(refused, source, latents, tmp_path, bucket):
     assert "'flowers' is no repository's name; expected OWNER/NAME" in refused("pull", "flowers", "-o", tmp_path / "a")
     assert "'flowers' is no repository's name; expected OWNER/NAME" in refused("push", latents, "flowers")
     assert "is not a data set" in refused("push", source, "someone/flowers")
-    assert "memory://cli is no data set of latents" in refused("pull", "memory://cli", "-o", tmp_path / "a")
+    assert "memory://cli is not a data set of latents" in refused("pull", "memory://cli", "-o", tmp_path / "a")
     call = ("prepare", source, "--codec", "rgb-16x", "--size", 64, "--out", tmp_path / "a", "--work", tmp_path / "w")
     assert "--work" in refused(*call)
     assert "needs an --out that is an address" in refused(*call)

@@ -209,7 +209,9 @@ def test_a_device_that_is_not_here(refused, monkeypatch, options):
 def test_shares_to_hold_out(refused, source, tmp_path, share):
     loose = source / "train"
     text = refused("prepare", loose, "--codec", "rgb-16x", "--size", 64, "--out", tmp_path / "out", "--holdout", share)
-    assert f"holding out {float(share):g} of split 'train'; expected a share above 0 and below 1, as 0.2" in text
+    assert (
+        f"holding out {float(share):g} of split 'train'; expected a fraction above 0 and below 1, such as 0.2" in text
+    )
     assert not (tmp_path / "out").exists()
 
 

@@ -83,7 +83,7 @@ def test_drop_refuses_unknown_keys_and_files(refused, copied, tmp_path):
     assert f"1 of 2 keys are not in {copied}: 'train/cat/77.png'; nothing was changed" in text
     text = refused("drop", copied, "--keys", tmp_path / "none.txt")
     assert f"--keys {tmp_path / 'none.txt'}: no such file; single keys stand right after DIR, without --keys" in text
-    assert "no keys to drop; name some, or a file of them" in refused("drop", copied)
+    assert "no keys to drop; give some, or a file of them" in refused("drop", copied)
     assert all_files(copied) == before
 
 
@@ -106,11 +106,11 @@ def test_split_and_merge_refuse(refused, copied, prepared, tmp_path):
     assert "say what to do: either --into train=0.8,test=0.2, or --only" in refused("split", copied)
     assert "--only and --out go together" in refused("split", copied, "--only", "train")
     assert "--into 'train'; expected different names with shares" in refused("split", copied, "--into", "train")
-    assert "say with --split which one to deal out" in refused("split", copied, "--into", "a=0.5,b=0.5")
+    assert "name the one to divide with --split" in refused("split", copied, "--into", "a=0.5,b=0.5")
     assert "merging 1 data set; name two or more" in refused("merge", copied, "--out", out)
     text = refused("merge", copied, prepared("resize-rgb-16x"), "--out", out)
     assert f"{copied} has spec." in text
-    assert "only data sets of equal latents merge" in text
+    assert "merge only data sets of the same kind of latents" in text
     assert "keys occur twice in split 'test'" in refused("merge", copied, copied, "--out", out)
     assert not out.exists()
 

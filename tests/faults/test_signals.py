@@ -72,7 +72,7 @@ def refusal(source: Path, out: Path, **options: object) -> str:
 def test_no_folder_can_be_made(small, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     assert refusal(small, tmp_path / "file/out").endswith(
-        "Not a directory; give another folder, then run the same again to go on"
+        "Not a directory; give another folder, then run the same command again to continue"
     )
 
 
@@ -83,7 +83,7 @@ def test_the_disk_is_full(small, tmp_path, monkeypatch):
         faults.first = 20
         text = refusal(small, out)
     assert text.startswith(f"{out}/")
-    assert text.endswith(": No space left on device; make room, then run the same again to go on")
+    assert text.endswith(": No space left on device; make room, then run the same command again to continue")
     prepare(open_source(str(small)), CODEC, out, SMALL)
     assert verify(out, full=True).problems == []
 

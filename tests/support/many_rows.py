@@ -29,7 +29,7 @@ class ManyImages(Source):
     """A folder of `num_rows` images in `CLASSES` folders, none of which exists."""
 
     def __init__(self, num_rows: int) -> None:
-        catalog = Catalog(ImageFolder.noun, {})
+        catalog = Catalog(ImageFolder.file_kind, {})
         for file in _walk(num_rows):
             catalog.add(file)
         super().__init__("many", catalog.listing("many"))

@@ -31,7 +31,7 @@ class ManyImages(Source):
         stream = io.BytesIO()
         Image.linear_gradient("L").resize((16, 16)).convert("RGB").save(stream, "BMP")
         self._image = stream.getvalue()
-        catalog = Catalog(ImageFolder.noun, {})
+        catalog = Catalog(ImageFolder.file_kind, {})
         for number in range(num_rows):
             label = b"n%08d" % (number * CLASSES // num_rows)
             catalog.add(FoundFile((label, b"%s_%08d.BMP" % (label, number)), len(self._image), regular=True))

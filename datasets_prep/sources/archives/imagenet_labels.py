@@ -1,4 +1,4 @@
-"""The labels of ImageNet's validation images, and the classes' names in words, in the forms they are distributed in."""
+"""Readers for the distributed files of ImageNet's validation labels and of its readable class names."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ NAMES_FILES = ("LOC_synset_mapping.txt", "words.txt")
 
 
 def validation_synsets(path: Path, meta: Path | None) -> dict[str, str]:
-    """Synset by the image's name without its suffix.
+    """Map image names, without suffix, to synsets.
 
-    Of lines `NAME SYNSET`; of Kaggle's table `ImageId,PredictionString`, whose second column begins with the
-    synset; or of the devkit's numbers, one a line, which `meta.mat` translates.
+    The file has lines `NAME SYNSET`; or it is Kaggle's table `ImageId,PredictionString`, whose second column begins
+    with the synset; or it has the devkit's class numbers, one per line, which `meta.mat` translates. Raises
+    `CallError` for a file that does not exist, cannot be read or has another form.
     """
     if not path.is_file():
-        raise CallError(f"file of labels {str(path)!r} does not exist; give that of the validation images")
+        raise CallError(f"label file {str(path)!r} does not exist; give the label file of the validation images")
     with path.open(encoding="utf-8", errors="replace") as file:
         first = file.readline(4096).strip()
     if first.isdecimal():
@@ -31,17 +32,18 @@ def validation_synsets(path: Path, meta: Path | None) -> dict[str, str]:
         if line == 1 and name == "ImageId":
             continue
         if not SYNSET.fullmatch(synset):
-            raise CallError(f"{str(path)!r}, line {line}: label {label[:60]!r}; expected a synset, as n01440764")
+            raise CallError(f"{str(path)!r}, line {line}: label {label[:60]!r}; expected a synset, such as n01440764")
         found[Path(name).stem] = synset
     return found
 
 
 def _from_devkit(path: Path, meta: Path | None) -> dict[str, str]:
-    """Line i is the class number of image i, in an order of the devkit's own."""
-    meta = meta or next((place for place in (path.parent / "meta.mat",) if place.is_file()), None)
+    """Read a file whose line i is the devkit's class number of image i."""
+    beside = path.parent / "meta.mat"
+    meta = meta or (beside if beside.is_file() else None)
     if meta is None:
         raise CallError(
-            f"{str(path)!r} has the devkit's own class numbers; give ?meta=FILE, the devkit's data/meta.mat, as well"
+            f"{str(path)!r} has the devkit's own class numbers; also give ?meta=FILE, the devkit's data/meta.mat"
         )
     synsets = _meta_synsets(meta)
     found = {}
@@ -54,19 +56,19 @@ def _from_devkit(path: Path, meta: Path | None) -> dict[str, str]:
 
 
 def _meta_synsets(path: Path) -> dict[int, str]:
-    """Class number to synset, of the devkit's `meta.mat`: a structure array `synsets` with ILSVRC2012_ID and WNID."""
+    """Map class numbers to synsets: `meta.mat` has a structure array `synsets` with ILSVRC2012_ID and WNID."""
     from scipy.io import loadmat
 
     try:
         table = loadmat(path, variable_names=["synsets"], squeeze_me=True)["synsets"]
         pairs = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in table}
-    except Exception as error:  # on broken files SciPy raises whatever its parsing stumbled over
+    except Exception as error:  # SciPy raises exceptions of any type for broken files
         raise CallError(f"{str(path)!r} is not the devkit's meta.mat ({str(error)[:100]}); give that file") from error
     return {number: synset for number, synset in pairs.items() if 1 <= number <= NUM_CLASSES}
 
 
-def human_names(root: Path) -> dict[str, str]:
-    """By synset the first of its names in words, from `LOC_synset_mapping.txt` or `words.txt` in the folder."""
+def readable_names(root: Path) -> dict[str, str]:
+    """Map synsets to the first of their names, from `LOC_synset_mapping.txt` or `words.txt` in the folder."""
     found: dict[str, str] = {}
     for path in (root / name for name in NAMES_FILES):
         if path.is_file():

@@ -1,4 +1,4 @@
-"""Samples that are files or pieces of files below one folder, in columns."""
+"""Samples that are files, or byte ranges of files, below one folder, in columns."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from datasets_prep.samples.columns import Column, TextColumn, Texts
 from datasets_prep.samples.stored import FileSlice
 from datasets_prep.sources.core.source import SplitListing
 
-WHOLE = -1
-"""Offset of a sample that is a file of its own."""
+WHOLE_FILE = -1
+"""Offset that marks a sample that is a whole file."""
 
 
 class SliceColumns:
-    """Keys, places and sizes of a split's samples, appended to, then read."""
+    """Keys, locations and sizes of a split's samples, which are appended, then read."""
 
     def __init__(self) -> None:
-        self._keys, self._places = TextColumn(), TextColumn()
+        self._keys, self._paths = TextColumn(), TextColumn()
         self._offsets, self._num_bytes = Column(np.int64), Column(np.int64)
         self._closed: tuple[Texts, Texts, np.ndarray, np.ndarray] | None = None
 
-    def append(self, key: bytes, place: bytes, num_bytes: int, offset: int = WHOLE) -> None:
-        """One sample; `place` is its file's path below the folder."""
+    def append(self, key: bytes, path: bytes, num_bytes: int, offset: int = WHOLE_FILE) -> None:
+        """Append one sample; `path` is the path of its file, relative to the folder."""
         self._keys.append(key)
-        self._places.append(place)
+        self._paths.append(path)
         self._offsets.append(offset)
         self._num_bytes.append(num_bytes)
 
     def stored(self, root: Path, index: int) -> Path | FileSlice:
-        """Where a sample lies."""
-        _, places, offsets, num_bytes = self._columns()
-        path = root / os.fsdecode(places.raw(index))
+        """Return the location of a sample."""
+        _, paths, offsets, num_bytes = self._columns()
+        path = root / os.fsdecode(paths.raw(index))
         offset = int(offsets[index])
-        return path if offset == WHOLE else FileSlice(str(path), offset, int(num_bytes[index]))
+        return path if offset == WHOLE_FILE else FileSlice(str(path), offset, int(num_bytes[index]))
 
     def listing(self, labels: np.ndarray) -> SplitListing:
-        """The listing of the split."""
+        """Return the listing of the split."""
         keys, _, _, num_bytes = self._columns()
         return SplitListing(keys, labels, num_bytes)
 
@@ -46,7 +46,7 @@ class SliceColumns:
         if self._closed is None:
             self._closed = (
                 self._keys.texts(),
-                self._places.texts(),
+                self._paths.texts(),
                 self._offsets.array(),
                 self._num_bytes.array(),
             )

@@ -1,7 +1,10 @@
-"""The members of a tar by their headers alone: names, offsets and sizes, content skipped by seeking.
+"""Reads the members of a tar from their headers alone: names, offsets and sizes. Seeking skips the content.
 
-POSIX.1-1988 (ustar) with the two ways of long names: pax records (POSIX.1-2001) and GNU's `L` blocks. By hand
-and not by `tarfile`, which keeps every member in memory and believes the sizes of extended headers.
+The format is POSIX.1-1988 (ustar) with both forms of long names: pax records (POSIX.1-2001) and GNU's `L` blocks.
+Python's `tarfile` is not used, because it keeps every member in memory and trusts the sizes in extended headers.
+
+A sample is an offset in a tar, which any worker can read, so that a data set of tars has random access, `--shards` and
+resumption, as a folder does.
 """
 
 from __future__ import annotations
@@ -16,12 +19,12 @@ from walloc_cdl.errors import CallError, DamagedError
 BLOCK = 512
 
 MAX_EXTENDED_BYTES = 2**20
-"""Largest extended header: it holds a name, and some attributes."""
+"""Limit for extended headers, which hold a name and some attributes."""
 
 REGULAR_TYPES = (b"0", b"\0", b"7")
 LONG_NAME, PAX, PAX_GLOBAL = b"L", b"x", b"g"
 CONTENT_TYPES = (*REGULAR_TYPES, LONG_NAME, PAX, PAX_GLOBAL, b"K", b"S", b"X")
-"""Types whose header is followed by as many bytes as it says; of others (folders, links) the size means nothing."""
+"""Types whose header is followed by content of the given size; for others (folders, links) the size has no meaning."""
 
 
 @dataclass(frozen=True)
@@ -30,26 +33,26 @@ class TarMember:
 
     name: bytes
     offset: int
-    """Where its content begins."""
+    """Offset of its content in the tar."""
     num_bytes: int
 
 
-class TarEndError(DamagedError):
-    """What follows in a tar cannot be had; the message says from where on, and why."""
+class DamagedTarError(DamagedError):
+    """The rest of a tar cannot be read. The message says from which offset on, and why."""
 
 
 def members(file: BinaryIO, start: int = 0, num_bytes: int | None = None) -> Iterator[TarMember]:
-    """The regular members of a plain tar, in their order; of one that lies within another file, at `start`.
+    """Yield the regular members of a plain tar in order; a tar within another file begins at `start`.
 
-    Raises `TarEndError` where a header is damaged, where a member is cut off and where the end mark is
-    missing, after all whole members before it.
+    Raises `DamagedTarError` for a damaged header, a truncated member, and a missing end mark, after it has yielded all
+    complete members before.
     """
     total = file.seek(0, os.SEEK_END) if num_bytes is None else start + num_bytes
     position, long_name, pax = start, None, {}
     while True:
         header = _read(file, position, min(BLOCK, max(total - position, 0)))
         if not header:
-            raise TarEndError(f"ends after {position:,} bytes without an end mark: it may be truncated")
+            raise DamagedTarError(f"ends after {position:,} bytes without an end mark: it may be truncated")
         if header == bytes(BLOCK):
             return
         kind, name, num_bytes = _parsed(header, position)
@@ -57,10 +60,10 @@ def members(file: BinaryIO, start: int = 0, num_bytes: int | None = None) -> Ite
         if kind in REGULAR_TYPES or kind == b"S":
             num_bytes = _pax_size(pax, num_bytes, position)
             name = pax.get(b"path", long_name or name)
-        held = num_bytes if kind in CONTENT_TYPES else 0
-        if content + held > total:
+        content_bytes = num_bytes if kind in CONTENT_TYPES else 0
+        if content + content_bytes > total:
             shown = name.decode("utf-8", "backslashreplace")
-            raise TarEndError(f"is truncated within its member {shown[:100]}, at {position:,} bytes")
+            raise DamagedTarError(f"is truncated within its member {shown[:100]}, at {position:,} bytes")
         if kind in REGULAR_TYPES and b"GNU.sparse.major" not in pax:
             yield TarMember(name, content, num_bytes)
         if kind == LONG_NAME:
@@ -69,22 +72,20 @@ def members(file: BinaryIO, start: int = 0, num_bytes: int | None = None) -> Ite
             pax = _pax_records(_extended(file, content, num_bytes), position)
         elif kind not in (PAX_GLOBAL, b"K"):
             long_name, pax = None, {}
-        position = content + -(-held // BLOCK) * BLOCK
+        position = content + -(-content_bytes // BLOCK) * BLOCK
 
 
 def require_tar(file: BinaryIO, shown: str) -> None:
-    """Refuse what is no plain tar from its first block on, naming it `shown`; raises `CallError`."""
+    """Raise `CallError`, with the name `shown`, unless the first block is that of a plain tar."""
     header = _read(file, 0, BLOCK)
     for magic, kind in ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "zstd")):
         if header.startswith(magic):
-            raise CallError(
-                f"{shown!r} is compressed with {kind}; decompress it: members can only be read at random in a plain tar"
-            )
+            raise CallError(f"{shown!r} is compressed with {kind}; decompress it: random access needs a plain tar")
     try:
         if header != bytes(BLOCK):
             _parsed(header, 0)
-    except TarEndError as error:
-        raise CallError(f"{shown!r} is no tar file ({error}); give the path of plain tars") from error
+    except DamagedTarError as error:
+        raise CallError(f"{shown!r} is not a tar file ({error}); give the path of plain tars") from error
 
 
 def _read(file: BinaryIO, position: int, num_bytes: int) -> bytes:
@@ -93,24 +94,24 @@ def _read(file: BinaryIO, position: int, num_bytes: int) -> bytes:
 
 
 def _parsed(header: bytes, position: int) -> tuple[bytes, bytes, int]:
-    """Type, name and size; the checksum first."""
+    """Return type, name and size of a header, after checking its checksum."""
     where = f"its header at {position:,} bytes"
     if len(header) < BLOCK:
-        raise TarEndError(f"is truncated within {where}")
+        raise DamagedTarError(f"is truncated within {where}")
     if _octal(header[148:156]) != sum(header) - sum(header[148:156]) + 8 * 32:
-        raise TarEndError(f"is damaged: the checksum of {where} is wrong, so what follows cannot be found")
+        raise DamagedTarError(f"is damaged: the checksum of {where} is wrong, so what follows cannot be found")
     name, prefix = header[:100].rstrip(b"\0"), header[345:500].partition(b"\0")[0]
     name = name.partition(b"\0")[0]
     if header[257:263] == b"ustar\0" and prefix:
         name = prefix + b"/" + name
     num_bytes = _octal(header[124:136])
     if num_bytes is None:
-        raise TarEndError(f"is damaged: the size in {where} is no number, so what follows cannot be found")
+        raise DamagedTarError(f"is damaged: the size in {where} is no number, so what follows cannot be found")
     return header[156:157], name, num_bytes
 
 
 def _octal(field: bytes) -> int | None:
-    """A number of a header; GNU writes those beyond octal in base 256, marked by the first bit."""
+    """Parse a number of a header. GNU stores larger numbers in base 256, marked by the first bit."""
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
     digits = field.strip(b"\0 ")
@@ -121,19 +122,19 @@ def _octal(field: bytes) -> int | None:
 
 def _extended(file: BinaryIO, position: int, num_bytes: int) -> bytes:
     if num_bytes > MAX_EXTENDED_BYTES:
-        raise TarEndError(f"is damaged: an extended header of {num_bytes:,} bytes at {position:,} bytes")
+        raise DamagedTarError(f"is damaged: an extended header of {num_bytes:,} bytes at {position:,} bytes")
     return _read(file, position, num_bytes)
 
 
 def _pax_records(data: bytes, position: int) -> dict[bytes, bytes]:
-    """Records `LENGTH NAME=VALUE` and a newline, LENGTH counting all of it."""
+    """Parse records of the form `LENGTH NAME=VALUE` and a newline; LENGTH is the length of the whole record."""
     records, start = {}, 0
     while start < len(data) and data[start]:
         digits = data[start : start + 20].partition(b" ")[0]
         length = int(digits) if digits.isdigit() else 0
         name, equals, value = data[start + len(digits) + 1 : start + length - 1].partition(b"=")
         if not equals or start + length > len(data):
-            raise TarEndError(f"is damaged: its extended header at {position:,} bytes cannot be read")
+            raise DamagedTarError(f"is damaged: its extended header at {position:,} bytes cannot be read")
         records[name] = value
         start += length
     return records
@@ -144,5 +145,5 @@ def _pax_size(pax: dict[bytes, bytes], num_bytes: int, position: int) -> int:
     if text is None:
         return num_bytes
     if not text.isdigit() or len(text) > 18:
-        raise TarEndError(f"is damaged: a size in its extended header before {position:,} bytes is no number")
+        raise DamagedTarError(f"is damaged: a size in its extended header before {position:,} bytes is no number")
     return int(text)

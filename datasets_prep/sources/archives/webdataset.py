@@ -1,7 +1,7 @@
-"""`webdataset:PATTERN`: samples in plain tars, found by the headers alone and read at random.
+"""`webdataset:PATTERN`: samples in plain tars, located by the headers alone, with random access.
 
-A sample is made of neighboring members that share their path up to the first dot of the file's name, its
-stem: `000/cat.jpg` and `000/cat.cls`. See github.com/webdataset/webdataset for the convention.
+A sample consists of adjacent members that share their stem, the path up to the first dot of the file name:
+`000/cat.jpg` and `000/cat.cls`. See github.com/webdataset/webdataset for the convention.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from datasets_prep.samples.locations import as_os_errors, open_binary
 from datasets_prep.samples.origin import Origin
 from datasets_prep.samples.stored import FileSlice
 from datasets_prep.samples.unique_names import has_repeats, name_hash
-from datasets_prep.sources.archives.tars import TarEndError, TarMember, members, require_tar
+from datasets_prep.sources.archives.tars import DamagedTarError, TarMember, members, require_tar
 from datasets_prep.sources.core.label_kinds import ClassLabels, Labels, MultiLabels
 from datasets_prep.sources.core.options import split_options
 from datasets_prep.sources.core.source import Listing, Source, SplitListing, Stray
@@ -31,27 +31,27 @@ from walloc_cdl.fields import parse_json
 
 MAX_CLS_BYTES = 4096
 MAX_JSON_BYTES = 2**20
-"""Larger labels are refused: they would be read into memory."""
+"""Larger labels are refused, since labels are read into memory."""
 
 
 def open_webdataset(text: str) -> Source:
-    """The source `webdataset:…`, `text` being what stands behind the colon."""
+    """Open the source `webdataset:…`; `text` is the part after the colon."""
     pattern, options = split_options(text, ("image", "label"))
     paths = expand(pattern, ".tar", "plain tar files")
     return WebDataset(paths, image=options.get("image"), label=options.get("label"))
 
 
 class WebDataset(Source):
-    """The images of tars, each with the label of its `.cls` or of a field of its `.json`.
+    """The images of tars, each with the label in its `.cls` or in a field of its `.json`.
 
-    Keys are the stems, with the tar's name before them where stems repeat. The content of images is not
-    read. What a damaged or truncated tar has lost is a stray that says so; so are samples without an image.
+    Keys are the stems, preceded by the tar's name if stems repeat. The content of images is not read. The lost part of
+    a damaged or truncated tar, and each sample without an image, becomes a stray with the reason.
 
-    Raises `CallError` for what is no plain tar, and where it isn't clear which member is the image.
+    Raises `CallError` for a file that is not a plain tar, and if it is ambiguous which member is the image.
     """
 
     def __init__(self, paths: list[str], *, image: str | None = None, label: str | None = None) -> None:
-        """`image`: suffix of the members that are images; `label`: field of the `.json` that is the label."""
+        """`image`: suffix of the members that are images; `label`: field of the `.json` that holds the label."""
         self._paths = paths
         splits = by_split(paths)
         names = dict(zip(paths, short_names(paths), strict=True))
@@ -61,13 +61,13 @@ class WebDataset(Source):
         listings = {split: rows.listing(_labels(scan, split, len(rows))) for split, rows in self._splits.items()}
         strays = scan.strays.strays()
         if not any(map(len, self._splits.values())):
-            first = f"; the first member that is none: {strays[0].key} ({strays[0].reason})" if len(strays) else ""
+            first = f"; the first stray is {strays[0].key} ({strays[0].reason})" if len(strays) else ""
             raise CallError(f"no image in {paths[0]!r} and the other {len(paths) - 1} tars{first}; choose with ?image=")
         kind = scan.labels.kind if class_names is not None and scan.labels is not None else None
         super().__init__(folder_name(paths[0]), Listing(listings, class_names, strays, kind))
 
     def read(self, split: str, index: int) -> FileSlice:
-        """Where the image lies."""
+        """Return the location of the image."""
         return self._splits[split].slice(index)
 
     @property
@@ -88,22 +88,22 @@ class _Sample:
     members: list[tuple[str, TarMember]] = field(default_factory=list)
     """Suffix in lower case, without the first dot, and member."""
     cut_off: bool = False
-    """Whether the tar ends at it, so that members of it may be missing, its label among them."""
+    """Whether the tar ends at this sample, so that some of its members, such as its label, may be missing."""
 
 
 class _Scan:
-    """One reading of all headers."""
+    """One pass over all headers."""
 
     def __init__(self, names: dict[str, str], image: str | None, label: str | None) -> None:
         self.strays = StrayColumn()
         self.labels: Labels | None = None
-        """None until the first label, which says of what kind all are."""
+        """None until the first label, which determines the kind of all labels."""
         self._names, self._image, self._field = names, image, label
         self._unlabeled: Counter[str] = Counter()
-        """By split, samples before the first that has a label."""
+        """For each split, the number of samples before the first label."""
 
     def split(self, split: str, paths: list[str]) -> _Rows:
-        """The samples of a split's tars, in order."""
+        """Return the samples of a split's tars, in order."""
         rows = _Rows(paths, [self._names[path] for path in paths])
         for number, path in enumerate(paths):
             try:
@@ -112,7 +112,7 @@ class _Scan:
                     self._tar(split, rows, number, file)
             except OSError as error:
                 cause = system_reason(error)
-                raise CallError(f"tar {path!r} cannot be read: {cause}; restore it, or leave it out") from error
+                raise CallError(f"tar {path!r} cannot be read: {cause}; restore or omit it") from error
         rows.close()
         return rows
 
@@ -135,7 +135,7 @@ class _Scan:
                     self._label(split, sample, file, shown)
                     continue
                 self.strays.append(Stray(split, shown, sum(m.num_bytes for _, m in sample.members), reason))
-        except TarEndError as error:
+        except DamagedTarError as error:
             self.strays.append(Stray(split, name, 0, f"the tar {error}"))
 
     def _image_of(self, sample: _Sample, shown: str) -> TarMember | None:
@@ -151,11 +151,11 @@ class _Scan:
     def _label(self, split: str, sample: _Sample, file: BinaryIO, shown: str) -> None:
         suffix = "json" if self._field is not None else "cls"
         member = next((member for name, member in sample.members if name == suffix), None)
-        most = MAX_JSON_BYTES if self._field is not None else MAX_CLS_BYTES
+        max_bytes = MAX_JSON_BYTES if self._field is not None else MAX_CLS_BYTES
         value: object = None
         if member is not None:
-            if member.num_bytes > most:
-                raise CallError(f"{suffix} of {shown!r} has {member.num_bytes:,} bytes; expected at most {most:,}")
+            if member.num_bytes > max_bytes:
+                raise CallError(f"{suffix} of {shown!r} has {member.num_bytes:,} bytes; expected at most {max_bytes:,}")
             position = file.tell()
             file.seek(member.offset)
             value = _parsed(file.read(member.num_bytes), self._field, f"{suffix} of sample {shown!r}")
@@ -169,12 +169,14 @@ class _Scan:
                 for _ in range(count):
                     self.labels.append(before, None)
         if value is not None and isinstance(value, list) != isinstance(self.labels, MultiLabels):
-            raise CallError(f"label of {shown!r} is {str(value)[:60]}; others are of another kind; choose another")
+            raise CallError(
+                f"label of {shown!r} is {str(value)[:60]}, of another kind than those before; choose another field"
+            )
         self.labels.append(split, value)
 
 
 class _Rows:
-    """Samples of one split in columns."""
+    """The samples of one split, collected in columns."""
 
     def __init__(self, paths: list[str], names: list[str]) -> None:
         self.paths, self._names = paths, names
@@ -207,7 +209,7 @@ class _Rows:
 
 
 class _TarKeys(LazySequence[str]):
-    """`TAR/STEM`."""
+    """Keys of the form `TAR/STEM`."""
 
     def __init__(self, stems: Texts, tars: np.ndarray, names: list[str]) -> None:
         self._stems, self._tars, self._names = stems, tars, names
@@ -220,21 +222,21 @@ class _TarKeys(LazySequence[str]):
 
 
 def _samples(file: BinaryIO) -> Iterator[_Sample]:
-    """Neighboring members of one stem; the last ones of a tar that ends before its end mark are `cut_off`."""
+    """Group adjacent members by stem. The last sample of a tar without an end mark is `cut_off`."""
     sample: _Sample | None = None
     try:
         for member in members(file):
             folder, slash, base = member.name.rpartition(b"/")
             stem, dot, suffix = base.partition(b".")
             if not stem or not dot or (stem.startswith(b"__") and stem.endswith(b"__")):
-                continue  # hidden files, and what the convention keeps for itself
+                continue  # hidden files, and names that the convention reserves
             path = folder + slash + stem
             if sample is None or sample.stem != path:
                 if sample is not None:
                     yield sample
                 sample = _Sample(path)
             sample.members.append((suffix.decode("utf-8", "backslashreplace").lower(), member))
-    except TarEndError:
+    except DamagedTarError:
         if sample is not None:
             sample.cut_off = True
             yield sample
@@ -248,7 +250,7 @@ def _is_image(suffix: str) -> bool:
 
 
 def _parsed(data: bytes, wanted: str | None, where: str) -> str | int | list[str | int] | None:
-    """The label in a `.cls`, or that in a field of a `.json`."""
+    """Return the label in a `.cls`, or in a field of a `.json`."""
     try:
         if wanted is None:
             return data.decode("utf-8").strip()

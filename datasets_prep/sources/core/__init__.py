@@ -1,1 +1,1 @@
-"""What a source is, and the parts that sources are made of."""
+"""The interface of a source, and the parts that sources are built from."""

@@ -1,4 +1,4 @@
-"""What another cut of a source, or another view of it, has in common with the source."""
+"""The base class of sources that select, regroup or relabel the samples of another source."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datasets_prep.sources.core.source import Listing, Source
 
 
 class DerivedSource(Source):
-    """Samples of another source under a listing of their own; by default the same rows in the same splits."""
+    """Samples of another source with a listing of its own; by default the same rows in the same splits."""
 
     def __init__(self, source: Source, listing: Listing) -> None:
         super().__init__(source.name, listing)
@@ -24,7 +24,7 @@ class DerivedSource(Source):
 
     @property
     def channels(self) -> int | None:
-        """That of the whole source: a few of its samples may be another."""
+        """The channel count of the whole source, since a few of its samples may differ from it."""
         return self._source.channels
 
     @property

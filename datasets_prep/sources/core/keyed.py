@@ -1,4 +1,4 @@
-"""A source whose samples come with their keys, for preparations that draw something for each."""
+"""A source whose samples carry their keys, for preparations that draw random values from a sample's key."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from datasets_prep.sources.core.source import Source
 
 
 class KeyedSource(DerivedSource):
-    """The samples of another source, each with its key."""
+    """The samples of another source, each as a `KeyedSample`."""
 
     def __init__(self, source: Source) -> None:
         super().__init__(source, source.listing)
 
     def fingerprint(self) -> str:
-        """The other source's: the samples are the same."""
+        """Return the other source's fingerprint, since the samples are the same."""
         return self._source.fingerprint()
 
     def references(self, split: str, rows: Sequence[int]) -> Sequence[Stored]:
         """See `Source.references`."""
-        return _Keyed([self.key(split, row) for row in rows], self._source.references(split, rows))
+        return _KeyedReferences([self.key(split, row) for row in rows], self._source.references(split, rows))
 
     def read(self, split: str, index: int) -> KeyedSample:
-        """The sample with its key."""
+        """Return the sample with its key."""
         return KeyedSample(self.key(split, index), self._source.read(split, index))
 
 
-class _Keyed(LazySequence[Stored]):
-    """Chosen samples, each with its key; references are followed when they are asked for."""
+class _KeyedReferences(LazySequence[Stored]):
+    """Selected samples, each with its key. A reference is resolved when its item is accessed."""
 
     def __init__(self, keys: list[str], samples: Sequence[Stored]) -> None:
         self._keys, self._samples = keys, samples

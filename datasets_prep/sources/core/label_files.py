@@ -17,18 +17,18 @@ from walloc_cdl.errors import CallError
 MAX_LINE_CHARACTERS = 65_536
 
 UNLABELED = -2
-"""Of samples whose line is yet to come."""
+"""Marks samples whose line has not been read yet."""
 
 
 class LabeledSource(DerivedSource):
-    """A flat source whose labels stand in a file; lines of images that it does not have are passed over.
+    """A flat source with labels from a file. Lines for images that the source does not have are skipped.
 
     Raises `CallError` for a source with labels or folders of its own, and for images without a line.
     """
 
     def __init__(self, source: Source, path: Path) -> None:
         if source.class_names is not None:
-            raise CallError(f"source {source.name} has classes of its own; give --labels with a folder without them")
+            raise CallError(f"source {source.name} has classes of its own; use --labels with a folder without classes")
         numbers: dict[str, int] = {}
         found = {split: np.full(source.num_samples(split), UNLABELED, np.int64) for split in source.split_names}
         for split in source.split_names:
@@ -40,13 +40,13 @@ class LabeledSource(DerivedSource):
                     continue
                 number = numbers.setdefault(label, len(numbers))
                 if number >= MAX_CLASSES:
-                    raise CallError(f"{str(path)!r} has more than {MAX_CLASSES:,} distinct labels; give classes")
+                    raise CallError(f"{str(path)!r} has more than {MAX_CLASSES:,} distinct labels; give class labels")
                 if labels[row] not in (UNLABELED, number):
                     raise CallError(f"{str(path)!r}, line {line}: a second label for {name!r}; keep one")
                 labels[row] = number
         names = ordered_names(numbers)
-        place = {name: position for position, name in enumerate(names)}
-        positions = np.array([place[name] for name in numbers], np.int64)
+        class_index = {name: position for position, name in enumerate(names)}
+        positions = np.array([class_index[name] for name in numbers], np.int64)
         for split, labels in found.items():
             missing = np.flatnonzero(labels == UNLABELED)
             if len(missing):
@@ -58,7 +58,10 @@ class LabeledSource(DerivedSource):
 
 
 def label_lines(path: Path) -> Iterator[tuple[int, str, str]]:
-    """Line number, name and label; between them stand a tab, else a comma, else spaces; empty lines are passed over."""
+    """Yield line number, name and label. A tab separates name and label, or else a comma, or else spaces.
+
+    Empty lines are skipped. Raises `CallError` for a file that cannot be read and for a line of another form.
+    """
     try:
         with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_CHARACTERS), ""), 1):
@@ -71,21 +74,22 @@ def label_lines(path: Path) -> Iterator[tuple[int, str, str]]:
                     raise CallError(f"{str(path)!r}, line {number}: {text[:60]!r}; expected a name and its label")
                 yield number, parts[0], parts[1]
     except (OSError, UnicodeDecodeError) as error:
-        cause = getattr(error, "strerror", None) or "it is no UTF-8 text"
-        raise CallError(f"file of labels {str(path)!r} cannot be read: {cause}; give lines of NAME LABEL") from error
+        cause = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise CallError(f"label file {str(path)!r} cannot be read: {cause}; expected lines of NAME LABEL") from error
 
 
 def _require_flat(source: Source, split: str) -> None:
-    """Keys in the order of their text, as `_row_of` needs them."""
+    """Raise `CallError` unless keys contain no folders and are sorted by their text, as `_row_of` needs them."""
     keys, last = source.listing.splits[split].keys, None
     for start in range(0, len(keys), CHUNK_ROWS):
         for key in keys[start : start + CHUNK_ROWS]:
             if "/" in key or (last is not None and key <= last):
-                raise CallError(f"source {source.name} has {key!r}; a file of labels goes with a flat folder of images")
+                raise CallError(f"source {source.name} has {key!r}; a label file needs a flat folder of images")
             last = key
 
 
 def _row_of(keys: Sequence[str], name: str) -> int | None:
+    """Find the row of a name by bisection; None if there is none."""
     low, high = 0, len(keys)
     while low < high:
         middle = (low + high) // 2

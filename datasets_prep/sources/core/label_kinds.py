@@ -1,4 +1,4 @@
-"""Labels of every kind, gathered while a source is gone through: classes, several classes at once, numbers."""
+"""Labels of every kind, collected while a source is scanned: classes, multiple classes per sample, numbers."""
 
 from __future__ import annotations
 
@@ -15,37 +15,40 @@ from walloc_cdl.errors import CallError
 from walloc_cdl.latents import UNKNOWN_LABEL
 
 MAX_CLASSES = 1_000_000
-"""More distinct values are no classes, and their names would fill the memory."""
+"""A column with more distinct values does not hold classes, and the names would fill the memory."""
 
 MAX_MULTI_LABELS = 65_536
-"""Classes of a multi-label source, whose labels take a byte each, for every sample."""
+"""Most classes of a multi-label source, whose labels take one byte for each class and sample."""
 
 
 class Labels(ABC):
-    """One label a sample, split by split; the values of all splits are numbered together."""
+    """The labels of all splits. The values of all splits share one numbering."""
 
     kind: str | None
 
     @abstractmethod
     def append(self, split: str, value: Any) -> None:
-        """The label of the next sample of a split."""
+        """Append the label of the next sample of a split."""
 
     @abstractmethod
     def names(self) -> list[str] | None:
-        """Names of the classes, or of the targets; None where there are no labels at all."""
+        """Return the names of the classes or targets; None if there are no labels at all."""
 
     @abstractmethod
     def close(self, split: str) -> np.ndarray:
-        """The labels of a split, as `SplitListing.labels` describes them; after the last `append` to any split."""
+        """Return the labels of a split, see `SplitListing.labels`. Call it after the last `append` to any split."""
 
 
 class ClassLabels(Labels):
-    """Names or integers; None, and an empty name, are unknown labels. Integers are numbered in their order."""
+    """Class labels, given as names or integers. None and an empty name are unknown labels.
+
+    Classes are numbered in the order of `ordered_names`.
+    """
 
     kind = CLASSES
 
     def __init__(self, names: Sequence[str] | None = None) -> None:
-        """`names`: all there are, in their order, where that is known; values are then the names."""
+        """`names`: all class names in their order, if they are known; each value must then be one of them."""
         self._fixed = names is not None
         self._numbers: dict[str, int] = {name: number for number, name in enumerate(names or ())}
         self._columns: dict[str, Column] = {}
@@ -62,7 +65,7 @@ class ClassLabels(Labels):
         if number is None:
             if self._fixed:
                 raise CallError(f"label {text[:60]!r} is not among the {len(self._numbers)} classes; check the labels")
-            number = _numbered(self._numbers, text, MAX_CLASSES)
+            number = _assign_number(self._numbers, text, MAX_CLASSES)
         self._columns[split].append(number)
 
     def names(self) -> list[str] | None:
@@ -70,7 +73,7 @@ class ClassLabels(Labels):
         return (list(self._numbers) if self._fixed else ordered_names(self._numbers)) or None
 
     def close(self, split: str) -> np.ndarray:
-        """See `Labels.close`: int64 (N,)."""
+        """Return int64 (N,), see `Labels.close`."""
         positions = _positions(self._numbers, self.names() or [])
         labels = self._columns.get(split, Column(np.int64)).array()
         for start in range(0, len(labels), CHUNK_ROWS):
@@ -79,39 +82,40 @@ class ClassLabels(Labels):
 
 
 class MultiLabels(Labels):
-    """Lists of names or integers, each of them zero or more classes of a sample."""
+    """Zero or more classes for each sample, given as lists of names or integers."""
 
     kind = MULTI_LABEL
 
     def __init__(self, names: Sequence[str] | None = None) -> None:
-        """`names`: the classes that there are at least, in their order."""
+        """`names`: known classes, which come first and in this order; further classes are added as they appear."""
         self._known = list(names or ())
         self._numbers: dict[str, int] = {name: number for number, name in enumerate(self._known)}
         self._values: dict[str, Column] = {}
-        self._ends: dict[str, Column] = {}
+        self._offsets: dict[str, Column] = {}
+        """Per sample, where its values end in `_values`."""
         self._counts: dict[str, int] = {}
 
     def append(self, split: str, value: Iterable[str | int | None] | None) -> None:
-        """See `Labels.append`; None among the classes is none."""
+        """See `Labels.append`. None among the classes is ignored."""
         if split not in self._values:
-            self._values[split], self._ends[split], self._counts[split] = Column(np.int32), Column(np.int64), 0
+            self._values[split], self._offsets[split], self._counts[split] = Column(np.int32), Column(np.int64), 0
         for item in value or ():
             if item is not None:
-                self._values[split].append(_numbered(self._numbers, str(item), MAX_MULTI_LABELS))
+                self._values[split].append(_assign_number(self._numbers, str(item), MAX_MULTI_LABELS))
                 self._counts[split] += 1
-        self._ends[split].append(self._counts[split])
+        self._offsets[split].append(self._counts[split])
 
     def names(self) -> list[str] | None:
         """See `Labels.names`."""
         return self._known + ordered_names(self._numbers.keys() - set(self._known)) or None
 
     def close(self, split: str) -> np.ndarray:
-        """See `Labels.close`: uint8 (N, L) of zeros and ones."""
+        """Return uint8 (N, L) of zeros and ones, see `Labels.close`."""
         names = self.names() or []
         positions = _positions(self._numbers, names)
         if split not in self._values:
             return np.zeros((0, len(names)), np.uint8)
-        values, ends = self._values[split].array(), self._ends[split].array()
+        values, ends = self._values[split].array(), self._offsets[split].array()
         labels, begin = Column(np.uint8), 0
         step = max(1, CHUNK_ROWS * 16 // max(len(names), 1))
         for start in range(0, len(ends), step):
@@ -125,17 +129,17 @@ class MultiLabels(Labels):
 
 
 class Targets(Labels):
-    """Numbers to be predicted, T a sample; what is missing is NaN."""
+    """Regression targets, T for each sample; a missing value is NaN."""
 
     kind = TARGETS
 
     def __init__(self, names: Sequence[str]) -> None:
-        """`names`: of the T columns."""
+        """`names`: the names of the T columns."""
         self._names = list(names)
         self._columns: dict[str, Column] = {}
 
     def append(self, split: str, value: Iterable[float | str | None]) -> None:
-        """See `Labels.append`; raises `CallError` for what is no number."""
+        """See `Labels.append`. Raises `CallError` for a value that is not a number."""
         if split not in self._columns:
             self._columns[split] = Column(np.float32)
         column = self._columns[split]
@@ -147,13 +151,13 @@ class Targets(Labels):
         return self._names
 
     def close(self, split: str) -> np.ndarray:
-        """See `Labels.close`: float32 (N, T)."""
+        """Return float32 (N, T), see `Labels.close`."""
         values = self._columns.get(split, Column(np.float32)).array()
         return values.reshape(-1, len(self._names))
 
 
 def ordered_names(values: Iterable[str]) -> list[str]:
-    """Class names in the order of their numbers: integers by size where all are, else by code point.
+    """Sort class names: numerically if all of them are integers, or else by code point.
 
     >>> ordered_names(["10", "9"]), ordered_names(["10", "9", "x"])
     (['9', '10'], ['10', '9', 'x'])
@@ -164,17 +168,19 @@ def ordered_names(values: Iterable[str]) -> list[str]:
     return sorted(names)
 
 
-def _numbered(numbers: dict[str, int], text: str, most: int) -> int:
+def _assign_number(numbers: dict[str, int], text: str, max_labels: int) -> int:
     number = numbers.setdefault(text, len(numbers))
-    if number >= most:
-        raise CallError(f"more than {most:,} distinct labels, as {text[:60]!r}; choose a column of classes, or none")
+    if number >= max_labels:
+        raise CallError(
+            f"more than {max_labels:,} distinct labels, such as {text[:60]!r}; choose a column of classes, or none"
+        )
     return number
 
 
 def _positions(numbers: dict[str, int], names: Sequence[str]) -> np.ndarray:
-    """int64: the final number of each provisional one; the last entry is that of an unknown label."""
-    place = {name: position for position, name in enumerate(names)}
-    return np.array([*(place[name] for name in numbers), UNKNOWN_LABEL], np.int64)
+    """Map provisional class numbers to final ones, int64; the last entry is `UNKNOWN_LABEL`."""
+    class_index = {name: position for position, name in enumerate(names)}
+    return np.array([*(class_index[name] for name in numbers), UNKNOWN_LABEL], np.int64)
 
 
 def _number(name: str, item: float | str | None) -> float:

@@ -1,4 +1,4 @@
-"""What a limit of samples means: the setting `limit` of a job, on sources and streams, and the function `limit`."""
+"""Limits of the number of samples: the setting `limit` of a job, for sources and streams, and the function `limit`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from walloc_cdl.errors import CallError
 
 
 def within_limit(source: Source, num_samples: int | None) -> Source:
-    """What a job with this `limit` takes: the first samples of each split, in the source's order; None for all.
+    """Return the samples that a job with this `limit` takes: the first of each split, in order; None for all.
 
     Raises `CallError` for a limit below 1.
     """
@@ -20,17 +20,17 @@ def within_limit(source: Source, num_samples: int | None) -> Source:
 
 
 def stream_end(num_samples: int | None) -> int | None:
-    """As `within_limit`, of a stream: the number of the first sample of a split that a job does not take, or None."""
+    """Return the number of the first sample of a stream's split that a job with this `limit` does not take, or None."""
     return num_samples
 
 
 def most_samples(num_samples: int | None, num_splits: int) -> int | None:
-    """What a job with this `limit` takes at most of all splits together; None where that is not known."""
+    """Return the largest number of samples that a job with this `limit` takes of all splits; None if it is unknown."""
     return None if num_samples is None else num_samples * num_splits
 
 
 def limit(source: Source, num_samples: int) -> Source:
-    """At most `num_samples` of each split, evenly spaced, so that classes in order keep their proportions.
+    """Return at most `num_samples` of each split, evenly spaced, so that sorted classes keep their proportions.
 
     Raises `CallError` for a limit below 1.
     """

@@ -8,9 +8,9 @@ from walloc_cdl.errors import CallError
 
 
 def split_options(text: str, known: tuple[str, ...]) -> tuple[str, dict[str, str]]:
-    """What stands before the question mark, and the options after it; raises `CallError` for unknown or repeated ones.
+    """Split `text` at its last question mark into the path and the options.
 
-    A question mark without `=` behind it belongs to the path.
+    A question mark that no `=` follows belongs to the path. Raises `CallError` for unknown or repeated options.
     """
     path, mark, query = text.rpartition("?")
     if not mark or "=" not in query:
@@ -23,7 +23,7 @@ def split_options(text: str, known: tuple[str, ...]) -> tuple[str, dict[str, str
 
 
 def column_names(options: dict[str, str], name: str) -> tuple[str, ...]:
-    """An option of several columns, `a,b`; () where it is not given. Raises `CallError` for one that is there twice."""
+    """Parse an option that names columns, `a,b`; () if it is omitted. Raises `CallError` for a repeated column."""
     text = options.get(name)
     found = tuple(text.split(",")) if text else ()
     if len(set(found)) != len(found):
@@ -31,18 +31,18 @@ def column_names(options: dict[str, str], name: str) -> tuple[str, ...]:
     return found
 
 
-def whole_number(options: dict[str, str], name: str) -> int | None:
-    """An option that counts something, at least 1; None where it is not given."""
+def positive_integer(options: dict[str, str], name: str) -> int | None:
+    """Parse an option that is an integer of at least 1; None if it is omitted."""
     text = options.get(name)
     if text is None:
         return None
     if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < 1:
-        raise CallError(f"source option {name}={text!r}; expected a whole number of at least 1")
+        raise CallError(f"source option {name}={text!r}; expected an integer of at least 1")
     return int(text)
 
 
 def number_range(options: dict[str, str], name: str) -> tuple[float, float] | None:
-    """An option of two numbers, `lo,hi`, the second larger; None where it is not given."""
+    """Parse an option of two numbers, `low,high`, with low < high; None if it is omitted."""
     text = options.get(name)
     if text is None:
         return None
@@ -51,12 +51,12 @@ def number_range(options: dict[str, str], name: str) -> tuple[float, float] | No
     except ValueError:
         low, high = 0.0, 0.0
     if not (low < high and high - low < float("inf")):
-        raise CallError(f"source option {name}={text!r}; expected two numbers, the lower first, as {name}=0,5000")
+        raise CallError(f"source option {name}={text!r}; expected two numbers, the lower first, such as {name}=0,5000")
     return low, high
 
 
 def flag(options: dict[str, str], name: str) -> bool:
-    """An option that is 0 or 1; false where it is not given."""
+    """Parse an option that is 0 or 1; false if it is omitted."""
     text = options.get(name, "0")
     if text not in ("0", "1"):
         raise CallError(f"source option {name}={text!r}; expected 0 or 1")

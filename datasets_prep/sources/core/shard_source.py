@@ -1,4 +1,4 @@
-"""One shard's samples as a source of their own, small enough to be sent to another machine."""
+"""The samples of one shard as a source, small enough to be sent to another machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from datasets_prep.sources.core.source import Listing, Source, SplitListing
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """What holds for all samples of a source, so that it need be sent once only."""
+    """Properties that all samples of a source share, so that they are sent only once."""
 
     name: str
     kind: str
@@ -26,25 +26,25 @@ class SourceFacts:
 
 @dataclass(frozen=True)
 class ShardRows:
-    """What a source knows of the samples of one shard."""
+    """The part of a source that belongs to one shard."""
 
     shard: PlannedShard
-    """As planned: `start` and `stop` count in the whole split."""
+    """The shard as planned: `start` and `stop` are indices into the whole split."""
     listing: SplitListing
-    """Their rows only."""
+    """The listing of these samples only."""
     part: Sequence[Stored]
 
 
 def source_facts(source: Source) -> SourceFacts:
-    """Those of `source`."""
+    """Return the properties of `source` that a `ShardSource` needs."""
     return SourceFacts(source.name, source.kind, source.listing.class_names, source.listing.label_kind, source.origin)
 
 
 def rows_of(source: Source, shard: PlannedShard) -> ShardRows:
-    """The rows of `source` that make `shard`, copied out of its listing."""
+    """Copy the rows of `shard` out of the listing of `source`."""
     listing, rows = source.listing.splits[shard.split], slice(shard.start, shard.stop)
     columns = listing.columns
-    if columns is not None:  # a pickled slice may carry the whole table's buffers; rows that are taken do not
+    if columns is not None:  # a pickled slice may carry the buffers of the whole table; `take` copies the rows
         columns = columns.take(np.arange(shard.start, shard.stop))
     own = SplitListing(
         keys=list(listing.keys[rows]),
@@ -56,8 +56,9 @@ def rows_of(source: Source, shard: PlannedShard) -> ShardRows:
 
 
 class ShardSource(Source):
-    """A source that holds the samples of one shard, numbered from 0. Splits, strays and fingerprint are not those of
-    the whole.
+    """A source that holds the samples of one shard, numbered from 0.
+
+    Its splits, stray files and fingerprint differ from those of the whole source.
     """
 
     def __init__(self, facts: SourceFacts, rows: ShardRows) -> None:
@@ -66,7 +67,7 @@ class ShardSource(Source):
         self.kind = facts.kind
         self._part, self._origin = rows.part, facts.origin
         self.shard = replace(rows.shard, start=0, stop=rows.shard.num_samples)
-        """The shard, counted as this source counts."""
+        """The shard with `start` and `stop` as indices into this source."""
 
     @property
     def origin(self) -> Origin:

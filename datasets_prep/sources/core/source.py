@@ -1,4 +1,4 @@
-"""What every source is: splits of samples, each with a key, a label, a size and where it is stored."""
+"""The interface of every source: splits of samples, each with a key, a label, a size and a location."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLASSES, MULTI_LABEL, TARGETS = "class", "multilabel", "regression"
 """Kinds of labels, see `Listing.label_kind`."""
 
 MODE_SAMPLES = 32
-"""Images whose header is read to find out whether a source is gray or in color."""
+"""Number of images whose header is read to decide whether a source is gray or in color."""
 
 
 @dataclass(frozen=True)
@@ -33,25 +33,25 @@ class SplitListing:
     """The samples of one split, in their fixed order."""
 
     keys: Sequence[str]
-    """Unique within the split; for folders the path below the source, with slashes."""
+    """Names that are unique within the split; for folders, paths relative to the source, with slashes."""
     labels: np.ndarray
-    """int64 (N,), indices into the source's class names; `UNKNOWN_LABEL` where there is none.
+    """int64 (N,), indices into the source's class names; `UNKNOWN_LABEL` for a sample without a label.
 
-    Of the other kinds of `Listing.label_kind`: `multilabel` uint8 (N, L), `regression` float32 (N, T)."""
+    Other kinds of labels, see `Listing.label_kind`: `multilabel` uint8 (N, L), `regression` float32 (N, T)."""
     num_bytes: np.ndarray
-    """int64 (N,), the size of each stored sample."""
+    """int64 (N,), the size of each stored sample in bytes; 0 if it is unknown."""
     groups: Sequence[str] | None = None
-    """Samples with the same name here, as segments of one clip, must not part; None for samples that may."""
+    """Group names: samples of one group, such as segments of one clip, stay in one split. None if there are none."""
     columns: pa.Table | None = None
-    """Further columns of the source, kept on request (`?keep=`): N rows, memory-mapped where they are large."""
+    """Further columns of the source, kept on request (`?keep=`): N rows, memory-mapped if they are large."""
 
 
 @dataclass(frozen=True)
 class Stray:
-    """Something that lies among the samples and is none: it goes to the ledger only."""
+    """A stray file: it lies among the samples but is not one. It is recorded in the ledger only."""
 
     split: str | None
-    """None when it lies outside of every split."""
+    """None if it lies outside of every split."""
     key: str
     num_bytes: int
     reason: str
@@ -59,15 +59,15 @@ class Stray:
 
 @dataclass(frozen=True)
 class Listing:
-    """All that is known of a source without reading a sample."""
+    """Everything that is known about a source without reading a sample."""
 
     splits: dict[str, SplitListing]
     class_names: list[str] | None
-    """None when no sample has a label."""
+    """None if no sample has a label."""
     strays: Sequence[Stray] = field(default_factory=list)
     label_kind: str | None = None
-    """As in `LabelSpec`: `class`, the default where there are class names; `multilabel` and `regression`, whose
-    columns the class names are; or None."""
+    """See `LabelSpec`: `class`, the default if there are class names; `multilabel` or `regression`, for which the
+    class names are the names of the label columns; or None."""
 
     def __post_init__(self) -> None:
         if self.label_kind is None and self.class_names is not None:
@@ -75,13 +75,13 @@ class Listing:
 
 
 class Source(ABC):
-    """Splits of stored samples. Nothing is decoded here: `read` hands the file to whoever decodes it.
+    """Splits of stored samples. A source decodes nothing: `read` returns the encoded file or its location.
 
-    `name` is short and says where the samples come from, without absolute paths; it stands in manifests.
+    `name` is short and says where the samples come from, without absolute paths. Manifests store it.
     """
 
     kind = "image"
-    """`image`, `array` or `audio`: which preparation its samples need."""
+    """`image`, `array` or `audio`: the kind of preparation that its samples need."""
 
     def __init__(self, name: str, listing: Listing) -> None:
         self.name = name
@@ -89,23 +89,23 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, split: str, index: int) -> Stored:
-        """The encoded sample, or where it lies; a path may turn out not to exist."""
+        """Return the encoded sample or its location. A path need not exist."""
 
     def can_read(self, split: str, index: int) -> bool:
-        """Whether there is a sample to be read; of a stream that has gone by most are known by name only."""
+        """Return whether `read` can give the sample; a stream that was consumed knows most samples by name only."""
         return True
 
     def part(self, split: str, start: int, stop: int) -> Sequence[Stored]:
-        """Samples `start` to `stop` of a split as a small thing that can be pickled, for a worker elsewhere."""
+        """Return samples `start` to `stop` of a split as a small picklable sequence, for a worker on any machine."""
         return self.references(split, range(start, stop))
 
     def references(self, split: str, rows: Sequence[int]) -> Sequence[Stored]:
-        """The chosen samples; a source whose `read` gives bytes gives references to its files instead."""
+        """Return the selected samples; a source whose `read` returns bytes returns references to its files instead."""
         return [self.read(split, row) for row in rows]
 
     @property
     def root(self) -> Source:
-        """The source itself; for another cut of a source, the one that the samples are of."""
+        """The source itself; for a derived source, the source that it was derived from first."""
         return self
 
     @property
@@ -115,12 +115,12 @@ class Source(ABC):
 
     @property
     def class_names(self) -> list[str] | None:
-        """Names of the classes, None for a source without labels."""
+        """Names of the classes; None for a source without labels."""
         return self.listing.class_names
 
     @property
     def strays(self) -> Sequence[Stray]:
-        """What lies among the samples and is none."""
+        """The stray files of the source."""
         return self.listing.strays
 
     def num_samples(self, split: str) -> int:
@@ -132,31 +132,31 @@ class Source(ABC):
         return self.listing.splits[split].keys[index]
 
     def label(self, split: str, index: int) -> int:
-        """Index of a sample's class, or `UNKNOWN_LABEL`."""
+        """Return the index of a sample's class, or `UNKNOWN_LABEL`."""
         return int(self.listing.splits[split].labels[index])
 
     def num_bytes(self, split: str, index: int) -> int:
-        """Size of a stored sample."""
+        """Size of a stored sample, in bytes."""
         return int(self.listing.splits[split].num_bytes[index])
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over every sample's split, key, size and label: equal wherever the source lies."""
+        """Return the SHA-256 (hex) of every sample's split, key, size and label; it does not depend on the location."""
         digests = {split: _listing_digest(listing) for split, listing in self.listing.splits.items()}
         strays = _texts_digest(f"{s.split} {s.num_bytes} {s.reason} {s.key}" for s in self.strays)
         return sha256_hex(canonical_json({"splits": digests, "classes": self.class_names, "strays": strays}))
 
     @property
     def origin(self) -> Origin:
-        """The folders or files without which the source as a whole is gone; none, where nothing of that kind is."""
+        """The folders or files without which no sample of the source exists; empty for a source without any."""
         return Origin()
 
     def absence(self) -> str | None:
-        """What has gone, in words, if the source as a whole has, so that its samples are not taken for bad ones."""
+        """Describe what is missing if the whole source is, so that its samples are not recorded as bad; else None."""
         return self.origin.absence()
 
     @cached_property
     def channels(self) -> int | None:
-        """1 when the images are gray, else 3, judged by up to `MODE_SAMPLES` of them; None if none can be read."""
+        """1 if the images are gray, else 3, decided from up to `MODE_SAMPLES` of them; None if none can be read."""
         total = sum(self.num_samples(split) for split in self.split_names)
         count = min(MODE_SAMPLES, total)
         modes = [self._mode(number * total // count) for number in range(count)]
@@ -166,7 +166,7 @@ class Source(ABC):
         return 1 if set(readable) <= set(GRAY_MODES) else 3
 
     def _mode(self, number: int) -> str | None:
-        """PIL mode of the sample with this number, counted through all splits; None if it cannot be read."""
+        """Return the PIL mode of a sample, numbered through all splits; None if it cannot be read."""
         for split in self.split_names:
             if number < self.num_samples(split):
                 try:
@@ -178,7 +178,7 @@ class Source(ABC):
 
 
 def _listing_digest(listing: SplitListing) -> str:
-    """SHA-256 (hex) of keys, sizes and labels, in constant memory."""
+    """Return the SHA-256 (hex) of keys, sizes and labels, in constant memory."""
     digest = hashlib.sha256()
     for start in range(0, len(listing.keys), CHUNK_ROWS):
         rows = slice(start, start + CHUNK_ROWS)

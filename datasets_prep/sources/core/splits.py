@@ -1,4 +1,4 @@
-"""Other cuts of a source: chosen samples, and a split held out of another, for which keys alone decide."""
+"""Subsets of a source: selected samples, and a split held out of another, which depends on keys alone."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from walloc_cdl.errors import CallError
 
 
 class SubsetSource(DerivedSource):
-    """Splits made of chosen samples of another source's splits."""
+    """Splits made of selected samples of another source's splits."""
 
     def __init__(self, source: Source, rows: dict[str, tuple[str, np.ndarray]]) -> None:
-        """`rows`: for each split of this source, the other's split and the int64 indices in it."""
-        splits = {split: _chosen(source.listing.splits[origin], indices) for split, (origin, indices) in rows.items()}
+        """`rows`: for each split of this source, the other source's split and int64 indices into it."""
+        splits = {split: _subset(source.listing.splits[origin], indices) for split, (origin, indices) in rows.items()}
         super().__init__(source, replace(source.listing, splits=splits))
         self._rows = rows
 
@@ -35,51 +35,54 @@ class SubsetSource(DerivedSource):
 
 
 def holdout(source: Source, fraction: float, seed: int = 0, *, split: str = "train", into: str = "test") -> Source:
-    """Move a share of `split` to a new split `into`: stratified by class, the same for the same keys and seed.
+    """Move a fraction of `split` to a new split `into`, stratified by class; deterministic for given keys and seed.
 
-    Each class gives its share of round(fraction · N) samples, the remainders going to the largest
-    fractions. Samples of one group move together, and N then counts groups.
+    Each class contributes its share of round(fraction · N) samples, by largest remainders. Samples of one group move
+    together, and N then counts groups.
 
-    Raises `CallError` when there is no such split, when `into` exists, and when nothing would be left.
+    Raises `CallError` if there is no such split, if `into` exists, and if one side would be empty.
     """
     if split not in source.split_names:
         raise CallError(f"source {source.name} has no split {split!r}; it has {', '.join(source.split_names)}")
     if into in source.split_names:
         raise CallError(f"source {source.name} has a split {into!r} already; use it, or hold out into another")
     if not 0 < fraction < 1:
-        raise CallError(f"holding out {fraction:g} of split {split!r}; expected a share above 0 and below 1, as 0.2")
+        raise CallError(
+            f"holding out {fraction:g} of split {split!r}; expected a fraction above 0 and below 1, such as 0.2"
+        )
     listing = source.listing.splits[split]
     names, labels, member_of = _units(listing)
     count = round(fraction * len(names))
     if not 0 < count < len(names):
         what = "samples" if listing.groups is None else "groups of samples that belong together"
         raise CallError(
-            f"holding out {fraction:g} of {len(names)} {what} leaves one side empty; choose another share or have more"
+            f"holding out {fraction:g} of {len(names)} {what} leaves one side empty; choose another fraction, or use "
+            "more samples"
         )
-    chosen = np.zeros(len(names), bool)
+    selected = np.zeros(len(names), bool)
     classes, members = np.unique(labels, return_counts=True)
     for label, share in zip(classes, _shares(members, count), strict=True):
         indices = np.flatnonzero(labels == label)
         order = seeded_order([names[index] for index in indices], seed)
-        chosen[indices[order[:share]]] = True
-    held = chosen[member_of]
+        selected[indices[order[:share]]] = True
+    held_out = selected[member_of]
     rows: dict[str, tuple[str, np.ndarray]] = {}
     for name in source.split_names:
         rows[name] = (name, np.arange(source.num_samples(name)))
-    rows[split] = (split, np.flatnonzero(~held))
-    rows[into] = (split, np.flatnonzero(held))
+    rows[split] = (split, np.flatnonzero(~held_out))
+    rows[into] = (split, np.flatnonzero(held_out))
     return SubsetSource(source, rows)
 
 
 def seeded_order(keys: Sequence[str], seed: int) -> np.ndarray:
-    """A permutation of the keys' indices, int64 (N,), that depends on no library's random numbers."""
+    """Return a permutation of the keys' indices, int64 (N,), that depends on no library's random numbers."""
     digests = [sha256_hex(f"{seed}:{key}".encode()) for key in keys]
     return np.array(sorted(range(len(keys)), key=digests.__getitem__), np.int64)
 
 
 def _units(listing: SplitListing) -> tuple[Sequence[str], np.ndarray, np.ndarray]:
-    """What moves together: names, labels int64 (M,), and the unit of each sample, int64 (N,)."""
-    # several labels, or numbers, make no strata: then the share is that of all samples together
+    """Return the M units that move together: their names, labels int64 (M,), and each sample's unit, int64 (N,)."""
+    # several labels per sample, or numbers, give no strata: the fraction then applies to all samples together
     labels = listing.labels if listing.labels.ndim == 1 else np.zeros(len(listing.labels), np.int64)
     if listing.groups is None:
         return listing.keys, labels, np.arange(len(listing.keys))
@@ -88,7 +91,7 @@ def _units(listing: SplitListing) -> tuple[Sequence[str], np.ndarray, np.ndarray
 
 
 def _shares(members: np.ndarray, count: int) -> np.ndarray:
-    """`count` dealt out in proportion to `members`, by largest remainders."""
+    """Distribute `count` in proportion to `members`, by largest remainders."""
     exact = members * (count / members.sum())
     shares = np.floor(exact).astype(np.int64)
     extra = np.argsort(shares - exact, kind="stable")[: count - shares.sum()]
@@ -96,7 +99,7 @@ def _shares(members: np.ndarray, count: int) -> np.ndarray:
     return shares
 
 
-def _chosen(listing: SplitListing, indices: np.ndarray) -> SplitListing:
+def _subset(listing: SplitListing, indices: np.ndarray) -> SplitListing:
     keys = [listing.keys[index] for index in indices]
     groups = None if listing.groups is None else [listing.groups[index] for index in indices]
     columns = None if listing.columns is None else listing.columns.take(indices)

@@ -1,4 +1,4 @@
-"""Strays in columns: beside a hundred million images there may be as many captions."""
+"""Stray files in columns, since a hundred million images may lie beside as many captions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from datasets_prep.sources.core.source import Stray
 
 
 class StrayColumn:
-    """Strays, appended to, then read as a sequence."""
+    """Stray files that are appended, then read as a sequence."""
 
     def __init__(self) -> None:
         self._keys = TextColumn()
@@ -20,13 +20,13 @@ class StrayColumn:
         self._known: dict[tuple[str | None, str], int] = {}
 
     def append(self, stray: Stray) -> None:
-        """Append one."""
+        """Append one stray file."""
         self._keys.append(stray.key.encode("utf-8", "surrogatepass"))
         self._num_bytes.append(stray.num_bytes)
         self._kinds.append(self._known.setdefault((stray.split, stray.reason), len(self._known)))
 
     def strays(self) -> Sequence[Stray]:
-        """All of them."""
+        """Return all stray files."""
         return _Strays(self._keys.texts(), self._num_bytes.array(), self._kinds.array(), list(self._known))
 
 

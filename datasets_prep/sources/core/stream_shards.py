@@ -1,4 +1,4 @@
-"""Samples of a stream as sources of their own: the first few of it, and those of a shard while they come."""
+"""Sources made of samples of a stream: its first samples, and the samples of a shard while they arrive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from walloc_cdl.latents import UNKNOWN_LABEL
 
 
 class StreamHead(Source):
-    """The first samples of a stream, from which is told what it holds; other splits than theirs are empty."""
+    """The first samples of a stream, which show what it holds; all splits except theirs are empty."""
 
     def __init__(self, stream: StreamingSource, count: int = MODE_SAMPLES) -> None:
         """Raises `CallError` for a stream without samples, and for labels without class names."""
@@ -43,11 +43,11 @@ class StreamHead(Source):
 
 
 class PartialShard(Source):
-    """The samples of one shard that have come so far, without their content, numbered from 0."""
+    """The samples of one shard that have arrived so far, without their content, numbered from 0."""
 
     def __init__(self, facts: SourceFacts, name: str, split: str, capacity: int) -> None:
         self.shard = PlannedShard(name, split, 0, capacity)
-        """As if it were to be full; the stream may end before."""
+        """The shard as planned, at its full size; the stream may end before."""
         self._keys: list[str] = []
         self._labels = np.full(capacity, UNKNOWN_LABEL, np.int64)
         self._num_bytes = np.zeros(capacity, np.int64)
@@ -57,28 +57,28 @@ class PartialShard(Source):
         self.kind = facts.kind
 
     def append(self, key: str, label: int, num_bytes: int) -> None:
-        """The next sample."""
+        """Append the next sample."""
         number = len(self._keys)
         self._keys.append(key)
         self._labels[number], self._num_bytes[number] = label, num_bytes
 
     @property
     def is_full(self) -> bool:
-        """Whether all of its samples have come."""
+        """Whether all of its samples have arrived."""
         return len(self._keys) == self.shard.num_samples
 
     def read(self, split: str, index: int) -> Stored:
-        """Samples of a stream are handed over as they come, and cannot be read."""
-        raise LookupError(f"sample {index} of {self.shard.name} has gone by")
+        """Raise `LookupError`: a stream passes samples on when they arrive, they cannot be read later."""
+        raise LookupError(f"sample {index} of {self.shard.name} was streamed and cannot be read again")
 
 
 def where(split: str, key: str) -> str:
-    """A sample in words."""
+    """Return the description of a sample for messages."""
     return f"sample {key} of split {split!r}"
 
 
 def stored_bytes(stored: Stored) -> int:
-    """Size of a sample, as listings have it: 0 where it is not known."""
+    """Return the size of a sample in bytes, as listings store it; 0 if it is unknown."""
     if isinstance(stored, bytes):
         return len(stored)
     if isinstance(stored, FileSlice):

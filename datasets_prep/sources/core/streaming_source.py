@@ -1,4 +1,4 @@
-"""Sources that can only be gone through: no length, no access by index."""
+"""Sources that can only be iterated: they have no length and no access by index."""
 
 from __future__ import annotations
 
@@ -9,27 +9,24 @@ from datasets_prep.samples.stored import Stored
 from walloc_cdl.errors import CallError, JobError, one_line
 
 StreamedSample = tuple[str, "int | str | None", Stored]
-"""Key, unique in its split; label, a class number or name; the sample, an encoded image or where one lies."""
+"""Key, unique in its split; label, a class number or name; the sample, an encoded image or its location."""
 
 
 class StreamingSource(ABC):
-    """Splits of samples in a fixed order: two passes must give the same, or a job could not be resumed.
+    """Splits of samples in a fixed order: two passes must yield the same samples, or a job could not be resumed.
 
-    It is no `Source`: what takes one asks for listings and for single samples.
+    It is not a `Source`, since code that takes a `Source` needs its listing and access to single samples.
     """
 
     kind = "image"
     """See `Source.kind`."""
 
     seeks = False
-    """Whether `stream` begins later without going through what comes before. A job that is resumed then holds against
-    its records the first and the last of the samples that are done, else all of them."""
+    """Whether `stream` can start later without iterating over the samples before. A resumed job then compares the
+    first and the last finished sample with its records; otherwise it compares all of them."""
 
     def __init__(self, name: str, split_names: list[str], class_names: list[str] | None) -> None:
-        """`class_names`: None where no sample has a label.
-
-        Raises `CallError` for a name that occurs twice.
-        """
+        """`class_names`: None if no sample has a label. Raises `CallError` for a name that occurs twice."""
         if class_names is not None and len(set(class_names)) < len(class_names):
             twice = next(each for each in class_names if class_names.count(each) > 1)
             raise CallError(f"class name {twice!r} of stream {name} occurs twice; name each class once")
@@ -37,15 +34,15 @@ class StreamingSource(ABC):
 
     @abstractmethod
     def stream(self, split: str, start: int = 0) -> Iterator[StreamedSample]:
-        """The samples of a split from number `start` on."""
+        """Yield the samples of a split from number `start` on."""
 
 
 def numbered(
     stream: StreamingSource, split: str, *, start: int = 0, end: int | None = None
 ) -> Iterator[tuple[int, StreamedSample]]:
-    """The samples of a split with their numbers, from `start` on, `end` being the first that is left out.
+    """Yield the samples `start` to `end` of a split with their numbers; `end` is exclusive.
 
-    Closing the generator closes the stream. Raises `JobError` when the system or the network breaks it off.
+    Closing the generator closes the stream. Raises `JobError` if an error of the system or the network interrupts it.
     """
     if end is not None and start >= end:
         return
@@ -59,8 +56,8 @@ def numbered(
     except OSError as error:
         cause = one_line(error)
         raise JobError(
-            f"stream {stream.name} broke off at sample {number} of split {split!r}: {cause}; run the same again to go "
-            "on"
+            f"stream {stream.name} was interrupted at sample {number} of split {split!r}: {cause}; run the same "
+            "command again to continue"
         ) from error
     finally:
         if hasattr(samples, "close"):

@@ -1,1 +1,1 @@
-"""Sources that are folders and tables of files, on this machine or at URLs."""
+"""Sources that are folders or tables of files, local or at URLs."""

@@ -1,4 +1,4 @@
-"""What a walk through a folder finds, wherever it lies: splits, classes, samples, strays, in columns."""
+"""The contents of a local or remote folder, collected in columns: splits, classes, samples and stray files."""
 
 from __future__ import annotations
 
@@ -21,53 +21,53 @@ SPLIT_FOLDERS = {
     "valid": "validation",
     "test": "test",
 }
-"""Names of folders that are splits, and the splits' names, in the order in which these are prepared."""
+"""Maps the names of split folders to names of splits, in the order in which splits are prepared."""
 
 
 @dataclass(frozen=True)
-class FileNoun:
-    """What the files of a folder are, for choosing them by their names and for messages."""
+class FileKind:
+    """The kind of files that are samples of a folder, for their selection by name and for messages."""
 
     article: str
     name: str
-    """Singular: `image`."""
+    """Singular, such as `image`."""
     placeholder: str
-    """What stands for one in a path: `IMAGE`."""
+    """The placeholder for a file in a path, such as `IMAGE`."""
     suffixes: frozenset[str]
-    """Lower case, with the dot."""
+    """File name suffixes in lower case, with the dot."""
 
     @property
     def layout(self) -> str:
-        """What is expected of a folder."""
+        """The expected layouts of a folder, for messages."""
         file = self.placeholder
         return f"expected PATH/CLASS/{file}, PATH/train/CLASS/{file}, or {self.name}s in PATH itself"
 
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A file that a walk has met."""
+    """A file found in a folder."""
 
     parts: tuple[bytes, ...]
-    """Path below the source."""
+    """Path relative to the source."""
     num_bytes: int
     regular: bool
 
-    def is_named(self, suffixes: frozenset[str]) -> bool:
-        """Whether it is a sample by its name."""
+    def has_suffix(self, suffixes: frozenset[str]) -> bool:
+        """Return whether it is a regular file with one of these suffixes."""
         stem, _, suffix = self.parts[-1].rpartition(b".")
         return self.regular and bool(stem) and f".{os.fsdecode(suffix)}".lower() in suffixes
 
     @property
     def key(self) -> str:
         """The path as text."""
-        return "/".join(map(shown_name, self.parts))
+        return "/".join(map(display_name, self.parts))
 
 
 class Catalog:
-    """What a walk finds, gathered in columns: splits of samples, their classes, strays."""
+    """Collects the files of a folder in columns: splits of samples, their classes, stray files."""
 
-    def __init__(self, noun: FileNoun, split_folders: dict[bytes, str]) -> None:
-        self._noun, self._split_folders = noun, split_folders
+    def __init__(self, file_kind: FileKind, split_folders: dict[bytes, str]) -> None:
+        self._file_kind, self._split_folders = file_kind, split_folders
         self._depth = 1 if split_folders else 0
         self._splits: dict[str, _SplitColumns] = {}
         self._classes: dict[str, int] = {}
@@ -76,16 +76,16 @@ class Catalog:
         self._num_loose, self._first_loose = 0, ""
 
     def add(self, file: FoundFile) -> None:
-        """One file, in the order of the paths."""
-        noun, top = self._noun, file.parts[0]
-        if not file.is_named(noun.suffixes):
+        """Add one file. Files must be added in the order of their paths."""
+        file_kind, top = self._file_kind, file.parts[0]
+        if not file.has_suffix(file_kind.suffixes):
             split = self._split_folders.get(top) if self._split_folders else "train"
-            reason = f"not {noun.article} {noun.name} file name" if file.regular else "not a regular file"
+            reason = f"not {file_kind.article} {file_kind.name} file name" if file.regular else "not a regular file"
             self._strays.append(Stray(split, file.key, file.num_bytes, reason))
             return
         label = UNKNOWN_LABEL
         if len(file.parts) > self._depth + 1:
-            label = self._classes.setdefault(shown_name(file.parts[self._depth]), len(self._classes))
+            label = self._classes.setdefault(display_name(file.parts[self._depth]), len(self._classes))
         elif not self._num_loose:
             self._num_loose, self._first_loose = 1, file.key
         else:
@@ -96,19 +96,19 @@ class Catalog:
         self._splits[split].append(file, label)
 
     def paths(self) -> dict[str, Texts]:
-        """For each split the files' paths below the source."""
+        """Return for each split the paths of its files, relative to the source."""
         return {split: columns.paths for split, columns in self._splits.items()}
 
     def listing(self, root: str) -> Listing:
-        """All of it; `CallError` where there is nothing, or samples both in class folders and beside them."""
-        noun, strays = self._noun, self._strays.strays()
+        """Return the listing. Raises `CallError` without samples, and for samples both in and beside class folders."""
+        file_kind, strays = self._file_kind, self._strays.strays()
         if not self._splits:
-            raise CallError(none_found(root, strays, noun))
+            raise CallError(no_samples_message(root, strays, file_kind))
         names = sorted(self._classes)
         if names and self._num_loose:
             raise CallError(
-                f"{root!r} has class folders ({names[0]} is the first) and {self._num_loose} {noun.name}s outside "
-                f"of them ({self._first_loose} is the first); move those into a class folder"
+                f"{root!r} has class folders ({names[0]} is the first) and {self._num_loose} {file_kind.name}s outside "
+                f"of them ({self._first_loose} is the first); move these into a class folder"
             )
         numbers = np.array([names.index(name) for name in self._classes] + [UNKNOWN_LABEL], np.int64)
         order = [split for split in dict.fromkeys(SPLIT_FOLDERS.values()) if split in self._splits]
@@ -119,7 +119,7 @@ class Catalog:
 
 
 class _SplitColumns:
-    """Samples of one split while they are found."""
+    """The samples of one split, collected in columns."""
 
     def __init__(self) -> None:
         self._paths = TextColumn()
@@ -131,7 +131,7 @@ class _SplitColumns:
         self._num_bytes.append(file.num_bytes)
 
     def close(self, numbers: np.ndarray) -> SplitListing:
-        """The listing, `numbers` being the final one of each provisional class (the last one of none)."""
+        """Return the listing. `numbers` maps provisional class numbers to final ones; its last entry is "unlabeled"."""
         self.paths = self._paths.texts()
         labels = self._labels.array()
         for start in range(0, len(labels), CHUNK_ROWS):
@@ -139,41 +139,42 @@ class _SplitColumns:
         return SplitListing(self.paths, labels, self._num_bytes.array())
 
 
-def shown_name(name: bytes) -> str:
-    """A file's name as text: what is no UTF-8 is escaped."""
+def display_name(name: bytes) -> str:
+    """Return a file name as text, with bytes that are not UTF-8 escaped."""
     return name.decode("utf-8", "backslashreplace")
 
 
-def none_found(root: str, others: Sequence[Stray], noun: FileNoun) -> str:
-    """The words for a folder without samples."""
+def no_samples_message(root: str, others: Sequence[Stray], file_kind: FileKind) -> str:
+    """Return the message for a folder without samples."""
     if not others:
-        return f"folder {root!r} is empty; {noun.layout}"
-    return f"no {noun.name} in {root!r}, only {len(others)} other files ({others[0].key} is the first); {noun.layout}"
+        return f"folder {root!r} is empty; {file_kind.layout}"
+    found = f"only {len(others)} other files ({others[0].key} is the first)"
+    return f"no {file_kind.name} in {root!r}, {found}; {file_kind.layout}"
 
 
 def split_folders(
-    root: str, entries: Sequence[tuple[bytes, bool]], has_samples: Callable[[bytes], bool], noun: FileNoun
+    root: str, entries: Sequence[tuple[bytes, bool]], has_samples: Callable[[bytes], bool], file_kind: FileKind
 ) -> dict[bytes, str]:
-    """Folder to split name, for a folder with splits of its own; empty for any other.
+    """Map folder names to split names if the folder is divided into splits; empty otherwise.
 
-    `entries`: names right below it and whether they are folders, in any order; `has_samples`: whether there is
-    one below such a folder. Raises `CallError` for samples beside splits, and for two folders of one split.
+    `entries`: the folder's direct entries, in any order, and whether they are folders; `has_samples`: whether such a
+    folder contains a sample. Raises `CallError` for samples beside splits, and for two folders of one split.
     """
     entries = sorted(entries)
     folders = [name for name, is_folder in entries if is_folder and not name.startswith(b".")]
-    if not any(shown_name(name) in SPLIT_FOLDERS for name in folders):
+    if not any(display_name(name) in SPLIT_FOLDERS for name in folders):
         return {}
-    tops = [shown_name(name) for name in folders if has_samples(name)]
+    tops = [display_name(name) for name in folders if has_samples(name)]
     if not tops or not SPLIT_FOLDERS.keys() >= set(tops):
         return {}
     for name, is_folder in entries:
         direct = FoundFile((name,), 0, regular=not is_folder and not name.startswith(b"."))
-        if direct.is_named(noun.suffixes):
+        if direct.has_suffix(file_kind.suffixes):
             raise CallError(
-                f"{root!r} has splits ({', '.join(sorted(tops))}) and {noun.name}s beside them "
-                f"({direct.key} is the first); move those into a split"
+                f"{root!r} has splits ({', '.join(sorted(tops))}) and {file_kind.name}s beside them "
+                f"({direct.key} is the first); move these into a split"
             )
     names = sorted(top for top in tops if SPLIT_FOLDERS[top] == "validation")
     if len(names) > 1:
-        raise CallError(f"{root!r} has {' and '.join(names)}, all meaning validation; keep one of them")
+        raise CallError(f"{root!r} has {' and '.join(names)}, which all mean validation; keep one of them")
     return {os.fsencode(top): SPLIT_FOLDERS[top] for top in tops}

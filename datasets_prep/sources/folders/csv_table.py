@@ -1,7 +1,7 @@
 """`csv:PATH`: a table of image files or URLs, with their labels, splits and groups in further columns.
 
-The table is untrusted: relative paths may not leave its folder, absolute ones need `?absolute=1`, and URLs
-are those of `REMOTE_SCHEMES`.
+The table is untrusted: relative paths may not leave its folder, absolute paths need `?absolute=1`, and URLs must have
+one of `REMOTE_SCHEMES`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from walloc_cdl.errors import CallError
 
 OPTIONS = ("path", "label", "target", "separator", "split", "group", "key", "keep", "absolute", "delimiter")
 PATH_NAMES = ("path", "file", "filename", "file_name", "filepath", "image", "image_path", "url")
-"""What the column of files is called, where it isn't named."""
+"""Names of the column of files, searched if the options do not name it."""
 
 REMOTE_SCHEMES = frozenset({"http", "https", "s3", "gs", "gcs", "az", "abfs", "abfss", "hf", "oss", "memory"})
 
@@ -39,16 +39,16 @@ MAX_SPLITS = 64
 
 
 def open_csv(text: str) -> Source:
-    """The source `csv:…`, `text` being what stands behind the colon."""
+    """Open the source `csv:…`; `text` is the part after the colon."""
     path, options = split_options(text, OPTIONS)
     return CsvTable(Path(path), options)
 
 
 class CsvTable(Source):
-    """A sample a row. Files are relative to the table's folder; what is at a URL is fetched by whoever decodes it.
+    """One sample per row. Paths are relative to the table's folder; files at URLs are fetched when they are decoded.
 
-    Sizes of URLs are unknown, 0, so that the fingerprint is of their names; so are those of missing files.
-    Keys are the paths or URLs as they are written, or the column `key`; where they repeat, `#LINE` follows.
+    Sizes of files at URLs and of missing files are unknown, 0, so that the fingerprint depends on their names only.
+    Keys are the paths or URLs as written, or the column `key`; if keys repeat, `#LINE` is appended to all.
 
     Raises `CallError` for a missing table or column, a path that leaves the folder, and a URL of another scheme.
     """
@@ -63,7 +63,7 @@ class CsvTable(Source):
         rows = _rows(table, options.get("delimiter"))
         header = next(rows, (0, []))[1]
         if not header:
-            raise CallError(f"table {str(table)!r} begins with no names of columns; give them in its first line")
+            raise CallError(f"table {str(table)!r} has no column names; give them in its first line")
         columns = _Columns(table, header, options)
         self._splits: dict[str, _Split] = {}
         for line, row in rows:
@@ -82,8 +82,8 @@ class CsvTable(Source):
         super().__init__(table.stem, Listing(listings, names, label_kind=kind))
 
     def read(self, split: str, index: int) -> Stored:
-        """Path of the file, or its URL."""
-        text = self._splits[split].places[index]
+        """Return the path of the file, or its URL."""
+        text = self._splits[split].locations[index]
         return FileSlice(text) if is_url(text) else self._folder / text
 
     @property
@@ -95,41 +95,46 @@ class CsvTable(Source):
         where = f"{str(self._table)!r}, line {line}"
         if len(row) != columns.width:
             raise CallError(f"{where}: {len(row)} fields, where the first line has {columns.width}; repair the table")
-        place = row[columns.path].strip()
-        size = self._size(place, where)
+        location = row[columns.path].strip()
+        size = self._size(location, where)
         split = _split_name(row[columns.split], where) if columns.split is not None else "train"
         if split not in self._splits:
             if len(self._splits) == MAX_SPLITS:
-                raise CallError(f"{where}: more than {MAX_SPLITS} splits, as {split!r}; choose another with ?split=")
+                raise CallError(
+                    f"{where}: more than {MAX_SPLITS} splits, such as {split!r}; choose another column with ?split="
+                )
             self._splits[split] = _Split(columns)
         columns.append_label(split, row)
-        self._splits[split].append(place, size, line, row)
+        self._splits[split].append(location, size, line, row)
 
-    def _size(self, place: str, where: str) -> int:
-        """Size of a file in bytes, 0 for one that is missing or at a URL; refuses what the table may not name."""
-        if not place or "\0" in place:
-            raise CallError(f"{where}: path {place[:60]!r}; expected that of an image file, or its URL")
-        if is_url(place):
-            if url_scheme(place) not in REMOTE_SCHEMES or "::" in place:
+    def _size(self, location: str, where: str) -> int:
+        """Return the size of a file in bytes, 0 if it is missing or at a URL.
+
+        Raises `CallError` for a location that the table may not name.
+        """
+        if not location or "\0" in location:
+            raise CallError(f"{where}: path {location[:60]!r}; expected the path or URL of an image file")
+        if is_url(location):
+            if url_scheme(location) not in REMOTE_SCHEMES or "::" in location:
                 raise CallError(
-                    f"{where}: URL {place[:100]!r}; expected one of the schemes {', '.join(sorted(REMOTE_SCHEMES))}"
+                    f"{where}: URL {location[:100]!r}; expected one of the schemes {', '.join(sorted(REMOTE_SCHEMES))}"
                 )
-            self._require_scheme(place)
+            self._require_scheme(location)
             return 0
-        if os.path.isabs(place):
+        if os.path.isabs(location):
             if not self._absolute:
                 raise CallError(
-                    f"{where}: absolute path {place[:100]!r}; give ?absolute=1 if the table may name any file"
+                    f"{where}: absolute path {location[:100]!r}; give ?absolute=1 if the table may name any file"
                 )
-        elif posixpath.normpath(place.replace(os.sep, "/")).split("/")[0] == "..":
-            raise CallError(f"{where}: path {place[:100]!r} leaves the table's folder; move the table, or the files")
+        elif posixpath.normpath(location.replace(os.sep, "/")).split("/")[0] == "..":
+            raise CallError(f"{where}: path {location[:100]!r} leaves the table's folder; move the table or the files")
         try:
-            return os.stat(self._folder / place).st_size
+            return os.stat(self._folder / location).st_size
         except OSError:
-            return 0  # reading it says so in the ledger
+            return 0  # reading the file records the reason in the ledger
 
     def _require_scheme(self, url: str) -> None:
-        """Raise `CallError` now, and not in a worker, where the package that a scheme needs is missing."""
+        """Raise `CallError` here, not in a worker, if the package that a scheme needs is missing."""
         scheme = url_scheme(url)
         if scheme not in self._schemes:
             if scheme not in WEB_SCHEMES:
@@ -138,13 +143,13 @@ class CsvTable(Source):
 
 
 class _Columns:
-    """Where in a row everything stands."""
+    """The positions of the columns in a row."""
 
     def __init__(self, table: Path, header: list[str], options: dict[str, str]) -> None:
         self._shown, self.header = str(table), [name.strip() for name in header]
         self.width = len(header)
         if len(set(self.header)) != len(self.header):
-            raise CallError(f"table {self._shown!r} has two columns of one name; rename one")
+            raise CallError(f"table {self._shown!r} has two columns with the same name; rename one of them")
         self.path = self._path_column(options.get("path"))
         self.split = self._optional(options, "split")
         self.group = self._optional(options, "group")
@@ -165,7 +170,7 @@ class _Columns:
             raise CallError(f"source option separator={self._separator!r} without a label column; give ?label=COLUMN")
 
     def append_label(self, split: str, row: list[str]) -> None:
-        """The row's label to the others of its split."""
+        """Append the row's label to the labels of its split."""
         if isinstance(self.labels, Targets):
             self.labels.append(split, [row[position].strip() for position in self._label])
         elif self.labels is not None:
@@ -181,11 +186,11 @@ class _Columns:
             return self.header.index(found[0])
         raise CallError(
             f"table {self._shown!r} has the columns {', '.join(self.header)[:200]}; "
-            "name the one of files or URLs with ?path=COLUMN"
+            "name the column of files or URLs with ?path=COLUMN"
         )
 
     def _optional(self, options: dict[str, str], option: str) -> int | None:
-        """The column that an option names; `split` without an option is a column that is called so."""
+        """Return the column that an option names; without the option `split`, a column of that name is used."""
         if option not in options:
             return self.header.index("split") if option == "split" and "split" in self.header else None
         return self._position(options[option])
@@ -198,56 +203,56 @@ class _Columns:
 
 
 class _Split:
-    """Rows of one split in columns."""
+    """The rows of one split, collected in columns."""
 
     def __init__(self, columns: _Columns) -> None:
         self._columns = columns
-        self._places, self._keys, self._groups = TextColumn(), TextColumn(), TextColumn()
+        self._locations, self._keys, self._groups = TextColumn(), TextColumn(), TextColumn()
         self._num_bytes, self._lines, self._hashes = Column(np.int64), Column(np.int64), Column(np.uint64)
         self._schema = pa.schema([(columns.header[position], pa.string()) for position in columns.kept])
         self._kept = TableBuilder(self._schema)
-        self._waiting: list[list[str]] = []
+        self._pending: list[list[str]] = []
 
-    def append(self, place: str, num_bytes: int, line: int, row: list[str]) -> None:
+    def append(self, location: str, num_bytes: int, line: int, row: list[str]) -> None:
         columns = self._columns
-        self._places.append(_raw(place))
-        key = place if columns.key is None else row[columns.key]
-        self._hashes.append(name_hash(_raw(key)))
+        self._locations.append(_encode_text(location))
+        key = location if columns.key is None else row[columns.key]
+        self._hashes.append(name_hash(_encode_text(key)))
         if columns.key is not None:
-            self._keys.append(_raw(key))
+            self._keys.append(_encode_text(key))
         if columns.group is not None:
-            self._groups.append(_raw(row[columns.group]))
+            self._groups.append(_encode_text(row[columns.group]))
         self._num_bytes.append(num_bytes)
         self._lines.append(line)
         if columns.kept:
-            self._waiting.append([row[position] for position in columns.kept])
-            if len(self._waiting) == CHUNK_ROWS:
+            self._pending.append([row[position] for position in columns.kept])
+            if len(self._pending) == CHUNK_ROWS:
                 self._flush()
 
     def listing(self, labels: np.ndarray | None) -> SplitListing:
         columns = self._columns
-        self.places = self._places.texts()
-        keys: Sequence[str] = self.places if columns.key is None else self._keys.texts()
+        self.locations = self._locations.texts()
+        keys: Sequence[str] = self.locations if columns.key is None else self._keys.texts()
         if has_repeats(self._hashes.array()):
             keys = _LineKeys(keys, self._lines.array())
         self._flush()
         return SplitListing(
             keys,
-            np.full(len(self.places), -1, np.int64) if labels is None else labels,
+            np.full(len(self.locations), -1, np.int64) if labels is None else labels,
             self._num_bytes.array(),
             self._groups.texts() if columns.group is not None else None,
             self._kept.table() if columns.kept else None,
         )
 
     def _flush(self) -> None:
-        if self._waiting:
-            arrays = [pa.array(values, pa.string()) for values in zip(*self._waiting, strict=True)]
+        if self._pending:
+            arrays = [pa.array(values, pa.string()) for values in zip(*self._pending, strict=True)]
             self._kept.append(pa.record_batch(arrays, schema=self._schema))
-            self._waiting = []
+            self._pending = []
 
 
 class _LineKeys(LazySequence[str]):
-    """`KEY#LINE`."""
+    """Keys of the form `KEY#LINE`."""
 
     def __init__(self, keys: Sequence[str], lines: np.ndarray) -> None:
         self._keys, self._lines = keys, lines
@@ -260,7 +265,7 @@ class _LineKeys(LazySequence[str]):
 
 
 def _rows(table: Path, delimiter: str | None) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of each row."""
+    """Yield the line number and the fields of each row."""
     separator = {None: "\t" if table.suffix.lower() == ".tsv" else ",", "tab": "\t"}.get(delimiter, delimiter)
     if len(separator or "") != 1:
         raise CallError(f"source option delimiter={delimiter!r}; expected one character, or tab")
@@ -282,5 +287,5 @@ def _split_name(text: str, where: str) -> str:
     return name
 
 
-def _raw(text: str) -> bytes:
+def _encode_text(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""Which files a pattern names: braces, globs and folders, of paths and URLs, and which split each is of."""
+"""Expands patterns of paths and URLs (braces, globs, folders) into files, and assigns the files to splits."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from walloc_cdl.addresses import WEB_SCHEMES, is_url, url_scheme
 from walloc_cdl.errors import CallError
 
 MAX_FILES = 1_000_000
-"""A brace may name any number of files."""
+"""Limit for braces, which can name any number of files."""
 
 _BRACE = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})")
 
 
-def expand(pattern: str, suffix: str, noun: str) -> list[str]:
-    """The paths or URLs that a pattern names, in their order: braces as written, globs and folders sorted.
+def expand(pattern: str, suffix: str, file_kind: str) -> list[str]:
+    """Return the paths or URLs that a pattern matches: braces in the order written, globs and folders sorted.
 
-    A folder stands for the files in it that end in `suffix` and are not hidden; `noun` is what a message calls them.
-    Raises `CallError` where nothing matches.
+    A folder stands for the files in it that end in `suffix` and are not hidden. `file_kind` names them in messages.
+    Raises `CallError` if nothing matches.
     """
     found: list[str] = []
-    parts = braces(pattern)
+    parts = expand_braces(pattern)
     for part in parts:
         matches = _matches(part, suffix)
         if not matches and len(parts) > 1 and not glob.has_magic(part):
-            raise CallError(f"{part!r} does not exist; restore it, or leave it out of the pattern")
+            raise CallError(f"{part!r} does not exist; restore it, or omit it from the pattern")
         found += matches
     if not found:
-        raise CallError(f"no file matches {pattern!r}; give the path or glob pattern of {noun}")
+        raise CallError(f"no file matches {pattern!r}; give the path or glob pattern of {file_kind}")
     return list(dict.fromkeys(found))
 
 
-def braces(pattern: str) -> list[str]:
-    """All that a pattern with braces stands for, as a shell would write it out.
+def expand_braces(pattern: str) -> list[str]:
+    """Expand the braces of a pattern as a shell does.
 
-    >>> braces("x-{08..10}.{tar,zip}")
+    >>> expand_braces("x-{08..10}.{tar,zip}")
     ['x-08.tar', 'x-08.zip', 'x-09.tar', 'x-09.zip', 'x-10.tar', 'x-10.zip']
     """
     pieces: list[Sequence[str]] = []
@@ -58,7 +58,7 @@ def braces(pattern: str) -> list[str]:
 
 
 def by_split(paths: list[str]) -> dict[str, list[str]]:
-    """Files by split, when all of their names begin with a split's name, as in `train-00000.tar`; else all `train`."""
+    """Group files by split if all names begin with a split's name, such as `train-00000.tar`; else all are `train`."""
     found: dict[str, list[str]] = {}
     for path in paths:
         stem = re.split(r"[-_.]", last_part(path))[0].lower()
@@ -69,7 +69,7 @@ def by_split(paths: list[str]) -> dict[str, list[str]]:
 
 
 def short_names(paths: list[str]) -> list[str]:
-    """A name for each file that says nothing of where they lie: the last part, or what it takes to differ."""
+    """Return a name for each file, without its location: the last parts of its path, as many as make names unique."""
     depth = 1
     while True:
         names = ["/".join(path.replace(os.sep, "/").split("/")[-depth:]) for path in paths]
@@ -79,7 +79,7 @@ def short_names(paths: list[str]) -> list[str]:
 
 
 def folder_name(path: str) -> str:
-    """The name of the folder that a file lies in, for a source made of such files."""
+    """Return the name of the folder that contains a file, as the name of a source made of such files."""
     if is_url(path):
         return last_part(path.rstrip("/").rpartition("/")[0]) or "root"
     return Path(path).resolve().parent.name or "root"
@@ -100,13 +100,14 @@ def _matches(pattern: str, suffix: str) -> list[str]:
     if not is_url(pattern):
         path = Path(pattern)
         if path.is_dir():
-            names = (file for file in path.glob(f"*{suffix}") if not file.name.startswith("."))  # as `._x.tar` of macOS
+            # hidden files include macOS's `._x.tar`
+            names = (file for file in path.glob(f"*{suffix}") if not file.name.startswith("."))
             return sorted(str(file) for file in names if file.is_file())
-        if path.is_file():  # whatever its name, brackets among it
+        if path.is_file():  # its name may contain brackets
             return [str(path)]
         return sorted(found for found in glob.glob(str(path), recursive=True) if os.path.isfile(found))
     if url_scheme(pattern) in WEB_SCHEMES:
-        return [pattern]  # such servers list nothing
+        return [pattern]  # http servers cannot list files
     system, path = file_system(pattern)
     try:
         with as_os_errors():

@@ -1,4 +1,4 @@
-"""Folders of files on this machine: a folder for each class, and above them, if wanted, one for each split."""
+"""Local folders of files: one folder per class, optionally inside one folder per split."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from pathlib import Path
 
 from datasets_prep.samples.origin import Origin
 from datasets_prep.sources.core.source import Source
-from datasets_prep.sources.folders.catalog import SPLIT_FOLDERS, Catalog, FileNoun, FoundFile, shown_name, split_folders
+from datasets_prep.sources.folders.catalog import Catalog, FileKind, FoundFile, display_name, split_folders
 from walloc_cdl.errors import CallError, system_reason
 
 MAX_DEPTH = 256
-"""Folders within folders; what is deeper is damaged, or meant to do damage."""
-
-__all__ = ["SPLIT_FOLDERS", "FileFolder", "FileNoun"]
+"""Limit for nested folders; a deeper tree is damaged or malicious."""
 
 
 class FileFolder(Source):
-    """Files of one kind below a folder, in the order of their paths, each one sample.
+    """The files of one kind in a folder and its subfolders, in the order of their paths. Each file is one sample.
 
-    Folders called train, validation (val, valid) and test right below it are splits if no other
-    folder there has such files; otherwise all is one split, `train`. Within a split the first folder
-    is the class; files without one are allowed when there is no class folder at all. Hidden files
-    are left out, other files that are none by their name are strays.
+    Direct subfolders called train, validation (val, valid) and test are splits if no other direct subfolder has such
+    files; otherwise there is one split, `train`. Within a split the first folder is the class; files outside of class
+    folders are allowed only if there is no class folder at all. Hidden files are ignored; files with another suffix
+    are stray files.
 
-    Raises `CallError` for a missing folder, one without such files, and one that is neither of the two layouts.
+    Raises `CallError` for a missing folder, one without such files, and one with another layout.
     """
 
-    noun: FileNoun
+    file_kind: FileKind
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        root, noun = Path(folder), self.noun
+        root, file_kind = Path(folder), self.file_kind
         if not root.is_dir():
             found = "is a file" if root.exists() else "does not exist"
-            raise CallError(f"{noun.name} folder {str(root)!r} {found}; give the path of a folder of {noun.name}s")
-        split_folders = _split_folders(root, noun)
-        catalog = Catalog(noun, split_folders)
+            raise CallError(
+                f"{file_kind.name} folder {str(root)!r} {found}; give the path of a folder of {file_kind.name}s"
+            )
+        split_folders = _split_folders(root, file_kind)
+        catalog = Catalog(file_kind, split_folders)
         for file in _walk(os.fsencode(root), (), frozenset()):
             catalog.add(file)
         super().__init__(root.resolve().name or "root", catalog.listing(str(root)))
@@ -45,7 +45,7 @@ class FileFolder(Source):
         self._paths = catalog.paths()
 
     def read(self, split: str, index: int) -> Path:
-        """Path of the sample's file."""
+        """Return the path of the sample's file."""
         return self._root / os.fsdecode(self._paths[split].raw(index))
 
     @property
@@ -55,17 +55,17 @@ class FileFolder(Source):
 
 
 def _walk(folder: bytes, parts: tuple[bytes, ...], ancestors: frozenset[tuple[int, int]]) -> Iterator[FoundFile]:
-    """Every file that is not hidden, in the order of the paths; symbolic links are followed, except back upwards."""
+    """Yield every file that is not hidden, in the order of the paths; follows symbolic links, except to ancestors."""
     if len(parts) > MAX_DEPTH:
         raise CallError(
-            f"folders nested more than {MAX_DEPTH} deep, as {os.fsdecode(folder)[:200]!r}; give a flatter one"
+            f"folders nested more than {MAX_DEPTH} deep, such as {os.fsdecode(folder)[:200]!r}; use a flatter tree"
         )
     try:
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in ancestors:
             return
         ancestors = ancestors | {(status.st_dev, status.st_ino)}
-        entries = sorted(os.scandir(folder), key=lambda entry: shown_name(entry.name))
+        entries = sorted(os.scandir(folder), key=lambda entry: display_name(entry.name))
     except OSError as error:
         raise _unlisted(folder, error) from error
     for entry in entries:
@@ -73,20 +73,20 @@ def _walk(folder: bytes, parts: tuple[bytes, ...], ancestors: frozenset[tuple[in
             continue
         below = (*parts, entry.name)
         target = _target_status(entry)
-        if target is None:  # a broken link, or one to itself: a sample that has vanished
+        if target is None:  # a broken or circular link counts as a sample that cannot be read
             yield FoundFile(below, 0, regular=entry.is_symlink())
         elif stat.S_ISDIR(target.st_mode):
             yield from _walk(entry.path, below, ancestors)
-        else:  # a pipe or a socket must not be opened
+        else:  # pipes and sockets must not be opened
             yield FoundFile(below, target.st_size, regular=stat.S_ISREG(target.st_mode))
 
 
 def _unlisted(folder: bytes, error: OSError) -> CallError:
-    return CallError(f"folder {os.fsdecode(folder)!r} cannot be listed: {system_reason(error)}; allow it to be read")
+    return CallError(f"folder {os.fsdecode(folder)!r} cannot be listed: {system_reason(error)}; allow reading it")
 
 
 def _target_status(entry: os.DirEntry[bytes]) -> os.stat_result | None:
-    """Of what a link leads to; None where it leads nowhere."""
+    """Return the status of an entry, or of a link's target; None for a broken link."""
     try:
         return entry.stat()
     except OSError:
@@ -98,8 +98,8 @@ def _is_folder(entry: os.DirEntry[bytes]) -> bool:
     return target is not None and stat.S_ISDIR(target.st_mode)
 
 
-def _split_folders(root: Path, noun: FileNoun) -> dict[bytes, str]:
-    """See `catalog.split_folders`: only so much of each folder is read that a first sample is found."""
+def _split_folders(root: Path, file_kind: FileKind) -> dict[bytes, str]:
+    """See `catalog.split_folders`. Each folder is read only until its first sample is found."""
     try:
         entries = [(entry.name, _is_folder(entry)) for entry in os.scandir(os.fsencode(root))]
     except OSError as error:
@@ -107,7 +107,8 @@ def _split_folders(root: Path, noun: FileNoun) -> dict[bytes, str]:
 
     def has_samples(name: bytes) -> bool:
         return any(
-            file.is_named(noun.suffixes) for file in _walk(os.path.join(os.fsencode(root), name), (name,), frozenset())
+            file.has_suffix(file_kind.suffixes)
+            for file in _walk(os.path.join(os.fsencode(root), name), (name,), frozenset())
         )
 
-    return split_folders(str(root), entries, has_samples, noun)
+    return split_folders(str(root), entries, has_samples, file_kind)

@@ -1,7 +1,8 @@
-"""`parquet:PATTERN`: images in Parquet files, read where they lie; nothing is copied.
+"""`parquet:PATTERN`: images in Parquet files, read in place, without a copy.
 
-A row group's column can only be decoded from its beginning, so rows are decoded in runs: reading rows in
-their order decodes each once.
+`datasets` would copy Parquet into Arrow files of the same size first. A column of a row group can only be decoded
+from its beginning, so rows are decoded in runs of `RUN_ROWS`: a reader that goes through the rows in order decodes
+each run once (87 MB of clothing photos in 0.1 s), with the memory of one run.
 """
 
 from __future__ import annotations
@@ -38,29 +39,31 @@ from walloc_cdl.errors import CallError, one_line
 from walloc_cdl.latents import UNKNOWN_LABEL
 
 RUN_ROWS = 64
-"""Rows decoded at once: the memory of a reader is that of so many images."""
+"""Rows decoded at once: a reader holds this many images in memory."""
 
 BUFFER_BYTES = 2**20
-"""A column is read in pieces of this size, not as a whole."""
+"""Size of the pieces in which a column is read."""
 
 SCAN_ROWS = 1024
 
 
 def open_parquet(text: str) -> Source:
-    """The Parquet files that a pattern (or a folder's path) matches.
+    """Open the source `parquet:…`; `text` is the pattern of the files, or the path of their folder, with options.
 
-    When all of their names begin with a split's name, as in `train-00000-of-00002.parquet`, they keep these splits.
+    If all file names begin with a split's name, such as `train-00000-of-00002.parquet`, the files keep these splits.
     """
     pattern, options = split_columns(text)
     return ParquetSource(expand(pattern, ".parquet", "parquet files"), options)
 
 
 class ParquetSource(Source):
-    """A sample a row; keys are row numbers, counted through the files of a split.
+    """One sample per row; keys are row numbers, counted through the files of a split.
 
-    Images are bytes, or what `datasets` makes of its `Image`; labels as in `HuggingFaceSource`. Sizes are
-    found by reading the images once; those at URLs are unknown, 0.
-    Raises `CallError` for files that cannot be read, whose columns differ, and where choices are unclear.
+    Images are bytes, or a struct as `datasets` stores its `Image`; labels are as in `HuggingFaceSource`. Sizes are
+    found by reading the images once; sizes in files at URLs are unknown, 0.
+
+    Raises `CallError` for files that cannot be read, for files with different columns, and if it is ambiguous which
+    column holds the images or the labels.
     """
 
     def __init__(self, paths: list[str], options: ColumnOptions | None = None) -> None:
@@ -86,12 +89,12 @@ class ParquetSource(Source):
         super().__init__(name, Listing(listings, names, label_kind=kind))
 
     def read(self, split: str, index: int) -> bytes | Path:
-        """The encoded image, or its path where the file only holds that; b"" for a missing one."""
+        """Return the encoded image, or its path if the file holds only that; b"" for a missing image."""
         return self._readers[split].read(index)
 
     def references(self, split: str, rows: Sequence[int]) -> Sequence[Stored]:
         """See `Source.references`."""
-        return _Part(self._readers[split], rows)
+        return _Rows(self._readers[split], rows)
 
     @property
     def origin(self) -> Origin:
@@ -100,10 +103,10 @@ class ParquetSource(Source):
 
 
 class RowReader:
-    """Images by their row, counted through several files; pickled, the names of these."""
+    """Reads images by their row, counted through several files. Only the names of the files are pickled."""
 
     def __init__(self, paths: Sequence[str], ends: np.ndarray, column: str) -> None:
-        """`ends`: int64, for each file the number of rows in it and those before it."""
+        """`ends`: int64, for each file the cumulative number of rows up to its end."""
         self._paths, self._ends, self._column = list(paths), ends, column
         self._close()
 
@@ -114,7 +117,7 @@ class RowReader:
         self.__init__(state["paths"], state["ends"], state["column"])
 
     def read(self, row: int) -> bytes | Path:
-        """One image; rows in their order are the fast way."""
+        """Return one image; reading rows in order is fast."""
         if not 0 <= row < int(self._ends[-1]):
             raise IndexError(row)
         number = int(np.searchsorted(self._ends, row, side="right"))
@@ -131,20 +134,20 @@ class RowReader:
         return _image(self._run[row - first - self._run_start])
 
     def only(self, rows: Sequence[int]) -> tuple[RowReader, list[int]]:
-        """A reader of just the files that some rows lie in, and the rows' numbers there."""
+        """Return a reader of only those files that contain `rows`, and the numbers of the rows in it."""
         numbers = np.searchsorted(self._ends, np.asarray(rows, np.int64), side="right")
-        kept = sorted({int(number) for number in numbers})
+        needed = sorted({int(number) for number in numbers})
         sizes = np.diff(self._ends, prepend=0)
-        ends = np.cumsum(sizes[kept])
-        start = dict(zip(kept, ends - sizes[kept], strict=True))
-        moved = [
+        ends = np.cumsum(sizes[needed])
+        start = dict(zip(needed, ends - sizes[needed], strict=True))
+        renumbered = [
             int(row) - int(self._ends[number] - sizes[number]) + int(start[int(number)])
             for row, number in zip(rows, numbers, strict=True)
         ]
-        return RowReader([self._paths[number] for number in kept], ends, self._column), moved
+        return RowReader([self._paths[number] for number in needed], ends, self._column), renumbered
 
     def _seek(self, row: int) -> None:
-        """Decode runs until the one that holds a row of the open file."""
+        """Decode runs until the run that contains a row of the open file."""
         if self._run_start <= row < self._run_start + len(self._run):
             return
         group = int(np.searchsorted(self._group_ends, row, side="right"))
@@ -167,8 +170,8 @@ class RowReader:
         self._run_start, self._run = 0, pa.nulls(0)
 
 
-class _Part(LazySequence[Stored]):
-    """Chosen rows, read when they are asked for."""
+class _Rows(LazySequence[Stored]):
+    """Selected rows. An image is read when its item is accessed."""
 
     def __init__(self, reader: RowReader, rows: Sequence[int]) -> None:
         self._reader, self._rows = reader.only(rows)
@@ -181,7 +184,7 @@ class _Part(LazySequence[Stored]):
 
 
 class _Scan:
-    """One reading of a split's files: their rows, sizes, labels, groups and kept columns."""
+    """One pass over a split's files, which collects their rows, sizes, labels, groups and kept columns."""
 
     def __init__(
         self,
@@ -214,7 +217,7 @@ class _Scan:
         self.ends = np.array(ends, np.int64)
 
     def listing(self, labels: np.ndarray) -> SplitListing:
-        """What was found."""
+        """Return the listing of the split."""
         groups = self._groups.texts() if self._options.group else None
         columns = self._kept.table() if self._options.keep else None
         return SplitListing(RowNumbers(self.rows), labels, self._sizes.array(), groups, columns)
@@ -249,11 +252,11 @@ def _opened(path: str) -> pq.ParquetFile:
 
 def _unreadable(path: str, error: Exception) -> CallError:
     cause = one_line(error)
-    return CallError(f"parquet file {path!r} cannot be read: {cause}; restore it, or leave it out")
+    return CallError(f"parquet file {path!r} cannot be read: {cause}; restore or omit it")
 
 
 def _features(schema: pa.Schema) -> Features:
-    """Those that `datasets` wrote beside the schema, else what follows from the types."""
+    """Return the features that `datasets` stored in the schema's metadata, or else those that follow from the types."""
     try:
         return Features.from_arrow_schema(schema)
     except (ValueError, TypeError, KeyError):

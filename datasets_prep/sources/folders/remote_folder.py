@@ -1,4 +1,4 @@
-"""Folders at a URL (s3://, gs://, memory://, …), listed with fsspec; the layouts are those of local folders."""
+"""Folders at a URL (s3://, gs://, memory://, …), listed with fsspec, with the layouts of local folders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datasets_prep.samples.locations import as_os_errors, file_system, last_part
 from datasets_prep.samples.origin import Origin
 from datasets_prep.samples.stored import FileSlice
 from datasets_prep.sources.core.source import Source
-from datasets_prep.sources.folders.catalog import Catalog, FileNoun, FoundFile, shown_name, split_folders
+from datasets_prep.sources.folders.catalog import Catalog, FileKind, FoundFile, display_name, split_folders
 from walloc_cdl.addresses import WEB_SCHEMES, url_scheme
 from walloc_cdl.errors import CallError
 
@@ -18,29 +18,31 @@ if TYPE_CHECKING:
 
 
 class RemoteFolder(Source):
-    """Files below a URL, in the order of their paths; they are fetched by whoever decodes them.
+    """The files below a URL, in the order of their paths. The process that decodes a file fetches it.
 
-    Raises `CallError` for a URL that cannot be listed, and as `FileFolder` does.
+    Raises `CallError` for a URL that cannot be listed, and in the cases of `FileFolder`.
     """
 
-    def __init__(self, url: str, noun: FileNoun) -> None:
+    def __init__(self, url: str, file_kind: FileKind) -> None:
         if url_scheme(url) in WEB_SCHEMES:
-            raise CallError(f"{url!r} cannot be listed: http servers list nothing; name the files in a table, csv:PATH")
+            raise CallError(
+                f"{url!r} cannot be listed: http servers cannot list files; name the files in a table, csv:PATH"
+            )
         system, root = file_system(url)
         self._url = url.rstrip("/")
         try:
             with as_os_errors():
                 if not system.isdir(root):
                     raise CallError(
-                        f"{noun.name} folder {url!r} does not exist; give the URL of a folder of {noun.name}s"
+                        f"{file_kind.name} folder {url!r} does not exist; give the URL of a folder of {file_kind.name}s"
                     )
                 entries = [(_name(entry), entry["type"] == "directory") for entry in _listed(system, root)]
 
                 def has_samples(name: bytes) -> bool:
                     below = f"{root.rstrip('/')}/{name.decode()}"
-                    return any(file.is_named(noun.suffixes) for file in _walk(system, below, (name,)))
+                    return any(file.has_suffix(file_kind.suffixes) for file in _walk(system, below, (name,)))
 
-                catalog = Catalog(noun, split_folders(url, entries, has_samples, noun))
+                catalog = Catalog(file_kind, split_folders(url, entries, has_samples, file_kind))
                 for file in _walk(system, root, ()):
                     catalog.add(file)
         except OSError as error:
@@ -49,7 +51,7 @@ class RemoteFolder(Source):
         self._paths = catalog.paths()
 
     def read(self, split: str, index: int) -> FileSlice:
-        """URL of the sample's file."""
+        """Return the URL of the sample's file."""
         return FileSlice(f"{self._url}/{self._paths[split].raw(index).decode()}")
 
     @property
@@ -59,7 +61,7 @@ class RemoteFolder(Source):
 
 
 def _walk(system: AbstractFileSystem, folder: str, parts: tuple[bytes, ...]) -> Iterator[FoundFile]:
-    """Every file that is not hidden, in the order of the paths; one folder's names in memory at a time."""
+    """Yield every file that is not hidden, in the order of the paths, with one folder's names in memory at a time."""
     for entry in _listed(system, folder):
         name = _name(entry)
         if not name or name.startswith(b"."):
@@ -71,10 +73,10 @@ def _walk(system: AbstractFileSystem, folder: str, parts: tuple[bytes, ...]) -> 
 
 
 def _listed(system: AbstractFileSystem, folder: str) -> list[dict[str, Any]]:
-    """What lies in a folder; object stores list the folder itself, too, where an empty object marks it."""
+    """Return a folder's entries; object stores also list the folder itself if an empty object marks it."""
     own = folder.rstrip("/")
     entries = [entry for entry in system.ls(folder, detail=True) if entry["name"].rstrip("/") != own]
-    return sorted(entries, key=lambda entry: shown_name(_name(entry)))
+    return sorted(entries, key=lambda entry: display_name(_name(entry)))
 
 
 def _name(entry: dict[str, Any]) -> bytes:

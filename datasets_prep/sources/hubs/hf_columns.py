@@ -1,4 +1,4 @@
-"""Which columns of a Hugging Face data set or Parquet file hold images and labels, and the labels in them."""
+"""Selects the columns of a Hugging Face data set or Parquet file that hold images and labels; reads the labels."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ OPTIONS = ("image", "label", "target", "group", "keep")
 
 @dataclass(frozen=True)
 class ColumnOptions:
-    """The columns that a source's name chooses; None leaves the choice to their types and names."""
+    """The columns selected by a source's options. None selects a column by its type and name."""
 
     image: str | None = None
     label: str | None = None
-    """Classes: numbers, names, or lists of them."""
+    """Column of classes: numbers, names, or lists of them."""
     target: tuple[str, ...] = ()
-    """Numbers to be predicted."""
+    """Columns of regression targets."""
     group: str | None = None
-    """Samples with the same value stay together in a holdout."""
+    """Column of groups: samples with the same value stay together in a holdout."""
     keep: tuple[str, ...] = ()
-    """Further columns for the ledger."""
+    """Further columns, stored in the ledger."""
     streaming: bool = False
 
     def __post_init__(self) -> None:
@@ -39,15 +39,18 @@ class ColumnOptions:
 
 
 def split_columns(text: str, *, streaming: bool = False) -> tuple[str, ColumnOptions]:
-    """What stands before the question mark, and the columns chosen behind it; `streaming` allows that option."""
+    """Split `text` into the name and the options after the question mark; `streaming` allows the option of this name.
+
+    Raises `CallError` for unknown or contradictory options.
+    """
     name, options = split_options(text, (*OPTIONS, "streaming") if streaming else OPTIONS)
-    several = {key: column_names(options, key) for key in ("target", "keep")}
+    multiple = {key: column_names(options, key) for key in ("target", "keep")}
     single = {key: options.get(key) for key in ("image", "label", "group")}
-    return name, ColumnOptions(**single, **several, streaming=flag(options, "streaming"))
+    return name, ColumnOptions(**single, **multiple, streaming=flag(options, "streaming"))
 
 
 def image_column(name: str, features: Features, wanted: str | None) -> str:
-    """The column of images; raises `CallError` where none or several could be."""
+    """Return the column of images; raises `CallError` if there is none, or if it is ambiguous."""
     columns = [column for column, feature in features.items() if _holds_images(column, feature)]
     if wanted is not None:
         return require_column(name, features, wanted)
@@ -63,14 +66,14 @@ def image_column(name: str, features: Features, wanted: str | None) -> str:
 
 
 def require_column(name: str, features: Features, wanted: str) -> str:
-    """`wanted` if there is such a column; `CallError` otherwise."""
+    """Return `wanted` if there is such a column; raises `CallError` otherwise."""
     if wanted not in features:
         raise CallError(f"data set {name!r} has no column {wanted!r}; its columns are {', '.join(features)}")
     return wanted
 
 
 class ColumnLabels:
-    """The labels of a data set, gathered from Arrow batches split by split."""
+    """Collects the labels of a data set from Arrow batches."""
 
     def __init__(self, name: str, features: Features, options: ColumnOptions) -> None:
         self.columns: list[str] = []
@@ -93,17 +96,17 @@ class ColumnLabels:
         self.labels = ClassLabels(self._names) if inner is feature else MultiLabels(self._names)
 
     def require_same(self, features: Features, where: str) -> None:
-        """Refuse further rows in which class numbers mean other classes, `where` they are; raises `CallError`."""
+        """Raise `CallError` if class numbers mean other classes in further rows, whose location `where` describes."""
         for column in self.columns:
             found = _class_names(features[column])
             if found != self._names:
                 raise CallError(
-                    f"column {column!r} of data set {self._name!r} numbers the classes {str(self._names)[:80]}, "
-                    f"{where} has {str(found)[:80]}; cast all to one ClassLabel, or prepare them one by one"
+                    f"column {column!r} of data set {self._name!r} has the classes {str(self._names)[:80]}, but "
+                    f"{where} has {str(found)[:80]}; cast all to the same ClassLabel, or prepare them one by one"
                 )
 
     def append(self, split: str, batch: pa.RecordBatch | pa.Table) -> None:
-        """The labels of further rows; raises `CallError` for class numbers that have no name."""
+        """Append the labels of further rows; raises `CallError` for class numbers without a name."""
         if self.labels is None:
             return
         values = [batch.column(column).to_pylist() for column in self.columns]
@@ -111,15 +114,17 @@ class ColumnLabels:
             if isinstance(self.labels, Targets):
                 self.labels.append(split, row)
             elif isinstance(self.labels, MultiLabels):
-                self.labels.append(split, [self._named(item) for item in row[0] or ()])
+                self.labels.append(split, [self._class_name(item) for item in row[0] or ()])
             else:
-                self.labels.append(split, self._named(row[0]))
+                self.labels.append(split, self._class_name(row[0]))
 
-    def _named(self, value: str | int | None) -> str | int | None:
+    def _class_name(self, value: str | int | None) -> str | int | None:
         if self._names is None or value is None or value == -1:
             return None if self._names is not None else value
         if not 0 <= int(value) < len(self._names):
-            raise CallError(f"label {value} of column {self.columns[0]!r}; it has {len(self._names)} classes, from 0")
+            raise CallError(
+                f"label {value} of column {self.columns[0]!r}; expected 0 to {len(self._names) - 1}; check the labels"
+            )
         return self._names[int(value)]
 
 
@@ -128,8 +133,8 @@ def _label_column(name: str, features: Features, wanted: str | None) -> str | No
         feature = _item(features[require_column(name, features, wanted)])
         if not is_class(feature):
             raise CallError(
-                f"column {wanted!r} of data set {name!r} holds {feature}, not classes; numbers to be predicted are "
-                "chosen with ?target=COLUMN"
+                f"column {wanted!r} of data set {name!r} holds {feature}, not classes; choose regression targets with "
+                "?target=COLUMN"
             )
         return wanted
     for column in LABEL_NAMES:
@@ -142,7 +147,7 @@ def _label_column(name: str, features: Features, wanted: str | None) -> str | No
 
 
 def is_class(feature: object) -> bool:
-    """Whether values of a feature are classes: a `ClassLabel`, names, integers, or true and false."""
+    """Return whether values of a feature can be classes: a `ClassLabel`, strings, integers, or booleans."""
     dtype = str(getattr(feature, "dtype", ""))
     return isinstance(feature, ClassLabel) or (
         isinstance(feature, Value) and (dtype in ("string", "large_string", "bool") or "int" in dtype)
@@ -150,13 +155,13 @@ def is_class(feature: object) -> bool:
 
 
 def _class_names(feature: object) -> list[str] | None:
-    """What the numbers of a `ClassLabel`, or of a list of such, count."""
+    """Return the class names of a `ClassLabel`, or of a list of `ClassLabel`; None for other features."""
     inner = _item(feature)
     return list(inner.names) if isinstance(inner, ClassLabel) else None
 
 
 def _item(feature: object) -> object:
-    """What a list holds; any other feature itself."""
+    """Return the item feature of a list; any other feature itself."""
     if isinstance(feature, (ListFeature, Sequence)):
         return feature.feature
     return feature[0] if isinstance(feature, list) and feature else feature
@@ -169,7 +174,7 @@ def _require_number(name: str, column: str, feature: object) -> None:
 
 
 def _holds_images(column: str, feature: object) -> bool:
-    """An `Image`, or, as in plain parquet files, bytes in a column that is called so."""
+    """Return whether a column holds `Image` features, or, in plain Parquet files, bytes under a usual name."""
     if isinstance(feature, Image):
         return True
     if isinstance(feature, dict):
@@ -178,5 +183,5 @@ def _holds_images(column: str, feature: object) -> bool:
 
 
 def texts(array: pa.Array | pa.ChunkedArray) -> Iterable[bytes]:
-    """The values as text, for keys and groups."""
+    """Yield the values as UTF-8 text, for keys and groups; b"" for a missing value."""
     return (b"" if value is None else str(value).encode("utf-8", "surrogatepass") for value in array.to_pylist())

@@ -1,4 +1,4 @@
-"""`hf:NAME?streaming=1`: a data set of the hub, or Parquet files, read as it comes, without a copy on this disk."""
+"""`hf:NAME?streaming=1`: a data set of the Hub, or Parquet files, streamed without a local copy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from walloc_cdl.errors import CallError, JobError, one_line
 
 
 def open_hub_stream(text: str) -> StreamingSource:
-    """The stream `NAME[:CONFIG]?streaming=1`."""
+    """Open the stream `NAME[:CONFIG]?streaming=1`; raises `CallError` if it cannot be opened."""
     name, options = split_columns(text, streaming=True)
     folder = Path(name)
     path, _, config = (name, "", "") if folder.is_dir() else name.partition(":")
@@ -30,11 +30,11 @@ def open_hub_stream(text: str) -> StreamingSource:
 
 
 class HuggingFaceStream(StreamingSource):
-    """Splits of a `datasets.IterableDatasetDict`; labels are those of a column of `ClassLabel`."""
+    """The splits of a `datasets.IterableDatasetDict`; labels come from a `ClassLabel` column."""
 
     def __init__(self, name: str, splits: Mapping[str, IterableDataset], options: ColumnOptions | None = None) -> None:
-        """Raises `CallError` where it isn't clear which column holds the images or the labels, and for labels without
-        class names, or several a sample.
+        """Raises `CallError` if it is ambiguous which column holds the images or the labels, for labels without class
+        names, and for multiple labels per sample.
         """
         options = options or ColumnOptions()
         first = next(iter(splits.values()))
@@ -42,14 +42,14 @@ class HuggingFaceStream(StreamingSource):
         if features is None:
             raise CallError(f"data set {name!r} does not say what its columns hold; open it without ?streaming=1")
         if options.target or options.group or options.keep:
-            raise CallError("source options target, group and keep need all rows; leave out ?streaming=1")
+            raise CallError("source options target, group and keep need all rows; omit ?streaming=1")
         self._image = image_column(name, features, options.image)
         columns = ColumnLabels(name, features, options).columns
         self._label = columns[0] if columns else None
         if self._label is not None and not isinstance(features[self._label], ClassLabel):
             raise CallError(
                 f"column {self._label!r} of data set {name!r} holds {features[self._label]}; the labels of a stream "
-                "must be a ClassLabel, one a sample, since its names are wanted before its end: leave out ?streaming=1"
+                "must be a ClassLabel, one per sample, since class names are needed before its end: omit ?streaming=1"
             )
         self._splits = {split: rows.cast_column(self._image, Image(decode=False)) for split, rows in splits.items()}
         super().__init__(name, list(splits), _class_names(features, self._label))
@@ -66,8 +66,8 @@ class HuggingFaceStream(StreamingSource):
         except (DatasetsError, ValueError, RuntimeError, pa.ArrowException) as error:
             cause = one_line(error)
             raise JobError(
-                f"stream {self.name} broke off at sample {number} of split {split!r}: {cause}; run the same again to "
-                "go on"
+                f"stream {self.name} was interrupted at sample {number} of split {split!r}: {cause}; run the same "
+                "command again to continue"
             ) from error
 
     def _label_of(self, row: dict[str, Any]) -> int | str | None:

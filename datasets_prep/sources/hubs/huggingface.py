@@ -1,4 +1,4 @@
-"""Whatever Hugging Face `datasets` opens: of the hub, or saved to disk; images stay encoded."""
+"""`hf:NAME`: data sets that Hugging Face `datasets` opens, from the Hub or from disk. Images stay encoded."""
 
 from __future__ import annotations
 
@@ -31,27 +31,30 @@ SCAN_ROWS = 1024
 
 
 def open_hub(text: str) -> Source:
-    """The data set `NAME[:CONFIG]`: of the hub, a local data set folder, or one written by `save_to_disk`."""
+    """Open the data set `NAME[:CONFIG]`: from the Hub, a local data set folder, or one written by `save_to_disk`.
+
+    Raises `CallError` if it cannot be opened, and for the option `streaming`.
+    """
     name, options = split_columns(text, streaming=True)
     if options.streaming:
         raise CallError(
             f"hf:{name} as a stream has no listing and no access to single samples, which only `cdl prepare` and "
-            "datasets_prep.open_stream() can do without; leave out ?streaming=1"
+            "datasets_prep.open_stream() do not need; omit ?streaming=1"
         )
     folder = Path(name)
     if folder.is_dir():
         return HuggingFaceSource(folder.resolve().name, _opened(name, None, from_disk=is_saved(folder)), options)
     if folder.is_absolute() or name.startswith((".", "~")):
-        raise CallError(f"no data set folder {name!r}; give an existing folder, or the name of a data set of the hub")
+        raise CallError(f"no data set folder {name!r}; give an existing folder, or the name of a data set on the Hub")
     name, _, config = name.partition(":")
     return HuggingFaceSource(name, _opened(name, config or None), options)
 
 
 class HuggingFaceSource(Source):
-    """Splits of a `datasets.DatasetDict`; a sample's key is its row number.
+    """The splits of a `datasets.DatasetDict`; a sample's key is its row number.
 
-    Labels are those of a `ClassLabel` column or list of such, or the values of a column called `label`.
-    Raises `CallError` when it isn't clear which column holds the images or the labels.
+    Labels come from a column of `ClassLabel` or of lists of `ClassLabel`, or are the values of a column called
+    `label`. Raises `CallError` if it is ambiguous which column holds the images or the labels.
     """
 
     def __init__(self, name: str, splits: DatasetDict, options: ColumnOptions | None = None) -> None:
@@ -63,7 +66,7 @@ class HuggingFaceSource(Source):
             for column in (self._image, *labels.columns, *options.keep, *([options.group] if options.group else [])):
                 require_column(f"{name}, split {split}", rows.features, column)
             labels.require_same(rows.features, f"split {split!r}")
-            for batch in _stored(rows, labels.columns) if labels.columns else ():
+            for batch in _arrow_batches(rows, labels.columns) if labels.columns else ():
                 labels.append(split, batch)
         self._images = {split: _encoded_images(name, rows, self._image) for split, rows in splits.items()}
         names = labels.labels.names() if labels.labels is not None else None
@@ -75,7 +78,7 @@ class HuggingFaceSource(Source):
                 else np.full(len(images), UNKNOWN_LABEL, np.int64),
                 num_bytes=_sizes(images, self._image),
                 groups=_groups(splits[split], options.group) if options.group else None,
-                columns=_kept(splits[split], options.keep) if options.keep else None,
+                columns=_table(splits[split], options.keep) if options.keep else None,
             )
             for split, images in self._images.items()
         }
@@ -83,16 +86,16 @@ class HuggingFaceSource(Source):
         super().__init__(name, Listing(listings, names, label_kind=kind))
 
     def read(self, split: str, index: int) -> bytes | Path:
-        """The encoded image, or its path where the data set only holds that; b"" for a missing one."""
+        """Return the encoded image, or its path if the data set holds only that; b"" for a missing image."""
         return encoded(self._images[split][index][self._image])
 
     def references(self, split: str, rows: Sequence[int]) -> Sequence[Stored]:
-        """See `Source.references`: pickled, a data set on disk is the names of its files."""
+        """See `Source.references`. A data set on disk is pickled as the names of its files."""
         return _Rows(self._images[split].select(rows), self._image)
 
 
 class _Rows(LazySequence[Stored]):
-    """Images of chosen rows, read when they are asked for."""
+    """Images of selected rows. An image is read when its item is accessed."""
 
     def __init__(self, rows: Dataset, column: str) -> None:
         self._rows, self._column = rows, column
@@ -105,7 +108,7 @@ class _Rows(LazySequence[Stored]):
 
 
 def encoded(value: dict[str, bytes | str | None] | None) -> bytes | Path:
-    """An image as `datasets` stores it: the encoded file, or its path; b"" for a missing one."""
+    """Return an image as `datasets` stores it: the encoded file, or its path; b"" for a missing image."""
     stored = value or {}
     if stored.get("bytes") is None and stored.get("path"):
         return Path(stored["path"])
@@ -113,7 +116,7 @@ def encoded(value: dict[str, bytes | str | None] | None) -> bytes | Path:
 
 
 def is_saved(folder: Path) -> bool:
-    """Whether `save_to_disk` has written the folder."""
+    """Return whether `save_to_disk` has written the folder."""
     return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 
@@ -123,7 +126,7 @@ def _opened(name: str, config: str | None, *, from_disk: bool = False, **options
     except (DatasetsError, OSError, ValueError, RuntimeError, pa.ArrowException) as error:
         cause = one_line(error, 300)
         raise CallError(
-            f"data set {name!r} cannot be opened: {cause}; check the name, its config and the network"
+            f"data set {name!r} cannot be opened: {cause}; check its name, its configuration and the network"
         ) from error
     splits = found if isinstance(found, DatasetDict) else DatasetDict({"train": found})
     if not any(len(rows) for rows in splits.values()):
@@ -142,34 +145,34 @@ def _encoded_images(name: str, rows: Dataset, column: str) -> Dataset:
 
 
 def _sizes(images: Dataset, column: str) -> np.ndarray:
-    """int64 (N,): size of each encoded image, without reading it."""
+    """Return the size of each encoded image in bytes, int64 (N,), without reading the images."""
     sizes = Column(np.int64)
-    for batch in _stored(images, [column]):
+    for batch in _arrow_batches(images, [column]):
         sizes.extend(np.array(array_sizes(batch.column(column).combine_chunks()), np.int64))
     return sizes.array()
 
 
 def _groups(rows: Dataset, column: str) -> Texts:
     names = TextColumn()
-    for batch in _stored(rows, [column]):
+    for batch in _arrow_batches(rows, [column]):
         for text in texts(batch.column(column)):
             names.append(text)
     return names.texts()
 
 
-def _kept(rows: Dataset, columns: Sequence[str]) -> pa.Table:
-    chosen = rows.select_columns(list(columns))
-    return (chosen.flatten_indices() if chosen._indices is not None else chosen).data.table
+def _table(rows: Dataset, columns: Sequence[str]) -> pa.Table:
+    selected = rows.select_columns(list(columns))
+    return (selected.flatten_indices() if selected._indices is not None else selected).data.table
 
 
-def _stored(rows: Dataset, columns: list[str]) -> Iterator[pa.Table]:
+def _arrow_batches(rows: Dataset, columns: list[str]) -> Iterator[pa.Table]:
     arrow = rows.select_columns(columns).with_format("arrow")
     for start in range(0, len(rows), SCAN_ROWS):
         yield arrow[start : start + SCAN_ROWS]
 
 
 def array_sizes(array: pa.StructArray) -> list[int]:
-    """Sizes of images as `datasets` stores them: of the bytes, or of the file; 0 where there is neither."""
+    """Return the sizes in bytes of images as `datasets` stores them: of the encoded bytes, or of the file; else 0."""
     sizes = pc.binary_length(pc.struct_field(array, "bytes")).to_pylist()
     paths = pc.struct_field(array, "path").to_pylist()
     return [
@@ -181,4 +184,4 @@ def _file_size(path: str) -> int:
     try:
         return os.stat(path).st_size
     except OSError:
-        return 0  # reading it will say so in the ledger
+        return 0  # reading the file records the reason in the ledger

@@ -1,1 +1,1 @@
-"""Sources from Python packages."""
+"""Sources made of Python objects, and of data sets that Python packages bring."""

@@ -13,20 +13,20 @@ from walloc_cdl.errors import CallError, DamagedError
 CLASS_NAMES = ["intact", "defective"]
 
 DEFECTIVE_ABOVE = 0.5
-"""Experts gave each cell a probability of a defect: 0, 1/3, 2/3 or 1."""
+"""A cell above this probability is defective. Experts gave each cell a probability: 0, 1/3, 2/3 or 1."""
 
 
 class ElpvSource(Source):
-    """Electroluminescence images of solar cells, 300×300, of one split (Deitsch et al., arXiv:1807.02894).
+    """Electroluminescence images of solar cells, 300×300, in one split (Deitsch et al., arXiv:1807.02894).
 
-    The package's own loader decodes all images into one array, so its files are read here instead.
-    Raises `CallError` when the package is not installed.
+    The package's own loader decodes all images into one array; this class reads the package's files instead.
+    Raises `CallError` if the package is not installed.
     """
 
     def __init__(self) -> None:
         package = importlib.util.find_spec("elpv_dataset")
         if package is None or package.origin is None:
-            raise CallError("sample:elpv needs the package elpv-dataset; `pip install walloc-cdl[sample]`")
+            raise CallError("sample:elpv needs the package elpv-dataset; install it: `pip install walloc-cdl[sample]`")
         self._folder = Path(package.origin).parent / "data"
         keys, labels = _read_labels(self._folder / "labels.csv")
         num_bytes = [(self._folder / key).stat().st_size for key in keys]
@@ -34,14 +34,14 @@ class ElpvSource(Source):
         super().__init__("elpv", Listing({"train": listing}, CLASS_NAMES))
 
     def read(self, split: str, index: int) -> Path:
-        """Path of the image's file."""
+        """Return the path of the image's file."""
         return self._folder / self.key(split, index)
 
 
 def _read_labels(table: Path) -> tuple[list[str], list[int]]:
-    """Lines of: path, probability of a defect, type of the module, separated by spaces."""
+    """Read lines of path, probability of a defect, and type of the module, separated by spaces."""
     try:
         rows = sorted(line.split()[:2] for line in table.read_text(encoding="utf-8").splitlines() if line.strip())
         return [path for path, _ in rows], [int(float(probability) > DEFECTIVE_ABOVE) for _, probability in rows]
     except (OSError, ValueError) as error:
-        raise DamagedError(f"the labels of elpv-dataset cannot be read ({error}); install the package again") from error
+        raise DamagedError(f"the labels of elpv-dataset cannot be read ({error}); reinstall the package") from error

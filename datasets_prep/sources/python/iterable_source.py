@@ -1,4 +1,4 @@
-"""`IterableSource`: any Python iterable of (image, label) that can be gone through again."""
+"""`IterableSource`: any Python iterable of (image, label) that can be iterated more than once."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from walloc_cdl.errors import CallError
 
 
 class IterableSource(StreamingSource):
-    """Any iterable of (image, label) that can be gone through again, or a function that gives one; see `MapSource` for
-    these pairs.
+    """Any iterable of (image, label) that can be iterated more than once, or a function that returns an iterator.
 
-    Keys are the numbers of the samples. To begin later, those before are drawn and passed over.
+    See `MapSource` for the pairs. Keys are the numbers of the samples. To start later, the source draws and skips the
+    samples before.
     """
 
     def __init__(
@@ -27,26 +27,26 @@ class IterableSource(StreamingSource):
         to_sample: Callable[[Any], Sample] | None = None,
         class_names: list[str] | None = None,
     ) -> None:
-        """`samples`: of the split `train`, or a dictionary of several splits.
+        """`samples`: the samples of the split `train`, or a dictionary of splits.
 
-        `class_names`: what integer labels count; needed where samples have labels. Raises `CallError` for an
-        iterator, as a generator is one, which is empty once it has been gone through.
+        `class_names`: the names of the classes that integer labels number; required if samples have labels. Raises
+        `CallError` for an iterator, such as a generator, which is exhausted after one pass.
         """
         self._splits = dict(samples) if isinstance(samples, Mapping) else {"train": samples}
         for split, each in self._splits.items():
             if not callable(each) and (not isinstance(each, Iterable) or isinstance(each, Iterator)):
                 raise CallError(
-                    f"split {split!r} is a {type(each).__name__}; expected an iterable that can be gone through more "
-                    "than once, or a function that returns a new iterator, since a stream is gone through again when "
-                    "a job is resumed"
+                    f"split {split!r} is a {type(each).__name__}; expected an iterable that can be iterated more than "
+                    "once, or a function that returns a new iterator, since a resumed job iterates over the stream "
+                    "again"
                 )
         self._to_sample = to_sample
         self._last: dict[str, object] = {}
         super().__init__(name, list(self._splits), class_names)
 
     def stream(self, split: str, start: int = 0) -> Iterator[StreamedSample]:
-        """See `StreamingSource.stream`; `CallError` for a function that returns the iterator that it returned before,
-        and for samples that are no pairs.
+        """See `StreamingSource.stream`. Raises `CallError` for a function that returns the same iterator again, and for
+        samples that are not pairs.
         """
         if split not in self._splits:
             raise CallError(f"source {self.name} has no split {split!r}; it has {', '.join(self._splits)}")
@@ -55,8 +55,8 @@ class IterableSource(StreamingSource):
         if isinstance(values, Iterator):
             if self._last.get(split) is values:
                 raise CallError(
-                    f"the function of split {split!r} of source {self.name} returns the same iterator again; "
-                    "let it make a new one at each call"
+                    f"the function of split {split!r} of source {self.name} returned the same iterator again; "
+                    "it must return a new one at each call"
                 )
             self._last[split] = values
         for number, value in enumerate(itertools.islice(values, start, None), start):

@@ -1,4 +1,4 @@
-"""`MapSource`: any Python data set of (image, label) with a length and indices, as of torch or torchvision."""
+"""`MapSource`: any Python data set of (image, label) with a length and indices, such as those of torchvision."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Sample = tuple[Any, Any]
 
 
 class MapSource(Source):
-    """A sample for each index of a data set; keys are the indices, sizes unknown, 0.
+    """One sample per index of a data set; keys are the indices, and sizes are unknown, 0.
 
-    Samples are (image, label): a PIL image, uint8 (H, W) or (H, W, 3), encoded bytes or a path; an
-    integer, a name or None. Images are stored losslessly on their way to the worker.
+    Samples are pairs (image, label). The image is a PIL image, uint8 (H, W) or (H, W, 3), encoded bytes or a path; the
+    label is an integer, a name or None. Pixels are encoded losslessly for their transfer to the worker.
 
-    Raises `CallError` for an empty data set, and for samples that are no such pair.
+    Raises `CallError` for an empty data set, and for samples that are not such pairs.
     """
 
     def __init__(
@@ -37,15 +37,15 @@ class MapSource(Source):
         labels: Sequence[int | str | None] | Mapping[str, Sequence[int | str | None]] | None = None,
         class_names: Sequence[str] | None = None,
     ) -> None:
-        """`dataset`: one, the split `train`, or a dictionary of several.
+        """`dataset`: one data set, which is the split `train`, or a dictionary of splits.
 
-        `to_sample` makes the pair of what the data set gives. `labels`, where they are known: otherwise
-        every sample is loaded once for its label. `class_names`: what integer labels count.
+        `to_sample` converts an item of the data set to the pair. `labels`: all labels, if they are known; otherwise
+        every sample is loaded once for its label. `class_names`: the classes that integer labels number.
         """
         self._datasets = dict(dataset) if isinstance(dataset, Mapping) else {"train": dataset}
         self._to_sample = to_sample
         known = labels if isinstance(labels, Mapping) or labels is None else {"train": labels}
-        gathered = ClassLabels(class_names)
+        collected = ClassLabels(class_names)
         lengths = {split: _length(rows) for split, rows in self._datasets.items()}
         if not any(lengths.values()):
             raise CallError(f"data set {name!r} has no samples; give one with images")
@@ -55,12 +55,12 @@ class MapSource(Source):
                 raise CallError(f"{len(values)} labels for the {length} samples of split {split!r}; give one for each")
             for index in range(length):
                 value = values[index] if values is not None else self._sample(split, index)[1]
-                gathered.append(split, _label(value, class_names))
-        names = gathered.names()
+                collected.append(split, _label(value, class_names))
+        names = collected.names()
         listings = {
             split: SplitListing(
                 RowNumbers(length),
-                gathered.close(split) if names else np.full(length, UNKNOWN_LABEL, np.int64),
+                collected.close(split) if names else np.full(length, UNKNOWN_LABEL, np.int64),
                 np.zeros(length, np.int64),
             )
             for split, length in lengths.items()
@@ -68,11 +68,11 @@ class MapSource(Source):
         super().__init__(name, Listing(listings, names))
 
     def read(self, split: str, index: int) -> Stored:
-        """The image as a file's bytes, or the path that the data set gives."""
+        """Return the image as an encoded file, or the path that the data set gives."""
         return encode_pixels(self._sample(split, index)[0])
 
     def references(self, split: str, rows: Sequence[int]) -> Sequence[Stored]:
-        """See `Source.references`: pickled, it is what the data set is, so one in memory goes along."""
+        """See `Source.references`. Pickling includes the data set, with its content if that is in memory."""
         return _Rows(self._datasets[split], list(rows), self._to_sample)
 
     def _sample(self, split: str, index: int) -> Sample:
@@ -80,7 +80,7 @@ class MapSource(Source):
 
 
 class _Rows(LazySequence[Stored]):
-    """Chosen samples, loaded when they are asked for."""
+    """Selected samples. A sample is loaded when its item is accessed."""
 
     def __init__(self, dataset: Any, rows: list[int], to_sample: Callable[[Any], Sample] | None) -> None:
         self._dataset, self._rows, self._to_sample = dataset, rows, to_sample
@@ -93,15 +93,15 @@ class _Rows(LazySequence[Stored]):
 
 
 def load_sample(dataset: Any, index: int, to_sample: Callable[[Any], Sample] | None) -> Sample:
-    """The pair of one index; raises `CallError` where it is none."""
+    """Return the pair at an index; raises `CallError` if it is not a pair."""
     return as_pair(dataset[index], to_sample, f"sample {index}")
 
 
 def as_pair(value: Any, to_sample: Callable[[Any], Sample] | None, where: str) -> Sample:
-    """(image, label); raises `CallError` for anything else."""
+    """Return (image, label), after `to_sample` if given; raises `CallError` for anything else."""
     value = value if to_sample is None else to_sample(value)
     if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise CallError(f"{where} is a {type(value).__name__}; expected (image, label): give to_sample to make that")
+        raise CallError(f"{where} is a {type(value).__name__}; expected (image, label); give to_sample to convert it")
     return value[0], value[1]
 
 
@@ -109,7 +109,7 @@ def _length(dataset: Any) -> int:
     try:
         return len(dataset)
     except TypeError as error:
-        raise CallError(f"a {type(dataset).__name__} has no length; give it to IterableSource") from error
+        raise CallError(f"a {type(dataset).__name__} has no length; use IterableSource for it") from error
 
 
 def _label(value: Any, class_names: Sequence[str] | None) -> int | str | None:
@@ -124,5 +124,5 @@ def _label(value: Any, class_names: Sequence[str] | None) -> int | str | None:
     if number == UNKNOWN_LABEL:
         return None
     if not 0 <= number < len(class_names):
-        raise CallError(f"label {number}; there are {len(class_names)} class names, from 0")
+        raise CallError(f"label {number}; expected 0 to {len(class_names) - 1}; check the labels, or class_names")
     return class_names[number]

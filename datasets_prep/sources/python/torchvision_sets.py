@@ -1,7 +1,7 @@
 """`torchvision:NAME?root=PATH`: torchvision's classification data sets.
 
-Those that store image files hand over the paths. Those that store arrays are written as netpbm on their
-way, losslessly. torchvision reads CIFAR's files with pickle, after it has compared their MD5 with its own.
+Data sets that store image files give their paths. Pixels of data sets that store arrays are encoded as netpbm,
+losslessly. torchvision reads CIFAR's files with pickle, after it has checked their MD5.
 """
 
 from __future__ import annotations
@@ -49,28 +49,31 @@ SETS: dict[str, dict[str, dict[str, Any]]] = {
     "SVHN": _TWO,
     "StanfordCars": _TWO,
 }
-"""What is known, and for each split of ours the arguments that choose it."""
+"""Maps supported data sets to their splits, and each split to torchvision's arguments for it."""
 
 _FILES = ("_image_files", "_images")
+"""Attributes of torchvision's data sets that list image files."""
+
 _PAIRS = ("_samples", "samples", "imgs")
+"""Attributes of torchvision's data sets that list pairs of image file and label."""
 
 
 def open_torchvision(text: str) -> Source:
-    """The source `torchvision:…`, `text` being what stands behind the colon."""
+    """Open the source `torchvision:…`; `text` is the part after the colon."""
     name, options = split_options(text, ("root", "download"))
     known = {key.lower(): key for key in SETS}
     if name.lower() not in known:
         raise unknown_name("torchvision data set", name, SETS, f"known are {', '.join(SETS)}")
     if "root" not in options:
-        raise CallError(f"torchvision:{name} without a folder; give ?root=PATH, where its files lie or shall lie")
+        raise CallError(f"torchvision:{name} without a folder; give ?root=PATH, the folder of its files")
     root = os.path.expanduser(options["root"])
     return TorchvisionSource(known[name.lower()], root, download=flag(options, "download"))
 
 
 class TorchvisionSource(Source):
-    """All splits of one data set; keys are paths below `root`, or row numbers where there are no files.
+    """All splits of one data set; keys are paths relative to `root`, or row numbers if there are no files.
 
-    Raises `CallError` where it is not in `root`; nothing is downloaded unless `download` is true.
+    Raises `CallError` if it is not in `root`. Nothing is downloaded unless `download` is true.
     """
 
     def __init__(self, name: str, root: str, *, download: bool = False) -> None:
@@ -89,11 +92,11 @@ class TorchvisionSource(Source):
         self._references = {split: SplitFiles(name, root, split) for split in SETS[name]}
 
     def read(self, split: str, index: int) -> Stored:
-        """The image's path, or its pixels as a file."""
+        """Return the image's path, or its pixels as an encoded file."""
         return self._splits[split].read(index)
 
     def references(self, split: str, rows: Sequence[int]) -> Sequence[Stored]:
-        """See `Source.references`: paths, or the name of the data set and the rows."""
+        """See `Source.references`: paths, or the name of the data set and row numbers."""
         if self._splits[split].paths is not None:
             return super().references(split, rows)
         return _Rows(self._references[split], list(rows))
@@ -106,7 +109,7 @@ class TorchvisionSource(Source):
 
 @dataclass(frozen=True)
 class SplitFiles:
-    """One split of a data set, by name."""
+    """One split of a data set, given by its name."""
 
     name: str
     root: str
@@ -114,24 +117,24 @@ class SplitFiles:
     download: bool = False
 
     def load(self) -> _Content:
-        """Open it with torchvision."""
+        """Open the split with torchvision; raises `CallError` if it cannot be opened."""
         from torchvision import datasets
 
         options = dict(SETS[self.name][self.split])
         try:
             kind = getattr(datasets, self.name)
-            if self.name != "StanfordCars":  # its server is gone
+            if self.name != "StanfordCars":  # its server no longer exists
                 options["download"] = self.download
             return _Content(kind(self.root, **options))
         except (RuntimeError, OSError, ValueError, AttributeError) as error:
             cause = one_line(error)
             raise CallError(
-                f"torchvision:{self.name} is not in {self.root!r}: {cause}; give its folder, or ?download=1"
+                f"torchvision:{self.name} is not in {self.root!r}: {cause}; give its folder, or use ?download=1"
             ) from error
 
 
 class _Content:
-    """Paths or arrays, and labels, of a data set of torchvision, which has no common form for them."""
+    """Paths or arrays, and labels, of a torchvision data set; torchvision's classes have no common attributes."""
 
     def __init__(self, dataset: Any) -> None:
         self.paths: list[Path] | None = None
@@ -154,24 +157,24 @@ class _Content:
         self.class_names = joined if usable else None
 
     def read(self, index: int) -> Stored:
-        """One image."""
+        """Return one image: its path, or its pixels as an encoded file."""
         return self.paths[index] if self.paths is not None else encode_pixels(self._pixels[index])
 
     def keys(self, root: Path) -> Sequence[str]:
-        """Paths below `root`, or row numbers."""
+        """Return paths relative to `root`, or row numbers."""
         if self.paths is None:
             return RowNumbers(len(self.labels))
         return [os.path.relpath(path.resolve(), root).replace(os.sep, "/") for path in self.paths]
 
     def sizes(self) -> np.ndarray:
-        """int64 (N,): of the files, or of the pixels."""
+        """Return the sizes of the files or of the pixels in bytes, int64 (N,)."""
         if self.paths is None:
             return np.full(len(self.labels), self._pixels[0].nbytes, np.int64)
         return np.array([path.stat().st_size if path.is_file() else 0 for path in self.paths], np.int64)
 
 
 class _Rows(LazySequence[Stored]):
-    """Chosen rows of arrays, opened when the first is asked for."""
+    """Selected rows of arrays. The data set is opened when the first item is accessed."""
 
     def __init__(self, files: SplitFiles, rows: list[int]) -> None:
         self._files, self._rows = files, rows

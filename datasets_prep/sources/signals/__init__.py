@@ -1,1 +1,1 @@
-"""Sources of arrays and of sound."""
+"""Sources of arrays and audio."""

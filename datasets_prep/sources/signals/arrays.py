@@ -1,4 +1,4 @@
-"""`npy:PATH` and `mat:PATH`: arrays of any number of channels, one file or a folder of them, whole or in patches."""
+"""`npy:PATH` and `mat:PATH`: arrays with any number of channels, from one file or a folder, whole or in patches."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy as np
 
 from datasets_prep.decode.arrays import ArrayLayout, ArrayPreparation, open_array
 from datasets_prep.samples.stored import ArrayWindow, BadSignalError
-from datasets_prep.sources.core.options import number_range, split_options, whole_number
+from datasets_prep.sources.core.options import number_range, positive_integer, split_options
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
-from datasets_prep.sources.folders.local_folder import FileFolder, FileNoun
+from datasets_prep.sources.folders.catalog import FileKind
+from datasets_prep.sources.folders.local_folder import FileFolder
 from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.latents import UNKNOWN_LABEL
 
@@ -22,21 +23,21 @@ OPTIONS = ("layout", "height", "range", "patch", "hop")
 
 @dataclass(frozen=True)
 class ArrayOptions:
-    """How the files of a source are read and cut."""
+    """Options for reading the files of a source and for cutting their arrays into patches."""
 
     layout: ArrayLayout = field(default_factory=ArrayLayout)
     variable: str | None = None
-    """Of .mat files."""
+    """Name of the variable in .mat files."""
     range: tuple[float, float] | None = None
-    """The values that become -0.5 and 0.5."""
+    """The values that are mapped to -0.5 and 0.5."""
     patch: int | None = None
-    """Side of the square patches that arrays are cut into; None leaves them whole."""
+    """Side of the square patches, in pixels; None for whole arrays."""
     hop: int | None = None
-    """From one patch to the next; None is the patch's side."""
+    """Distance between adjacent patches, in pixels; None for the patch's side."""
 
     def __post_init__(self) -> None:
         if self.hop is not None and self.patch is None:
-            raise CallError(f"source option hop={self.hop} without patch; give both, or neither")
+            raise CallError(f"source option hop={self.hop} without patch; give both or neither")
 
 
 @dataclass(frozen=True)
@@ -49,46 +50,45 @@ class _Sample:
 
 
 def open_npy(text: str) -> Source:
-    """The source `npy:…`, `text` being what stands behind the colon."""
+    """Open the source `npy:…`; `text` is the part after the colon."""
     return open_arrays("npy", text)
 
 
 def open_mat(text: str) -> Source:
-    """The source `mat:…`, `text` being what stands behind the colon."""
+    """Open the source `mat:…`; `text` is the part after the colon."""
     return open_arrays("mat", text)
 
 
 def open_arrays(scheme: str, text: str) -> Source:
-    """The source `npy:…` or `mat:…`, `text` being what stands behind the colon."""
+    """Open the source `npy:…` or `mat:…`; `text` is the part after the colon."""
     known = (*OPTIONS, "variable") if scheme == "mat" else OPTIONS
     path, options = split_options(text, known)
     parsed = ArrayOptions(
-        layout=ArrayLayout(options.get("layout"), whole_number(options, "height")),
+        layout=ArrayLayout(options.get("layout"), positive_integer(options, "height")),
         variable=options.get("variable"),
         range=number_range(options, "range"),
-        patch=whole_number(options, "patch"),
-        hop=whole_number(options, "hop"),
+        patch=positive_integer(options, "patch"),
+        hop=positive_integer(options, "hop"),
     )
     return ArraySource(Path(path), f".{scheme}", parsed)
 
 
-class _Folder(FileFolder):
-    """The files of a folder; what lies in them is `ArraySource`'s."""
+class _ArrayFolder(FileFolder):
+    """The files of a folder; `ArraySource` reads their content."""
 
     def __init__(self, folder: Path, suffix: str) -> None:
-        self.noun = FileNoun("an" if suffix == ".npy" else "a", f"{suffix[1:]} array", "FILE", frozenset({suffix}))
+        self.file_kind = FileKind("an" if suffix == ".npy" else "a", f"{suffix[1:]} array", "FILE", frozenset({suffix}))
         super().__init__(folder)
 
 
 class ArraySource(Source):
-    """Every array (C, H, W) of a file or a folder of files, or every patch of these.
+    """Every array (C, H, W) of a file or a folder of files, or every patch of these arrays.
 
-    A folder has the layout of an image folder. Keys are `FILE[#INDEX][@TOP,LEFT]`. Patches lie on a
-    grid of the hop; a rest at the right and bottom is left out. Patches that share pixels form a
-    group, which a holdout does not part. A file that cannot be read is one sample, whose preparation
-    says why.
+    A folder has the layout of an image folder. Keys are `FILE[#INDEX][@TOP,LEFT]`. Patches lie on a grid with spacing
+    `hop`; a remainder at the right and bottom is dropped. Overlapping patches form a group, which a holdout does not
+    divide. A file that cannot be read counts as one sample, whose preparation records the reason.
 
-    Raises `CallError` when there is no such file, or none that can be read.
+    Raises `CallError` if there is no such file, or none that can be read.
     """
 
     kind = "array"
@@ -100,7 +100,7 @@ class ArraySource(Source):
         splits: dict[str, list[_Sample]] = {}
         class_names, strays = None, []
         if path.is_dir():
-            files = _Folder(path, suffix)
+            files = _ArrayFolder(path, suffix)
             class_names, strays, name = files.class_names, files.strays, files.name
             for split in files.split_names:
                 rows = range(files.num_samples(split))
@@ -121,18 +121,18 @@ class ArraySource(Source):
         super().__init__(name, Listing(listings, class_names, strays))
 
     def read(self, split: str, index: int) -> ArrayWindow:
-        """Where the sample lies."""
+        """Return the location of the sample."""
         return self._windows[split][index]
 
     @cached_property
     def channels(self) -> int:
-        """Those of the first array that can be read."""
+        """The channel count of the first array that can be read."""
         return self._facts[0][0]
 
     def preparation(self, *, multiple: int) -> ArrayPreparation:
-        """Windows of the first sample's size, cut to a multiple of the codec's stride.
+        """Return a preparation for windows of the first sample's size, cut to a multiple of the codec's stride.
 
-        Raises `CallError` for arrays smaller than that, and for integers of several types without a range.
+        Raises `CallError` for arrays smaller than the stride, and for multiple integer types without a range.
         """
         height, width = self._size()
         if min(height, width) < multiple:
@@ -153,7 +153,7 @@ class ArraySource(Source):
 
     @cached_property
     def value_range(self) -> tuple[float, float, str]:
-        """The values that become -0.5 and 0.5, and where they come from; for floats every array is read."""
+        """The values that are mapped to -0.5 and 0.5, and their origin. For floats, every array is read."""
         if self.options.range is not None:
             return *self.options.range, "given"
         types = {dtype for _, dtype in self._facts}
@@ -161,14 +161,14 @@ class ArraySource(Source):
             return *self._measured(), "measured"
         if len(types) > 1:
             names = " and ".join(sorted(map(str, types)))
-            raise CallError(f"arrays of {names} in {self.name}, whose ranges differ; give ?range=LOW,HIGH")
+            raise CallError(f"arrays of {names} in {self.name} have different ranges; give ?range=LOW,HIGH")
         (dtype,) = types
         info = np.iinfo(dtype)
         return float(info.min), float(info.max), f"full range of {dtype.name}"
 
     @property
     def num_pixels(self) -> int:
-        """Pixels of all samples together."""
+        """Total number of pixels of all samples."""
         return sum(
             window.rectangle[2] * window.rectangle[3]
             for windows in self._windows.values()
@@ -184,7 +184,7 @@ class ArraySource(Source):
         raise AssertionError("a source without a readable array is refused when it is opened")
 
     def _samples(self, path: Path, key: str, label: int) -> Iterator[_Sample]:
-        """The arrays or patches of one file."""
+        """Yield the arrays or patches of one file."""
         options = self.options
         try:
             arrays = options.layout.arrange(open_array(path, options.variable))
@@ -199,14 +199,14 @@ class ArraySource(Source):
             name = f"{key}#{index:05d}" if len(arrays) > 1 else key
             for rectangle in rectangles:
                 top, left, height, width = rectangle
-                place = f"{name}@{top},{left}" if options.patch else name
+                sample_key = f"{name}@{top},{left}" if options.patch else name
                 num_bytes = arrays.dtype.itemsize * arrays.shape[1] * height * width
                 overlapping = options.patch and (options.hop or options.patch) < options.patch
-                group = name if overlapping else place
-                yield _Sample(place, group, label, num_bytes, ArrayWindow(path, index, rectangle))
+                group = name if overlapping else sample_key
+                yield _Sample(sample_key, group, label, num_bytes, ArrayWindow(path, index, rectangle))
 
     def _measured(self) -> tuple[float, float]:
-        """Smallest and largest finite value of all arrays."""
+        """Return the smallest and the largest finite value of all arrays; raises `JobError` if they are equal."""
         low, high = np.inf, -np.inf
         for path in dict.fromkeys(window.path for windows in self._windows.values() for window in windows):
             try:
@@ -217,7 +217,7 @@ class ArraySource(Source):
             if finite.size:
                 low, high = min(low, float(finite.min())), max(high, float(finite.max()))
         if not low < high:
-            raise JobError(f"all values of {self.name} are alike, so they give no range; give ?range=LOW,HIGH")
+            raise JobError(f"all values of {self.name} are equal, so they define no range; give ?range=LOW,HIGH")
         return low, high
 
 

@@ -1,4 +1,4 @@
-"""`audiofolder:PATH`: folders of sound files, and the same files cut into segments."""
+"""`audiofolder:PATH`: folders of audio files, and the same files cut into segments."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from datasets_prep.decode.audio import AudioPreparation, ClipInfo, read_clip_inf
 from datasets_prep.samples.stored import AudioSegment, BadSignalError, Stored
 from datasets_prep.sources.core.derived import DerivedSource
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
-from datasets_prep.sources.folders.local_folder import FileFolder, FileNoun
+from datasets_prep.sources.folders.catalog import FileKind
+from datasets_prep.sources.folders.local_folder import FileFolder
 from walloc_cdl.errors import CallError
 
 AUDIO_SUFFIXES = frozenset({".aif", ".aiff", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".wav"})
 
 
 class AudioFolder(FileFolder):
-    """Whole clips below a folder; see `FileFolder` for classes and splits.
+    """The whole clips in a folder and its subfolders; see `FileFolder` for classes and splits.
 
-    Raises `CallError` without the packages that decode audio.
+    Raises `CallError` if the packages that decode audio are missing.
     """
 
     kind = "audio"
-    noun = FileNoun("a", "sound", "SOUND", AUDIO_SUFFIXES)
+    file_kind = FileKind("a", "sound", "SOUND", AUDIO_SUFFIXES)
 
     def __init__(self, folder: str) -> None:
         require_audio_packages()
@@ -33,24 +34,24 @@ class AudioFolder(FileFolder):
 
     @cached_property
     def clip_infos(self) -> dict[tuple[str, int], ClipInfo]:
-        """By split and index what the header of each clip says; clips whose header cannot be read are left out."""
+        """Maps split and index to the content of the clip's header; clips with unreadable headers are omitted."""
         found = {}
         for split in self.split_names:
             for index in range(self.num_samples(split)):
                 try:
                     found[split, index] = read_clip_info(self.read(split, index))
                 except BadSignalError:
-                    continue  # decoding it says why, in the ledger
+                    continue  # decoding the clip records the reason in the ledger
         return found
 
     @cached_property
     def channels(self) -> int | None:
-        """The channels that most clips have; None if no header can be read."""
+        """The most frequent channel count; None if no header can be read."""
         counts = Counter(info.channels for info in self.clip_infos.values())
         return counts.most_common(1)[0][0] if counts else None
 
     def sample_rate(self) -> int:
-        """The rate that all clips share, in Hz; raises `CallError` where there are several or none."""
+        """Return the sample rate that all clips share, in Hz; raises `CallError` for different rates, and for none."""
         counts = Counter(info.sample_rate for info in self.clip_infos.values())
         if len(counts) == 1:
             return next(iter(counts))
@@ -61,9 +62,10 @@ class AudioFolder(FileFolder):
 
 
 class SegmentedSource(DerivedSource):
-    """The segments of each clip of a source, in order; keys are `CLIP#NUMBER`, and clips are groups.
+    """The segments of each clip of a source, in order; keys are `CLIP#NUMBER`, and each clip is a group.
 
-    A clip whose header cannot be read, or that is too long to be decoded, is one sample, whose preparation says why.
+    A clip with an unreadable header, or one that is too long to be decoded, counts as one sample, whose preparation
+    records the reason.
     """
 
     def __init__(self, source: Source, preparation: AudioPreparation) -> None:
@@ -72,7 +74,7 @@ class SegmentedSource(DerivedSource):
         super().__init__(source, Listing(listings, source.class_names, source.strays))
 
     def read(self, split: str, index: int) -> Stored:
-        """Where the segment lies."""
+        """Return the location of the segment."""
         clip, start = self._starts[split][index]
         return AudioSegment(self._source.read(split, clip), start)
 
@@ -84,16 +86,16 @@ class SegmentedSource(DerivedSource):
         listing = source.listing.splits[split]
         clips: list[int] = []
         keys: list[str] = []
-        self._starts[split] = places = []
+        self._starts[split] = segments = []
         for index, key in enumerate(listing.keys):
             try:
                 info = read_clip_info(source.read(split, index))
-                info.require_decodable()  # a header may speak of so many samples that the segments fill the memory
+                info.require_decodable()  # a header can claim so many samples that the list of segments fills memory
                 starts = preparation.starts(info.resampled_frames(preparation.sample_rate))
             except BadSignalError:
                 starts = range(1)
             for number, start in enumerate(starts):
-                places.append((index, start))
+                segments.append((index, start))
                 keys.append(f"{key}#{number:05d}")
                 clips.append(index)
         rows = np.array(clips, np.int64)

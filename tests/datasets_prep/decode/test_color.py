@@ -1,4 +1,4 @@
-"""What embedded color profiles mean, and what they don't."""
+"""Conversion of images with embedded color profiles, and profiles that are ignored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RGB = np.asarray(PICTURE)
 
 
 def loaded(data: bytes, channels: int = 3, icc: str = "srgb") -> np.ndarray:
-    """Pixels (H, W, C)."""
+    """Return the pixels, (H, W, C)."""
     return load_native(data, channels, 1, profiles=icc).transpose(1, 2, 0)
 
 
@@ -42,7 +42,7 @@ def test_another_color_space_becomes_srgb(file_format):
     assert close(loaded(encoded(PICTURE, file_format, icc_profile=profiles.adobe_rgb(), **options)), wanted)
 
 
-def test_gray_with_a_curve_of_its_own():
+def test_gray_profile_with_another_curve():
     gray = np.asarray(PICTURE.convert("L"))
     data = encoded(PICTURE.convert("L"), icc_profile=profiles.gray())
     wanted = profiles.gray_to_srgb(gray)
@@ -58,7 +58,7 @@ def test_sixteen_bits_are_reduced_first():
 
 
 def iccp(profile: bytes) -> bytes:
-    """The chunk of a PNG that holds a profile."""
+    """Return the PNG chunk that holds a profile."""
     return chunk(b"iCCP", b"by hand\0\0" + zlib.compress(profile))
 
 
@@ -78,7 +78,7 @@ def test_palettes_are_converted_and_transparency_is_kept():
     assert close(loaded(encoded(gray, icc_profile=profiles.gray()), 1)[..., 0], wanted)
 
 
-def test_ink_becomes_what_its_profile_says():
+def test_cmyk_is_converted_by_its_profile():
     colors = np.full((16, 3), (0, 128, 128))  # Lab 0, 0, 0: black
     colors[0] = (255, 128, 128)  # paper
     colors[8] = (136, 208, 195)  # full cyan, which this printer has as sRGB red: Lab 53.2, 80.1, 67.2

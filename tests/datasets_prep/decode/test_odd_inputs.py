@@ -1,4 +1,4 @@
-"""One data set of every odd kind of file: docs/pixels.md tells what becomes of each."""
+"""One data set with every odd kind of file; docs/pixels.md lists the result for each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROWS = odd_inputs.odd_inputs()
 
 
 def shown(name: str) -> str:
-    """A file's name as keys show it."""
+    """Return a file name as keys show it."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -54,7 +54,7 @@ def ledger(prepared):
     return {row["key"].removeprefix("odd/"): row for row in rows if row["key"].startswith("odd/")}
 
 
-def test_nothing_is_printed_nor_warned_of_and_workers_make_no_difference(folder, tmp_path, capfd, recwarn):
+def test_no_output_no_warnings_and_workers_make_no_difference(folder, tmp_path, capfd, recwarn):
     alone, several = (prepared_by(folder, tmp_path / f"out-{workers}", workers) for workers in (0, 2))
     assert capfd.readouterr() == ("", "")
     assert [str(warning.message) for warning in recwarn] == []
@@ -82,7 +82,7 @@ def test_every_odd_input_has_its_outcome(row, prepared, ledger):
         assert np.abs(stored.astype(float) - wanted).mean() <= outcome.tolerance
 
 
-def test_classes_called_as_splits_are_classes(prepared):
+def test_classes_named_like_splits_are_classes(prepared):
     assert open_latents(prepared, split="train").class_names == ["odd", "test", "train"]
 
 
@@ -112,14 +112,14 @@ def test_a_file_without_permission(tmp_path, monkeypatch):
     def refuse(path: Path) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)  # root may read everything
+    monkeypatch.setattr(Path, "read_bytes", refuse)  # the superuser can read everything
     chunk = decode_chunk([tmp_path / "secret.png"], ImagePreparation(3, SIDE))
     assert chunk.reasons == {0: "cannot be read: Permission denied"}
     assert chunk.hashes == [None]
 
 
 def mutated(data: bytes, random: np.random.Generator) -> bytes:
-    """With one to four bytes, mostly of the beginning, changed, taken out or put in."""
+    """Return the data with one to four changes, deletions or insertions, mostly near the beginning."""
     damaged = bytearray(data)
     for _ in range(random.integers(1, 5)):
         position = int(random.integers(min(len(damaged), random.choice([64, 512, len(damaged)]))))

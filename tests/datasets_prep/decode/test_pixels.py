@@ -29,7 +29,7 @@ from walloc_cdl.errors import CallError
 
 
 def exactly(image: Image.Image) -> np.ndarray:
-    """What `load_pixels` must give for an image that needs no resizing."""
+    """Return the expected result of `load_pixels` for an image that needs no resizing."""
     pixels = np.asarray(image)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
@@ -184,13 +184,13 @@ def test_exif_orientation(orientation, upright):
 @pytest.mark.parametrize("crop", CROPS)
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_scaled_decoding_shows_the_same_part_of_the_image(orientation, crop):
-    """Sides of 8 n + 1 pixels end within a pixel of the reduced image."""
+    """A side of 8 n + 1 pixels ends inside of a pixel of the reduced image."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(picture(1, 401, 257), "JPEG", quality=95, exif=exif)
     whole = load_pixels(data, 16, 3, crop=crop).astype(int)
     scaled = load_pixels(data, 16, 3, crop=crop, decoder="pil-scaled").astype(int)
-    assert 0 < np.abs(scaled - whole).max() <= 3  # 32 and more with a box that is left out or unturned
+    assert 0 < np.abs(scaled - whole).max() <= 3  # 32 and more if the box is omitted or not transposed
 
 
 @pytest.mark.parametrize(("size", "reduced"), [(16, 32), (17, 64), (64, 128), (65, 256), (200, 256)])
@@ -222,7 +222,7 @@ def test_tiff_orientation_is_applied_once(orientation, compression):
     np.testing.assert_array_equal(as_tiff, as_png)
 
 
-def test_unreadable_exif_is_no_reason_to_lose_an_image():
+def test_unreadable_exif_does_not_affect_the_pixels():
     data = encoded(picture(8, 16, 16), "JPEG", exif=b"Exif\x00\x00garbage")
     assert load_pixels(data, 16, 3).shape == (3, 16, 16)
 

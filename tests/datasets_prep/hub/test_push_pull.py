@@ -1,4 +1,4 @@
-"""Data sets to the Hub and back, through huggingface_hub itself, against a server with the Hub's endpoints."""
+"""Uploads and downloads data sets with huggingface_hub itself, against a server with the Hub's endpoints."""
 
 import sys
 
@@ -39,13 +39,15 @@ def content(folder):
     }
 
 
-def test_what_is_pulled_is_what_was_pushed(hub, folder, tmp_path):
+def test_pulled_files_equal_pushed_files(hub, folder, tmp_path):
     calls = []
     address = push(folder, REPO, private=True, on_file=lambda *call: calls.append(call))
     assert address.endswith(f"/datasets/{REPO}/commit/{fake_hub.COMMIT}")
     assert calls[-1] == (5, 5, sum(entry.num_bytes for entry in listed(folder).values()))
     assert hub.private == {REPO: True}
-    assert [revision for revision, _ in hub.commits] == ["main"]  # one: nobody sees half of a data set
+    assert [revision for revision, _ in hub.commits] == [
+        "main"
+    ]  # a single commit, so that no reader sees an incomplete data set
     assert set(hub.repositories[REPO]) == {*content(folder), "README.md", ".gitattributes"}
     calls.clear()
     manifest = pull(REPO, tmp_path / "back", on_file=lambda *call: calls.append(call))
@@ -63,7 +65,7 @@ def listed(folder):
     return {entry.name: entry for entry in manifest.shards} | manifest.files
 
 
-def test_pushing_again_uploads_only_what_changed_and_removes_what_is_gone(hub, folder, tmp_path):
+def test_pushing_again_uploads_only_changes_and_removes_stale_files(hub, folder, tmp_path):
     push(folder, REPO)
     uploads = hub.requests["upload"]
     assert uploads >= 2  # the two shards that are large
@@ -79,7 +81,7 @@ def test_pushing_again_uploads_only_what_changed_and_removes_what_is_gone(hub, f
     assert hub.repositories[REPO]["README.md"] == b"written by its owner"
 
 
-def test_an_interrupted_push_goes_on(hub, folder, tmp_path):
+def test_an_interrupted_push_is_resumed(hub, folder, tmp_path):
     hub.fail_uploads = 1
     with pytest.raises(CallError, match=r"the Hub refuses access to someone/flowers \(403\); log in with `hf auth"):
         push(folder, REPO)
@@ -88,14 +90,14 @@ def test_an_interrupted_push_goes_on(hub, folder, tmp_path):
     pull(REPO, tmp_path / "back")
 
 
-def test_an_interrupted_pull_goes_on_and_fetches_the_rest(hub, folder, tmp_path, monkeypatch):
+def test_an_interrupted_pull_is_resumed(hub, folder, tmp_path, monkeypatch):
     push(folder, REPO)
 
     def stop(done, *_):
         if done == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["datasets_prep.hub.pull"], "FETCHES", 1)
+    monkeypatch.setattr(sys.modules["datasets_prep.hub.pull"], "NUM_THREADS", 1)
     with pytest.raises(KeyboardInterrupt):
         pull(REPO, tmp_path / "back", on_file=stop)
     assert not (tmp_path / "back" / "manifest.json").exists()
@@ -106,7 +108,7 @@ def test_an_interrupted_pull_goes_on_and_fetches_the_rest(hub, folder, tmp_path,
     assert content(tmp_path / "back") == content(folder)
 
 
-def test_files_that_are_not_what_the_manifest_says_are_refused(hub, folder, tmp_path):
+def test_files_that_differ_from_the_manifest_are_refused(hub, folder, tmp_path):
     push(folder, REPO)
     files = hub.repositories[REPO]
     whole = files["train-00000.safetensors"]
@@ -136,7 +138,7 @@ def test_a_damaged_data_set_is_not_pushed(hub, folder):
     assert hub.commits == []
 
 
-def test_calls_that_lead_nowhere_are_refused_in_a_line(hub, folder, tmp_path, monkeypatch):
+def test_invalid_calls_are_refused_in_one_line(hub, folder, tmp_path, monkeypatch):
     with pytest.raises(CallError, match="the Hub has no data set no/body that you may see; check its name"):
         pull("no/body", tmp_path / "back")
     for name in ("flowers", "a/b/c", "a/b c"):
@@ -147,7 +149,7 @@ def test_calls_that_lead_nowhere_are_refused_in_a_line(hub, folder, tmp_path, mo
     hub.repositories[REPO] = {"thesis.tex": b"x"}
     with pytest.raises(CallError, match=r"someone/flowers holds something else \(thesis.tex\); give a new repository"):
         push(folder, REPO)
-    with pytest.raises(CallError, match=r"someone/flowers is no data set of latents: it has no manifest.json"):
+    with pytest.raises(CallError, match=r"someone/flowers is not a data set of latents: it has no manifest.json"):
         pull(REPO, tmp_path / "back")
     monkeypatch.setenv("HF_TOKEN", "")
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
@@ -155,7 +157,7 @@ def test_calls_that_lead_nowhere_are_refused_in_a_line(hub, folder, tmp_path, mo
         push(folder, "someone/new")
 
 
-def test_foreign_folders_and_other_data_sets_are_left_alone(hub, folder, tmp_path):
+def test_foreign_folders_and_other_data_sets_are_not_changed(hub, folder, tmp_path):
     push(folder, REPO)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("Chapter 1")
@@ -176,7 +178,7 @@ def test_without_a_network_one_line_says_what_to_do(folder, tmp_path, monkeypatc
     assert not (tmp_path / "back").exists()
 
 
-def test_pulling_from_an_address(folder, tmp_path):
+def test_pulling_from_a_url(folder, tmp_path):
     import fsspec
 
     memory = fsspec.filesystem("memory")
@@ -190,7 +192,7 @@ def test_pulling_from_an_address(folder, tmp_path):
         pull("memory://pulled/set", tmp_path / "again", revision="v1")
 
 
-def test_the_card_says_what_it_is_and_its_header_is_read_as_meant(folder):
+def test_the_card_and_its_parsed_header(folder):
     manifest = load_manifest(folder)
     text = dataset_card(manifest, REPO).decode()
     header = yaml.safe_load(text.split("---\n")[1])
@@ -214,7 +216,7 @@ def test_the_card_says_what_it_is_and_its_header_is_read_as_meant(folder):
     ],
 )
 @pytest.mark.parametrize("ragged", [False, True])
-def test_the_card_says_what_a_batch_is(tmp_path, labels, row, batches, ragged):
+def test_the_card_describes_batches(tmp_path, labels, row, batches, ragged):
     spec = make_spec()
     shape = (spec.latent_channels, *((None, None) if ragged else (16, 16)))
     write_any_set(tmp_path / "set", SampleLayout(spec, shape, labels), {"train": (4,)})
@@ -225,7 +227,7 @@ def test_the_card_says_what_a_batch_is(tmp_path, labels, row, batches, ragged):
     assert ("batch_size=256)\n" in text) != ragged
 
 
-def test_a_card_is_no_stray_file(folder):
+def test_a_card_is_not_a_stray_file(folder):
     (folder / "README.md").write_text("# Flowers")
     (folder / ".gitattributes").write_text("*.safetensors filter=lfs")
     assert verify(folder).problems == []
@@ -234,7 +236,7 @@ def test_a_card_is_no_stray_file(folder):
     assert len(verify(folder).problems) == 2
 
 
-def test_a_card_in_the_folder_is_the_one_that_is_pushed(hub, folder):
+def test_a_card_in_the_folder_is_pushed(hub, folder):
     (folder / "README.md").write_text("# Flowers of my garden")
     push(folder, REPO)
     assert hub.repositories[REPO]["README.md"] == b"# Flowers of my garden"

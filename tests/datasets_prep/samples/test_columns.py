@@ -48,7 +48,7 @@ def test_texts(values):
         texts[len(values)]
 
 
-def test_names_that_are_no_utf8_are_escaped():
+def test_names_that_are_not_utf8_are_escaped():
     column = TextColumn()
     column.append(b"caf\xe9.jpg")
     assert column.texts()[-1] == "caf\\xe9.jpg"

@@ -62,7 +62,7 @@ def test_the_layout_without_a_name_is_channels_first():
 
 
 @pytest.mark.parametrize("layout", ["HW", "HWCC", "C(HC)", "chw", "C(WH", "CHWNX"])
-def test_layouts_that_say_nothing(layout):
+def test_invalid_layouts(layout):
     with pytest.raises(CallError, match=r"expected C, H, W and optionally N once each|layout"):
         ArrayLayout(layout)
 
@@ -97,20 +97,20 @@ def test_floats_are_measured_over_all_files_and_the_range_is_recorded(tmp_path):
     assert manifest.preprocessing["range"] == [low, high]
     assert manifest.preprocessing["range_origin"] == "measured"
     flat = saved(tmp_path / "flat.npy", np.ones((1, 4, 4)))
-    with pytest.raises(JobError, match=r"all values of flat.npy are alike, so they give no range"):
+    with pytest.raises(JobError, match=r"all values of flat.npy are equal, so they define no range"):
         _ = open_source(f"npy:{flat}").value_range
 
 
 def test_integers_of_several_types_need_a_range(tmp_path):
     for dtype in (np.uint8, np.uint16):
         saved(tmp_path / f"set/{np.dtype(dtype)}.npy", cube(dtype=dtype))
-    with pytest.raises(CallError, match=r"arrays of uint16 and uint8 in set, whose ranges differ; give \?range"):
+    with pytest.raises(CallError, match=r"arrays of uint16 and uint8 in set have different ranges; give \?range"):
         open_source(f"npy:{tmp_path / 'set'}").preparation(multiple=1)
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 8), st.integers(1, 10))
-def test_patches_are_all_of_the_grid(tmp_path_factory, height, width, side, hop):
+def test_patches_cover_the_grid(tmp_path_factory, height, width, side, hop):
     folder = tmp_path_factory.mktemp("patches")
     values = cube(channels=2, height=height, width=width)
     path = saved(folder / "a.npy", values)
@@ -125,7 +125,7 @@ def test_patches_are_all_of_the_grid(tmp_path_factory, height, width, side, hop)
     assert len(set(source.listing.splits["train"].keys)) == len(expected)
 
 
-def test_patches_that_share_pixels_are_not_parted(tmp_path):
+def test_overlapping_patches_stay_in_one_split(tmp_path):
     saved(tmp_path / "set/a.npy", np.stack([cube(0), cube(1)]))
     saved(tmp_path / "set/b.npy", cube(2))
     source = holdout(open_source(f"npy:{tmp_path / 'set'}?patch=8&hop=4"), 0.34)
@@ -169,7 +169,7 @@ def test_mat_files(tmp_path):
         open_source(f"mat:{path}")
 
 
-def test_files_that_are_not_what_they_seem(tmp_path):
+def test_invalid_files(tmp_path):
     np.save(tmp_path / "pickle.npy", np.array([{"a": 1}], object), allow_pickle=True)
     np.save(tmp_path / "complex.npy", np.zeros((1, 2, 2), complex))
     np.save(tmp_path / "empty.npy", np.zeros((1, 0, 2)))
@@ -198,9 +198,9 @@ def test_files_that_are_not_what_they_seem(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("patch=0", "patch='0'; expected a whole number of at least 1"),
-        ("patch=x", "expected a whole number"),
-        ("hop=4", "hop=4 without patch; give both, or neither"),
+        ("patch=0", "patch='0'; expected an integer of at least 1"),
+        ("patch=x", "expected an integer of at least 1"),
+        ("hop=4", "hop=4 without patch; give both or neither"),
         ("range=5,1", "expected two numbers, the lower first"),
         ("range=1", "expected two numbers"),
         ("range=nan,1", "expected two numbers"),

@@ -16,7 +16,7 @@ from walloc_cdl.errors import CallError
 
 @pytest.fixture
 def table(tmp_path):
-    """Write `list.csv` beside photos `0.png` to `3.png` and return its source's text."""
+    """Write `list.csv` beside images `0.png` to `3.png` and return the text that names it as a source."""
     for number in range(4):
         picture(number).save(tmp_path / f"{number}.png")
 
@@ -39,7 +39,7 @@ def test_files_labels_and_splits(table, tmp_path):
     assert pickle.loads(pickle.dumps(source.part("train", 1, 2)))[0] == tmp_path / "2.png"
 
 
-def test_named_columns_tabs_and_marks_of_order(table):
+def test_named_columns_tabs_and_byte_order_marks(table):
     text = "id\tfile\tkind\n7\t0.png\tx\n8\t1.png\ty\n"
     source = open_source(table(text, "list.tsv", "utf-8-sig") + "?key=id&label=kind")
     assert (keys(source), source.class_names) == (["7", "8"], ["x", "y"])
@@ -71,7 +71,7 @@ def test_groups_stay_together(table, tmp_path):
     assert not groups["train"] & groups["test"]
 
 
-def test_paths_that_repeat_get_their_line(table):
+def test_repeated_paths_get_their_line_number(table):
     source = open_source(table("path\n0.png\n1.png\n0.png\n"))
     assert keys(source) == ["0.png#2", "1.png#3", "0.png#4"]
 
@@ -84,7 +84,7 @@ def test_urls_and_missing_files_have_no_size(table, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("place", "reason"),
+    ("location", "reason"),
     [
         ("../x.png", "path '../x.png' leaves the table's folder"),
         ("a/../../x.png", "path .* leaves the table's folder"),
@@ -92,13 +92,13 @@ def test_urls_and_missing_files_have_no_size(table, tmp_path):
         ("file:///etc/passwd", "URL 'file:///etc/passwd'; expected one of the schemes abfs"),
         ("simplecache::http://h/a.png", "path 'simplecache::http://h/a.png'|URL"),
         ("http://h/a::file:///etc/passwd", "URL 'http://h/a::file"),
-        ('""', "path ''; expected that of an image file, or its URL"),
+        ('""', "path ''; expected the path or URL of an image file"),
     ],
 )
-def test_places_that_a_table_may_not_name(table, place, reason):
-    text = table(f"path,label\n0.png,a\n{place},b\n")
-    if place.startswith("simplecache"):
-        assert open_source(text).num_bytes("train", 1) == 0  # no URL: a file that is not there
+def test_locations_that_a_table_may_not_name(table, location, reason):
+    text = table(f"path,label\n0.png,a\n{location},b\n")
+    if location.startswith("simplecache"):
+        assert open_source(text).num_bytes("train", 1) == 0  # not a URL, but a file that does not exist
         return
     with pytest.raises(CallError, match=f"line 3: {reason}"):
         open_source(text)
@@ -109,7 +109,7 @@ def test_a_scheme_whose_package_is_missing(table):
     assert "'s3://bucket/a.png' cannot be opened: " in message(table("url\ns3://bucket/a.png\n"))
 
 
-def test_absolute_paths_given_openly(table, tmp_path):
+def test_absolute_paths_with_the_option(table, tmp_path):
     source = open_source(table(f"path\n{tmp_path / '0.png'}\n") + "?absolute=1")
     assert source.read("train", 0) == tmp_path / "0.png"
 
@@ -117,13 +117,13 @@ def test_absolute_paths_given_openly(table, tmp_path):
 def test_refusals(table, tmp_path):
     assert "does not exist; give the path of a CSV file" in message(f"csv:{tmp_path}/none.csv")
     assert "is a folder; give the path of a CSV file" in message(f"csv:{tmp_path}")
-    assert "begins with no names of columns; give them in its first line" in message(table(""))
+    assert "has no column names; give them in its first line" in message(table(""))
     assert "has no rows" in message(table("path,label\n"))
-    assert "has the columns a, b; name the one of files or URLs with ?path=COLUMN" in message(table("a,b\n1,2\n"))
-    assert "has the columns path, url; name the one" in message(table("path,url\n1,2\n"))
+    assert "has the columns a, b; name the column of files or URLs with ?path=COLUMN" in message(table("a,b\n1,2\n"))
+    assert "has the columns path, url; name the column" in message(table("path,url\n1,2\n"))
     assert "has no column 'kind'; its columns are path, label" in message(table("path,label\n1,2\n") + "?label=kind")
     assert "line 3: 1 fields, where the first line has 2" in message(table("path,label\n1,2\n3\n"))
-    assert "has two columns of one name" in message(table("path,path\n1,2\n"))
+    assert "has two columns with the same name" in message(table("path,path\n1,2\n"))
     assert "split '../x'; expected a name of letters" in message(table("path,split\n1,../x\n"))
     assert "source option absolute='yes'; expected 0 or 1" in message(table("path\n1\n") + "?absolute=yes")
     assert "source options label and target" in message(table("path,a\n1,2\n") + "?label=a&target=a")
@@ -136,9 +136,9 @@ def test_refusals(table, tmp_path):
     assert "unexpected end of data; expected CSV" in message(table('path\n"0.png'))
 
 
-def test_labels_that_are_no_classes(table, monkeypatch):
+def test_too_many_distinct_labels(table, monkeypatch):
     monkeypatch.setattr("datasets_prep.sources.core.label_kinds.MAX_CLASSES", 2)
-    assert "more than 2 distinct labels, as 'c'; choose a column of classes" in message(
+    assert "more than 2 distinct labels, such as 'c'; choose a column of classes" in message(
         table("path,label\n0.png,a\n1.png,b\n2.png,c\n")
     )
 

@@ -26,7 +26,7 @@ def test_solar_cells():
 
 @installed
 @pytest.mark.slow
-def test_solar_cells_are_those_of_the_package():
+def test_solar_cells_match_the_package():
     from elpv_dataset.utils import load_dataset
 
     images, probabilities, _ = load_dataset()
@@ -39,6 +39,6 @@ def test_solar_cells_are_those_of_the_package():
 def test_missing_package(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
-        CallError, match=r"sample:elpv needs the package elpv-dataset; `pip install walloc-cdl\[sample\]`"
+        CallError, match=r"sample:elpv needs the package elpv-dataset; install it: `pip install walloc-cdl\[sample\]`"
     ):
         open_source("sample:elpv")

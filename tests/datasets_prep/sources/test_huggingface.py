@@ -47,7 +47,7 @@ def test_single_split_saved_to_disk_is_train(tmp_path):
     assert open_source(f"hf:{tmp_path / 'saved'}").split_names == ["train"]
 
 
-def test_rows_chosen_before_saving_stay_chosen(tmp_path):
+def test_rows_selected_before_saving_stay_selected(tmp_path):
     photos(0, 5).select([4, 1]).save_to_disk(tmp_path / "saved")
     source = open_source(f"hf:{tmp_path / 'saved'}")
     assert source.num_samples("train") == 2
@@ -89,7 +89,7 @@ def test_images_by_path_and_missing_images(tmp_path):
     assert source.read("train", 1) == b""
 
 
-def test_columns_may_be_chosen(tmp_path):
+def test_columns_can_be_selected(tmp_path):
     rows = {"left": [picture(0)], "right": [picture(1)], "fine": [2], "coarse": [0]}
     classes = {"fine": ClassLabel(num_classes=3), "coarse": ClassLabel(num_classes=2)}
     features = Features({"left": Image(), "right": Image(), **classes})
@@ -119,7 +119,7 @@ def test_data_sets_without_images(tmp_path):
         open_source(f"hf:{tmp_path / 'saved'}")
 
 
-def test_what_cannot_be_opened(tmp_path, monkeypatch):
+def test_data_sets_that_cannot_be_opened(tmp_path, monkeypatch):
     with pytest.raises(CallError, match=r"no data set folder './missing'"):
         open_source("hf:./missing")
     with pytest.raises(CallError, match=r"no file matches '.*none\*.parquet'"):

@@ -24,7 +24,7 @@ def test_native_splits_keep_their_names_and_share_classes(make_folder):
     assert source.num_bytes("test", 1) == (root / "test/dog/01.png").stat().st_size
 
 
-def test_a_class_called_test_makes_no_splits(make_folder):
+def test_a_class_named_test_is_not_a_split(make_folder):
     root = make_folder(splits=("train", "test"), classes=("x",), each=1)
     (root / "quiz").mkdir()
     picture(0).save(root / "quiz" / "a.png")
@@ -79,7 +79,7 @@ def test_fingerprint_follows_the_content_of_the_listing_only(make_folder, tmp_pa
     assert open_source(str(moved)).fingerprint() not in (usual, changed)
 
 
-def test_hidden_files_are_ignored_and_others_listed(make_folder):
+def test_hidden_files_are_ignored_and_other_files_are_strays(make_folder):
     root = make_folder(each=1)
     (root / ".DS_Store").write_bytes(b"-")
     (root / "train/cat/.thumb.png").write_bytes(b"-")
@@ -93,7 +93,7 @@ def test_hidden_files_are_ignored_and_others_listed(make_folder):
     ]
 
 
-def test_links_are_followed_but_not_in_circles(make_folder, tmp_path):
+def test_links_are_followed_except_in_cycles(make_folder, tmp_path):
     root = make_folder(each=1)
     (tmp_path / "more").mkdir()
     picture(1).save(tmp_path / "more" / "z.png")
@@ -104,7 +104,7 @@ def test_links_are_followed_but_not_in_circles(make_folder, tmp_path):
     assert keys(source) == ["train/cat/00.png", "train/cat/gone.png", "train/dog/00.png", "train/emu/z.png"]
 
 
-def test_names_that_are_no_utf8(tmp_path):
+def test_names_that_are_not_utf8(tmp_path):
     try:
         (tmp_path / os.fsdecode(b"caf\xe9.png")).write_bytes(b"-")
     except OSError:
@@ -143,21 +143,21 @@ def test_refused_folders(make_folder, tmp_path):
     assert "only 1 other files (a.txt is the first)" in message(str(tmp_path / "empty"))
 
 
-def test_folders_without_an_end_are_refused(tmp_path):
-    """Else Python's own limit would end the walk with a traceback."""
+def test_infinitely_nested_folders_are_refused(tmp_path):
+    """Otherwise Python's recursion limit would end the scan with a traceback."""
     deep = tmp_path.joinpath(*["a"] * 300)
     deep.mkdir(parents=True)
     (deep / "0.png").touch()
-    with pytest.raises(CallError, match=r"folders nested more than 256 deep, as '/.*'; give a flatter one"):
+    with pytest.raises(CallError, match=r"folders nested more than 256 deep, such as '/.*'; use a flatter tree"):
         open_source(str(tmp_path))
 
 
-def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch):
+def test_an_unreadable_folder(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(CallError, match=r"folder '/.*' cannot be listed: Permission denied; allow it to be read"):
+    with pytest.raises(CallError, match=r"folder '/.*' cannot be listed: Permission denied; allow reading it"):
         open_source(str(tmp_path))
 
 
@@ -169,10 +169,10 @@ def test_refused_layouts(make_folder):
     picture(0).save(root / "train/cover.png")
     assert "has class folders (cat is the first) and 1 images outside of them (train/cover.png" in message(str(root))
     root = make_folder("twice", splits=("val", "valid"), each=1)
-    assert "has val and valid, all meaning validation" in message(str(root))
+    assert "has val and valid, which all mean validation" in message(str(root))
 
 
-def test_the_home_folder_may_be_a_tilde(make_folder, tmp_path, monkeypatch):
+def test_a_tilde_is_expanded(make_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "list.csv").write_text("path\n0.png\n")
     root = make_folder()

@@ -47,7 +47,7 @@ def test_tars_as_distributed(tars):
     assert_is_picture(source.read("validation", 0), 12)
 
 
-def test_class_folders_and_class_tars_are_the_same_but_for_paths(tars, tmp_path):
+def test_class_folders_and_class_tars_differ_only_in_paths(tars, tmp_path):
     root = tmp_path / "other"
     (root / "train" / SYNSETS[0]).mkdir(parents=True)
     for image in range(2):
@@ -85,7 +85,7 @@ def test_labels_of_kaggle_and_of_the_devkit(tars):
     assert open_source(f"imagenet:{tars}?val_labels={tars}/LOC_val_solution.csv").fingerprint() == usual
     truth = tars / "ILSVRC2012_validation_ground_truth.txt"
     truth.write_text("3\n1\n2\n")  # the devkit numbers classes in an order of its own
-    assert "has the devkit's own class numbers; give ?meta=FILE" in message(f"imagenet:{tars}?val_labels={truth}")
+    assert "has the devkit's own class numbers; also give ?meta=FILE" in message(f"imagenet:{tars}?val_labels={truth}")
     rows = np.array(
         [(1, SYNSETS[2]), (2, SYNSETS[0]), (3, SYNSETS[1]), (1001, "n99999999")],
         dtype=[("ILSVRC2012_ID", object), ("WNID", object)],
@@ -110,7 +110,7 @@ def test_imagenet_refusals(tars, tmp_path):
     assert "line 1: label 'tench'; expected a synset" in message(f"imagenet:{tars}?val_labels={tars}/val.txt")
     (tmp_path / "double/train" / SYNSETS[0]).mkdir(parents=True)
     (tmp_path / "double/train" / f"{SYNSETS[0]}.tar").write_bytes(class_tar(0))
-    assert "n01440764' is there as a folder and as a tar; remove one" in message(f"imagenet:{tmp_path}/double")
+    assert "n01440764' exists as a folder and as a tar; remove one" in message(f"imagenet:{tmp_path}/double")
     (tars / "truth.txt").write_bytes(b"1\n\xff\n")
     rows = [(number, SYNSETS[2]) for number in (1, 2)]
     savemat(tars / "meta.mat", {"synsets": np.array(rows, [("ILSVRC2012_ID", object), ("WNID", object)])})
@@ -148,7 +148,7 @@ def test_labels_of_a_flat_folder(flat, tmp_path, separator):
     assert list(source.part("train", 1, 3)) == [flat / "1 x.png", flat / "2 x.png"]
 
 
-def test_files_of_labels_that_do_not_fit(flat, tmp_path, make_folder):
+def test_label_files_that_do_not_match(flat, tmp_path, make_folder):
     path = tmp_path / "labels.txt"
 
     def refused(text, source=None):
@@ -161,5 +161,5 @@ def test_files_of_labels_that_do_not_fit(flat, tmp_path, make_folder):
     assert "line 2: a second label for '1 x.png'; keep one" in refused("1 x.png a\n1 x.png b\n")
     assert "line 1: 'word'; expected a name and its label" in refused("word\n")
     assert "has classes of its own" in refused("", make_folder())
-    with pytest.raises(CallError, match="cannot be read: No such file or directory; give lines of NAME LABEL"):
+    with pytest.raises(CallError, match="cannot be read: No such file or directory; expected lines of NAME LABEL"):
         LabeledSource(open_source(str(flat)), tmp_path / "none.txt")

@@ -23,7 +23,7 @@ from walloc_cdl.latents import verify
 
 @pytest.fixture
 def files(tmp_path):
-    """Two files of 150 and 70 rows, in groups of 100; row i has the bytes of its number."""
+    """Two files of 150 and 70 rows, in row groups of 100; the image of row i is the text of i."""
 
     def write(columns=lambda rows: {"label": [f"c{row % 3}" for row in rows]}) -> Path:
         for name, rows in (("train-0.parquet", range(150)), ("train-1.parquet", range(150, 220))):
@@ -89,14 +89,14 @@ def test_kinds_of_labels_groups_and_kept_columns(files):
     assert source.listing.label_kind == "regression"
     assert source.listing.splits["train"].labels[[0, 219]].tolist() == [[0, 0], [219, 21]]
     assert "column 'note' of data set '" in message(f"parquet:{folder}?target=note")
-    assert "holds Value('float64'), not classes; numbers to be predicted" in message(f"parquet:{folder}?label=age")
+    assert "holds Value('float64'), not classes; choose regression targets" in message(f"parquet:{folder}?label=age")
     assert "has no column 'x'" in message(f"parquet:{folder}?keep=x")
     assert "source options label and target; give one" in message(f"parquet:{folder}?label=tags&target=age")
 
 
 @pytest.fixture
 def photos(tmp_path):
-    """Write a parquet file of eight images, one of them broken, and of further columns."""
+    """Write a Parquet file of eight images, one of them broken, with further columns."""
 
     def write(columns) -> str:
         images = []
@@ -120,7 +120,7 @@ def test_targets_are_stored(photos, rgb_codec, tmp_path):
     assert verify(tmp_path / "out", full=True).problems == []
 
 
-def test_several_labels_are_stored(photos, rgb_codec, tmp_path):
+def test_multiple_labels_are_stored(photos, rgb_codec, tmp_path):
     lists = [["a"], ["a", "b"], [], ["b"], ["b"], ["a"], ["c"], ["a", "c"]]
     source = open_source(photos({"label": lists}))
     manifest = prepare(source, rgb_codec, tmp_path / "out", PrepareConfig(size=32, shard_samples=3, workers=0))
@@ -129,7 +129,7 @@ def test_several_labels_are_stored(photos, rgb_codec, tmp_path):
     assert open_latents(tmp_path / "out").labels[1].tolist() == [1, 1, 0]
 
 
-def test_kept_columns_stand_in_the_ledger(photos, rgb_codec, tmp_path):
+def test_kept_columns_are_in_the_ledger(photos, rgb_codec, tmp_path):
     columns = {"camera": [f"c{number}" for number in range(8)], "row": list(range(8))}
     source = open_source(f"{photos(columns)}?keep=camera,row")
     prepare(source, rgb_codec, tmp_path / "out", PrepareConfig(size=32, shard_samples=3, workers=0))
@@ -152,7 +152,7 @@ def test_lists_of_class_labels(tmp_path):
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_splits_that_number_their_classes_differently(tmp_path, several):
+def test_splits_with_different_class_numbers(tmp_path, several):
     def rows(names: list[str], column: str = "label") -> Dataset:
         kind = List(ClassLabel(names=names)) if several else ClassLabel(names=names)
         features = Features({"image": Image(), column: kind})
@@ -163,10 +163,12 @@ def test_splits_that_number_their_classes_differently(tmp_path, several):
     for split, part in splits.items():
         part.to_parquet(tmp_path / f"{split}.parquet")
     said = (
-        "column 'label' of data set 'saved' numbers the classes ['cat', 'dog'], split 'test' has ['dog', 'cat']; cast"
+        "column 'label' of data set 'saved' has the classes ['cat', 'dog'], but split 'test' has ['dog', 'cat']; cast"
     )
     assert said in message(f"hf:{tmp_path / 'saved'}")
-    assert "train.parquet' has ['cat', 'dog']; cast all to one ClassLabel" in message(f"parquet:{tmp_path}/*.parquet")
+    assert "train.parquet' has ['cat', 'dog']; cast all to the same ClassLabel" in message(
+        f"parquet:{tmp_path}/*.parquet"
+    )
     DatasetDict({"train": rows(["cat"]), "test": rows(["cat"], "kind")}).save_to_disk(tmp_path / "uneven")
     assert "'uneven, split test' has no column 'label'; its columns are image, kind" in message(f"hf:{tmp_path}/uneven")
 
@@ -175,10 +177,10 @@ def test_class_numbers_without_a_name(tmp_path):
     features = Features({"image": Value("binary"), "label": ClassLabel(names=["x"])})
     plain = pa.table({"image": [b"-", b"-"], "label": pa.array([0, 4], pa.int64())})
     pq.write_table(plain.cast(features.arrow_schema), tmp_path / "a.parquet")
-    assert "label 4 of column 'label'; it has 1 classes, from 0" in message(f"parquet:{tmp_path}/a.parquet")
+    assert "label 4 of column 'label'; expected 0 to 0; check the labels" in message(f"parquet:{tmp_path}/a.parquet")
 
 
-def test_files_that_do_not_belong_together(files, tmp_path):
+def test_files_with_other_columns_or_without_rows(files, tmp_path):
     folder = files()
     pq.write_table(pa.table({"image": [b"-"], "kind": ["a"]}), folder / "train-2.parquet")
     assert "train-2.parquet' has other columns than '" in message(f"parquet:{folder}")
@@ -188,7 +190,7 @@ def test_files_that_do_not_belong_together(files, tmp_path):
     assert "has no rows; give one with images" in message(f"parquet:{tmp_path}/y.parquet")
 
 
-def test_vanished_files(files):
+def test_removed_files(files):
     source = open_source(f"parquet:{files()}")
     assert source.absence() is None
     path = files() / "train-1.parquet"
@@ -205,14 +207,14 @@ def test_files_at_a_url_are_not_read_for_sizes(files):
     assert source.label("train", 4) == 1
 
 
-def test_files_that_turn_out_to_be_damaged_or_changed(files):
+def test_files_damaged_or_changed_after_opening(files):
     folder = files()
     system = fsspec.filesystem("memory")
     whole = bytearray((folder / "train-1.parquet").read_bytes())
     whole[4:40] = bytes(36)  # where the first page begins
     system.pipe("/damaged/train-0.parquet", bytes(whole))
     source = open_source("parquet:memory://damaged/*.parquet")
-    with pytest.raises(CallError, match=r"train-0\.parquet' cannot be read: .*; restore it, or leave it out"):
+    with pytest.raises(CallError, match=r"train-0\.parquet' cannot be read: .*; restore or omit it"):
         source.read("train", 0)
     source = open_source(f"parquet:{folder}")
     (folder / "train-1.parquet").write_bytes((folder / "train-0.parquet").read_bytes())

@@ -1,4 +1,4 @@
-"""Python data sets, streams, torchvision's sets, folders at URLs."""
+"""Python data sets, streams, torchvision's data sets, folders at URLs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from walloc_cdl.errors import CallError
 
 
 class Photos:
-    """A map-style data set; at the top of the module, so that it can be pickled."""
+    """A map-style data set, defined at module level so that it can be pickled."""
 
     def __init__(self, kinds=("cat", "dog", None)):
         self.kinds, self.loaded = kinds, 0
@@ -39,7 +39,7 @@ class Photos:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "P", "LA", "RGBA", "1"])
-def test_pixels_are_kept_as_they_are(mode):
+def test_pixels_are_preserved(mode):
     image = picture(3, mode="RGB").convert(mode)
     for channels in (1, 3):
         expected = load_whole(encoded(image), channels)
@@ -96,12 +96,12 @@ def test_map_style_samples_of_another_form(tmp_path, rgb_codec):
     assert source.class_names == ["0", "1"]
     manifest = prepare(source, rgb_codec, tmp_path / "out", PrepareConfig(size=32, workers=0))
     assert manifest.splits["train"].class_counts == [2, 2]
-    with pytest.raises(CallError, match=r"sample 0 is a dict; expected \(image, label\): give to_sample"):
+    with pytest.raises(CallError, match=r"sample 0 is a dict; expected \(image, label\); give to_sample"):
         MapSource(rows, name="rows")
 
 
-def test_samples_with_keys_are_loaded_when_they_are_asked_for():
-    """For stored views: a part of a shard must not hold all its images."""
+def test_samples_with_keys_are_loaded_lazily():
+    """The part of a source for a shard with stored views must not hold all its images in memory."""
     photos = Photos()
     source = KeyedSource(MapSource(photos, name="photos", labels=[0, 1, 0]))
     part = source.part("train", 1, 3)
@@ -113,7 +113,7 @@ def test_samples_with_keys_are_loaded_when_they_are_asked_for():
 
 
 def test_an_index_error_of_a_data_set_is_not_the_end_of_its_samples():
-    """Else those behind it were in no shard and in no ledger."""
+    """Otherwise the samples after it would be missing in shards and ledger."""
     part = MapSource({"train": Photos()}, name="photos", labels={"train": [0, 0, 0]}).part("train", 0, 3)
     assert len(list(part)) == 3
     short = MapSource(range(3), name="short", labels=[0, 0, 0], to_sample=lambda number: ([b"a"][number], 0))
@@ -122,19 +122,19 @@ def test_an_index_error_of_a_data_set_is_not_the_end_of_its_samples():
 
 
 def test_map_style_refusals():
-    with pytest.raises(CallError, match="a generator has no length; give it to IterableSource"):
+    with pytest.raises(CallError, match="a generator has no length; use IterableSource for it"):
         MapSource((row for row in []), name="x")
     with pytest.raises(CallError, match="data set 'x' has no samples"):
         MapSource([], name="x")
     with pytest.raises(CallError, match="2 labels for the 3 samples of split 'train'"):
         MapSource(Photos(), name="x", labels=[0, 1])
-    with pytest.raises(CallError, match=r"label 2; there are 1 class names, from 0"):
+    with pytest.raises(CallError, match=r"label 2; expected 0 to 0; check the labels"):
         MapSource(Photos((2,)), name="x", class_names=["a"])
     with pytest.raises(CallError, match=r"label '0\.5'; expected an integer, a name or None"):
         MapSource(Photos((0.5,)), name="x")
 
 
-def test_iterables_are_streamed_from_anywhere():
+def test_iterables_are_streamed_from_any_start():
     source = IterableSource(lambda: ((picture(n), n % 2) for n in range(5)), name="numbers", class_names=["a", "b"])
     assert source.split_names == ["train"]
     rest = list(source.stream("train", 3))
@@ -143,13 +143,13 @@ def test_iterables_are_streamed_from_anywhere():
     assert len(list(source.stream("train"))) == 5
     with pytest.raises(CallError, match="has no split 'test'; it has train"):
         next(source.stream("test"))
-    with pytest.raises(CallError, match="split 'train' is a generator; expected an iterable that can be gone through"):
+    with pytest.raises(CallError, match="split 'train' is a generator; expected an iterable that can be iterated"):
         IterableSource((n for n in range(3)), name="x")
     assert len(list(IterableSource([(b"x", 0)] * 3, name="x").stream("train", 1))) == 2
     same = iter([(b"x", 0)] * 3)
     source = IterableSource(lambda: same, name="x")
     next(source.stream("train"))
-    with pytest.raises(CallError, match="the function of split 'train' of source x returns the same iterator again"):
+    with pytest.raises(CallError, match="the function of split 'train' of source x returned the same iterator again"):
         next(source.stream("train"))
     with pytest.raises(CallError, match="class name 'a' of stream x occurs twice"):
         IterableSource([], name="x", class_names=["a", "b", "a"])
@@ -169,7 +169,7 @@ def test_streams_of_the_hub(tmp_path):
     assert_is_picture(rest[0][2], 1)
     with pytest.raises(CallError, match="as a stream has no listing and no access to single samples"):
         open_source(f"hf:{tmp_path / 'photos'}?streaming=1")
-    with pytest.raises(CallError, match="is no stream; expected hf:NAME"):
+    with pytest.raises(CallError, match="is not a stream; expected hf:NAME"):
         open_stream("imagefolder:photos")
 
 
@@ -220,11 +220,13 @@ def test_torchvision_refusals(tmp_path):
         open_source(f"torchvision:CIFAR11?root={tmp_path}")
     with pytest.raises(CallError, match=r"torchvision:CIFAR10 without a folder; give \?root=PATH"):
         open_source("torchvision:CIFAR10")
-    with pytest.raises(CallError, match=r"torchvision:CIFAR10 is not in '.*': .*; give its folder, or \?download=1"):
+    with pytest.raises(
+        CallError, match=r"torchvision:CIFAR10 is not in '.*': .*; give its folder, or use \?download=1"
+    ):
         open_source(f"torchvision:CIFAR10?root={tmp_path}")
 
 
-def test_folders_at_urls_are_those_on_disk(make_folder):
+def test_folders_at_urls_equal_local_folders(make_folder):
     root = make_folder(splits=("train", "val"), each=2)
     (root / "train" / "cat" / "note.txt").write_text("-")
     (root / ".hidden.png").write_text("-")
@@ -247,7 +249,7 @@ def test_folders_at_urls_are_those_on_disk(make_folder):
 def test_refused_urls(tmp_path):
     with pytest.raises(CallError, match="image folder 'memory://nowhere' does not exist; give the URL of a folder"):
         open_source("imagefolder:memory://nowhere")
-    with pytest.raises(CallError, match="http servers list nothing; name the files in a table, csv:PATH"):
+    with pytest.raises(CallError, match="http servers cannot list files; name the files in a table, csv:PATH"):
         open_source("imagefolder:https://example.org/photos")
     with pytest.raises(
         CallError, match=r"'nosuch://x' cannot be opened: .*; check it, and install the package that its scheme needs"
@@ -256,7 +258,7 @@ def test_refused_urls(tmp_path):
 
 
 class _Unreachable(fsspec.AbstractFileSystem):
-    """Fails as those of the hub and of S3 do without a network or credentials: with errors of their packages."""
+    """Fails as the file systems of the Hub and of S3 do without network or credentials: with their packages' errors."""
 
     protocol = "unreachable"
 
@@ -266,7 +268,7 @@ class _Unreachable(fsspec.AbstractFileSystem):
     ls = info = size = cat_file = _open = _fail
 
 
-def test_file_systems_that_raise_errors_of_their_own(monkeypatch):
+def test_file_systems_that_raise_other_errors(monkeypatch):
     monkeypatch.setattr("datasets_prep.samples.locations.RETRY_PAUSES_S", ())
     fsspec.register_implementation("unreachable", _Unreachable, clobber=True)
     for text in ("imagefolder:unreachable://a", "parquet:unreachable://a/*.parquet", "webdataset:unreachable://a.tar"):
@@ -276,7 +278,7 @@ def test_file_systems_that_raise_errors_of_their_own(monkeypatch):
         read_stored(FileSlice("unreachable://a.png"))
 
 
-def test_a_picture_of_sixteen_bits_keeps_them():
+def test_sixteen_bit_images_keep_their_depth():
     values = (np.arange(32 * 32, dtype=np.uint16) * 64).reshape(32, 32)
     stored = encode_pixels(PIL.fromarray(values))
     with PIL.open(io.BytesIO(stored)) as image:

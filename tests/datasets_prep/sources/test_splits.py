@@ -75,7 +75,7 @@ def test_holdout_refusals():
     with pytest.raises(CallError, match="source memory has a split 'test' already"):
         holdout(holdout(source, 0.2), 0.2)
     for fraction in (0.0, 1.0, -1, float("nan")):
-        with pytest.raises(CallError, match=f"holding out {fraction:g} of split 'train'; expected a share above 0"):
+        with pytest.raises(CallError, match=f"holding out {fraction:g} of split 'train'; expected a fraction above 0"):
             holdout(source, fraction)
     with pytest.raises(CallError, match=r"holding out 0\.01 of 10 samples leaves one side empty"):
         holdout(source, 0.01)

@@ -1,4 +1,4 @@
-"""Tars by their headers: what Python's `tarfile` writes is found again, and no byte sequence does harm."""
+"""Tars read by their headers: finds what Python's `tarfile` writes, and no byte sequence does harm."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets_prep.sources.archives.tars import TarEndError, members, require_tar
+from datasets_prep.sources.archives.tars import DamagedTarError, members, require_tar
 from walloc_cdl.errors import CallError
 
 FORMATS = st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -45,7 +45,7 @@ def test_long_names_belong_to_the_next_member_only(tar_format):
     assert contents(tar_bytes(files, tar_format)) == files
 
 
-def test_folders_and_links_are_no_members():
+def test_folders_and_links_are_not_members():
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as tar:
         for kind in (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE):
@@ -60,7 +60,7 @@ def test_sizes_beyond_octal_are_read_without_their_content():
     info = tarfile.TarInfo("huge.jpg")
     info.size = 2**33 + 5
     header = info.tobuf(tarfile.GNU_FORMAT)
-    with pytest.raises(TarEndError, match=r"is truncated within its member huge\.jpg, at 0 bytes"):
+    with pytest.raises(DamagedTarError, match=r"is truncated within its member huge\.jpg, at 0 bytes"):
         list(members(io.BytesIO(header + bytes(2048))))
 
 
@@ -74,17 +74,17 @@ def test_a_tar_within_a_file():
 
 
 def ending(data: bytes) -> tuple[int, str]:
-    """How many members come before the end, and what it says."""
+    """Return the number of members, and the message of the error at the end, if any."""
     count = 0
     try:
         for _ in members(io.BytesIO(data)):
             count += 1
-    except TarEndError as error:
+    except DamagedTarError as error:
         return count, str(error)
     return count, ""
 
 
-def test_ends_that_are_none():
+def test_truncated_and_damaged_tars():
     data = tar_bytes([("a", b"1" * 600), ("b", b"2" * 600), ("c", b"3")])
     assert ending(data) == (3, "")
     assert ending(data[:1536]) == (1, "ends after 1,536 bytes without an end mark: it may be truncated")
@@ -104,7 +104,7 @@ def test_mutated_tars_end_or_give_members_within_the_file(data):
     for _ in range(data.draw(st.integers(1, 4))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(whole[: data.draw(st.integers(0, len(whole)))])
-    with contextlib.suppress(TarEndError):
+    with contextlib.suppress(DamagedTarError):
         for member in members(io.BytesIO(cut)):
             assert 0 <= member.offset <= member.offset + member.num_bytes <= len(cut)
 
@@ -112,10 +112,10 @@ def test_mutated_tars_end_or_give_members_within_the_file(data):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"\x1f\x8b" + bytes(600), "'x.tar' is compressed with gzip; decompress it: members"),
+        (b"\x1f\x8b" + bytes(600), "'x.tar' is compressed with gzip; decompress it: random access"),
         (b"\x28\xb5\x2f\xfd" + bytes(600), "compressed with zstd"),
-        (b"hello", r"'x.tar' is no tar file \(is truncated within its header at 0 bytes\); give the path of plain"),
-        (b"P" * 512, r"'x.tar' is no tar file \(is damaged: the checksum"),
+        (b"hello", r"'x.tar' is not a tar file \(is truncated within its header at 0 bytes\); give the path of plain"),
+        (b"P" * 512, r"'x.tar' is not a tar file \(is damaged: the checksum"),
     ],
 )
 def test_other_files_are_refused(data, message):

@@ -15,7 +15,7 @@ from datasets_prep.decode.images import ImagePreparation
 from datasets_prep.decode.worker import undecodable
 from datasets_prep.samples.content import read_stored
 from datasets_prep.samples.stored import AudioSegment, BadSignalError, FileSlice
-from datasets_prep.sources.folders.file_lists import braces
+from datasets_prep.sources.folders.file_lists import expand_braces
 from tests.datasets_prep.sources.test_tars import tar_bytes
 from tests.support.pictures import encoded, picture
 from tests.support.reading_sources import assert_is_picture, keys, labels, message
@@ -92,7 +92,7 @@ def test_labels_of_a_field(tmp_path):
     assert "json of sample 'd.tar/x' cannot be read: " in message(f"webdataset:{path}?label=k")
 
 
-def test_stems_that_repeat_get_their_tar(tmp_path):
+def test_repeated_stems_get_the_name_of_their_tar(tmp_path):
     write(tmp_path / "a.tar", sample("1", 0), sample("2", 1), sample("1", 4))
     write(tmp_path / "b.tar", sample("1", 2))
     source = open_source(f"webdataset:{tmp_path}/*.tar")
@@ -102,7 +102,7 @@ def test_stems_that_repeat_get_their_tar(tmp_path):
     ]
 
 
-def test_members_that_are_no_images(tmp_path):
+def test_members_that_are_not_images(tmp_path):
     files = [("a.txt", b"-"), ("__meta__.json", b"{}"), (".hidden.png", b"-"), ("noext", b"-")]
     path = write(tmp_path / "a.tar", files, [("b.thumb.PNG", encoded(picture(0))), ("b.mask.txt", b"-")])
     source = open_source(f"webdataset:{path}")
@@ -118,7 +118,7 @@ def test_members_that_are_no_images(tmp_path):
     assert "no image in" in message(f"webdataset:{path}?image=webp")
 
 
-def test_truncated_and_damaged_tars_keep_their_whole_samples(tmp_path):
+def test_truncated_and_damaged_tars_keep_their_complete_samples(tmp_path):
     path = write(tmp_path / "a.tar", *[sample(f"{n}", n, n % 2) for n in range(4)])
     whole = path.read_bytes()
     offsets = {name: info.offset for name, info in _infos(path)}
@@ -147,7 +147,7 @@ def _infos(path):
         return [(info.name, info) for info in tar.getmembers()]
 
 
-def test_tars_that_changed_or_vanished_since(tmp_path):
+def test_tars_changed_or_removed_after_opening(tmp_path):
     path = write(tmp_path / "a.tar", sample("0", 0), sample("1", 1))
     source = open_source(f"webdataset:{path}")
     path.write_bytes(path.read_bytes()[:600])
@@ -169,25 +169,25 @@ def test_refusals(tmp_path):
     assert "cls of 'b.tar/x' has 5,000 bytes; expected at most 4,096" in message(f"webdataset:{path}")
 
 
-def test_hidden_files_of_a_folder_are_none_of_its_tars(tmp_path):
+def test_hidden_files_are_not_tars_of_a_folder(tmp_path):
     write(tmp_path / "train-0.tar", sample("a", 0))
     (tmp_path / "._train-0.tar").write_bytes(b"what macOS leaves beside it")
     assert keys(open_source(f"webdataset:{tmp_path}")) == ["a"]
 
 
-def test_a_tar_that_braces_name_must_be_there(tmp_path):
+def test_every_tar_named_by_braces_must_exist(tmp_path):
     write(tmp_path / "a-0.tar", sample("a", 0))
     assert message(f"webdataset:{tmp_path}/a-{{0..1}}.tar").startswith(f"'{tmp_path}/a-1.tar' does not exist; ")
 
 
 def test_braces():
-    assert braces("a{1..3}b") == ["a1b", "a2b", "a3b"]
-    assert braces("a{08..11}") == ["a08", "a09", "a10", "a11"]
-    assert braces("{x,yy}{a}") == ["x{a}", "yy{a}"]
+    assert expand_braces("a{1..3}b") == ["a1b", "a2b", "a3b"]
+    assert expand_braces("a{08..11}") == ["a08", "a09", "a10", "a11"]
+    assert expand_braces("{x,yy}{a}") == ["x{a}", "yy{a}"]
     with pytest.raises(CallError, match="names more than 1,000,000 files"):
-        braces("{000..999}{000..999}{0..1}")
+        expand_braces("{000..999}{000..999}{0..1}")
     with pytest.raises(CallError, match="names more than 1,000,000 files"):
-        braces("{0..99999999999}")
+        expand_braces("{0..99999999999}")
 
 
 def test_tars_at_a_url():
@@ -201,7 +201,7 @@ def test_tars_at_a_url():
 
 @pytest.fixture
 def server(tmp_path):
-    """A server of `tmp_path` that sends ranges; `failures` are statuses to answer with first."""
+    """A server for `tmp_path` that supports ranges; `failures` are the statuses of its first responses."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         failures: list = []  # noqa: RUF012
@@ -245,7 +245,7 @@ def test_tars_over_http(tmp_path, server):
     assert "cannot be read: HTTP status 404" in message(f"webdataset:{server[0]}/none.tar")
 
 
-def test_files_over_http_are_tried_again_where_it_may_pass(tmp_path, server, monkeypatch):
+def test_transient_http_errors_are_retried(tmp_path, server, monkeypatch):
     monkeypatch.setattr("datasets_prep.samples.locations.RETRY_PAUSES_S", (0.0, 0.0))
     url, handler = server
     picture(5).save(tmp_path / "a.png")
@@ -266,8 +266,8 @@ def test_files_over_http_are_tried_again_where_it_may_pass(tmp_path, server, mon
         read_stored(FileSlice("http://127.0.0.1:9/a.png"))
 
 
-def test_what_no_request_is_made_for(tmp_path, server):
-    """A range of no bytes; and the URL that a worker has waited for too long, by its owner, without a limit of time."""
+def test_cases_without_a_request(tmp_path, server):
+    """An empty range, and a URL whose worker exceeded its time limit: the parent process must not fetch it itself."""
     url, handler = server
     picture(5).save(tmp_path / "a.png")
     assert read_stored(FileSlice(f"{url}/a.png", 5, 0)) == b""

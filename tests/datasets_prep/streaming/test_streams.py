@@ -398,8 +398,8 @@ def test_labels(tmp_path, rgb_codec, gray_codec):
     assert prepare(unlabeled, rgb_codec, tmp_path / "none", SMALL).label_kind == "none"
     for label, class_names, message in (
         (1, None, "sample 00000001 of split 'train' has the label 1, but the stream has no class names"),
-        ("cow", ["cat"], "has the label 'cow', which is none of the 1 classes"),
-        (4, ["cat"], "has the label '4', which is none of the 1 classes"),
+        ("cow", ["cat"], "has the label 'cow', which is not one of the 1 classes"),
+        (4, ["cat"], "has the label '4', which is not one of the 1 classes"),
         ([0, 1], ["cat"], r"has the label '\[0, 1\]'; expected an integer, a name or None"),
     ):
         source = IterableSource([(images[0], None), (images[1], label)], name="x", class_names=class_names)
@@ -415,7 +415,7 @@ def test_labels(tmp_path, rgb_codec, gray_codec):
 def test_labels_of_the_hub_need_names(tmp_path):
     data = Dataset.from_dict({"image": [encoded(picture(0))], "label": [3]})
     rows = data.cast(Features({"image": Image(), "label": Value("int64")}))
-    with pytest.raises(CallError, match="the labels of a stream must be a ClassLabel, one a sample"):
+    with pytest.raises(CallError, match="the labels of a stream must be a ClassLabel, one per sample"):
         HuggingFaceStream("x", {"train": rows.to_iterable_dataset()})
 
 
@@ -437,7 +437,7 @@ def test_an_interrupted_stream_is_resumed(tmp_path, rgb_codec):
             yield row
 
     stream = IterableSource(rows, name="photos", class_names=["cat", "dog"])
-    with pytest.raises(JobError, match="stream photos broke off at sample 38 of split 'train': "):
+    with pytest.raises(JobError, match="stream photos was interrupted at sample 38 of split 'train': "):
         prepare(stream, rgb_codec, tmp_path / "out", SMALL)
     assert len(list((tmp_path / "out").glob("train-*.safetensors"))) == 9
     prepare(stream, rgb_codec, tmp_path / "out", SMALL)

@@ -1,4 +1,4 @@
-"""`drop`: samples leave a data set of any layout, and only they."""
+"""`drop` removes the given samples, and only these, from data sets of any layout."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def ledger_rows(folder: Path) -> list[dict]:
     return pq.read_table(folder / "ledger.parquet").to_pylist()
 
 
-def places_of(folder: Path) -> dict[tuple[str, int], str]:
-    """Shard and row of every stored sample, by the shards."""
+def keys_by_location(folder: Path) -> dict[tuple[str, int], str]:
+    """Map shard and row of every stored sample to its key, from the shards."""
     manifest, found = load_manifest(folder), {}
     for entry in manifest.shards:
         shard = open_shard(folder / entry.name, entry, manifest.layout)
@@ -61,7 +61,7 @@ def hidden(key: str) -> str:
 
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(layouts(), st.lists(st.integers(0, 4), max_size=4), st.data())
-def test_what_stays_is_what_was(layout, sizes, data):
+def test_remaining_samples_do_not_change(layout, sizes, data):
     total = sum(sizes)
     keys = {"train": [f"{row} é" for row in range(total)], "test": ["x"]}
     gone = data.draw(st.sets(st.sampled_from([*keys["train"], "x"]), min_size=1))
@@ -77,13 +77,13 @@ def test_what_stays_is_what_was(layout, sizes, data):
             assert list(after) == [key for key in before[split] if key not in gone]
             assert all(after[key] == before[split][key] for key in after)
         stored = [row for row in ledger_rows(folder) if row["shard"] is not None]
-        places = {(row["shard"], row["row"]): row["key"] for row in stored}
-        assert places == places_of(folder)
+        keys = {(row["shard"], row["row"]): row["key"] for row in stored}
+        assert keys == keys_by_location(folder)
         rows = [row for row in ledger_rows(folder) if row["reason"] == "dropped"]
         assert {row["key"] for row in rows} == {hidden(key) for key in gone}
 
 
-def test_ledger_manifest_and_provenance_follow(folder):
+def test_ledger_manifest_and_provenance_are_updated(folder):
     result = drop(folder, ["b", "c", "broken.jpg"], split="train")
     manifest = load_manifest(folder)
     assert (result.num_dropped, result.num_already, result.num_copies) == (2, 0, 0)
@@ -105,7 +105,7 @@ def test_ledger_manifest_and_provenance_follow(folder):
     assert load_provenance(folder)["created"] == "long ago"
 
 
-def test_a_name_that_was_dropped_is_nowhere_any_more(tmp_path):
+def test_a_dropped_name_is_removed_everywhere(tmp_path):
     keys = {"train": ["Jane Doe.jpg", "b", "c"]}
     write_any_set(tmp_path / "set", LAYOUT, {"train": [3]}, keys=keys)
     drop(tmp_path / "set", ["Jane Doe.jpg"])
@@ -115,7 +115,7 @@ def test_a_name_that_was_dropped_is_nowhere_any_more(tmp_path):
 
 
 def with_same_content(folder: Path, *keys: str) -> None:
-    """Make the ledger say that these samples of the train split have the same content, the first being the first."""
+    """Mark these samples of the train split in the ledger as duplicates of the first of them."""
     rows = ledger_rows(folder)
     same = [row for row in rows if row["key"] in keys and row["split"] == "train"]
     for row in same:
@@ -128,7 +128,7 @@ def with_same_content(folder: Path, *keys: str) -> None:
     write_manifest(folder, manifest)
 
 
-def test_copies_of_a_dropped_sample_are_told_and_lose_its_name(folder):
+def test_copies_of_a_dropped_sample_are_reported_and_lose_its_name(folder):
     with_same_content(folder, "b", "d", "e")
     assert drop(folder, ["b"]).num_copies == 2
     marks = {row["key"]: row["duplicate_of"] for row in ledger_rows(folder) if row["split"] == "train"}
@@ -150,7 +150,7 @@ def test_the_same_call_again_changes_nothing(folder):
     assert drop(folder, ["b", "c"]).num_dropped == 1
 
 
-def test_a_whole_split_can_go(folder):
+def test_a_whole_split_can_be_dropped(folder):
     drop(folder, ["f"])
     drop(folder, ["a"], split="test")
     manifest = load_manifest(folder)
@@ -164,13 +164,13 @@ def test_a_whole_split_can_go(folder):
 @pytest.mark.parametrize(
     ("keys", "split", "message"),
     [
-        (["b", "x", "y"], None, r"2 of 3 keys are not in .*: 'x', 'y'; nothing was changed; ledger\.parquet has the"),
+        (["b", "x", "y"], None, r"2 of 3 keys are not in .*: 'x', 'y'; nothing was changed; ledger\.parquet lists the"),
         ([*"hijklmn"], None, r"7 of 7 keys are not in .*: 'h', 'i', 'j', 'k', 'l', …; nothing was changed"),
         (["b"], "test", "1 of 1 keys are not in"),
         (["\udcff.jpg"], None, "1 of 1 keys are not in"),
-        (["a"], None, r"1 keys are in several splits: 'a' \(test, train\); say which with --split"),
+        (["a"], None, r"1 keys are in several splits: 'a' \(test, train\); select one split at a time"),
         (["a"], "tset", "has no split 'tset'; it has test, train"),
-        ([], None, "no keys to drop; name some, or a file of them"),
+        ([], None, "no keys to drop; give some, or a file of them"),
     ],
 )
 def test_refusals_come_before_any_change(folder, keys, split, message):
@@ -180,7 +180,7 @@ def test_refusals_come_before_any_change(folder, keys, split, message):
     assert contents(folder) == before
 
 
-def test_a_damaged_shard_is_not_given_fresh_checksums(folder):
+def test_a_damaged_shard_gets_no_new_checksums(folder):
     path = folder / "train-00000.safetensors"
     data = bytearray(path.read_bytes())
     data[-10] ^= 1  # a code
@@ -191,7 +191,7 @@ def test_a_damaged_shard_is_not_given_fresh_checksums(folder):
     assert contents(folder) == before
 
 
-def test_a_folder_that_is_no_data_set(tmp_path):
+def test_a_folder_that_is_not_a_data_set(tmp_path):
     with pytest.raises(CallError, match="is not a data set"):
         drop(tmp_path, ["a"])
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Edits of finished data sets: all or nothing, whenever they are interrupted."""
+"""Edits of finished data sets are atomic, whenever they are interrupted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LAYOUT = SampleLayout(make_spec(2), (2, 2, 3), LabelSpec("class", 3))
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """Three shards; the keys above empty the first and take one of the second."""
+    """Three shards; dropping the keys above empties the first and removes one sample of the second."""
     write_any_set(tmp_path / "set", LAYOUT, {"train": [3, 3], "test": [2]}, keys=keys_of())
     return tmp_path / "set"
 
@@ -46,7 +46,7 @@ def nothing_temporary(folder: Path) -> bool:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])
-def test_interrupted_at_any_call_the_same_call_ends_it(folder, tmp_path, monkeypatch, kind, step):
+def test_after_any_interruption_the_same_call_completes_the_edit(folder, tmp_path, monkeypatch, kind, step):
     before = contents(folder)
     shutil.copytree(folder, tmp_path / "undisturbed")
     with monkeypatch.context() as patch:
@@ -77,7 +77,7 @@ def test_interrupted_at_any_call_the_same_call_ends_it(folder, tmp_path, monkeyp
 
 
 def read(folder: Path, before: dict[str, bytes], after: dict[str, bytes]) -> str:
-    """What a reader finds: the old data set, the new one, or word of the edit; never anything else."""
+    """Return what a reader finds: "old", "new", or "interrupted"; fails for anything else."""
     try:
         load_manifest(folder)
     except DamagedError as error:
@@ -91,7 +91,7 @@ def read(folder: Path, before: dict[str, bytes], after: dict[str, bytes]) -> str
     return "interrupted"
 
 
-def test_interrupted_again_while_it_is_carried_to_its_end(folder, tmp_path, monkeypatch):
+def test_interrupted_again_during_recovery(folder, tmp_path, monkeypatch):
     shutil.copytree(folder, tmp_path / "undisturbed")
     edited(tmp_path / "undisturbed")
     interrupted(folder, monkeypatch)
@@ -120,7 +120,7 @@ def test_without_a_commit_nothing_changes(folder):
     assert contents(folder) == before
 
 
-def test_a_folder_that_somebody_works_on(folder):
+def test_a_locked_folder(folder):
     with locks.job_lock(folder / "_work"):
         (folder / "_work/edit").mkdir()
         with pytest.raises(CallError, match=r"is being worked on by process \d+ on "):
@@ -137,9 +137,9 @@ def test_an_unfinished_job_is_left_alone(folder):
 
 
 def interrupted(folder: Path, monkeypatch) -> None:
-    """Leave a decided edit of which nothing is done yet but the manifest's removal."""
+    """Leave a committed edit of which only the removal of the manifest has been performed."""
     with monkeypatch.context() as patch:
-        patch.setattr("datasets_prep.upkeep.edit._place", fail)
+        patch.setattr("datasets_prep.upkeep.edit._move_into_place", fail)
         with pytest.raises(KilledError):
             edited(folder)
 
@@ -174,8 +174,8 @@ def test_preparing_does_not_discard_an_edit(folder, monkeypatch, make_folder, rg
         ("place", ["../precious"], "found '../precious', expected a plain relative file name"),
         ("clear", [".."], "found '..', expected a plain relative file name"),
         ("remove", ["/etc/passwd"], "found '/etc/passwd', expected a plain relative file name"),
-        ("format_version", 2, "is no edit of version 1; go on with the version that began it"),
-        ("manifest_sha256", "0" * 64, "is not what was staged"),
+        ("format_version", 2, "is not an edit of version 1; continue with the version that began it"),
+        ("manifest_sha256", "0" * 64, "differs from the record"),
     ],
 )
 def test_a_forged_record_is_refused(folder, monkeypatch, field, value, message):

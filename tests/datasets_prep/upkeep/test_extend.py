@@ -416,7 +416,9 @@ def test_a_full_disk_is_one_line_that_says_how_to_go_on(photos, out, rgb_codec, 
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(JobError, match=r"plan\.json: No space left on device; make room, then run the same again"):
+        with pytest.raises(
+            JobError, match=r"plan\.json: No space left on device; make room, then run the same command again"
+        ):
             extended(photos, rgb_codec, out)
     assert f"{out}: 9 new samples" in extended(photos, rgb_codec, out)[0]
     require_consistent(out)
@@ -465,9 +467,7 @@ def test_several_labels_targets_and_kept_columns(rgb_codec, tmp_path):
     with pytest.raises(CallError, match="of kind 'none', those of the data set of kind 'regression'"):
         prepare(open_source(address.replace("target=age,mass&", "")), rgb_codec, out, EXTEND)
     write_table(tmp_path / "tags", 14, tags=lambda n: "new")
-    with pytest.raises(
-        CallError, match="has the new class 'new', but the shards of a data set with several classes per"
-    ):
+    with pytest.raises(CallError, match="has the new class 'new', but a data set with multiple classes per sample"):
         prepare(
             open_source(f"csv:{tmp_path / 'tags/table.csv'}?label=tags&separator=;"),
             rgb_codec,

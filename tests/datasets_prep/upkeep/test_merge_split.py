@@ -1,4 +1,4 @@
-"""`merge` and `split`: every sample is there once, with its codes, its label's meaning and its name."""
+"""`merge` and `split` keep every sample exactly once, with its codes, its key and the meaning of its label."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets_prep.upkeep.assignment import deal, deal_groups
+from datasets_prep.upkeep.assignment import assign_groups, assign_stratified
 from datasets_prep.upkeep.merge import merge
 from datasets_prep.upkeep.split import SplitConfig, split_in_place, take_split
 from tests.support.any_samples import layouts
@@ -26,15 +26,15 @@ CLASSES = SampleLayout(make_spec(2), (2, 2, 3), LabelSpec("class", 3))
 MULTI = SampleLayout(make_spec(2), (2, 2, 3), LabelSpec("multilabel", 3))
 
 
-def require_true_ledger(folder: Path) -> None:
-    """Every stored row of the ledger is that sample's place in the shards, and every sample has one."""
-    manifest, places = load_manifest(folder), {}
+def require_correct_ledger(folder: Path) -> None:
+    """Assert that the ledger has exactly one row for every stored sample, with its location in the shards."""
+    manifest, samples = load_manifest(folder), {}
     for entry in manifest.shards:
         shard = open_shard(folder / entry.name, entry, manifest.layout)
-        places |= {(entry.name, row): (entry.split, key) for row, key in enumerate(shard.keys(range(len(shard))))}
+        samples |= {(entry.name, row): (entry.split, key) for row, key in enumerate(shard.keys(range(len(shard))))}
     rows = [row for row in pq.read_table(folder / "ledger.parquet").to_pylist() if row["shard"] is not None]
-    assert {(row["shard"], row["row"]): (row["split"], row["key"]) for row in rows} == places
-    assert len(rows) == len(places)
+    assert {(row["shard"], row["row"]): (row["split"], row["key"]) for row in rows} == samples
+    assert len(rows) == len(samples)
 
 
 def two_sets(parent: Path, layout: SampleLayout, names=(None, None), counts=((3, 2), (4,))) -> list[Path]:
@@ -56,12 +56,12 @@ def test_merging_keeps_every_sample(layout):
         found = read_samples(out, "train")
         assert list(found) == list(expected)
         assert found == expected
-        require_true_ledger(out)
+        require_correct_ledger(out)
         assert [entry.num_samples for entry in load_manifest(out).shards] == [4, 4, 1]
 
 
 @pytest.mark.parametrize("layout", [CLASSES, MULTI])
-def test_class_names_are_united_and_labels_follow(tmp_path, layout):
+def test_class_names_are_merged_and_labels_renumbered(tmp_path, layout):
     names = (["cat", "dog", "eel"], ["dog", "fox", "cat"])
     folders = two_sets(tmp_path, layout, names)
     united = merge(folders, tmp_path / "out").class_names
@@ -89,13 +89,13 @@ def test_equal_keys_are_refused_or_renamed(tmp_path):
     merge(folders, tmp_path / "out", prefix=True)
     keys = list(read_samples(tmp_path / "out", "test"))
     assert keys == ["a/photo 0.jpg", "b/photo 0.jpg"]
-    require_true_ledger(tmp_path / "out")
+    require_correct_ledger(tmp_path / "out")
 
 
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (SampleLayout(make_spec(2, bits=7), (2, 2, 3), CLASSES.labels), r"has spec\.bits 8, but .* has 7; only"),
+        (SampleLayout(make_spec(2, bits=7), (2, 2, 3), CLASSES.labels), r"has spec\.bits 8, but .* has 7; merge"),
         (
             SampleLayout(make_spec(2), (2, 2, 4), CLASSES.labels),
             r"has latent_shape \[2, 2, 3\], but .* \[2, 2, 4\]",
@@ -103,19 +103,19 @@ def test_equal_keys_are_refused_or_renamed(tmp_path):
         (SampleLayout(make_spec(2), (2, 2, 3), MULTI.labels), "has label_kind 'class', but .* has 'multilabel'"),
     ],
 )
-def test_data_sets_that_do_not_fit_together(tmp_path, other, message):
+def test_incompatible_data_sets(tmp_path, other, message):
     write_any_set(tmp_path / "a", CLASSES, {"train": [1]})
     try:
         write_any_set(tmp_path / "b", other, {"train": [1]}, seed=1)
     except CallError:
-        write_any_set(tmp_path / "b", other, {"train": [0]}, seed=1)  # codes of 8 bits do not go into 7
+        write_any_set(tmp_path / "b", other, {"train": [0]}, seed=1)  # 8-bit codes do not fit into 7 bits
     with pytest.raises(CallError, match=message):
         merge([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
     with pytest.raises(CallError, match="merging 1 data set; name two or more"):
         merge([tmp_path / "a"], tmp_path / "out")
 
 
-def test_merging_again_goes_on_or_leaves_it(tmp_path, monkeypatch):
+def test_merging_again_resumes_or_changes_nothing(tmp_path, monkeypatch):
     folders = two_sets(tmp_path, CLASSES)
     merge(folders, tmp_path / "undisturbed")
     expected = contents(tmp_path / "undisturbed")
@@ -149,7 +149,7 @@ def test_splitting_keeps_every_sample_in_order(layout, seed):
             assert list(part) == [key for key in before if key in part]
         assert {**parts[0], **parts[1]} == before
         assert read_samples(folder, "other") == other
-        require_true_ledger(folder)
+        require_correct_ledger(folder)
 
 
 def test_splitting_is_seeded_and_again_changes_nothing(tmp_path):
@@ -176,14 +176,14 @@ def test_one_split_as_a_data_set(tmp_path):
     rows = pq.read_table(tmp_path / "out/ledger.parquet").to_pylist()
     assert {row["split"] for row in rows} == {"train"}
     assert [row["key"] for row in rows if row["shard"] is None] == ["broken.jpg"]
-    require_true_ledger(tmp_path / "out")
+    require_correct_ledger(tmp_path / "out")
     before = contents(tmp_path / "out")
     take_split(tmp_path / "set", "train", tmp_path / "out")
     assert contents(tmp_path / "out") == before
 
 
 def test_equal_values_of_a_column_stay_together(tmp_path):
-    """By `num_bytes` all belong together, so one side would be empty; by `sha256` each is alone."""
+    """All samples have the same `num_bytes`, so that one split would be empty; each has its own `sha256`."""
     write_any_set(tmp_path, CLASSES, {"train": [6]})
     shares = {"train": 0.5, "test": 0.5}
     with pytest.raises(CallError, match=r"split '(train|test)' would be empty"):
@@ -199,8 +199,8 @@ def test_equal_values_of_a_column_stay_together(tmp_path):
         ({"shares": {"train": 0.5, "test": 0.6}}, r"the shares 0\.5, 0\.6 add up to 1\.1, expected 1"),
         ({"shares": {"train": 1.0}}, "share of split 'train' is 1; expected a number above 0 and below 1"),
         ({"shares": {"a/b": 0.5, "c": 0.5}}, "split name 'a/b'; expected letters"),
-        ({"shares": {"a": 0.5, "b": 0.5}}, "has the splits test, train; say with --split which one"),
-        ({"shares": {"a": 0.5, "test": 0.5}, "split": "train"}, "has a split 'test' already; give the new one another"),
+        ({"shares": {"a": 0.5, "b": 0.5}}, "has the splits test, train; name the one to divide"),
+        ({"shares": {"a": 0.5, "test": 0.5}, "split": "train"}, "already has a split 'test'; give the new one another"),
         ({"shares": {"a": 0.5, "b": 0.5}, "split": "trian"}, "unknown split 'trian'; nearest: train"),
     ],
 )
@@ -213,19 +213,19 @@ def test_refusals_of_split(tmp_path, config, message):
 
 
 @given(st.lists(st.integers(-1, 4), max_size=80), st.sampled_from([(0.8, 0.2), (0.5, 0.3, 0.2), (0.9, 0.05, 0.05)]))
-def test_every_class_gets_its_shares(labels, shares):
-    lots = np.random.default_rng(0).integers(0, 2**63, len(labels)).astype(np.uint64)
+def test_every_class_is_divided_by_the_shares(labels, shares):
+    hashes = np.random.default_rng(0).integers(0, 2**63, len(labels)).astype(np.uint64)
     labels = np.array(labels, np.int64)
-    dealt = deal(lots, labels, shares)
-    totals = np.bincount(dealt, minlength=len(shares))
+    splits = assign_stratified(hashes, labels, shares)
+    totals = np.bincount(splits, minlength=len(shares))
     assert np.abs(totals - len(labels) * np.array(shares)).max() < 1.5
     for label in set(labels.tolist()):
-        counts = np.bincount(dealt[labels == label], minlength=len(shares))
+        counts = np.bincount(splits[labels == label], minlength=len(shares))
         assert np.abs(counts - (labels == label).sum() * np.array(shares)).max() < 2.5
 
 
 def test_groups_stay_together_in_their_shares():
     groups = np.repeat(np.arange(100, dtype=np.uint64), 3)
-    dealt = deal_groups(groups, groups, np.zeros(300, np.int64), [0.7, 0.3])
-    assert (dealt.reshape(100, 3) == dealt[::3, None]).all()
-    assert np.bincount(dealt).tolist() == [210, 90]
+    splits = assign_groups(groups, groups, np.zeros(300, np.int64), [0.7, 0.3])
+    assert (splits.reshape(100, 3) == splits[::3, None]).all()
+    assert np.bincount(splits).tolist() == [210, 90]

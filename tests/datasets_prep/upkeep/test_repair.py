@@ -1,4 +1,4 @@
-"""`repair`: a damaged data set becomes what it was, byte for byte, or is said to be lost."""
+"""`repair` restores a damaged data set byte for byte, or reports what is lost."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NAMES = ("manifest.json", "provenance.json", "ledger.parquet", "codec/config.jso
 
 @pytest.mark.parametrize("name", [*NAMES, *(f"copy/{name}" for name in NAMES)])
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
-def test_any_file_but_a_shard_is_restored_from_its_copy_or_the_copy_from_it(folder, name, damage):
+def test_every_file_except_shards_is_restored_from_its_copy_and_vice_versa(folder, name, damage):
     before = all_files(folder)
     if damage == "flipped":
         flip(folder / name)
@@ -55,7 +55,7 @@ def test_any_file_but_a_shard_is_restored_from_its_copy_or_the_copy_from_it(fold
     assert all_files(folder) == before
 
 
-def test_seeded_bits_of_all_files_but_shards(folder):
+def test_flipped_bits_of_all_files_except_shards(folder):
     before, draw = all_files(folder), random.Random(0)
     for _ in range(150):
         name = draw.choice([name for name in before if not name.endswith(".safetensors")])
@@ -66,7 +66,7 @@ def test_seeded_bits_of_all_files_but_shards(folder):
         assert all_files(folder) == before
 
 
-def test_a_whole_data_set_is_left_as_it_is(folder):
+def test_an_intact_data_set_is_not_changed(folder):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.*")}
     result = repair(folder)
     assert (result.edit_ended, result.restored, result.encoded, result.problems) == (False, [], [], [])
@@ -82,15 +82,15 @@ def test_the_message_of_a_damaged_manifest_names_the_command(folder):
         load_manifest(folder)
 
 
-def test_what_cannot_be_restored_is_told(folder):
+def test_unrecoverable_files_are_reported(folder):
     for name in ("codec/config.json", "copy/codec/config.json", "provenance.json", "copy/provenance.json"):
         flip(folder / name, 2)
     flip(folder / "train-00000.safetensors")
     problems = repair(folder).problems
     assert problems == [
         f"{folder}/codec/config.json: damaged, and so is its copy; prepare the data set again",
-        f"{folder}/provenance.json: damaged, and so is its copy; remove both: it only says when and with what the "
-        "data set was made",
+        f"{folder}/provenance.json: damaged, and so is its copy; remove both: they only record when and with what "
+        "the data set was made",
         f"{folder}/train-00000.safetensors: damaged or missing; `cdl repair {folder} --source SOURCE` encodes it again",
     ]
     for name in ("manifest.json", "copy/manifest.json"):
@@ -125,7 +125,7 @@ def test_no_data_set_and_an_unfinished_job(tmp_path):
 
 @pytest.fixture
 def prepared(make_folder, rgb_codec, tmp_path):
-    """A source of 24 images, one of them unusable, and the data set of it in six shards."""
+    """A source of 24 images, one of them unusable, and its data set in six shards."""
     root = make_folder()
     (root / "train/cat/03.png").write_bytes(b"no image")
     prepare(open_source(f"imagefolder:{root}"), rgb_codec, tmp_path / "out", SMALL)
@@ -150,7 +150,7 @@ def test_shards_are_encoded_again_to_the_same_bytes(prepared):
     assert all_files(out) == before
 
 
-def test_after_a_drop_too(prepared):
+def test_after_a_drop(prepared):
     root, out = prepared
     keys = ["train/cat/00.png", "train/dog/05.png"]
     drop(out, keys)
@@ -161,7 +161,7 @@ def test_after_a_drop_too(prepared):
     assert all_files(out) == before
 
 
-def test_with_duplicates_left_out(make_folder, rgb_codec, tmp_path):
+def test_with_duplicates_dropped(make_folder, rgb_codec, tmp_path):
     root, out = make_folder(), tmp_path / "out"
     shutil.copy(root / "train/cat/00.png", root / "train/cat/02.png")
     config = PrepareConfig(size=32, shard_samples=5, workers=0, drop_duplicates=True)
