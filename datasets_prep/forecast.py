@@ -1,4 +1,4 @@
-"""What a job will take, before it is begun: `--dry-run`."""
+"""Estimates the size and the time of a job before it is started (`--dry-run`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from datasets_prep.decode.worker import decode_chunk
-from datasets_prep.encode.devices import alike_devices
+from datasets_prep.encode.devices import same_kind_devices
 from datasets_prep.encode.encoder import open_encoding
 from datasets_prep.encode.sample_layout import sample_layout
 from datasets_prep.job.choose_engine import choose_engine
@@ -24,48 +24,48 @@ from walloc_cdl.devices import choose_device
 from walloc_cdl.latents import load_manifest
 
 MEASURED_SAMPLES = 48
-"""So many samples are decoded and encoded for an estimate of the time."""
+"""Number of samples that are decoded and encoded to estimate the time."""
 
 HEADER_BYTES = 1024
 ROW_BYTES = 24
-"""Of a shard, besides codes and keys: its header, and label, offset and checksum of each sample."""
+"""Bytes of a shard besides codes and keys: its header, and for each sample label, offset and checksum."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """A plan in figures."""
+    """The expected size and time of a job."""
 
     source: str
     fingerprint: str
     num_samples: dict[str, int]
-    """The number of source samples of each split."""
+    """Number of source samples of each split."""
     num_strays: int
     latent_shape: tuple[int | None, ...]
     num_shards: int
     shard_bytes: int
-    """The size of all shards, if every sample is usable; extrapolated where samples differ in size."""
+    """Total size of the shards if every sample is usable; extrapolated if samples differ in size."""
     workers: int
     num_measured: int
     num_bad: int
-    """Unusable ones among those measured."""
+    """Number of unusable samples among those measured."""
     time_s: float
-    """For all samples, extrapolated."""
+    """Time for all samples, extrapolated."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the forecast as plain values."""
         return asdict(self)
 
 
 def forecast(source: Source, codec: Codec, config: PrepareConfig) -> Forecast:
-    """Plan the job and measure evenly spaced samples; writes nothing. Raises `CallError` as `prepare` does."""
-    choose_engine(config)  # refuses what the job would
+    """Plan a job and measure evenly spaced samples, without writing; raises `CallError` as `prepare` does."""
+    choose_engine(config)  # raises the error that the job would raise
     return _measured(plan_job(source, codec, config))
 
 
 def forecast_extension(
     source: Source, codec: Codec, out: str | os.PathLike[str], config: PrepareConfig
 ) -> tuple[Forecast, list[str]]:
-    """The forecast of what `extend` would add to the data set `out`, with what it would say; writes nothing.
+    """Return the forecast of `extend` for the data set `out`, and its messages, without writing.
 
     Raises `CallError` as `extend` does.
     """
@@ -78,33 +78,35 @@ def forecast_extension(
 
 
 def _measured(planned: PlannedJob) -> Forecast:
-    """The forecast of a planned job, by evenly spaced samples."""
+    """Measure evenly spaced samples of a planned job."""
     plan, source, codec, config = planned.plan, planned.source, planned.codec, planned.config
     total = plan.num_samples
     workers = choose_workers(config, total)
     preparation = planned.preparation
     layout = sample_layout(source, codec, preparation)
-    devices = alike_devices(choose_device(config.device))
-    encoding = open_encoding(codec, preparation, devices[0], batch=config.batch)  # one of them is measured
-    chosen = [
+    devices = same_kind_devices(choose_device(config.device))
+    encoding = open_encoding(codec, preparation, devices[0], batch=config.batch)  # measures one of the devices
+    samples = [
         source.read(split, int(index))
         for split in source.split_names
         for index in _spaced(source.num_samples(split), math.ceil(MEASURED_SAMPLES / len(source.split_names)))
     ]
-    none = np.zeros((1, *layout.view_axis, *preparation.shape), preparation.dtype)
+    zeros = np.zeros((1, *layout.view_axis, *preparation.shape), preparation.dtype)
     if (in_workers := encoding.in_workers) is None:
-        list(encoding.encoder.encode([list(none) if layout.ragged else none]))  # compiles
+        list(encoding.encoder.encode([list(zeros) if layout.ragged else zeros]))  # compiles
     else:
-        in_workers.encode(none.reshape(-1, *preparation.shape))
+        in_workers.encode(zeros.reshape(-1, *preparation.shape))
     start = time.perf_counter()
-    chunk = decode_chunk(chosen, preparation, in_workers)
+    chunk = decode_chunk(samples, preparation, in_workers)
     decoded = time.perf_counter()
     batches = encoding.encoder.encode([chunk.signals] if len(chunk.signals) else [])
-    codes = [sample for batch in batches for sample in batch]
+    codes = [sample_codes for batch in batches for sample_codes in batch]
     decode_s, encode_s = decoded - start, (time.perf_counter() - decoded) / len(devices)
-    code_bytes = round(np.mean([sample.size for sample in codes])) if codes else math.prod(layout.sample_shape)
+    code_bytes = (
+        round(np.mean([sample_codes.size for sample_codes in codes])) if codes else math.prod(layout.sample_shape)
+    )
     per_sample = max(decode_s / workers, encode_s) if workers else decode_s + encode_s
-    num = len(chosen)
+    num = len(samples)
     sizes = {split: size for split in source.split_names if (size := source.num_samples(split))}
     key_bytes = sum(len(source.key(split, 0)) * size for split, size in sizes.items())
     return Forecast(

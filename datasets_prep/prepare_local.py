@@ -1,4 +1,4 @@
-"""`prepare`: encode a source once. The unit of work is one shard, and the same call again goes on with the rest."""
+"""`prepare`: encodes a source. The unit of work is one shard, and the same call resumes an interrupted job."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ def prepare(
     *,
     progress: Callable[[Progress], None] | None = None,
 ) -> Manifest | None:
-    """Encode `source` into the data set folder `out`, or go on with doing so; returns the data set's manifest.
+    """Encode `source` into the data set folder `out`, or resume an interrupted job; returns the data set's manifest.
 
-    A finished data set of the same plan is left as it is. Samples that cannot be used go to the ledger
-    with the reason. `progress` is called every few samples, and an exception that it raises stops the
-    job, which can be resumed as after any other interruption. A slice of a job (`config.shards`) makes its
-    shards only and returns None. With `config.extend` see `datasets_prep.upkeep.extend.extend`, of streams
-    `datasets_prep.streaming.prepare_stream.prepare_stream`.
+    A finished data set of the same plan is not changed. Unusable samples are recorded in the ledger with the reason.
+    `progress` is called every few samples; an exception that it raises stops the job, which can be resumed as after any
+    other interruption. A slice of a job (`config.shards`) makes its shards only and returns None. See
+    `datasets_prep.upkeep.extend.extend` for `config.extend`, and
+    `datasets_prep.streaming.prepare_stream.prepare_stream` for streams.
 
-    Raises `CallError` for a call that cannot work (kinds, sizes, channels, output folder, a folder that
-    somebody else is working on), before anything is written, and `JobError` when a worker dies, too many
-    samples are bad, the source vanishes, no sample is usable, or the system refuses what is asked of it.
+    Raises `CallError` for an invalid call (kinds, sizes, channels, output folder, a folder that is locked by another
+    job), before anything is written, and `JobError` if a worker dies, too many samples are unusable, the source is
+    missing, no sample is usable, or the system reports an error.
     """
     started_s = time.time()
     config = config or PrepareConfig()
     if is_address(out):
-        raise CallError(f"{out} is an address, not a folder; `prepare_to` writes there")
-    choose_engine(config)  # one that is not installed is refused before anything is done
+        raise CallError(f"{out} is an address, not a folder; use `prepare_to` to write there")
+    choose_engine(config)  # an engine that is not installed is refused first
     if isinstance(source, StreamingSource):
         with resumable(local_path(out)):
             return prepare_stream(source, codec, local_path(out), config, progress=progress)
     if not isinstance(source, Source):
         raise CallError(
-            f"a {type(source).__name__} is no source; wrap it: MapSource(…) with a length and indices, "
-            "IterableSource(…) without"
+            f"a {type(source).__name__} is not a source; wrap it: in MapSource(…) if it has a length and indices, else "
+            "in IterableSource(…)"
         )
     if config.extend:
         return extend(source, codec, out, config, progress=progress)

@@ -1,8 +1,9 @@
-"""`cdl prepare --out s3://…`: a job in a local work folder, whose finished files go to an address, the manifest last.
+"""`cdl prepare --out s3://…`: runs a job in a local work folder and uploads its finished files, the manifest last.
 
-Object stores have no rename and no append, so every file is put there whole, in one step. Plan, records and locks
-stay in the work folder; what has been put is noted there, too, by name and SHA-256, so that an interrupted job puts
-only the rest, and a shard that changed once more (duplicates left out) is put again. So is what the address has lost.
+Object stores have neither rename nor locks, on which resuming relies, so that every file is uploaded complete, in one
+step, and the work folder needs local space for the whole data set until it is done. Plan, records and locks stay in the
+work folder. Uploads are recorded there, too, by name and SHA-256, so that a resumed job uploads only the rest. A shard
+that has changed since (duplicates were removed) and a file that the address has lost are uploaded again.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ from walloc_cdl.latents import (
     parse_manifest,
 )
 
-ANOTHER_ADDRESS = "give another address, or --restart to remove what is there and begin anew"
+ANOTHER_ADDRESS = "give another address, or --restart to remove what is there and start over"
 
 SET_FOLDER = "set"
-PUT_FOLDER = "put"
+UPLOADED_FOLDER = "put"
 ADDRESS_NAME = "address"
-"""In the work folder: whose it is; written first and removed last."""
+"""Name of a file in the work folder that holds its address; it is written first and removed last."""
 
 
 def prepare_to(
@@ -59,12 +60,12 @@ def prepare_to(
     work: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Manifest | None:
-    """`prepare`, with a data set behind an address that fsspec can write to in place of a folder.
+    """Encode `source` into a data set at an address that fsspec can write, as `prepare` does into a folder.
 
-    The folder `work`, by default one in the cache for each address, must have room for the whole data set; it must be
-    new or empty, and what the job made in it is removed at the end. Each shard is put when it is done, so that little
-    is left to put then. Slices of a job must share it. Raises as `prepare` does, `CallError` for an address or a work
-    folder that holds anything else, and `JobError` where it cannot be written; the same call again goes on.
+    The folder `work`, by default one in the cache for each address, needs space for the whole data set. It must be new
+    or empty, and the job's files in it are removed at the end. Each shard is uploaded when it is done. Slices of a job
+    must share the folder. Raises as `prepare` does, `CallError` for an address or a work folder that holds other files,
+    and `JobError` if the address cannot be written; the same call resumes the job.
     """
     config = config or PrepareConfig()
     if config.extend:
@@ -76,21 +77,21 @@ def prepare_to(
     plan = plan_stream(source, codec, config).plan if is_stream else plan_job(source, codec, config).plan
     uploads = _Uploads(remote, work)
     if config.restart:
-        _claim(work, address)
+        _open_work_folder(work, address)
         _remove_earlier(remote, uploads)
     if (finished := _finished(remote, plan)) is not None:
         if progress is not None:
-            note = f"{address} is finished already; nothing to do"
+            note = f"{address} is already finished; nothing to do"
             total = sum(finished.source["num_samples"].values())
             progress(Progress(total, total, 0, note=note))
-        if _owner(work) == address:
+        if _address_of(work) == address:
             _discard(work)
         return finished
-    _claim(work, address)
+    _open_work_folder(work, address)
 
     def on_progress(state: Progress) -> None:
         if state.finished is not None:
-            uploads.put(state.finished.entry.name, state.finished.entry.sha256)
+            uploads.upload(state.finished.entry.name, state.finished.entry.sha256)
         if progress is not None:
             progress(state)
 
@@ -105,55 +106,57 @@ def prepare_to(
         copy_path(MANIFEST_NAME),
         PROVENANCE_NAME,
         MANIFEST_NAME,
-    ):  # the last of all
+    ):  # uploaded last
         listed[name] = sha256_file(work / SET_FOLDER / name)
-    there = remote.names()
+    present = remote.names()
     for name, sha256 in listed.items():
-        uploads.put(name, sha256, is_there=name in there)
+        uploads.upload(name, sha256, is_present=name in present)
     _discard(work)
     return manifest
 
 
 def require_writable(address: str) -> None:
-    """Raise `CallError` for an address of a protocol that takes no files, or not one by one."""
+    """Raise `CallError` for an address of a protocol that cannot write files, or not one at a time."""
     if (scheme := url_scheme(address)) == "hf":
-        raise CallError(f"{address}: prepare to a folder, then `cdl push` it, which makes one commit of it")
+        raise CallError(f"{address}: prepare into a folder, then `cdl push` it, which makes one commit of it")
     if scheme in WEB_SCHEMES:
-        raise CallError(f"{address}: web servers are read only; give a folder and copy it there, or s3:// or the like")
+        raise CallError(
+            f"{address}: web servers are read-only; give a folder and copy it there, or an address such as s3://…"
+        )
 
 
 def default_work(address: str) -> Path:
-    """The work folder of an address, in the user's cache."""
+    """Return the default work folder of an address, in the user's cache."""
     return default_folder() / "prepare" / f"{plain_part(address)[-40:]}-{sha256_hex(address.encode())[:12]}"
 
 
-def _claim(work: Path, address: str) -> None:
-    """Make `work` the work folder of this address; `CallError` if it is another's, or holds anything of somebody's.
+def _open_work_folder(work: Path, address: str) -> None:
+    """Make `work` the work folder of this address; raises `CallError` if it is another's or holds other files.
 
-    Slices may do so at the same time: what they make there comes after the mark, which is looked for last.
+    Slices may do so concurrently: their files are created after the file with the address, which is checked last.
     """
     if work.exists() and not work.is_dir():
         raise CallError(f"work folder {work} is a file; give a new or empty folder")
     found = foreign_names(work, set())
-    owner = _owner(work)
-    if owner is None and found:
-        raise CallError(f"work folder {work} holds something else ({found[0]}); give a new or empty folder")
-    if owner is None:
+    current = _address_of(work)
+    if current is None and found:
+        raise CallError(f"work folder {work} holds other files ({found[0]}); give a new or empty folder")
+    if current is None:
         work.mkdir(parents=True, exist_ok=True)
         write_atomic(work / ADDRESS_NAME, address.encode())
-    elif owner != address:
-        raise CallError(f"work folder {work} is that of {owner}; give {address} another")
+    elif current != address:
+        raise CallError(f"work folder {work} is that of {current}; give {address} another one")
 
 
-def _owner(work: Path) -> str | None:
-    """The address whose work folder this is; None if it is none's."""
-    mark = work / ADDRESS_NAME
-    return mark.read_text(encoding="utf-8", errors="replace") if mark.is_file() else None
+def _address_of(work: Path) -> str | None:
+    """Return the address of a work folder; None if it has no address."""
+    path = work / ADDRESS_NAME
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
 
 
 def _discard(work: Path) -> None:
-    """Remove what a job has made in its work folder, and the folder if nothing else is in it."""
-    for name in (PUT_FOLDER, SET_FOLDER):
+    """Remove a job's files from its work folder, and the folder if it is empty then."""
+    for name in (UPLOADED_FOLDER, SET_FOLDER):
         shutil.rmtree(work / name, ignore_errors=True)
     remove_temporaries(work)
     (work / ADDRESS_NAME).unlink(missing_ok=True)
@@ -163,54 +166,54 @@ def _discard(work: Path) -> None:
 
 @dataclass(frozen=True)
 class _Uploads:
-    """Puts files of the work folder, each once."""
+    """Uploads files of the work folder, each once."""
 
     remote: RemoteFolder
     work: Path
 
-    def put(self, name: str, sha256: str, *, is_there: bool = True) -> None:
-        """Put a file of this content, unless that was done already and a file of this name `is_there` still."""
-        note = self.work / PUT_FOLDER / name
-        if is_there and note.is_file() and note.read_text() == sha256:
+    def upload(self, name: str, sha256: str, *, is_present: bool = True) -> None:
+        """Upload a file, unless the same content has been uploaded before and a file of this name `is_present`."""
+        record = self.work / UPLOADED_FOLDER / name
+        if is_present and record.is_file() and record.read_text() == sha256:
             return
         self.remote.upload(name, self.work / SET_FOLDER / name)
-        note.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(note, sha256.encode())
+        record.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(record, sha256.encode())
 
     def names(self) -> set[str]:
-        """The files that have been put."""
-        notes = self.work / PUT_FOLDER
-        return {path.relative_to(notes).as_posix() for path in notes.rglob("*") if path.is_file()}
+        """Return the names of the uploaded files."""
+        records = self.work / UPLOADED_FOLDER
+        return {path.relative_to(records).as_posix() for path in records.rglob("*") if path.is_file()}
 
 
 def _finished(remote: RemoteFolder, plan: Plan) -> Manifest | None:
-    """The manifest of a data set that is there under this plan already.
+    """Return the manifest of a data set that is already finished at the address under this plan, or None.
 
-    Raises `CallError` for one of another plan, and for an address that holds anything else.
+    Raises `CallError` for a data set of another plan, and for an address that holds other files.
     """
-    there = remote.names()
-    if MANIFEST_NAME in there:
+    present = remote.names()
+    if MANIFEST_NAME in present:
         manifest = _load_manifest(remote)
         require_same(remote, "a finished data set", difference_from_finished(plan, manifest), ANOTHER_ADDRESS)
         return manifest
-    ours = {*plan.shard_names(there), LEDGER_NAME, PROVENANCE_NAME}
-    if foreign := sorted(name for name in there - ours if name.split("/")[0] not in (CODEC_FOLDER, COPY_FOLDER)):
-        raise CallError(f"{remote} holds something else ({foreign[0]}); give an address with nothing behind it")
+    expected = {*plan.shard_names(present), LEDGER_NAME, PROVENANCE_NAME}
+    if foreign := sorted(name for name in present - expected if name.split("/")[0] not in (CODEC_FOLDER, COPY_FOLDER)):
+        raise CallError(f"{remote} holds other files ({foreign[0]}); give an address without files")
     return None
 
 
 def _remove_earlier(remote: RemoteFolder, uploads: _Uploads) -> None:
-    """Remove what an earlier job put, finished or not."""
-    there = remote.names()
+    """Remove the uploaded files of an earlier job, finished or not."""
+    present = remote.names()
     names = uploads.names()
-    if MANIFEST_NAME in there:
+    if MANIFEST_NAME in present:
         manifest = _load_manifest(remote)
         single = {MANIFEST_NAME, PROVENANCE_NAME, *manifest.files}
         names |= {*(entry.name for entry in manifest.shards), *single, *map(copy_path, single)}
-        remote.remove(MANIFEST_NAME)  # first of all: without it, this is no data set any more
-    for name in sorted(there & names - {MANIFEST_NAME}):
+        remote.remove(MANIFEST_NAME)  # first, since the rest is no data set without it
+    for name in sorted(present & names - {MANIFEST_NAME}):
         remote.remove(name)
-    shutil.rmtree(uploads.work / PUT_FOLDER, ignore_errors=True)
+    shutil.rmtree(uploads.work / UPLOADED_FOLDER, ignore_errors=True)
 
 
 def _load_manifest(remote: RemoteFolder) -> Manifest:

@@ -1,4 +1,4 @@
-"""A contact sheet of a data set: what its latents decode to, beside the images that they were made from."""
+"""Draws a contact sheet of a data set: its decoded latents beside the source images."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ TILE = 256
 CAPTION = 16
 GAP = 8
 TILES_IN_ROW = {1: 4, 2: 6}
-"""By the tiles of a sample, those of a row; of more tiles each sample has a row of its own, or shares one of 6."""
+"""Maps the number of a sample's tiles to the number of tiles in a row. Other samples use rows of 6 tiles, or one row
+each."""
 MAX_VIEWS = 8
-"""Stored views that are shown of each sample."""
+"""Maximum number of stored views that are shown of each sample."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Cell:
-    """Images uint8 (C, H, W) of one or three channels, the source first where there is one, then the decoded views, and
-    the line below them.
-    """
+    """A sample on the contact sheet."""
 
     images: list[np.ndarray]
+    """uint8 (C, H, W) of one or three channels: the source image, if any, then the decoded views."""
     caption: str
+    """The line below the images."""
 
 
 def contact_sheet(
@@ -50,18 +51,20 @@ def contact_sheet(
     split: str | None = None,
     seed: int = 0,
 ) -> Image.Image:
-    """Draw `num` seeded samples of a split, `train` by default, decoded by the data set's own codec.
+    """Draw `num` random samples of a split, `train` by default, decoded with the data set's codec.
 
-    With `source`, the crop of the sample's key stands at the left and the caption has the PSNR in dB
-    of the 8-bit pixels. Arrays of many channels are shown in false color, see `false_color`, and their PSNR
-    is of all channels. Of stored views up to `MAX_VIEWS` stand side by side; the PSNR is the first one's.
+    With `source`, the source image with the sample's key is at the left, and the caption has the PSNR in dB of the
+    8-bit pixels. Arrays of many channels are shown in false color, see `false_color`; their PSNR is of all channels. Up
+    to `MAX_VIEWS` stored views are side by side; the PSNR is that of the first view.
 
-    Raises `CallError` for an unknown split, one without samples, audio, and a source that has none of the samples.
+    Raises `CallError` for an unknown or empty split, for audio, and for a source that has none of the samples.
     """
     dataset = open_latents(folder, _split(folder, split))
     codec = load_codec_folder(Path(folder) / "codec")
     if codec.spec.kind != "image":
-        raise CallError(f"{folder} holds {codec.spec.kind}, which is no picture; `cdl inspect` and `verify` take it")
+        raise CallError(
+            f"{folder} holds {codec.spec.kind}, which cannot be drawn; use `cdl inspect` or `cdl verify` instead"
+        )
     rows = np.sort(np.random.default_rng(seed).permutation(len(dataset))[: max(num, 1)])
     views = [
         _decoded(open_latents(folder, dataset.split, view=view), codec, rows)
@@ -83,7 +86,7 @@ def contact_sheet(
 
 
 def _decoded(dataset: LatentDataset, codec: Codec, rows: np.ndarray) -> list[np.ndarray]:
-    """Images (C, H, W) of samples, uint8, of arrays float; those of ragged geometry at their own size."""
+    """Decode samples to images (C, H, W), uint8, or float for arrays; ragged samples have their own sizes."""
     if dataset.layout.ragged:
         images = [decode_bounded(codec, dataset[int(row)][0].numpy()) for row in rows]
         sizes = dataset.signal_sizes(rows)
@@ -95,18 +98,18 @@ def _decoded(dataset: LatentDataset, codec: Codec, rows: np.ndarray) -> list[np.
 
 
 def psnr_db(reference: np.ndarray, image: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB, of uint8 arrays or of a range of 1; infinite when they are equal."""
+    """Return the peak signal-to-noise ratio in dB, with a peak of 255 for uint8, else 1; infinite for equal arrays."""
     peak = 255 if reference.dtype == np.uint8 else 1
     error = np.mean((reference.astype(np.float64) - image) ** 2)
     return float("inf") if error == 0 else float(10 * np.log10(peak**2 / error))
 
 
 def false_color(array: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Picture uint8 (1 or 3, H, W) of a float array (C, H, W): red, green and blue from a few channels.
+    """Convert a float array (C, H, W) to an image uint8 (1 or 3, H, W).
 
-    With more than two channels they are those at 5/6, 3/6 and 1/6 of the way, so that red is the longest
-    wavelength of cubes that begin with the shortest; otherwise the first in gray. Each is stretched so
-    that 2 % and 98 % of the reference's values become black and white.
+    With more than two channels, red, green and blue are the channels at 5/6, 3/6 and 1/6 of C, so that red is the
+    longest wavelength of cubes that begin with the shortest; otherwise the first channel is shown in gray. Each is
+    scaled so that the 2nd and 98th percentiles of `reference` become black and white.
     """
     count = len(array)
     bands = [5 * count // 6, count // 2, count // 6] if count > 2 else [0]
@@ -114,31 +117,31 @@ def false_color(array: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return (255 * np.clip((array[bands] - low) / np.maximum(high - low, 1e-6), 0, 1)).round().astype(np.uint8)
 
 
-def _split(folder: str | os.PathLike[str], wanted: str | None) -> str:
+def _split(folder: str | os.PathLike[str], name: str | None) -> str:
     splits = load_manifest(folder).splits
-    filled = [name for name, summary in splits.items() if summary.num_samples]
-    if wanted is None:
-        if not filled:
+    nonempty = [split for split, summary in splits.items() if summary.num_samples]
+    if name is None:
+        if not nonempty:
             raise CallError(f"{folder} has no samples to show; prepare a source with usable images")
-        return "train" if "train" in filled else filled[0]
-    if wanted not in filled:
-        state = "is empty" if wanted in splits else "does not exist"
-        raise CallError(f"split {wanted!r} of {folder} {state}; splits with samples: {', '.join(filled)}")
-    return wanted
+        return "train" if "train" in nonempty else nonempty[0]
+    if name not in nonempty:
+        state = "is empty" if name in splits else "does not exist"
+        raise CallError(f"split {name!r} of {folder} {state}; splits with samples: {', '.join(nonempty)}")
+    return name
 
 
 def _preparation(source: Source, dataset: LatentDataset, codec: Codec, size: int) -> Preparation:
-    """How the source's samples were prepared; raises `CallError` for arrays that were prepared in another way."""
-    # only the evaluation crop is shown beside what is decoded, not the other views
-    crop = {name: value for name, value in dataset.manifest.preprocessing.items() if name != "views"}
-    preparation = stored_preparation(source, codec, {"size": size, **crop})
+    """Return the preparation of the data set; raises `CallError` for arrays that were prepared with other options."""
+    # only the evaluation crop is shown beside the decoded views
+    preprocessing = {name: value for name, value in dataset.manifest.preprocessing.items() if name != "views"}
+    preparation = stored_preparation(source, codec, {"size": size, **preprocessing})
     if source.kind == "array":
         stored = {name: value for name, value in dataset.manifest.preprocessing.items() if name not in JOB_SETTINGS}
         if difference := first_difference(preparation.to_json(), stored):
-            field, mine, theirs = difference
+            field, given, original = difference
             raise CallError(
-                f"source {source.name} is read with {field} {mine!r}, but {dataset.folder} was made with {theirs!r}; "
-                "give the source with the options that the data set was made with"
+                f"source {source.name} is read with {field} {given!r}, but {dataset.folder} was made with "
+                f"{original!r}; give the source with the options that the data set was made with"
             )
     return preparation
 
@@ -146,18 +149,18 @@ def _preparation(source: Source, dataset: LatentDataset, codec: Codec, size: int
 def _originals(
     source: Source, preparation: Preparation, dataset: LatentDataset, rows: np.ndarray
 ) -> list[np.ndarray | None]:
-    """Prepared samples of the rows' keys; None where the source no longer has one."""
+    """Return the prepared samples with the rows' keys; None for a sample that the source no longer has."""
     if dataset.split not in source.split_names:
         raise CallError(
-            f"source {source.name} has no split {dataset.split!r}, but {', '.join(source.split_names)}; "
+            f"source {source.name} has no split {dataset.split!r}, only {', '.join(source.split_names)}; "
             "give the source that the data set was made from"
         )
     index = {key: number for number, key in enumerate(source.listing.splits[dataset.split].keys)}
     keys = dataset.keys(rows)
     if not any(key in index for key in keys):
         raise CallError(
-            f"source {source.name} has none of the samples to be shown ({keys[0]} is the first); give the source that "
-            "the data set was made from"
+            f"source {source.name} has none of the selected samples (the first is {keys[0]}); give the source that the "
+            "data set was made from"
         )
     originals: list[np.ndarray | None] = []
     for key in keys:
@@ -169,7 +172,7 @@ def _originals(
 
 
 def _label(dataset: LatentDataset, row: int) -> str:
-    """The sample's label in words: its class, its classes, or its targets."""
+    """Return the sample's label as text: its class, its classes, or its targets."""
     label, names = dataset.labels[row], dataset.class_names
     if dataset.layout.labels.kind == "regression":
         return ", ".join(f"{value:g}" for value in np.atleast_1d(label))
@@ -195,9 +198,9 @@ def _draw(cells: list[_Cell], *, columns: int, tiles: int) -> Image.Image:
     pen = ImageDraw.Draw(sheet)
     for number, cell in enumerate(cells):
         left, top = GAP + number % columns * width, GAP + number // columns * height
-        for place, image in enumerate(cell.images, start=tiles - len(cell.images)):
-            sheet.paste(_tile(image), (left + place * TILE, top))
-        pen.text((left, top + TILE + 2), _fitting(pen, cell.caption, tiles * TILE), fill="black")
+        for column, image in enumerate(cell.images, start=tiles - len(cell.images)):
+            sheet.paste(_tile(image), (left + column * TILE, top))
+        pen.text((left, top + TILE + 2), _truncated(pen, cell.caption, tiles * TILE), fill="black")
     return sheet
 
 
@@ -211,8 +214,8 @@ def _tile(image: np.ndarray) -> Image.Image:
     return tile
 
 
-def _fitting(pen: ImageDraw.ImageDraw, text: str, width: int) -> str:
-    """The text as PIL's default font can show it, cut to `width` pixels."""
+def _truncated(pen: ImageDraw.ImageDraw, text: str, width: int) -> str:
+    """Return the text in the characters of PIL's default font, truncated to `width` pixels."""
     text = text.encode("ascii", "replace").decode()
     while pen.textlength(text) > width:
         text = text[:-1]

@@ -1,4 +1,4 @@
-"""`cdl prepare`: sources into data sets of latents."""
+"""`cdl prepare`: encodes sources into data sets of latents."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 
 
 WITH_ARCHIVES = ("source", "out", "archive", "json_path")
-"""Parameters of `cdl prepare` that mean something with --archive; all others are refused with it."""
+"""Parameters of `cdl prepare` that apply with --archive; all others are refused with it."""
 
 NOT_FOR_STREAMS = {
-    "--labels": "its file names keys, which a stream does not list; leave out streaming=1",
+    "--labels": "its file names keys, which a stream does not list; omit streaming=1",
     "--holdout": "the share is drawn from all samples of a class, which a stream does not know; `cdl split` the data "
     "set that is made of it",
-    "--dry-run": "how many samples a stream has shows at its end; leave out streaming=1",
+    "--dry-run": "the number of samples of a stream is known at its end only; omit streaming=1",
 }
-"""Options that ask for what a stream has not, and why."""
+"""Options that do not apply to a stream, with the reason and the remedy."""
 
 
 @with_settings(after="archive", placed={"labels": "normalization", "holdout": "labels", "dry_run": "extend"})
@@ -63,7 +63,7 @@ def prepare(
 ) -> None:
     """Encode a data set once into stored latents.
 
-    The same command again resumes what was interrupted.
+    The same command resumes an interrupted job.
     """
     from datasets_prep.prepare_remote import require_writable
     from datasets_prep.sources import names_stream
@@ -81,7 +81,7 @@ def prepare(
     model = load_codec(codec)
     config = prepare_config(settings)
     if config.size is not None and model.spec.kind == "image":
-        # a size that the codec cannot take is refused before the source is gone through
+        # raises for a size that the codec cannot encode, before the source is listed
         model.latent_shape((model.spec.source_channels, config.size, config.size))
     if is_address(out):
         require_writable(out)
@@ -105,7 +105,7 @@ def prepare(
 
 
 def _open_stream(text: str, refused: Mapping[str, object]) -> StreamingSource:
-    """The stream that `text` names; raises `CallError` for options that are given with it."""
+    """Open the stream that `text` names; raises `CallError` if options in `refused` are given."""
     from datasets_prep.sources import open_stream
 
     for option, value in refused.items():
@@ -115,7 +115,7 @@ def _open_stream(text: str, refused: Mapping[str, object]) -> StreamingSource:
 
 
 def _forecast(samples: Source, model: Codec, out: str, config: PrepareConfig, json_path: Path | None) -> None:
-    """`--dry-run`: the plan in figures."""
+    """Report the forecast of a job (`--dry-run`)."""
     from datasets_prep.forecast import forecast, forecast_extension
 
     if config.extend:
@@ -127,7 +127,7 @@ def _forecast(samples: Source, model: Codec, out: str, config: PrepareConfig, js
     rows: dict[str, object] = {"source": f"{expected.source} ({expected.fingerprint[:16]})"}
     rows |= {split: f"{count:,} samples" for split, count in expected.num_samples.items()}
     if expected.num_strays:
-        rows["strays"] = f"{expected.num_strays:,} files that are no samples"
+        rows["strays"] = f"{expected.num_strays:,} files that are not samples"
     rows["latents"] = latents_text(expected.latent_shape)
     rows["shards"] = f"{expected.num_shards:,}, {size_text(expected.shard_bytes)} in all"
     rows["time"] = f"about {duration_text(expected.time_s)} with {expected.workers} workers on this machine"
@@ -138,14 +138,16 @@ def _forecast(samples: Source, model: Codec, out: str, config: PrepareConfig, js
 def _encode(
     samples: Source | StreamingSource, model: Codec, out: str, config: PrepareConfig, work: Path | None
 ) -> Manifest | None:
-    """Run the job with its progress shown."""
+    """Run the job and show its progress."""
     from datasets_prep.job.progress import Progress
     from datasets_prep.prepare_local import prepare as run_job
     from datasets_prep.prepare_remote import prepare_to
     from walloc_cdl.addresses import is_address
 
     if work is not None and not is_address(out):
-        raise CallError(f"--work {work} is for an --out that is an address; a folder is its own work folder")
+        raise CallError(
+            f"--work {work} needs an --out that is an address; omit it, since a folder needs no work folder"
+        )
 
     with interruptible(), progress("prepare", "samples", lines=False) as update:
 
@@ -166,7 +168,7 @@ def _encode(
 
 
 def _require_alone(context: typer.Context) -> None:
-    """Raise `CallError` for options that are not at their defaults and mean nothing with --archive."""
+    """Raise `CallError` for options that differ from their defaults and do not apply with --archive."""
     defaults, given = inspect.signature(prepare).parameters, []
     for parameter in context.command.params:
         value = context.params.get(parameter.name)
@@ -174,12 +176,12 @@ def _require_alone(context: typer.Context) -> None:
             given.append(parameter.opts[0] if value is True else f"{parameter.opts[0]} {value}")
     if given:
         raise CallError(
-            f"--archive gives back the data set as it was, so it does not go with {', '.join(given)}; leave out either"
+            f"--archive restores the data set as it was, and does not accept {', '.join(given)}; omit one of them"
         )
 
 
 def _restore(source: Path, out: Path, json_path: Path | None) -> None:
-    """`prepare --archive`: make the shards again that archives were made from."""
+    """Restore the shards from which archives were made (`prepare --archive`)."""
     from datasets_prep.archives.restore import import_archives
 
     with progress("prepare", "samples") as update:

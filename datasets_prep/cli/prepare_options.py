@@ -1,4 +1,4 @@
-"""The options of `cdl prepare`: one for each setting of `PrepareConfig`, and those that are no settings of a job."""
+"""The options of `cdl prepare`: one for each setting of `PrepareConfig`, and options that are not settings of a job."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.settings import settings_of
 from walloc_cdl.cli.options import parse_share
 
-OutAddress = Annotated[str, typer.Option(metavar="DIR", help="Folder of the data set to make, or address, as s3://….")]
+OutAddress = Annotated[str, typer.Option(metavar="DIR", help="Folder or address (s3://…) of the data set to make.")]
 CodecName = Annotated[
     str | None, typer.Option("--codec", help="A name from `cdl codec list`, a folder, a .pth file, or hub:….")
 ]
 FromArchives = Annotated[bool, typer.Option("--archive", help="SOURCE is a folder that `cdl export --archive` made.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be done, and what it would take.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the plan and its expected size and time.")]
 WorkFolder = Annotated[
-    Path | None, typer.Option(help="For an address: folder for what is unfinished; default in the cache.")
+    Path | None, typer.Option(help="For an address: folder for unfinished files; default in the cache.")
 ]
 
 
 def with_settings(*, after: str, placed: Mapping[str, str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command an option for each setting of `PrepareConfig` in place of its parameter `**settings`.
+    """Replace a command's parameter `**settings` by an option for each setting of `PrepareConfig`.
 
-    In the signature, and so in the help, they follow the parameter `after`. `placed` names parameters of the command
-    that stand among them, each with the one that it follows. The command gets all settings by the names of their
-    options; `prepare_config` makes a `PrepareConfig` of them.
+    In the signature, and so in the help, these options follow the parameter `after`. `placed` maps parameters of the
+    command that are shown among the settings to the one that each follows. The command gets all settings by their
+    options' names; `prepare_config` turns them into a `PrepareConfig`.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -41,9 +41,9 @@ def with_settings(*, after: str, placed: Mapping[str, str]) -> Callable[[Callabl
                 order.append(parameter)
             if name == after:
                 order += _parameters()
-        for name, before in placed.items():
-            place = next(number for number, each in enumerate(order, start=1) if each.name == before)
-            order.insert(place, own[name])
+        for name, previous in placed.items():
+            index = next(number for number, each in enumerate(order, start=1) if each.name == previous)
+            order.insert(index, own[name])
         command.__signature__ = signature.replace(parameters=order)  # type: ignore[attr-defined]
         return command
 
@@ -51,7 +51,7 @@ def with_settings(*, after: str, placed: Mapping[str, str]) -> Callable[[Callabl
 
 
 def prepare_config(values: Mapping[str, Any]) -> PrepareConfig:
-    """The settings of a job, by the values of their parameters; raises `CallError` as `PrepareConfig` does."""
+    """Return the settings of a job from the command's parameters; raises `CallError` as `PrepareConfig` does."""
     settings = {}
     for name, each in settings_of(PrepareConfig).items():
         value = values[each.option or name]
@@ -62,13 +62,13 @@ def prepare_config(values: Mapping[str, Any]) -> PrepareConfig:
 
 
 def _parameters() -> list[inspect.Parameter]:
-    """A parameter of the command for each setting, as typer reads it."""
+    """Return a parameter of the command for each setting, with typer's annotations."""
     types, defaults = get_type_hints(PrepareConfig), PrepareConfig()
     parameters = []
     for name, each in settings_of(PrepareConfig).items():
         option = each.option or name
         kind = str | None if each.is_share else types[name]
-        flags = [_flag(option)] if kind is bool else []  # else there would be a --no-… as well
+        flags = [_flag(option)] if kind is bool else []  # otherwise typer would add a --no-… option
         annotation = Annotated[kind, typer.Option(*flags, help=each.help, metavar=each.metavar)]
         parameters.append(
             inspect.Parameter(

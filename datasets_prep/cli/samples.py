@@ -1,4 +1,4 @@
-"""A source and what is done to it before its samples are encoded: what prepare and repair must do alike."""
+"""Opens a source with the options that `cdl prepare` and `cdl repair` share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Holdout = Annotated[
 
 
 def open_samples(text: str, labels: Path | None, share: float | None, seed: int) -> Source:
-    """The source with labels from a file and a share held out, where these are asked for."""
+    """Open a source; with labels from a file if `labels` is given, and a share held out if `share` is given."""
     from datasets_prep.sources import open_source
     from datasets_prep.sources.core.label_files import LabeledSource
     from datasets_prep.sources.core.splits import holdout

@@ -1,9 +1,9 @@
-"""Arrays of any number of channels: hyperspectral cubes and stacks of them, in .npy and MATLAB v5 .mat files.
+"""Reads arrays of any number of channels: hyperspectral cubes and stacks of cubes in .npy and MATLAB v5 .mat files.
 
-- Integers map to [-0.5, 0.5] by the full range of their type, or by a range that is given; floats need a range.
+- Integers are mapped to [-0.5, 0.5] by the full range of their type or by a given range; floats require a range.
   Values beyond the range are clipped.
-- A layout names a file's axes: N (which array), C, H, W in any order. Two of H and W in parentheses are one
-  axis of pixels, the last of the two running fastest: `C(WH)` is what MATLAB's reshape of a cube gives.
+- A layout names a file's axes: N (the index of the array), C, H, W in any order. H and W in parentheses are one axis
+  of pixels, the last of the two varying fastest: `C(WH)` is the result of MATLAB's reshape of a cube.
 """
 
 from __future__ import annotations
@@ -24,38 +24,40 @@ from walloc_cdl.errors import CallError
 NPY_SIGNATURE = b"\x93NUMPY"
 
 MAX_ARRAY_BYTES = 2**32
-"""Largest array taken from a .mat file, whose compressed content may unfold a thousandfold."""
+"""Limit for the size of an array in a .mat file, whose compressed content may be a thousand times larger than it."""
 
 _LAYOUT = re.compile(r"(?:[NCHW]|\((?:HW|WH)\))+")
 
 
 @dataclass(frozen=True)
 class ArrayLayout:
-    """How the axes of a stored array are read.
+    """The order of the axes of a stored array.
 
     >>> ArrayLayout("C(WH)", height=2).arrange(np.arange(6).reshape(1, 6))[0, 0].tolist()
     [[0, 2, 4], [1, 3, 5]]
     """
 
     axes: str | None = None
-    """As `HWC`; None is CHW for three axes and NCHW for four."""
+    """The axes, such as `HWC`; None is CHW for three axes and NCHW for four."""
     height: int | None = None
-    """Rows of the image, where H and W are one axis."""
+    """Rows of the image, if H and W are one axis."""
 
     def __post_init__(self) -> None:
         if self.axes is None:
             if self.height is not None:
-                raise CallError(f"height {self.height} without a layout that needs it; give one, as layout=C(WH)")
+                raise CallError(f"height {self.height} without a layout that needs it; give one, such as layout=C(WH)")
             return
         letters = re.sub(r"[()]", "", self.axes)
         if not _LAYOUT.fullmatch(self.axes) or sorted(letters.replace("N", "")) != ["C", "H", "W"] or len(letters) > 4:
-            raise CallError(f"layout {self.axes!r}; expected C, H, W and perhaps N once each, as HWC, NCHW or C(WH)")
+            raise CallError(
+                f"layout {self.axes!r}; expected C, H, W and optionally N once each, such as HWC, NCHW or C(WH)"
+            )
         if ("(" in self.axes) != (self.height is not None):
             wanted = "?height=ROWS" if "(" in self.axes else "no height"
             raise CallError(f"layout {self.axes} with height {self.height}; it needs {wanted}")
 
     def arrange(self, values: np.ndarray) -> np.ndarray:
-        """A view (N, C, H, W); raises `BadSignalError` for an array with other axes."""
+        """Return a view (N, C, H, W) of an array; raises `BadSignalError` if its axes do not match the layout."""
         axes = self.axes or {3: "CHW", 4: "NCHW"}.get(values.ndim, "CHW")
         parts = re.findall(r"\(..\)|.", axes)
         if len(parts) != values.ndim:
@@ -75,23 +77,22 @@ class ArrayLayout:
 
 
 def open_array(path: os.PathLike[str], variable: str | None) -> np.ndarray:
-    """The numeric array of a file, a .npy mapped without reading it; raises `BadSignalError`.
+    """Open the numeric array of a file; a .npy file is memory-mapped. Raises `BadSignalError` if that fails.
 
-    `variable` names the array of a .mat file; None takes the only one that has as many as two axes
-    longer than one.
+    `variable` names the array of a .mat file; None selects the only array that has at least two axes longer than one.
     """
     try:
         status = Path(path).stat()
         return _cached_array(os.fspath(path), variable, status.st_mtime_ns, status.st_size)
     except (BadSignalError, MemoryError):
         raise
-    except Exception as error:  # on broken files NumPy and SciPy raise whatever their parsing stumbled over
+    except Exception as error:  # NumPy and SciPy raise exceptions of any type for broken files
         raise BadSignalError(failure_reason(error)) from error
 
 
 @lru_cache(maxsize=1)
 def _cached_array(path: str, variable: str | None, mtime_ns: int, num_bytes: int) -> np.ndarray:
-    """The last one is kept, because its windows are asked for one after the other."""
+    """Cache the last array, because its windows are requested in sequence."""
     if Path(path).suffix.lower() == ".mat":
         return _load_mat(path, variable)
     with Path(path).open("rb") as file:
@@ -112,7 +113,7 @@ def _require_numbers(values: np.ndarray) -> np.ndarray:
 
 
 def _load_mat(path: str, variable: str | None) -> np.ndarray:
-    """One array of a .mat file, read-only."""
+    """Load one array of a .mat file, read-only."""
     from scipy.io import loadmat, whosmat
 
     with Path(path).open("rb") as file:
@@ -144,7 +145,8 @@ def _choose_variable(listed: dict[str, tuple[tuple[int, ...], str]], wanted: str
 
 @dataclass(frozen=True)
 class ArrayPreparation(Preparation):
-    """Windows of arrays, float32 in [-0.5, 0.5]: (v - low) / (high - low) - 0.5, clipped; center crop to the size."""
+    """Prepares windows of arrays as float32 in [-0.5, 0.5]: (v - low) / (high - low) - 0.5, clipped and center-cropped
+    to the size."""
 
     channels: int
     height: int
@@ -152,7 +154,7 @@ class ArrayPreparation(Preparation):
     low: float
     high: float
     range_origin: str = "given"
-    """Where the range comes from: `given`, `full range of uint16`, `measured`."""
+    """Origin of the range: `given`, `full range of uint16` or `measured`."""
     layout: ArrayLayout = field(default_factory=ArrayLayout)
     variable: str | None = None
 
@@ -198,7 +200,7 @@ class ArrayPreparation(Preparation):
         }
 
     def _window(self, window: Stored) -> np.ndarray:
-        """(C, h, w) of the file's own type."""
+        """Return the window (C, h, w) in the file's own type."""
         arrays = self.layout.arrange(open_array(window.path, self.variable))
         if window.index >= len(arrays) or arrays.shape[1] != self.channels:
             raise BadSignalError(f"{len(arrays)} arrays of {arrays.shape[1]} channels, expected {self.channels}")
@@ -214,5 +216,5 @@ class ArrayPreparation(Preparation):
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise BadSignalError("values that are not finite")
         unit = (values.astype(np.float64) - self.low) / (self.high - self.low) - 0.5
-        # in rows whatever the layout: NumPy would keep the order of the file, and what is hashed are rows
+        # row-major for every layout: NumPy would keep the order of the file, and the hash is of rows
         return np.clip(unit, -0.5, 0.5).astype(np.float32, order="C")

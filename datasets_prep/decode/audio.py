@@ -1,11 +1,18 @@
-"""Audio: float32 in [-0.5, 0.5] at the codec's sample rate, in segments of one length.
+"""Decodes audio to float32 in [-0.5, 0.5] at the codec's sample rate, in segments of one length.
 
-- Integer samples of b bits stand for v / 2^(b-1), so that 16-bit and 24-bit files are exact; float samples
-  beyond ±1 are clipped, and so is what resampling makes of full-scale signals. The codec gets half of that.
-- Mono becomes stereo by repeating the channel, stereo or more becomes mono by the mean of the channels.
-- Resampling is soxr's (`HQ`), of the whole clip at once; segments are cut afterwards.
+- Integer samples of b bits represent v / 2^(b-1), so that 16-bit and 24-bit files are exact. Samples beyond ±1, of
+  float files and after resampling, are clipped. The codec gets half of these values.
+- Mono becomes stereo by repeating the channel; two or more channels become mono by their mean.
+- soxr (`HQ`) resamples the whole clip at once; segments are cut afterwards.
 - Normalization by clip subtracts the mean, divides by (largest magnitude + 1e-8) and halves; without it a clip
   keeps its loudness.
+
+Clips are cut after resampling so that segments equal the corresponding parts of the resampled clip, a segment is
+normalized with its clip, and nothing depends on the positions to which a decoder can seek (MP3 and Vorbis seek to
+packets). The price is that a clip is decoded as a whole, with at most `MAX_CLIP_VALUES` values; a worker caches the
+last clip, since its segments are requested in sequence.
+
+Durations are rounded down to the stride, so that a clip of exactly that duration is one segment.
 """
 
 from __future__ import annotations
@@ -26,31 +33,31 @@ from datasets_prep.samples.stored import AudioSegment, BadSignalError, Stored, f
 from walloc_cdl.errors import CallError
 
 MAX_CLIP_VALUES = 2**28
-"""Samples times channels of the longest clip, which is decoded as a whole: 50 minutes of stereo at 44.1 kHz, 1 GiB."""
+"""Limit for samples times channels of a clip: 50 minutes of stereo at 44.1 kHz, 1 GiB."""
 
 UNKNOWN_FRAMES = 2**63 - 1
-"""What libsndfile says of a FLAC file that was written as a stream."""
+"""The number of frames that libsndfile reports for a FLAC file that was written as a stream."""
 
 RESAMPLER = "HQ"
 
 
 @dataclass(frozen=True)
 class ClipInfo:
-    """What a file's header says."""
+    """The content of a file's header."""
 
     num_frames: int
     sample_rate: int
     channels: int
 
     def require_decodable(self) -> None:
-        """Raise `BadSignalError` for a clip that is longer than any that is decoded, or says so."""
+        """Raise `BadSignalError` for a clip that is too long by its header, or whose header has no length."""
         if self.num_frames >= UNKNOWN_FRAMES:
             raise BadSignalError("its header does not say how long it is, as of a recorded stream; encode it again")
         if self.num_frames * self.channels > MAX_CLIP_VALUES:
             raise BadSignalError(f"{self.num_frames:,} samples, more than {MAX_CLIP_VALUES // self.channels:,}")
 
     def resampled_frames(self, sample_rate: int) -> int:
-        """Samples of the clip at another rate: the nearest whole number, halves up."""
+        """Number of samples at another rate in Hz, rounded to the nearest integer, halves up."""
         return (2 * self.num_frames * sample_rate + self.sample_rate) // (2 * self.sample_rate)
 
 
@@ -66,7 +73,7 @@ def require_audio_packages() -> None:
 
 
 def read_clip_info(path: os.PathLike[str]) -> ClipInfo:
-    """Length, rate and channels by the file's header; raises `BadSignalError`."""
+    """Read length, rate and channels from the file's header; raises `BadSignalError` if that fails."""
     import soundfile
 
     try:
@@ -80,15 +87,15 @@ def read_clip_info(path: os.PathLike[str]) -> ClipInfo:
 
 @dataclass(frozen=True)
 class AudioPreparation(Preparation):
-    """Segments of `num_samples` at `sample_rate`, every `hop` samples; see the module for what they hold."""
+    """Cuts clips into segments of `num_samples` at `sample_rate`, every `hop` samples; see the module's docstring."""
 
     channels: int
     sample_rate: int
     """In Hz."""
     num_samples: int
-    """The length of a segment."""
+    """Length of a segment."""
     hop: int
-    """Samples from the beginning of a segment to that of the next."""
+    """Samples from the start of a segment to the start of the next one."""
     normalization: str = "none"
     """`none`, or `clip`."""
 
@@ -102,10 +109,10 @@ class AudioPreparation(Preparation):
         return self.channels, self.num_samples
 
     def starts(self, clip_samples: int) -> range:
-        """Where the segments of a clip begin: all that lie in it whole, and at least one.
+        """Return the starts of the segments of a clip.
 
-        A clip shorter than a segment gives one, filled up with silence; what is left of a longer one
-        after its last whole segment is dropped.
+        A clip shorter than a segment gives one segment, padded with silence; the rest of a longer clip after its last
+        complete segment is dropped.
 
         >>> AudioPreparation(1, 44100, num_samples=100, hop=50).starts(240)
         range(0, 101, 50)
@@ -113,7 +120,7 @@ class AudioPreparation(Preparation):
         return range(0, max(clip_samples - self.num_samples, 0) + 1, self.hop)
 
     def load(self, stored: Stored) -> np.ndarray:
-        """See `Preparation.load`; what lies beyond the clip's end is silence."""
+        """See `Preparation.load`; samples beyond the clip's end are silence."""
         start = stored.start if isinstance(stored, AudioSegment) else 0
         clip = self.load_clip(stored)
         if start and start >= clip.shape[1]:
@@ -124,7 +131,7 @@ class AudioPreparation(Preparation):
         return segment
 
     def load_clip(self, stored: Stored) -> np.ndarray:
-        """The whole clip, float32 (C, L) in [-0.5, 0.5], read-only; raises `BadSignalError`."""
+        """Return the whole clip, float32 (C, L) in [-0.5, 0.5], read-only; raises `BadSignalError`."""
         return self._clip(stored.path if isinstance(stored, AudioSegment) else stored)
 
     def load_native(self, stored: Stored, multiple: int) -> np.ndarray:
@@ -151,9 +158,9 @@ class AudioPreparation(Preparation):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> AudioPreparation:
-        """Inverse of `to_json`; whole clips, of ragged geometry, have no segments and no hop there.
+        """Inverse of `to_json`; ragged geometry has no segments and no hop there, since its clips are not cut.
 
-        Raises `KeyError` for a value that is missing, and `ValueError` for one that no preparation has.
+        Raises `KeyError` for a missing value and `ValueError` for an invalid one.
         """
         numbers = {
             "channels": values["channels"],
@@ -167,7 +174,7 @@ class AudioPreparation(Preparation):
         return AudioPreparation(**numbers, normalization=values["normalization"])
 
     def versions(self) -> dict[str, str]:
-        """See `Preparation.versions`; libsndfile decodes, and need not be the one of the package."""
+        """See `Preparation.versions`; adds libsndfile, which decodes and may be the system's."""
         import soundfile
 
         return {**super().versions(), "libsndfile": soundfile.__libsndfile_version__}
@@ -184,12 +191,12 @@ class AudioPreparation(Preparation):
 
 @lru_cache(maxsize=1)
 def _cached_clip(path: str, stamp: int, channels: int, sample_rate: int, normalization: str) -> np.ndarray:
-    """The last clip is kept, because its segments are asked for one after the other."""
+    """Cache the last clip, because its segments are requested in sequence."""
     return load_clip(path, channels, sample_rate, normalization)
 
 
 def load_clip(file: str | bytes, channels: int, sample_rate: int, normalization: str) -> np.ndarray:
-    """The whole clip, float32 (C, L) in [-0.5, 0.5], read-only; raises `BadSignalError`."""
+    """Decode a whole clip to float32 (C, L) in [-0.5, 0.5], read-only; raises `BadSignalError`."""
     samples, rate = _decode(file)
     length = ClipInfo(len(samples), rate, channels).resampled_frames(sample_rate)
     if max(length, 1) * channels > MAX_CLIP_VALUES:
@@ -204,7 +211,7 @@ def load_clip(file: str | bytes, channels: int, sample_rate: int, normalization:
 
 
 def _decode(file: str | bytes) -> tuple[np.ndarray, int]:
-    """Samples float32 (L, channels of the file), ±1 at full scale, and their rate."""
+    """Return samples float32 (L, channels of the file), ±1 at full scale, and their rate in Hz."""
     import soundfile
 
     try:
@@ -223,7 +230,10 @@ def _decode(file: str | bytes) -> tuple[np.ndarray, int]:
 
 
 def to_channels(samples: np.ndarray, channels: int) -> np.ndarray:
-    """Samples (L, channels): one channel repeated, several averaged to one; raises `BadSignalError` for the rest."""
+    """Return samples (L, channels): repeats one channel, or averages several to one.
+
+    Raises `BadSignalError` for other conversions.
+    """
     found = samples.shape[1]
     if found == channels:
         return samples
@@ -235,7 +245,7 @@ def to_channels(samples: np.ndarray, channels: int) -> np.ndarray:
 
 
 def resample(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
-    """Samples (L, C) at another rate in Hz, the nearest whole number of them."""
+    """Resample (L, C) from `rate` to `wanted`, both in Hz; the length is rounded to the nearest integer."""
     if rate == wanted:
         return samples
     import soxr
@@ -244,10 +254,9 @@ def resample(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
 
 
 def segment_samples(seconds: float, sample_rate: int, stride: int) -> int:
-    """The largest multiple of the stride within a duration, at least one stride; raises `CallError` for no duration,
-    and for one that no clip has.
+    """Return the largest multiple of the stride within a duration, at least one stride.
 
-    Rounded down, so that a clip of exactly that duration is one whole segment.
+    Raises `CallError` for a duration that is not positive, or longer than the longest clip.
 
     >>> segment_samples(1.0, 44100, 256)
     44032
@@ -261,7 +270,7 @@ def segment_samples(seconds: float, sample_rate: int, stride: int) -> int:
 
 
 def _reason(file: str | bytes | os.PathLike[str], error: Exception) -> str:
-    """libsndfile's messages may name the file, whose path must not reach a ledger."""
+    """Return a ledger's reason without the file's path, which libsndfile's messages may contain."""
     if not isinstance(file, bytes):
         if not Path(file).exists():
             return "no such file"

@@ -1,4 +1,4 @@
-"""What becomes of a chunk of samples, the work of one task."""
+"""The result of decoding a chunk of samples, which is the work of one task."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import numpy as np
 
 @dataclass(frozen=True)
 class DecodedChunk:
-    """The samples of one task, the usable ones decoded."""
+    """The samples of one task; those that can be used are decoded."""
 
     signals: np.ndarray | list[np.ndarray]
-    """The preparation's dtype, (N, …), N the number of samples without a reason, with views (N, V, …); as a list
-    where samples have sizes of their own. Where they have been encoded, their codes in place of them."""
+    """The signals of the N samples without a reason: (N, …), or (N, V, …) with views, in the preparation's dtype, or a
+    list if each sample has its own size. If the worker encodes, they are the codes instead."""
     reasons: dict[int, str]
-    """Position in the task, and why that sample is not in `signals`."""
+    """Maps a sample's position in the task to the reason why it is not in `signals`."""
     hashes: list[str | None]
-    """For every sample the SHA-256 (hex) of its content, None where that could not be read.
+    """The SHA-256 (hex) of every sample's content; None if the content could not be read.
 
-    The content is the stored file, bad ones included. Of windows of an array and segments of a clip, which
-    share a file, it is the prepared signal, and bad ones have none.
+    The content is the stored file, also of samples that cannot be used. For windows of an array and segments of a clip,
+    which share a file, it is the prepared signal; unusable ones have no hash.
     """
     num_bytes: list[int]
-    """For every sample the size of what was hashed; 0 where nothing was."""
+    """The size of every sample's hashed content; 0 if there is none."""
 
 
 def concatenate_chunks(chunks: Sequence[DecodedChunk]) -> DecodedChunk:
-    """One chunk of the samples of several."""
+    """Return one chunk with the samples of several chunks, in order."""
     reasons: dict[int, str] = {}
     start = 0
     for chunk in chunks:

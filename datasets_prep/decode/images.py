@@ -1,16 +1,18 @@
-"""Images: from a file to the uint8 pixels of a square, the one definition of what a source image looks like.
+"""Decodes image files to uint8 pixels: the only definition of the pixels of a source image.
 
-- The first frame, or page, counts. Its EXIF orientation is applied; one that cannot be read is none.
-- 16 bits keep their high byte, gray or color (value // 256). Floating-point images, and integers of 32 bits, are
-  refused: they have no range.
-- Embedded color profiles are ignored, or converted to sRGB (`datasets_prep.decode.icc`). CMYK without one becomes RGB
-  by PIL's plain conversion; in JPEG files it is inverted, as Adobe writes it, marked so or not.
+- The first frame or page is used. Its EXIF orientation is applied; an unreadable orientation is ignored.
+- 16-bit values, gray or color, are reduced to their high byte (value // 256). Floating-point images and 32-bit
+  integers are refused, since they have no defined range.
+- Embedded color profiles are ignored, or converted to sRGB (`datasets_prep.decode.icc`). CMYK without a profile becomes
+  RGB by PIL's conversion; in JPEG files it is inverted, as Adobe writes it, with or without Adobe's marker.
 - Transparency is composited on white, as viewers show it.
 - Color becomes gray by PIL's luma (ITU-R 601); gray becomes color by repeating the channel.
-- The result is resized to a square and cropped, or padded; see `square`.
+- The result is resized to a square and cropped or padded; see `square`. Padding is centered and repeats the edge: a
+  border of one color would be an edge that the codec must spend its values on, and a border at one side only would tell
+  a model where the image lies.
 
-docs/pixels.md says what becomes of which file. Workers import this module, so it needs no more than numpy, numba and
-PIL.
+docs/pixels.md lists the result for every kind of file. Workers import this module, so it imports no more than numpy,
+numba and PIL.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import numpy as np
 from PIL import Image, features
 
 from datasets_prep.decode.color import eight_bit_color
-from datasets_prep.decode.orientation import Box, upright, upright_box
+from datasets_prep.decode.orientation import Box, apply_orientation, oriented_box
 from datasets_prep.decode.pil_quirks import refuse_pil_quirks
 from datasets_prep.samples.content import read_stored
 from datasets_prep.samples.preparation import Preparation
@@ -35,16 +37,18 @@ from datasets_prep.samples.stored import BadSignalError, Stored, failure_reason
 from walloc_cdl.errors import CallError
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-"""What is decoded. PIL knows more, among them formats that start other programs (EPS)."""
+"""The decoded formats. PIL supports more, including formats that start other programs (EPS)."""
 
 MAX_ASPECT = 20
-"""Longer side over shorter one. Checked before resizing: 20,000 × 1 at a shorter side of 256 has 1.3 gigapixels."""
+"""Limit for the ratio of the longer to the shorter side, checked before resizing: 20,000 × 1, resized to a shorter side
+of 256, has 1.3 gigapixels."""
 
 MAX_PIXELS = 89_478_485
-"""PIL's own limit (a quarter of a gigabyte of RGB), at which it only warns."""
+"""Limit for the number of pixels: PIL's own limit (a quarter of a gigabyte of RGB), at which PIL only warns."""
 
 SCALED_MARGIN = 2
-"""Decoding to this many times what is needed leaves the kernel to decide the frequencies that are kept."""
+"""Scaled decoding gives at least this many times the required size, so that the resize kernel determines which
+frequencies are kept."""
 
 Window = tuple[int, int, int, int]
 """Left, top, right and bottom, in whole pixels."""
@@ -56,19 +60,20 @@ LIBRARIES = {
     "libwebp": "webp",
     "openjpeg": "jpg_2000",
 }
-"""Libraries that decide pixels, and what PIL calls them. PNG's is not among them: it loses nothing, so all agree."""
+"""Libraries that determine pixels, with PIL's names of them. PNG's library is not listed: PNG is lossless, so all
+versions decode the same pixels."""
 
 
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints what nobody has asked to see
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # otherwise Python prints PIL's log messages
 
 
 class BadImageError(BadSignalError):
-    """This one image cannot be used."""
+    """An image cannot be used."""
 
 
 @dataclass(frozen=True)
 class ImagePreparation(Preparation):
-    """Resized to a square by one of PIL's kernels, cropped or padded; uint8."""
+    """Resizes images to a square with one of PIL's kernels, and crops or pads them; uint8."""
 
     channels: int
     """1 (gray) or 3 (RGB)."""
@@ -79,7 +84,7 @@ class ImagePreparation(Preparation):
     crop: str = "center"
     """`center` or `pad`; see `square`."""
     icc: str = "ignore"
-    """What becomes of embedded color profiles: `ignore` or `srgb`."""
+    """Handling of embedded color profiles: `ignore` or `srgb`."""
     decoder: str = "pil"
     """`pil` or `pil-scaled`; see `load_pixels`."""
 
@@ -116,12 +121,12 @@ class ImagePreparation(Preparation):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ImagePreparation:
-        """Inverse of `to_json`; what `values` lacks has its default. Raises `KeyError` without `channels`."""
+        """Inverse of `to_json`; missing values have their defaults. Raises `KeyError` without `channels`."""
         names = [each.name for each in fields(ImagePreparation) if each.name in values]
         return ImagePreparation(**{"channels": values["channels"], **{name: values[name] for name in names}})
 
     def versions(self) -> dict[str, str]:
-        """See `Preparation.versions`; PIL comes with decoders of its own, or takes the system's."""
+        """See `Preparation.versions`; adds PIL's decoding libraries, which are bundled with PIL or the system's."""
         wanted = {**LIBRARIES, "littlecms": "littlecms2"} if self.icc != "ignore" else LIBRARIES
         return {**super().versions(), **{name: features.version(key) or "none" for name, key in wanted.items()}}
 
@@ -136,29 +141,29 @@ def load_pixels(
     profiles: str = "ignore",
     decoder: str = "pil",
 ) -> np.ndarray:
-    """Pixels uint8 (channels, size, size): resized by a kernel and cropped or padded as `square` says.
+    """Decode an image to pixels uint8 (channels, size, size), resized and cropped or padded; see `square`.
 
-    `profiles` is what becomes of embedded color profiles: `ignore` or `srgb`. `decoder` is `pil`, or `pil-scaled`,
-    which decodes JPEG files at a half, a quarter or an eighth of their size (libjpeg's scaled inverse transform) as
-    long as what decides the size stays `SCALED_MARGIN` times as long as is needed.
+    `profiles`: handling of embedded color profiles, `ignore` or `srgb`. `decoder`: `pil`, or `pil-scaled`, which
+    decodes JPEG files at a half, a quarter or an eighth of their size (libjpeg's scaled inverse transform), as long as
+    the side that is resized to `size` remains at least `SCALED_MARGIN` · `size` long.
 
-    Raises `BadImageError` for anything but a whole image within `MAX_PIXELS` and `MAX_ASPECT`.
+    Raises `BadImageError` for anything except a complete image within `MAX_PIXELS` and `MAX_ASPECT`.
     """
     with _opened(data) as image:
         _check_shape(image)
         box = _decode_scaled(image, SCALED_MARGIN * size, crop) if decoder == "pil-scaled" else None
         pixels = _upright(image, channels, profiles)
-        return square(pixels, size, kernel, crop, box=box and upright_box(image, box, pixels.size))
+        return square(pixels, size, kernel, crop, box=box and oriented_box(image, box, pixels.size))
 
 
 def square(image: Image.Image, size: int, kernel: str, crop: str, *, box: Box | None = None) -> np.ndarray:
-    """Pixels uint8 (C, size, size) of an image in mode L or RGB, or of its part `box`.
+    """Resize an image in mode L or RGB, or its part `box`, to pixels uint8 (C, size, size).
 
-    - `center`: the shorter side becomes `size`, and what the longer one has too much is cut off on both ends, as
-      torchvision's `Resize(size)` and `CenterCrop(size)` do: the longer side is int(size · longer / shorter), and
-      the crop begins at round((side - size) / 2), half to even.
-    - `pad`: the longer side becomes `size`, the shorter one int(size · shorter / longer), at least 1, and its edge
-      is repeated on both ends, an odd pixel at the right or bottom.
+    - `center`: resizes the shorter side to `size` and crops the longer side at both ends, as torchvision's
+      `Resize(size)` and `CenterCrop(size)` do: the longer side becomes int(size · longer / shorter), and the crop
+      begins at round((side - size) / 2), half to even.
+    - `pad`: resizes the longer side to `size` and the shorter side to int(size · shorter / longer), at least 1, and
+      repeats its edge at both ends; an odd pixel is added at the right or bottom.
     """
     left, top, right, bottom = box or (0, 0, *image.size)
     sides = right - left, bottom - top
@@ -175,11 +180,11 @@ def square(image: Image.Image, size: int, kernel: str, crop: str, *, box: Box | 
 def resized(
     image: Image.Image, size: tuple[int, int], kernel: str, *, box: Box | None = None, window: Window | None = None
 ) -> np.ndarray:
-    """Pixels uint8 (C, h, w) of an image in mode L or RGB, whose part `box` was resized to `size`, (width, height).
+    """Resize the part `box` of an image in mode L or RGB to `size`, (width, height); returns pixels uint8 (C, h, w).
 
-    Of the result only the part `window`; all of it, and all of the image, if None.
+    Only the part `window` of the result is computed. None stands for the whole image or the whole result.
     """
-    from walloc_cdl.kernels.cpu.resample import resample  # numba takes half a second, which `--help` need not wait for
+    from walloc_cdl.kernels.cpu.resample import resample  # importing numba would delay `--help` by half a second
 
     pixels = np.asarray(image)
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
@@ -190,20 +195,23 @@ def resized(
 
 
 def deciding_side(sides: tuple[float, float], crop: str) -> float:
-    """Returns the one of two sides that becomes the side of the square."""
+    """Return the side that becomes the side of the square: the shorter one for `center`, the longer one for `pad`."""
     return min(sides) if crop == "center" else max(sides)
 
 
 @contextmanager
 def upright_image(data: Stored, channels: int, profiles: str = "ignore") -> Iterator[Image.Image]:
-    """The image in PIL's mode L or RGB, upright; `BadImageError` for what `load_pixels` refuses, also in the block."""
+    """Open an image upright, in PIL's mode L or RGB.
+
+    Raises `BadImageError` as `load_pixels` does; errors raised inside of the `with` block become `BadImageError`, too.
+    """
     with _opened(data) as image:
         _check_shape(image)
         yield _upright(image, channels, profiles)
 
 
 def load_native(data: Stored, channels: int, multiple: int, *, profiles: str = "ignore") -> np.ndarray:
-    """Pixels uint8 (channels, H, W) as they are, center-cropped so that H and W are multiples of `multiple`.
+    """Decode an image to pixels uint8 (channels, H, W) at its own size, center-cropped to multiples of `multiple`.
 
     Raises `BadImageError` as `load_pixels` does, and for images smaller than `multiple`.
     """
@@ -218,9 +226,9 @@ def load_native(data: Stored, channels: int, multiple: int, *, profiles: str = "
 
 
 def load_whole(data: Stored, channels: int, *, profiles: str = "ignore") -> np.ndarray:
-    """Pixels uint8 (channels, H, W), all of them: of any size and shape within `MAX_PIXELS`.
+    """Decode an image of any aspect ratio, within `MAX_PIXELS`, to pixels uint8 (channels, H, W), without cropping.
 
-    Raises `BadImageError` for anything but a whole image.
+    Raises `BadImageError` for anything except a complete image.
     """
     with _opened(data) as image:
         _check_size(image)
@@ -228,14 +236,14 @@ def load_whole(data: Stored, channels: int, *, profiles: str = "ignore") -> np.n
 
 
 def image_mode(data: Stored) -> str:
-    """PIL's name of the stored pixel format, from the header alone; raises `BadImageError`."""
+    """Return PIL's name of the stored pixel format, from the header alone; raises `BadImageError` if unreadable."""
     with _opened(data) as image:
         return image.mode
 
 
 @contextmanager
 def _opened(data: Stored) -> Iterator[Image.Image]:
-    """The image, whose pixels may still be undecoded; whatever decoding raises becomes a `BadImageError`."""
+    """Open an image without decoding it; exceptions from decoding in the `with` block become `BadImageError`."""
     try:
         encoded = read_stored(data)
         if not encoded:
@@ -243,7 +251,7 @@ def _opened(data: Stored) -> Iterator[Image.Image]:
         Image.init()
         formats = [name for name in FORMATS if name in Image.OPEN]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they are of what is refused, or put right, here
+            warnings.simplefilter("ignore")  # this module refuses or corrects what PIL warns about
             with Image.open(io.BytesIO(encoded), formats=formats) as image:
                 refuse_pil_quirks(image, encoded)
                 yield image
@@ -255,7 +263,7 @@ def _opened(data: Stored) -> Iterator[Image.Image]:
         raise BadImageError("not an image of a known format") from error
     except Image.DecompressionBombError as error:
         raise BadImageError(_too_large()) from error
-    except Exception as error:  # on broken files PIL's decoders raise whatever their parsing stumbled over
+    except Exception as error:  # PIL's decoders raise exceptions of any type for broken files
         raise BadImageError(failure_reason(error)) from error
 
 
@@ -279,15 +287,17 @@ def _check_shape(image: Image.Image) -> None:
 
 
 def _upright(image: Image.Image, channels: int, profiles: str) -> Image.Image:
-    """Mode L or RGB, turned as its EXIF says."""
+    """Convert to mode L or RGB and apply the EXIF orientation."""
     if channels not in (1, 3):
         raise CallError(f"{channels} channels; image files give 1 (gray) or 3 (RGB)")
-    return upright(image, eight_bit_color(image, channels, profiles))
+    return apply_orientation(image, eight_bit_color(image, channels, profiles))
 
 
 def _decode_scaled(image: Image.Image, size: int, crop: str) -> Box | None:
-    """Have a JPEG file decoded so that its deciding side is at least `size`; the part of the result that the whole
-    image covers: sides are rounded up, and the last pixel lies partly beyond. None where nothing changes.
+    """Make PIL decode a JPEG file scaled, with a deciding side of at least `size`.
+
+    Returns the part of the result that the image covers: sides are rounded up, so that the last pixel lies partly
+    outside. Returns None if the size does not change.
     """
     sides = tuple(max(1, int(size * side // deciding_side(image.size, crop))) for side in image.size)
     _, box = image.draft(None, sides) or (None, None)
@@ -295,6 +305,6 @@ def _decode_scaled(image: Image.Image, size: int, crop: str) -> Box | None:
 
 
 def channels_first(image: Image.Image) -> np.ndarray:
-    """Pixels uint8 (C, H, W) of an image in mode L or RGB."""
+    """Return the pixels uint8 (C, H, W) of an image in mode L or RGB."""
     pixels = np.asarray(image)
     return pixels[None].copy() if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))

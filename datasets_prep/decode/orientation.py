@@ -1,4 +1,4 @@
-"""The orientation of an image: how it is to be turned, as its EXIF says."""
+"""Applies the EXIF orientation of images."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ Box = tuple[float, float, float, float]
 """Left, top, right and bottom, in pixels."""
 
 _FLIPS = {2: "x", 3: "xy", 4: "y", 6: "x", 7: "xy", 8: "y"}
-"""By orientation, the axes of the upright image that are flipped."""
+"""Maps EXIF orientations to the axes of the upright image that are flipped."""
 
-_TURNS = {
+_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -21,14 +21,15 @@ _TURNS = {
 }
 
 
-def upright(image: Image.Image, decoded: Image.Image) -> Image.Image:
-    """`decoded`, the pixels of `image`, turned as the EXIF of `image` says."""
-    turn = _TURNS.get(_orientation(image))  # after decoding, for which PIL turns TIFF files itself, and says so here
-    return decoded.transpose(turn) if turn is not None else decoded
+def apply_orientation(image: Image.Image, decoded: Image.Image) -> Image.Image:
+    """Return `decoded`, the pixels of `image`, transposed by the EXIF orientation of `image`."""
+    # read after decoding, because PIL transposes TIFF files while it decodes them, and then resets the orientation
+    transpose = _TRANSPOSES.get(_orientation(image))
+    return decoded.transpose(transpose) if transpose is not None else decoded
 
 
-def upright_box(image: Image.Image, box: Box, size: tuple[int, int]) -> Box:
-    """Where a box at the upper left of `image`, (0, 0, w, h), lies when it was turned, and has this size since."""
+def oriented_box(image: Image.Image, box: Box, size: tuple[int, int]) -> Box:
+    """Return the position of a box (0, 0, w, h) of `image` in the upright image, whose (width, height) is `size`."""
     orientation = _orientation(image)
     width, height = box[:1:-1] if orientation in (5, 6, 7, 8) else box[2:]
     flips = _FLIPS.get(orientation, "")
@@ -40,5 +41,5 @@ def upright_box(image: Image.Image, box: Box, size: tuple[int, int]) -> Box:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # the pixels are whole all the same
+    except Exception:  # damaged EXIF data does not affect the pixels
         return 1

@@ -1,12 +1,14 @@
-"""Decoding in worker processes: chunks of samples in, signals, or codes, or the reason why not out, in order.
+"""Decodes chunks of samples in worker processes, in order, to signals, codes, or reasons why samples are unusable.
 
-A worker's death loses nothing. Its chunk is decoded again, sample by sample, and the one that kills its worker
-once more, or takes too long, is quarantined; so the ledger does not depend on the number of workers. Only
-without workers a crash of a decoder is one of the job.
+A worker's death loses no samples. Its chunk is decoded again, sample by sample, and a sample that crashes its worker
+again or exceeds the time limit is quarantined, so that the ledger does not depend on the number of workers. Without
+workers, a decoder's crash ends the job. A death by SIGKILL is never attributed to a sample: no decoder raises it, but a
+system short of memory does.
 
-Not by the package pebble, whose pool ends tasks that take too long, too: its workers share one pipe and a lock on it.
-Signals would go through it pickled (ten times as slow, see `worker_pipe`), and a worker that is killed while it holds
-the lock takes the others with it.
+`ProcessPoolExecutor` is not used because, when a worker dies, it loses all tasks in flight and does not report which
+sample caused that. Here one thread supervises each worker. The package pebble, whose pool also ends tasks that take too
+long, is not used because its workers share one pipe and its lock: signals would be pickled (ten times slower, see
+`worker_pipe`), and a worker that is killed while it holds the lock would block the others.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets_prep.decode.chunks import DecodedChunk, concatenate_chunks
 from datasets_prep.decode.worker import Failure, decode_chunk, serve, undecodable
-from datasets_prep.decode.worker_pipe import receive_answer
+from datasets_prep.decode.worker_pipe import receive_result
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.samples.stored import Stored
 from walloc_cdl.errors import JobError
@@ -32,15 +34,15 @@ if TYPE_CHECKING:
     from walloc_cdl.kernels.cpu.fused import FusedEncoder
 
 TIME_LIMIT_S = 120.0
-"""For a chunk, and then for each sample of one that took longer: a thousand times what a photo takes."""
+"""Limit for a chunk, and for each sample of a chunk that exceeded it: a thousand times the time for a photo."""
 
 
 class DecodePool:
     """Worker processes for `decode_chunk`; with 0 workers the calling process decodes.
 
-    What they decode they encode, too, if there is an `encoder`.
+    The workers also encode what they decode if there is an `encoder`.
 
-    A context manager: leaving it, also by an exception or Ctrl-C, ends the workers.
+    The pool is a context manager that ends its workers on exit, also after an exception or Ctrl-C.
     """
 
     def __init__(
@@ -73,16 +75,16 @@ class DecodePool:
 
     @property
     def pids(self) -> list[int]:
-        """The process ids of the workers that run now."""
+        """Process ids of the running workers."""
         return [
             supervisor.worker.pid for supervisor in self._supervisors if supervisor.worker and supervisor.worker.pid
         ]
 
     def decode(self, tasks: Iterable[tuple[Any, Sequence[Stored]]]) -> Iterator[tuple[Any, DecodedChunk]]:
-        """Decode (tag, samples) tasks; yields (tag, chunk) in the order of the tasks.
+        """Decode tasks (tag, samples); yields (tag, chunk) in the order of the tasks.
 
-        Tasks are drawn while earlier ones are being decoded, at most two for each worker and two more
-        in flight, so memory is bounded. Raises `JobError` when workers cannot start, or are killed.
+        Tasks are drawn while earlier ones are decoded; at most two per worker and two more are in flight, so that
+        memory is bounded. Raises `JobError` if workers cannot start or are killed.
         """
         if self._threads is None:
             for tag, samples in tasks:
@@ -107,7 +109,7 @@ class DecodePool:
 
 
 class _Supervisor:
-    """Keeps a worker process running, and accounts for the samples that it leaves undone."""
+    """Keeps a worker process running, and decodes the samples of a lost worker again or quarantines them."""
 
     def __init__(self, preparation: Preparation, encoder: FusedEncoder | None, time_limit_s: float) -> None:
         self.worker: WorkerProcess | None = WorkerProcess(preparation, encoder)
@@ -116,20 +118,20 @@ class _Supervisor:
         self._started = self._stopped = False
 
     def decode(self, samples: Sequence[Stored]) -> DecodedChunk:
-        """The decoded chunk, every sample of it accounted for."""
+        """Decode a chunk; every sample has a signal or a reason in the result."""
         try:
             return self._attempt(samples)
         except WorkerLost:
             return concatenate_chunks([self._decode_alone(stored) for stored in samples])
 
     def stop(self) -> None:
-        """Kill the worker; a `decode` that another thread is in fails."""
+        """Kill the worker; a `decode` that runs in another thread fails."""
         self._stopped = True
         if (worker := self.worker) is not None:
             worker.kill()
 
     def end(self) -> None:
-        """Give the worker's resources back."""
+        """Release the worker's resources."""
         if self.worker is not None:
             self.worker.end()
             self.worker, self._started = None, False
@@ -140,8 +142,8 @@ class _Supervisor:
         except WorkerLost as lost:
             if lost.killed:
                 raise JobError(
-                    "a decoding worker was killed twice; run the same again to go on, with fewer workers if memory "
-                    "is short"
+                    "a decoding worker was killed twice; run the same command again to continue, with fewer workers if "
+                    "memory is short"
                 ) from lost
             return undecodable(stored, lost.reason, self._preparation, self._encoder)
 
@@ -171,59 +173,59 @@ class _Supervisor:
 
 
 class WorkerLost(Exception):
-    """The worker died or was late; `reason` is what that says about the sample that it was decoding."""
+    """The worker died or exceeded its time limit; `reason` describes that for the sample that it was decoding."""
 
     def __init__(self, reason: str, *, killed: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.killed = killed
-        """By SIGKILL, which no decoder raises: the machine was short of memory, or somebody did it."""
+        """Whether SIGKILL ended it. No decoder raises SIGKILL, so the system was short of memory or a user sent it."""
 
 
 class WorkerProcess:
-    """A process of its own for `decode_chunk`, one chunk at a time. Not to be shared between threads."""
+    """A process that runs `decode_chunk` on one chunk at a time. It is not thread-safe, except for `kill`."""
 
     def __init__(self, preparation: Preparation, encoder: FusedEncoder | None = None) -> None:
-        # fork could hang: torch has started threads by now
+        # a forked process could hang, because torch may have started threads before
         context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, preparation, encoder), daemon=True)
+        self._connection, child_connection = context.Pipe()
+        self._process = context.Process(target=serve, args=(child_connection, preparation, encoder), daemon=True)
         self._process.start()
-        theirs.close()
+        child_connection.close()
 
     @property
     def pid(self) -> int | None:
-        """The id of the process."""
+        """Process id of the worker."""
         return self._process.pid
 
     def await_ready(self) -> None:
-        """Return when it has started; raises `WorkerLost` when it could not."""
+        """Wait until the worker has started; raises `WorkerLost` if it cannot start."""
         try:
             self._connection.recv()
         except (EOFError, OSError) as error:
             raise WorkerLost("cannot start") from error
 
     def decode(self, samples: Sequence[Stored], time_limit_s: float) -> DecodedChunk:
-        """Decode there; raises what decoding raised, or `WorkerLost`, after which there is only `end`."""
+        """Decode a chunk. Raises what decoding raised, or `WorkerLost`; then only `end` may be called."""
         try:
             self._connection.send(samples)
             if not self._connection.poll(time_limit_s):
                 raise WorkerLost(f"took longer than {time_limit_s:g} s to read and decode")
-            answer = receive_answer(self._connection)
+            result = receive_result(self._connection)
         except (EOFError, OSError) as error:
             self._process.join()
             killed = os.name == "posix" and self._process.exitcode == -signal.SIGKILL
             raise WorkerLost("the decoder crashed", killed=killed) from error
-        if isinstance(answer, Failure):
-            raise answer.error from RuntimeError(answer.text)
-        return answer
+        if isinstance(result, Failure):
+            raise result.error from RuntimeError(result.text)
+        return result
 
     def kill(self) -> None:
-        """Stop it, whatever it is doing; a `decode` that another thread waits for raises `WorkerLost`."""
+        """Kill the worker; a `decode` that runs in another thread raises `WorkerLost`."""
         self._process.kill()
 
     def end(self) -> None:
-        """Stop it and give its resources back."""
+        """Kill the worker and release its resources."""
         self.kill()
         self._process.join()
         self._connection.close()

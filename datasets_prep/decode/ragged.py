@@ -1,4 +1,4 @@
-"""Signals at their own size, for ragged geometry: whole images, whole clips."""
+"""Ragged geometry: images and clips are prepared at their own size."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ from datasets_prep.samples.preparation import Preparation
 from datasets_prep.samples.stored import Stored
 
 PLANNED_SIDE = 512
-"""Pixels a side that a plan reckons with, to choose the samples of a shard: nobody has looked at the images yet."""
+"""Pixels a side that a plan assumes, to choose the number of samples per shard, before any image has been opened."""
 
 PLANNED_S = 10.0
-"""Seconds of a clip, likewise."""
+"""Seconds that a plan assumes for a clip."""
 
 
 @dataclass(frozen=True)
 class RaggedPreparation(Preparation):
-    """Nothing is resized, cropped or cut: each sample keeps its size, up to the limits of the decoders.
+    """Prepares samples without resizing, cropping or cutting them: each keeps its size, within the decoders' limits.
 
-    The encoder pads to the stride and the shard records the size.
+    The encoder pads to the stride, and the shard records the size.
     """
 
     inner: ImagePreparation | AudioPreparation
-    """What decodes; its own size does not count."""
+    """The preparation that decodes; its size is not used."""
     stride: int
-    """The codec's."""
+    """The codec's stride."""
 
     ragged = True
     chunk_samples = 2  # a photo of 24 megapixels has 72 MB
 
     @property
     def kind(self) -> str:  # type: ignore[override]
-        """The inner one's."""
+        """The value of the inner preparation."""
         return self.inner.kind
 
     @property
     def dtype(self) -> np.dtype:  # type: ignore[override]
-        """The inner one's."""
+        """The value of the inner preparation."""
         return self.inner.dtype
 
     @property
     def packages(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The inner one's."""
+        """The value of the inner preparation."""
         return self.inner.packages
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """What a plan reckons with, a multiple of the stride; samples have their own."""
+        """The shape that a plan assumes, a multiple of the stride; each sample has its own."""
         if isinstance(self.inner, AudioPreparation):
             sides = [round(PLANNED_S * self.inner.sample_rate)]
         else:
@@ -59,7 +59,7 @@ class RaggedPreparation(Preparation):
         return self.inner.channels, *(max(side // self.stride, 1) * self.stride for side in sides)
 
     def load(self, stored: Stored) -> np.ndarray:
-        """The signal (C, H, W) or (C, T) at its own size; raises `BadSignalError` for one that cannot be used."""
+        """Return the signal (C, H, W) or (C, T) at its own size; raises `BadSignalError` if it cannot be used."""
         if isinstance(self.inner, AudioPreparation):
             return self.inner.load_clip(stored)
         return load_whole(stored, self.inner.channels, profiles=self.inner.icc)
@@ -69,8 +69,8 @@ class RaggedPreparation(Preparation):
         return self.inner.load_native(stored, multiple)
 
     def evaluation_signals(self, signals: np.ndarray | list[np.ndarray]) -> np.ndarray:
-        """See `Preparation.evaluation_signals`: the largest window in the middle that all have, at most what a plan
-        reckons with; smaller signals than the stride are padded.
+        """See `Preparation.evaluation_signals`; returns the largest central window that fits into all signals, at most
+        `shape`. Signals that are smaller than the stride are padded.
         """
         least = [(0, 0), *[(0, self.stride)] * (len(self.shape) - 1)]
         padded = [
@@ -80,14 +80,14 @@ class RaggedPreparation(Preparation):
         return np.stack([_middle(signal, sides.tolist()) for signal in padded])
 
     def to_json(self) -> dict[str, Any]:
-        """See `Preparation.to_json`; without what the inner one would do to the size."""
-        lost = ("size", "resize", "crop", "decoder", "segment_samples", "hop_samples", "short_clips", "rest")
-        kept = {name: value for name, value in self.inner.to_json().items() if name not in lost}
-        return {**kept, "geometry": "ragged", "padding": "to the stride, edge repeated at the right and bottom"}
+        """See `Preparation.to_json`; omits the inner preparation's settings of size."""
+        omitted = ("size", "resize", "crop", "decoder", "segment_samples", "hop_samples", "short_clips", "rest")
+        settings = {name: value for name, value in self.inner.to_json().items() if name not in omitted}
+        return {**settings, "geometry": "ragged", "padding": "to the stride, edge repeated at the right and bottom"}
 
     @property
     def memory_bytes(self) -> int | None:  # type: ignore[override]
-        """The inner one's."""
+        """The value of the inner preparation."""
         return self.inner.memory_bytes
 
     def versions(self) -> dict[str, str]:
@@ -96,6 +96,6 @@ class RaggedPreparation(Preparation):
 
 
 def _middle(signal: np.ndarray, sides: list[int]) -> np.ndarray:
-    """The window of these sides in the middle of a signal (C, …)."""
-    begins = [(whole - side) // 2 for whole, side in zip(signal.shape[1:], sides, strict=True)]
-    return signal[(slice(None), *(slice(begin, begin + side) for begin, side in zip(begins, sides, strict=True)))]
+    """Return the central window of these sides of a signal (C, …)."""
+    starts = [(length - side) // 2 for length, side in zip(signal.shape[1:], sides, strict=True)]
+    return signal[(slice(None), *(slice(start, start + side) for start, side in zip(starts, sides, strict=True)))]

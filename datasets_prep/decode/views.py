@@ -1,7 +1,8 @@
-"""Stored views of an image: the evaluation crop, its mirror image, random resized crops.
+"""Stored views of an image: the evaluation crop, its mirror image, and random resized crops.
 
-A crop follows from the sample's key and the number of the view, so neither the order of the work nor an
-interruption changes it.
+A random crop is determined by the SHA-256 of the sample's key and the view's name, and by no generator's state, so that
+slices, workers, resumption and another division into splits give a sample the same crops. They follow torchvision's
+`RandomResizedCrop`, with an area from 0.08 to 1.
 """
 
 from __future__ import annotations
@@ -21,21 +22,21 @@ from datasets_prep.samples.stored import KeyedSample
 from walloc_cdl.errors import CallError
 
 AREA = (0.08, 1.0)
-"""Share of the image's area that a random crop covers, drawn uniformly: that of torchvision's `RandomResizedCrop`."""
+"""Range of the share of the image's area that a random crop covers, drawn uniformly."""
 
 ASPECT = (3 / 4, 4 / 3)
-"""Width over height of a random crop, its logarithm drawn uniformly; likewise."""
+"""Range of width over height of a random crop, whose logarithm is drawn uniformly."""
 
 ATTEMPTS = 10
-"""Crops drawn until one lies in the image, before the central one with the nearest aspect is taken; likewise."""
+"""Crops that are drawn until one lies in the image; after that the central crop with the nearest aspect is used."""
 
 MAX_CROPS = 64
 
-GRAMMAR = "flip and crops:N, as flip,crops:4"
+GRAMMAR = "flip and crops:N, such as flip,crops:4"
 
 
 def parse_views(text: str) -> tuple[str, ...]:
-    """The names of the views that `flip,crops:N` asks for, the evaluation crop first; raises `CallError`.
+    """Return the names of the views that `flip,crops:N` requests, the evaluation crop first; raises `CallError`.
 
     >>> parse_views("flip,crops:2")
     ('center', 'flip', 'crop-1', 'crop-2')
@@ -48,15 +49,17 @@ def parse_views(text: str) -> tuple[str, ...]:
         elif word == "crops" and count.isdecimal() and 1 <= int(count) <= MAX_CROPS:
             names += [f"crop-{number}" for number in range(1, int(count) + 1)]
         else:
-            raise CallError(f"views {text!r}: {part.strip()!r} is none; choose of {GRAMMAR}, N from 1 to {MAX_CROPS}")
+            raise CallError(
+                f"views {text!r}: {part.strip()!r} is not a view; choose from {GRAMMAR}, with N from 1 to {MAX_CROPS}"
+            )
     if len(set(names)) != len(names):
-        raise CallError(f"views {text!r}: each kind may be asked for once; choose of {GRAMMAR}")
+        raise CallError(f"views {text!r}: each kind may be given once; choose from {GRAMMAR}")
     return tuple(names)
 
 
 @dataclass(frozen=True)
 class ViewedImagePreparation(ImagePreparation):
-    """Each image several times, all of one size; samples come with their keys."""
+    """Makes several views of each image, all of one size; samples must have their keys."""
 
     view_names: tuple[str, ...] = field(default=("center",), kw_only=True)
     """`center`, then any of `flip` and `crop-N`."""
@@ -64,15 +67,15 @@ class ViewedImagePreparation(ImagePreparation):
     chunk_samples: ClassVar[int] = 4
 
     def load(self, stored: KeyedSample) -> np.ndarray:  # type: ignore[override]
-        """Pixels uint8 (V, C, S, S): the crop of `ImagePreparation`, its mirror image, random resized crops, half of
-        them mirrored. Raises `BadImageError` as `load_pixels` does.
+        """Return pixels uint8 (V, C, S, S): the crop of `ImagePreparation`, its mirror image, and random resized crops,
+        half of which are mirrored. Raises `BadImageError` as `load_pixels` does.
         """
         with upright_image(stored.stored, self.channels, self.icc) as image:
             center = square(image, self.size, self.resize, self.crop)
             return np.stack([self._view(name, image, center, stored.key) for name in self.view_names])
 
     def evaluation_signals(self, signals: np.ndarray | list[np.ndarray]) -> np.ndarray:
-        """See `Preparation.evaluation_signals`: the first view."""
+        """See `Preparation.evaluation_signals`; returns the first view."""
         return np.asarray(signals)[:, 0]
 
     def to_json(self) -> dict[str, Any]:
@@ -106,14 +109,14 @@ class ViewedImagePreparation(ImagePreparation):
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """A rectangle of an image."""
+    """A rectangle of an image, which may be mirrored."""
 
     box: Box
     mirrored: bool
 
 
 def draw_crop(key: str, view: str, width: int, height: int) -> RandomCrop:
-    """The random resized crop of the image with this key and size that is the view of this name."""
+    """Return the random resized crop for an image's key and size in pixels, and the view's name."""
     numbers = _uniform_numbers(f"{view}\0{key}")
     mirrored = next(numbers) < 0.5
     for _ in range(ATTEMPTS):
@@ -121,7 +124,7 @@ def draw_crop(key: str, view: str, width: int, height: int) -> RandomCrop:
         aspect = math.exp(_between((math.log(ASPECT[0]), math.log(ASPECT[1])), next(numbers)))
         wide, high = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < wide <= width and 0 < high <= height:
-            left, top = (int(next(numbers) * (whole - part + 1)) for whole, part in ((width, wide), (height, high)))
+            left, top = (int(next(numbers) * (side - part + 1)) for side, part in ((width, wide), (height, high)))
             return RandomCrop((left, top, left + wide, top + high), mirrored)
     wide, high = min(width, round(height * ASPECT[1])), min(height, round(width / ASPECT[0]))
     left, top = (width - wide) // 2, (height - high) // 2
@@ -133,7 +136,7 @@ def _between(limits: tuple[float, float], share: float) -> float:
 
 
 def _uniform_numbers(text: str) -> Iterator[float]:
-    """Numbers in [0, 1) that follow from a text, the same on every machine: SHA-256 in counter mode."""
+    """Yield numbers in [0, 1) that a text determines, the same on every machine: SHA-256 in counter mode."""
     encoded = text.encode("utf-8", "surrogatepass")
     for block in itertools.count():
         digest = hashlib.sha256(block.to_bytes(4, "little") + encoded).digest()

@@ -1,6 +1,6 @@
-"""What a worker does: it reads, decodes and encodes chunks of samples, in a process of its own.
+"""The worker process, which reads, decodes and encodes chunks of samples.
 
-Worker processes load this module and what it imports, and nothing else: no torch, no `datasets`.
+Worker processes import this module and its imports only: neither torch nor `datasets`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datasets_prep.decode.chunks import DecodedChunk
-from datasets_prep.decode.worker_pipe import send_answer
+from datasets_prep.decode.worker_pipe import send_result
 from datasets_prep.samples.content import read_stored
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.samples.stored import ArrayWindow, AudioSegment, BadSignalError, FileSlice, KeyedSample, Stored
@@ -39,38 +39,38 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class Failure:
-    """An exception that is no sample's fault."""
+    """An exception that no sample caused."""
 
     error: Exception
     text: str
 
 
 def serve(connection: Connection, preparation: Preparation, encoder: FusedEncoder | None) -> None:
-    """Run the worker process: chunks in, decoded ones out, until its owner is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's
+    """Run the worker: receive chunks and send them decoded, until the parent process exits."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
     warnings.simplefilter("ignore")
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+        threading.Thread(target=_exit_with_parent, args=(parent.sentinel,), daemon=True).start()
     if preparation.memory_bytes is not None:
         _limit_memory(preparation.memory_bytes)
     with suppress(EOFError, OSError):
         connection.send("ready")
         _silence_decoders()
         while True:
-            send_answer(connection, _answer(connection.recv_bytes(), preparation, encoder))
+            send_result(connection, _result(connection.recv_bytes(), preparation, encoder))
 
 
-def _answer(pickled: bytes, preparation: Preparation, encoder: FusedEncoder | None) -> DecodedChunk | Failure:
+def _result(pickled: bytes, preparation: Preparation, encoder: FusedEncoder | None) -> DecodedChunk | Failure:
     try:
-        samples: Sequence[Stored] = pickle.loads(pickled)  # of the owner; `Connection.recv` does so
+        samples: Sequence[Stored] = pickle.loads(pickled)  # from the parent process, as `Connection.recv` does
         return decode_chunk(samples, preparation, encoder)
-    except Exception as error:  # a fault of ours or of the machine: for the owner to raise
+    except Exception as error:  # a bug or an error of the system, which the parent process raises
         return Failure(_picklable(error), traceback.format_exc())
 
 
 def _picklable(error: Exception) -> Exception:
-    """The error, or its words where it cannot be sent: the owner would take silence for a crash of the decoder."""
+    """Return the error, or its text if it cannot be pickled; the parent would take no result for a decoder's crash."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # an exception's own methods may raise anything
@@ -79,30 +79,32 @@ def _picklable(error: Exception) -> Exception:
 
 
 def _silence_decoders() -> None:
-    """Send to nowhere what C libraries write to standard error about broken files; our errors go another way."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
+    """Discard what C libraries write to standard error about broken files; errors are sent through the pipe."""
+    null_device = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null_device, 2)
+    os.close(null_device)
 
 
-def _end_with(sentinel: int) -> None:
+def _exit_with_parent(sentinel: int) -> None:
     wait([sentinel])
     os._exit(1)
 
 
 def _limit_memory(num_bytes: int) -> None:
-    """Let no more than so much be allocated from now on; where the system has no such limit, nothing happens."""
+    """Limit further memory allocation to `num_bytes`; does nothing on systems without /proc."""
     if not _STATUS.exists():
         return
     import resource
 
-    # RLIMIT_DATA counts private writable memory, of which a process has some for its threads' stacks.
+    # RLIMIT_DATA counts private writable memory, which includes the stacks of running threads.
     present = next(
         int(line.split()[1]) * 1024 for line in _STATUS.read_text().splitlines() if line.startswith("VmData")
     )
-    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_DATA)
     limit = present + num_bytes
-    resource.setrlimit(resource.RLIMIT_DATA, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
+    if hard_limit != resource.RLIM_INFINITY:
+        limit = min(limit, hard_limit)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard_limit))
 
 
 def decode_chunk(
@@ -112,7 +114,7 @@ def decode_chunk(
     decoded = [_decode(stored, preparation) for stored in samples]
     signals = [sample.signal for sample in decoded if sample.signal is not None]
     return DecodedChunk(
-        signals=_encoded(_gathered(signals, preparation), preparation, encoder),
+        signals=_encoded(_stacked(signals, preparation), preparation, encoder),
         reasons={position: sample.reason for position, sample in enumerate(decoded) if sample.reason is not None},
         hashes=[sample.sha256 for sample in decoded],
         num_bytes=[sample.num_bytes for sample in decoded],
@@ -122,9 +124,10 @@ def decode_chunk(
 def undecodable(
     stored: Stored, reason: str, preparation: Preparation, encoder: FusedEncoder | None = None
 ) -> DecodedChunk:
-    """What stands for a sample that no worker survived: its content is hashed, and not decoded.
+    """Return the chunk of a sample that crashed its worker twice: its content is hashed, but not decoded.
 
-    That of a URL is not: its server may be what the worker was waiting for, and here nothing limits the time.
+    Content at a URL is not hashed: the worker may have been waiting for the URL's server, and no time limit applies
+    here.
     """
     sample = _Decoded(reason=reason)
     content = stored.stored if isinstance(stored, KeyedSample) else stored
@@ -140,7 +143,7 @@ def undecodable(
 
 @dataclass
 class _Decoded:
-    """One sample: a signal, or the reason why there is none."""
+    """A decoded sample: a signal, or the reason why there is none."""
 
     signal: np.ndarray | None = None
     reason: str | None = None
@@ -175,7 +178,7 @@ def _decode(stored: Stored, preparation: Preparation) -> _Decoded:
     return decoded
 
 
-def _gathered(signals: list[np.ndarray], preparation: Preparation) -> np.ndarray | list[np.ndarray]:
+def _stacked(signals: list[np.ndarray], preparation: Preparation) -> np.ndarray | list[np.ndarray]:
     if preparation.ragged or not signals:
         return signals or _no_signals(preparation)
     return np.stack(signals)
@@ -184,7 +187,10 @@ def _gathered(signals: list[np.ndarray], preparation: Preparation) -> np.ndarray
 def _encoded(
     signals: np.ndarray | list[np.ndarray], preparation: Preparation, encoder: FusedEncoder | None
 ) -> np.ndarray | list[np.ndarray]:
-    """Codes (N, K, …) of signals (N, C, …), with views (N, V, K, …) of (N, V, C, …); without an encoder the signals."""
+    """Encode signals (N, C, …) to codes (N, K, …), or with views (N, V, C, …) to (N, V, K, …).
+
+    Returns the signals if there is no encoder.
+    """
     if encoder is None or not isinstance(signals, np.ndarray):
         return signals
     rank = len(preparation.shape)

@@ -27,7 +27,7 @@ class _SignalHeader:
     dtype: str
 
 
-def send_answer(connection: Connection, result: Any) -> None:
+def send_result(connection: Connection, result: Any) -> None:
     """Send a chunk, or any picklable object; raises `OSError` if the other end is closed."""
     if not (_HAS_FILE_DESCRIPTORS and isinstance(result, DecodedChunk) and isinstance(result.signals, np.ndarray)):
         connection.send(result)
@@ -39,8 +39,8 @@ def send_answer(connection: Connection, result: Any) -> None:
         rest = rest[os.write(connection.fileno(), rest) :]
 
 
-def receive_answer(connection: Connection) -> Any:
-    """Receive an object sent by `send_answer`; raises `EOFError` or `OSError` if the sender exits before."""
+def receive_result(connection: Connection) -> Any:
+    """Receive an object sent by `send_result`; raises `EOFError` or `OSError` if the sender exits before."""
     result = connection.recv()
     if not (isinstance(result, DecodedChunk) and isinstance(result.signals, _SignalHeader)):
         return result

@@ -1,4 +1,14 @@
-"""From signals to codes so that the codes depend on the signals only: fp32, no TF32, one batch shape."""
+"""Encodes signals so that the codes depend on the signals only: fp32, no TF32, one batch shape.
+
+Workers encode on a CPU if a codec's compiled encoder can be detached (`Codec.detached_encoder`) as arrays and numba
+kernels, so that workers import neither torch nor a codec and start in 0.3 s. The signals that a worker has just decoded
+are in its cache, codes are a sixteenth of the pixels to send, and no single core has to keep up with all workers. The
+parent process encodes everything else: batches for GPUs, which one process feeds; signals for codecs that are networks;
+and ragged signals.
+
+Ragged signals are encoded one at a time, by tiles, as single files are, so that their codes depend on the sample only.
+That does not use a GPU fully. Their data sets have no linear synthesis, since classifiers need one size.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +21,7 @@ import numpy as np
 import torch
 
 from datasets_prep.encode.any_size import encode_bounded, pad_to_stride
-from datasets_prep.encode.devices import alike_devices
+from datasets_prep.encode.devices import same_kind_devices
 from datasets_prep.encode.several_devices import SeveralDevices
 from datasets_prep.encode.torch_settings import few_threads, full_precision
 from datasets_prep.samples.preparation import Preparation
@@ -22,44 +32,44 @@ if TYPE_CHECKING:
 
 
 class Encoder:
-    """A codec on its device, fed with batches of one fixed shape: `signal_shape` is (C, H, W) or (C, T)."""
+    """Encodes batches of one fixed shape on a device; `signal_shape` is (C, H, W) or (C, T)."""
 
     def __init__(
         self, codec: Codec, device: torch.device, *, batch: int, signal_shape: tuple[int, ...], num_views: int = 1
     ) -> None:
-        self.codec = copy.deepcopy(codec).to(device)  # the caller's own stays where it is
+        self.codec = copy.deepcopy(codec).to(device)  # the caller's codec stays on its device
         self.device = device
         self.batch = batch
         self.latent_shape = codec.latent_shape(signal_shape)
         self.num_views = num_views
 
     def encode(self, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Codes uint8 (n, K, …) of chunks of prepared signals (m, C, …), in order; n and m need not agree.
+        """Encode chunks of prepared signals (m, C, …); yields codes uint8 (n, K, …) in order, with n independent of m.
 
-        With views they are (n, V, K, …) of (m, V, C, …).
+        With views, chunks are (m, V, C, …) and codes (n, V, K, …).
         """
         return self.joined(map(self.encode_batch, self.batches(chunks)))
 
     def batches(self, chunks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, int]]:
-        """What the device is given at once: signals of the fixed shape, and how many of them count."""
+        """Yield batches of the fixed shape with the number of signals in each; the rest of a batch is padding."""
         if self.num_views > 1:
             chunks = (chunk.reshape(-1, *chunk.shape[2:]) for chunk in chunks)
         return fixed_batches(chunks, self.batch)
 
     def encode_batch(self, batch: tuple[np.ndarray, int]) -> np.ndarray:
-        """Codes uint8 (used, K, …) of one of `batches`."""
-        signals, used = batch
+        """Encode one of `batches` to codes uint8 (count, K, …)."""
+        signals, count = batch
         with torch.inference_mode(), full_precision(), few_threads():
             codes = self.codec.encode(torch.from_numpy(signals).to(self.device))
-        return codes[:used].cpu().numpy()
+        return codes[:count].cpu().numpy()
 
     def joined(self, codes: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        """The codes of all batches as `encode` gives them."""
+        """Return the codes of all batches in the form that `encode` yields."""
         return codes if self.num_views == 1 else grouped(codes, self.num_views)
 
 
 class RaggedEncoder:
-    """A codec on its device, fed with one signal at a time, whatever its size; codes depend on nothing else."""
+    """Encodes one signal of any size at a time on a device, so that codes depend on the signal only."""
 
     num_views = 1
 
@@ -70,25 +80,26 @@ class RaggedEncoder:
         self.latent_shape = (spec.latent_channels, *[None] * (len(spec.axes) - 1))
 
     def encode(self, chunks: Iterable[list[np.ndarray]]) -> Iterator[list[np.ndarray]]:
-        """Codes, uint8 (K, h, w) or (K, t) each, of chunks of signals, padded at the right and bottom to the stride."""
+        """Encode chunks of signals, which are padded to the stride at the right and bottom; yields lists of codes uint8
+        (K, h, w) or (K, t)."""
         return self.joined(map(self.encode_batch, self.batches(chunks)))
 
     def batches(self, chunks: Iterable[list[np.ndarray]]) -> Iterator[list[np.ndarray]]:
-        """What the device is given in a row: the chunks, but for empty ones."""
+        """Yield the chunks that are not empty."""
         return (chunk for chunk in chunks if len(chunk))
 
     def encode_batch(self, batch: list[np.ndarray]) -> list[np.ndarray]:
-        """Codes of each signal of a chunk."""
+        """Encode each signal of a chunk."""
         with torch.inference_mode(), full_precision(), few_threads():
             return [encode_bounded(self.codec, pad_to_stride(signal, self.codec.stride)) for signal in batch]
 
     def joined(self, codes: Iterator[list[np.ndarray]]) -> Iterator[list[np.ndarray]]:
-        """The codes of all chunks as `encode` gives them."""
+        """Return the codes of all chunks in the form that `encode` yields."""
         return codes
 
 
 class WorkersEncoder:
-    """In an encoder's place where the workers encode: the chunks are codes already."""
+    """Takes the place of an encoder if the workers encode: the chunks already are codes."""
 
     def __init__(self, codec: Codec, *, signal_shape: tuple[int, ...], num_views: int = 1) -> None:
         self.codec = codec
@@ -96,7 +107,7 @@ class WorkersEncoder:
         self.num_views = num_views
 
     def encode(self, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The chunks' codes."""
+        """Yield the chunks that are not empty, which are codes."""
         return (chunk for chunk in chunks if len(chunk))
 
 
@@ -105,36 +116,38 @@ AnyEncoder = Encoder | RaggedEncoder | SeveralDevices | WorkersEncoder
 
 @dataclass(frozen=True)
 class Encoding:
-    """Who encodes: the workers, or the process that they work for."""
+    """The encoder of the workers, or of their parent process."""
 
     in_workers: FusedEncoder | None
-    """What workers encode with."""
+    """The encoder that workers use; None if the parent process encodes."""
     encoder: AnyEncoder
-    """What takes the chunks that they send."""
+    """The encoder in the parent process, which gets the workers' chunks."""
 
 
 def open_encoding(codec: Codec, preparation: Preparation, device: torch.device, *, batch: int) -> Encoding:
-    """For what a preparation makes.
+    """Open the encoders for the signals of a preparation.
 
-    Workers encode on CPUs, each what it has just decoded, where the codec can do so without torch: one core would
-    not keep up with many of them, and codes are less to send than pixels. GPUs are for one process to feed, all of
-    those that `device` stands for, and signals of any size are encoded by tiles.
+    Workers encode if the device is a CPU and the codec has a detached encoder. Otherwise the parent process encodes,
+    on all devices for which `device` stands.
     """
     shape, num_views = preparation.shape, max(1, len(preparation.view_names))
     if device.type == "cpu" and not preparation.ragged and (detached := codec.detached_encoder()) is not None:
         return Encoding(detached, WorkersEncoder(codec, signal_shape=shape, num_views=num_views))
 
-    def on(device: torch.device) -> Encoder | RaggedEncoder:
+    def encoder_on(device: torch.device) -> Encoder | RaggedEncoder:
         if preparation.ragged:
             return RaggedEncoder(codec, device)
         return Encoder(codec, device, batch=batch, signal_shape=shape, num_views=num_views)
 
-    encoders = [on(device) for device in alike_devices(device)]
+    encoders = [encoder_on(device) for device in same_kind_devices(device)]
     return Encoding(None, encoders[0] if len(encoders) == 1 else SeveralDevices(encoders))
 
 
 def grouped(batches: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
-    """Rows (m, …) in groups (n, size, …), n what each batch completes; all of them together must fill groups."""
+    """Regroup batches of rows (m, …) to (n, size, …), where n is the number of groups that a batch completes.
+
+    The total number of rows must be a multiple of `size`.
+    """
     waiting: list[np.ndarray] = []
     for batch in batches:
         rows = np.concatenate([*waiting, batch])
@@ -145,7 +158,7 @@ def grouped(batches: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
 
 
 def fixed_batches(chunks: Iterable[np.ndarray], batch: int) -> Iterator[tuple[np.ndarray, int]]:
-    """The chunks' rows in arrays of exactly `batch`, with the number that counts; the last is filled up with zeros."""
+    """Yield the chunks' rows in arrays of `batch` rows, with the number of rows; the last one is padded with zeros."""
     waiting: list[np.ndarray] = []
     count = 0
     for chunk in chunks:

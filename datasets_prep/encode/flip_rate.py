@@ -1,4 +1,4 @@
-"""The encode certificate: how many codes depend on how they were computed, measured on the spot."""
+"""Measures the flip rate: the share of codes that change with the way in which they are computed."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from walloc_cdl.machine import cpu_count
 
 
 def flip_rate(codec: Codec, encoder: Encoder, signals: np.ndarray) -> dict[str, Any]:
-    """Shares of the codes of prepared signals (n, C, …) that change with the circumstances.
+    """Return the shares of the codes of prepared signals (n, C, …) that change with the conditions of encoding.
 
-    `batch`: encoded one by one instead of in the job's batches, on the same device; `threads`: on the CPU
-    with all threads instead of one; `device`: on the CPU instead of the job's device. `value` is the largest
-    of them. `codec` is on the CPU.
+    `batch`: one by one instead of in the job's batches, on the same device; `threads`: with all threads instead of one,
+    on the CPU; `device`: on the CPU instead of the job's device. `value` is the largest of these shares. `codec` must
+    be on the CPU.
     """
     codes = np.concatenate(list(encoder.encode([signals])))
     one_by_one = Encoder(codec, encoder.device, batch=1, signal_shape=signals.shape[1:])
     single = np.concatenate(list(one_by_one.encode(signal[None] for signal in signals)))
-    alone, together = (_on_cpu(codec, signals, threads) for threads in (1, cpu_count()))
+    one_thread, all_threads = (_on_cpu(codec, signals, threads) for threads in (1, cpu_count()))
     rates = {
         "batch": _share(codes, single),
-        "threads": _share(alone, together),
-        "device": _share(codes, alone),
+        "threads": _share(one_thread, all_threads),
+        "device": _share(codes, one_thread),
     }
     return {"value": max(rates.values()), **rates, "num_codes": int(codes.size)}
 
@@ -42,5 +42,5 @@ def _on_cpu(codec: Codec, signals: np.ndarray, threads: int) -> np.ndarray:
         torch.set_num_threads(before)
 
 
-def _share(mine: np.ndarray, others: np.ndarray) -> float:
-    return float(np.mean(mine != others))
+def _share(codes: np.ndarray, other: np.ndarray) -> float:
+    return float(np.mean(codes != other))

@@ -1,4 +1,4 @@
-"""What the stored samples of a job are: the layout of its shards, and labels as shards have them."""
+"""The layout of a job's stored samples, and their labels in the form that shards store."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from walloc_cdl.latents import LabelSpec, SampleLayout
 
 
 def label_spec(source: Source) -> LabelSpec:
-    """The kind of the source's labels, and their classes."""
+    """Return the kind and the number of classes of the source's labels."""
     return LabelSpec(source.listing.label_kind or "none", len(source.class_names or []))
 
 
 def sample_layout(source: Source, codec: Codec, preparation: Preparation) -> SampleLayout:
-    """The layout of the samples that this preparation and codec make of the source."""
+    """Return the layout of the samples that this preparation and codec make from the source."""
     shape: tuple[int | None, ...] = codec.latent_shape(preparation.shape)
     if preparation.ragged:
         shape = (shape[0], *[None] * (len(shape) - 1))
@@ -26,7 +26,7 @@ def sample_layout(source: Source, codec: Codec, preparation: Preparation) -> Sam
 
 
 def stored_labels(source: Source, split: str, indices: Sequence[int]) -> np.ndarray | None:
-    """The labels of these samples, of the type and shape that `LabelSpec` names; None without labels."""
+    """Return the labels of these samples, with the type and shape of `LabelSpec`; None if there are no labels."""
     labels = label_spec(source)
     if labels.tensor_name is None:
         return None
@@ -35,7 +35,7 @@ def stored_labels(source: Source, split: str, indices: Sequence[int]) -> np.ndar
 
 
 def label_names(source: Source) -> dict[str, list[str] | None]:
-    """`class_names` and `target_names` of the manifest, one of which is None at least."""
+    """Return `class_names` and `target_names` of the manifest, at least one of which is None."""
     is_regression = source.listing.label_kind == "regression"
     names = source.class_names
     return {"class_names": None if is_regression else names, "target_names": names if is_regression else None}

@@ -1,4 +1,4 @@
-"""Settings of torch that encoding needs, for as long as it takes."""
+"""Settings of torch for the duration of encoding."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from walloc_cdl.machine import cpu_count
 
 @contextmanager
 def few_threads() -> Iterator[None]:
-    """One torch thread for every 8 CPUs: most of the work is decoding.
+    """Use one torch thread for every 8 CPUs while the block runs, since most of the work is decoding.
 
-    The decoding workers keep all CPUs busy, and torch's threads wait for one another at the end of
-    every operation. With as many as there are CPUs, encoding is five times slower, not faster
-    (measured on 2 CPUs with 2 workers: 50 images/s against 250).
+    The decoding workers keep all CPUs busy, and torch's threads wait for each other at the end of every operation. With
+    as many threads as CPUs, encoding is five times slower (measured on 2 CPUs with 2 workers: 50 images/s against 250).
     """
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, cpu_count() // 8))
@@ -30,10 +29,10 @@ def few_threads() -> Iterator[None]:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """IEEE fp32 for convolutions and products, whatever the caller has set; no autocast.
+    """Use IEEE fp32 for convolutions and products, without autocast, while the block runs, for any caller's settings.
 
-    The precision is the process's own, so it is IEEE until the last of the threads that are in here at the same time
-    has left; autocast is each thread's.
+    The precision is a setting of the process, so that it is IEEE until the last of the concurrent threads has left the
+    block; autocast is a setting of each thread.
     """
     _ieee.enter()
     try:
@@ -44,27 +43,27 @@ def full_precision() -> Iterator[None]:
 
 
 class _IeeePrecision:
-    """Set by the first one in; the last one out sets what the first one found."""
+    """The first thread that enters sets IEEE precision; the last one that leaves restores the previous precision."""
 
     def __init__(self) -> None:
         backends = torch.backends
         self._settings = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
         self._lock = threading.Lock()
-        self._inside = 0
+        self._num_threads = 0
         self._before: list[Any] = []
 
     def enter(self) -> None:
         with self._lock:
-            if not self._inside:
+            if not self._num_threads:
                 self._before = [setting.fp32_precision for setting in self._settings]
                 for setting in self._settings:
                     setting.fp32_precision = "ieee"
-            self._inside += 1
+            self._num_threads += 1
 
     def leave(self) -> None:
         with self._lock:
-            self._inside -= 1
-            if not self._inside:
+            self._num_threads -= 1
+            if not self._num_threads:
                 for setting, precision in zip(self._settings, self._before, strict=True):
                     setting.fp32_precision = precision
 

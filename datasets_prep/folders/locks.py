@@ -1,6 +1,6 @@
-"""Who works on an output folder: one job, or several slices of one.
+"""Locks of an output folder, which one job or several slices of one job may hold.
 
-The text of a lock's file only says whose it is. Where the system has no locks, they count as had.
+The text of a lock's file only names the holder. On file systems without locks, every lock is treated as acquired.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from walloc_cdl.errors import CallError
 from walloc_cdl.file_locks import LockState, lock, open_locked
 
 FOLDER = "locks"
-WHOLE = "job"
+JOB = "job"
 
 
 @contextmanager
-def whole_job(work: Path) -> Iterator[None]:
-    """Hold the output folder alone; `CallError`, naming the holder, if a job or a slice of one has it."""
-    with _locked(work, WHOLE, shared=False):
+def job_lock(work: Path) -> Iterator[None]:
+    """Lock the output folder exclusively; raises `CallError`, naming the holder, if a job or a slice holds it."""
+    with _locked(work, JOB, shared=False):
         yield
 
 
 @contextmanager
-def slice_of_job(work: Path, name: str) -> Iterator[None]:
-    """Hold one slice of the job, beside other slices; `CallError` if that slice, or all, is held."""
-    with _locked(work, WHOLE, shared=True), _locked(work, f"slice-{name}", shared=False):
+def slice_lock(work: Path, name: str) -> Iterator[None]:
+    """Lock one slice of the job, beside other slices; raises `CallError` if that slice, or the whole job, is locked."""
+    with _locked(work, JOB, shared=True), _locked(work, f"slice-{name}", shared=False):
         yield
 
 
 @contextmanager
-def planning(work: Path) -> Iterator[None]:
-    """Wait for the moment in which the folder is looked at and the plan written."""
+def planning_lock(work: Path) -> Iterator[None]:
+    """Wait for the lock under which a call examines the folder and writes the plan."""
     with _locked(work, "plan", shared=False, wait=True):
         yield
 
@@ -67,7 +67,7 @@ def _sign(file: IO[str]) -> None:
 
 
 def _holders(folder: Path, name: str) -> str:
-    """Who holds the lock `name`: whoever signed it, or the slices that share it."""
+    """Return the holders of the lock `name`: the process that signed it, or the slices that share it."""
     names = (
         [path.stem for path in sorted(folder.glob("slice-*.lock"))] if _is_free(folder, name, shared=True) else [name]
     )

@@ -1,4 +1,4 @@
-"""Engines by name."""
+"""Chooses the engine that a configuration names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from walloc_cdl.errors import CallError
 
 
 def choose_engine(config: PrepareConfig) -> Engine:
-    """The engine that `config` asks for; raises `CallError` for one whose package is missing."""
+    """Return the engine of `config`; raises `CallError` if its package is not installed."""
     if config.engine == "local":
         return LocalEngine()
     if find_spec("ray") is None:

@@ -1,4 +1,4 @@
-"""Which preparation a source needs for a codec: the one place where kinds of signals are told apart."""
+"""Chooses the preparation of a source for a codec: the only place that distinguishes kinds of signals."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from walloc_cdl.errors import CallError
 
 
 def choose_preparation(source: Source, codec: Codec, config: PrepareConfig) -> Preparation:
-    """How the source's samples become the codec's input.
+    """Return the preparation that turns the source's samples into the codec's input.
 
-    Raises `CallError` for a codec of another kind of signal or channel count, and for settings that the
-    source's kind does not have.
+    Raises `CallError` for a codec of another kind of signal or channel count, and for settings that do not apply to
+    the source's kind.
     """
     require_kind(source, codec)
     for name, each in settings_of(config).items():
@@ -36,32 +36,32 @@ def choose_preparation(source: Source, codec: Codec, config: PrepareConfig) -> P
     require_channels(source, codec)
     if source.kind == "array":
         return source.root.preparation(multiple=codec.spec.stride)
-    chosen = _image_settings(config)
+    settings = _image_settings(config)
     if config.views is None:
-        return ImagePreparation(codec.spec.source_channels, **chosen)
+        return ImagePreparation(codec.spec.source_channels, **settings)
     if config.decoder not in (None, "pil"):
         raise CallError(f"decoder is {config.decoder}, but random crops need all pixels; omit it or the views")
-    return ViewedImagePreparation(codec.spec.source_channels, **chosen, view_names=parse_views(config.views))
+    return ViewedImagePreparation(codec.spec.source_channels, **settings, view_names=parse_views(config.views))
 
 
 def _image_settings(config: PrepareConfig) -> dict[str, Any]:
-    """The settings of images that are not None, as `ImagePreparation` takes them."""
+    """Return the arguments of `ImagePreparation` from the settings that are not None."""
     return {
         each.name: value for each in fields(ImagePreparation) if (value := getattr(config, each.name, None)) is not None
     }
 
 
 def _settings_in(preparation: Preparation) -> dict[str, Any]:
-    """The settings of `PrepareConfig` that are fields of a preparation, too."""
+    """Return the settings of `PrepareConfig` that are also fields of a preparation."""
     return {name: getattr(preparation, name) for name in settings_of(PrepareConfig) if hasattr(preparation, name)}
 
 
 def _ragged(source: Source, codec: Codec, config: PrepareConfig) -> RaggedPreparation:
-    """Whole images and clips; raises `CallError` for settings that decide a size."""
+    """Return the preparation of ragged geometry; raises `CallError` for settings that determine a size."""
     if source.kind == "array":
         raise CallError(f"geometry ragged, but {source.name} holds arrays, which are cut into patches; omit it")
     for name, each in settings_of(config).items():
-        if each.decides_size and (value := getattr(config, name)) is not None:
+        if each.determines_size and (value := getattr(config, name)) is not None:
             raise CallError(
                 f"{name} is {value}, but with geometry ragged samples keep their own size; omit one of them"
             )
@@ -74,10 +74,10 @@ def _ragged(source: Source, codec: Codec, config: PrepareConfig) -> RaggedPrepar
 
 
 def stored_preparation(source: Source, codec: Codec, preprocessing: Mapping[str, Any]) -> Preparation:
-    """The preparation of a data set's samples, by the `preprocessing` of its manifest.
+    """Return the preparation that the `preprocessing` of a data set's manifest describes.
 
-    Arrays are prepared as the source says, whose options decide it. Raises `CallError` for a source of another kind
-    of signal or channel count than the codec's, and for a preprocessing that no call of `prepare` leaves.
+    The preparation of arrays is taken from the source, whose options determine it. Raises `CallError` for a source
+    whose kind of signal or channel count is not the codec's, and for a preprocessing that `prepare` does not write.
     """
     require_kind(source, codec)
     if source.kind != "audio":
@@ -91,19 +91,19 @@ def stored_preparation(source: Source, codec: Codec, preprocessing: Mapping[str,
         kind = ViewedImagePreparation if "views" in values else ImagePreparation
     try:
         inner = kind.from_json(values)
-        PrepareConfig(**_settings_in(inner))  # refuses what a damaged or a foreign manifest may say
+        PrepareConfig(**_settings_in(inner))  # refuses invalid values of a damaged or foreign manifest
     except (KeyError, TypeError, ValueError) as error:
         raise CallError(
-            f"the manifest's preprocessing is none of this version's ({type(error).__name__}: {error}); prepare the "
+            f"the manifest's preprocessing is not one of this version ({type(error).__name__}: {error}); prepare the "
             "source again, in another folder"
         ) from error
     return RaggedPreparation(inner, codec.spec.stride) if values.get("geometry") == "ragged" else inner
 
 
 def native_preparation(source: Source, channels: int, *, stride: int, sample_rate: int | None = None) -> Preparation:
-    """The preparation whose `load_native` gives signals at their own size, for fitting and measuring codecs.
+    """Return a preparation whose `load_native` gives signals at their own size, for fitting and measuring codecs.
 
-    `sample_rate` of None is the rate that all clips share; raises `CallError` where they have several.
+    A `sample_rate` (Hz) of None is the rate that all clips share; raises `CallError` if they have several.
     """
     if source.kind == "array":
         return source.root.preparation(multiple=stride)
@@ -113,17 +113,17 @@ def native_preparation(source: Source, channels: int, *, stride: int, sample_rat
 
 
 def require_kind(source: Source, codec: Codec) -> None:
-    """Refuse an image codec for audio and the reverse, naming both."""
+    """Raise `CallError` for an image codec with audio, and for an audio codec with images or arrays."""
     wanted, found = ("audio" if source.kind == "audio" else "image"), codec.spec.kind
     if found != wanted:
         raise CallError(
             f"source {source.name} is of kind {source.kind}, but codec {codec.name} is of kind {found}; "
-            f"choose one of kind {wanted}, as `cdl codec list` shows them"
+            f"choose one of kind {wanted} from `cdl codec list`"
         )
 
 
 def require_channels(source: Source, codec: Codec) -> None:
-    """Refuse images of other channels than the codec's: their stored values would not compare."""
+    """Raise `CallError` if the images do not have the codec's channel count: their codes would not be comparable."""
     wanted, found = codec.spec.source_channels, source.channels
     if found is None or found == wanted:
         return
@@ -135,12 +135,15 @@ def require_channels(source: Source, codec: Codec) -> None:
     kind, example = ("gray", "gray-16x") if found == 1 else ("in color", "rgb-16x")
     raise CallError(
         f"the images of source {source.name} are {kind} (channels: {found}), but codec {codec.name} takes "
-        f"channels: {wanted}; use one for such images, as {example}"
+        f"channels: {wanted}; use a codec for such images, such as {example}"
     )
 
 
 def _audio(source: Source, codec: Codec, config: PrepareConfig) -> AudioPreparation:
-    """At the codec's sample rate; a codec without one, as `resize-mono-4x`, takes clips as they are."""
+    """Return the preparation at the codec's sample rate.
+
+    A codec without a sample rate, such as `resize-mono-4x`, encodes clips at their own rate.
+    """
     spec = codec.spec
     rate = source.root.sample_rate() if spec.sample_rate is None else spec.sample_rate
     length = segment_samples(config.segment_s or DEFAULT_SEGMENT_S, rate, spec.stride)

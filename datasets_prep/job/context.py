@@ -1,4 +1,4 @@
-"""What the parts of a job have in common, and what an engine is."""
+"""The context that the parts of a job share, and the interface of engines."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from walloc_cdl.latents import WORK_NAME
 
 @dataclass(frozen=True)
 class JobContext:
-    """One job in its output folder: made when the folder is held, and passed on to its end.
+    """One job in its output folder, created once the folder is locked.
 
-    Where a part of the job works on samples of its own, as the node of a cluster does on those of one shard, it
-    replaces `source`.
+    A part of the job that works on a subset of the samples, such as a cluster's task on those of one shard, replaces
+    `source`.
     """
 
     folder: Path
-    """The folder of the data set."""
+    """Folder of the data set."""
     plan: Plan
-    """The plan that is followed; it is that of an earlier call where the job was resumed."""
+    """The plan that the job follows; a resumed job follows the plan of an earlier call."""
     plan_digest: str
     """Ties the records of shards to their plan. A stream's plan gets its shards at the end, and keeps this digest."""
     source: Source
-    """Its samples are those that are stored: clips cut into segments, and no more than the limit."""
+    """The samples to store: clips are cut into segments, and the limit is applied."""
     preparation: Preparation
     codec: Codec
     config: PrepareConfig
@@ -44,11 +44,11 @@ class JobContext:
     started_s: float = field(default_factory=time.time)
     """Seconds since the epoch."""
     drift: list[tuple[str, Any, Any]] = field(default_factory=list)
-    """Where this run's device and versions are not those of the plan: field, the plan's value, this run's."""
+    """Differences of this run's device and versions from the plan: field, the plan's value, this run's value."""
 
     @property
     def work(self) -> Path:
-        """The work folder, which has the plan and the records of shards."""
+        """The work folder, which holds the plan and the records of shards."""
         return self.folder / WORK_NAME
 
 
@@ -58,9 +58,9 @@ class Engine(Protocol):
     name: str
 
     def encode(self, context: JobContext, shards: Sequence[PlannedShard]) -> Generator[ShardRecord, None, None]:
-        """Make these shards, files and records; yields each one's record when it is done, in any order.
+        """Write the files and records of these shards; yields each record when its shard is done, in any order.
 
-        The reporter is told of samples that are done, and who is at work, for `Progress.worker_status`, at the
-        beginning and whenever that changes. Closing the generator stops what is still going on.
+        The engine reports finished samples to the context's reporter, and its worker status at the start and whenever
+        that changes. Closing the generator stops the remaining work.
         """
         ...

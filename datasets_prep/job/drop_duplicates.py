@@ -1,4 +1,9 @@
-"""Leaving out of a job's shards the samples whose content is stored before."""
+"""Removes from a job's shards the samples whose content an earlier sample has.
+
+A shard is rewritten before its record. If the job is interrupted in between, the next call finds a shard that does not
+match its record, and encodes it again from the source. `--finish` does so, too, although it refuses shards that no
+slice has made: a record, stale or not, proves that a slice made the shard.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +24,9 @@ from walloc_cdl.latents import open_shard
 
 
 def drop_duplicate_samples(context: JobContext, finder: DuplicateFinder) -> None:
-    """Write every shard that has duplicates anew without them, with its record and rows of the ledger.
+    """Rewrite every shard that has duplicates without them, with its record and its rows of the ledger.
 
-    The first of equal samples stays, in the plan's order. A shard that was done before is left as it is.
+    Of equal samples, the first in the plan's order stays. A shard without duplicates is not changed.
     """
     for shard in context.plan.shards:
         rows = finder.mark(load_rows(context.work, shard.name))
@@ -32,7 +37,7 @@ def drop_duplicate_samples(context: JobContext, finder: DuplicateFinder) -> None
 
 
 def _rewrite(context: JobContext, shard: PlannedShard, rows: pa.Table, kept: np.ndarray) -> None:
-    """`kept`, bool, says which of the stored samples stay."""
+    """Rewrite a shard; `kept`, bool, marks the stored samples that stay."""
     folder, layout = context.folder, sample_layout(context.source, context.codec, context.preparation)
     record = require_record(folder, context.work, shard, context.plan_digest)
     content = open_shard(folder / shard.name, record.entry, layout)
@@ -47,12 +52,12 @@ def _rewrite(context: JobContext, shard: PlannedShard, rows: pa.Table, kept: np.
 
 def _without_duplicates(rows: pa.Table) -> pa.Table:
     stored = pc.and_(pc.is_valid(rows["shard"]), pc.is_null(rows["duplicate_of"]))
-    gone = pc.and_(pc.is_valid(rows["shard"]), pc.is_valid(rows["duplicate_of"]))
+    removed = pc.and_(pc.is_valid(rows["shard"]), pc.is_valid(rows["duplicate_of"]))
     numbers = np.cumsum(stored.to_numpy()) - 1
     changes = {
         "shard": pc.if_else(stored, rows["shard"], pa.scalar(None, pa.string())),
         "row": pc.if_else(stored, pa.array(numbers, pa.int64()), pa.scalar(None, pa.int64())),
-        "reason": pc.if_else(gone, pa.scalar(DUPLICATE), rows["reason"]),
+        "reason": pc.if_else(removed, pa.scalar(DUPLICATE), rows["reason"]),
     }
     for name, values in changes.items():
         index = rows.schema.get_field_index(name)

@@ -1,4 +1,4 @@
-"""The end of a job: from written shards to a data set. The manifest comes last."""
+"""Completes a job: turns its shards into a data set. The manifest is written last."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ from walloc_cdl.synthesis import synthesis_to_bytes
 
 FLIP_SAMPLES = 32
 DECODING_THREADS = 4
-"""At most, for samples that are decoded once more: few, since nothing limits what each may take of the memory."""
+"""Maximum number of threads that decode samples again: few, since nothing limits the memory that each may need."""
 
 
 def finish(context: JobContext) -> Manifest:
-    """Write all but the shards; the records of all of the plan's shards must be there.
+    """Write all files except the shards; all shards of the plan must have records.
 
-    Raises `JobError` when no sample that training needs is usable.
+    Raises `JobError` if no sample of the split that training uses is usable.
     """
     folder, plan, source, preparation = context.folder, context.plan, context.source, context.preparation
 
@@ -102,18 +102,18 @@ def finish(context: JobContext) -> Manifest:
         source=plan.source,
         ledger=counts,
     )
-    write_provenance(folder, _provenance(context, codec, encoder, _of_one_size(chunks)))
+    write_provenance(folder, _provenance(context, codec, encoder, _equally_sized(chunks)))
     write_manifest(folder, manifest)
     return manifest
 
 
 def has_synthesis(codec: Codec, preparation: Preparation) -> bool:
-    """Whether a linear synthesis is fitted: to images of one size."""
+    """Whether a linear synthesis is fitted, which requires images of one size."""
     return codec.spec.kind == "image" and not preparation.ragged
 
 
 def num_calibration_samples(codec: Codec, preparation: Preparation) -> int:
-    """How many samples `finish` decodes once more, at most, to fit the synthesis and to measure the flip rate."""
+    """Return the maximum number of samples that `finish` decodes again, for the synthesis and the flip rate."""
     if not has_synthesis(codec, preparation):
         return FLIP_SAMPLES
     return num_synthesis_samples(codec, codec.latent_shape(preparation.shape))
@@ -121,7 +121,7 @@ def num_calibration_samples(codec: Codec, preparation: Preparation) -> int:
 
 @dataclass
 class _Totals:
-    """What the records of all shards add up to."""
+    """Sums over the records of all shards."""
 
     context: JobContext
     entries: list[ShardEntry] = field(default_factory=list)
@@ -148,15 +148,15 @@ class _Totals:
             counts += np.array(record.class_counts, np.int64)
 
     def summary(self, split: str) -> SplitSummary:
-        """Counts of one split."""
+        """Return the counts of one split."""
         counts = self.class_counts[split]
         return SplitSummary(self.num_samples[split], None if counts is None else counts.tolist())
 
 
 def _fit_split(source: Source) -> str:
-    """The split that statistics and synthesis are taken from: `train`, or the first with samples."""
-    filled = [split for split in source.split_names if source.num_samples(split)]
-    return "train" if "train" in filled else filled[0]
+    """Return the split for statistics and synthesis: `train`, or the first split with samples."""
+    nonempty = [split for split in source.split_names if source.num_samples(split)]
+    return "train" if "train" in nonempty else nonempty[0]
 
 
 def _unit_name(source: Source) -> str:
@@ -176,36 +176,37 @@ def _require_usable(context: JobContext, num_samples: dict[str, int]) -> None:
 
 
 def _calibration_signals(context: JobContext, count: int) -> list[np.ndarray]:
-    """Prepared signals (n, C, …) as evaluation sees them, in chunks, of a seeded choice of `count` samples.
+    """Return chunks (n, C, …) of evaluation signals of the `count` samples with the smallest key hashes.
 
-    They are decoded once more, in this process, since workers take longer to start.
+    They are decoded again in this process, since workers would take longer to start.
     """
     source, preparation = context.source, context.preparation
     split, step = _fit_split(source), preparation.chunk_samples
-    chosen = sorted(index for _, index in heapq.nsmallest(count, _hashed_samples(context, split)))
+    indices = sorted(index for _, index in heapq.nsmallest(count, _hashed_samples(context, split)))
     tasks = (
-        [source.read(split, index) for index in chosen[start : start + step]] for start in range(0, len(chosen), step)
+        [source.read(split, index) for index in indices[start : start + step]] for start in range(0, len(indices), step)
     )
-    # Decoding silences warnings for a moment, which belongs to the process: restored here, whichever thread ends last.
+    # Decoding changes the process's warning filters temporarily; they are restored here after all threads have ended.
     with warnings.catch_warnings(), ThreadPoolExecutor(min(DECODING_THREADS, cpu_count())) as threads:
         decoded = threads.map(lambda samples: decode_chunk(samples, preparation), tasks)
         chunks = [preparation.evaluation_signals(chunk.signals) for chunk in decoded if len(chunk.signals)]
     if not chunks:
         raise JobError(
-            f"the {_unit_name(source)} of split {split!r} are gone since they were encoded; restore the source"
+            f"the {_unit_name(source)} of split {split!r} can no longer be read; restore the source and run the same "
+            "command again to continue"
         )
     return chunks
 
 
-def _of_one_size(chunks: list[np.ndarray]) -> np.ndarray:
-    """The first signals that have the size of the first one, at most `FLIP_SAMPLES` of them."""
+def _equally_sized(chunks: list[np.ndarray]) -> np.ndarray:
+    """Return the signals that have the size of the first signal, at most `FLIP_SAMPLES` of them."""
     return np.concatenate([chunk for chunk in chunks[:FLIP_SAMPLES] if chunk.shape[1:] == chunks[0].shape[1:]])[
         :FLIP_SAMPLES
     ]
 
 
 def _hashed_samples(context: JobContext, split: str) -> Iterator[tuple[str, int]]:
-    """The hash of the key, and the index, of every stored sample of the split that can be read."""
+    """Yield the key hash and the index of every stored sample of the split that can be read."""
     for shard in context.plan.shards:
         if shard.split == split:
             rows = load_rows(context.work, shard.name, ["key", "row"]).to_pydict()

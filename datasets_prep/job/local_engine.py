@@ -1,6 +1,6 @@
-"""Shards made on this machine: worker processes decode while this process encodes and writes.
+"""Makes shards on this machine: worker processes decode while this process encodes and writes.
 
-The unit of work is one shard, from its source samples to a file and a record; doing it again gives the same bytes.
+The unit of work is one shard, from its source samples to a file and a record. Making it again gives the same bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from datasets_prep.decode.pool import DecodePool
 from datasets_prep.encode.encoder import AnyEncoder, open_encoding
 from datasets_prep.encode.sample_layout import label_spec, stored_labels
 from datasets_prep.job.context import JobContext
-from datasets_prep.job.progress import counted
+from datasets_prep.job.progress import count_text
 from datasets_prep.ledger.shard_records import ShardRecord, save_record
 from datasets_prep.ledger.table import shard_rows
 from datasets_prep.samples.planned_shard import PlannedShard
@@ -27,17 +27,17 @@ from walloc_cdl.errors import JobError
 from walloc_cdl.latents import SampleLayout, ShardWriter
 
 MISSING_FILE = "no such file"
-"""The reason of a file that has vanished; when the whole source has, that is no reason to quarantine it."""
+"""The ledger's reason for a missing file. If the whole source is missing, the job fails and quarantines no samples."""
 
 
 class LocalEngine:
-    """Shard after shard; the workers share the decoding inside of each, so a small data set is not slow."""
+    """Makes shards one after the other; the workers share the decoding of each shard, so small data sets are fast."""
 
     name = "local"
 
     def encode(self, context: JobContext, shards: Sequence[PlannedShard]) -> Generator[ShardRecord, None, None]:
         """See `Engine.encode`."""
-        context.reporter.worker_status(counted(context.workers, "worker"))
+        context.reporter.worker_status(count_text(context.workers, "worker"))
         device, batch = choose_device(context.config.device), context.config.batch
         encoding = open_encoding(context.codec, context.preparation, device, batch=batch)
         with DecodePool(context.workers, context.preparation, encoding.in_workers) as pool:
@@ -47,14 +47,14 @@ class LocalEngine:
 def encode_shards(
     context: JobContext, shards: Sequence[PlannedShard], pool: DecodePool, encoder: AnyEncoder
 ) -> Iterator[ShardRecord]:
-    """Make these shards in turn; those to come are being decoded while one is encoded."""
+    """Make these shards in order; the next shards are decoded while one is encoded."""
     decoded = pool.decode(_tasks(context, shards))
     for shard, chunks in itertools.groupby(decoded, key=lambda item: item[0]):
         yield encode_shard(context, shard, (chunk for _, chunk in chunks), encoder)
 
 
 def _tasks(context: JobContext, shards: Sequence[PlannedShard]) -> Iterator[tuple[PlannedShard, list[Stored]]]:
-    """Chunks of samples, none across two shards, tagged with the shard."""
+    """Yield chunks of samples with their shard; no chunk spans two shards."""
     step = context.preparation.chunk_samples
     for shard in shards:
         for start in range(shard.start, shard.stop, step):
@@ -65,25 +65,25 @@ def _tasks(context: JobContext, shards: Sequence[PlannedShard]) -> Iterator[tupl
 def encode_shard(
     context: JobContext, shard: PlannedShard, chunks: Iterable[DecodedChunk], encoder: AnyEncoder
 ) -> ShardRecord:
-    """Encode one shard's decoded samples as they come, write it and its record, and report the samples.
+    """Encode a shard from its decoded chunks, write the shard and its record, and report the samples.
 
-    Raises `JobError` when the source has vanished, and leaves nothing of the shard then.
+    Raises `JobError` if the source is missing; then no file of the shard remains.
     """
     source = context.source
     reasons: dict[int, str] = {}
     hashes: list[str | None] = []
     source_bytes = 0
-    ready: deque[int] = deque()  # indices of usable samples that have no codes yet
+    pending: deque[int] = deque()  # indices of usable samples that have no codes yet
     sizes: deque[tuple[int, ...]] = deque()
 
     def usable() -> Iterator[np.ndarray | list[np.ndarray]]:
         nonlocal source_bytes
         for chunk in chunks:
-            if MISSING_FILE in chunk.reasons.values() and (gone := source.absence()):
-                raise JobError(f"{gone} has vanished; bring it back and run the same again to go on")
+            if MISSING_FILE in chunk.reasons.values() and (missing := source.absence()):
+                raise JobError(f"{missing} is missing; restore it and run the same command again to continue")
             start = shard.start + len(hashes)
             reasons.update({start + position: reason for position, reason in chunk.reasons.items()})
-            ready.extend(start + place for place in range(len(chunk.hashes)) if place not in chunk.reasons)
+            pending.extend(start + position for position in range(len(chunk.hashes)) if position not in chunk.reasons)
             if layout.ragged:
                 sizes.extend(signal.shape[1:] for signal in chunk.signals)
             hashes.extend(chunk.hashes)
@@ -98,16 +98,16 @@ def encode_shard(
         context.folder, shard.name, layout=layout, split=shard.split, capacity=shard.num_samples
     ) as writer:
         for codes in encoder.encode(usable()):
-            indices = [ready.popleft() for _ in codes]
+            indices = [pending.popleft() for _ in codes]
             labels = stored_labels(source, shard.split, indices)
             if counts is not None:
                 counts += layout.labels.class_counts(labels)
             keys = [source.key(shard.split, index) for index in indices]
-            own = np.array([sizes.popleft() for _ in codes], np.int32) if layout.ragged else None
-            writer.append(codes, labels, keys, sizes=own)
+            signal_sizes = np.array([sizes.popleft() for _ in codes], np.int32) if layout.ragged else None
+            writer.append(codes, labels, keys, sizes=signal_sizes)
         entry, histogram = writer.finish()
     class_counts = None if counts is None else counts.tolist()
     record = ShardRecord(entry, histogram, class_counts, len(reasons), source_bytes)
-    seen = replace(shard, stop=shard.start + len(hashes))  # a stream may have ended before the shard was full
-    save_record(context.work, context.plan_digest, record, shard_rows(source, seen, reasons, hashes))
+    encoded = replace(shard, stop=shard.start + len(hashes))  # a stream may have ended before the shard was full
+    save_record(context.work, context.plan_digest, record, shard_rows(source, encoded, reasons, hashes))
     return record

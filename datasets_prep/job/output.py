@@ -1,4 +1,7 @@
-"""The output folder: new, an unfinished job of ours, a finished data set, or something foreign, which is left alone."""
+"""Checks and prepares the output folder, which may be new, an unfinished job, a finished data set, or foreign.
+
+Foreign folders are not changed.
+"""
 
 from __future__ import annotations
 
@@ -30,16 +33,16 @@ CODEC_FOLDER = "codec"
 
 EXTENSION_NAME = "extension"
 DISCARDED_NAME = "discarded.json"
-"""In the work folder: the manifest of a data set that `--restart` is removing."""
+"""Name, in the work folder, of the manifest of a data set that `--restart` is removing."""
 
-ANOTHER_FOLDER = "give another folder, or --restart to remove what is there and begin anew"
+ANOTHER_FOLDER = "give another folder, or --restart to remove what is there and start over"
 
 
 def finished_manifest(folder: Path, plan: Plan, *, restart: bool) -> Manifest | None:
-    """The manifest of a data set that is finished under this plan already, else None; changes nothing.
+    """Return the manifest of a data set that is already finished under this plan, else None; changes no file.
 
-    Raises `CallError` for a folder that holds anything but an unfinished or finished job of ours, and, unless it
-    is to `restart`, for a data set of another plan, naming the field that differs.
+    Raises `CallError` for a folder that is neither an unfinished job nor a data set, and, without `restart`, for a data
+    set of another plan, naming the field that differs.
     """
     if folder.exists() and not folder.is_dir():
         raise CallError(f"output {str(folder)!r} is a file; give a new or empty folder")
@@ -51,30 +54,30 @@ def finished_manifest(folder: Path, plan: Plan, *, restart: bool) -> Manifest | 
             return None
         if extension_plan(folder) is not None:
             raise CallError(
-                f"{folder} holds an unfinished extension; end it by the same command that began it, with --extend"
+                f"{folder} holds an unfinished extension; complete it with the command that started it, with --extend"
             )
         require_same(folder, "a finished data set", difference_from_finished(plan, manifest))
         return manifest
-    ours = any((folder / WORK_NAME / name).is_file() for name in (PLAN_NAME, DISCARDED_NAME))
-    if not ours and (found := _foreign(folder)):
+    is_job = any((folder / WORK_NAME / name).is_file() for name in (PLAN_NAME, DISCARDED_NAME))
+    if not is_job and (found := _foreign_name(folder)):
         raise CallError(
-            f"output folder {str(folder)!r} holds {found!r}, which is no data set and no unfinished job; "
+            f"output folder {str(folder)!r} holds {found!r}, which is neither a data set nor an unfinished job; "
             "give a new or empty folder"
         )
     return None
 
 
 def open_output(folder: Path, plan: Plan, *, restart: bool, allow_drift: bool = False) -> Plan:
-    """Make `folder` ready for the job and return the plan to follow, which lies in its work folder then.
+    """Prepare `folder` for the job, save the plan in its work folder, and return the plan to follow.
 
-    It is that of an unfinished job here, if there is one; with `allow_drift` its versions and device may
-    be others. `restart` removes what an earlier job left, finished or not. Raises `CallError` for a job
-    with another plan, naming the field that differs. Call it with the folder held, and `finished_manifest` being None.
+    An unfinished job's plan is returned if there is one; with `allow_drift` its versions and device may differ.
+    `restart` removes the files of an earlier job, finished or not. Raises `CallError` for a job with another plan,
+    naming the field that differs. The caller must hold the folder's lock, and `finished_manifest` must be None.
     """
     work = folder / WORK_NAME
     if restart and (folder / MANIFEST_NAME).is_file():
         load_manifest(folder)
-        # first of all: without it, this is no data set any more; it stays at hand to say what is to be removed
+        # Moved first, since the folder is no data set without it; it then lists the files to remove.
         os.replace(folder / MANIFEST_NAME, work / DISCARDED_NAME)
     if (work / DISCARDED_NAME).is_file():
         manifest = parse_manifest((work / DISCARDED_NAME).read_bytes(), origin=str(work / DISCARDED_NAME))
@@ -82,8 +85,8 @@ def open_output(folder: Path, plan: Plan, *, restart: bool, allow_drift: bool = 
     elif (work / PLAN_NAME).is_file():
         unfinished = load_plan(work)
         if not restart:
-            mine = replace(plan, engine=unfinished.engine) if allow_drift else plan
-            require_same(folder, "an unfinished job", first_difference(mine, unfinished))
+            compared = replace(plan, engine=unfinished.engine) if allow_drift else plan
+            require_same(folder, "an unfinished job", first_difference(compared, unfinished))
             return unfinished
         _remove_files(folder, _files_of(folder, unfinished))
     _clear_work(work)
@@ -92,16 +95,16 @@ def open_output(folder: Path, plan: Plan, *, restart: bool, allow_drift: bool = 
 
 
 def remove_work(folder: Path) -> None:
-    """Remove the work folder, which must be held, and what killed writers left."""
+    """Remove the work folder, whose lock the caller must hold, and temporary files of killed writers."""
     if (folder / WORK_NAME).is_dir():
         shutil.rmtree(folder / WORK_NAME)
     clear_temporaries(folder)
 
 
 def _clear_work(work: Path) -> None:
-    """Remove all but the locks from the work folder, and what killed writers left beside it.
+    """Remove everything except the locks from the work folder, and temporary files of killed writers beside it.
 
-    What says that the folder is ours goes last: whoever comes after an interruption must recognize it.
+    The files that identify the folder as a job's are removed last, so that a call after an interruption recognizes it.
     """
     clear_temporaries(work.parent)
     for path in sorted(work.iterdir(), key=lambda path: path.name in (PLAN_NAME, DISCARDED_NAME)):
@@ -112,41 +115,42 @@ def _clear_work(work: Path) -> None:
 
 
 def clear_temporaries(folder: Path) -> None:
-    """Remove what killed writers left in the folders of a data set."""
+    """Remove temporary files of killed writers from the folders of a data set."""
     for parent in ("", CODEC_FOLDER, COPY_FOLDER, copy_path(CODEC_FOLDER)):
         remove_temporaries(folder / parent)
 
 
 def extension_folder(folder: Path) -> Path:
-    """Where an extension of the data set makes its shards: a job's folder of its own, within the work folder."""
+    """Return the folder, in the work folder, in which an extension of the data set makes its shards as a job."""
     return folder / WORK_NAME / EXTENSION_NAME
 
 
 def extension_plan(folder: Path) -> Plan | None:
-    """The plan of an extension that was begun; None if there is none."""
+    """Return the plan of an unfinished extension, or None."""
     work = extension_folder(folder) / WORK_NAME
     return load_plan(work) if (work / PLAN_NAME).is_file() else None
 
 
 def require_same(
-    place: object, what: str, difference: tuple[str, object, object] | None, remedy: str = ANOTHER_FOLDER
+    folder: object, content: str, difference: tuple[str, object, object] | None, remedy: str = ANOTHER_FOLDER
 ) -> None:
-    """Raise `CallError` for a difference between this call and `what` is there, with both values."""
+    """Raise `CallError` for a difference (field, value of this call, stored value) from the folder's content."""
     if difference is not None:
-        field, mine, theirs = difference
+        field, planned, stored = difference
         raise CallError(
-            f"{place} holds {what} with {field} {short_text(theirs)}, but this call has {short_text(mine)}; {remedy}"
+            f"{folder} holds {content} with {field} {short_text(stored)}, but this call has {short_text(planned)}; "
+            f"{remedy}"
         )
 
 
 def short_text(value: object) -> str:
-    """A JSON value for a message, long ones cut."""
+    """Return a JSON value as text for a message, shortened if it is long."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:24]}…{text[-1]}"
 
 
-def _foreign(folder: Path) -> str | None:
-    """Name of something that no job of ours has left before its plan was written; None for an empty or new folder."""
+def _foreign_name(folder: Path) -> str | None:
+    """Return the name of a file that no job leaves before it has written its plan; None for an empty or new folder."""
     if not folder.is_dir():
         return None
     for path in sorted(folder.iterdir()):

@@ -1,6 +1,6 @@
-"""The plan of a job: which samples go to which shard, and all that decides the bytes.
+"""The plan of a job: the assignment of samples to shards, and everything that determines the bytes.
 
-Two runs with equal plans make equal data sets, so an interrupted job goes on only under its own plan.
+Two runs with equal plans make equal data sets, so that an interrupted job is resumed only under its own plan.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ FORMAT_VERSION = 1
 PLAN_NAME = "plan.json"
 
 JOB_SETTINGS = ("shard_samples", "duplicates")
-"""Settings in the preprocessing of a plan, or manifest, that say nothing about single samples."""
+"""Settings in the preprocessing of a plan or manifest that do not affect single samples."""
 
 STREAM_FIELDS = ("streaming", "limit")
-"""Fields of a manifest's source that those of streams have besides."""
+"""Additional fields of a manifest's source for streams."""
 
 MAX_SHARD_SAMPLES = 8192
 MAX_SHARD_BYTES = 128 * 2**20
@@ -42,40 +42,40 @@ MAX_SHARD_BYTES = 128 * 2**20
 
 @dataclass(frozen=True)
 class Plan:
-    """Plain JSON values, and the shards that follow from them."""
+    """A job's plan as plain JSON values, and the shards that they determine."""
 
     source: dict[str, Any]
-    """Name, counts and fingerprint; stands in the manifest as it is. Of a stream, until it has ended, name, limit,
-    splits and class names."""
+    """Name, counts and fingerprint, copied into the manifest. For a stream that has not ended, name, limit, splits and
+    class names."""
     codec: dict[str, str]
     """Codec id and the SHA-256 of the codec's files."""
     preprocessing: dict[str, Any]
-    """How samples become the codec's input; stands in the manifest as it is."""
+    """Settings that turn samples into the codec's input, copied into the manifest."""
     engine: dict[str, Any]
-    """Kind of device, batch, versions: they decide the last bits of a code."""
+    """Kind of device, batch size and versions, which determine the last bits of a code."""
     shards: tuple[PlannedShard, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the plan as plain values."""
         header = {"format": FORMAT, "format_version": FORMAT_VERSION}
         return {**header, **asdict(self), "shards": [asdict(shard) for shard in self.shards]}
 
     def digest(self) -> str:
-        """SHA-256 (hex); ties the records of finished shards to their plan."""
+        """Return the SHA-256 (hex) of the plan, which ties the records of finished shards to it."""
         return sha256_hex(canonical_json(self.to_json()))
 
     @property
     def num_samples(self) -> int:
-        """Source samples of all shards."""
+        """Number of source samples of all shards."""
         return sum(shard.num_samples for shard in self.shards)
 
     @property
     def is_stream(self) -> bool:
-        """Whether the source is a stream whose end is not known: then there are no shards here."""
+        """Whether the source is a stream that has not ended; such a plan has no shards."""
         return bool(self.source.get("streaming")) and "fingerprint" not in self.source
 
     def shard_names(self, names: Iterable[str]) -> list[str]:
-        """Those of some file names that are shards of this plan."""
+        """Return the file names among `names` that are shards of this plan."""
         planned = {shard.name for shard in self.shards}
         return [name for name in names if name in planned or (self.is_stream and self._may_be_shard(name))]
 
@@ -87,7 +87,7 @@ class Plan:
 def make_plan(source: Source, codec: Codec, preparation: Preparation, config: PrepareConfig) -> Plan:
     """Plan the encoding of `source`.
 
-    Raises `CallError` for a size that the codec cannot encode, and for a device that this machine does not have.
+    Raises `CallError` for a size that the codec cannot encode and for a device that this machine does not have.
     """
     latent_bytes = math.prod(codec.latent_shape(preparation.shape)) * max(1, len(preparation.view_names))
     shard_samples = config.shard_samples or max(1, min(MAX_SHARD_SAMPLES, MAX_SHARD_BYTES // latent_bytes))
@@ -114,7 +114,7 @@ def make_plan(source: Source, codec: Codec, preparation: Preparation, config: Pr
 
 
 def plan_shards(source: Source, shard_samples: int, first: Mapping[str, int] | None = None) -> tuple[PlannedShard, ...]:
-    """The samples of each split, in order, dealt out to shards; `first`: number of a split's first shard, else 0."""
+    """Divide the samples of each split into shards, in order; `first`: the number of each split's first shard, or 0."""
     return tuple(
         shard
         for split in source.split_names
@@ -123,7 +123,7 @@ def plan_shards(source: Source, shard_samples: int, first: Mapping[str, int] | N
 
 
 def split_shards(split: str, num_samples: int, shard_samples: int, first: int = 0) -> Iterator[PlannedShard]:
-    """The samples of one split, dealt out likewise; `first`: number of its first shard."""
+    """Divide the samples of one split into shards, in order; `first`: the number of its first shard."""
     for number, start, stop in _ranges(num_samples, shard_samples):
         yield PlannedShard(shard_name(split, first + number), split, start, stop)
 
@@ -134,54 +134,57 @@ def save_plan(work: Path, plan: Plan) -> None:
 
 
 def load_plan(work: Path) -> Plan:
-    """Inverse of `save_plan`; raises `DamagedError` for a plan that was altered, `CallError` for another version's."""
+    """Inverse of `save_plan`; raises `DamagedError` for an altered plan and `CallError` for another version's plan."""
     path = work / PLAN_NAME
     values = parse_json_with_digest(path.read_bytes(), origin=str(path))
     if values.pop("format", None) != FORMAT or values.pop("format_version", None) != FORMAT_VERSION:
-        raise CallError(f"{path} is no plan of version {FORMAT_VERSION}; remove the folder, or go on with its version")
+        raise CallError(
+            f"{path} is not a plan of version {FORMAT_VERSION}; remove the folder, or continue with the version that "
+            "wrote it"
+        )
     try:
         shards = tuple(PlannedShard(**shard) for shard in values.pop("shards"))
         return Plan(**values, shards=shards)
     except (TypeError, KeyError) as error:
         raise DamagedError(
-            f"{path} has missing or unknown fields ({error}); remove its folder and begin anew"
+            f"{path} has missing or unknown fields ({error}); remove its folder and start over"
         ) from error
 
 
-def first_difference(mine: Plan, theirs: Plan) -> tuple[str, Any, Any] | None:
-    """The first field in which two plans differ, with both values."""
-    return canonical.first_difference(mine.to_json(), theirs.to_json())
+def first_difference(plan: Plan, other: Plan) -> tuple[str, Any, Any] | None:
+    """Return the first field in which two plans differ, with both values, or None."""
+    return canonical.first_difference(plan.to_json(), other.to_json())
 
 
 def difference_from_finished(plan: Plan, manifest: Manifest) -> tuple[str, Any, Any] | None:
-    """The first field in which a finished data set is not what `plan` would make, with the plan's value and its own.
+    """Return the first field in which a finished data set differs from `plan`: field, planned value, stored value.
 
-    Versions and device are left out: a finished data set stays what it is. So are, of a stream, counts and
-    fingerprint, which its plan has not.
+    Versions and device are not compared, since a finished data set is not encoded again. Counts and fingerprint of a
+    stream are not compared, since its plan does not have them.
     """
     files = {name: manifest.files[f"codec/{name}"].sha256 for name in plan.codec if f"codec/{name}" in manifest.files}
-    mine, theirs = _comparable_sources(plan, manifest)
+    planned_source, stored_source = _comparable_sources(plan, manifest)
     finished = {
-        "source": theirs,
+        "source": stored_source,
         "codec": {"codec_id": manifest.spec.codec_id, **files},
         "preprocessing": manifest.preprocessing,
     }
-    planned = {"source": mine, "codec": plan.codec, "preprocessing": plan.preprocessing}
+    planned = {"source": planned_source, "codec": plan.codec, "preprocessing": plan.preprocessing}
     return canonical.first_difference(planned, finished)
 
 
 def _comparable_sources(plan: Plan, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What plan and manifest say of their sources, as far as both know it.
+    """Return the sources of plan and manifest, with the fields that both have.
 
-    A fingerprint says it all, also where the samples had come as a stream.
+    The fingerprint is sufficient where the plan has one, also for a data set that was encoded from a stream.
     """
     if not plan.is_stream:
-        mine, theirs = (
+        planned, stored = (
             {name: value for name, value in source.items() if name not in STREAM_FIELDS}
             for source in (plan.source, manifest.source)
         )
-        return mine, theirs
-    splits = [split for split in plan.source["splits"] if split in manifest.splits]  # a manifest has them in no order
+        return planned, stored
+    splits = [split for split in plan.source["splits"] if split in manifest.splits]  # a manifest does not order splits
     splits += [split for split in manifest.splits if split not in splits]
     known = {**manifest.source, "splits": splits, "class_names": manifest.class_names}
     return plan.source, {name: known.get(name) for name in plan.source}

@@ -1,4 +1,4 @@
-"""A call of `prepare`, planned: what is to be made of which samples, without looking at the output."""
+"""Plans a call of `prepare` without examining the output."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from datasets_prep.sources.signals.audiofolder import SegmentedSource
 from walloc_cdl.codec import Codec
 from walloc_cdl.machine import cpu_count
 
-FEW_SAMPLES = 128
-"""Up to here starting workers takes longer than decoding."""
+MAX_SAMPLES_WITHOUT_WORKERS = 128
+"""For at most this number of samples, starting workers takes longer than decoding."""
 
 
 @dataclass(frozen=True)
 class PlannedJob:
-    """A plan with what it was made from."""
+    """A plan with the objects that it was made from."""
 
     plan: Plan
     source: Source
-    """Its samples are those that are stored: clips cut into segments, and no more than the limit."""
+    """The samples to store: clips are cut into segments, and the limit is applied."""
     preparation: Preparation
     codec: Codec
     config: PrepareConfig
 
 
 def plan_job(source: Source, codec: Codec, config: PrepareConfig) -> PlannedJob:
-    """The plan of a call of `prepare`, without looking at the output; raises `CallError` as that does."""
+    """Plan a call of `prepare` without examining the output; raises `CallError` as `prepare` does."""
     return plan_prepared(source, codec, choose_preparation(source, codec, config), config)
 
 
 def plan_prepared(source: Source, codec: Codec, preparation: Preparation, config: PrepareConfig) -> PlannedJob:
-    """`plan_job` by a preparation that is known, in place of the settings for a kind of signal."""
+    """Plan a job with a given preparation instead of the settings of a kind of signal; see `plan_job`."""
     if isinstance(preparation, AudioPreparation):
         source = SegmentedSource(source, preparation)
     if preparation.view_names:
@@ -48,7 +48,7 @@ def plan_prepared(source: Source, codec: Codec, preparation: Preparation, config
 
 
 def choose_workers(config: PrepareConfig, num_samples: int) -> int:
-    """Decoding processes for a job of so many samples."""
+    """Return the number of decoding processes for a job of `num_samples` samples."""
     if config.workers is not None:
         return config.workers
-    return cpu_count() if num_samples > FEW_SAMPLES else 0
+    return cpu_count() if num_samples > MAX_SAMPLES_WITHOUT_WORKERS else 0

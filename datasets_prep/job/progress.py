@@ -1,4 +1,4 @@
-"""Where a job stands."""
+"""The progress of a job, and the limit for its share of unusable samples."""
 
 from __future__ import annotations
 
@@ -9,31 +9,32 @@ from datasets_prep.ledger.shard_records import ShardRecord
 from datasets_prep.samples.planned_shard import PlannedShard
 from walloc_cdl.errors import JobError
 
-JUDGED_SAMPLES = 1000
-"""Before so many samples of a stream have come, nothing is said of the share of bad ones, unless it ends."""
+MIN_STREAM_SAMPLES = 1000
+"""The share of unusable samples of a stream is relative to at least this number of samples until the stream ends."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a job stands."""
+    """The progress of a job."""
 
     done: int
-    """Source samples that need no more work; in a resumed job those of earlier runs count."""
+    """Number of finished source samples; in a resumed job, including those of earlier runs."""
     total: int | None
-    """None for a stream, whose end is not known."""
+    """Number of source samples; None for a stream, whose end is not known."""
     quarantined: int
+    """Number of unusable samples among `done`."""
     source_bytes: int = 0
-    """Read by this run."""
+    """Number of bytes that this run has read."""
     worker_status: str = ""
-    """Who is at work, for people: `4 workers` of this machine, `up to 16 tasks at once` of a cluster."""
+    """Text for users: `4 workers` on this machine, or `up to 16 tasks at once` on a cluster."""
     note: str = ""
-    """A sentence worth showing, on a change of phase."""
+    """A message for users, when the job's phase changes."""
     finished: ShardRecord | None = None
-    """The shard that this report is about, if it is about the end of one."""
+    """The shard that has just been finished, if any."""
 
 
 class Reporter:
-    """Adds up what `Progress` says, and stops a job with too many bad samples."""
+    """Counts and reports the progress of a job, and stops a job with too many unusable samples."""
 
     def __init__(
         self,
@@ -46,55 +47,55 @@ class Reporter:
         self.total = total
         self.done = self.quarantined = self.source_bytes = 0
         self.num_encoded = 0
-        """Samples that this run has decoded; the others were done before."""
+        """Number of samples that this run has decoded, without those of earlier runs."""
         self._worker_status = worker_status
         self._max_bad = max_bad
         self._callback = callback
 
     def advance(self, num_samples: int, num_quarantined: int, source_bytes: int) -> None:
-        """Some more samples are decoded; `JobError` if more are bad than is allowed."""
+        """Count decoded samples; raises `JobError` if more samples are unusable than allowed."""
         self._add(num_samples, num_quarantined)
         self.num_encoded += num_samples
         self.source_bytes += source_bytes
-        self._tell()
+        self._report()
 
     def resume(self, shard: PlannedShard, record: ShardRecord) -> None:
-        """A shard is done since an earlier run; `JobError` if more samples are bad than is allowed."""
+        """Count a shard that an earlier run has made; raises `JobError` if more samples are unusable than allowed."""
         self._add(shard.num_samples, record.num_quarantined)
 
     def worker_status(self, text: str) -> None:
-        """Who is at work from now on; see `Progress.worker_status`."""
+        """Set and report `Progress.worker_status`."""
         if text != self._worker_status:
             self._worker_status = text
-            self._tell()
+            self._report()
 
     def shard(self, record: ShardRecord) -> None:
-        """A shard is done."""
-        self._tell(finished=record)
+        """Report a finished shard."""
+        self._report(finished=record)
 
     def end(self) -> None:
-        """A stream has ended; `JobError` if more of its samples were bad than is allowed."""
-        self._judge(self.done)
+        """Check a stream at its end; raises `JobError` if more of its samples are unusable than allowed."""
+        self._check_max_bad(self.done)
 
     def note(self, text: str) -> None:
-        """A change of phase."""
-        self._tell(note=text)
+        """Report a change of phase."""
+        self._report(note=text)
 
     def _add(self, samples: int, quarantined: int) -> None:
         self.done += samples
         self.quarantined += quarantined
-        self._judge(max(self.done, JUDGED_SAMPLES) if self.total is None else self.total)
+        self._check_max_bad(max(self.done, MIN_STREAM_SAMPLES) if self.total is None else self.total)
 
-    def _judge(self, total: int) -> None:
-        """Raise `JobError` when more are bad than is allowed of so many."""
+    def _check_max_bad(self, total: int) -> None:
+        """Raise `JobError` if more of `total` samples are unusable than allowed."""
         if self._max_bad is not None and self.quarantined > self._max_bad * total:
             of_all = "them" if self.total is None else f"all {self.total}"
             raise JobError(
                 f"{self.quarantined} of the first {self.done} samples cannot be used, more than {self._max_bad:.3g} of "
-                f"{of_all}; check the source, or allow more with --max-bad and go on"
+                f"{of_all}; check the source, or allow more with --max-bad and continue"
             )
 
-    def _tell(self, note: str = "", finished: ShardRecord | None = None) -> None:
+    def _report(self, note: str = "", finished: ShardRecord | None = None) -> None:
         if self._callback is not None:
             self._callback(
                 Progress(
@@ -103,10 +104,10 @@ class Reporter:
             )
 
 
-def counted(number: int, noun: str) -> str:
-    """A number of things for people.
+def count_text(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural if needed.
 
-    >>> counted(1, "worker"), counted(2, "worker")
+    >>> count_text(1, "worker"), count_text(2, "worker")
     ('1 worker', '2 workers')
     """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

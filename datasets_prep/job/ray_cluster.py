@@ -1,4 +1,4 @@
-"""The Ray cluster that a job runs on: found, or started on this machine and ended with the job."""
+"""Connects to a Ray cluster, or starts one on this machine for the duration of the job."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from walloc_cdl.machine import cpu_count
 LOCAL = "local"
 
 OBJECT_STORE_BYTES = 256 * 2**20
-"""Of a cluster of our own: tasks get a few kilobytes each, and the codec once."""
+"""Size of the object store of a cluster that the job starts: tasks get a few kilobytes each, and the codec once."""
 
 MIN_STORE_BYTES = 80 * 2**20
-"""Less than 75 MiB Ray refuses."""
+"""Minimum size of the object store: Ray refuses less than 75 MiB."""
 
 SHARED_MEMORY = "/dev/shm"
 
-ANSWER_S = 10.0
+CONNECT_TIMEOUT_S = 10.0
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[None]:
-    """Be connected to a cluster: one that this process is connected to already stays so.
+def cluster_connection(address: str | None) -> Iterator[None]:
+    """Connect to a cluster while the block runs; an existing connection of this process is used and stays open.
 
-    None takes the cluster that Ray finds (`RAY_ADDRESS`, or one that runs on this machine), else starts one here, as
-    `local` does. Raises `CallError` when there is none at `address`.
+    None connects to the cluster that Ray finds (`RAY_ADDRESS`, or one that runs on this machine), else starts one here,
+    as `local` does. Raises `CallError` if there is no cluster at `address`.
     """
     if ray.is_initialized():
         yield
         return
-    with _own_signals():
+    with _keep_signal_handler():
         _connect(address)
     try:
         yield
@@ -48,16 +48,16 @@ def connected(address: str | None) -> Iterator[None]:
 
 
 def num_slots(cpus: float, gpus: float) -> int:
-    """How many tasks that need so many CPUs and GPUs the cluster's nodes can run at once.
+    """Return the number of tasks, with these CPUs and GPUs each, that the cluster's nodes can run at once.
 
-    Raises `CallError` when no node can run one.
+    Raises `CallError` if no node can run a task.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     slots = sum(_fitting(resources, cpus, gpus) for resources in nodes)
     if not slots:
         most_cpus, most_gpus = (max((node.get(name, 0) for node in nodes), default=0) for name in ("CPU", "GPU"))
         raise CallError(
-            f"no node of the Ray cluster has {cpus:g} CPUs and {gpus:g} GPUs for a task; the most that a node has is "
+            f"no node of the Ray cluster has {cpus:g} CPUs and {gpus:g} GPUs for a task; nodes have at most "
             f"{most_cpus:g} CPUs and {most_gpus:g} GPUs: change --cpus-per-task and --gpus-per-task"
         )
     return slots
@@ -72,7 +72,7 @@ def _connect(address: str | None) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address != LOCAL:
         try:
-            _require_answer(address or os.environ.get("RAY_ADDRESS"))
+            _require_listener(address or os.environ.get("RAY_ADDRESS"))
             ray.init(address or "auto", **quiet)
             return
         except (OSError, OverflowError, ValueError, RuntimeError) as error:
@@ -85,15 +85,15 @@ def _connect(address: str | None) -> None:
     ray.init(LOCAL, num_cpus=cpu_count(), object_store_memory=_store_bytes(), include_dashboard=False, **quiet)
 
 
-def _require_answer(address: str | None) -> None:
-    """Raise `OSError` where nothing listens at HOST:PORT: Ray itself would try for minutes."""
+def _require_listener(address: str | None) -> None:
+    """Raise `OSError` if nothing listens at HOST:PORT; Ray itself would retry for minutes."""
     host, _, port = (address or "").rpartition(":")
     if host and "/" not in host and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S).close()
 
 
 def _store_bytes() -> int:
-    """Half of the shared memory that is free, within bounds; containers often have 64 MB of it in all."""
+    """Return half of the free shared memory, within bounds; containers often have only 64 MB of shared memory."""
     try:
         free = shutil.disk_usage(SHARED_MEMORY).free
     except OSError:  # not on Linux
@@ -102,8 +102,8 @@ def _store_bytes() -> int:
 
 
 @contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep the process's way of ending on SIGTERM, which `ray.init` replaces."""
+def _keep_signal_handler() -> Iterator[None]:
+    """Restore the process's handler of SIGTERM, which `ray.init` replaces."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

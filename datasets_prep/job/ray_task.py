@@ -1,4 +1,4 @@
-"""What a task of the Ray engine does on its node: one shard, exactly as the local engine does it."""
+"""The task of the Ray engine on a node: makes one shard exactly as the local engine does."""
 
 from __future__ import annotations
 
@@ -31,68 +31,68 @@ from walloc_cdl.latents import WORK_NAME
 
 @dataclass(frozen=True)
 class NodeJob:
-    """What all tasks of a job share; Ray sends it to each node once."""
+    """The data that all tasks of a job share; Ray sends it to each node once."""
 
     folder: Path
-    """The data set's, absolute."""
-    mark: Path
-    """A file in it that is there as long as the job goes on; see `job_mark`."""
+    """Absolute path of the data set's folder."""
+    marker: Path
+    """A file in the folder that exists while the job runs; see `job_marker`."""
     plan_digest: str
     facts: SourceFacts
     preparation: Preparation
     codec: Codec
     config: PrepareConfig
-    """Its device is the kind that was chosen where the job was started."""
+    """Its device is the kind that was chosen on the machine where the job was started."""
     workers: int
     """Decoding processes of each task."""
     directory: str
-    """Where the command was given: what relative paths of samples are relative to."""
+    """Working directory of the command, to which relative paths of samples refer."""
     engine: dict[str, Any]
-    """Kind of device and versions where the job was started; a node with others would make other bytes."""
+    """Kind of device and versions of the machine where the job was started; other ones could change the bytes."""
 
 
 @contextmanager
-def job_mark(folder: Path) -> Iterator[Path]:
-    """A file in the data set's work folder, absolute, that says to the tasks of this job that they are wanted."""
-    mark = folder.absolute() / WORK_NAME / f"ray-{uuid.uuid4().hex}"
-    mark.touch()
+def job_marker(folder: Path) -> Iterator[Path]:
+    """Create a marker file in the data set's work folder while the block runs; tasks stop when it is gone."""
+    marker = folder.absolute() / WORK_NAME / f"ray-{uuid.uuid4().hex}"
+    marker.touch()
     try:
-        yield mark
+        yield marker
     finally:
-        mark.unlink(missing_ok=True)
+        marker.unlink(missing_ok=True)
 
 
 def make_shard(job: NodeJob, rows: ShardRows) -> ShardRecord:
-    """Make one shard, file and record.
+    """Write the file and the record of one shard.
 
-    Raises `JobError` on a node that does not see the data set's folder, or has other versions or another kind of
-    device than the machine where the job was started, and when the job has stopped, after every chunk of samples.
+    Raises `JobError` on a node that does not see the data set's folder, or whose versions or kind of device differ from
+    those of the machine where the job was started, and if the job has stopped, which is checked after each chunk.
     """
-    tools = _tools_of(job)
+    resources = _open_resources(job)
     source = ShardSource(job.facts, rows)
     context = JobContext(
         folder=job.folder,
-        plan=tools.plan,
+        plan=resources.plan,
         plan_digest=job.plan_digest,
         source=source,
         preparation=job.preparation,
         codec=job.codec,
         config=job.config,
         workers=job.workers,
-        reporter=Reporter(None, None, lambda progress: _require_mark(job)),
+        reporter=Reporter(None, None, lambda progress: _require_marker(job)),
     )
     try:
-        _require_mark(job)
-        (record,) = encode_shards(context, [source.shard], tools.pool, tools.encoder)
+        _require_marker(job)
+        (record,) = encode_shards(context, [source.shard], resources.pool, resources.encoder)
     except BaseException:
-        _forget()  # a decoder may still be busy with what nobody waits for
+        _close_resources()  # a decoder may still be running, although its result is not needed
         raise
     return record
 
 
 @dataclass(frozen=True)
-class _Tools:
-    """What a process of Ray opens once and keeps for the shards that follow."""
+class _Resources:
+    """The objects that a process of Ray opens once and uses for all of its shards."""
 
     folder: Path
     plan: Plan
@@ -101,55 +101,55 @@ class _Tools:
     encoder: AnyEncoder
 
 
-_kept: list[_Tools] = []
+_opened: list[_Resources] = []
 
 
-def _tools_of(job: NodeJob) -> _Tools:
-    if _kept and (_kept[0].folder, _kept[0].plan_digest) == (job.folder, job.plan_digest):
-        return _kept[0]
-    _forget()
+def _open_resources(job: NodeJob) -> _Resources:
+    if _opened and (_opened[0].folder, _opened[0].plan_digest) == (job.folder, job.plan_digest):
+        return _opened[0]
+    _close_resources()
     plan = _require_plan(job)
-    with suppress(OSError):  # where it is not there, the samples are missing, and `encode_shard` says so
+    with suppress(OSError):  # if the directory does not exist, `encode_shard` reports missing samples
         os.chdir(job.directory)
     _require_same_engine(job)
     encoding = open_encoding(
         job.codec, job.preparation, choose_device(job.config.device, allocate=True), batch=job.config.batch
     )
     pool = DecodePool(job.workers, job.preparation, encoding.in_workers)
-    _kept.append(_Tools(job.folder, plan, job.plan_digest, pool, encoding.encoder))
-    return _kept[0]
+    _opened.append(_Resources(job.folder, plan, job.plan_digest, pool, encoding.encoder))
+    return _opened[0]
 
 
-def _forget() -> None:
-    while _kept:
-        _kept.pop().pool.__exit__()
+def _close_resources() -> None:
+    while _opened:
+        _opened.pop().pool.__exit__()
 
 
-def _require_mark(job: NodeJob) -> None:
-    if not job.mark.exists():
-        raise JobError(f"the job in {str(job.folder)!r} has stopped; start it again to go on")
+def _require_marker(job: NodeJob) -> None:
+    if not job.marker.exists():
+        raise JobError(f"the job in {str(job.folder)!r} has stopped; start it again to continue")
 
 
 def _require_plan(job: NodeJob) -> Plan:
-    """The job's plan, from the folder that it was started in, not one of the same name on the node's own disk."""
+    """Load the job's plan; raises `JobError` if the folder is not the job's, but one of the same name on the node."""
     plan = None
     with suppress(OSError, CdlError):
         plan = load_plan(job.folder / WORK_NAME)
     if plan is None or plan.digest() != job.plan_digest:
         raise JobError(
-            f"node {platform.node()} does not see {str(job.folder / WORK_NAME / PLAN_NAME)!r} of this job; give an "
+            f"node {platform.node()} does not see {str(job.folder / WORK_NAME / PLAN_NAME)!r} of this job; choose an "
             "--out on storage that all nodes share"
         )
     return plan
 
 
 def _require_same_engine(job: NodeJob) -> None:
-    mine = {
+    engine = {
         "device": device_kind(choose_device(job.config.device, allocate=True)),
         "versions": job.preparation.versions(),
     }
-    for field, here, there in differences(mine, job.engine):
+    for field, node_value, job_value in differences(engine, job.engine):
         raise JobError(
-            f"node {platform.node()} has {field} {here!r}, the machine where the job was started {there!r}, and the "
-            "bytes would differ; make the nodes alike, or leave this one out"
+            f"node {platform.node()} has {field} {node_value!r}, but the machine where the job was started has "
+            f"{job_value!r}, and the bytes would differ; give all nodes the same, or exclude this node"
         )

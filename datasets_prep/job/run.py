@@ -1,4 +1,4 @@
-"""A job from its output folder to its data set: resumed or begun, its shards made, its end."""
+"""Runs a planned job: opens the output folder, makes the missing shards and completes the data set."""
 
 from __future__ import annotations
 
@@ -22,51 +22,52 @@ from walloc_cdl.errors import JobError, few_of
 from walloc_cdl.latents import WORK_NAME, Manifest
 
 OnProgress = Callable[[Progress], None] | None
-"""What `prepare` is given to be told where the job stands."""
+"""The callback of `prepare` that receives the job's progress."""
 
 
 def run_job(planned: PlannedJob, folder: Path, progress: OnProgress, started_s: float) -> Manifest | None:
-    """Make what is planned in `folder`, or go on with it; see `datasets_prep.prepare_local.prepare`."""
+    """Start or resume a planned job in `folder`; see `datasets_prep.prepare_local.prepare`."""
     plan, config = planned.plan, planned.config
     manifest = finished_manifest(folder, plan, restart=config.restart)
     if manifest is None or (folder / WORK_NAME).is_dir():
         with _lock(folder, config):
-            with locks.planning(folder / WORK_NAME):
-                # once more: until the lock was had, others may have ended the job, or begun to edit the data set
+            with locks.planning_lock(folder / WORK_NAME):
+                # again: before this call got the lock, another one may have completed the job or edited the data set
                 manifest = finished_manifest(folder, plan, restart=config.restart)
                 if manifest is None:
                     plan = open_output(folder, plan, restart=config.restart, allow_drift=config.allow_drift)
             if manifest is None:
                 return _make(planned, folder, plan, progress, started_s)
-            if config.slice is None:  # other slices may hold the work folder, too
+            if config.slice is None:  # other slices may use the work folder, too
                 remove_work(folder)
     report_finished(folder, plan.num_samples, progress)
     return manifest
 
 
 def report_finished(folder: Path, num_samples: int, progress: OnProgress) -> None:
-    """Tell that a data set of so many source samples is finished already."""
+    """Report that a data set of `num_samples` source samples is already finished."""
     if progress is not None:
-        note = f"{folder} is finished already; nothing to do"
+        note = f"{folder} is already finished; nothing to do"
         progress(Progress(num_samples, num_samples, 0, note=note))
 
 
 def _lock(folder: Path, config: PrepareConfig) -> AbstractContextManager[None]:
-    """The lock of this call: of the whole job, or of a slice of it."""
+    """Return the lock of this call: of the whole job or of its slice."""
     if config.slice is None:
-        return locks.whole_job(folder / WORK_NAME)
-    return locks.slice_of_job(folder / WORK_NAME, "{}-of-{}".format(*config.slice))
+        return locks.job_lock(folder / WORK_NAME)
+    return locks.slice_lock(folder / WORK_NAME, "{}-of-{}".format(*config.slice))
 
 
 def _make(planned: PlannedJob, folder: Path, plan: Plan, progress: OnProgress, started_s: float) -> Manifest | None:
-    """The data set, or the shards of a slice; the folder is held, and has the plan."""
+    """Make the data set, or the shards of a slice; the caller holds the folder's lock and has saved the plan."""
     config = planned.config
     shards = plan.shards if config.slice is None else plan.shards[config.slice[0] - 1 :: config.slice[1]]
     context = open_context(planned, folder, plan, shards, progress, started_s)
     encode_pending(context, shards)
     if config.slice is not None:
         context.reporter.note(
-            f"slice {config.shards} is done; when all are, run the same with --finish instead of --shards"
+            f"slice {config.shards} is done; when all slices are, run the same command with --finish instead of "
+            "--shards"
         )
         return None
     return end_job(context)
@@ -80,7 +81,7 @@ def open_context(
     progress: OnProgress,
     started_s: float,
 ) -> JobContext:
-    """The context of a job that makes these shards of `plan`, which lies in the work folder of `folder`."""
+    """Return the context of a job that makes these shards of `plan`, which is saved in the work folder of `folder`."""
     num_samples = sum(shard.num_samples for shard in shards)
     return JobContext(
         folder=folder,
@@ -98,9 +99,9 @@ def open_context(
 
 
 def encode_pending(context: JobContext, shards: Sequence[PlannedShard]) -> None:
-    """Make those of these shards that are not done yet, with their records, by the engine of the call's choice.
+    """Make the shards that have no valid record yet, with the engine of the configuration.
 
-    Call it with the folder held and the plan saved. Raises `JobError` as `prepare` does.
+    The caller must hold the folder's lock and have saved the plan. Raises `JobError` as `prepare` does.
     """
     engine, reporter = choose_engine(context.config), context.reporter
     pending: list[PlannedShard] = []
@@ -112,7 +113,7 @@ def encode_pending(context: JobContext, shards: Sequence[PlannedShard]) -> None:
             reporter.resume(shard, record)
     if len(pending) < len(shards):
         reporter.note(f"resumed: {len(shards) - len(pending)} of {len(shards)} shards are done")
-    # a shard that was made and then lost, as when leaving out duplicates was interrupted, is made again here
+    # A shard that was made and then lost, such as by an interrupted removal of duplicates, is made again here.
     never_made = [shard for shard in pending if not has_record(context.work, shard)]
     if context.config.finish and never_made:
         raise JobError(_missing_shards(never_made, len(shards)))
@@ -124,11 +125,14 @@ def encode_pending(context: JobContext, shards: Sequence[PlannedShard]) -> None:
 
 def _missing_shards(missing: list[PlannedShard], total: int) -> str:
     names = few_of([shard.name for shard in missing], most=3)
-    return f"{len(missing)} of {total} shards are missing ({names}); run their slices, or the same without --finish"
+    return (
+        f"{len(missing)} of {total} shards are missing ({names}); run their slices, or the same command without "
+        "--finish"
+    )
 
 
 def end_job(context: JobContext) -> Manifest:
-    """Make a data set of the shards, all of which are done, and remove the work folder. Raises as `finish` does."""
+    """Complete a data set whose shards are all done, and remove the work folder. Raises as `finish` does."""
     synthesis = "fitting the linear synthesis, " if has_synthesis(context.codec, context.preparation) else ""
     context.reporter.note(f"{synthesis}writing ledger and manifest")
     manifest = finish(context)

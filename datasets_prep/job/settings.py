@@ -1,6 +1,6 @@
-"""A setting of a job as a field of a dataclass: its default, its check and its option of the command line, once.
+"""Defines a job's setting once, as a dataclass field with its default, its check and its command-line option.
 
-Nothing heavy is imported here, since the command line reads the settings before it does anything.
+This module imports nothing heavy, since the command line reads the settings at its start.
 """
 
 from __future__ import annotations
@@ -16,53 +16,55 @@ _KEY = "setting"
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What a field of a dataclass is as a setting."""
+    """Metadata of a dataclass field that is a setting."""
 
     help: str
-    """What the help of the command line says of it."""
+    """Help text of the command-line option."""
     signal: str | None = None
-    """The kind of signal whose sources have it: `image` or `audio`; None for all kinds."""
+    """The kind of signal to which the setting applies, `image` or `audio`; None for all kinds."""
     remedy: str = ""
-    """What sources of other kinds have in place of it; the end of the refusal."""
-    decides_size: bool = False
-    """Whether it decides the size of samples, and so means nothing where each sample keeps its own."""
+    """What to use with sources of other kinds: the last part of the error message."""
+    determines_size: bool = False
+    """Whether it determines the size of samples, and so does not apply where each sample keeps its own size."""
     choices: tuple[str, ...] = ()
-    """The names of which it is one; () for other values."""
-    least: int | None = None
+    """The allowed names; () for other values."""
+    minimum: int | None = None
     """The smallest number."""
-    most: int | None = None
-    """The largest number; more would fill the memory."""
-    most_remedy: str = ""
-    """What else there is for those who want more than `most`."""
+    maximum: int | None = None
+    """The largest number; a larger one would fill the memory."""
+    maximum_remedy: str = ""
+    """An alternative to values above `maximum`, for the error message."""
     check: Callable[[str, Any], None] | None = None
-    """Called with the setting's name and its value, not None; raises `CallError`."""
+    """Called with the setting's name and its value, unless it is None; raises `CallError`."""
     option: str | None = None
-    """The name of its parameter of the command, if it is another than the field's."""
+    """Name of the command's parameter, if it is not the field's name."""
     metavar: str | None = None
-    """What stands for the value in the help; None for its type."""
+    """Placeholder of the value in the help; None shows its type."""
     is_share: bool = False
-    """Whether it is a share, which the command line also takes as `1%`."""
+    """Whether it is a share, which the command line also accepts in percent, such as `1%`."""
 
     def require_valid(self, name: str, value: Any) -> None:
-        """Raise `CallError` for a value that the setting cannot have; None, the default, is always one."""
+        """Raise `CallError` for an invalid value; None, the default, is always valid."""
         if value is None:
             return
-        if self.least is not None and value < self.least:
-            raise CallError(f"{name} is {value}; it must be at least {self.least}")
-        if self.most is not None and value > self.most:
-            remedy = self.most_remedy and f", or {self.most_remedy}"
-            raise CallError(f"{name} is {value:,}, which would fill the memory; choose at most {self.most:,}{remedy}")
+        if self.minimum is not None and value < self.minimum:
+            raise CallError(f"{name} is {value}; it must be at least {self.minimum}")
+        if self.maximum is not None and value > self.maximum:
+            remedy = self.maximum_remedy and f", or {self.maximum_remedy}"
+            raise CallError(
+                f"{name} is {value:,}, which would fill the memory; choose at most {self.maximum:,}{remedy}"
+            )
         if self.choices and value not in self.choices:
             raise unknown_name(name, value, self.choices, f"choose one of {', '.join(self.choices)}")
         if self.check is not None:
             self.check(name, value)
 
 
-def setting(default: Any, help: str, **facts: Any) -> Any:
-    """A dataclass field that is a setting; `facts` are further fields of `Setting`."""
-    return field(default=default, metadata={_KEY: Setting(help=help, **facts)})
+def setting(default: Any, help: str, **properties: Any) -> Any:
+    """Return a dataclass field for a setting; `properties` are further fields of `Setting`."""
+    return field(default=default, metadata={_KEY: Setting(help=help, **properties)})
 
 
 def settings_of(config: Any) -> dict[str, Setting]:
-    """The settings of a dataclass, or of an instance of it, by the names of their fields, in their order."""
+    """Return the settings of a dataclass, or of an instance of it, by field name, in the order of the fields."""
     return {each.name: each.metadata[_KEY] for each in fields(config) if _KEY in each.metadata}

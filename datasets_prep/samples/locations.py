@@ -1,7 +1,7 @@
-"""Paths and URLs alike: local files by the standard library, http(s) by urllib, everything else by fsspec.
+"""Reads paths and URLs: local files with the standard library, http(s) with urllib, other schemes with fsspec.
 
-http(s) does without fsspec, whose HTTP needs aiohttp and hides the status. Workers import this module, so
-fsspec is loaded only when a URL asks for it.
+http(s) does not use fsspec, whose HTTP needs aiohttp, with an event loop in every worker, and hides the status, which
+the ledger gives as the reason. Workers import this module, so that fsspec is imported only for a URL that needs it.
 """
 
 from __future__ import annotations
@@ -24,41 +24,43 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 15
 HTTP_BUFFER_BYTES = 2**16
-"""Read ahead where a file at an http(s) URL is gone through."""
+"""Size of the read buffer for a file at an http(s) URL that is read in sequence."""
 
 RETRY_PAUSES_S = (1.0, 4.0)
-"""Waits before the second and third try of what may pass; all tries together stay below a worker's time limit."""
+"""Pauses before the second and third attempt; all attempts together take less than a worker's time limit."""
 
 
 class FetchError(OSError):
-    """A file at a URL that cannot be had; the message is short and names no place."""
+    """A file at a URL cannot be fetched; the message is short and does not contain the URL."""
 
 
 def file_system(url: str) -> tuple[AbstractFileSystem, str]:
-    """The fsspec file system of a URL, and the path in it; raises `CallError` for what cannot be opened."""
+    """Return the fsspec file system of a URL and the path in it; raises `CallError` if it cannot be opened."""
     import fsspec
 
     try:
         system, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError, OSError) as error:
         cause = one_line(error)
-        raise CallError(f"{url!r} cannot be opened: {cause}; check it, and install what its scheme needs") from error
+        raise CallError(
+            f"{url!r} cannot be opened: {cause}; check it, and install the package that its scheme needs"
+        ) from error
     return system, path
 
 
 @contextmanager
 def as_os_errors() -> Iterator[None]:
-    """Within it, what a file system's packages raise (no network, no credentials, no such path) is an `OSError`."""
+    """Turn exceptions of a file system's packages (no network, no credentials, no such path) into `OSError`."""
     try:
         yield
     except (OSError, CdlError):
         raise
-    except Exception as error:  # of httpx, botocore and others, which have no common ancestor
+    except Exception as error:  # the exceptions of httpx, botocore and others have no common base class
         raise OSError(one_line(error, with_class=True)) from error
 
 
 def open_binary(location: str) -> BinaryIO:
-    """A seekable stream of a path's or URL's bytes; the caller closes it. Raises `CallError` or `OSError`."""
+    """Open a path or URL as a seekable binary stream, which the caller closes. Raises `CallError` or `OSError`."""
     if not is_url(location):
         return open(location, "rb")
     if url_scheme(location) in WEB_SCHEMES:
@@ -69,12 +71,11 @@ def open_binary(location: str) -> BinaryIO:
 
 
 def read_range(location: str, offset: int = 0, num_bytes: int | None = None, *, limit: int = 2**30) -> bytes:
-    """Bytes of a file, from `offset` to the end or as many as `num_bytes`; fewer where the file ends before.
+    """Read the bytes of a file from `offset` to the end, or `num_bytes` of them; fewer if the file ends before.
 
-    From a URL at most `limit` bytes are taken: a server must not be able to fill the memory.
-
-    What may pass (a busy server, a lost connection) is tried again after a pause, `RETRY_PAUSES_S`.
-    Raises `OSError`, for URLs its child `FetchError`.
+    At most `limit` bytes are read from a URL, so that a server cannot fill the memory. Transient errors (a busy server,
+    a lost connection) are retried after the pauses `RETRY_PAUSES_S`. Raises `OSError`, for URLs its subclass
+    `FetchError`.
     """
     if not is_url(location):
         with open(location, "rb") as file:
@@ -118,8 +119,8 @@ def _fetched(url: str, offset: int, num_bytes: int | None, limit: int) -> bytes:
 
 
 def _fetched_http(url: str, offset: int, num_bytes: int | None, limit: int) -> bytes:
-    """One request; a byte more than the limit, where the end is open, so that an excess is seen."""
-    if num_bytes == 0:  # as of an empty member of a tar: no range of bytes says so
+    """Send one request; if the end is open, read one byte more than the limit, so that an excess is detected."""
+    if num_bytes == 0:  # such as an empty member of a tar, which no range of bytes can express
         return b""
     request = urllib.request.Request(url, headers={"User-Agent": "walloc-cdl"})
     ranged = bool(offset) or num_bytes is not None
@@ -136,7 +137,7 @@ def _fetched_http(url: str, offset: int, num_bytes: int | None, limit: int) -> b
 
 
 class _HttpFile(io.RawIOBase):
-    """A file at an http(s) URL, read by ranges."""
+    """A file at an http(s) URL that is read with range requests."""
 
     def __init__(self, url: str) -> None:
         self._url, self._position = url, 0
@@ -177,7 +178,7 @@ def _too_large(limit: int) -> str:
 
 
 def last_part(location: str) -> str:
-    """The name at the end of a path or URL.
+    """Return the last component of a path or URL.
 
     >>> last_part("s3://bucket/photos/")
     'photos'

@@ -1,4 +1,4 @@
-"""Where the samples of a source lie as a whole, so that its vanishing is not taken for a thousand bad samples."""
+"""The location of a whole source, so that a source that is gone is not taken for many unusable samples."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from walloc_cdl.addresses import is_url
 
 @dataclass(frozen=True)
 class Origin:
-    """Folders or files without which none of a source's samples are there. Small and picklable: any machine can ask."""
+    """The folders or files that hold all of a source's samples. It is picklable, so that any machine can check them."""
 
-    noun: str = "folder"
-    """What each path is: a `folder`, or a kind of file, as `tar`."""
+    path_type: str = "folder"
+    """The type of each path: `folder`, or a type of file, such as `tar`."""
     paths: tuple[str, ...] = ()
 
     def absence(self) -> str | None:
-        """What has gone, in words; None while all is there. Single files at URLs count as there."""
+        """Return a description of the first missing path, or None. Single files at URLs are taken to be present."""
         for path in self.paths:
-            if self.noun == "folder" and is_url(path):
-                gone = _remote_absence(path)
-            elif is_url(path) or (os.path.isdir(path) if self.noun == "folder" else os.path.isfile(path)):
-                gone = None
+            if self.path_type == "folder" and is_url(path):
+                missing = _remote_absence(path)
+            elif is_url(path) or (os.path.isdir(path) if self.path_type == "folder" else os.path.isfile(path)):
+                missing = None
             else:
-                gone = f"the {self.noun} {path!r}"
-            if gone is not None:
-                return gone
+                missing = f"the {self.path_type} {path!r}"
+            if missing is not None:
+                return missing
         return None
 
 

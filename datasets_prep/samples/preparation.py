@@ -1,4 +1,4 @@
-"""What every preparation is: images, arrays of many channels and audio behind one interface."""
+"""The interface of preparations, which turn images, arrays of many channels and audio into a codec's input."""
 
 from __future__ import annotations
 
@@ -12,59 +12,60 @@ from datasets_prep.samples.stored import Stored
 
 
 class Preparation(ABC):
-    """Turns a stored sample into the codec's input, of one shape unless `ragged`. Small and picklable: workers get a
-    copy.
+    """Turns a stored sample into the codec's input, of one shape unless `ragged`.
+
+    Preparations are small and picklable, since each worker gets a copy.
     """
 
     kind: str
-    """What it makes of what: `image`, `array` or `audio`; sources have the same."""
+    """The kind of signal: `image`, `array` or `audio`, as of sources."""
     dtype: np.dtype
-    """uint8 pixels, or float32 in [-0.5, 0.5]."""
+    """The type of the signals: uint8 pixels, or float32 in [-0.5, 0.5]."""
     packages: tuple[str, ...]
-    """Packages whose version decides the bytes, besides torch."""
+    """Packages whose versions determine the bytes, besides torch."""
     memory_bytes: ClassVar[int | None] = None
-    """What a worker may take for decoding; a sample that needs more is bad. None sets no limit."""
+    """Limit for a worker's memory while it decodes; a sample that needs more is unusable. None sets no limit."""
     view_names: tuple[str, ...] = ()
-    """Names of the variants that `load` makes of each sample, the evaluation crop first; () for a single one."""
+    """Names of the views that `load` makes of each sample, the evaluation crop first; () for a single signal."""
     ragged: bool = False
     """Whether samples keep their own size."""
     chunk_samples: int = 16
-    """For each task of a worker: enough that sending it costs little, few enough that all workers stay busy."""
+    """Samples in each task of a worker: enough to make sending cheap, few enough to keep all workers busy."""
 
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
-        """(C, H, W) or (C, T) of every prepared sample, of each view; of ragged ones what a plan reckons with."""
+        """Shape (C, H, W) or (C, T) of each view of every prepared sample; the shape that a plan assumes if ragged."""
 
     @abstractmethod
     def load(self, stored: Stored) -> np.ndarray:
-        """The codec's input, `dtype` of `shape`, with V in front where there are views.
+        """Return the codec's input, of `dtype` and `shape`, with a leading axis V if there are views.
 
         Raises `BadSignalError` for a sample that cannot be used.
         """
 
     def evaluation_signals(self, signals: np.ndarray | list[np.ndarray]) -> np.ndarray:
-        """Of what `load` made of some samples, as workers hand it over, one signal each, (N, C, …) of one size."""
+        """Return one signal of each sample, (N, C, …) of one size, from a chunk's signals as `load` made them."""
         return np.asarray(signals)
 
     @abstractmethod
     def load_native(self, stored: Stored, multiple: int) -> np.ndarray:
-        """The signal at its own size, cut so that all but the channels are multiples of `multiple`.
+        """Return the signal at its own size, cropped to multiples of `multiple` in all axes except the channels.
 
         Raises `BadSignalError` for a sample that cannot be used or is smaller than that.
         """
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
-        """All that decides what `load` gives, as plain values for plan and manifest."""
+        """Return everything that determines the result of `load`, as plain values for plan and manifest."""
 
     def versions(self) -> dict[str, str]:
-        """The installed versions of `packages` and torch."""
+        """Return the installed versions of `packages` and torch."""
         return {name: version(name) for name in sorted((*self.packages, "torch"))}
 
 
 def centered(length: int, multiple: int) -> slice:
-    """The longest piece in the middle of `length` whose length is a multiple of `multiple`."""
-    kept = length - length % multiple
-    start = (length - kept) // 2
-    return slice(start, start + kept)
+    """Return the longest central slice of `length` whose length is a multiple of `multiple`."""
+    size = length - length % multiple
+    start = (length - size) // 2
+    return slice(start, start + size)

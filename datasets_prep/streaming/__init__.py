@@ -1,1 +1,1 @@
-"""Jobs whose source is a stream: planned, encoded and resumed as the samples come, then finished as any other."""
+"""Jobs whose source is a stream: planned, encoded and resumed in the stream's order, and completed as any other job."""

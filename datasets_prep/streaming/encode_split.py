@@ -1,4 +1,4 @@
-"""The shards of a split of a stream, one after the other, as its samples come."""
+"""Makes the shards of a split of a stream in the order of its samples."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from datasets_prep.streaming.split_reader import SampleChunk, SplitReader
 def encode_split(
     context: JobContext, reader: SplitReader, reservoir: Reservoir, pool: DecodePool, encoder: AnyEncoder
 ) -> Iterator[ShardRecord]:
-    """Make the shards of a split that are not done; yields each one's record, then raises the reader's failure.
+    """Make the unfinished shards of a split; yields the record of each, then raises the reader's failure, if any.
 
-    The stream is drawn from while workers decode, no further ahead than they need: memory holds those samples, and
-    keys and labels of a shard.
+    The stream is read while workers decode, no further ahead than they need, so that memory holds these samples and the
+    keys and labels of one shard.
     """
     with closing(reader.tasks()) as tasks:
         decoded = pool.decode(tasks)
         for shard, items in itertools.groupby(decoded, key=lambda item: item[0].shard):
             chunks = _offered(shard, items, reader, reservoir)
             yield encode_shard(replace(context, source=shard), shard.shard, chunks, encoder)
-            reservoir.tidy()
+            reservoir.remove_unneeded()
     if reader.failure is not None:
         raise reader.failure
 
@@ -42,7 +42,10 @@ def _offered(
     reader: SplitReader,
     reservoir: Reservoir,
 ) -> Iterator[DecodedChunk]:
-    """The decoded chunks of a shard, whose usable samples are offered to be kept; a failure in its midst is raised."""
+    """Yield the decoded chunks of a shard and offer their usable samples to the reservoir.
+
+    Raises the reader's failure if it ended the shard before the shard was full.
+    """
     name, split = shard.shard.name, shard.shard.split
     with reservoir.of_shard(name):
         for samples, chunk in items:

@@ -1,4 +1,9 @@
-"""The shards of a split that an interrupted job has made, and what their samples were."""
+"""The shards of a stream's split that an interrupted job has made, and a comparison of their samples with the stream.
+
+A resumed stream is read from its start where it cannot seek, since such streams (`datasets`, an iterator) draw the
+samples that they skip anyway. Hashing them is cheap in comparison and detects any change, whereas checking the last
+sample alone would only detect a shift.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +20,11 @@ from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import WORK_NAME
 
-RESTART = "bring the old stream back, or begin anew with --restart"
+RESTART = "restore the old stream, or start over with --restart"
 
 
 class FinishedShards:
-    """Those of one split, by number. They need not be the first ones: one may have been damaged since."""
+    """The finished shards of one split, by number. They may have gaps, since a shard may have been damaged later."""
 
     def __init__(self, folder: Path, digest: str, split: str, shard_samples: int) -> None:
         self.split = split
@@ -40,12 +45,12 @@ class FinishedShards:
 
     @property
     def num_leading(self) -> int:
-        """Samples of the shards before the first that is not done."""
+        """Number of samples of the shards before the first unfinished one."""
         numbers = itertools.takewhile(self._num_samples.__contains__, itertools.count())
         return sum(self._num_samples[number] for number in numbers)
 
     def shards(self) -> list[PlannedShard]:
-        """As planned: `start` and `stop` count in the whole split."""
+        """Return the finished shards in order; `start` and `stop` are indices in the whole split."""
         starts = {number: number * self._shard_samples for number in sorted(self._num_samples)}
         return [
             PlannedShard(shard_name(self.split, number), self.split, start, start + self._num_samples[number])
@@ -53,22 +58,22 @@ class FinishedShards:
         ]
 
     def records(self) -> Iterator[tuple[PlannedShard, ShardRecord]]:
-        """Each with its record."""
+        """Yield each finished shard with its record."""
         for shard in self.shards():
             record = load_record(self._folder, self._work, shard, self._digest)
             if record is not None:
                 yield shard, record
 
     def require_same(self, index: int, sample: tuple[str, int, Stored]) -> None:
-        """Raise `CallError` unless the sample of this number in the split is the one that was encoded.
+        """Raise `CallError` unless the sample with this index in the split is the one that was encoded.
 
-        `sample`: its key, class number and content. Of what is no bytes only the size is looked at.
+        `sample`: its key, class number and content. Only the size is compared if the content is not bytes.
         """
         number, position = divmod(index, self._shard_samples)
         rows = self._rows_of(number)
         if position >= len(rows):
             raise CallError(
-                f"split {self.split!r} ended after {index:,} samples when it was encoded, and goes on now; {RESTART}"
+                f"split {self.split!r} ended after {index:,} samples when it was encoded, and has more now; {RESTART}"
             )
         key, label, stored = sample
         row = rows[position]
@@ -83,7 +88,7 @@ class FinishedShards:
                 )
 
     def require_end(self, num_samples: int) -> None:
-        """Raise `CallError` for a stream that ended after so many samples, and had more when it was encoded."""
+        """Raise `CallError` if the stream ended after `num_samples` samples, but had more when it was encoded."""
         before = max((shard.stop for shard in self.shards()), default=0)
         if num_samples < before:
             raise CallError(
@@ -92,14 +97,14 @@ class FinishedShards:
             )
 
     def _rows_of(self, number: int) -> list[dict[str, object]]:
-        """The ledger's rows of one shard; those of the one that was asked for last are kept."""
+        """Return the ledger's rows of one shard, and cache those of the last shard."""
         if self._rows[0] != number:
             rows = load_rows(self._work, shard_name(self.split, number))
             self._rows = number, rows.select(["key", "label", "num_bytes", "sha256"]).to_pylist()
         return self._rows[1]
 
     def _numbers(self) -> list[int]:
-        """Of all that has a record."""
+        """Return the numbers of all shards that have a record."""
         stems = (path.stem for path in self._work.glob(f"{glob.escape(self.split)}-*.json"))
         numbers = (stem.removeprefix(f"{self.split}-") for stem in stems)
         return sorted(int(number) for number in numbers if number.isascii() and number.isdecimal())

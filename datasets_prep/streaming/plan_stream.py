@@ -1,4 +1,8 @@
-"""The plan of a job whose source is a stream: all but the shards, which follow from what comes."""
+"""Plans a job whose source is a stream. The plan has no shards and no counts, which are known when the stream ends.
+
+A finished data set is therefore compared with a stream's plan in part. Its manifest has the same counts and fingerprint
+as that of a source with random access.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +23,20 @@ from walloc_cdl.codec import Codec
 from walloc_cdl.errors import CallError
 
 REFUSED = {
-    "shards": "a stream has one reader, who alone knows what has come; leave it out, or take a source with random "
+    "shards": "a stream has one reader and cannot be divided into slices; omit it, or use a source with random access",
+    "finish": "it completes slices, which a stream does not have; run the same command without it",
+    "extend": "new samples are found by comparing listings, which a stream does not have; use a source with random "
     "access",
-    "finish": "the end of slices, which a stream has not; run the same without it",
-    "extend": "new samples are found by comparing listings, which a stream has not; take a source with random access",
 }
-"""Settings that have no meaning for a stream, and why."""
+"""Settings that do not apply to a stream, with the reason and the remedy."""
 
 
 @dataclass(frozen=True)
 class PlannedStream:
-    """A plan with what it was made from."""
+    """A plan with the objects that it was made from."""
 
     plan: Plan
-    """Without shards; its digest ties their records to it."""
+    """The plan without shards, whose digest ties the records of shards to it."""
     stream: StreamingSource
     preparation: Preparation
     facts: SourceFacts
@@ -41,19 +45,19 @@ class PlannedStream:
 
     @property
     def limit(self) -> int | None:
-        """Samples of each split at most."""
+        """Maximum number of samples of each split; None for all."""
         return self.plan.source["limit"]
 
     @property
     def shard_samples(self) -> int:
-        """Source samples of each shard but the last of a split."""
+        """Number of source samples of each shard, except the last of a split."""
         return self.plan.preprocessing["shard_samples"]
 
 
 def plan_stream(stream: StreamingSource, codec: Codec, config: PrepareConfig) -> PlannedStream:
-    """The plan of a call of `prepare` with a stream, from its first samples and without looking at the output.
+    """Plan a call of `prepare` with a stream, from its first samples and without examining the output.
 
-    Raises `CallError` as `prepare` does, and for settings that have no meaning for a stream.
+    Raises `CallError` as `prepare` does, and for settings that do not apply to a stream.
     """
     for name, reason in REFUSED.items():
         if value := getattr(config, name):
@@ -61,11 +65,11 @@ def plan_stream(stream: StreamingSource, codec: Codec, config: PrepareConfig) ->
             raise CallError(f"{given} with the stream {stream.name}: {reason}")
     if config.engine != "local":
         raise CallError(
-            f"engine {config.engine!r} with the stream {stream.name}, whose one reader hands samples to the workers of "
-            "its own machine; take engine 'local', or a source with random access"
+            f"engine {config.engine!r} with the stream {stream.name}, whose single reader sends samples to workers on "
+            "its own machine; use engine 'local', or a source with random access"
         )
     if stream.kind != "image":
-        raise CallError(f"stream {stream.name} is of kind {stream.kind!r}; streams hold images: take another source")
+        raise CallError(f"stream {stream.name} is of kind {stream.kind!r}; streams hold images: use another source")
     head = StreamHead(stream)
     preparation = choose_preparation(head, codec, config)
     plan = make_plan(head, codec, preparation, config)
@@ -81,7 +85,7 @@ def plan_stream(stream: StreamingSource, codec: Codec, config: PrepareConfig) ->
 
 
 def completed_plan(plan: Plan, source: Source, shards: Sequence[PlannedShard]) -> Plan:
-    """The plan once the stream has ended: with its counts and fingerprint, as any other source has them."""
+    """Return the plan of a stream that has ended, with counts, fingerprint and shards as of any other source."""
     known: dict[str, Any] = {
         "name": source.name,
         "num_samples": {split: source.num_samples(split) for split in source.split_names},

@@ -1,4 +1,13 @@
-"""`prepare` of a stream: shards as the samples come, in order, and the end of any other job when there are no more."""
+"""`prepare` with a stream: encodes its samples in order, and completes the data set as any other job when it ends.
+
+A stream is not spooled to disk: files for the content of each shard would make it a source with random access, at the
+price of writing and reading every sample once more, and of waiting for a shard to fill before it is decoded. Instead,
+keys, labels and sizes of the open shard are in memory, and the shards' rows of the ledger are the only state:
+resumption, fingerprint and counts are derived from them.
+
+`--holdout` is not supported, `cdl split` of the data set is used instead: a stratified draw needs all samples of a
+class, and a draw by key would read the stream once for each split.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +23,8 @@ from datasets_prep.job.context import JobContext
 from datasets_prep.job.finish import num_calibration_samples
 from datasets_prep.job.output import finished_manifest, open_output, remove_work
 from datasets_prep.job.plan import Plan, split_shards
-from datasets_prep.job.plan_job import FEW_SAMPLES, choose_workers
-from datasets_prep.job.progress import Reporter, counted
+from datasets_prep.job.plan_job import MAX_SAMPLES_WITHOUT_WORKERS, choose_workers
+from datasets_prep.job.progress import Reporter, count_text
 from datasets_prep.job.run import OnProgress, end_job, report_finished
 from datasets_prep.sources.core.limits import most_samples
 from datasets_prep.sources.core.streaming_source import StreamingSource
@@ -35,20 +44,20 @@ from walloc_cdl.latents import WORK_NAME, Manifest
 def prepare_stream(
     stream: StreamingSource, codec: Codec, folder: Path, config: PrepareConfig, *, progress: OnProgress = None
 ) -> Manifest:
-    """`datasets_prep.prepare_local.prepare` of a stream.
+    """Encode a stream into a data set; see `datasets_prep.prepare_local.prepare`.
 
-    The same call goes through the stream again, holds what is done against it, and goes on with the rest.
-    Of a data set that is finished the stream's content is not looked at.
+    The same call resumes an interrupted job: it reads the stream again, compares finished shards with it, and encodes
+    the rest. If the data set is already finished, the stream's content is not read.
     """
     started_s, work = time.time(), folder / WORK_NAME
     planned = plan_stream(stream, codec, config)
     manifest = finished_manifest(folder, planned.plan, restart=config.restart)
     if manifest is None or work.is_dir():
-        with locks.whole_job(work):
-            # once more: until the lock was had, another call may have ended the job
+        with locks.job_lock(work):
+            # again: before this call got the lock, another one may have completed the job
             manifest = finished_manifest(folder, planned.plan, restart=config.restart)
             if manifest is None:
-                with locks.planning(work):
+                with locks.planning_lock(work):
                     plan = open_output(folder, planned.plan, restart=config.restart, allow_drift=config.allow_drift)
                 reservoir = Reservoir(work, num_calibration_samples(codec, planned.preparation))
                 context = _open_context(planned, folder, plan, reservoir, progress, started_s)
@@ -61,10 +70,10 @@ def prepare_stream(
 def _open_context(
     planned: PlannedStream, folder: Path, plan: Plan, reservoir: Reservoir, progress: OnProgress, started_s: float
 ) -> JobContext:
-    """The context of the job; its source and its plan know of no samples yet."""
+    """Return the context of the job, whose source and plan have no samples yet."""
     config = planned.config
     most = most_samples(planned.limit, len(planned.stream.split_names))
-    workers = choose_workers(config, FEW_SAMPLES + 1 if most is None else most)
+    workers = choose_workers(config, MAX_SAMPLES_WITHOUT_WORKERS + 1 if most is None else most)
     return JobContext(
         folder=folder,
         plan=plan,
@@ -74,14 +83,14 @@ def _open_context(
         codec=planned.codec,
         config=config,
         workers=workers,
-        reporter=Reporter(None, config.max_bad, progress, worker_status=counted(workers, "worker")),
+        reporter=Reporter(None, config.max_bad, progress, worker_status=count_text(workers, "worker")),
         started_s=started_s,
         drift=differences(plan.engine, planned.plan.engine),
     )
 
 
 def _encode(context: JobContext, planned: PlannedStream, reservoir: Reservoir) -> JobContext:
-    """Make the shards that are not done yet; returns the context with all samples and shards of the stream."""
+    """Make the unfinished shards; returns the context with all samples and shards of the stream."""
     work, digest, splits, reporter = context.work, context.plan_digest, planned.stream.split_names, context.reporter
     finished = {split: FinishedShards(context.folder, digest, split, planned.shard_samples) for split in splits}
     for shard, record in (pair for split in splits for pair in finished[split].records()):

@@ -1,8 +1,10 @@
-"""The few samples of a stream that are wanted once more at the end, when the rest has gone by.
+"""Stores the samples of a stream that `datasets_prep.job.finish` reads again when the stream has ended.
 
-Those with the smallest key hashes of each split, as `datasets_prep.job.finish` would choose them of any other source.
-A shard's share lies in a file of its own in the work folder, complete before the shard is done, and goes when no
-sample of it is among the chosen ones any more: N samples of S shards need the room of about N (1 + ln S).
+For each split they are the samples with the smallest key hashes, which are those that `finish` selects from any other
+source, so that the synthesis is the same as with random access; a resumed job finds the selection again from the
+shards' rows. The selected samples of a shard are in one file of the work folder, which is complete before the shard is
+done, and removed when none of its samples is selected any more: N samples of S shards need the space of about
+N (1 + ln S) samples.
 """
 
 from __future__ import annotations
@@ -31,96 +33,104 @@ FOLDER = "kept"
 
 
 @dataclass(frozen=True, order=True)
-class _Chosen:
-    """A sample among the chosen ones; the first of a heap is the one to give way."""
+class _Selected:
+    """A selected sample; the first one in a heap is replaced first."""
 
     rank: int
-    """The hash of the key as a number, negative."""
+    """The negative key hash as an integer."""
     index: int
-    """In the split."""
+    """Index in the split."""
     shard: str
-    """Stem of its name."""
+    """Stem of the shard's file name."""
 
 
 class Reservoir:
-    """At most `count` stored samples of each split, whose content is kept."""
+    """Selects at most `count` stored samples of each split and saves their content."""
 
     def __init__(self, work: Path, count: int) -> None:
         self._work, self._folder, self._count = work, work / FOLDER, count
-        self._heaps: dict[str, list[_Chosen]] = {}
+        self._heaps: dict[str, list[_Selected]] = {}
         self._offsets: dict[str, dict[str, list[int]]] = {}
         self._file: BinaryIO | None = None
         self._folder.mkdir(exist_ok=True)
         remove_temporaries(self._folder)
 
     def restore(self, shard: PlannedShard) -> None:
-        """Take note of the samples of a shard that is done; `start` counts in the whole split."""
+        """Select from the samples of a finished shard, whose `start` is an index in the whole split."""
         stem = Path(shard.name).stem
         rows = load_rows(self._work, shard.name).select(["key", "shard", "reason"])
-        for index, key in _were_stored(rows, shard.start):
-            self._choose(shard.split, key, index, stem)
+        for index, key in _stored_samples(rows, shard.start):
+            self._select(shard.split, key, index, stem)
 
     @contextmanager
     def of_shard(self, name: str) -> Iterator[None]:
-        """While the block runs, samples of this shard are offered; its end puts their file into its place."""
+        """Accept samples of this shard with `offer` while the block runs; its end moves their file into place."""
         stem = Path(name).stem
         self._offsets[stem] = {}
         with replacement(self._folder / f"{stem}.bin") as self._file:
             yield
         self._file = None
-        chosen = {str(each.index) for heap in self._heaps.values() for each in heap if each.shard == stem}
-        places = {index: place for index, place in self._offsets[stem].items() if index in chosen}
-        write_atomic(self._folder / f"{stem}.json", encode_json_with_digest(places))
-        self._offsets[stem] = places
+        selected = {str(each.index) for heap in self._heaps.values() for each in heap if each.shard == stem}
+        offsets = {index: offset for index, offset in self._offsets[stem].items() if index in selected}
+        write_atomic(self._folder / f"{stem}.json", encode_json_with_digest(offsets))
+        self._offsets[stem] = offsets
 
     def offer(self, split: str, key: str, index: int, name: str, stored: Stored) -> None:
-        """A sample of the shard, which can be used, with its content."""
+        """Offer a usable sample of the shard; its content is saved if it is selected.
+
+        Raises `JobError` if the content can no longer be read.
+        """
         stem = Path(name).stem
-        if not self._choose(split, key, index, stem) or self._file is None:
+        if not self._select(split, key, index, stem) or self._file is None:
             return
         try:
             data = read_stored(stored)
         except BadSignalError as error:
-            raise JobError(f"sample {key} of split {split!r} has gone since it was encoded: {error}") from error
+            raise JobError(
+                f"sample {key} of split {split!r} cannot be read since it was encoded: {error}; restore it and run the "
+                "same command again to continue"
+            ) from error
         self._offsets[stem][str(index)] = [self._file.tell(), len(data)]
         self._file.write(data)
 
-    def tidy(self) -> None:
-        """Remove the files of shards none of whose samples is chosen; call it when a shard is done."""
+    def remove_unneeded(self) -> None:
+        """Remove the files of shards without selected samples; to be called when a shard is done."""
         needed = {each.shard for heap in self._heaps.values() for each in heap}
         for name in os.listdir(self._folder):
             if not name.startswith(".") and Path(name).stem not in needed:
                 (self._folder / name).unlink(missing_ok=True)
 
-    def places(self, split: str) -> dict[int, FileSlice]:
-        """Where the content of the chosen samples of a split lies, by their number in it.
+    def slices(self, split: str) -> dict[int, FileSlice]:
+        """Return the locations of the selected samples' content by the samples' index in the split.
 
-        Raises `JobError` when a file has gone.
+        Raises `JobError` if a file is missing or damaged.
         """
-        return {each.index: self._place(each) for each in self._heaps.get(split, ())}
+        return {each.index: self._slice(each) for each in self._heaps.get(split, ())}
 
-    def _place(self, chosen: _Chosen) -> FileSlice:
-        path = self._folder / f"{chosen.shard}.json"
+    def _slice(self, selected: _Selected) -> FileSlice:
+        path = self._folder / f"{selected.shard}.json"
         try:
-            if chosen.shard not in self._offsets:
-                self._offsets[chosen.shard] = parse_json_with_digest(path.read_bytes(), origin=str(path))
-            offset, num_bytes = self._offsets[chosen.shard][str(chosen.index)]
+            if selected.shard not in self._offsets:
+                self._offsets[selected.shard] = parse_json_with_digest(path.read_bytes(), origin=str(path))
+            offset, num_bytes = self._offsets[selected.shard][str(selected.index)]
         except (OSError, DamagedError, KeyError) as error:
-            raise JobError(f"{path} has gone or is damaged since it was written; begin anew with --restart") from error
+            raise JobError(
+                f"{path} is missing or has been damaged since it was written; start over with --restart"
+            ) from error
         return FileSlice(str(path.with_suffix(".bin").absolute()), offset, num_bytes)
 
-    def _choose(self, split: str, key: str, index: int, stem: str) -> bool:
-        """Whether the sample is among the chosen ones now."""
+    def _select(self, split: str, key: str, index: int, stem: str) -> bool:
+        """Add a sample if its key hash is small enough; returns whether it is selected."""
         heap = self._heaps.setdefault(split, [])
-        chosen = _Chosen(-int(key_hash(key), 16), index, stem)
+        selected = _Selected(-int(key_hash(key), 16), index, stem)
         if len(heap) < self._count:
-            heapq.heappush(heap, chosen)
+            heapq.heappush(heap, selected)
             return True
-        return heapq.heappushpop(heap, chosen) is not chosen
+        return heapq.heappushpop(heap, selected) is not selected
 
 
-def _were_stored(rows: pa.Table, start: int) -> Iterator[tuple[int, str]]:
-    """Numbers and keys of the samples that were stored when the shard was made, duplicates that left it included."""
+def _stored_samples(rows: pa.Table, start: int) -> Iterator[tuple[int, str]]:
+    """Yield index and key of the samples that were stored when the shard was made, including removed duplicates."""
     columns = rows.to_pydict()
     for index, (key, shard, reason) in enumerate(
         zip(columns["key"], columns["shard"], columns["reason"], strict=True), start=start

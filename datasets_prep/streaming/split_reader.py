@@ -1,4 +1,4 @@
-"""One split of a stream, read once: what is done is held against its records, the rest is handed on to be encoded."""
+"""Reads a split of a stream once: compares samples of finished shards with their records, and yields the rest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SampleChunk:
 
     shard: PartialShard
     start: int
-    """Number in the split of the first."""
+    """Index of the first sample in the split."""
     keys: list[str] = field(default_factory=list)
     contents: list[Stored] = field(default_factory=list)
 
@@ -31,21 +31,21 @@ class SplitReader:
     """One pass over a split."""
 
     def __init__(self, planned: PlannedStream, finished: FinishedShards, size: int | None) -> None:
-        """`size`: the number of samples in the split, where an earlier run has come to its end."""
+        """`size`: the number of samples in the split, if an earlier run reached its end."""
         self._planned, self._finished, self._size = planned, finished, size
         self._classes = ClassNumbers(planned.stream.class_names)
         self.num_samples = 0
-        """The number of samples in the split; known when `tasks` has been exhausted."""
+        """Number of samples in the split, known when `tasks` is exhausted."""
         self.failure: Exception | None = None
-        """What ended `tasks` before the end of the split: `CallError` for a stream that has changed since the shards
-        that are done were made, and for labels that are no classes; `JobError` when the stream broke off; or whatever
-        it raised by itself."""
+        """The exception that ended `tasks` before the end of the split: `CallError` if the stream has changed since the
+        finished shards were made, or if a label is not a class; `JobError` if the stream was interrupted; or any other
+        exception of the stream."""
 
     def tasks(self) -> Iterator[tuple[SampleChunk, list[Stored]]]:
-        """Chunks of samples to encode, in order, none across two shards; they end at a failure."""
+        """Yield chunks of samples to encode, in order, until the end or a failure; no chunk spans two shards."""
         try:
             yield from self._tasks()
-        except Exception as error:  # what was drawn before it is being decoded, and may be whole shards
+        except Exception as error:  # samples that were drawn before are being decoded, and may complete shards
             self.failure = error
 
     def _tasks(self) -> Iterator[tuple[SampleChunk, list[Stored]]]:
@@ -83,7 +83,7 @@ class SplitReader:
             yield chunk, self._stored(chunk)
 
     def _require_same_first(self) -> None:
-        """Hold the first sample against its record, where there is one."""
+        """Compare the first sample with its record, if there is one."""
         if 0 not in self._finished:
             return
         with closing(numbered(self._planned.stream, self._finished.split, end=1)) as samples:
@@ -103,7 +103,7 @@ class SplitReader:
         chunk.contents.append(stored)
 
     def _stored(self, chunk: SampleChunk) -> list[Stored]:
-        """As the preparation takes them."""
+        """Return the chunk's samples in the form that the preparation needs."""
         if not self._planned.preparation.view_names:
             return chunk.contents
         return [KeyedSample(key, stored) for key, stored in zip(chunk.keys, chunk.contents, strict=True)]

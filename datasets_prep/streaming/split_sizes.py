@@ -1,4 +1,4 @@
-"""How many samples each split of a stream has turned out to have; known once all of its shards are done."""
+"""Saves the number of samples of each split of a stream, which is known when all of its shards are done."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ FILE_NAME = "ends.json"
 
 
 def load_split_sizes(work: Path, digest: str) -> dict[str, int]:
-    """The number of samples of each split that came to its end under the plan of this digest."""
+    """Return the number of samples of each completed split, if it was saved under the plan with this digest."""
     path = work / FILE_NAME
     try:
         fields = parse_json_with_digest(path.read_bytes(), origin=str(path))
     except (FileNotFoundError, DamagedError):
-        return {}  # the stream is gone through again, which finds the ends
+        return {}  # the stream is read again, which determines the sizes
     return fields["num_samples"] if fields.get("plan") == digest else {}
 
 

@@ -1,4 +1,4 @@
-"""A stream that has come to its end, as a source: its listing from the job's rows, and the few samples kept of it."""
+"""A stream that has ended, as a source: its listing is read from the job's rows, its samples from the reservoir."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from datasets_prep.streaming.reservoir import Reservoir
 
 
 class StreamedSource(Source):
-    """All samples of a stream, by name; of most of them nothing can be read any more."""
+    """Lists all samples of a stream; only those in the reservoir can still be read."""
 
     def __init__(
         self, planned: PlannedStream, work: Path, shards: Sequence[PlannedShard], reservoir: Reservoir
     ) -> None:
-        """`shards`: all there are, in order, their rows in the folder `work`."""
+        """`shards`: all shards, in order, whose rows are in the folder `work`."""
         facts, splits = planned.facts, planned.stream.split_names
         listings = {split: _listing(work, [shard for shard in shards if shard.split == split]) for split in splits}
         super().__init__(facts.name, Listing(listings, facts.class_names, label_kind=facts.label_kind))
         self.kind, self._keyed = facts.kind, bool(planned.preparation.view_names)
-        self._kept: dict[str, dict[int, FileSlice]] = {split: reservoir.places(split) for split in splits}
+        self._slices: dict[str, dict[int, FileSlice]] = {split: reservoir.slices(split) for split in splits}
 
     def can_read(self, split: str, index: int) -> bool:
         """See `Source.can_read`."""
-        return index in self._kept[split]
+        return index in self._slices[split]
 
     def read(self, split: str, index: int) -> Stored:
-        """Where a kept sample lies; `LookupError` for any other."""
-        place = self._kept[split][index]
-        return KeyedSample(self.key(split, index), place) if self._keyed else place
+        """Return the location of a sample of the reservoir; raises `LookupError` for any other sample."""
+        stored = self._slices[split][index]
+        return KeyedSample(self.key(split, index), stored) if self._keyed else stored
 
 
 def _listing(work: Path, shards: Sequence[PlannedShard]) -> SplitListing:

@@ -121,7 +121,7 @@ def editing(folder: Path) -> Iterator[Edit]:
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Lock a data set; raises `CallError` if another process works on it. Uncommitted staged files are discarded."""
-    with locks.whole_job(folder / WORK_NAME):
+    with locks.job_lock(folder / WORK_NAME):
         try:
             yield
         finally:

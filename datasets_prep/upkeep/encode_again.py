@@ -1,7 +1,9 @@
-"""Damaged shards from the source, by the plan that the manifest implies, or by the ledger; only identical bytes count.
+"""Encodes damaged shards again from the source; only shards with identical bytes are accepted.
 
-The plan of a source that has grown since is another: what an extension added, and what was there before it, is found
-by the keys that the ledger has for each shard.
+The samples of a shard follow from the plan that the manifest implies, or from the ledger. The plan of a source that has
+grown assigns samples to other shards, so that the shards of an extended data set are found by the keys that the ledger
+has for each. Their samples may then be in other batches than before if some were dropped or omitted as duplicates; the
+SHA-256 shows whether that matters.
 """
 
 from __future__ import annotations
@@ -40,21 +42,23 @@ from walloc_cdl.latents import WORK_NAME, Manifest, SampleLayout, ShardEntry, lo
 
 @dataclass(frozen=True)
 class RepairConfig:
-    """Where damaged shards come from again: what the data set was made from, cut in the same way."""
+    """The source for encoding damaged shards again, and settings that the manifest does not have."""
 
     source: Source
+    """The source that the data set was made from."""
     limit: int | None = None
-    """As `PrepareConfig.limit` was."""
+    """The original `PrepareConfig.limit`."""
     workers: int | None = None
+    """Decoding processes; see `PrepareConfig.workers`."""
 
 
 def encode_again(
     folder: Path, manifest: Manifest, damaged: Sequence[ShardEntry], config: RepairConfig
 ) -> tuple[list[str], list[str]]:
-    """Put the damaged shards back; returns their names, and a line for each that comes out as something else.
+    """Encode damaged shards again; returns the names of the repaired shards, and a message for each other one.
 
-    Call it with the data set held and a stage made. Raises `CallError` for a source that is not the one of the
-    manifest, with the field that differs, and `JobError` where the source has gone.
+    The caller must hold the data set's lock and have made a stage. Raises `CallError` for a source that is not the one
+    of the manifest, with the field that differs, and `JobError` if the source is missing.
     """
     engine = (load_provenance(folder) or {}).get("engine") or {}
     codec = load_codec(str(folder / CODEC_FOLDER))
@@ -62,7 +66,7 @@ def encode_again(
     _require_same_source(folder, planned, manifest)
     stored = _stored_keys(folder, manifest, damaged)
     rows, problems = _rows(folder, planned, damaged, stored)
-    source, shards = _cut_out(planned, manifest, [entry for entry in damaged if entry.name in rows], rows)
+    source, shards = _select_rows(planned, manifest, [entry for entry in damaged if entry.name in rows], rows)
     stage = folder / WORK_NAME / STAGE_NAME
     (stage / WORK_NAME).mkdir(exist_ok=True)
     num_samples = sum(shard.num_samples for shard in shards)
@@ -80,26 +84,26 @@ def encode_again(
     entries = {entry.name: entry for entry in damaged}
     encoded: list[str] = []
     for record in LocalEngine().encode(context, shards):
-        wanted, found = entries[record.entry.name], record.entry
-        if found.sha256 != wanted.sha256:
-            found = _without_left_out(stage, found, stored[found.name], manifest.layout)
-        if found.sha256 == wanted.sha256:
+        expected, found = entries[record.entry.name], record.entry
+        if found.sha256 != expected.sha256:
+            found = _without_removed(stage, found, stored[found.name], manifest.layout)
+        if found.sha256 == expected.sha256:
             os.replace(stage / found.name, folder / found.name)
             sync_folder(folder)
             encoded.append(found.name)
         else:
-            problems.append(f"{folder / found.name}: {_reason(found, wanted, planned.plan.engine, engine)}")
+            problems.append(f"{folder / found.name}: {_difference_text(found, expected, planned.plan.engine, engine)}")
     return encoded, problems
 
 
 def _stored_keys(folder: Path, manifest: Manifest, damaged: Sequence[ShardEntry]) -> dict[str, list[str]]:
-    """The keys that the ledger has in each of the damaged shards, in the order of their rows; none if it is damaged."""
+    """Return the keys of each damaged shard in the order of its rows, from the ledger; none if that is damaged."""
     found: dict[str, dict[int, str]] = {entry.name: {} for entry in damaged}
     names = pa.array(sorted(found), pa.string())
-    with suppress(DamagedError):  # then the plan has to do
+    with suppress(DamagedError):  # then only the plan is used
         for part in ledger_parts(folder, manifest):
-            chosen = part.filter(pc.is_in(part["shard"], value_set=names))
-            for row in chosen.select(["key", "shard", "row"]).to_pylist():
+            rows = part.filter(pc.is_in(part["shard"], value_set=names))
+            for row in rows.select(["key", "shard", "row"]).to_pylist():
                 found[row["shard"]][row["row"]] = row["key"]
     return {name: [keys[row] for row in sorted(keys)] for name, keys in found.items()}
 
@@ -107,10 +111,10 @@ def _stored_keys(folder: Path, manifest: Manifest, damaged: Sequence[ShardEntry]
 def _rows(
     folder: Path, planned: PlannedJob, damaged: Sequence[ShardEntry], stored: dict[str, list[str]]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Of each shard the indices in the source's split, int64, of what it was made of; a line for each that lacks one.
+    """Return the indices (int64) of each shard's samples in the source's split, and a message per incomplete shard.
 
-    Those of the plan, if all that is stored is among them: what could not be used, was dropped or left out was in the
-    same batches then. Else those of what is stored.
+    The samples are those of the plan if these include all stored ones, so that unusable, dropped and omitted samples
+    are in the same batches as before; otherwise the stored samples.
     """
     shards = {shard.name: shard for shard in planned.plan.shards}
     listings = planned.source.listing.splits
@@ -123,28 +127,31 @@ def _rows(
         elif keys and entry.split in listings:
             sought.append(entry)
         else:
-            raise CallError(f"{folder}: shard {entry.name} is none that `cdl prepare` makes of this source")
+            raise CallError(
+                f"{folder}: shard {entry.name} is not one that `cdl prepare` makes of this source; give the source "
+                "that the data set was made from"
+            )
     problems = []
     for split in dict.fromkeys(entry.split for entry in sought):
-        wanted = {key for entry in sought if entry.split == split for key in stored[entry.name]}
-        places = {key: row for row, key in enumerate(listings[split].keys) if key in wanted}
+        needed = {key for entry in sought if entry.split == split for key in stored[entry.name]}
+        row_of = {key: row for row, key in enumerate(listings[split].keys) if key in needed}
         for entry in sought:
             if entry.split != split:
                 continue
-            if gone := [key for key in stored[entry.name] if key not in places]:
+            if missing := [key for key in stored[entry.name] if key not in row_of]:
                 problems.append(
-                    f"{folder / entry.name}: its sample {gone[0]!r} is not in split {split!r} of the source; prepare "
-                    "the data set again"
+                    f"{folder / entry.name}: its sample {missing[0]!r} is not in split {split!r} of the source; "
+                    "prepare the data set again"
                 )
             else:
-                rows[entry.name] = np.array([places[key] for key in stored[entry.name]], np.int64)
+                rows[entry.name] = np.array([row_of[key] for key in stored[entry.name]], np.int64)
     return rows, problems
 
 
-def _cut_out(
+def _select_rows(
     planned: PlannedJob, manifest: Manifest, damaged: Sequence[ShardEntry], rows: dict[str, np.ndarray]
 ) -> tuple[Source, list[PlannedShard]]:
-    """Only these rows of the source, with the data set's labels, and the shards that they make."""
+    """Return a source with only these rows and the data set's labels, and its planned shards."""
     parts: dict[str, list[np.ndarray]] = {split: [np.empty(0, np.int64)] for split in planned.source.split_names}
     filled = dict.fromkeys(parts, 0)
     shards = []
@@ -153,12 +160,12 @@ def _cut_out(
         filled[entry.split] += len(rows[entry.name])
         shards.append(PlannedShard(entry.name, entry.split, start, filled[entry.split]))
         parts[entry.split].append(rows[entry.name])
-    chosen = {split: np.concatenate(found) for split, found in parts.items()}
-    return NewSamplesSource(planned.source, manifest, chosen), shards
+    selected = {split: np.concatenate(indices) for split, indices in parts.items()}
+    return NewSamplesSource(planned.source, manifest, selected), shards
 
 
 def _planned(manifest: Manifest, engine: dict[str, Any], codec: Codec, config: RepairConfig) -> PlannedJob:
-    """The job that made the data set, as far as its manifest and provenance tell it."""
+    """Return the job that made the data set, as far as its manifest and provenance describe it."""
     preprocessing = manifest.preprocessing
     settings = PrepareConfig(
         shard_samples=preprocessing.get("shard_samples"),
@@ -178,28 +185,30 @@ def _device(engine: dict[str, Any]) -> str:
 
 def _require_same_source(folder: Path, planned: PlannedJob, manifest: Manifest) -> None:
     if (difference := difference_from_finished(planned.plan, manifest)) is not None:
-        name, mine, theirs = difference
+        name, given, stored = difference
         raise CallError(
-            f"{folder} was made from something else: its {name} is {short_text(theirs)}, that of this source "
-            f"{short_text(mine)}; give the source as it was, with the same --labels, --holdout, --seed and --limit"
+            f"{folder} was made from another source: its {name} is {short_text(stored)}, that of this source "
+            f"{short_text(given)}; give the original source, with the same --labels, --holdout, --seed and --limit"
         )
 
 
-def _without_left_out(stage: Path, encoded: ShardEntry, keys: list[str], layout: SampleLayout) -> ShardEntry:
-    """The staged shard with only those samples that the ledger has in it: others were dropped, or are duplicates."""
+def _without_removed(stage: Path, encoded: ShardEntry, keys: list[str], layout: SampleLayout) -> ShardEntry:
+    """Rewrite the staged shard with only the samples that the ledger has in it, without dropped ones and duplicates."""
     shard = open_shard(stage / encoded.name, encoded, layout)
-    place = {key: row for row, key in enumerate(shard.keys(range(len(shard))))}
-    if not keys or any(key not in place for key in keys):
+    row_of = {key: row for row, key in enumerate(shard.keys(range(len(shard))))}
+    if not keys or any(key not in row_of for key in keys):
         return encoded
-    return write_rows(stage, encoded, shard, np.array([place[key] for key in keys], np.int64), layout)[0]
+    return write_rows(stage, encoded, shard, np.array([row_of[key] for key in keys], np.int64), layout)[0]
 
 
-def _reason(found: ShardEntry, wanted: ShardEntry, mine: dict[str, Any], theirs: dict[str, Any]) -> str:
-    """Why a shard came out different, as far as that can be told."""
-    changed = differences(mine, {name: theirs.get(name) for name in mine})
-    names = [f"{name} {now!r}, then {then!r}" for name, now, then in changed]
-    why = f"now {names[0]}" if names else "a file of the source has changed at the same size"
+def _difference_text(
+    found: ShardEntry, expected: ShardEntry, engine: dict[str, Any], stored_engine: dict[str, Any]
+) -> str:
+    """Return a message about a shard with other bytes, with the probable cause."""
+    changed = differences(engine, {name: stored_engine.get(name) for name in engine})
+    causes = [f"{name} {now!r}, then {then!r}" for name, now, then in changed]
+    cause = f"now {causes[0]}" if causes else "a file of the source has changed at the same size"
     return (
-        f"encoded again, its SHA-256 is {found.sha256[:12]}…, expected {wanted.sha256[:12]}… ({why}); it was left as "
-        "it is: prepare the data set again"
+        f"encoded again, its SHA-256 is {found.sha256[:12]}…, expected {expected.sha256[:12]}… ({cause}); it was not "
+        "changed: prepare the data set again"
     )

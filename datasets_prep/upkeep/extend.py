@@ -1,8 +1,15 @@
-"""`cdl prepare … --extend`: what a source has gained, in further shards of a finished data set.
+"""`cdl prepare … --extend`: encodes the new samples of a source into additional shards of a finished data set.
 
-The new shards are made by a job of their own in `_work/extension`, which is resumed like any other; the data set is
-not touched by it. At the end the shards and what changes with them, ledger and manifest, take their places in one
-edit, which is carried out as a whole or not at all.
+An extension is a job of its own, in `_work/extension`, so that it is resumed as any job. Until its end the data set is
+not changed: the old manifest is valid, and `cdl verify` finds no foreign files. Then shards, ledger, manifest and
+copies are moved into place in one edit, completely or not at all. Any other command that would change the data set is
+refused until the same command has completed the extension.
+
+An extension refits nothing. Shards, codec and synthesis keep their bytes; the synthesis remains that of the first
+state's train split, and only the histograms, from which a model's input takes its statistics, are updated. New classes
+are numbered after the known ones, so that no stored class number changes. With several labels per sample, shards have a
+column for each class, so that new classes are refused. Versions may differ from those of the first state; the
+provenance records those of each extension.
 """
 
 from __future__ import annotations
@@ -43,16 +50,15 @@ from walloc_cdl.latents import LEDGER_NAME, WORK_NAME, Manifest, SplitSummary, l
 def extend(
     source: Source, codec: Codec, out: str | os.PathLike[str], config: PrepareConfig, *, progress: OnProgress = None
 ) -> Manifest:
-    """Encode into the data set `out` the samples that its ledger has not, and return its new manifest.
+    """Encode the samples that the ledger of the data set `out` does not have, and return the new manifest.
 
-    Shards that are there stay as they are, byte for byte; new ones are numbered after them, new classes after the
-    known ones. What the source has no more stays, dropped samples stay dropped, and quarantined ones too, unless
-    their size is another now: then they are encoded anew. Codec files and linear synthesis stay those of the first
-    state. An interrupted call is gone on with by the same call, and until its end the data set is the old one.
+    New shards are numbered after the existing ones. Samples that the source no longer has stay, dropped samples stay
+    dropped, and quarantined samples are tried again only if their size has changed. The same call resumes an
+    interrupted extension.
 
-    Raises `CallError`, before anything is changed, for a codec, settings, labels or kept columns that are not the
-    data set's, for stored samples whose size has changed, and for an unfinished extension of another plan;
-    `JobError` as `datasets_prep.prepare_local.prepare` does.
+    Raises `CallError`, before anything is changed, for a codec, settings, labels or kept columns that differ from the
+    data set's, for stored samples whose size has changed, and for an unfinished extension of another plan; `JobError`
+    as `datasets_prep.prepare_local.prepare` does.
     """
     folder = require_folder(out)
     planned = plan_job(source, codec, config)
@@ -61,30 +67,30 @@ def extend(
 
 
 def _extend(folder: Path, planned: PlannedJob, progress: OnProgress) -> Manifest:
-    """`extend` by what is planned."""
+    """Carry out `extend` for a planned job."""
     if not (folder / WORK_NAME).is_dir():
-        load_manifest(folder)  # before a folder is made in what is no data set
+        load_manifest(folder)  # raises for a folder that is no data set, before a work folder is created in it
     with held(folder):
-        was_decided = recover(folder)
+        was_committed = recover(folder)
         manifest = load_manifest(folder)
         extension = compare(folder, planned, manifest)
         if planned.config.restart:
             shutil.rmtree(extension_folder(folder), ignore_errors=True)
-        notes = ["an interrupted edit was carried to its end"] if was_decided else []
-        _tell(progress, extension.diff.num_new, [*notes, *extension.notes()])
+        notes = ["an interrupted edit was completed"] if was_committed else []
+        _report(progress, extension.diff.num_new, [*notes, *extension.notes()])
         if not extension.diff.num_new:
             return manifest
         _open_extension(folder, extension.job.plan)
-        return _extended(Edit(folder, manifest), extension, progress)
+        return _encode(Edit(folder, manifest), extension, progress)
 
 
-def _tell(progress: OnProgress, total: int, notes: list[str]) -> None:
+def _report(progress: OnProgress, total: int, notes: list[str]) -> None:
     for note in notes if progress else ():
         progress(Progress(0, total, 0, note=note))
 
 
-def _extended(edit: Edit, extension: Extension, progress: OnProgress) -> Manifest:
-    """The data set's new manifest, after all is done."""
+def _encode(edit: Edit, extension: Extension, progress: OnProgress) -> Manifest:
+    """Make the new shards, commit the edit, and return the data set's new manifest."""
     plan, folder = extension.job.plan, extension_folder(edit.folder)
     context = open_context(extension.job, folder, plan, plan.shards, progress, time.time())
     encode_pending(context, plan.shards)
@@ -112,10 +118,10 @@ def _extended(edit: Edit, extension: Extension, progress: OnProgress) -> Manifes
 
 
 def _open_extension(folder: Path, plan: Plan) -> None:
-    """Make the extension's folder ready for the job: its plan saved, nothing half-made in it."""
+    """Prepare the extension's folder for the job: save the plan and remove temporary files."""
     job = extension_folder(folder)
     if extension_plan(folder) is None:
-        shutil.rmtree(job, ignore_errors=True)  # begun, but killed before its plan was written
+        shutil.rmtree(job, ignore_errors=True)  # left by a call that was killed before it wrote its plan
         (job / WORK_NAME).mkdir(parents=True)
         save_plan(job / WORK_NAME, plan)
     for parent in (job, job / WORK_NAME):
@@ -123,7 +129,7 @@ def _open_extension(folder: Path, plan: Plan) -> None:
 
 
 class _LedgerParts:
-    """The rows of the extended ledger, a part at a time."""
+    """Yields the rows of the extended ledger in parts."""
 
     def __init__(self, edit: Edit, context: JobContext, extension: Extension) -> None:
         self._edit, self._context = edit, context
@@ -131,14 +137,14 @@ class _LedgerParts:
         self._schema = stored_ledger_schema(edit.folder, edit.manifest)
 
     def before(self) -> Iterator[pa.Table]:
-        """Those of the ledger as it is, without those of samples that were tried again."""
+        """Yield the rows of the existing ledger, without those of samples that were tried again."""
         parts, retried = ledger_parts(self._edit.folder, self._edit.manifest), self._diff.retried
         if not retried.any():
             return parts
         return (part.filter(pa.array(~retried[self._known.find(row_hashes(part))])) for part in parts)
 
     def all(self) -> Iterator[pa.Table]:
-        """These, then the new samples', then the new strays'."""
+        """Yield the rows of `before`, then those of the new samples, then those of the new stray files."""
         yield from self.before()
         for shard in self._context.plan.shards:
             yield load_rows(self._context.work, shard.name)
@@ -148,14 +154,14 @@ class _LedgerParts:
 
 
 def _with_shards(edit: Edit, context: JobContext) -> Manifest:
-    """The manifest with the new shards, their counts and histograms; the shards are staged."""
+    """Stage the new shards, and return the manifest with the new shards, their counts and histograms."""
     manifest, source = edit.manifest, context.source
     layout = sample_layout(source, context.codec, context.preparation)
-    blank = np.zeros((layout.spec.latent_channels, 256), np.int64)
+    zeros = np.zeros((layout.spec.latent_channels, 256), np.int64)
     names = [*manifest.splits, *(split for split in source.split_names if split not in manifest.splits)]
     num_samples = dict.fromkeys(names, 0) | {name: split.num_samples for name, split in manifest.splits.items()}
-    histograms = {name: manifest.histograms.get(name, blank).copy() for name in names}
-    counts = {name: _padded(manifest.splits.get(name), layout.labels.zero_class_counts()) for name in names}
+    histograms = {name: manifest.histograms.get(name, zeros).copy() for name in names}
+    counts = {name: _padded_counts(manifest.splits.get(name), layout.labels.zero_class_counts()) for name in names}
     entries = []
     for shard in context.plan.shards:
         record = require_record(context.folder, context.work, shard, context.plan_digest)
@@ -173,18 +179,18 @@ def _with_shards(edit: Edit, context: JobContext) -> Manifest:
     return replace(manifest, **label_names(source), splits=splits, shards=shards, histograms=histograms)
 
 
-def _padded(split: SplitSummary | None, none: np.ndarray | None) -> np.ndarray | None:
-    """The class counts of a split, with zeros for the classes that are new; `none`: those of no samples."""
-    if none is None or split is None or split.class_counts is None:
-        return none
-    counts = none.copy()
+def _padded_counts(split: SplitSummary | None, zero_counts: np.ndarray | None) -> np.ndarray | None:
+    """Return the class counts of a split with zeros for new classes; `zero_counts` are the counts of no samples."""
+    if zero_counts is None or split is None or split.class_counts is None:
+        return zero_counts
+    counts = zero_counts.copy()
     counts[: len(split.class_counts)] = split.class_counts
     return counts
 
 
 def _stage(path: Path, target: Path) -> None:
-    """A second name for the file, so that it need not be made again when the process ends before the commit."""
+    """Link the file, so that the shard need not be made again if the process ends before the commit."""
     try:
         os.link(path, target)
-    except OSError:  # a file system without links
+    except OSError:  # the file system does not support links
         os.replace(path, target)

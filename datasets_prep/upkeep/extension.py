@@ -1,6 +1,6 @@
-"""What an extension of a data set would do: the source compared with the ledger, and the plan of what is new.
+"""Plans an extension of a data set: compares the source with the ledger, and plans the new samples.
 
-Nothing is written here: `extend` carries it out, and a dry run only tells of it.
+This module writes nothing: `extend` carries out the plan, and a dry run only reports it.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from walloc_cdl.errors import CallError
 from walloc_cdl.latents import LEDGER_NAME, Manifest, ShardEntry
 from walloc_cdl.latents.manifest import SHARD_SUFFIX
 
-AS_IT_WAS = "give what it was made with, or prepare the source anew in another folder"
-BEGIN_ANEW = "give the same, or --restart with --extend to begin the extension anew"
+SAME_SETTINGS = "give the value that it was made with, or prepare the source in another folder"
+RESTART_EXTENSION = "give the same, or --restart with --extend to start the extension over"
 
 
 @dataclass(frozen=True, eq=False)
 class Extension:
-    """What is going to be added to a data set."""
+    """A planned extension of a data set."""
 
     folder: Path
     job: PlannedJob
-    """Of the samples that are new."""
+    """The job that encodes the new samples."""
     known: LedgerIndex
     diff: SourceDiff
 
     def notes(self) -> list[str]:
-        """What there is to say of the comparison, the number of new samples first."""
+        """Return messages for users about the comparison, the number of new samples first."""
         folder, known, diff = self.folder, self.known, self.diff
         notes = [f"{folder}: {diff.num_new:,} new samples" if diff.num_new else f"{folder}: nothing to extend"]
         num_gone = int(((known.states == STORED) & ~diff.seen).sum())
         if diff.retried.any():
-            notes.append(f"{int(diff.retried.sum()):,} of them could not be used before, and have another size now")
+            notes.append(f"{int(diff.retried.sum()):,} of them were unusable before, and have another size now")
         if num_gone:
-            notes.append(f"{num_gone:,} samples are in the source no more; they stay in the data set")
+            notes.append(f"{num_gone:,} samples are no longer in the source; they stay in the data set")
         if diff.num_moved:
-            notes.append(f"{diff.num_moved:,} samples are in another split of the source now; they stay where they are")
+            notes.append(f"{diff.num_moved:,} samples are in another split of the source now; they stay in their split")
         if diff.num_relabeled:
             notes.append(
                 f"WARNING: {diff.num_relabeled:,} samples have another label in the source now; they keep their old one"
@@ -55,18 +55,19 @@ class Extension:
 
 
 def require_folder(out: str | os.PathLike[str]) -> Path:
-    """Where the data set lies; `CallError` for an address."""
+    """Return the folder of the data set; raises `CallError` for an address."""
     if is_address(out):
         raise CallError(f"{out} is an address; `cdl pull` the data set, extend it in a folder, and `cdl push` it")
     return local_path(out)
 
 
 def compare(folder: Path, planned: PlannedJob, manifest: Manifest) -> Extension:
-    """The extension of the data set `folder` by what its source has gained; `planned` is the job of all of the source.
+    """Plan the extension of the data set `folder` by the new samples of its source; `planned` is for the whole source.
 
-    An unfinished extension's plan is followed, unless the call is to `restart`. Raises `CallError` as `extend` does.
+    The plan of an unfinished extension is used, unless the configuration has `restart`. Raises `CallError` as `extend`
+    does.
     """
-    _require_alike(folder, planned, manifest)
+    _require_compatible(folder, planned, manifest)
     known = LedgerIndex(ledger_parts(folder, manifest))
     diff = diff_source(planned.source, known, manifest)
     _require_unchanged(folder, diff)
@@ -77,22 +78,22 @@ def compare(folder: Path, planned: PlannedJob, manifest: Manifest) -> Extension:
     return Extension(folder, replace(job, plan=plan), known, diff)
 
 
-def _require_alike(folder: Path, planned: PlannedJob, manifest: Manifest) -> None:
-    """Raise `CallError` unless new samples would be stored as those of the data set are."""
+def _require_compatible(folder: Path, planned: PlannedJob, manifest: Manifest) -> None:
+    """Raise `CallError` unless new samples would be stored in the same way as those of the data set."""
     plan = replace(
         planned.plan,
         source={**manifest.source, "name": planned.plan.source["name"]},
         codec={"codec_id": planned.codec.spec.codec_id},
     )
-    require_same(folder, "a finished data set", difference_from_finished(plan, manifest), AS_IT_WAS)
+    require_same(folder, "a finished data set", difference_from_finished(plan, manifest), SAME_SETTINGS)
     require_same_labels(planned.source, manifest)
     if LEDGER_NAME not in manifest.files:
-        raise CallError(f"{folder} has no {LEDGER_NAME}, which says what it has of its source; prepare it anew")
-    here, mine = stored_ledger_schema(folder, manifest), ledger_schema(planned.source)
-    if here.names != mine.names or here.types != mine.types:
+        raise CallError(f"{folder} has no {LEDGER_NAME}, which lists its samples; prepare it again in another folder")
+    stored, new = stored_ledger_schema(folder, manifest), ledger_schema(planned.source)
+    if stored.names != new.names or stored.types != new.types:
         raise CallError(
-            f"the ledger of {folder} has the columns {', '.join(here.names)}, but this call makes "
-            f"{', '.join(mine.names)}; keep the same columns of the source (keep=), with the same types"
+            f"the ledger of {folder} has the columns {', '.join(stored.names)}, but this call makes "
+            f"{', '.join(new.names)}; keep the same columns of the source (keep=), with the same types"
         )
 
 
@@ -100,13 +101,13 @@ def _require_unchanged(folder: Path, diff: SourceDiff) -> None:
     if diff.num_changed:
         raise CallError(
             f"{diff.num_changed:,} samples of {folder} have changed in the source since they were encoded; the first "
-            f"is {diff.first_changed}; bring the old ones back, `cdl drop` them, which leaves them out for good, or "
-            "prepare the source anew"
+            f"is {diff.first_changed}; restore the old ones, `cdl drop` them, which excludes them permanently, or "
+            "prepare the source in another folder"
         )
 
 
 def _plan(added: PlannedJob, manifest: Manifest) -> Plan:
-    """Of the new samples, in shards that are numbered after those that are there."""
+    """Plan the new samples, in shards that are numbered after the existing ones."""
     first = {
         split: 1 + max((_number(entry) for entry in manifest.shards_of(split)), default=-1) for split in manifest.splits
     }
@@ -115,16 +116,16 @@ def _plan(added: PlannedJob, manifest: Manifest) -> Plan:
 
 
 def _number(entry: ShardEntry) -> int:
-    """The number in the name of a shard, as of `train-00007.safetensors`; -1 for a name without one."""
+    """Return the number in the name of a shard such as `train-00007.safetensors`; -1 for a name without a number."""
     number = entry.name.removeprefix(f"{entry.split}-").removesuffix(SHARD_SUFFIX)
     return int(number) if number.isascii() and number.isdecimal() else -1
 
 
 def _plan_to_follow(folder: Path, plan: Plan, config: PrepareConfig) -> Plan:
-    """That of an extension that was interrupted, if there is one; `CallError` if this call has another."""
+    """Return the plan of an unfinished extension, or `plan`; raises `CallError` if the unfinished plan differs."""
     unfinished = extension_plan(folder)
     if unfinished is None:
         return plan
-    mine = replace(plan, engine=unfinished.engine) if config.allow_drift else plan
-    require_same(folder, "an unfinished extension", first_difference(mine, unfinished), BEGIN_ANEW)
+    compared = replace(plan, engine=unfinished.engine) if config.allow_drift else plan
+    require_same(folder, "an unfinished extension", first_difference(compared, unfinished), RESTART_EXTENSION)
     return unfinished

@@ -113,9 +113,9 @@ def test_archives_take_no_option_of_encoding(refused, tmp_path, option):
     """Every option, so that one to come is refused, too."""
     given = [option] if OPTIONS_OF_PREPARE[option].is_flag else [option, ODD_VALUES.get(option, "2")]
     text = refused("prepare", tmp_path, "--archive", "--out", tmp_path / "out", *given)
-    wanted = f"--archive gives back the data set as it was, so it does not go with {' '.join(given)}"
+    wanted = f"--archive restores the data set as it was, and does not accept {' '.join(given)}"
     assert text.startswith(f"cdl: {wanted}")
-    assert text.endswith("; leave out either")
+    assert text.endswith("; omit one of them")
     assert not (tmp_path / "out").exists()
 
 

@@ -61,6 +61,6 @@ def test_wrong_calls(refused, grown, tmp_path):
     )
     assert "is not a data set" in refused(*call[:-2], tmp_path / "nothing", "--extend")
     text = refused(*call, "--archive")
-    assert "so it does not go with --codec rgb-16x, --size 64, --extend; leave out either" in text
+    assert "and does not accept --codec rgb-16x, --size 64, --extend; omit one of them" in text
     next((root / "train" / "cat").iterdir()).write_bytes(b"changed")
     assert "have changed in the source since they were encoded; the first is train/" in refused(*call)

@@ -34,14 +34,17 @@ def test_wrong_calls(refused, source, latents, tmp_path, bucket):
     assert "memory://cli is not a data set of latents" in refused("pull", "memory://cli", "-o", tmp_path / "a")
     call = ("prepare", source, "--codec", "rgb-16x", "--size", 64, "--out", tmp_path / "a", "--work", tmp_path / "w")
     assert "--work" in refused(*call)
-    assert "is for an --out that is an address" in refused(*call)
+    assert "needs an --out that is an address" in refused(*call)
     text = refused("prepare", source, "--codec", "rgb-16x", "--size", 64, "--out", "hf://datasets/a/b")
-    assert "prepare to a folder, then `cdl push` it" in text
+    assert "prepare into a folder, then `cdl push` it" in text
     for protocol in ("http", "https"):
         text = refused("prepare", tmp_path / "none", "--codec", "rgb-16x", "--out", f"{protocol}://host/set")
-        assert f"{protocol}://host/set: web servers are read only; give a folder and copy it there, or s3://" in text
+        assert (
+            f"{protocol}://host/set: web servers are read-only; give a folder and copy it there, or an address such as s3://"
+            in text
+        )
     text = refused("prepare", source, "--codec", "rgb-16x", "--size", 64, "--out", "memory://cli")
-    assert "memory://cli holds something else (x); give an address with nothing behind it" in text
+    assert "memory://cli holds other files (x); give an address without files" in text
     for call in (
         ("pull", "memory://cli", "-o", "s3://bucket/x"),
         ("export", latents, "--to", "npy", "-o", "s3://bucket/x"),

@@ -101,7 +101,7 @@ def test_prepare_inspect_verify(cdl, source, tmp_path):
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     again = cdl(*call, "--out", out)
     assert (again.code, again.out) == (0, answer.out)
-    assert again.err == f"{out} is finished already; nothing to do\n"
+    assert again.err == f"{out} is already finished; nothing to do\n"
     assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
 
     answer = cdl("inspect", out, "--json", tmp_path / "inspect.json")

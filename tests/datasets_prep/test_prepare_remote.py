@@ -1,4 +1,4 @@
-"""`prepare_to`: the same data set behind an address as in a folder, however often the job was stopped."""
+"""`prepare_to` makes the same data set at an address as in a folder, also when the job is interrupted."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ ADDRESS = "counted://bucket/flowers"
 
 
 class StopError(BaseException):
-    """What interrupts the job."""
+    """Raised to interrupt a job."""
 
 
 class CountedFileSystem(MemoryFileSystem):
-    """Memory that notes what is put, and stops the job before a put of a given number."""
+    """A file system in memory that records uploads, and stops the job before the upload with a given number."""
 
     protocol = "counted"
     store = {}  # noqa: RUF012
@@ -52,7 +52,7 @@ fsspec.register_implementation("counted", CountedFileSystem, clobber=True)
 
 @pytest.fixture
 def bucket(monkeypatch):
-    """What is stored behind the address: content by name."""
+    """A function that returns the files at the address: content by name."""
     CountedFileSystem.store.clear()
     CountedFileSystem.puts.clear()
     CountedFileSystem.failures.clear()
@@ -74,7 +74,7 @@ def source(make_folder):
 
 
 def without_provenance(found: dict[str, bytes]) -> dict[str, bytes]:
-    """All but the file that says when it was, and its copy."""
+    """Return all files except the provenance, which has the time, and its copy."""
     return {name: data for name, data in found.items() if name not in ("provenance.json", "copy/provenance.json")}
 
 
@@ -89,7 +89,7 @@ def undisturbed(source, rgb_codec, tmp_path):
     return contents(tmp_path / "undisturbed")
 
 
-def test_the_same_files_as_in_a_folder_each_put_once_and_the_manifest_last(
+def test_the_files_of_a_folder_are_uploaded_once_and_the_manifest_last(
     source, rgb_codec, tmp_path, bucket, undisturbed
 ):
     manifest = prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
@@ -104,13 +104,11 @@ def test_the_same_files_as_in_a_folder_each_put_once_and_the_manifest_last(
         source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work", progress=lambda state: notes.append(state.note)
     )
     assert again.to_json() == manifest.to_json()
-    assert notes == [f"{ADDRESS} is finished already; nothing to do"]
+    assert notes == [f"{ADDRESS} is already finished; nothing to do"]
     assert len(CountedFileSystem.puts) == len(undisturbed) + 2
 
 
-def test_a_job_stopped_before_every_put_ends_the_same_and_puts_nothing_twice(
-    source, rgb_codec, tmp_path, bucket, undisturbed
-):
+def test_a_job_stopped_before_every_upload_uploads_nothing_twice(source, rgb_codec, tmp_path, bucket, undisturbed):
     for number in range(len(undisturbed) + 2):
         CountedFileSystem.stop_at = number
         with pytest.raises(StopError):
@@ -123,7 +121,7 @@ def test_a_job_stopped_before_every_put_ends_the_same_and_puts_nothing_twice(
     assert not (tmp_path / "work").exists()
 
 
-def test_passing_errors_are_tried_again_and_lasting_ones_told(source, rgb_codec, tmp_path, bucket, undisturbed):
+def test_transient_errors_are_retried_and_permanent_ones_raised(source, rgb_codec, tmp_path, bucket, undisturbed):
     CountedFileSystem.failures += [OSError("slow down")] * 3
     CountedFileSystem.stop_at = 2
     with pytest.raises(StopError):
@@ -139,7 +137,7 @@ def test_passing_errors_are_tried_again_and_lasting_ones_told(source, rgb_codec,
     assert bucket() == undisturbed
 
 
-def test_another_plan_and_anything_else_are_refused_unless_restarted(source, rgb_codec, tmp_path, bucket, undisturbed):
+def test_another_plan_and_foreign_files_are_refused_without_restart(source, rgb_codec, tmp_path, bucket, undisturbed):
     more = replace(SMALL, shard_samples=3)
     prepare_to(source, rgb_codec, ADDRESS, more, work=tmp_path / "work")
     with pytest.raises(CallError, match=r"flowers holds a finished data set with .*, but this call has .*--restart"):
@@ -148,14 +146,12 @@ def test_another_plan_and_anything_else_are_refused_unless_restarted(source, rgb
     assert bucket() == undisturbed  # no shard of the finer plan is left
     CountedFileSystem().pipe_file("/bucket/flowers/thesis.tex", b"Chapter 1")
     CountedFileSystem().rm_file("/bucket/flowers/manifest.json")
-    with pytest.raises(CallError, match=r"flowers holds something else \(thesis.tex\); give an address with nothing"):
+    with pytest.raises(CallError, match=r"flowers holds other files \(thesis.tex\); give an address without files"):
         prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
     assert bucket()["thesis.tex"] == b"Chapter 1"
 
 
-def test_restarting_removes_what_an_unfinished_job_of_another_plan_had_put(
-    source, rgb_codec, tmp_path, bucket, undisturbed
-):
+def test_restart_removes_uploads_of_an_unfinished_job_of_another_plan(source, rgb_codec, tmp_path, bucket, undisturbed):
     CountedFileSystem.stop_at = 7
     with pytest.raises(StopError):
         prepare_to(source, rgb_codec, ADDRESS, replace(SMALL, shard_samples=2), work=tmp_path / "work")
@@ -164,14 +160,14 @@ def test_restarting_removes_what_an_unfinished_job_of_another_plan_had_put(
     assert bucket() == undisturbed
 
 
-def test_a_work_folder_of_somebody_is_refused_and_only_what_the_job_made_is_removed(
+def test_a_foreign_work_folder_is_refused_and_only_the_jobs_files_are_removed(
     source, rgb_codec, tmp_path, bucket, undisturbed
 ):
     work = tmp_path / "work"
     (work / "set").mkdir(parents=True)
     (work / "set/thesis.tex").write_text("Chapter 1")
     for config in (SMALL, replace(SMALL, restart=True)):
-        with pytest.raises(CallError, match=r"work folder \S+work holds something else \(set\); give a new or empty"):
+        with pytest.raises(CallError, match=r"work folder \S+work holds other files \(set\); give a new or empty"):
             prepare_to(source, rgb_codec, ADDRESS, config, work=work)
     assert (work / "set/thesis.tex").read_text() == "Chapter 1"
     assert bucket() == {}
@@ -180,7 +176,9 @@ def test_a_work_folder_of_somebody_is_refused_and_only_what_the_job_made_is_remo
     with pytest.raises(StopError):
         prepare_to(source, rgb_codec, ADDRESS, SMALL, work=work)
     CountedFileSystem.stop_at = None
-    with pytest.raises(CallError, match=r"is that of counted://bucket/flowers; give counted://bucket/trees another"):
+    with pytest.raises(
+        CallError, match=r"is that of counted://bucket/flowers; give counted://bucket/trees another one"
+    ):
         prepare_to(source, rgb_codec, "counted://bucket/trees", SMALL, work=work)
     (work / "job.log").write_text("42 samples")
     prepare_to(source, rgb_codec, ADDRESS, SMALL, work=work)
@@ -189,7 +187,7 @@ def test_a_work_folder_of_somebody_is_refused_and_only_what_the_job_made_is_remo
     assert [path.name for path in work.iterdir()] == ["job.log"]
 
 
-def test_what_the_address_has_lost_since_it_was_put_is_put_again(source, rgb_codec, tmp_path, bucket, undisturbed):
+def test_a_file_that_the_address_has_lost_is_uploaded_again(source, rgb_codec, tmp_path, bucket, undisturbed):
     CountedFileSystem.stop_at = 8
     with pytest.raises(StopError):
         prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
@@ -222,10 +220,10 @@ def test_streams(rgb_codec, tmp_path, bucket):
     prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work")
     assert bucket() == contents(tmp_path / "folder")
     prepare_to(source, rgb_codec, ADDRESS, SMALL, work=tmp_path / "work", progress=said.append)
-    assert (said[0].done, said[0].note) == (11, f"{ADDRESS} is finished already; nothing to do")
+    assert (said[0].done, said[0].note) == (11, f"{ADDRESS} is already finished; nothing to do")
 
 
-def test_shards_that_duplicates_leave_are_put_again(make_folder, rgb_codec, tmp_path, bucket):
+def test_shards_without_their_duplicates_are_uploaded_again(make_folder, rgb_codec, tmp_path, bucket):
     root = make_folder()
     (root / "train/dog/03.png").write_bytes((root / "train/cat/01.png").read_bytes())
     source, config = open_source(str(root)), replace(SMALL, drop_duplicates=True)
@@ -235,15 +233,15 @@ def test_shards_that_duplicates_leave_are_put_again(make_folder, rgb_codec, tmp_
 
 
 def test_addresses_that_are_for_other_commands(source, rgb_codec, tmp_path):
-    with pytest.raises(CallError, match="prepare to a folder, then `cdl push` it"):
+    with pytest.raises(CallError, match="prepare into a folder, then `cdl push` it"):
         prepare_to(source, rgb_codec, "hf://datasets/someone/flowers", SMALL)
-    with pytest.raises(CallError, match="https://host/flowers: web servers are read only; give a folder"):
+    with pytest.raises(CallError, match="https://host/flowers: web servers are read-only; give a folder"):
         prepare_to(source, rgb_codec, "https://host/flowers", SMALL)
-    with pytest.raises(CallError, match="s3://bucket/x is an address, not a folder; `prepare_to` writes there"):
+    with pytest.raises(CallError, match="s3://bucket/x is an address, not a folder; use `prepare_to` to write there"):
         prepare(source, rgb_codec, "s3://bucket/x", SMALL)
 
 
-def test_each_address_has_a_work_folder_of_its_own(monkeypatch, tmp_path):
+def test_each_address_has_its_own_work_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("WALLOC_CDL_CACHE", str(tmp_path))
     folders = {default_work(address) for address in ("s3://a/b", "s3://a_b", "s3://a/b/c")}
     assert len(folders) == 3

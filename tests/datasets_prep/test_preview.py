@@ -68,7 +68,7 @@ def test_without_a_source_and_with_one_that_lost_its_files(make_folder, rgb_code
     assert sheet.width == GAP + 3 * (2 * TILE + GAP)
 
 
-def test_the_choice_is_seeded(make_folder, rgb_codec, tmp_path):
+def test_the_selection_is_seeded(make_folder, rgb_codec, tmp_path):
     prepare(open_source(str(make_folder())), rgb_codec, tmp_path / "out", PrepareConfig(size=32, workers=0))
     first = contact_sheet(tmp_path / "out", num=2, split="test")
     assert first == contact_sheet(tmp_path / "out", num=2, split="test")
@@ -84,9 +84,9 @@ def test_refusals(make_folder, rgb_codec, tmp_path):
         contact_sheet(tmp_path / "out", split="dev")
     other = open_source(str(make_folder("other", splits=("train", "test"), classes=("owl",))))
     with pytest.raises(
-        CallError, match=r"source other has none of the samples to be shown \(test/cat/.*; give the source"
+        CallError, match=r"source other has none of the selected samples \(the first is test/cat/.*; give the source"
     ):
         contact_sheet(tmp_path / "out", source=other, split="test")
     single = open_source(str(make_folder("single", splits=("train",))))
-    with pytest.raises(CallError, match="source single has no split 'test', but train; give the source"):
+    with pytest.raises(CallError, match="source single has no split 'test', only train; give the source"):
         contact_sheet(tmp_path / "out", source=single, split="test")

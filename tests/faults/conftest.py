@@ -11,7 +11,7 @@ from tests.support.pictures import picture
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory) -> Path:
-    """160 images of two classes to train on, 40 to test on, one file that is no image."""
+    """160 images of two classes for training, 40 for testing, and a file that is not an image."""
     root = tmp_path_factory.mktemp("faults") / "photos"
     for number in range(200):
         split, label = "train" if number % 5 else "test", "cat" if number % 2 else "dog"

@@ -1,4 +1,4 @@
-"""A small job at whose every call of the file system a fault comes once; the same command then ends it."""
+"""Every call of the file system in a small job fails once; the same command then completes the job."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ JOBS: dict[str, Sequence[PrepareConfig]] = {
 
 @dataclass
 class SmallJob:
-    """Calls of `prepare`, one after the other, and what went wrong when one was cut short."""
+    """Calls of `prepare` in sequence, and the error that interrupted one of them."""
 
     source: Path
     configs: Sequence[PrepareConfig]
@@ -66,14 +66,14 @@ class SmallJob:
 
 
 def _stream(folder: Path) -> IterableSource:
-    """The images of a folder as they come."""
+    """Return the images of a folder as a stream."""
     rows = [(path.read_bytes(), path.parent.name) for path in sorted(folder.rglob("*.png"))]
     return IterableSource(rows, name="photos", class_names=["cat", "dog"])
 
 
 @pytest.fixture
 def source(tmp_path) -> Path:
-    """Five images, one of them twice and one unusable, in two classes."""
+    """Five images in two classes, one of them a copy and one unusable."""
     for number in range(6):
         folder = tmp_path / "photos" / "train" / ("cat", "dog")[number % 2]
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ def source(tmp_path) -> Path:
 
 @pytest.fixture(autouse=True)
 def fitted_once(monkeypatch):
-    """What is computed from the samples is computed once: it is the same in every run, and most of its time."""
+    """Compute everything that depends on the samples once: it is the same in every run, and takes most of the time."""
     for name in ("fit_synthesis", "flip_rate"):
         monkeypatch.setattr(finish, name, _once(getattr(finish, name)))
 
@@ -105,7 +105,8 @@ def _once(compute: Callable) -> Callable:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("thorough", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_prepare(source, tmp_path, monkeypatch, name, kind, thorough):
-    """Thorough: at every call of the plain job, of a stream at every 5th, at every 17th of what shares most calls."""
+    """If thorough, every call of the plain job fails, every 5th of a stream, and every 17th of jobs with mostly the
+    same calls."""
     step = {"whole": 1, "of a stream": 5}.get(name, 17) if thorough else 97
     job = SmallJob(source, JOBS[name], streaming=name == "of a stream")
     undisturbed = tmp_path / "undisturbed"
@@ -139,7 +140,7 @@ def test_prepare(source, tmp_path, monkeypatch, name, kind, thorough):
         assert str(tmp_path) in error, error
 
 
-def test_finish_makes_again_what_was_made_and_lost(source, tmp_path):
+def test_finish_makes_lost_shards_again(source, tmp_path):
     job, undisturbed, out = SmallJob(source, JOBS["in slices"]), tmp_path / "undisturbed", tmp_path / "out"
     job.run(undisturbed)
     SmallJob(source, JOBS["in slices"][:2]).run(out)

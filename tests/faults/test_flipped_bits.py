@@ -1,4 +1,4 @@
-"""Any single bit of a data set as `prepare` leaves it: found where it is, and mended to the same bytes."""
+"""Any flipped bit of a data set is located and repaired to the same bytes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ NUM_REPAIRED = 60
 
 
 def flip(path: Path, bit: int) -> None:
-    """Turn one bit of a file over."""
+    """Flip one bit of a file."""
     data = bytearray(path.read_bytes())
     data[bit // 8] ^= 1 << bit % 8
     path.write_bytes(data)
 
 
 def rows_of_codes(folder: Path) -> dict[str, tuple[int, int, int]]:
-    """Of each shard the byte where its codes begin, bytes of a sample's codes, and the number of samples."""
+    """Return for each shard the offset of its codes, the bytes of a sample's codes, and the number of samples."""
     manifest, found = load_manifest(folder), {}
     for entry in manifest.shards:
         shard = open_shard(folder / entry.name, entry, manifest.layout)
@@ -36,7 +36,7 @@ def rows_of_codes(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 
 @pytest.mark.parametrize("num_flips", [60, pytest.param(2400, marks=pytest.mark.slow)])
-def test_a_flipped_bit_is_named_and_mended(tmp_path, num_flips):
+def test_a_flipped_bit_is_located_and_repaired(tmp_path, num_flips):
     photos, out = tmp_path / "photos", tmp_path / "out"
     for number in range(12):
         folder = photos / ("test" if number % 4 == 0 else "train") / ("cat", "dog")[number % 2]

@@ -1,4 +1,4 @@
-"""Thousands of altered data sets: each is read as it was, or refused in one line; none crashes or dawdles."""
+"""Thousands of altered data sets: each is read unchanged or refused in one line, without a crash or a long delay."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read_everything(folder: Path) -> dict[str, np.ndarray]:
 
 
 def altered_bytes(data: bytes, draw: random.Random) -> bytes:
-    """One to three flips, cuts, insertions or repetitions."""
+    """Apply one to three flips, cuts, insertions or repetitions."""
     content = bytearray(data)
     for _ in range(draw.randint(1, 3)):
         start, length = draw.randrange(len(content) + 1), draw.choice((1, 1, 4, 60))
@@ -88,7 +88,7 @@ HOSTILE = (
 
 
 def altered_fields(value: object, draw: random.Random) -> object:
-    """The value with one of its parts replaced, dropped or repeated."""
+    """Return the value with one of its parts replaced, dropped or repeated."""
     if isinstance(value, dict) and value and draw.random() < 0.9:
         name = draw.choice(sorted(value))
         kind = draw.randrange(8)
@@ -120,7 +120,7 @@ def folder(request, tmp_path) -> Path:
 
 
 def attempt(read: Callable[[], Result], what: str) -> Result | None:
-    """What `read` returns, or None for a refusal, which must be one line; any other exception fails the test."""
+    """Return the result of `read`, or None for an error of one line; any other exception fails the test."""
     try:
         return read()
     except CdlError as error:
@@ -147,7 +147,7 @@ def test_altered_files_are_refused_or_read_as_they_were_or_fail_verification(fol
 
 
 def test_altered_manifests_with_a_valid_digest_are_refused_or_harmless(folder):
-    """Somebody who can write a manifest can also encode_json_with_digest it: then every field is checked for itself."""
+    """A writer of a manifest can also compute its digest, so that every field must be checked."""
     fields = parse_json_with_digest((folder / "manifest.json").read_bytes(), origin="manifest")
     outcomes = []
     for seed in range(3000):

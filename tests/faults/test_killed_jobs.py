@@ -1,4 +1,4 @@
-"""Commands that are killed without warning, again and again, and then end as if nothing had been."""
+"""Commands that are killed repeatedly give the result of an uninterrupted command in the end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("whole_group", [True, False])
 def test_prepare(photos, tmp_path, whole_group):
-    """Killed at plan, shards, records, temporary files and the end: the same bytes as undisturbed."""
+    """Kills at the plan, shards, records, temporary files and the end do not change the bytes."""
 
     def prepare(name: str) -> Command:
         options = ("--codec", "rgb-16x", "--size", 64, "--shard-samples", 20, "--workers", 2)
@@ -33,7 +33,7 @@ def test_prepare(photos, tmp_path, whole_group):
 
 
 def test_drop_and_split(photos, tmp_path):
-    """Killed in the stage, at the decision and after it: the same again, or repair, ends it to the same bytes."""
+    """Kills while staging, at the commit and after it: the same command, or repair, completes it to the same bytes."""
     options = ("--codec", "rgb-16x", "--size", 64, "--shard-samples", 20, "--workers", 0)
     Command(("prepare", photos, *options, "--out", tmp_path / "set")).finish()
     keys = [f"train/{'cat' if number % 2 else 'dog'}/{number:03d}.png" for number in range(2, 150) if number % 5]
@@ -57,7 +57,7 @@ def test_drop_and_split(photos, tmp_path):
 
 
 def test_train(photos, tmp_path):
-    """Killed after configuration, checkpoints and weights: the same weights as undisturbed."""
+    """Kills after the configuration, checkpoints and weights do not change the weights."""
     Command(("prepare", photos, "--codec", "rgb-16x", "--size", 64, "--out", tmp_path / "latents")).finish()
 
     def train(name: str) -> Command:
@@ -77,7 +77,7 @@ def test_train(photos, tmp_path):
 
 
 def test_compare(photos, tmp_path):
-    """Killed while it prepares, trains and writes: the same outcome, run for run, as undisturbed."""
+    """Kills while it prepares, trains and writes do not change the outcome of any run."""
 
     def compare(name: str) -> Command:
         options = ("--model", "test_resnet", "--size", 64, "--conditions", "pixels-16,latents-16x", "--seeds", 2)

@@ -1,4 +1,4 @@
-"""Planning takes constant memory: ten times the rows, the same peak."""
+"""Planning takes constant memory: ten times as many rows have the same peak."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A conversion takes the memory of a shard, however many there are."""
+"""A job's memory does not depend on the number of shards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs that are killed at a hundred random moments."""
+"""Jobs that are killed at random times, a hundred of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PHASES = {"plan", "decoding", "shard", "record", "fit", "copies"}
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("kind", [[], ["stream"]], ids=["folder", "stream"])
 def test_a_hundred_kills(tmp_path, kind):
-    """Every phase is hit, and each job ends with the bytes of an undisturbed one."""
+    """Every phase is hit, and each job ends with the bytes of an uninterrupted one."""
     photos = tmp_path / "photos"
     for number in range(40):
         folder = photos / ("test" if number % 4 == 0 else "train") / ("cat", "dog")[number % 2]

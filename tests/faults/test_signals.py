@@ -1,4 +1,4 @@
-"""Jobs that are asked to end, and jobs that the system refuses something."""
+"""Jobs that get termination signals, and jobs with errors of the system."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ def small(tmp_path) -> Path:
     ("number", "code", "text"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
 )
-def test_asked_to_end(photos, tmp_path, number, code, text):
-    """In its shards, with two workers: one line, no half-made file, no worker left; the same command ends it."""
+def test_termination_signals(photos, tmp_path, number, code, text):
+    """A signal while shards are made, with two workers: the command prints one line and leaves neither an unfinished
+    file nor a worker; the same command completes the job."""
     out = tmp_path / "out"
     options = ("--codec", "rgb-16x", "--size", 64, "--shard-samples", 4, "--workers", 2)
     job = Command(("prepare", photos, *options, "--out", out))
@@ -88,7 +89,7 @@ def test_the_disk_is_full(small, tmp_path, monkeypatch):
 
 
 def test_the_source_vanishes(small, tmp_path):
-    """Its samples are not taken for bad ones: the job stops, and goes on when the source is back."""
+    """Its samples are not quarantined: the job stops, and is resumed when the source is restored."""
     out, kept = tmp_path / "out", tmp_path / "kept"
     prepare(open_source(str(small)), CODEC, tmp_path / "undisturbed", SMALL)
 

@@ -133,7 +133,7 @@ def test_samples_that_end_their_worker_are_quarantined(workers):
 def test_a_sample_whose_workers_are_killed_from_outside_is_not_blamed():
     with (
         DecodePool(1, FragilePreparation()) as pool,
-        pytest.raises(JobError, match="a decoding worker was killed twice; run the same again to go on"),
+        pytest.raises(JobError, match="a decoding worker was killed twice; run the same command again to continue"),
     ):
         list(pool.decode([(0, [b"0", b"kill"])]))
 

@@ -1,4 +1,4 @@
-"""Several devices as one, with CPUs in the GPUs' place: the codes of one encoder, in order, and no thread is left."""
+"""Encoding on several devices, with CPUs in place of GPUs: the codes of one encoder, in order; no thread remains."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from datasets_prep import IterableSource, PrepareConfig, forecast, open_source, prepare
 from datasets_prep.decode.images import ImagePreparation
 from datasets_prep.encode import encoder as encoding
-from datasets_prep.encode.devices import alike_devices
+from datasets_prep.encode.devices import same_kind_devices
 from datasets_prep.encode.encoder import Encoder, RaggedEncoder, open_encoding
 from datasets_prep.encode.several_devices import BATCHES_EACH, THREAD_NAME, SeveralDevices
 from datasets_prep.encode.torch_settings import full_precision
@@ -28,11 +28,11 @@ from walloc_cdl.errors import JobError
 
 CPU = torch.device("cpu")
 LIMIT_S = 20.0
-"""So long a test waits for another thread before it fails."""
+"""Time that a test waits for another thread before it fails."""
 
 
 class PacedEncoder(Encoder):
-    """An encoder that first calls `pace` with the batch, but where all devices get the same one."""
+    """An encoder that first calls `pace` with the batch, except for the batch that all devices encode."""
 
     pace = staticmethod(lambda signals: None)
 
@@ -78,7 +78,7 @@ def waited(event):
     late=st.lists(st.booleans(), max_size=12),
 )
 def test_codes_are_those_of_one_encoder(codec, sizes, devices, batch, num_views, late):
-    """For any chunks, whichever device is late."""
+    """The result does not depend on the chunks or on which device is late."""
     views = () if num_views == 1 else (num_views,)
     chunks = [signals(size, seed, (*views, 3, 16, 16)) for seed, size in enumerate(sizes)]
     lateness = iter(late)
@@ -93,7 +93,7 @@ def test_codes_are_those_of_one_encoder(codec, sizes, devices, batch, num_views,
     assert device_threads() == []
 
 
-def test_a_late_device_holds_up_nobody_and_its_codes_come_in_their_turn():
+def test_a_late_device_does_not_block_others_and_order_is_kept():
     chunks = [signals(4, seed) for seed in range(7)]
     others_done, num_done = threading.Event(), itertools.count(1)
 
@@ -131,7 +131,7 @@ class DeviceFailed(Exception):
     pass
 
 
-def test_what_a_device_raises_reaches_the_caller_and_ends_the_threads():
+def test_a_devices_exception_is_raised_and_ends_the_threads():
     chunks, drawn = [signals(4, seed) for seed in range(30)], []
 
     def pace(batch):
@@ -147,7 +147,7 @@ def test_what_a_device_raises_reaches_the_caller_and_ends_the_threads():
     assert list(codes) == []
 
 
-def test_what_the_source_raises_reaches_the_caller_and_ends_the_threads():
+def test_the_sources_exception_is_raised_and_ends_the_threads():
     def chunks():
         yield from (signals(4, seed) for seed in range(9))
         raise DeviceFailed
@@ -178,7 +178,7 @@ def test_closing_early_ends_threads_and_source(num_views, taken):
     assert is_closed
 
 
-def test_devices_that_do_not_agree_are_refused():
+def test_devices_that_give_different_codes_are_refused():
     encoders = [
         Encoder(codec, CPU, batch=4, signal_shape=(3, 16, 16))
         for codec in (
@@ -213,7 +213,7 @@ def test_signals_of_any_size():
 
 @pytest.fixture
 def names_of_gpus(monkeypatch):
-    """Have torch see GPUs of these names; the first is the current one."""
+    """Make torch see GPUs with these names; the first one is the current device."""
 
     def see(*names):
         current = torch.device("cuda", 0)
@@ -227,31 +227,31 @@ def names_of_gpus(monkeypatch):
 
 def test_a_device_without_a_number_stands_for_all_gpus_of_its_kind(names_of_gpus):
     names_of_gpus("H200", "T4", "H200")
-    assert alike_devices(torch.device("cuda")) == [torch.device("cuda:0"), torch.device("cuda:2")]
-    assert alike_devices(torch.device("cuda:2")) == [torch.device("cuda:2")]
-    assert alike_devices(torch.device("cuda:1")) == [torch.device("cuda:1")]
-    assert alike_devices(CPU) == [CPU]
+    assert same_kind_devices(torch.device("cuda")) == [torch.device("cuda:0"), torch.device("cuda:2")]
+    assert same_kind_devices(torch.device("cuda:2")) == [torch.device("cuda:2")]
+    assert same_kind_devices(torch.device("cuda:1")) == [torch.device("cuda:1")]
+    assert same_kind_devices(CPU) == [CPU]
 
 
 @pytest.fixture
 def three_devices(monkeypatch):
-    """Every device stands for three, all of them the CPU; gives the threads that encode."""
+    """Make every device stand for three devices, all of them the CPU; returns the threads that encode."""
     used = []
     for kind in (Encoder, RaggedEncoder):
-        monkeypatch.setattr(kind, "encode_batch", noting_threads(kind.encode_batch, used))
-    monkeypatch.setattr(encoding, "alike_devices", lambda device: [device] * 3)
+        monkeypatch.setattr(kind, "encode_batch", recording_threads(kind.encode_batch, used))
+    monkeypatch.setattr(encoding, "same_kind_devices", lambda device: [device] * 3)
     return used
 
 
-def noting_threads(encode_batch, used):
-    def noted(self, batch):
+def recording_threads(encode_batch, used):
+    def recorded(self, batch):
         used.append(threading.current_thread().name)
         return encode_batch(self, batch)
 
-    return noted
+    return recorded
 
 
-def test_where_workers_encode_and_on_one_device_nothing_is_spread(three_devices, rgb_codec, monkeypatch):
+def test_no_threads_if_workers_encode_or_there_is_one_device(three_devices, rgb_codec, monkeypatch):
     preparation = ImagePreparation(3, 32)
     assert isinstance(open_encoding(rgb_codec, preparation, CPU, batch=2).encoder, SeveralDevices)
     assert open_encoding(load_codec("rgb-16x"), preparation, CPU, batch=2).in_workers is not None
@@ -260,9 +260,7 @@ def test_where_workers_encode_and_on_one_device_nothing_is_spread(three_devices,
 
 
 @pytest.mark.parametrize("settings", [{}, {"views": "flip,crops:2"}, {"size": None, "geometry": "ragged"}])
-def test_a_job_gives_the_bytes_of_one_device_also_when_it_was_interrupted(
-    make_folder, rgb_codec, tmp_path, request, settings
-):
+def test_a_job_gives_the_bytes_of_one_device_even_if_interrupted(make_folder, rgb_codec, tmp_path, request, settings):
     root = make_folder(each=20)
     (root / "train/dog/01.png").write_bytes(b"-")
     config = replace(PrepareConfig(size=32, shard_samples=30, workers=0, batch=3), **settings)
@@ -295,10 +293,10 @@ def test_a_stream_gives_the_bytes_of_one_device(rgb_codec, tmp_path, request):
 
 @pytest.mark.parametrize(("workers", "decode_s", "expected"), [(0, 8.0, 8 + 2), (2, 8.0, 4), (2, 1.0, 2)])
 def test_a_forecast_counts_all_devices(make_folder, rgb_codec, monkeypatch, workers, decode_s, expected):
-    """What one takes 6 s for, three take 2 s for; workers decode meanwhile."""
+    """Three devices take 2 s where one takes 6 s; workers decode concurrently."""
     clock = iter([100.0, 100.0 + decode_s, 100.0 + decode_s + 6])
     monkeypatch.setattr(forecast, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    monkeypatch.setattr(forecast, "alike_devices", lambda device: [device] * 3)
+    monkeypatch.setattr(forecast, "same_kind_devices", lambda device: [device] * 3)
     source = open_source(str(make_folder(splits=("train",))))
     found = forecast.forecast(source, rgb_codec, PrepareConfig(size=32, workers=workers))
     assert found.time_s == pytest.approx(expected)  # all samples are measured
@@ -329,8 +327,8 @@ def test_precision_is_ieee_until_the_last_thread_has_left():
         setting.fp32_precision = before
 
 
-def test_torch_is_left_with_as_many_threads_as_it_had():
-    """Also the threads that are started later, which begin with the number that was set last by any."""
+def test_the_number_of_torch_threads_is_restored():
+    """This also holds for threads that are started later, which inherit the number that any thread set last."""
     before = torch.get_num_threads()
     torch.set_num_threads(before + 2)
     entered, both_in, first_is_done = itertools.count(), threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""Jobs in slices, locks, limits on bad samples, duplicates: what surrounds the making of shards."""
+"""Slices of jobs, locks, limits for unusable samples, duplicates, drift and forecasts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def source(make_folder):
     return open_source(str(root))
 
 
-def test_slices_and_their_end_give_the_bytes_of_one_job(source, rgb_codec, tmp_path):
+def test_slices_and_finish_give_the_bytes_of_one_job(source, rgb_codec, tmp_path):
     prepare(source, rgb_codec, tmp_path / "whole", SMALL)
     for number in (3, 1, 2):
         with pytest.raises(JobError, match=r"of 6 shards are missing \((train|test)-0000., *|train"):
@@ -56,22 +56,22 @@ def test_slices_and_their_end_give_the_bytes_of_one_job(source, rgb_codec, tmp_p
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "1/0", "a/b", "1/2/3"])
 def test_impossible_slices_are_refused(text):
-    with pytest.raises(CallError, match="expected i/n with 1 ≤ i ≤ n, as 3/16"):
+    with pytest.raises(CallError, match="expected i/n with 1 ≤ i ≤ n, such as 3/16"):
         PrepareConfig(shards=text)
 
 
-def test_calls_that_contradict_themselves_are_refused():
+def test_contradictory_settings_are_refused():
     with pytest.raises(CallError, match="first run all slices, then --finish"):
         PrepareConfig(shards="1/2", finish=True)
-    with pytest.raises(CallError, match="removes what other slices made"):
+    with pytest.raises(CallError, match="would remove the shards of other slices"):
         PrepareConfig(shards="1/2", restart=True)
     with pytest.raises(CallError, match=r"max_bad is 1\.5; expected a share"):
         PrepareConfig(max_bad=1.5)
 
 
-def test_a_second_job_is_told_who_holds_the_folder(source, rgb_codec, tmp_path):
+def test_a_second_job_is_refused_and_names_the_holder(source, rgb_codec, tmp_path):
     work = tmp_path / "out/_work"
-    with locks.whole_job(work), pytest.raises(CallError) as refused:
+    with locks.job_lock(work), pytest.raises(CallError) as refused:
         prepare(source, rgb_codec, tmp_path / "out", SMALL)
     assert "out is being worked on by process " in str(refused.value)
     assert "since 20" in str(refused.value)
@@ -79,23 +79,23 @@ def test_a_second_job_is_told_who_holds_the_folder(source, rgb_codec, tmp_path):
     assert not work.exists()
 
 
-def test_what_another_process_finished_before_the_lock_was_had_is_kept(source, rgb_codec, tmp_path, monkeypatch):
-    out, whole_job = tmp_path / "out", locks.whole_job
+def test_a_data_set_finished_by_another_process_before_the_lock_is_kept(source, rgb_codec, tmp_path, monkeypatch):
+    out, job_lock = tmp_path / "out", locks.job_lock
 
     @contextmanager
     def late(work):
         with monkeypatch.context() as patch:
-            patch.setattr(locks, "whole_job", whole_job)
+            patch.setattr(locks, "job_lock", job_lock)
             prepare(source, rgb_codec, out, SMALL)
         kept.update(all_files(out))
-        with whole_job(work):
+        with job_lock(work):
             yield
 
     kept = {}
-    monkeypatch.setattr(locks, "whole_job", late)
+    monkeypatch.setattr(locks, "job_lock", late)
     notes = []
     manifest = prepare(source, rgb_codec, out, SMALL, progress=lambda state: notes.append(state.note))
-    assert notes == [f"{out} is finished already; nothing to do"]
+    assert notes == [f"{out} is already finished; nothing to do"]
     assert manifest.to_json() == load_manifest(out).to_json()
     assert all_files(out) == kept
     shutil.rmtree(out)
@@ -104,10 +104,10 @@ def test_what_another_process_finished_before_the_lock_was_had_is_kept(source, r
     assert load_manifest(out).to_json() == manifest.to_json()
 
 
-def test_the_work_folder_of_a_running_edit_is_left_alone(source, rgb_codec, tmp_path):
+def test_the_work_folder_of_a_running_edit_is_not_changed(source, rgb_codec, tmp_path):
     out, work = tmp_path / "out", tmp_path / "out/_work"
     prepare(source, rgb_codec, out, SMALL)
-    with locks.whole_job(work):
+    with locks.job_lock(work):
         (work / "edit").mkdir()
         (work / "edit/train-00000.safetensors").write_bytes(b"half of it")
         with pytest.raises(CallError, match=r"out is being worked on by process"):
@@ -117,7 +117,7 @@ def test_the_work_folder_of_a_running_edit_is_left_alone(source, rgb_codec, tmp_
     assert not work.exists()
 
 
-def test_a_lock_that_was_removed_by_its_holder_is_had_anew(tmp_path, monkeypatch):
+def test_a_lock_file_that_its_holder_removed_is_created_again(tmp_path, monkeypatch):
     path, lock = tmp_path / "_work/locks/job.lock", file_locks.lock
 
     def removed(file, **options):
@@ -126,15 +126,15 @@ def test_a_lock_that_was_removed_by_its_holder_is_had_anew(tmp_path, monkeypatch
         return lock(file, **options)
 
     monkeypatch.setattr(file_locks, "lock", removed)
-    with locks.whole_job(tmp_path / "_work"):
+    with locks.job_lock(tmp_path / "_work"):
         assert path.is_file()
-        with pytest.raises(CallError, match="being worked on"), locks.whole_job(tmp_path / "_work"):
+        with pytest.raises(CallError, match="being worked on"), locks.job_lock(tmp_path / "_work"):
             pass
 
 
-def test_slices_block_themselves_and_whole_jobs_only(source, rgb_codec, tmp_path):
+def test_a_slice_blocks_only_itself_and_the_whole_job(source, rgb_codec, tmp_path):
     out, work = tmp_path / "out", tmp_path / "out/_work"
-    with locks.slice_of_job(work, "1-of-2"):
+    with locks.slice_lock(work, "1-of-2"):
         prepare(source, rgb_codec, out, replace(SMALL, shards="2/2"))
         for config in (replace(SMALL, shards="1/2"), SMALL, replace(SMALL, finish=True)):
             with pytest.raises(CallError, match=r"is being worked on by process \d+ on \S+ since \S+; wait"):
@@ -143,7 +143,7 @@ def test_slices_block_themselves_and_whole_jobs_only(source, rgb_codec, tmp_path
 
 def test_the_lock_of_a_killed_process_is_free(source, rgb_codec, tmp_path):
     holder = "import sys, time\nfrom pathlib import Path\nfrom datasets_prep.folders import locks\n"
-    holder += "with locks.whole_job(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
+    holder += "with locks.job_lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
     process = subprocess.Popen([sys.executable, "-c", holder, tmp_path / "out/_work"], stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"held\n"
     with pytest.raises(CallError, match=f"worked on by process {process.pid} on"):
@@ -154,7 +154,7 @@ def test_the_lock_of_a_killed_process_is_free(source, rgb_codec, tmp_path):
     prepare(source, rgb_codec, tmp_path / "out", SMALL)
 
 
-def test_too_many_bad_samples_fail_the_job_which_can_go_on(source, rgb_codec, tmp_path):
+def test_too_many_bad_samples_fail_the_job_which_can_be_resumed(source, rgb_codec, tmp_path):
     with pytest.raises(JobError, match=r"1 of the first \d+ samples cannot be used, more than 0.04 of all 24"):
         prepare(source, rgb_codec, tmp_path / "out", replace(SMALL, max_bad=0.04))
     prepare(source, rgb_codec, tmp_path / "out", replace(SMALL, max_bad=0.05))
@@ -162,7 +162,7 @@ def test_too_many_bad_samples_fail_the_job_which_can_go_on(source, rgb_codec, tm
     assert contents(tmp_path / "out") == contents(tmp_path / "plain")
 
 
-def test_a_vanished_source_is_not_a_thousand_bad_samples(make_folder, rgb_codec, tmp_path):
+def test_samples_of_a_missing_source_are_not_quarantined(make_folder, rgb_codec, tmp_path):
     root = make_folder()
     source = open_source(str(root))
 
@@ -170,7 +170,7 @@ def test_a_vanished_source_is_not_a_thousand_bad_samples(make_folder, rgb_codec,
         if progress.finished and root.exists():
             root.rename(tmp_path / "elsewhere")
 
-    with pytest.raises(JobError, match=r"photos' has vanished; bring it back and run the same again"):
+    with pytest.raises(JobError, match=r"photos' is missing; restore it and run the same command again"):
         prepare(source, rgb_codec, tmp_path / "out", SMALL, progress=vanish)
     assert len(list((tmp_path / "out").glob("*.safetensors"))) == 2  # one more was decoded by then
     (tmp_path / "elsewhere").rename(root)
@@ -180,7 +180,7 @@ def test_a_vanished_source_is_not_a_thousand_bad_samples(make_folder, rgb_codec,
 
 @pytest.fixture
 def copies(make_folder):
-    """Copies within a class, across classes, across splits, and of something that is no image."""
+    """Copies within a class, across classes, across splits, and of a file that is not an image."""
     root = make_folder()
     shutil.copy(root / "train/cat/00.png", root / "train/cat/copy.png")
     shutil.copy(root / "train/cat/00.png", root / "train/dog/copy.png")
@@ -206,7 +206,7 @@ def test_duplicates_are_marked(copies, rgb_codec, tmp_path, monkeypatch, pass_ro
     assert manifest.ledger["num_stored"] == 27
 
 
-def test_duplicates_can_be_left_out(copies, rgb_codec, tmp_path):
+def test_duplicates_can_be_dropped(copies, rgb_codec, tmp_path):
     config = replace(SMALL, drop_duplicates=True)
     manifest = prepare(copies, rgb_codec, tmp_path / "out", config)
     assert verify(tmp_path / "out", full=True).problems == []
@@ -222,7 +222,7 @@ def test_duplicates_can_be_left_out(copies, rgb_codec, tmp_path):
         prepare(copies, rgb_codec, tmp_path / "out", SMALL)
 
 
-def test_leaving_out_can_be_interrupted_anywhere(copies, rgb_codec, tmp_path, monkeypatch):
+def test_dropping_duplicates_can_be_interrupted_at_any_write(copies, rgb_codec, tmp_path, monkeypatch):
     config = replace(SMALL, drop_duplicates=True)
     rename, renamed = os.replace, []
 
@@ -245,7 +245,7 @@ def test_leaving_out_can_be_interrupted_anywhere(copies, rgb_codec, tmp_path, mo
         assert contents(out) == contents(tmp_path / "undisturbed")
 
 
-def test_other_versions_go_on_when_allowed_and_the_provenance_says_so(source, rgb_codec, tmp_path, monkeypatch):
+def test_allowed_drift_of_versions_is_recorded_in_the_provenance(source, rgb_codec, tmp_path, monkeypatch):
     prepare(source, rgb_codec, tmp_path / "out", replace(SMALL, shards="1/2"))
     saved = plan.load_plan(tmp_path / "out/_work")
     versions = {**saved.engine["versions"], "pillow": "1.0"}
@@ -264,7 +264,7 @@ def test_other_versions_go_on_when_allowed_and_the_provenance_says_so(source, rg
     assert load_provenance(tmp_path / "plain")["drift"] == []
 
 
-def test_a_forecast_says_what_comes_and_writes_nothing(source, rgb_codec, tmp_path):
+def test_a_forecast_is_accurate_and_writes_nothing(source, rgb_codec, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     expected = forecast(source, rgb_codec, SMALL)
     assert sorted(tmp_path.rglob("*")) == before

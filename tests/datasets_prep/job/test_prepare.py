@@ -69,7 +69,7 @@ def test_histograms_count_every_stored_byte(make_folder, rgb_codec, tmp_path):
         assert manifest.histograms["test"][channel].tolist() == counts.tolist()
 
 
-def test_manifest_and_provenance_say_what_was_done(make_folder, rgb_codec, tmp_path):
+def test_manifest_and_provenance_describe_the_job(make_folder, rgb_codec, tmp_path):
     source = open_source(str(make_folder()))
     prepare(source, rgb_codec, tmp_path / "out", SMALL)
     manifest = load_manifest(tmp_path / "out")
@@ -98,7 +98,7 @@ def test_bytes_do_not_depend_on_workers(make_folder, rgb_codec, tmp_path):
     assert results[0] == results[1] == results[2]
 
 
-def test_codes_do_not_depend_on_the_batch_they_were_in(make_folder, rgb_codec, tmp_path):
+def test_codes_do_not_depend_on_the_batch(make_folder, rgb_codec, tmp_path):
     source = open_source(str(make_folder()))
     for batch in (1, 7, 32):
         prepare(source, rgb_codec, tmp_path / f"{batch}", PrepareConfig(size=32, workers=0, batch=batch))
@@ -161,7 +161,7 @@ def test_no_usable_image_fails_the_job(make_folder, rgb_codec, tmp_path):
 
 
 class Memory(Source):
-    """Splits of pictures under keys of choice."""
+    """Splits of pictures with given keys."""
 
     def __init__(self, **splits: list[str]) -> None:
         listings = {
@@ -215,7 +215,7 @@ def test_gray_and_color_are_not_mixed(make_folder, rgb_codec, gray_codec, tmp_pa
     color, gray = (open_source(str(make_folder(mode, mode=mode, each=1))) for mode in ("RGB", "L"))
     assert refusal(color, gray_codec, tmp_path / "out", SMALL) == (
         "the images of source RGB are in color (channels: 3), but codec resize-gray-16x takes channels: 1; "
-        "use one for such images, as rgb-16x"
+        "use a codec for such images, such as rgb-16x"
     )
     assert "source L are gray (channels: 1)" in refusal(gray, rgb_codec, tmp_path / "out", SMALL)
     assert not (tmp_path / "out").exists()
@@ -245,7 +245,7 @@ def test_settings_out_of_range(name, value):
         ("workers", 5000, "workers is 5,000, which would fill the memory; choose at most 1,024"),
     ],
 )
-def test_settings_that_would_end_the_machine(name, value, said):
+def test_settings_that_would_fill_the_memory_are_refused(name, value, said):
     with pytest.raises(CallError, match=said):
         PrepareConfig(**{name: value})
 
@@ -255,7 +255,7 @@ def test_unknown_device(make_folder, rgb_codec, tmp_path):
     assert text == "device 'abacus' is no torch device; use cpu, cuda or cuda:N"
 
 
-def test_the_callers_codec_and_torch_settings_are_left_alone(make_folder, rgb_codec, tmp_path):
+def test_the_callers_codec_and_torch_settings_are_not_changed(make_folder, rgb_codec, tmp_path):
     before = torch.backends.mkldnn.conv.fp32_precision
     torch.backends.mkldnn.conv.fp32_precision = "bf16"
     try:

@@ -1,4 +1,4 @@
-"""Audio end to end: clips in folders to segments in shards."""
+"""Audio end to end: from clips in folders to segments in shards."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_segments_are_encoded_in_order_with_their_clips_label(make_sounds, codec
     assert verify(tmp_path / "out", full=True).problems == []
 
 
-def test_the_manifest_records_what_decides_the_bytes(make_sounds, codec, tmp_path):
+def test_the_manifest_records_what_determines_the_bytes(make_sounds, codec, tmp_path):
     prepare(open_source(f"audiofolder:{make_sounds()}"), codec, tmp_path / "out", SMALL)
     manifest = load_manifest(tmp_path / "out")
     assert manifest.preprocessing == {
@@ -101,7 +101,7 @@ def test_the_manifest_records_what_decides_the_bytes(make_sounds, codec, tmp_pat
     assert "codec/synthesis.safetensors" not in manifest.files
     stored = load_codec_folder(tmp_path / "out/codec")
     assert stored.spec == codec.spec == manifest.spec
-    with pytest.raises(CallError, match="holds audio, which is no picture"):
+    with pytest.raises(CallError, match="holds audio, which cannot be drawn"):
         contact_sheet(tmp_path / "out")
 
 
@@ -116,7 +116,7 @@ def test_bytes_depend_neither_on_workers_nor_on_the_batch(make_sounds, codec, tm
 
 
 def test_interrupted_at_any_write(make_sounds, codec, tmp_path, monkeypatch):
-    """The plan, the shards and their records, three files, the provenance, the manifest: each write fails once."""
+    """Each write fails once: the plan, the shards and their records, three files, the provenance, and the manifest."""
     source = open_source(f"audiofolder:{make_sounds(each=2)}")
     manifest = prepare(source, codec, tmp_path / "undisturbed", SMALL)
     undisturbed, rename = contents(tmp_path / "undisturbed"), os.replace
@@ -205,10 +205,8 @@ def test_unusable_clips_go_to_the_ledger(make_sounds, codec, tmp_path):
     ("num_frames", "reason"),
     [(0, "its header does not say how long it is"), (2**36 - 1, "68,719,476,735 samples, more than 268,435,456")],
 )
-def test_headers_that_speak_of_more_than_can_be_decoded_make_no_segments(
-    make_sounds, codec, tmp_path, num_frames, reason
-):
-    """0 is what encoders of streams leave there, and libsndfile then says 2^63 - 1."""
+def test_clips_with_implausible_lengths_have_no_segments(make_sounds, codec, tmp_path, num_frames, reason):
+    """Encoders of streams write a length of 0, which libsndfile reports as 2^63 - 1."""
     root = make_sounds()
     path = write_sound(root / "hum/long.flac", sound(0, 900))
     data = bytearray(path.read_bytes())
@@ -245,7 +243,7 @@ def test_wrong_calls(make_sounds, codec, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_clips_of_several_rates_need_one_named(make_sounds):
+def test_clips_with_several_rates_need_an_explicit_rate(make_sounds):
     root = make_sounds()
     write_sound(root / "hum/9.wav", sound(9, 900), 16000)
     source = open_source(f"audiofolder:{root}")
@@ -258,14 +256,14 @@ def test_clips_of_several_rates_need_one_named(make_sounds):
         prepare(source, load_codec("resize-mono-4x"), "out", SMALL)
 
 
-def test_resampling_as_a_codec_takes_the_same_path(make_sounds, tmp_path):
+def test_a_resize_codec_takes_the_same_path(make_sounds, tmp_path):
     source = open_source(f"audiofolder:{make_sounds()}")
     manifest = prepare(source, load_codec("resize-mono-4x"), tmp_path / "out", SMALL)
     assert manifest.latent_shape == (1, SEGMENT // 4)
     assert verify(tmp_path / "out", full=True).problems == []
 
 
-def test_fit_and_rest_share_no_clip(make_sounds):
+def test_calibration_and_evaluation_share_no_clip(make_sounds):
     source = open_source(f"audiofolder:{make_sounds()}")
     parts = [native_signals(source, 1, 8, fraction=0.667, rest=rest, seed=1) for rest in (False, True)]
     assert [len(part) for part in parts] == [5, 3]

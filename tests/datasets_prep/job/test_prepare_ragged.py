@@ -71,7 +71,7 @@ def test_every_image_keeps_its_size(photos, prepared, rgb_codec):
     assert "codec/synthesis.safetensors" not in manifest.files
 
 
-def test_decoding_and_cropping_gives_the_image_back(photos, prepared, rgb_codec):
+def test_decoding_and_cropping_restores_the_image(photos, prepared, rgb_codec):
     key, codes, size, _ = next(sample for sample in stored_samples(prepared[0]) if sample[0] == "dog/5.png")
     decoded = to_bytes(rgb_codec.decode(torch.from_numpy(codes.copy())[None]))[0, :, : size[0], : size[1]].numpy()
     original = load_whole(photos / key, 3)
@@ -94,7 +94,7 @@ def test_workers_and_interruptions_change_nothing(photos, prepared, rgb_codec, t
     assert contents(tmp_path / "stopped") == contents(prepared[0])
 
 
-def test_duplicates_are_left_out(photos, rgb_codec, tmp_path):
+def test_duplicates_are_dropped(photos, rgb_codec, tmp_path):
     (photos / "dog/copy.png").write_bytes((photos / "cat/0.png").read_bytes())
     manifest = prepare(open_source(str(photos)), rgb_codec, tmp_path / "out", replace(RAGGED, drop_duplicates=True))
     assert manifest.splits["train"].num_samples == len(SIDES)

@@ -1,4 +1,4 @@
-"""Stored views: what they are, and that nothing but the sample's key decides a random crop."""
+"""Stored views; a random crop is determined by the sample's key and the view only."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SMALL = PrepareConfig(size=32, shard_samples=5, workers=0, views="flip,crops:2",
 
 @pytest.mark.parametrize("text", ["", "flip,flip", "crops", "crops:0", "crops:65", "crops:-1", "mirror", "flip:2"])
 def test_wrong_views_are_refused(text):
-    with pytest.raises(CallError, match=r"views '.*': .*; choose of flip and crops:N, as flip,crops:4"):
+    with pytest.raises(CallError, match=r"views '.*': .*; choose from flip and crops:N, such as flip,crops:4"):
         parse_views(text)
 
 
@@ -42,18 +42,18 @@ def test_random_crops_lie_in_the_image_and_follow_from_key_and_view(width, heigh
     assert crop == draw_crop(key, "crop-1", width, height)
 
 
-def test_crops_differ_by_key_and_view_and_cover_what_is_said():
+def test_crops_differ_by_key_and_view_and_cover_the_documented_range():
     crops = [draw_crop(f"photo {key}.jpg", view, 640, 480) for key in range(500) for view in ("crop-1", "crop-2")]
     assert len({crop.box for crop in crops}) > 990
     shares = [(r - left) * (b - top) / (640 * 480) for left, top, r, b in (crop.box for crop in crops)]
     assert min(shares) > AREA[0] * 0.97
     assert np.quantile(shares, [0.25, 0.75]) == pytest.approx([0.27, 0.62], abs=0.08)
     assert np.mean([crop.mirrored for crop in crops]) == pytest.approx(0.5, abs=0.07)
-    # Pinned: another version of this program must go on where this one stopped.
+    # Pinned, since another version of this program must be able to resume a job.
     assert draw_crop("cat/0.jpg", "crop-1", 640, 480) == RandomCrop((11, 189, 293, 461), True)
 
 
-def test_each_view_is_what_its_name_says():
+def test_each_view_matches_its_name():
     image = picture(0, 50, 40)
     preparation = ViewedImagePreparation(3, 32, view_names=parse_views("flip,crops:1"))
     views = preparation.load(KeyedSample("a.png", encoded(image)))
@@ -123,7 +123,7 @@ def test_interruptions_change_nothing(make_folder, rgb_codec, tmp_path):
     assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
 
 
-def test_a_sample_keeps_its_crops_in_another_cut_of_the_source(make_folder, rgb_codec, tmp_path):
+def test_a_sample_keeps_its_crops_in_another_division_of_the_source(make_folder, rgb_codec, tmp_path):
     source = open_source(str(make_folder(splits=("",), each=8)))
     prepare(source, rgb_codec, tmp_path / "whole", SMALL)
     prepare(holdout(source, 0.5, 0), rgb_codec, tmp_path / "cut", SMALL)
@@ -136,7 +136,7 @@ def test_a_sample_keeps_its_crops_in_another_cut_of_the_source(make_folder, rgb_
             assert torch.equal(codes, expected[key])
 
 
-def test_duplicates_are_left_out_of_views(make_folder, rgb_codec, tmp_path):
+def test_duplicates_with_views_are_dropped(make_folder, rgb_codec, tmp_path):
     root = make_folder(splits=("",))
     (root / "cat/copy.png").write_bytes((root / "cat/00.png").read_bytes())
     manifest = prepare(open_source(str(root)), rgb_codec, tmp_path / "out", replace(SMALL, drop_duplicates=True))

@@ -1,4 +1,4 @@
-"""The Ray engine: a shard's rows as a source of their own, its options, and what a node refuses. No cluster is needed;
+"""The Ray engine: a shard's rows as a source, its options, and the errors of nodes. These tests need no cluster;
 those that need one are in test_ray_cluster.py.
 """
 
@@ -48,14 +48,14 @@ def planned(source, rgb_codec):
 
 @pytest.fixture
 def node_job(planned, rgb_codec, tmp_path):
-    """What tasks get whose folder is `tmp_path/out`."""
+    """The shared data of tasks whose data set's folder is `tmp_path/out`."""
     folder = tmp_path / "out"
     (folder / WORK_NAME).mkdir(parents=True)
     plan = open_output(folder, planned.plan, restart=False)
-    with ray_task.job_mark(folder) as mark:
+    with ray_task.job_marker(folder) as marker:
         yield ray_task.NodeJob(
             folder=folder,
-            mark=mark,
+            marker=marker,
             plan_digest=plan.digest(),
             facts=source_facts(planned.source),
             preparation=planned.preparation,
@@ -65,26 +65,26 @@ def node_job(planned, rgb_codec, tmp_path):
             directory=os.getcwd(),
             engine={"device": device_kind(choose_device("cpu")), "versions": planned.preparation.versions()},
         )
-    ray_task._forget()
+    ray_task._close_resources()
 
 
-def test_a_task_of_a_job_that_has_stopped_leaves_nothing(node_job, planned, monkeypatch):
-    """Whether the mark goes before the task begins, or when the first chunk of its shard is done."""
+def test_a_task_of_a_stopped_job_leaves_no_files(node_job, planned, monkeypatch):
+    """The marker is removed after the first chunk of the shard, and then before the task starts."""
     rows = rows_of(planned.source, planned.plan.shards[0])
 
-    require_mark, looks = ray_task._require_mark, []
+    require_marker, checks = ray_task._require_marker, []
 
-    def gone_at_the_second_look(job):
-        looks.append(job)
-        if len(looks) == 2:
-            job.mark.unlink()
-        require_mark(job)
+    def remove_at_second_check(job):
+        checks.append(job)
+        if len(checks) == 2:
+            job.marker.unlink()
+        require_marker(job)
 
-    monkeypatch.setattr(ray_task, "_require_mark", gone_at_the_second_look)
+    monkeypatch.setattr(ray_task, "_require_marker", remove_at_second_check)
     for _ in range(2):
-        with pytest.raises(JobError, match=r"the job in '.*out' has stopped; start it again to go on$"):
+        with pytest.raises(JobError, match=r"the job in '.*out' has stopped; start it again to continue$"):
             ray_task.make_shard(node_job, rows)
-        assert not node_job.mark.exists()
+        assert not node_job.marker.exists()
         assert list(node_job.folder.glob("*")) == [node_job.folder / WORK_NAME]
 
 
@@ -107,15 +107,15 @@ def test_a_task_makes_the_shard_record_and_ledger_rows_of_the_local_engine(node_
 
 
 class InThisProcess:
-    """In Ray's place: a task is done when it is handed over, and the first of them is the first that is found done."""
+    """Takes Ray's place: a task runs when it is submitted, and tasks are reported as done in that order."""
 
     exceptions = SimpleNamespace(RayError=ZeroDivisionError, RayTaskError=ZeroDivisionError)
 
     def remote(self, function):
         self.function = function
-        return SimpleNamespace(options=lambda **needs: SimpleNamespace(remote=self.hand_over))
+        return SimpleNamespace(options=lambda **needs: SimpleNamespace(remote=self.submit))
 
-    def hand_over(self, *arguments):
+    def submit(self, *arguments):
         record = self.function(*arguments)
         return lambda: record
 
@@ -132,36 +132,36 @@ class InThisProcess:
         return False
 
 
-def test_progress_tells_how_many_tasks_run_at_once(source, rgb_codec, tmp_path, monkeypatch):
-    """From the beginning on, as the cluster grows, and as the job comes to its end; not how many workers decode."""
+def test_progress_reports_the_number_of_concurrent_tasks(source, rgb_codec, tmp_path, monkeypatch):
+    """It does so at the start, when the cluster grows, and at the end; it does not report the number of workers."""
     pytest.importorskip("ray")
     from datasets_prep.job import ray_engine
 
     slots, states = iter([2, 2]), []
     monkeypatch.setattr(ray_engine, "ray", InThisProcess())
-    monkeypatch.setattr(ray_engine, "connected", lambda address: nullcontext())
+    monkeypatch.setattr(ray_engine, "cluster_connection", lambda address: nullcontext())
     monkeypatch.setattr(ray_engine, "num_slots", lambda cpus, gpus: next(slots, 3))
     config = replace(SMALL, engine="ray", workers=7, device="cpu")
     try:
         prepare(source, rgb_codec, tmp_path / "ray", config, progress=states.append)
     finally:
-        ray_task._forget()
+        ray_task._close_resources()
     assert (states[0].done, states[0].worker_status) == (0, "up to 2 tasks at once")
-    crews = [worker_status for worker_status, _ in itertools.groupby(state.worker_status for state in states)]
-    assert crews == [f"up to {tasks} at once" for tasks in ("2 tasks", "3 tasks", "2 tasks", "1 task")]
+    statuses = [worker_status for worker_status, _ in itertools.groupby(state.worker_status for state in states)]
+    assert statuses == [f"up to {tasks} at once" for tasks in ("2 tasks", "3 tasks", "2 tasks", "1 task")]
     prepare(source, rgb_codec, tmp_path / "local", SMALL)
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
 
 
 @pytest.mark.parametrize(("workers", "worker_status"), [(0, "0 workers"), (1, "1 worker"), (2, "2 workers")])
-def test_progress_tells_how_many_workers_decode(source, rgb_codec, tmp_path, workers, worker_status):
+def test_progress_reports_the_number_of_workers(source, rgb_codec, tmp_path, workers, worker_status):
     states = []
     prepare(source, rgb_codec, tmp_path / "out", replace(SMALL, workers=workers), progress=states.append)
     assert {state.worker_status for state in states} == {worker_status}
     assert states[0].done == 0
 
 
-def test_what_is_sent_does_not_grow_with_the_source(make_folder, rgb_codec):
+def test_the_size_of_tasks_does_not_grow_with_the_source(make_folder, rgb_codec):
     sizes = []
     for each in (6, 200):
         root = make_folder(f"photos{each}", each=1)
@@ -173,7 +173,7 @@ def test_what_is_sent_does_not_grow_with_the_source(make_folder, rgb_codec):
     assert max(sizes) < 1.02 * min(sizes)
 
 
-def test_kept_columns_go_along_with_their_rows(source):
+def test_kept_columns_are_sent_with_their_rows(source):
     listing = source.listing.splits["train"]
     columns = pa.table({"camera": [f"c{number}" for number in range(len(listing.keys))]})
     source.listing.splits["train"] = replace(listing, columns=columns)
@@ -191,10 +191,10 @@ def plan_job_shard(source):
     return PlannedShard("train-00000.safetensors", "train", 0, source.num_samples("train"))
 
 
-def test_a_node_that_does_not_see_the_folder_says_so(node_job, planned, tmp_path):
+def test_a_node_that_does_not_see_the_folder_raises(node_job, planned, tmp_path):
     rows = rows_of(planned.source, planned.plan.shards[0])
     for folder, digest in ((tmp_path / "elsewhere", node_job.plan_digest), (node_job.folder, "0" * 64)):
-        with pytest.raises(JobError, match=r"node \S+ does not see '.*plan.json' of this job; give an --out on"):
+        with pytest.raises(JobError, match=r"node \S+ does not see '.*plan.json' of this job; choose an --out on"):
             ray_task.make_shard(replace(node_job, folder=folder, plan_digest=digest), rows)
     assert not (tmp_path / "elsewhere").exists()
 
@@ -202,7 +202,9 @@ def test_a_node_that_does_not_see_the_folder_says_so(node_job, planned, tmp_path
 def test_a_node_with_other_versions_refuses(node_job, planned):
     rows = rows_of(planned.source, planned.plan.shards[0])
     other = {**node_job.engine, "versions": {**node_job.engine["versions"], "pillow": "1.0"}}
-    with pytest.raises(JobError, match=r"has versions.pillow '.*', the machine where the job was started '1.0'"):
+    with pytest.raises(
+        JobError, match=r"has versions.pillow '.*', but the machine where the job was started has '1.0'"
+    ):
         ray_task.make_shard(replace(node_job, engine=other), rows)
     assert list(node_job.folder.glob("*.safetensors*")) == []
 
@@ -210,7 +212,7 @@ def test_a_node_with_other_versions_refuses(node_job, planned):
 def test_a_node_that_does_not_see_the_source_quarantines_nothing(node_job, planned, tmp_path):
     rows = rows_of(planned.source, planned.plan.shards[0])
     (tmp_path / "photos").rename(tmp_path / "unmounted")
-    with pytest.raises(JobError, match=r"photos' has vanished; bring it back"):
+    with pytest.raises(JobError, match=r"photos' is missing; restore it"):
         ray_task.make_shard(node_job, rows)
     assert list(node_job.folder.glob("*.safetensors*")) == []
 
@@ -226,19 +228,19 @@ def test_relative_paths_are_those_of_where_the_job_was_started(node_job, make_fo
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"address": "host:6379"}, "address is 'host:6379' with engine 'local'; it goes with engine 'ray'"),
+        ({"address": "host:6379"}, "address is 'host:6379' with engine 'local'; it needs engine 'ray'"),
         ({"gpus_per_task": 0.5}, "gpus_per_task is 0.5 with engine 'local'"),
         ({"engine": "ray", "cpus_per_task": 0}, "cpus_per_task is 0; expected a number above 0"),
         ({"engine": "ray", "gpus_per_task": 1.5}, "gpus_per_task is 1.5; expected 0, a share of one GPU"),
         ({"engine": "ray", "gpus_per_task": float("nan")}, "gpus_per_task is nan; expected 0"),
     ],
 )
-def test_settings_that_no_engine_can_follow_are_refused(settings, message):
+def test_settings_that_no_engine_supports_are_refused(settings, message):
     with pytest.raises(CallError, match=message):
         PrepareConfig(**settings)
 
 
-def test_engines_that_are_not_there_are_refused_before_anything_is_written(source, rgb_codec, tmp_path, monkeypatch):
+def test_missing_engines_are_refused_before_anything_is_written(source, rgb_codec, tmp_path, monkeypatch):
     with pytest.raises(CallError, match="unknown engine 'rya'; nearest: ray; choose one of local, ray"):
         prepare(source, rgb_codec, tmp_path / "out", replace(SMALL, engine="rya"))
     monkeypatch.setattr(choose_engine, "find_spec", lambda name: None)
@@ -247,13 +249,16 @@ def test_engines_that_are_not_there_are_refused_before_anything_is_written(sourc
     assert not (tmp_path / "out").exists()
 
 
-def test_a_cluster_of_the_environment_that_does_not_answer_is_told_at_once(monkeypatch):
+def test_a_cluster_of_the_environment_that_does_not_answer_is_reported_at_once(monkeypatch):
     ray = pytest.importorskip("ray")
-    from datasets_prep.job.ray_cluster import connected
+    from datasets_prep.job.ray_cluster import cluster_connection
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
     monkeypatch.setenv("RAY_ADDRESS", address)
     monkeypatch.setattr(ray, "init", lambda *arguments, **options: pytest.fail("Ray itself would try for minutes"))
-    with pytest.raises(CallError, match=f"no Ray cluster answers at '{address}'; give HOST:PORT"), connected(None):
+    with (
+        pytest.raises(CallError, match=f"no Ray cluster answers at '{address}'; give HOST:PORT"),
+        cluster_connection(None),
+    ):
         pass

@@ -1,4 +1,4 @@
-"""Jobs on simulated clusters: the bytes of the local engine, whatever happens to nodes, and nothing left running."""
+"""Jobs on simulated clusters give the bytes of the local engine when nodes are lost, and leave no process running."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def quiet_ray(monkeypatch):
 
 @pytest.fixture
 def two_nodes():
-    """A cluster of a head and one more node, one CPU each."""
+    """A cluster of a head node and another node, with one CPU each."""
     from ray.cluster_utils import Cluster
 
     node = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False}
@@ -89,7 +89,7 @@ def test_every_way_of_running_a_job_gives_the_same_bytes(source, rgb_codec, tmp_
     assert hashes(tmp_path / "sliced") == expected
 
 
-def test_errors_reach_the_caller_and_the_job_goes_on_after_them(source, rgb_codec, tmp_path, two_nodes):
+def test_errors_are_raised_and_the_job_can_be_resumed(source, rgb_codec, tmp_path, two_nodes):
     config = replace(CONFIG, engine="ray", address=two_nodes[0].address)
     root, moved = tmp_path / "photos", tmp_path / "elsewhere"
 
@@ -97,12 +97,12 @@ def test_errors_reach_the_caller_and_the_job_goes_on_after_them(source, rgb_code
         if progress.finished and root.exists():
             root.rename(moved)
 
-    with pytest.raises(JobError, match=r"photos' has vanished; bring it back and run the same again to go on$"):
+    with pytest.raises(JobError, match=r"photos' is missing; restore it and run the same command again to continue$"):
         prepare(source, rgb_codec, tmp_path / "out", config, progress=vanish)
     moved.rename(root)
     with pytest.raises(JobError, match=r"1 of the first \d+ samples cannot be used"):
         prepare(source, rgb_codec, tmp_path / "out", replace(config, max_bad=0.001))
-    with pytest.raises(CallError, match=r"no node of the Ray cluster has 7 CPUs .* the most that a node has is 1 CPUs"):
+    with pytest.raises(CallError, match=r"no node of the Ray cluster has 7 CPUs .* nodes have at most 1 CPUs"):
         prepare(source, rgb_codec, tmp_path / "out", replace(config, cpus_per_task=7))
     prepare(source, rgb_codec, tmp_path / "out", config)
     prepare(source, rgb_codec, tmp_path / "local", CONFIG)
@@ -112,7 +112,7 @@ def test_errors_reach_the_caller_and_the_job_goes_on_after_them(source, rgb_code
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_cluster_and_the_same_command_goes_on(make_folder, tmp_path, number, code):
+def test_a_signal_ends_the_cluster_and_the_same_command_resumes(make_folder, tmp_path, number, code):
     make_folder(each=40)
     arguments = ["prepare", "imagefolder:photos", "--codec", "resize-rgb-16x", "--size", "32", "--shard-samples", "2"]
     arguments += ["--out", "out", "--engine", "ray", "--address", "local"]
@@ -139,7 +139,7 @@ def test_a_signal_ends_the_cluster_and_the_same_command_goes_on(make_folder, tmp
 
 
 def descendants(pid: int) -> list[int]:
-    """Process ids of children and theirs, as the system lists them."""
+    """Return the process ids of all descendants of a process."""
     children: dict[int, list[int]] = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -17,7 +17,7 @@ SIX_SHARDS = 6
 
 
 class StopError(Exception):
-    """What interrupts the job."""
+    """Raised to interrupt a job."""
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def undisturbed(source, rgb_codec, tmp_path):
 
 
 def stop_after(calls):
-    """A progress callback that stops the job at its `calls`-th report of decoded samples."""
+    """Return a progress callback that stops the job at its `calls`-th report of decoded samples."""
     seen = []
 
     def callback(progress):
@@ -64,7 +64,7 @@ def test_interrupted_after_any_shard(source, rgb_codec, undisturbed, tmp_path):
 
 
 def test_interrupted_at_any_write(source, rgb_codec, undisturbed, tmp_path, monkeypatch):
-    """The plan, six shards, their rows and records, four files, provenance, copies, manifest: each write fails once."""
+    """Each write fails once: plan, six shards with rows and records, four files, provenance, copies, and manifest."""
     rename = os.replace
     for failing in range(1 + 3 * SIX_SHARDS + 4 + 1 + 6 + 1):
         out = tmp_path / f"out{failing}"
@@ -102,13 +102,13 @@ def test_interrupted_twice_and_by_ctrl_c(source, rgb_codec, undisturbed, tmp_pat
 
 @pytest.fixture
 def stopped(source, rgb_codec, tmp_path):
-    """A job that was stopped in its fourth shard."""
+    """The folder of a job that was stopped in its fourth shard."""
     with pytest.raises(StopError):
         prepare(source, rgb_codec, tmp_path / "out", SMALL, progress=stop_after(4))
     return tmp_path / "out"
 
 
-def test_shards_that_are_gone_or_cut_short_are_made_again(source, rgb_codec, stopped, undisturbed):
+def test_missing_and_truncated_shards_are_made_again(source, rgb_codec, stopped, undisturbed):
     (stopped / "train-00000.safetensors").unlink()
     with (stopped / "train-00001.safetensors").open("r+b") as file:
         file.truncate(100)
@@ -116,7 +116,7 @@ def test_shards_that_are_gone_or_cut_short_are_made_again(source, rgb_codec, sto
     assert contents(stopped) == undisturbed
 
 
-def test_damaged_records_are_not_believed(source, rgb_codec, stopped, undisturbed):
+def test_damaged_records_are_ignored(source, rgb_codec, stopped, undisturbed):
     record = stopped / "_work/train-00001.json"
     record.write_text(record.read_text().replace('"num_samples":4', '"num_samples":5'))
     (stopped / "_work/train-00000.json").write_text("{")
@@ -124,7 +124,7 @@ def test_damaged_records_are_not_believed(source, rgb_codec, stopped, undisturbe
     assert contents(stopped) == undisturbed
 
 
-def test_what_a_killed_writer_left_is_removed(source, rgb_codec, stopped, undisturbed):
+def test_temporary_files_of_a_killed_writer_are_removed(source, rgb_codec, stopped, undisturbed):
     (stopped / ".train-00003.safetensors.0123456789abcdef.tmp").write_bytes(b"-")
     prepare(source, rgb_codec, stopped, SMALL)
     assert contents(stopped) == undisturbed
@@ -137,12 +137,12 @@ def test_killed_before_its_plan_was_written(source, rgb_codec, undisturbed, tmp_
     assert contents(tmp_path / "out") == undisturbed
 
 
-def test_killed_between_the_manifest_and_the_end(source, rgb_codec, undisturbed, tmp_path):
+def test_killed_after_the_manifest(source, rgb_codec, undisturbed, tmp_path):
     prepare(source, rgb_codec, tmp_path / "out", SMALL)
     (tmp_path / "out/_work").mkdir()
     (tmp_path / "out/_work/train-00000.json").write_bytes(b"{}")
     assert notes_of(source, rgb_codec, tmp_path / "out", SMALL) == [
-        f"{tmp_path / 'out'} is finished already; nothing to do"
+        f"{tmp_path / 'out'} is already finished; nothing to do"
     ]
     assert contents(tmp_path / "out") == undisturbed
 
@@ -158,7 +158,7 @@ def test_another_plan_is_refused(source, rgb_codec, stopped, make_folder):
     before = sorted(path.name for path in stopped.rglob("*"))
     assert refusal(source, rgb_codec, stopped, PrepareConfig(size=36, shard_samples=5)) == (
         f"{stopped} holds an unfinished job with preprocessing.size 32, but this call has 36; "
-        "give another folder, or --restart to remove what is there and begin anew"
+        "give another folder, or --restart to remove what is there and start over"
     )
     other = open_source(str(make_folder("other")))
     assert "source.name 'photos', but this call has 'other'" in refusal(other, rgb_codec, stopped, SMALL)
@@ -179,7 +179,7 @@ def test_other_versions_are_refused_for_an_unfinished_job_only(source, rgb_codec
         assert "but this call has '0.0'" in text
     prepare(source, rgb_codec, stopped, SMALL)
     monkeypatch.setattr(preparation, "version", lambda name: "0.0")
-    assert "finished already" in notes_of(source, rgb_codec, stopped, SMALL)[0]
+    assert "already finished" in notes_of(source, rgb_codec, stopped, SMALL)[0]
 
 
 def test_a_changed_source_is_refused(source, rgb_codec, stopped, make_folder, tmp_path):
@@ -199,7 +199,7 @@ def test_a_finished_data_set_is_never_overwritten_unless_asked(source, rgb_codec
     assert not (out / "_work").exists()
 
 
-def test_restart_begins_an_unfinished_job_anew(source, rgb_codec, stopped):
+def test_restart_starts_an_unfinished_job_over(source, rgb_codec, stopped):
     (stopped / "notes.txt").write_text("mine")
     prepare(source, rgb_codec, stopped, PrepareConfig(size=36, workers=0, restart=True))
     assert sorted(path.name for path in stopped.glob("*.safetensors")) == [
@@ -229,7 +229,7 @@ def test_foreign_folders_are_refused(source, rgb_codec, tmp_path):
     (foreign / "thesis.tex").write_text("-")
     for config in (SMALL, PrepareConfig(size=32, restart=True)):
         assert refusal(source, rgb_codec, foreign, config) == (
-            f"output folder '{foreign}' holds 'thesis.tex', which is no data set and no unfinished job; "
+            f"output folder '{foreign}' holds 'thesis.tex', which is neither a data set nor an unfinished job; "
             "give a new or empty folder"
         )
     assert [path.name for path in foreign.iterdir()] == ["thesis.tex"]
@@ -240,7 +240,7 @@ def test_foreign_folders_are_refused(source, rgb_codec, tmp_path):
     assert refusal(source, rgb_codec, tmp_path / "file", SMALL).endswith("is a file; give a new or empty folder")
 
 
-def test_a_damaged_plan_is_said_to_be(source, rgb_codec, stopped):
+def test_a_damaged_plan_is_reported(source, rgb_codec, stopped):
     (stopped / "_work/plan.json").write_text("{}")
     with pytest.raises(DamagedError, match=r"plan.json: has no digest"):
         prepare(source, rgb_codec, stopped, SMALL)

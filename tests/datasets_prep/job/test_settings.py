@@ -1,4 +1,4 @@
-"""Settings of a job: each is one field, of which the command's options, the checks and the refusals are made."""
+"""Settings of a job: each is one field, from which the command's option, the check and the error are derived."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_each_field_is_a_setting_and_an_option_of_the_command():
         assert option.default == getattr(PrepareConfig(), name)
 
 
-def test_each_setting_for_one_kind_of_signal_says_what_others_have():
+def test_each_setting_for_one_kind_of_signal_has_a_remedy():
     for setting in settings_of(PrepareConfig).values():
         assert (setting.signal is None) == (setting.remedy == "")
 
@@ -44,24 +44,24 @@ def test_each_setting_for_one_kind_of_signal_says_what_others_have():
     ],
     ids=lambda preparation: type(preparation).__name__,
 )
-def test_a_preparation_comes_back_from_its_json(preparation):
+def test_a_preparation_round_trips_through_json(preparation):
     assert type(preparation).from_json(json.loads(json.dumps(preparation.to_json()))) == preparation
 
 
 @pytest.mark.parametrize(
     "values", [{"resize": "sinc"}, {"resize": ["box"]}, {"size": "large"}, {"size": 0}, {"views": 3}]
 )
-def test_a_preprocessing_that_nothing_leaves_is_refused(values, tmp_path):
+def test_an_invalid_preprocessing_is_refused(values, tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a/1.png").write_bytes(encoded(picture(1)))
     source, codec = open_source(str(tmp_path)), ResizeCodec(ResizeConfig(channels=3, factor=4))
     known = ImagePreparation(3, 64).to_json()
     assert stored_preparation(source, codec, {**known, "shard_samples": 9}) == ImagePreparation(3, 64)
-    with pytest.raises(CallError, match=r"preprocessing is none of this version's .*; prepare the source again"):
+    with pytest.raises(CallError, match=r"preprocessing is not one of this version .*; prepare the source again"):
         stored_preparation(source, codec, {**known, **values})
 
 
-def test_arrays_are_prepared_as_their_source_says(tmp_path):
+def test_the_source_determines_the_preparation_of_arrays(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((3, 16, 16), np.uint8))
     source, codec = open_source(f"npy:{tmp_path}/a.npy"), ResizeCodec(ResizeConfig(channels=3, factor=4))
     assert stored_preparation(source, codec, {}) == source.root.preparation(multiple=codec.spec.stride)

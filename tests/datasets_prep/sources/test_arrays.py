@@ -63,7 +63,7 @@ def test_the_layout_without_a_name_is_channels_first():
 
 @pytest.mark.parametrize("layout", ["HW", "HWCC", "C(HC)", "chw", "C(WH", "CHWNX"])
 def test_invalid_layouts(layout):
-    with pytest.raises(CallError, match=r"expected C, H, W and perhaps N once each|layout"):
+    with pytest.raises(CallError, match=r"expected C, H, W and optionally N once each|layout"):
         ArrayLayout(layout)
 
 
@@ -208,7 +208,7 @@ def test_invalid_files(tmp_path):
         ("variable=Y", "expected some of layout"),
         ("patch=4&patch=5", "each once"),
         ("layout=C(WH)", r"it needs ?height=ROWS"),
-        ("height=4", "height 4 without a layout that needs it; give one, as layout=C(WH)"),
+        ("height=4", "height 4 without a layout that needs it; give one, such as layout=C(WH)"),
     ],
 )
 def test_wrong_options(tmp_path, options, message):

@@ -252,7 +252,7 @@ def test_refused_urls(tmp_path):
     with pytest.raises(CallError, match="http servers cannot list files; name the files in a table, csv:PATH"):
         open_source("imagefolder:https://example.org/photos")
     with pytest.raises(
-        CallError, match=r"'nosuch://x' cannot be opened: .*; check it, and install what its scheme needs"
+        CallError, match=r"'nosuch://x' cannot be opened: .*; check it, and install the package that its scheme needs"
     ):
         open_source("imagefolder:nosuch://x")
 

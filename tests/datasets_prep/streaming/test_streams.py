@@ -31,11 +31,11 @@ SMALL = PrepareConfig(size=32, shard_samples=4, workers=0)
 
 
 class StopError(Exception):
-    """What interrupts the job."""
+    """Raised to interrupt a job."""
 
 
 def samples(count, begin=0):
-    """(encoded image, label) of so many pictures, the third of which is none."""
+    """Return (encoded image, label) of `count` pictures, the third of which is not an image."""
     return [(encoded(picture(n)) if n != 2 else b"-", n % 2) for n in range(begin, begin + count)]
 
 
@@ -44,7 +44,7 @@ def stream_of(train, test=(), *, name="photos", class_names=("cat", "dog")):
 
 
 def stop_after(calls):
-    """A progress callback that stops the job at its `calls`-th report of decoded samples."""
+    """Return a progress callback that stops the job at its `calls`-th report of decoded samples."""
     seen = []
 
     def callback(progress):
@@ -60,8 +60,8 @@ def ledger(folder):
     return pq.read_table(folder / "ledger.parquet").to_pylist()
 
 
-def test_the_same_as_with_random_access(tmp_path, rgb_codec):
-    """But for sizes, which a `MapSource` does not know, and the word that it was a stream."""
+def test_a_stream_gives_the_bytes_of_random_access(tmp_path, rgb_codec):
+    """Only the sizes differ, which a `MapSource` does not know, and the mark of a stream."""
     train, test = samples(11), samples(5, begin=50)
     streamed = prepare(stream_of(train, test), rgb_codec, tmp_path / "stream", SMALL)
     same = MapSource({"train": train, "test": test}, name="photos", class_names=["cat", "dog"])
@@ -83,7 +83,7 @@ def test_the_same_as_with_random_access(tmp_path, rgb_codec):
 
 @pytest.fixture
 def hub(tmp_path):
-    """A data set as Parquet files; the same as `datasets` holds it."""
+    """A data set as Parquet files, as `datasets` stores it."""
     features = Features({"image": Image(), "label": ClassLabel(names=["cat", "dog"])})
     splits = {}
     for split, begin, count in (("train", 0, 13), ("test", 30, 5)):
@@ -118,8 +118,8 @@ def test_a_hub_data_set_has_the_fingerprint_of_random_access(tmp_path, rgb_codec
             assert (tmp_path / f"out{number}" / name).read_bytes() == (tmp_path / "random" / name).read_bytes()
 
 
-def test_random_access_goes_on_where_a_stream_has_ended(tmp_path, rgb_codec, hub):
-    """Repair and extension from the same data set, opened as a whole."""
+def test_random_access_repairs_and_extends_a_streamed_data_set(tmp_path, rgb_codec, hub):
+    """The same data set is opened with random access for both."""
     folder, splits = hub
     out = tmp_path / "out"
     prepare(open_stream(f"hf:{folder}?streaming=1"), rgb_codec, out, SMALL)
@@ -143,7 +143,7 @@ def test_on_the_command_line(tmp_path, hub, capsys):
     assert "train-00001.safetensors: 5 samples; 13 done" in capsys.readouterr().err
     for options, reason in (
         (["--shards", "1/2"], "--shards 1/2 with the stream photos: a stream has one reader"),
-        (["--finish"], "--finish with the stream photos: the end of slices"),
+        (["--finish"], "--finish with the stream photos: it completes slices"),
         (["--extend"], "--extend with the stream photos: new samples are found by comparing listings"),
         (["--dry-run"], "--dry-run with the stream hf:"),
         (["--holdout", "0.2"], "`cdl split` the data set that is made of it"),
@@ -155,7 +155,7 @@ def test_on_the_command_line(tmp_path, hub, capsys):
 
 
 def test_an_engine_that_takes_shards_in_any_order_is_refused(rgb_codec):
-    with pytest.raises(CallError, match="engine 'ray' with the stream photos, whose one reader hands samples"):
+    with pytest.raises(CallError, match="engine 'ray' with the stream photos, whose single reader sends samples"):
         plan_stream(stream_of(samples(3)), rgb_codec, replace(SMALL, engine="ray"))
 
 
@@ -193,7 +193,7 @@ def test_a_shard_lost_in_the_middle_is_made_again(tmp_path, rgb_codec):
 
 
 class Seekable(StreamingSource):
-    """A stream that begins anywhere at no cost."""
+    """A stream that can start at any sample."""
 
     seeks = True
 
@@ -208,7 +208,7 @@ class Seekable(StreamingSource):
             yield f"{number:08d}", label, image
 
 
-def test_a_stream_that_seeks_is_gone_through_from_where_it_was_left(tmp_path, rgb_codec):
+def test_a_seekable_stream_is_resumed_at_its_position(tmp_path, rgb_codec):
     rows = samples(14)
     prepare(Seekable(rows), rgb_codec, tmp_path / "undisturbed", SMALL)
     for chunks, start in ((3, 7), (4, 11)):
@@ -228,13 +228,13 @@ def test_a_stream_that_seeks_is_gone_through_from_where_it_was_left(tmp_path, rg
         assert contents(out) == contents(tmp_path / "undisturbed")
 
 
-def test_a_seeking_stream_whose_end_was_reached_but_not_noted(tmp_path, rgb_codec):
+def test_a_seekable_stream_whose_end_was_reached_but_not_recorded(tmp_path, rgb_codec):
     rows = samples(14)
     prepare(Seekable(rows), rgb_codec, tmp_path / "undisturbed", SMALL)
     with pytest.raises(StopError):
         prepare(Seekable(rows), rgb_codec, tmp_path / "out", SMALL, progress=stop_at_shard(4))
     assert not (tmp_path / "out/_work/ends.json").exists()
-    with pytest.raises(CallError, match="split 'train' ended after 14 samples when it was encoded, and goes on now"):
+    with pytest.raises(CallError, match="split 'train' ended after 14 samples when it was encoded, and has more now"):
         prepare(Seekable(samples(15)), rgb_codec, tmp_path / "out", SMALL)
     stream = Seekable(rows)
     prepare(stream, rgb_codec, tmp_path / "out", SMALL)
@@ -243,7 +243,7 @@ def test_a_seeking_stream_whose_end_was_reached_but_not_noted(tmp_path, rgb_code
 
 
 def stop_at_shard(number):
-    """A progress callback that stops the job when its `number`-th shard is done."""
+    """Return a progress callback that stops the job when its `number`-th shard is done."""
     seen = []
 
     def callback(progress):
@@ -274,11 +274,11 @@ def test_a_stream_that_has_changed_is_refused(tmp_path, rgb_codec, position):
     prepare(stream_of(train), rgb_codec, tmp_path / "out", SMALL)
 
 
-def test_a_stream_that_goes_on_where_it_had_ended_is_refused(tmp_path, rgb_codec):
+def test_a_stream_with_more_samples_than_before_is_refused(tmp_path, rgb_codec):
     stop = stop_at_shard(3)  # of two splits: at the end of the second shard of the second one
     with pytest.raises(StopError):
         prepare(stream_of(samples(3), samples(6, 50)), rgb_codec, tmp_path / "out", SMALL, progress=stop)
-    with pytest.raises(CallError, match="split 'test' ended after 6 samples when it was encoded, and goes on now"):
+    with pytest.raises(CallError, match="split 'test' ended after 6 samples when it was encoded, and has more now"):
         prepare(stream_of(samples(3), samples(7, 50)), rgb_codec, tmp_path / "out", SMALL)
     with pytest.raises(CallError, match="sample 0 of split 'train' has another"):
         prepare(stream_of(samples(3, 1), samples(6, 50)), rgb_codec, tmp_path / "out", SMALL)
@@ -302,12 +302,12 @@ def test_other_plans_are_refused_and_removed(tmp_path, rgb_codec):
     assert verify(out, full=True).problems == []
 
 
-def test_a_finished_one_is_left_as_it_is(tmp_path, rgb_codec):
+def test_a_finished_data_set_is_not_changed(tmp_path, rgb_codec):
     out, config = tmp_path / "out", replace(SMALL, limit=6)
     prepare(stream_of(samples(12)), rgb_codec, out, config)
     before, said = contents(out), []
     prepare(stream_of(samples(12)), rgb_codec, out, config, progress=said.append)
-    assert (said[0].note, said[0].done) == (f"{out} is finished already; nothing to do", 6)
+    assert (said[0].note, said[0].done) == (f"{out} is already finished; nothing to do", 6)
     with pytest.raises(CallError, match=r"a finished data set with source\.limit 6, but this call has None"):
         prepare(stream_of(samples(12)), rgb_codec, out, SMALL)
     with pytest.raises(CallError, match=r"a finished data set with source\.class_names"):
@@ -344,8 +344,8 @@ def test_duplicates(tmp_path, rgb_codec, drop):
     assert manifest.files["codec/synthesis.safetensors"] == expected.files["codec/synthesis.safetensors"]
 
 
-def test_killed_while_duplicates_are_left_out(tmp_path, rgb_codec, monkeypatch):
-    """A shard that was written anew, its record not yet: only that one is made again."""
+def test_killed_while_duplicates_are_dropped(tmp_path, rgb_codec, monkeypatch):
+    """Only a shard that was rewritten before its record was saved is made again."""
     from datasets_prep.job import drop_duplicates
 
     train, config = [*samples(9), *samples(3, 3), *samples(2, 20)], replace(SMALL, drop_duplicates=True)
@@ -366,12 +366,12 @@ def test_too_many_bad_samples(tmp_path, rgb_codec, monkeypatch):
     with pytest.raises(JobError, match=r"1 of the first 10 samples cannot be used, more than 0\.05 of them; check"):
         prepare(stream_of(train), rgb_codec, tmp_path / "out", config)
     prepare(stream_of(train), rgb_codec, tmp_path / "out", replace(config, max_bad=0.1))
-    monkeypatch.setattr(progress_module, "JUDGED_SAMPLES", 4)
+    monkeypatch.setattr(progress_module, "MIN_STREAM_SAMPLES", 4)
     with pytest.raises(JobError, match=r"1 of the first 4 samples cannot be used, more than 0\.1 of them"):
         prepare(stream_of(train), rgb_codec, tmp_path / "other", replace(config, max_bad=0.1))
 
 
-def test_none_is_usable(tmp_path, rgb_codec):
+def test_no_usable_sample_fails_the_job(tmp_path, rgb_codec):
     stream = stream_of([(b"-", 0)] * 5)
     with pytest.raises(JobError, match="none of the 5 images of split 'train' is usable"):
         prepare(stream, rgb_codec, tmp_path / "out", SMALL)
@@ -419,12 +419,14 @@ def test_labels_of_the_hub_need_names(tmp_path):
         HuggingFaceStream("x", {"train": rows.to_iterable_dataset()})
 
 
-def test_what_is_no_source_is_told_to_become_one(tmp_path, rgb_codec):
-    with pytest.raises(CallError, match=r"a list is no source; wrap it: MapSource\(…\) with .* IterableSource\(…\)"):
+def test_an_object_that_is_no_source_is_refused_with_a_remedy(tmp_path, rgb_codec):
+    with pytest.raises(
+        CallError, match=r"a list is not a source; wrap it: in MapSource\(…\) if .* IterableSource\(…\)"
+    ):
         prepare(samples(3), rgb_codec, tmp_path / "out", SMALL)
 
 
-def test_a_stream_that_breaks_off_is_gone_on_with(tmp_path, rgb_codec):
+def test_an_interrupted_stream_is_resumed(tmp_path, rgb_codec):
     train, broken = samples(40), []
 
     def rows():
@@ -446,7 +448,7 @@ def test_a_stream_that_breaks_off_is_gone_on_with(tmp_path, rgb_codec):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_samples_are_drawn_no_further_ahead_than_workers_need(tmp_path, rgb_codec, workers):
-    """Chunks of 16 samples, two for each worker and two more."""
+    """At most two chunks of 16 samples for each worker and two more are drawn."""
     drawn, ahead = [], []
 
     def rows():

@@ -121,7 +121,7 @@ def test_without_a_commit_nothing_changes(folder):
 
 
 def test_a_locked_folder(folder):
-    with locks.whole_job(folder / "_work"):
+    with locks.job_lock(folder / "_work"):
         (folder / "_work/edit").mkdir()
         with pytest.raises(CallError, match=r"is being worked on by process \d+ on "):
             edited(folder)

@@ -138,7 +138,7 @@ def test_equal_to_a_data_set_made_at_once(photos, rgb_codec, out, tmp_path):
             assert (out / name).read_bytes() == data, name
     (edit,) = load_provenance(out)["edits"]
     assert (edit["command"], edit["num_samples"], edit["engine"]["name"]) == ("extend", 9, "local")
-    assert extended(photos, rgb_codec, out, SMALL) == [f"{out} is finished already; nothing to do"]
+    assert extended(photos, rgb_codec, out, SMALL) == [f"{out} is already finished; nothing to do"]
 
 
 def test_nothing_new_leaves_every_file(photos, rgb_codec, out):
@@ -146,7 +146,7 @@ def test_nothing_new_leaves_every_file(photos, rgb_codec, out):
     before = contents(out)
     assert extended(photos, rgb_codec, out) == [
         f"{out}: nothing to extend",
-        "1 samples are in the source no more; they stay in the data set",
+        "1 samples are no longer in the source; they stay in the data set",
     ]
     assert contents(out) == before
 
@@ -177,8 +177,8 @@ def test_a_changed_size_is_refused(photos, rgb_codec, out):
         extended(photos, rgb_codec, out)
     assert str(caught.value) == (
         f"1 samples of {out} have changed in the source since they were encoded; the first is train/{key} "
-        f"({old:,} bytes in the data set, 5 now); bring the old ones back, `cdl drop` them, which leaves them out for "
-        "good, or prepare the source anew"
+        f"({old:,} bytes in the data set, 5 now); restore the old ones, `cdl drop` them, which excludes them "
+        "permanently, or prepare the source in another folder"
     )
     assert contents(out) == before
     drop(out, [key], split="train")
@@ -207,7 +207,7 @@ def test_a_quarantined_sample_is_tried_again_when_its_size_has_changed(photos, r
     add(photos, "train/dog/01.png", 300)
     assert extended(photos, rgb_codec, out)[:2] == [
         f"{out}: 1 new samples",
-        "1 of them could not be used before, and have another size now",
+        "1 of them were unusable before, and have another size now",
     ]
     assert ledger_of(out)[bad]["shard"] == "train-00003.safetensors"
     assert load_manifest(out).ledger["num_quarantined"] == 0
@@ -230,7 +230,7 @@ def test_a_holdout_of_the_grown_source_moves_no_sample(make_folder, rgb_codec, t
     new = [key for split, key in after if (split, key) not in before]
     assert len(new) == len(set(new)) == 20
     assert all("new" in key for key in new)
-    assert any("are in another split of the source now; they stay where they are" in note for note in notes)
+    assert any("are in another split of the source now; they stay in their split" in note for note in notes)
     require_consistent(out)
 
 
@@ -325,7 +325,7 @@ def test_an_unfinished_extension_and_other_calls(photos, rgb_codec, out):
     grow(photos)
     stopped(photos, rgb_codec, out)
     work = sorted((out / "_work").rglob("*"))
-    with pytest.raises(CallError, match="holds an unfinished extension; end it by the same command that began it"):
+    with pytest.raises(CallError, match="holds an unfinished extension; complete it with the command that started it"):
         prepare(old_source, rgb_codec, out, SMALL)
     with pytest.raises(CallError, match="holds an unfinished job"):
         drop(out, ["x"])
@@ -340,7 +340,7 @@ def test_an_unfinished_extension_and_other_calls(photos, rgb_codec, out):
     add(photos, "train/cat/00a.png", 110)
     (photos / "train/cat/bad.png").write_bytes(b"bad")
     add(photos, "train/cat/later.png", 600)
-    with pytest.raises(CallError, match=r"an unfinished extension with .*or --restart with --extend to begin the ext"):
+    with pytest.raises(CallError, match=r"an unfinished extension with .*or --restart with --extend to start the ext"):
         extended(photos, rgb_codec, out)
     assert sorted((out / "_work").rglob("*")) == work
     assert verify(out, full=True).problems == []
@@ -358,7 +358,10 @@ def test_resumed_where_it_was(photos, rgb_codec, out):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"size": 36}, r"a finished data set with preprocessing\.size 32, but this call has 36; give what it was made"),
+        (
+            {"size": 36},
+            r"a finished data set with preprocessing\.size 32, but this call has 36; give the value that it was",
+        ),
         ({"shard_samples": 4}, r"preprocessing\.shard_samples 5, but this call has 4"),
         ({"drop_duplicates": True}, r"preprocessing\.duplicates 'kept', but this call has 'left out'"),
         ({"views": "flip"}, r"preprocessing\.views"),

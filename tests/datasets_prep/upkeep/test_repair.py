@@ -189,7 +189,7 @@ def test_a_source_that_changed_is_refused(prepared):
     (out / "train-00000.safetensors").unlink()
     before = all_files(out)
     (root / "train/cat/99.png").write_bytes((root / "train/cat/00.png").read_bytes())
-    with pytest.raises(CallError, match=r"was made from something else: its source\.(fingerprint|num_samples)"):
+    with pytest.raises(CallError, match=r"was made from another source: its source\.(fingerprint|num_samples)"):
         repair(out, source_of(root))
     assert all_files(out) == before
 
