@@ -37,7 +37,7 @@ def test_the_commands_are_those_of_the_contract():
 
 
 @pytest.mark.parametrize("path", command_paths(), ids=lambda path: " ".join(path) or "cdl")
-def test_help_is_answered(cdl, path):
+def test_help_of_every_command(cdl, path):
     answer = cdl(*path, "--help")
     assert answer.code == 0
     assert answer.out.startswith("Usage: " + " ".join(["cdl", *path]))
@@ -50,7 +50,7 @@ def test_the_help_names_every_kind_of_source(cdl):
     assert all(f"{scheme}:" in text for scheme in [*OPENERS, "sample"])
 
 
-def test_no_help_imports_anything_heavy():
+def test_help_imports_no_heavy_package():
     program = (
         "import sys\n"
         "from walloc_cdl.cli.app import run\n"

@@ -20,7 +20,7 @@ def pair(tmp_path):
     return path, codec
 
 
-def test_import_writes_a_codec_and_says_what_it_is(cdl, pair, tmp_path):
+def test_import_writes_and_describes_a_codec(cdl, pair, tmp_path):
     path, codec = pair
     out, report = tmp_path / "codec", tmp_path / "report.json"
     answer = cdl("codec", "import", path, "--out", out, "--json", report)
@@ -31,7 +31,7 @@ def test_import_writes_a_codec_and_says_what_it_is(cdl, pair, tmp_path):
     assert sorted(each.name for each in out.iterdir()) == ["config.json", "model.safetensors"]
 
 
-def test_import_refuses_in_one_line(refused, pair, tmp_path):
+def test_invalid_imports_are_refused_in_one_line(refused, pair, tmp_path):
     path, _ = pair
     path.write_text("no checkpoint")
     assert "no checkpoint of torch" in refused("codec", "import", path, "--out", tmp_path / "codec", code=1)

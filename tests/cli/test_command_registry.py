@@ -36,7 +36,7 @@ def declare(monkeypatch):
     return add
 
 
-def test_the_packages_own_their_commands():
+def test_every_package_declares_its_commands():
     owners = {}
     for entry in entry_points(group=ENTRY_POINTS):
         table = entry.load()
@@ -76,7 +76,7 @@ def test_commands_of_another_package_are_added_at_the_end(cdl, declare):
         (CommandTable({"wrong": annotated_wrongly}), "cdl: `cdl wrong` of the entry point `mine = somebody:mine` of"),
     ],
 )
-def test_a_broken_entry_is_named_and_the_others_stay(cdl, declare, table, line):
+def test_a_broken_entry_is_reported_and_the_others_work(cdl, declare, table, line):
     whole = cdl("--help").out
     declare("mine", table)
     answer = cdl("--help")
@@ -85,7 +85,7 @@ def test_a_broken_entry_is_named_and_the_others_stay(cdl, declare, table, line):
     assert answer.err.count("\n") == 1
 
 
-def test_an_installation_without_entry_points_says_so(cdl, monkeypatch):
+def test_an_installation_without_entry_points_is_reported(cdl, monkeypatch):
     monkeypatch.setattr(registry, "entry_points", lambda group: [])
     answer = cdl("train")
     assert answer.code == 2

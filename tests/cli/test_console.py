@@ -13,7 +13,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_the_rate_of_a_resumed_job_counts_what_it_did_itself(clock, capsys):
+def test_the_rate_of_a_resumed_job_excludes_earlier_work(clock, capsys):
     with console.progress("train", "samples") as update:
         update(5_000, 10_000)
         clock[0] += 4

@@ -50,7 +50,7 @@ def test_variances_are_one_each_for_alpha_one():
     np.testing.assert_allclose(x.double().numpy().var((0, 2, 3)), 1, rtol=1e-5)
 
 
-def test_against_torchs_normal_distribution():
+def test_values_equal_those_of_torchs_normal_distribution():
     """All 255 bytes, by an inverse of Φ that is neither ours nor SciPy's."""
     codes = torch.arange(1, 256, dtype=torch.uint8).view(1, 1, 15, 17)
     module, _ = make_input(codes.numpy(), 0.0)
@@ -86,14 +86,14 @@ def test_a_dead_channel_stays_finite(alpha):
     np.testing.assert_allclose(x.double().numpy().var((0, 2, 3)).mean(), 1, rtol=1e-5)
 
 
-def test_bytes_that_cannot_occur_bring_no_nan():
+def test_bytes_that_cannot_occur_give_no_nan():
     codes = draw_codes()
     module, _ = make_input(codes, 0.5)
     assert torch.isfinite(module.table).all()
     torch.testing.assert_close(module.table[:, 0], module.table[:, 1])
 
 
-def test_the_state_carries_everything():
+def test_the_state_dict_is_complete():
     codes = draw_codes()
     module, _ = make_input(codes, 0.5)
     other = ModelInput(make_spec(3), ChannelStatistics(np.zeros(3), np.ones(3)), 0.5)
@@ -119,5 +119,5 @@ def test_foreign_codes_are_refused(batch, found):
 
 
 def test_foreign_statistics_are_refused():
-    with pytest.raises(CallError, match="statistics of 2 channels for latents of 3"):
+    with pytest.raises(CallError, match="statistics of 2 channels, expected 3"):
         ModelInput(make_spec(3), ChannelStatistics(np.zeros(2), np.ones(2)), 0.5)

@@ -21,7 +21,7 @@ def test_basis_functions_are_the_columns_of_the_linear_decoder():
 
 
 @pytest.mark.parametrize("name", ["gray-16x", "resize-rgb-16x"])
-def test_the_picture(name, tmp_path):
+def test_size_of_the_picture(name, tmp_path):
     out = tmp_path / "codec.png"
     size = draw_codec(load_codec(name), out)
     with Image.open(out) as drawn:
@@ -37,7 +37,7 @@ def test_few_bits():
     assert basis_functions(WallocCodec2D(WallocConfig2D(channels=1, latent_channels=4, bits=2))).isfinite().all()
 
 
-def test_what_cannot_be_drawn(tmp_path):
+def test_unsupported_codecs_and_files_are_refused(tmp_path):
     with pytest.raises(CallError, match=r"codec.docx does not say what kind of picture to write; end its name in .png"):
         draw_codec(load_codec("gray-16x"), tmp_path / "codec.docx")
     (tmp_path / "photo.png").write_text("no photo")

@@ -31,7 +31,7 @@ def configure(source, **changes) -> CompareConfig:
     return CompareConfig(**{**fields, "workers": 0, "training": TrainConfig(epochs=1, batch_size=8), **changes})
 
 
-def test_a_comparison_and_the_same_call_again(source, tmp_path):
+def test_a_comparison_and_its_repetition(source, tmp_path):
     config, out, states = configure(source), tmp_path / "out", []
     outcome = compare(config, out, progress=states.append)
 
@@ -68,7 +68,7 @@ def test_a_comparison_and_the_same_call_again(source, tmp_path):
     assert json.loads((out / "results.json").read_text())["sentence"] == outcome.sentence
 
 
-def test_a_source_without_a_test_split_is_split(source, tmp_path):
+def test_a_test_split_is_held_out_of_a_source_without_one(source, tmp_path):
     outcome = compare(configure(source / "train", conditions=("pixels-16",), num_seeds=1), tmp_path)
     assert (outcome.num_train, outcome.num_test) == (12, 4)
     assert outcome.differences == []
@@ -88,7 +88,7 @@ def test_a_grid_without_a_synthesis_is_refused_before_anything_is_encoded(source
     assert not (tmp_path / "out").exists()
 
 
-def test_a_test_split_of_one_class_is_judged_by_accuracy(source, tmp_path):
+def test_the_metric_of_a_test_split_of_one_class_is_accuracy(source, tmp_path):
     root = tmp_path / "photos"
     for folder in ("train/cat", "train/dog", "test/cat"):
         (root / folder).mkdir(parents=True)

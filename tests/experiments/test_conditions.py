@@ -20,7 +20,7 @@ from walloc_cdl.errors import CallError
         ("latents-codecs/mine@96", 3, "codecs/mine", "synthesis", 96),
     ],
 )
-def test_forms(text, channels, codec, stem, grid):
+def test_valid_conditions(text, channels, codec, stem, grid):
     condition = parse_condition(text, size=256, channels=channels)
     assert (condition.name, condition.codec, condition.stem, condition.grid) == (text, codec, stem, grid)
     assert condition.kind.is_baseline == text.startswith("pixels")
@@ -38,7 +38,7 @@ def test_forms(text, channels, codec, stem, grid):
         ("latents-16x@128:channels", "@128 is the grid of the synthesis stem"),
     ],
 )
-def test_refusals(text, expected):
+def test_invalid_conditions(text, expected):
     with pytest.raises(CallError) as caught:
         parse_condition(text, size=256, channels=3)
     assert expected in str(caught.value)

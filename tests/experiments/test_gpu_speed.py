@@ -28,7 +28,7 @@ def once(work, repeats):
     return 1.0
 
 
-def test_without_a_gpu_it_is_one_line(monkeypatch, capsys):
+def test_a_missing_gpu_is_reported_in_one_line(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert gpu_speed.main([]) == 2
     error = "gpu_speed: torch finds no CUDA device here; these speeds can only be measured on a GPU\n"
@@ -62,7 +62,7 @@ def test_bounds_are_those_of_the_machine():
     assert bounds["float32_lifting"] == pytest.approx(108 / 2.5e13)
 
 
-def test_measurements_with_the_clock_taken_out(monkeypatch, capsys, tmp_path):
+def test_measurements_with_a_fake_clock(monkeypatch, capsys, tmp_path):
     """All of it on the CPU: the work runs once, and takes a second."""
     monkeypatch.setattr(gpu_speed, "require_gpu", lambda: torch.device("cpu"))
     monkeypatch.setattr(gpu_speed, "measure_machine", lambda device, repeats: MACHINE)
@@ -82,7 +82,7 @@ def test_measurements_with_the_clock_taken_out(monkeypatch, capsys, tmp_path):
     assert "not importable" in table
 
 
-def test_the_machine_with_the_clock_taken_out(monkeypatch):
+def test_machine_description_with_a_fake_clock(monkeypatch):
     """Copies and products on the CPU, each of which takes a second."""
     monkeypatch.setitem(limits.WORK, "cpu", limits.LimitWork(copy_bytes=10, copies=3, matrix_side=4, products=5))
     monkeypatch.setattr(gpu_speed, "time_on_gpu", once)
@@ -101,7 +101,7 @@ def test_only_codecs_with_a_linear_encoder_of_images(monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_the_peer_makes_the_same_codes():
+def test_the_peer_computes_the_same_codes():
     pytest.importorskip("walloc")
     codec = load_codec("rgb-16x")
     pixels = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

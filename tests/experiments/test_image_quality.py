@@ -40,7 +40,7 @@ def test_ms_ssim_follows_its_formula():
     assert image_quality(source, decoded)["ms_ssim"] == pytest.approx(product, abs=2e-4)
 
 
-def test_measures_are_null_below_their_smallest_image():
+def test_measures_are_none_for_images_that_are_too_small():
     for side in (SSIM_SIDE - 1, SSIM_SIDE, MS_SSIM_SIDE - 1, MS_SSIM_SIDE):
         quality = image_quality(*noisy_photo(side))
         assert (quality["ssim"] is None) == (side < SSIM_SIDE)
@@ -48,7 +48,7 @@ def test_measures_are_null_below_their_smallest_image():
         assert 30 < quality["psnr_db"] < 36
 
 
-def test_lpips_is_absent_without_weights():
+def test_lpips_is_none_without_weights():
     assert lpips_weights() is None
     assert image_quality(*noisy_photo(64))["lpips"] is None
 

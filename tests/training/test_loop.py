@@ -45,7 +45,7 @@ def test_a_step_gets_codes_targets_and_words_of_every_batch(make_loop):
     assert loop.epoch == len(loop.history.losses) == 2
 
 
-def test_what_is_learned_is_kept_and_averaged(make_loop):
+def test_weights_are_trained_and_averaged(make_loop):
     loop = make_loop(epochs=30, lr=0.03)
     while loop.epoch < 30:
         loop.run_epoch()
@@ -60,7 +60,7 @@ class Interrupted(Exception):
 
 
 @pytest.mark.parametrize("update", [3, 5, 7])
-def test_a_step_that_draws_by_words_resumes_to_the_bit(make_loop, tmp_path, update):
+def test_a_step_that_uses_words_resumes_bit_exactly(make_loop, tmp_path, update):
     """Three updates an epoch: interrupted at the end of the first, before it is saved, and within the others."""
 
     def interrupt(state):
@@ -83,7 +83,7 @@ def test_a_step_that_draws_by_words_resumes_to_the_bit(make_loop, tmp_path, upda
     assert weights_of(second) == weights_of(whole)
 
 
-def test_a_record_has_the_metrics_of_what_was_trained(make_loop, tmp_path):
+def test_a_record_has_the_metrics_of_the_trained_model(make_loop, tmp_path):
     loop, run = make_loop(), RunFolder(tmp_path / "run")
     run.claim({"of": "mean"}, resume=True)
     with pytest.raises(CallError, match="is not finished"):
@@ -106,5 +106,5 @@ def test_a_checkpoint_of_another_run_is_refused(make_loop, tmp_path):
         run.claim({"of": name}, resume=True)
         run_epochs(make_loop(epochs=1), run)
     run.checkpoint_path.write_bytes(RunFolder(tmp_path / "one").checkpoint_path.read_bytes())
-    with pytest.raises(DamagedError, match=r"checkpoint\.safetensors is of another run than config.json"):
+    with pytest.raises(DamagedError, match=r"checkpoint\.safetensors belongs to another run than config.json"):
         run_epochs(make_loop(epochs=1), run)
