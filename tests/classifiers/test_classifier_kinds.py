@@ -1,4 +1,4 @@
-"""What classifiers cannot train on yet is refused in one line; stored views are drawn in training."""
+"""Kinds of data that classifiers do not support are refused in one line; stored views are drawn in training."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_a_run_is_evaluated_on_one_view(tmp_path):
     model = classifiers.create_model("test_resnet", train_set, stem="channels", grid=16)
     config = classifiers.TrainConfig(epochs=1, batch_size=8)
     record = classifiers.train(model, train_set, second, config, tmp_path / "run", device="cpu")
-    again = open_latents(tmp_path / "set", view=1)  # of training all are drawn
+    again = open_latents(tmp_path / "set", view=1)  # training draws from all views
     assert classifiers.train(model, again, second, config, tmp_path / "run", device="cpu") == record
     with pytest.raises(CallError, match=r"has data.validation.view 1, but this call has 0; repeat the call"):
         classifiers.train(model, again, open_latents(tmp_path / "set", "test"), config, tmp_path / "run", device="cpu")

@@ -1,4 +1,4 @@
-"""Metrics against values worked out by hand."""
+"""Metrics are compared with values computed by hand."""
 
 import numpy as np
 import pytest

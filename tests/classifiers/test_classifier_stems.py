@@ -1,4 +1,4 @@
-"""The synthesis stem against independent computations; both stems against the pixel model's shapes."""
+"""The synthesis stem is compared with independent computations, and both stems with the shapes of the pixel model."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def input_for(spec, codes, alpha) -> ModelInput:
 
 
 def synthesis_by_einsum(layer: LinearSynthesis, values: np.ndarray) -> np.ndarray:
-    """Pixels (B, C, h b, w b) in float64 straight from the definition: neighbors on a ring, one matrix a position."""
+    """Pixels (B, C, h b, w b) in float64 by the definition: neighbors on a ring, and one matrix per position."""
     reach = NEIGHBORHOOD // 2
     height, width = values.shape[2:]
     neighbors = np.stack(
@@ -59,7 +59,7 @@ def test_synthesis_stem_is_the_normalized_linear_synthesis(
 
 
 def test_synthesis_of_an_exactly_linear_codec_returns_the_pixels():
-    """A codec that is a rotation of 2 × 2 blocks, whose coefficients happen to be stored without rounding."""
+    """The codec is a rotation of 2 × 2 blocks, whose coefficients are stored without rounding."""
     spec = make_spec(4, 1, 2, "none")
     rng = np.random.default_rng(0)
     rotation = np.linalg.qr(rng.normal(size=(4, 4)))[0]
@@ -96,7 +96,7 @@ def test_backbone_input_is_normalized_by_the_statistics_of_the_data(rgb16):
 
 
 def first_map(model, codes) -> torch.Size:
-    """Shape of what the first stage or block of the timm model receives."""
+    """Shape of the input of the first stage or block of the timm model."""
     backbone, seen = model.backbone, []
     first = next(getattr(backbone, name) for name in ("layer1", "blocks", "stages") if hasattr(backbone, name))[0]
     hook = first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape))
@@ -137,7 +137,7 @@ def test_channels_stem_matches_the_pixel_model_at_every_supported_grid(rgb16, na
 
 
 def test_channels_stem_of_resnet18_is_initialized_like_its_first_convolution():
-    """Fresh weights have the deviation of timm's own: kaiming by fan out."""
+    """New weights have the standard deviation of timm's: Kaiming initialization by fan-out."""
     from classifiers.adapt import adapt_to_latents
     from classifiers.backbones import timm
 

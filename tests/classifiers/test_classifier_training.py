@@ -1,4 +1,4 @@
-"""`train`: it learns, it resumes to the bit, it refuses what is not its own."""
+"""`train` learns, resumes bit-exactly, and refuses folders and data of other runs."""
 
 import json
 
@@ -63,14 +63,14 @@ def whole(striped, tmp_path):
 
 @pytest.mark.parametrize("step", [3, 4, 6, 8])
 def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(striped, tmp_path, whole, step):
-    """Three updates an epoch: interrupted at the end of the first (before it is saved), within and between.
+    """With three updates per epoch, the run is interrupted at the end of the first (before it is saved), and later.
 
     Dropped paths draw random numbers; the norms have running statistics.
     """
     arguments = (make(striped["train"], drop_path_rate=0.3), striped["train"], None, QUICK, tmp_path / "resumed")
     with pytest.raises(Interrupted):
         train(*arguments, progress=interrupt_at(step))
-    torch.manual_seed(step)  # what the session that resumes did before is of no account
+    torch.manual_seed(step)  # the global random state at the time of resumption has no effect
     events = []
     resumed = train(*arguments, progress=events.append)
     assert events[0].step == (step - 1) // 3 * 3 + 1
@@ -264,7 +264,7 @@ def test_a_truncated_checkpoint_is_reported_as_damaged(striped, tmp_path):
 
 
 def test_a_moved_data_set_is_recognized(finished, striped):
-    """The identity of the data is the manifest's content, not the folder's place."""
+    """The data are identified by the content of the manifest, not by the folder's path."""
     folder, record = finished
     again = open_latents(striped["train"].folder, "train")
     assert train(make(again), again, striped["validation"], QUICK, folder) == record

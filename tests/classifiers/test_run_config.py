@@ -1,4 +1,4 @@
-"""A run's configuration names what the run depends on, so that its folder is no other call's."""
+"""A run's configuration names everything that the run depends on, so that its folder refuses other calls."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ ONCE = TrainConfig(epochs=1, batch_size=64)
 
 
 class Shift(nn.Module):
-    """Adds a number, which its settings do not show."""
+    """Adds a number that its `repr` does not show."""
 
     def __init__(self, by: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Archives and pictures of codecs from the command line."""
+"""Commands on archives, and pictures of codecs."""
 
 import json
 
@@ -110,7 +110,7 @@ ODD_VALUES = {"--max-bad": "1%", "--shards": "1/2"}
 
 @pytest.mark.parametrize("option", OPTIONS_OF_PREPARE)
 def test_options_of_encoding_are_refused_for_archives(refused, tmp_path, option):
-    """Every option, so that one to come is refused, too."""
+    """Every option is tested, so that new ones are covered, too."""
     given = [option] if OPTIONS_OF_PREPARE[option].is_flag else [option, ODD_VALUES.get(option, "2")]
     text = refused("prepare", tmp_path, "--archive", "--out", tmp_path / "out", *given)
     wanted = f"--archive gives back the data set as it was, so it does not go with {' '.join(given)}"

@@ -1,4 +1,4 @@
-"""Every command explains itself, at once: no heavy import on the way."""
+"""Every command has a help text, which is shown without heavy imports."""
 
 import re
 import subprocess
@@ -27,7 +27,7 @@ HELP = {
     "codec": "list info fit import eval encode decode inspect",
     "bench": "encode load prepare train archive",
 }
-"""The contract: all commands, in the order in which the help shows them."""
+"""All commands, in the order in which the help shows them."""
 
 
 def test_the_commands_are_those_of_the_contract():
@@ -41,7 +41,7 @@ def test_help_of_every_command(cdl, path):
     answer = cdl(*path, "--help")
     assert answer.code == 0
     assert answer.out.startswith("Usage: " + " ".join(["cdl", *path]))
-    assert not re.search(r"(?<![\]}])\.\.\.", answer.out)  # summaries of commands fit their line
+    assert not re.search(r"(?<![\]}])\.\.\.", answer.out)  # the summary of each command fits into its line
     assert answer.err == ""
 
 

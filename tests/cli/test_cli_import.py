@@ -1,4 +1,4 @@
-"""`cdl codec import`: a published checkpoint becomes a folder that every other command takes."""
+"""`cdl codec import`: converts a published checkpoint to a folder that every other command accepts."""
 
 import json
 
@@ -10,7 +10,7 @@ from walloc_cdl.codec import ResidualCodec2D, ResidualConfig2D, load_codec
 
 @pytest.fixture
 def pair(tmp_path):
-    """A checkpoint of the published layout, made without the package."""
+    """A checkpoint in the published layout, written without the package."""
     torch.manual_seed(0)
     codec = ResidualCodec2D(ResidualConfig2D(channels=1, levels=2, latent_channels=2, stages=2))
     path = tmp_path / "staged.pth"

@@ -1,4 +1,4 @@
-"""The whole way through the command line, on tiny data."""
+"""All commands in sequence, on tiny data."""
 
 import json
 import shutil
@@ -118,7 +118,7 @@ def test_prepare_inspect_verify(cdl, source, tmp_path):
 
 
 def test_worker_states_are_shown_beside_the_bar(cdl, source, tmp_path, monkeypatch):
-    """Not how many workers decode here, when they do not."""
+    """The number of local decoding workers is not shown if another engine does the work."""
     import datasets_prep.cli.prepare
     import datasets_prep.job.encode_pending
     from datasets_prep.job.local import LocalEngine
@@ -175,7 +175,7 @@ def test_preview(cdl, source, latents, tmp_path):
     with Image.open(out) as picture:
         picture.load()
         assert answer.out == f"{out}: {picture.width}x{picture.height}\n"
-        assert picture.width > 6 * 256  # three pairs in a row,
+        assert picture.width > 6 * 256  # three pairs per row,
         assert 2 * 256 < picture.height < 3 * 256  # in two rows
 
 

@@ -1,4 +1,4 @@
-"""Wrong calls: one line on standard error with the value, what was expected and the remedy; exit code 2."""
+"""Invalid calls print one line with the value, what was expected and the remedy to standard error; exit code 2."""
 
 import pytest
 
@@ -166,7 +166,7 @@ def test_json_path_that_is_a_folder(refused, tmp_path):
 
 
 def test_pictures_that_cannot_be_written(refused, latents, tmp_path):
-    for name in ("sheet.docx", "sheet.psd", "sheet"):  # PIL reads the second kind, and cannot write it
+    for name in ("sheet.docx", "sheet.psd", "sheet"):  # PIL can read .psd files, but not write them
         text = refused("preview", latents, "--out", tmp_path / name)
         assert "has no file extension of an image format; use one such as .png or .jpg" in text
     assert "there is no folder" in refused("preview", latents, "--out", tmp_path / "nowhere" / "sheet.png")

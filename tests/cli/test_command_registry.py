@@ -1,4 +1,4 @@
-"""Commands of other packages: what they declare is found, and what is wrong with one takes no other with it."""
+"""Commands that other packages declare are found, and an error in one does not affect the others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def hello(name: str = "you") -> None:
 
 
 def annotated_wrongly(value: int | str) -> None:
-    """A function that typer cannot make a command of."""
+    """A function that typer cannot convert to a command."""
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_every_package_declares_its_commands():
     assert owners["codec fit"] == owners["prepare"] == "datasets_prep"
     assert owners["train"] == "classifiers"
     assert owners["codec eval"] == owners["bench archive"] == "experiments"
-    assert not {"inspect", "verify", "codec list"} & owners.keys()  # the command line's own, which need no entry
+    assert not {"inspect", "verify", "codec list"} & owners.keys()  # walloc_cdl's own commands need no entry point
 
 
 def test_commands_of_another_package_are_added_at_the_end(cdl, declare):

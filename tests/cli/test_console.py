@@ -1,4 +1,4 @@
-"""Progress where the output is no terminal: a line now and then, with an honest rate."""
+"""Progress without a terminal: a line from time to time, with a rate that excludes earlier work."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from walloc_cdl.cli import console
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands still until it is moved."""
+    """A clock that advances only on request."""
     now = [100.0]
     monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
     return now

@@ -92,7 +92,7 @@ def test_opening_reads_no_shard(tmp_path):
     dataset = open_latents(tmp_path)
     assert len(dataset) == 13
     assert dataset.shard(0).codes.shape == (5, 2, 2, 3)
-    assert dataset[4][1] == dataset.gather([5, 4])[1][1]  # only the shards of the samples that are asked for
+    assert dataset[4][1] == dataset.gather([5, 4])[1][1]  # reads the shards of these samples only
     with pytest.raises(DamagedError, match=r"train-00003\.safetensors: 3 bytes, expected \d+; restore"):
         dataset.gather([12])
 

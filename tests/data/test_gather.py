@@ -39,7 +39,7 @@ def test_arrays_live_as_long_as_the_gatherer():
     out = np.empty((1, 8), np.uint8)
     for row in (0, 3, 1):
         gatherer.fill(np.array([row]), out)
-        junk = [np.zeros((2, 8), np.uint8) for _ in range(100)]  # would lie where the arrays had lain
+        junk = [np.zeros((2, 8), np.uint8) for _ in range(100)]  # would reuse the memory of the arrays
         gatherer.fill(np.array([row]), out)
         assert (out == row // 2 + 1).all(), junk
 
@@ -63,7 +63,7 @@ def test_opening_an_array_is_attempted_again_after_an_error():
 
 
 def test_an_array_that_two_threads_open_is_kept():
-    """The first is slow to take its array's address; the other, which has opened the array as well, is done before."""
+    """The first thread is slow to take the address of its array; the other opens the same array and finishes first."""
     both, asked, may_answer = threading.Barrier(2, timeout=10), threading.Event(), threading.Event()
     opened = []
 

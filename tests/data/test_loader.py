@@ -74,7 +74,7 @@ def test_ranks_share_each_global_batch(stored, world_size):
 
 
 def test_batches_in_use_are_not_overwritten(stored):
-    """Buffers are used again, but never while somebody holds a tensor or a view of one."""
+    """Buffers are reused, but never while a tensor or a view of one exists."""
     content = stored[1]["train"]
     loader = open_loader(stored, batch_size=2)
     views = []
@@ -199,7 +199,7 @@ def test_closing_the_iterator_ends_the_threads(stored):
 def test_damage_reaches_the_consumer(tmp_path, prefetch):
     write_small_set(tmp_path, {"test": [6, 6]})
     loader = LatentLoader(open_latents(tmp_path, "test"), 3, prefetch=prefetch)
-    assert loader.dataset.labels.shape == (12,)  # both shards are mapped and whole
+    assert loader.dataset.labels.shape == (12,)  # maps both shards, which are undamaged
     fresh = LatentLoader(open_latents(tmp_path, "test"), 3, prefetch=prefetch)
     fresh.dataset.__dict__["labels"] = loader.dataset.labels
     (tmp_path / "test-00001.safetensors").write_bytes(b"")

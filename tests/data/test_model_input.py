@@ -23,7 +23,7 @@ def make_input(codes, alpha, **changes):
 
 
 def values_of(codes):
-    """Inverse companding by SciPy."""
+    """Inverse companding, computed by SciPy."""
     probability = np.clip((codes - 128) / (2 * 127.499) + 0.5, 1e-4, 1 - 1e-4)
     return norm.ppf(probability) * 127 / 1.85
 
@@ -51,7 +51,7 @@ def test_variances_are_one_each_for_alpha_one():
 
 
 def test_values_equal_those_of_torchs_normal_distribution():
-    """All 255 bytes, by an inverse of Φ that is neither ours nor SciPy's."""
+    """Compares all 255 bytes with torch's inverse of Φ, which is independent of this package and of SciPy."""
     codes = torch.arange(1, 256, dtype=torch.uint8).view(1, 1, 15, 17)
     module, _ = make_input(codes.numpy(), 0.0)
     probability = ((codes.double() - 128) / (2 * 127.499) + 0.5).clamp(1e-4, 1 - 1e-4)

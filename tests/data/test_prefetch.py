@@ -54,7 +54,7 @@ def test_a_waiting_consumer_computes_items_itself():
         return item
 
     batches = prefetch_map(make, range(3), 3)
-    assert next(batches) == 0, "the consumer made 1 and 2, or nobody would have let 0 end"
+    assert next(batches) == 0, "the consumer must compute 1 and 2, since 2 lets 0 finish"
     assert list(batches) == [1, 2]
     assert len(set(makers.values())) == 2
 
@@ -74,7 +74,7 @@ def test_exceptions_are_raised_in_order(depth):
 
 
 def test_an_interrupt_in_the_consumer_is_raised_at_once():
-    """It may be making a later item than the one that it asked for."""
+    """The consumer may be computing a later item than the one that it waits for."""
     consumer = threading.current_thread()
 
     def make(item):

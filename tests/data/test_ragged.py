@@ -81,7 +81,7 @@ def windows(codes: np.ndarray, crop: tuple[int, ...]) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module", params=["image", "audio"])
 def large(request, tmp_path_factory):
-    """Samples of three to seven latents a side."""
+    """Samples of three to seven latents per side."""
     folder, layout = tmp_path_factory.mktemp("large"), layout_of(request.param)
     rng = np.random.default_rng(5)
     from tests.support import any_samples
@@ -136,7 +136,7 @@ def test_shuffled_crops_are_drawn_by_seed_epoch_and_position(large):
     seen = [len({places[row] for places in epochs}) for row in range(29)]
     assert all((seen_ > 1) == (count > 1) for seen_, count in zip(seen, counts, strict=True))
     last = [any(places[row] == counts[row] - 1 for places in epochs) for row in range(29)]
-    assert sum(last) > 5  # the very last window is drawn, too
+    assert sum(last) > 5  # the last window is drawn, too
 
 
 def test_ranks_share_the_crops(large):

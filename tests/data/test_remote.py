@@ -1,4 +1,4 @@
-"""Data sets behind an address: fetched whole, checked, cached within a bound, shared between processes."""
+"""Data sets at an address: shards are fetched whole, checked, cached within a limit, and shared between processes."""
 
 import errno
 import functools
@@ -33,7 +33,7 @@ SIZES = [4, 4, 3]
 
 
 class FlakyFileSystem(MemoryFileSystem):
-    """Memory that fails as it is told to, and counts what is opened."""
+    """A file system in memory that raises the given failures, and counts opened files."""
 
     protocol = "flaky"
     store = {}  # noqa: RUF012
@@ -65,7 +65,7 @@ def local(tmp_path):
 
 @pytest.fixture
 def address(local, monkeypatch):
-    """The same data set in memory, behind an address."""
+    """The address of a copy of the data set in memory."""
     FlakyFileSystem.store.clear()
     FlakyFileSystem.failures.clear()
     FlakyFileSystem.opened.clear()
@@ -81,7 +81,7 @@ def address(local, monkeypatch):
 
 @pytest.fixture
 def cached(tmp_path):
-    """Files in the cache folder by what they are."""
+    """Returns a function that lists the names of the files in the cache."""
 
     def names():
         return sorted(path.name for path in (tmp_path / "cache").glob("??/*") if path.name != "lock")
@@ -101,7 +101,7 @@ def test_a_remote_split_reads_as_the_local_one_and_is_fetched_once(local, addres
     codes, labels = dataset.gather([10, 0])
     np.testing.assert_array_equal(codes, content["train"].codes[[10, 0]])
     np.testing.assert_array_equal(labels, content["train"].labels[[10, 0]])
-    assert FlakyFileSystem.opened["train-00001.safetensors"] == 0  # not touched yet
+    assert FlakyFileSystem.opened["train-00001.safetensors"] == 0  # not read yet
     assert dataset.keys([5]) == [content["train"].keys[5]]
     for _ in range(2):
         for mine, theirs in zip(LatentLoader(dataset, 4), LatentLoader(open_latents(folder, "train"), 4), strict=True):
@@ -178,7 +178,7 @@ def test_transient_errors_are_retried_and_permanent_ones_reported(address, tmp_p
     ):
         dataset.gather([0])
     FlakyFileSystem.failures += [PermissionError("not yours")]
-    with pytest.raises(JobError, match="PermissionError: not yours"):  # at once: no second attempt takes its failure
+    with pytest.raises(JobError, match="PermissionError: not yours"):  # raised at once, without a second attempt
         dataset.gather([0])
     assert not FlakyFileSystem.failures
     assert len(dataset.gather([0])[0]) == 1
@@ -265,7 +265,7 @@ def test_the_least_recently_used_files_are_removed_unless_in_use(address, tmp_pa
     for age, entry in ((300, first), (200, second), (100, third)):
         path = tmp_path / "cache" / entry.sha256[:2] / entry.sha256
         os.utime(path, (path.stat().st_atime - age, path.stat().st_mtime - age))
-    train.gather([0])  # opens and so touches the first
+    train.gather([0])  # opens the first, which marks it as used
     test = opened("test")
     test.fetch()
     assert cached() == sorted(entry.sha256 for entry in (first, third, fourth))
@@ -293,7 +293,7 @@ def test_files_of_killed_processes_are_removed_by_the_next_fetch(tmp_path):
     assert path.read_bytes() == b"all"
     assert not left.exists()
     assert cache.fetch("ab" * 32, 3, lambda file: pytest.fail("it is there")) == path
-    path.write_bytes(b"al")  # of another size: fetched again
+    path.write_bytes(b"al")  # has another size, so it is fetched again
     assert cache.fetch("ab" * 32, 3, lambda file: file.write(b"all")).read_bytes() == b"all"
 
 
@@ -354,7 +354,7 @@ class CountingHandler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(local):
-    """The data set behind http://, on a server that knows no ranges."""
+    """The data set at an http:// address, on a server that does not support ranges."""
     CountingHandler.requests.clear()
     handler = functools.partial(CountingHandler, directory=str(local[0]))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

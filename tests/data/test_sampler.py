@@ -57,7 +57,7 @@ def test_the_order_follows_from_seed_and_epoch():
 
 
 def test_the_shuffle_is_pinned():
-    """Resuming a run with another version of NumPy must go on with the same batches."""
+    """A run that is resumed with another version of NumPy must have the same batches."""
     assert make(8, 4, seed=1).order(2).tolist() == [5, 6, 3, 2, 1, 0, 4, 7]
 
 

@@ -1,4 +1,4 @@
-"""Stored views: which of them a batch has, and that nothing but seed, epoch and position decides it."""
+"""The stored views in a batch depend on seed, epoch and position only."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def stored(tmp_path_factory):
 
 
 def drawn_views(loader, content, epoch=0):
-    """The view of each sample that the loader gave, in the epoch's order; -1 where it is none of the sample's own."""
+    """The view of each sample in the loader's batches, in the epoch's order; -1 if it is not a view of the sample."""
     loader.set_epoch(epoch)
     found = []
     for (codes, labels), rows in zip(loader, rank_slices(loader.batches, epoch), strict=True):

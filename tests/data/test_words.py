@@ -1,4 +1,4 @@
-"""The random words of samples: what a training step may draw by."""
+"""The random words of samples, from which a training step may derive random choices."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def test_words_follow_from_seed_epoch_and_position(folder):
     np.testing.assert_array_equal(words, words_of(open_loader(folder, shuffle=False)))
     loader.set_epoch(1)
     for others in (words_of(loader), words_of(open_loader(folder, seed=4)), loader.batches.words(0)):
-        assert not np.isin(others, words).any()  # nor do they go with the views and crops that are drawn
+        assert not np.isin(others, words).any()  # nor are they the words for views and crops
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 8])
@@ -73,7 +73,7 @@ def test_words_are_the_same_after_resumption(folder, done):
     for _ in range(done):
         next(iterator)
     iterator.close()
-    for world_size in (1, 2):  # also on another number of ranks
+    for world_size in (1, 2):  # also for another number of ranks
         parts = []
         for rank in range(world_size):
             resumed = open_loader(folder, rank=rank, world_size=world_size)

@@ -1,4 +1,4 @@
-"""Benchmarks: what they do and report. Nothing here asserts a time."""
+"""What benchmarks do and report; no test asserts a time."""
 
 import json
 import subprocess
@@ -36,7 +36,7 @@ FIGURE_FIELDS = {"name", "setting", "documented", "tried", "rate", "rates", "lim
 
 
 def require_complete(result, names, limits):
-    """A table and a JSON with every figure beside its limit, and the machine."""
+    """Assert that table and JSON have every figure with its limit, and the machine."""
     report = json.loads(json.dumps(result.to_json(), allow_nan=False))
     assert report.keys() == {"benchmark", "unit", "work", "machine", "limits", "figures", "absent"}
     assert [figure["name"] for figure in report["figures"]] == names
@@ -146,14 +146,14 @@ def test_synthetic_signals_suit_the_codec_and_differ(name):
     codec = load_codec(name)
     first, second = synthetic_signals(codec.kind, codec.source_channels, signal_shape(codec, 2), 2, seed=0)
     codes = codec.encode(first)
-    assert 5 < codes.float().std() < 90  # as of photos (6 to 14) or louder; neither silence nor all at the ends
+    assert 5 < codes.float().std() < 90  # like photos (6 to 14) or more; neither constant nor saturated
     assert not torch.equal(first, second)
 
 
 def test_encode_cost():
     cost = EncodeCost.of(load_codec("rgb-16x"))
     assert cost.bytes == 3 + 12 / 64
-    assert cost.operations == 3 * 2 * 3 * 4 + 36  # channels, axes, levels, four a sample; and the mix
+    assert cost.operations == 3 * 2 * 3 * 4 + 36  # channels, axes, levels, 4 per sample; and the mix
     assert EncodeCost.of(load_codec("stereo-5x")).operations == 2 * 6 * 4 + 2 * 27
 
 
@@ -224,7 +224,7 @@ def test_load_leaves_no_files_and_reports_waiting(tmp_path):
     assert len(report["figures"][2]["tried"]) == 2
     *ours, peer = report["figures"]
     assert peer["waiting_setting"] in peer["tried"]
-    for figure in ours:  # with one thread none reads ahead, but where the consumer has time
+    for figure in ours:  # with one thread nothing is prefetched, except for the consumer that sleeps
         assert "prefetch=0" in figure["setting"]
         assert "prefetch=" in figure["waiting_setting"]
     assert list(dict.fromkeys(phases)) == [

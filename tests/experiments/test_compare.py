@@ -55,7 +55,7 @@ def test_a_comparison_and_its_repetition(source, tmp_path):
         plot.load()
 
     states.clear()
-    records = [condition.runs for condition in outcome.conditions]  # times of training are in them
+    records = [condition.runs for condition in outcome.conditions]  # they contain the times of training
     again = compare(config, out, progress=states.append)
     assert [condition.runs for condition in again.conditions] == records
     assert again == outcome
@@ -63,7 +63,7 @@ def test_a_comparison_and_its_repetition(source, tmp_path):
     assert trained in states
     assert not any(state.total and "seed" in state.phase for state in states)
 
-    with pytest.raises(CallError, match=r"has train\.lr"):  # another recipe is not mixed into it
+    with pytest.raises(CallError, match=r"has train\.lr"):  # runs of another recipe are not mixed in
         compare(configure(source, training=TrainConfig(epochs=1, batch_size=8, lr=0.5)), out)
     assert json.loads((out / "results.json").read_text())["sentence"] == outcome.sentence
 

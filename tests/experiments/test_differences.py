@@ -21,12 +21,12 @@ LABELS = np.random.default_rng(7).integers(0, 2, 200)
 
 def test_accuracy_by_hand():
     labels = np.array([0, 0, 1, 1])
-    ours, theirs = probabilities(0.1, 0.2, 0.9, 0.4), probabilities(0.1, 0.8, 0.9, 0.4)  # 3 and 2 of 4 right
+    ours, theirs = probabilities(0.1, 0.2, 0.9, 0.4), probabilities(0.1, 0.8, 0.9, 0.4)  # 3 and 2 of 4 are correct
     difference = paired_difference(("a", [ours] * 2), ("b", [theirs] * 2), labels, "accuracy")
     assert (difference.condition, difference.baseline) == ("a", "b")
     assert difference.mean == pytest.approx(0.25)
     assert difference.per_seed == [pytest.approx(0.25)] * 2
-    # One sample of four decides: the mean of n draws of a quarter chance has the error √(3/16 / 4).
+    # One sample of four differs: the mean of four draws with probability 1/4 has the standard error √(3/16 / 4).
     half = norm.ppf(0.975) * np.sqrt(3 / 16 / 4)
     assert (difference.high - difference.low) / 2 == pytest.approx(half, rel=0.1)
     assert difference.verdict == "not shown to differ"

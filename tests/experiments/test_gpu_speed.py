@@ -1,4 +1,4 @@
-"""What of the GPU's measurement needs no GPU: the refusal, the counts, the bounds, the table, the peer."""
+"""The parts of the GPU measurement that need no GPU: refusal, counts, bounds, table and peer."""
 
 import json
 from types import SimpleNamespace
@@ -23,7 +23,7 @@ MACHINE = {
 
 
 def once(work, repeats):
-    """In place of `time_on_gpu`."""
+    """Replaces `time_on_gpu`."""
     work()
     return 1.0
 
@@ -49,7 +49,7 @@ def test_multiply_adds_of_rgb_to_12_channels():
     assert counts["taps"] == 3 * 2 * 57 + 36
     assert counts["lifting"] == 3 * 24 + 36
     assert counts["window"] == 36 * 57**2 / 64
-    # A window of 128 by 128 samples down to 64 rows in two parts, then across in three, then the mix in three.
+    # A window of 128 × 128 samples is reduced to 64 rows in two parts, then along rows in three, then mixed in three.
     tile = 2 * 64 * 128 * 128 + 3 * 64 * 64 * 128 + 3 * 64 * 64 * 16
     assert counts["products"] == 3 * tile / 64**2
     assert counts["banded"] == 3 * (64 * 128 * 128 + 64 * 64 * 128) / 64**2 + 36
@@ -63,7 +63,7 @@ def test_bounds_are_those_of_the_machine():
 
 
 def test_measurements_with_a_fake_clock(monkeypatch, capsys, tmp_path):
-    """All of it on the CPU: the work runs once, and takes a second."""
+    """Everything runs on the CPU: the work runs once, and takes one second by the fake clock."""
     monkeypatch.setattr(gpu_speed, "require_gpu", lambda: torch.device("cpu"))
     monkeypatch.setattr(gpu_speed, "measure_machine", lambda device, repeats: MACHINE)
     monkeypatch.setattr(gpu_speed, "time_on_gpu", once)
@@ -83,7 +83,7 @@ def test_measurements_with_a_fake_clock(monkeypatch, capsys, tmp_path):
 
 
 def test_machine_description_with_a_fake_clock(monkeypatch):
-    """Copies and products on the CPU, each of which takes a second."""
+    """Copies and products run on the CPU, and each takes one second by the fake clock."""
     monkeypatch.setitem(limits.WORK, "cpu", limits.LimitWork(copy_bytes=10, copies=3, matrix_side=4, products=5))
     monkeypatch.setattr(gpu_speed, "time_on_gpu", once)
     gpu = SimpleNamespace(name="GPU", major=9, minor=0, multi_processor_count=132)

@@ -18,7 +18,7 @@ def no_downloads(tmp_path, monkeypatch):
 
 
 def test_ms_ssim_follows_its_formula():
-    """Wang, Simoncelli and Bovik 2003, eq. 7, from scikit-image's luminance and contrast parts."""
+    """The formula is eq. 7 of Wang, Simoncelli and Bovik 2003, computed from parts of scikit-image's SSIM."""
     from scipy.ndimage import gaussian_filter, uniform_filter
 
     source, decoded = (image[:1] for image in noisy_photo(192))
@@ -55,7 +55,7 @@ def test_lpips_is_none_without_weights():
 
 @pytest.mark.slow
 def test_lpips_with_weights_in_the_download_folder(tmp_path):
-    """AlexNet with random weights: what counts is that the file is used, and nothing downloaded."""
+    """AlexNet has random weights: the test checks that the file is used, and nothing is downloaded."""
     from torchvision.models import alexnet
 
     folder = tmp_path / "hub" / "checkpoints"

@@ -108,7 +108,7 @@ def test_report(outcome, tmp_path):
 
 
 def test_conditions_on_different_grids_have_different_markers(outcome, tmp_path):
-    """`latents-16x` and `latents-16x@128` have one color."""
+    """`latents-16x` and `latents-16x@128` have the same color."""
     first, second, *_ = outcome.conditions
     drawn = []
     for name, grid in (("same", first.grid), ("other", 2 * first.grid)):

@@ -1,4 +1,4 @@
-"""Peers hold the same samples, and encode to the same codes, in each of their settings."""
+"""Peers read the same samples, and encode to the same codes, in each of their settings."""
 
 import importlib.util
 from collections import Counter
@@ -28,7 +28,7 @@ def task(tmp_path) -> ReadingTask:
 
 
 def counted(batches) -> Counter:
-    """Samples with their labels, as often as they come."""
+    """Counts how often each sample with its label occurs."""
     found = Counter()
     for codes, labels in batches:
         assert codes.dtype == torch.uint8
@@ -95,7 +95,7 @@ def test_encoders_compute_the_codes_of_the_codec(monkeypatch, name, codec):
     for setting in peer.encode_settings(model):
         codes = setting.work(signal)
         assert (codes.shape, codes.dtype) == (expected.shape, torch.uint8)
-        # Both round in float32, so a few codes in 100,000 fall on the other side of a half.
+        # Both compute in float32, so a few codes in 100,000 are rounded differently.
         difference = (codes.short() - expected.short()).abs()
         assert difference.max() <= 1
         assert (difference == 0).float().mean() > 0.9995

@@ -1,4 +1,4 @@
-"""The commit in a record is that of the code that ran, wherever it was started."""
+"""The commit in a record is that of the code that ran, whatever the working directory was."""
 
 import shutil
 import subprocess
@@ -31,7 +31,7 @@ def checkout(tmp_path):
 
 
 def commit_from(code: Path, directory: Path) -> str:
-    """What the code in `code` says when it is started in `directory`."""
+    """The commit that the code in `code` reports if it is run in `directory`."""
     script = f"import sys; sys.path.insert(0, {str(code)!r})\nfrom walloc_cdl.training import source_commit\n"
     done = subprocess.run(
         [sys.executable, "-c", script + "print(source_commit())"], cwd=directory, capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""The loop by itself: any model, any step, and a run's folder around it."""
+"""The training loop with arbitrary models and steps, and with a run's folder."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ def weights_of(loop) -> bytes:
 
 
 def shifted(model, codes, targets, words):
-    """A step that draws a shift for each sample from its word."""
+    """A step that derives a shift of each sample from its word."""
     shift = (words.view(torch.int64) & 0xFF).float() / 255
     values = codes.float() / 255 + shift[:, None, None, None]
     return (model(values)[:, 0] - values.mean((1, 2, 3))).square().mean()
@@ -61,7 +61,7 @@ class Interrupted(Exception):
 
 @pytest.mark.parametrize("update", [3, 5, 7])
 def test_a_step_that_uses_words_resumes_bit_exactly(make_loop, tmp_path, update):
-    """Three updates an epoch: interrupted at the end of the first, before it is saved, and within the others."""
+    """With three updates per epoch, interrupted at the end of the first, before it is saved, and within the others."""
 
     def interrupt(state):
         if state.step == update:

@@ -99,7 +99,9 @@ def test_auto_is_bf16_on_gpus_that_support_it(monkeypatch):
     for supported, expected in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, found=supported: found)
         assert precision.choose_precision("auto", torch.device("cuda")) == expected
-        assert precision.choose_precision("auto", torch.device("cpu")) == "fp32"  # whose gradients can't be relied upon
+        assert (
+            precision.choose_precision("auto", torch.device("cpu")) == "fp32"
+        )  # bf16 gradients on CPUs are unreliable
         assert precision.choose_precision("bf16", torch.device("cpu")) == "bf16"
 
 
