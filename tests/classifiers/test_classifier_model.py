@@ -158,7 +158,7 @@ def test_pretrained_must_be_an_existing_safetensors_file(rgb16, tmp_path):
     for path in ("weights.pth", "missing.safetensors"):
         with pytest.raises(CallError, match=rf"pretrained weights '.*{path}' are not a safetensors file; name one"):
             create_model("test_resnet", rgb16, pretrained=tmp_path / path)
-    with pytest.raises(CallError, match="there are no published weights for seresnet18; leave `pre"):
+    with pytest.raises(CallError, match="there are no published weights for seresnet18; omit `pre"):
         create_model("seresnet18", rgb16, pretrained=True)
 
 

@@ -171,9 +171,9 @@ def test_another_configuration_is_refused_with_both_values(finished, striped):
     other = TrainConfig(**{**QUICK.to_json(), "lr": 0.01})
     with pytest.raises(CallError, match=r"the run in .* has train.lr 0.002, but this call has 0.01; repeat the call"):
         train(make(striped["train"]), striped["train"], striped["validation"], other, folder)
-    with pytest.raises(CallError, match=r"has classifier.name 'test_resnet', but this call 'test_vit'"):
+    with pytest.raises(CallError, match=r"has classifier.name 'test_resnet', but this call has 'test_vit'"):
         train(make(striped["train"], "test_vit"), striped["train"], striped["validation"], QUICK, folder)
-    with pytest.raises(CallError, match=r"has data.validation.manifest_sha256 '\w+', but this call None; repeat"):
+    with pytest.raises(CallError, match=r"has data.validation.manifest_sha256 '\w+', but this call has None; repeat"):
         train(make(striped["train"]), striped["train"], None, QUICK, folder)
 
 
@@ -196,7 +196,7 @@ def test_a_folder_with_other_files_is_refused_and_kept(striped, tmp_path):
         train(make(striped["train"]), striped["train"], None, QUICK, tmp_path / "thesis.tex")
     (tmp_path / "codec").mkdir()
     (tmp_path / "codec" / "config.json").write_text('{"format": "walloc-cdl-codec"}')
-    with pytest.raises(CallError, match=r"is no run \(its config.json is of something else\)"):
+    with pytest.raises(CallError, match=r"is not a run \(its config.json has another format\)"):
         train(make(striped["train"]), striped["train"], None, QUICK, tmp_path / "codec")
     assert (tmp_path / "thesis.tex").read_text() == "x"
 
@@ -238,7 +238,7 @@ def test_a_folder_without_a_finished_run_is_refused(finished, striped, tmp_path)
         load_classifier(tmp_path / "nowhere")
     with pytest.raises(Interrupted):
         train(make(striped["train"]), striped["train"], None, QUICK, tmp_path / "half", progress=interrupt_at(4))
-    with pytest.raises(CallError, match="is not finished; the same `cdl train` again resumes it"):
+    with pytest.raises(CallError, match="is not finished; run the same `cdl train` again to resume it"):
         load_classifier(tmp_path / "half")
 
 

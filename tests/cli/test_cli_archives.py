@@ -94,7 +94,7 @@ def test_wrong_calls_of_export_and_prepare(refused, latents, source, tmp_path):
     text = refused("export", latents, "--archive", "--split", "test", "-o", tmp_path / "out")
     assert "--split test cannot be combined with --archive" in text
     text = refused("export", latents, "--to", "npy", "--container", "png", "-o", tmp_path / "out")
-    assert "--container png does not go with --to npy" in text
+    assert "--container png cannot be combined with --to npy" in text
     assert "is no folder of archives" in refused("prepare", latents, "--archive", "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -131,7 +131,7 @@ def test_eval_of_small_images_and_of_a_lossless_codec(cdl, tmp_path):
     assert figures["bpp"] > 0 < figures["compression_ratio"]
     lines = dict(line.split(maxsplit=1) for line in answer.out.splitlines())
     assert lines["psnr_db"] == "infinite"
-    assert lines["ssim"] == "not measured (no image of at least 11 pixels a side)"
+    assert lines["ssim"] == "not measured (no image of at least 11 × 11 pixels)"
     assert lines["lpips"].startswith("not measured")
 
 

@@ -74,7 +74,9 @@ def test_folder_without_a_run(refused, foreign, latents):
 
 
 def test_folder_without_a_comparison(refused, foreign):
-    assert f"{foreign} holds no results.json; name the --out folder of a `cdl compare`" in refused("report", foreign)
+    assert f"{foreign} has no results.json; name the --out folder of a finished `cdl compare`" in refused(
+        "report", foreign
+    )
 
 
 @pytest.mark.parametrize("command", ["prepare", "compare"])
@@ -113,11 +115,11 @@ def test_missing_argument_and_option(refused):
 @pytest.mark.parametrize(
     ("conditions", "expected"),
     [
-        ("pixels-16,voxels-3", "condition 'voxels-3' is not understood; expected pixels-64"),
-        ("pixels-17", "17 pixels a side is not a whole fraction of --size 64"),
+        ("pixels-16,voxels-3", "condition 'voxels-3' is invalid; expected pixels-64"),
+        ("pixels-17", "a side of 17 pixels does not divide --size 64"),
         ("pixels-16,latents-17x", "unknown codec 'rgb-17x'; nearest: rgb-16x"),
-        ("pixels-16,pixels-16", "one is there twice"),
-        (",", "no conditions; give at least one, as pixels-64,latents-16x"),
+        ("pixels-16,pixels-16", "contain duplicates; give each once"),
+        (",", "no conditions; give at least one, such as pixels-64,latents-16x"),
     ],
 )
 def test_conditions(refused, source, tmp_path, conditions, expected):
@@ -128,7 +130,7 @@ def test_conditions(refused, source, tmp_path, conditions, expected):
 
 def test_no_seeds(refused, source, tmp_path):
     text = refused("compare", source, "--model", "test_resnet", "--seeds", 0, "--out", tmp_path / "out")
-    assert "0 seeds; at least one is needed" in text
+    assert "num_seeds is 0; it must be at least 1" in text
 
 
 def test_a_model_without_the_stem_is_refused_before_any_training(cdl, source, tmp_path):
@@ -193,7 +195,7 @@ def test_numbers_out_of_range(refused, call):
 def test_unknown_peers(refused, benchmark):
     text = refused("bench", benchmark, "--against", "torch,fcv")
     assert "unknown peer" in text
-    assert f"`cdl bench {benchmark}` knows " in text
+    assert f"choose among " in text
 
 
 @pytest.mark.parametrize("options", [(), ("--audio",)], ids=["images", "sound"])
@@ -261,4 +263,4 @@ def test_addresses_for_commands_that_write_local_folders_only(refused, source, l
 
 def test_bench_encode_refuses_audio_with_codec(refused):
     text = refused("bench", "encode", "--audio", "--codec", "rgb-16x")
-    assert "--audio with --codec; the codec says what its signals are, so leave --audio out" in text
+    assert "--audio cannot be combined with --codec, which determines the kind of signal; omit --audio" in text

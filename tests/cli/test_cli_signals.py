@@ -76,7 +76,7 @@ def test_arrays_from_fit_to_preview(done, cubes, tmp_path):
 
 def test_eval_needs_exactly_one_kind_of_signal(refused, sounds, cubes):
     text = refused("codec", "eval", "--codec", "mono-16x", "--audio", sounds, "--arrays", cubes)
-    assert "2 of --images, --audio and --arrays given; name one of them" in text
+    assert "2 of --images, --audio and --arrays given; give exactly one of them" in text
     assert "0 of --images" in refused("codec", "eval", "--codec", "mono-16x")
     assert "is of kind audio, but codec rgb-16x is of kind image" in refused(
         "codec", "eval", "--codec", "rgb-16x", "--audio", sounds

@@ -57,7 +57,7 @@ def test_batches_without_a_crop_are_refused(stored):
     crop = (1,) * (len(dataset.latent_shape) - 1)
     with pytest.raises(CallError, match="differ in size and are cropped in memory; use mmap or ram"):
         LatentLoader(dataset, 4, crop=crop, residency="device")
-    with pytest.raises(CallError, match=r"crop \(1, 1, 1\); expected [12] sizes in latents"):
+    with pytest.raises(CallError, match=r"crop is \(1, 1, 1\); expected [12] sizes in latents"):
         LatentLoader(dataset, 4, crop=(1, 1, 1))
 
 

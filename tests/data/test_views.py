@@ -92,7 +92,7 @@ def test_wrong_views_are_refused(stored, tmp_path):
     with pytest.raises(CallError, match="unknown choice of views 'randm'; nearest: random"):
         LatentLoader(open_latents(folder), 8, views="randm")
     write_any_set(tmp_path, SampleLayout(make_spec(), (2, 2, 3)), {"train": [4]})
-    with pytest.raises(CallError, match="stores one view a sample"):
+    with pytest.raises(CallError, match="stores one view per sample"):
         LatentLoader(open_latents(tmp_path), 2, views="random")
 
 

@@ -100,7 +100,7 @@ def test_settings_out_of_range():
 
 
 def test_a_missing_folder_of_images_is_refused(tmp_path):
-    with pytest.raises(CallError, match="does not exist; give a folder with a folder of images for each class"):
+    with pytest.raises(CallError, match="is not a folder; give one with a subfolder of images for each class"):
         ReadingConfig(images=tmp_path / "nowhere")
 
 
@@ -180,8 +180,8 @@ def test_encode_reports_the_path_that_it_took(monkeypatch):
     [
         ({"device": "cuda"}, 0, "device 'cuda' asked for, but torch finds no CUDA device here; use cpu"),
         ({"device": "cuda:2"}, 2, "device 'cuda:2' asked for, but torch finds 2 here, counted from 0; use cuda:0"),
-        ({"device": "cuda", "threads": 2}, 1, "threads is 2 on device cuda; they are the CPU's, so leave them out"),
-        ({"device": "meta"}, 0, "device 'meta': speed is measured on cpu, cuda or cuda:N"),
+        ({"device": "cuda", "threads": 2}, 1, "threads is 2 on device cuda; it applies to the CPU only: omit it"),
+        ({"device": "meta"}, 0, "device 'meta' cannot be benchmarked; use cpu, cuda or cuda:N"),
         ({"device": "gpu"}, 0, "device 'gpu' is no torch device; use cpu, cuda or cuda:N"),
     ],
     ids=lambda part: " ".join(map(str, part.values())) if isinstance(part, dict) else "",
@@ -278,7 +278,7 @@ def test_prepare_of_a_source_other_than_a_folder_of_images(tmp_path):
     np.save(tmp_path / "cubes.npy", np.zeros((4, 3, 16, 16), np.uint8))
     config = PrepareBenchmark(f"npy:{tmp_path / 'cubes.npy'}", codec="resize-rgb-4x", workers=0, repeats=1)
     report = require_complete(measure_preparation(config, folder=tmp_path), ["walloc-cdl"], ["decoding"])
-    assert report["absent"] == [{"name": "imagefolder", "reason": "it reads folders of images, and the source is none"}]
+    assert report["absent"] == [{"name": "imagefolder", "reason": "it reads folders of images only"}]
 
 
 def test_decoding_workers_do_not_import_torch():

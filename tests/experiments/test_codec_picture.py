@@ -38,11 +38,11 @@ def test_few_bits():
 
 
 def test_unsupported_codecs_and_files_are_refused(tmp_path):
-    with pytest.raises(CallError, match=r"codec.docx does not say what kind of picture to write; end its name in .png"):
+    with pytest.raises(CallError, match=r"codec.docx has no file extension of an image format; use one such as .png"):
         draw_codec(load_codec("gray-16x"), tmp_path / "codec.docx")
     (tmp_path / "photo.png").write_text("no photo")
     with pytest.raises(DamagedError, match="not an image"):
         draw_codec(load_codec("gray-16x"), tmp_path / "codec.png", image=tmp_path / "photo.png")
     many = ResizeCodec(ResizeConfig(channels=5, factor=2))
-    with pytest.raises(CallError, match="takes 5 channels; only gray and RGB ones can be drawn"):
+    with pytest.raises(CallError, match="takes 5 channels; only gray and RGB codecs can be drawn"):
         draw_codec(many, tmp_path / "codec.png")

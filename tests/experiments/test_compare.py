@@ -76,13 +76,16 @@ def test_a_test_split_is_held_out_of_a_source_without_one(source, tmp_path):
 
 
 def test_a_source_without_classes_is_refused(source, tmp_path):
-    with pytest.raises(CallError, match="no classes to tell apart"):
+    with pytest.raises(CallError, match="has fewer than two classes; give a source with labels"):
         compare(configure(source / "train" / "cat"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_grid_without_a_synthesis_is_refused_before_anything_is_encoded(source, tmp_path):
-    message = r"condition 'latents-16x@7': no grid of 7 pixels for latents of 8 a side; choose of 8, 16, 24, 32, 40, 48"
+    message = (
+        r"condition 'latents-16x@7': a grid of 7 pixels does not go with latents of height 8; "
+        r"choose one of 8, 16, 24, 32, 40, 48"
+    )
     with pytest.raises(CallError, match=message):
         compare(configure(source, conditions=("pixels-16", "latents-16x@7")), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -29,12 +29,12 @@ def test_valid_conditions(text, channels, codec, stem, grid):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("voxels-64", "is not understood; expected pixels-64"),
-        ("latents", "is not understood"),
-        ("pixels-100", "100 pixels a side is not a whole fraction of --size 256"),
-        ("pixels-0", "0 pixels a side"),
-        ("pixels-many", "many pixels a side"),
-        ("pixels-64:channels", "`:channels` is for latents"),
+        ("voxels-64", "is invalid; expected pixels-64"),
+        ("latents", "is invalid"),
+        ("pixels-100", "a side of 100 pixels does not divide --size 256"),
+        ("pixels-0", "a side of 0 pixels"),
+        ("pixels-many", "a side of many pixels"),
+        ("pixels-64:channels", "`:channels` is not available for pixels, only for latents"),
         ("latents-16x@128:channels", "@128 is the grid of the synthesis stem"),
     ],
 )

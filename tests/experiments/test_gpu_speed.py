@@ -31,7 +31,7 @@ def once(work, repeats):
 def test_a_missing_gpu_is_reported_in_one_line(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert gpu_speed.main([]) == 2
-    error = "gpu_speed: torch finds no CUDA device here; these speeds can only be measured on a GPU\n"
+    error = "gpu_speed: torch finds no CUDA device here; run this on a machine with a GPU\n"
     assert capsys.readouterr().err == error
 
 
@@ -41,7 +41,9 @@ def test_a_gpu_that_is_too_old_is_named(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
     assert gpu_speed.main([]) == 2
-    assert "Tesla T4 has compute capability 7.5; the kernels need 8.0" in capsys.readouterr().err
+    assert (
+        "Tesla T4 has compute capability 7.5; the kernels need an NVIDIA GPU of at least 8.0" in capsys.readouterr().err
+    )
 
 
 def test_multiply_adds_of_rgb_to_12_channels():

@@ -17,7 +17,7 @@ def test_a_saved_outcome_is_loaded(outcome, tmp_path):
 
 
 def test_folders_without_results_are_refused(tmp_path):
-    with pytest.raises(CallError, match=r"holds no results\.json; name the --out folder of a `cdl compare`"):
+    with pytest.raises(CallError, match=r"has no results\.json; name the --out folder of a finished `cdl compare`"):
         load_outcome(tmp_path)
 
 

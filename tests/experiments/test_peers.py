@@ -137,7 +137,7 @@ def test_choosing_peers():
 @pytest.mark.parametrize(("benchmark", "name"), [("load", "webdatset"), ("load", "walloc"), ("encode", "hf")])
 def test_wrong_names_are_refused(benchmark, name):
     known = ", ".join(peer_names(benchmark))
-    with pytest.raises(CallError, match=f"unknown peer '{name}'.*`cdl bench {benchmark}` knows {known}"):
+    with pytest.raises(CallError, match=f"unknown peer '{name}'.*choose among {known}"):
         choose_peers(benchmark, name)
 
 
