@@ -195,7 +195,7 @@ def test_numbers_out_of_range(refused, call):
 def test_unknown_peers(refused, benchmark):
     text = refused("bench", benchmark, "--against", "torch,fcv")
     assert "unknown peer" in text
-    assert f"choose among " in text
+    assert "choose among " in text
 
 
 @pytest.mark.parametrize("options", [(), ("--audio",)], ids=["images", "sound"])
