@@ -1,6 +1,6 @@
-"""Latents in, logits out: timm models behind a latent stem, their training and their evaluation.
+"""timm models on stored latents, with their training and evaluation.
 
-Names, listed in `__init__.pyi`, are imported on first use: timm and scikit-learn take seconds.
+The names listed in `__init__.pyi` are imported on first use, since timm and scikit-learn take seconds to import.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The `channels` stem for each family of timm models: a convolution on the latents in place of the model's first.
+"""The `channels` stem for each family of timm models: a convolution on the latents instead of the model's first one.
 
-A latent stands for b × b pixels of the grid, so a stem of stride s on the pixels becomes one of stride
-s / b on the latents, and everything behind it sees maps of the same size. A new row of `FAMILIES` is a
-predicate and such a replacement; one contract test runs over all of them.
+A latent covers b × b pixels of the grid, so a stem of stride s on the pixels becomes one of stride
+s / b on the latents, and all later layers see feature maps of the same size. A new row of `FAMILIES` consists of a
+predicate and such a replacement; one contract test runs over all rows.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ from walloc_cdl.errors import CallError
 
 @dataclass(frozen=True)
 class StemFamily:
-    """How the models of one family are put on latents."""
+    """How the models of one family are adapted to latents."""
 
     name: str
     matches: Callable[[nn.Module], bool]
     adapt: Callable[[nn.Module, int, int], nn.Conv2d]
-    """From (model, K, b): takes the first convolution out of the model, and returns a fresh one, which
-    maps (B, K, h, w) to what the model's next layer expects."""
+    """Called with (model, K, b). Removes the first convolution from the model and returns a new one that
+    maps (B, K, h, w) to the input of the model's next layer."""
 
 
 def adapt_to_latents(backbone: nn.Module, name: str, latent_channels: int, block: int) -> nn.Conv2d:
-    """Replace the first convolution of `backbone`, in place, and return the one that takes latents.
+    """Remove the first convolution of `backbone` in place, and return the one that takes latents.
 
-    `block` is b, the pixels of the grid for each latent. Raises `CallError` for a model of no known
-    family and for a stem that is not a whole number of latents.
+    `block` is b, the side in pixels that one latent covers on the grid. Raises `CallError` for a model of an unknown
+    family, and for a stem whose stride is not a multiple of b.
     """
     for family in FAMILIES:
         if family.matches(backbone):
             return family.adapt(backbone, latent_channels, block)
     raise CallError(
-        f"{name} has no `channels` stem, which {', '.join(family.name for family in FAMILIES)} models have; "
+        f"{name} has no `channels` stem; only {', '.join(family.name for family in FAMILIES)} models have one; "
         "use stem `synthesis`"
     )
 
 
 def _latent_stride(stride: int, block: int) -> int:
     if stride % block:
-        fitting = [size for size in range(1, stride + 1) if stride % size == 0]
+        divisors = [size for size in range(1, stride + 1) if stride % size == 0]
         raise CallError(
             f"a stem of {stride} pixels is not a whole number of latents of {block} pixels; choose a grid of "
-            f"{', '.join(map(str, fitting))} pixels a latent or stem `synthesis`"
+            f"{', '.join(map(str, divisors))} pixels per latent, or stem `synthesis`"
         )
     return stride // block
 
@@ -63,11 +63,11 @@ def _first_resnet_conv(backbone: nn.Module) -> nn.Conv2d:
 
 
 def _adapt_resnet(backbone: nn.Module, latent_channels: int, block: int) -> nn.Conv2d:
-    """Stride 4 on the pixels is a convolution of 2 and a pooling of 2; the convolution gives way first.
+    """Replace the stem of total stride 4, a convolution of stride 2 and a pooling of stride 2.
 
-    With b = 2 a 3 × 3 convolution of stride 1 on the latents yields the very map that the 7 × 7 one of
+    With b = 2 a 3 × 3 convolution of stride 1 on the latents yields a feature map of the size that the 7 × 7 one of
     stride 2 yields on the pixels; normalization, activation and pooling stay. With b = 4 the pooling
-    goes as well.
+    is removed, too.
     """
     total = _latent_stride(4, block)
     first = _first_resnet_conv(backbone)
@@ -90,11 +90,11 @@ def _is_token_model(backbone: nn.Module) -> bool:
 
 
 def _adapt_token_model(backbone: nn.Module, latent_channels: int, block: int) -> nn.Conv2d:
-    """Patches of p pixels become patches of p / b latents; the embedding's token grid stays."""
+    """Replace patches of p pixels by patches of p / b latents; the token grid of the embedding stays."""
     embedding = token_embedding(backbone)
     patch = _latent_stride(embedding.patch_size[0], block)
     width, bias = embedding.proj.out_channels, embedding.proj.bias is not None
-    # What comes in has one position a token; timm's annotation knows convolutions only.
+    # Its input has one position per token already; timm annotates `proj` as a convolution.
     embedding.proj = nn.Identity()  # pyrefly: ignore[bad-assignment]
     embedding.img_size, embedding.patch_size = embedding.grid_size, (1, 1)
     return nn.Conv2d(latent_channels, width, patch, patch, bias=bias)
@@ -108,7 +108,7 @@ def _is_patch_convnext(backbone: nn.Module) -> bool:
 
 
 def _adapt_convnext(backbone: nn.Module, latent_channels: int, block: int) -> nn.Conv2d:
-    """Patches of 4 pixels become patches of 4 / b latents."""
+    """Replace patches of 4 pixels by patches of 4 / b latents."""
     first = backbone.stem[0]
     patch = _latent_stride(first.stride[0], block)
     conv = nn.Conv2d(latent_channels, first.out_channels, patch, patch, bias=first.bias is not None)

@@ -1,4 +1,4 @@
-"""Which timm models there are, and how one is built for a pixel grid of any size."""
+"""Checks the names of timm models, and builds the models for a pixel grid of any size."""
 
 from __future__ import annotations
 
@@ -16,48 +16,49 @@ from walloc_cdl.canonical import sha256_file
 from walloc_cdl.errors import CallError, CdlError, DamagedError, JobError, first_line, unknown_name
 
 _BUILD_ERRORS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError, ZeroDivisionError)
-"""What timm models raise for sizes and arguments that they cannot take."""
+"""Exceptions that timm models raise for sizes and arguments that they do not support."""
 
 
 def require_model(name: str) -> None:
-    """Raise `CallError`, naming the nearest models, unless timm has one of this name and tag."""
+    """Raise `CallError`, naming the nearest models, unless timm has a model of this name and tag."""
     architecture, _, tag = name.partition(".")
     if not is_model(architecture):
         raise unknown_name("model", name, timm.list_models(), "`timm.list_models()` shows all")
     if tag:
-        known = [other.partition(".")[2] for other in timm.list_pretrained(f"{architecture}.*")]
+        known = [published.partition(".")[2] for published in timm.list_pretrained(f"{architecture}.*")]
         if tag not in known:
             raise unknown_name(f"weights of {architecture}", tag, known, f"there are {', '.join(known) or 'none'}")
 
 
 def token_embedding(backbone: nn.Module) -> PatchEmbed | None:
-    """The patch embedding of a model whose tokens all come from it and keep their number; else None."""
+    """Returns the patch embedding of a model that keeps the number of its tokens throughout; None for other models."""
     embedding = getattr(backbone, "patch_embed", None)
-    plain = isinstance(embedding, PatchEmbed) and hasattr(backbone, "blocks") and embedding.grid_size is not None
-    return embedding if plain else None
+    is_plain = isinstance(embedding, PatchEmbed) and hasattr(backbone, "blocks") and embedding.grid_size is not None
+    return embedding if is_plain else None
 
 
 def choose_patch_size(name: str, grid: int) -> int | None:
-    """Pixels a side of a token on a grid of `grid` pixels, for a model that starts from random weights.
+    """Returns the patch size in pixels on a grid of `grid` pixels, for a model that starts from random weights.
 
-    The divisor of the grid that leaves the number of tokens a side nearest to the model's own: a
-    patch16 at 224 has 14 a side, so it gets patches of 4 at 64 pixels and of 8 at 128. None for
-    models that are not made of one grid of tokens; those keep what they have.
+    It is the divisor of the grid that keeps the number of tokens per side nearest to the model's own: a
+    patch16 at 224 has 14 per side, so it gets patches of 4 at 64 pixels and of 8 at 128. Returns None for
+    models without a single grid of tokens, which keep their default.
     """
-    embedding = token_embedding(_sketch(name))
+    embedding = token_embedding(_default_model(name))
     if embedding is None:
         return None
-    own = embedding.grid_size[0]
+    tokens_per_side = embedding.grid_size[0]
     divisors = [size for size in range(grid, 0, -1) if grid % size == 0]
-    return min(divisors, key=lambda size: abs(grid // size - own))  # of two equally near, the larger patch
+    # Of two divisors that are equally near, the larger patch comes first.
+    return min(divisors, key=lambda size: abs(grid // size - tokens_per_side))
 
 
 def build_backbone(config: ClassifierConfig, pretrained: bool | str | Path = False) -> nn.Module:
-    """The timm model for the pixel grid of `config`, on `spec.source_channels` channels.
+    """Build the timm model for the pixel grid of `config`, with `spec.source_channels` input channels.
 
     `pretrained` is false, true (published weights, downloaded) or a safetensors file of such weights.
-    Raises `CallError` for a grid or an option that the model cannot take, `DamagedError` for a file that is no
-    safetensors, `JobError` if there are no weights to be had.
+    Raises `CallError` for a grid or an option that the model does not support, `DamagedError` for a file that is not
+    safetensors, `JobError` if the weights cannot be downloaded.
     """
     arguments = _arguments(config)
     try:
@@ -84,9 +85,9 @@ def build_backbone(config: ClassifierConfig, pretrained: bool | str | Path = Fal
 
 
 def pretrained_identity(name: str, pretrained: bool | str | Path) -> str | None:
-    """What `build_backbone` starts from: SHA-256 of the file, or where the weights are published; None for random ones.
+    """Identify the initial weights of `build_backbone`: SHA-256 of the file, or the place where they are published.
 
-    The file must be there, and the model have published weights, as `build_backbone` makes sure.
+    Returns None for random weights. The file, or the published weights, must exist; `build_backbone` checks that.
     """
     if not pretrained:
         return None
@@ -96,8 +97,8 @@ def pretrained_identity(name: str, pretrained: bool | str | Path) -> str | None:
     return published.hf_hub_id or published.url
 
 
-def require_runs(model: nn.Module, config: ClassifierConfig) -> None:
-    """Raise `CallError` unless the classifier turns one sample into `num_classes` logits."""
+def require_logits(model: nn.Module, config: ClassifierConfig) -> None:
+    """Raise `CallError` unless the classifier computes `num_classes` logits for one sample."""
     was_training = model.training
     codes = torch.full((1, *config.latent_shape), 128, dtype=torch.uint8)
     try:
@@ -114,7 +115,7 @@ def require_runs(model: nn.Module, config: ClassifierConfig) -> None:
         model.train(was_training)
     if logits.shape != (1, config.num_classes):
         raise CallError(
-            f"{config.name} gives {list(logits.shape)} for one sample, expected [1, {config.num_classes}]; "
+            f"{config.name} returns shape {list(logits.shape)} for one sample, expected [1, {config.num_classes}]; "
             "choose a model for classification"
         )
 
@@ -136,29 +137,29 @@ def _load_pretrained(name: str, pretrained: bool | str | Path, arguments: dict[s
     if pretrained is not True:
         path = Path(pretrained)
         if path.suffix != ".safetensors" or not path.is_file():
-            raise CallError(f"pretrained weights {str(path)!r} are no safetensors file; name one, or use True")
+            raise CallError(f"pretrained weights {str(path)!r} are not a safetensors file; name one, or use True")
         arguments = {**arguments, "pretrained_cfg_overlay": {"file": str(path)}}
     else:
         published = get_pretrained_cfg(name)
         if published is None or not published.has_weights:
-            raise CallError(f"there are no published weights for {name}; leave `pretrained` away or choose another")
+            raise CallError(f"there are no published weights for {name}; omit `pretrained` or choose another model")
     try:
         return timm.create_model(name, pretrained=True, **arguments)
     except SafetensorError as error:
-        damaged = f"weights of {name} in the download cache" if pretrained is True else str(pretrained)
+        origin = f"weights of {name} in the download cache" if pretrained is True else str(pretrained)
         reason = f"not readable as safetensors ({first_line(error)})"
-        raise DamagedError(f"{damaged}: {reason}; get the file again") from error
-    except OSError as error:  # of huggingface_hub, urllib and requests alike
+        raise DamagedError(f"{origin}: {reason}; get the file again") from error
+    except OSError as error:  # the errors of huggingface_hub, urllib and requests are all subclasses
         raise JobError(
-            f"the weights of {name} could not be fetched: {first_line(error)}; they come over the network "
-            "once and are cached: connect, or give a safetensors file as `pretrained`"
+            f"the weights of {name} could not be downloaded: {first_line(error)}; they are downloaded "
+            "once and cached: connect to the network, or give a safetensors file as `pretrained`"
         ) from error
 
 
-def _sketch(name: str) -> nn.Module:
-    """The model as it is by default, without memory for its weights where it can be built so."""
+def _default_model(name: str) -> nn.Module:
+    """Build the model with its defaults, on the meta device where that works, so that its weights take no memory."""
     try:
         with torch.device("meta"):
             return timm.create_model(name)
-    except RuntimeError:  # some models compute with their weights as they are built
+    except RuntimeError:  # some models compute with their weights during construction
         return timm.create_model(name)

@@ -1,4 +1,4 @@
-"""`ClassifierConfig`: all that is needed to build a classifier again, without its data set."""
+"""`ClassifierConfig`: everything that is needed to rebuild a classifier without its data set."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ STEMS = ("synthesis", "channels")
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """What a classifier is; its weights, synthesis and statistics are buffers of the model."""
+    """The structure of a classifier; its weights, synthesis and statistics are saved with the model."""
 
     name: str
-    """A timm model, with or without a tag: `resnet18`, `vit_tiny_patch16_224.augreg_in21k`."""
+    """A timm model, with or without a tag, such as `resnet18` or `vit_tiny_patch16_224.augreg_in21k`."""
     stem: str
     """`synthesis` or `channels`."""
     grid: int
-    """Height of the pixel grid that the timm model sees, or stands beside with the `channels` stem."""
+    """Height of the pixel grid that the timm model sees; with the `channels` stem, of the pixel model whose feature
+    maps are matched."""
     alpha: float
     """Exponent of the scaling in `ModelInput`."""
     num_classes: int
@@ -32,13 +33,13 @@ class ClassifierConfig:
     pretrained: bool = False
     """Whether training started from published weights."""
     patch_size: int | None = None
-    """Pixels a side of a token, where it is not the timm model's own."""
+    """Side of a patch in pixels, where it differs from the timm model's default."""
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
 
     @property
     def block(self) -> int:
-        """Pixels of the grid for each latent, b."""
+        """Side in pixels that one latent covers on the grid, b."""
         return self.grid // self.latent_shape[1]
 
     @property
@@ -47,7 +48,7 @@ class ClassifierConfig:
         return self.latent_shape[1] * self.block, self.latent_shape[2] * self.block
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for canonical JSON."""
+        """Returns plain values for canonical JSON."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {
             **fields,
@@ -58,7 +59,7 @@ class ClassifierConfig:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> ClassifierConfig:
-        """Inverse of `to_json`; raises `CallError` for missing or unknown fields and for impossible values."""
+        """Inverse of `to_json`; raises `CallError` for missing or unknown fields and for invalid values."""
         wrong = {field.name for field in dataclasses.fields(cls)} ^ set(fields)
         if wrong:
             raise CallError(f"classifier configuration with missing or unknown fields {sorted(wrong)}")

@@ -1,4 +1,4 @@
-"""A classifier's predictions on a data set, and what they are worth."""
+"""Predictions of a classifier on a data set, and their metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from walloc_cdl.training import autocast, choose_precision
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a classifier says about each sample of a split, in the split's order."""
+    """The logits and labels of all samples of a split, in the order of the split."""
 
     logits: np.ndarray
     """float32 (N, num_classes)."""
@@ -26,7 +26,7 @@ class Predictions:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """float64 (N, num_classes), rows summing to one."""
+        """The softmax of the logits, float64 (N, num_classes)."""
         shifted = np.exp(self.logits.astype(np.float64) - self.logits.max(1, keepdims=True))
         return shifted / shifted.sum(1, keepdims=True)
 
@@ -41,13 +41,13 @@ def predict(
     residency: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
-    """Run the classifier, on the device that it is on, over all samples.
+    """Run the classifier over all samples, on the device that it is on.
 
-    In fp32 by default, so that a figure does not hang on the instructions of a CPU. `progress` is called
-    after each batch with the samples done and all. Raises
-    `SpecMismatchError` or `CallError` if the data set is not what the classifier was trained on.
+    The default precision is fp32, so that figures do not depend on the instructions of a CPU. `progress` is called
+    after each batch with the number of samples done and the number of all samples. Raises
+    `SpecMismatchError` or `CallError` if the data set does not match the one that the classifier was trained on.
     """
-    require_fitting(model, dataset)
+    require_compatible(model, dataset)
     device = next(model.parameters()).device
     precision = choose_precision(precision, device)
     loader = LatentLoader(dataset, batch_size, device=device, shuffle=False, drop_last=False, residency=residency)
@@ -73,33 +73,35 @@ def evaluate(
     precision: str = "fp32",
     progress: Callable[[int, int], None] | None = None,
 ) -> Metrics:
-    """The metrics of `predict`'s predictions; samples of unknown label are left out."""
+    """Returns the metrics of the predictions of `predict`; samples of unknown label are left out."""
     predictions = predict(model, dataset, batch_size=batch_size, precision=precision, progress=progress)
     return compute_metrics(predictions.probabilities, predictions.labels)
 
 
-def require_fitting(model: LatentClassifier, dataset: LatentDataset) -> None:
-    """Raise unless the data set has class numbers, and the classifier's spec, latent shape and classes, naming both
-    values.
+def require_compatible(model: LatentClassifier, dataset: LatentDataset) -> None:
+    """Raise unless the data set has class numbers as labels, and the spec, latent shape and classes of the classifier.
+
+    Raises `SpecMismatchError` or `CallError`, naming both values.
     """
-    config, there = model.config, f"the data set {dataset.folder}"
+    config, data_name = model.config, f"the data set {dataset.folder}"
     require_class_numbers(dataset)
-    config.spec.require_equal(dataset.spec, here=f"the classifier {config.name}", there=there)
+    config.spec.require_equal(dataset.spec, here=f"the classifier {config.name}", there=data_name)
     if tuple(dataset.latent_shape) != config.latent_shape:
         raise CallError(
-            f"the classifier takes latents of shape {config.latent_shape}, but {there} has "
+            f"the classifier takes latents of shape {config.latent_shape}, but {data_name} has "
             f"{tuple(dataset.latent_shape)}; prepare it with the size that the classifier was trained on"
         )
     if config.class_names is None or dataset.class_names is None:
         return
-    ours, theirs = list(config.class_names), list(dataset.class_names)
-    if len(ours) != len(theirs):
+    expected, found = list(config.class_names), list(dataset.class_names)
+    if len(expected) != len(found):
         raise CallError(
-            f"the classifier has {len(ours)} classes, but {there} has {len(theirs)}; the classes must be the same"
+            f"the classifier has {len(expected)} classes, but {data_name} has {len(found)}; "
+            "the classes must be the same"
         )
-    for number, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
-        if mine != other:
+    for number, (expected_name, found_name) in enumerate(zip(expected, found, strict=True)):
+        if expected_name != found_name:
             raise CallError(
-                f"class {number} of the classifier is {mine!r}, but of {there} it is {other!r}; "
+                f"class {number} of the classifier is {expected_name!r}, but of {data_name} it is {found_name!r}; "
                 "prepare it with the classes in the same order"
             )

@@ -1,4 +1,4 @@
-"""The classifier that a finished run left."""
+"""Loads the classifier of a finished run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from walloc_cdl.training.checkpoint import REMEDY
 
 
 def load_classifier(folder: Path | str) -> LatentClassifier:
-    """The classifier that a finished run left, in eval mode, on the CPU; needs neither network nor data set.
+    """Load the classifier of a finished run, in eval mode, on the CPU; needs neither network nor data set.
 
-    Raises `CallError` for a folder that is no finished run, `DamagedError` if a file is not what was written.
+    Raises `CallError` for a folder without a finished run, `DamagedError` if a file is missing or has changed.
     """
     run = RunFolder(folder)
     expected = run.load_record(Metrics).weights_sha256

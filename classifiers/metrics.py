@@ -1,4 +1,4 @@
-"""What a classifier's probabilities are worth, by scikit-learn."""
+"""Classification metrics, computed by scikit-learn."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ class Metrics:
     """The metrics of one evaluation."""
 
     num_samples: int
-    """Labeled samples; those of unknown label are left out."""
+    """Number of labeled samples; samples of unknown label are left out."""
     accuracy: float
     macro_f1: float
     """Mean over the classes that occur in the labels or the predictions."""
     auc: float | None
     """Area under the ROC curve of class 1's probability; None unless there are two classes and both occur."""
     confusion: list[list[int]]
-    """Samples by true class (rows) and predicted class (columns)."""
+    """Number of samples by true class (rows) and predicted class (columns)."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for canonical JSON."""
+        """Returns plain values for canonical JSON."""
         return dataclasses.asdict(self)
 
 
 def compute_metrics(probabilities: np.ndarray, labels: np.ndarray) -> Metrics:
-    """Metrics of probabilities (N, num_classes) against labels int64 (N,), -1 where unknown.
+    """Compute the metrics of probabilities (N, num_classes) against labels int64 (N,), -1 where unknown.
 
-    Raises `CallError` if no label is known or one is beyond the classes.
+    Raises `CallError` if no label is known, or if one is not below `num_classes`.
     """
     known = labels >= 0
     probabilities, labels = probabilities[known], labels[known]
@@ -42,7 +42,7 @@ def compute_metrics(probabilities: np.ndarray, labels: np.ndarray) -> Metrics:
     if not len(labels):
         raise CallError("no sample has a label, so there is nothing to evaluate; choose a labeled split")
     if labels.max() >= num_classes:
-        raise CallError(f"label {labels.max()}, but the model knows {num_classes} classes, numbered from 0")
+        raise CallError(f"label {labels.max()}, but the model has {num_classes} classes, numbered from 0")
     predicted = probabilities.argmax(1)
     binary = num_classes == 2 and 0 < labels.sum() < len(labels)
     return Metrics(

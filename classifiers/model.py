@@ -1,4 +1,4 @@
-"""`LatentClassifier` and `create_model`, which puts a timm model on the latents of a data set."""
+"""`LatentClassifier`, and `create_model`, which builds one from a timm model for the latents of a data set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from classifiers.adapt import adapt_to_latents
-from classifiers.backbones import build_backbone, choose_patch_size, pretrained_identity, require_model, require_runs
+from classifiers.backbones import build_backbone, choose_patch_size, pretrained_identity, require_logits, require_model
 from classifiers.config import STEMS, ClassifierConfig
 from classifiers.stems import ChannelsStem, SynthesisStem
 from walloc_cdl.data import ChannelStatistics, LatentDataset, ModelInput
@@ -18,24 +18,25 @@ from walloc_cdl.spec import LatentSpec
 from walloc_cdl.synthesis import LinearSynthesis, choose_block
 
 DEFAULT_ALPHA = {"synthesis": 1.0, "channels": 0.5}
-"""The synthesis undoes the scaling, so there it only matters to latent-space transforms."""
+"""The synthesis undoes the scaling, so its alpha matters to latent-space transforms only."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a classifier was made from beside its configuration."""
+    """What a classifier was built from, in addition to its configuration."""
 
     manifest_sha256: str | None = None
-    """Of the data set whose statistics and synthesis it has; None for a model that was built to load weights into."""
+    """Digest of the manifest of the data set whose statistics and synthesis the classifier has; None for a model that
+    was built to load weights into."""
     pretrained: str | None = None
-    """Where its pretrained weights come from, as of `pretrained_identity`; None without."""
+    """Where its pretrained weights come from, as `pretrained_identity` returns it; None for random weights."""
 
 
 class LatentClassifier(nn.Module):
-    """Codes uint8 (B, K, h, w) to logits (B, num_classes): input, transforms, stem, backbone.
+    """Computes logits (B, num_classes) from codes uint8 (B, K, h, w): input, transforms, stem, backbone.
 
-    `transforms`, if any, acts on the model input (B, K, h, w) while training; it is not saved. `origin` says what
-    the initial weights and the buffers were made from.
+    `transforms`, if given, acts on the model input (B, K, h, w) in training mode; it is not saved. `origin` describes
+    what the initial weights and the buffers were made from.
     """
 
     def __init__(
@@ -56,19 +57,19 @@ class LatentClassifier(nn.Module):
         self.transforms = transforms
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Logits (B, num_classes)."""
+        """Returns logits (B, num_classes)."""
         x = self.input(codes)
         if self.transforms is not None and self.training:
             x = self.transforms(x)
         return self.backbone(self.stem(x))
 
     def no_weight_decay(self) -> set[str]:
-        """Names of the weights that the timm model exempts from weight decay, such as position embeddings."""
+        """Returns the names of weights that the timm model exempts from weight decay, such as position embeddings."""
         exempt = self.backbone.no_weight_decay() if hasattr(self.backbone, "no_weight_decay") else ()
         return {f"backbone.{name}" for name in exempt}
 
     def saved_weights(self) -> dict[str, Tensor]:
-        """What is averaged and saved of the model, themselves and not copies: its state but that of transforms."""
+        """Returns the tensors that are averaged and saved, not copied: the model's state without its transforms."""
         return {name: value for name, value in self.state_dict().items() if not name.startswith("transforms.")}
 
 
@@ -85,16 +86,16 @@ def create_model(
     drop_path_rate: float = 0.0,
     transforms: nn.Module | None = None,
 ) -> LatentClassifier:
-    """The timm model `name` on the latents of a data set.
+    """Build a classifier from the timm model `name` for the latents of a data set.
 
-    `grid` is the height in pixels of what the timm model sees, a multiple of the latent grid's; by
-    default as many pixels as there are stored values, 64 for 12×32×32 codes of RGB. With the `channels`
-    stem it names the pixel model whose feature maps are matched. `pretrained` may be a safetensors file
-    of published weights. Weights are drawn from torch's global generator.
+    `grid` is the height in pixels of the timm model's input, a multiple of the height of the latents. By
+    default the input has as many values as are stored: 64 for 12×32×32 codes of RGB. With the `channels`
+    stem it chooses the pixel model whose feature maps are matched. `pretrained` may be a safetensors file
+    of published weights. Random weights are drawn from torch's global generator.
 
-    Raises `CallError` for unknown names, for a grid that the data set or the model does not offer, and for a
-    data set whose samples differ in size or whose labels are no class numbers,
-    `JobError` if published weights cannot be fetched.
+    Raises `CallError` for unknown names, for a grid that the data set or the model does not support, and for a
+    data set whose samples differ in size or whose labels are not class numbers,
+    `JobError` if published weights cannot be downloaded.
 
     >>> model = create_model("resnet18", open_latents("DATA/clothing-latents"))        # doctest: +SKIP
     >>> model(codes).shape                               # uint8 (B, 12, 32, 32)       # doctest: +SKIP
@@ -122,31 +123,31 @@ def create_model(
     model_input = ModelInput(dataset.spec, dataset.statistics, config.alpha)
     backbone = build_backbone(config, pretrained)
     if stem == "channels":
-        front: nn.Module = _channels_stem(backbone, config)
+        stem_module: nn.Module = _channels_stem(backbone, config)
     else:
         layer = choose_block(dataset.synthesis_bank, config.block)
-        front = SynthesisStem.fold(layer, model_input, *_pixel_normalization(backbone, config, layer))
+        stem_module = SynthesisStem.fold(layer, model_input, *_pixel_normalization(backbone, config, layer))
     origin = Origin(dataset.manifest.digest(), pretrained_identity(name, pretrained))
-    model = LatentClassifier(config, model_input, front, backbone, transforms, origin)
-    require_runs(model, config)
+    model = LatentClassifier(config, model_input, stem_module, backbone, transforms, origin)
+    require_logits(model, config)
     return model
 
 
 def rebuild_model(config: ClassifierConfig) -> LatentClassifier:
-    """A classifier of the right structure, with weights, synthesis and statistics still to be loaded."""
+    """Build a classifier of the given structure, into which weights, synthesis and statistics can be loaded."""
     require_model(config.name)
     channels = config.spec.latent_channels
     model_input = ModelInput(config.spec, ChannelStatistics(np.zeros(channels), np.ones(channels)), config.alpha)
     backbone = build_backbone(config)
     if config.stem == "channels":
-        front: nn.Module = _channels_stem(backbone, config)
+        stem_module: nn.Module = _channels_stem(backbone, config)
     else:
-        front = SynthesisStem.blank(config.spec.source_channels, channels, config.block)
-    return LatentClassifier(config, model_input, front, backbone)
+        stem_module = SynthesisStem.zeros(config.spec.source_channels, channels, config.block)
+    return LatentClassifier(config, model_input, stem_module, backbone)
 
 
 def require_class_numbers(dataset: LatentDataset) -> None:
-    """Raise `CallError` for labels that cross entropy cannot learn: it takes one class number a sample."""
+    """Raise `CallError` unless each sample has one class number, as cross entropy needs, or the data have no labels."""
     if (kind := dataset.layout.labels.kind) not in ("class", "none"):
         raise CallError(
             f"classifiers learn class numbers, the labels of {dataset.folder} are of kind {kind!r}; "
@@ -155,7 +156,10 @@ def require_class_numbers(dataset: LatentDataset) -> None:
 
 
 def default_block(spec: LatentSpec) -> int:
-    """Pixels a side for each latent at equal stored values: 2 for 12 channels of RGB, 1 for pixels."""
+    """Returns the side in pixels per latent at which pixels and latents have equally many values.
+
+    It is 2 for 12 channels of RGB, and 1 for pixels.
+    """
     return max(1, round((spec.latent_channels / spec.source_channels) ** 0.5))
 
 
@@ -173,7 +177,7 @@ def _require_grid(dataset: LatentDataset, stem: str, grid: int | None) -> int:
     height = dataset.latent_shape[1]
     if height is None:
         raise CallError(
-            f"classifiers take latents of one size, the samples of {dataset.folder} differ; prepare them with "
+            f"classifiers take latents of one size, but the samples of {dataset.folder} differ; prepare them with "
             "--geometry fixed, or read crops of them with LatentLoader and train a model of your own"
         )
     if grid is None:
@@ -181,23 +185,26 @@ def _require_grid(dataset: LatentDataset, stem: str, grid: int | None) -> int:
     blocks = dataset.synthesis_bank if stem == "synthesis" else range(1, spec.stride + 1)
     if grid < 1 or grid % height or grid // height not in blocks:
         offered = ", ".join(str(height * block) for block in sorted(blocks))
-        raise CallError(f"no grid of {grid} pixels for latents of {height} a side; this data set has {offered}")
+        raise CallError(f"a grid of {grid} pixels does not go with latents of height {height}; choose one of {offered}")
     return grid
 
 
 def _count_classes(dataset: LatentDataset, num_classes: int | None) -> int:
     count = dataset.num_classes if num_classes is None else num_classes
     if count < 2:
-        raise CallError(f"{count} classes in {dataset.folder}; a classifier needs at least 2, so a labeled data set")
+        raise CallError(f"{dataset.folder} has {count} classes; a classifier needs at least 2: use a labeled data set")
     if count < dataset.num_classes:
-        raise CallError(f"num_classes is {count}, but {dataset.folder} has {dataset.num_classes}; leave it away")
+        raise CallError(f"num_classes is {count}, but {dataset.folder} has {dataset.num_classes}; omit it")
     return count
 
 
 def _pixel_normalization(
     backbone: nn.Module, config: ClassifierConfig, layer: LinearSynthesis
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation (C,) for pixels in [-0.5, 0.5]: what pretrained weights expect, or the data's own."""
+    """Returns mean and standard deviation (C,) for pixels in [-0.5, 0.5].
+
+    They are those that pretrained weights expect, or those of the data.
+    """
     if config.pretrained and config.spec.source_channels == 3:
         published = backbone.pretrained_cfg
         return np.asarray(published["mean"]) - 0.5, np.asarray(published["std"])

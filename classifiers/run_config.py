@@ -1,4 +1,4 @@
-"""What a run depends on: by it a run's folder knows whether a call is the one that it is of."""
+"""The configuration of a run: everything that it depends on. A run's folder refuses calls with another one."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def run_config(
     device: torch.device,
     precision: str,
 ) -> dict[str, Any]:
-    """All that the weights and the metrics of a run follow from, as JSON.
+    """Returns everything that determines the weights and the metrics of a run, as JSON.
 
-    `is_seeded` says whether the initial weights follow from the seed; those of a model that was given can't be named,
-    since it has others after the run. The versions and the processor, which decide over last bits only, are in the
-    record. Where the data lie while they are read changes nothing and is left out.
+    `is_seeded` says whether the initial weights follow from the seed. Those of a model that the caller passed cannot be
+    identified, since training changes them. Versions and processor, which affect the last bits only, are in the
+    record. The residency of the data does not affect the result, so it is left out.
     """
     return {
         "classifier": model.config.to_json(),
@@ -41,19 +41,19 @@ def run_config(
         "train": config.to_json(),
         "data": {
             "train": {
-                **_identity(loader.dataset),  # whatever its view: with "random" all are drawn
+                **_identity(loader.dataset),
                 "view": loader.dataset.view if loader.views is None else loader.views,
-                "batch_size": loader.batch_size,  # a small split has fewer than the recipe asks for
+                "batch_size": loader.batch_size,  # for a small split less than config.batch_size
             },
             "validation": None if val_ds is None else {**_identity(val_ds), "view": val_ds.view},
         },
-        # Random numbers on a GPU are others than on a CPU, and `auto` is another precision there.
+        # A GPU draws other random numbers than a CPU, and `auto` means another precision there.
         "compute": {"device": device.type, "precision": precision},
     }
 
 
 def _identity(dataset: LatentDataset) -> dict[str, Any]:
-    """What a run keeps of its data: enough to know them again."""
+    """Returns the fields by which a run identifies its data."""
     return {
         "manifest_sha256": dataset.manifest.digest(),
         "split": dataset.split,
@@ -62,7 +62,7 @@ def _identity(dataset: LatentDataset) -> dict[str, Any]:
 
 
 def _describe_transforms(transforms: nn.Module | None) -> dict[str, str] | None:
-    """The modules with their settings, as they print them, and the SHA-256 of their state."""
+    """Returns the `repr` of the modules, which has their settings, and the SHA-256 of their state."""
     if transforms is None:
         return None
     state = {name: value.clone() for name, value in transforms.state_dict().items()}

@@ -1,4 +1,4 @@
-"""The two stems: what stands between the model input on the latent grid and a timm model."""
+"""The two stems, which connect the model input on the latent grid to a timm model."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from walloc_cdl.synthesis import NEIGHBORHOOD, LinearSynthesis
 
 
 class SynthesisStem(nn.Module):
-    """Model input (B, K, h, w) to normalized pixels (B, C, h b, w b): one fixed linear layer.
+    """Computes normalized pixels (B, C, h b, w b) from the model input (B, K, h, w) by one fixed linear layer.
 
         pixels = shuffle(W ∗ v + bias),  v = x / scale + mean;   output = (pixels - μ) / σ
 
-    The undoing of the model input's scaling and the normalization are folded into the layer. It is not
-    trained: its weights are buffers. It always computes in float32, as a few million operations in
-    front of a network are cheaper than the rounding of its input.
+    The inverse of the model input's scaling and the normalization are folded into the layer. It is not
+    trained: its weights are buffers. It always computes in float32: the operations are few compared with those of
+    the network, whose input would be rounded otherwise.
     """
 
     weight: Tensor
@@ -36,9 +36,9 @@ class SynthesisStem(nn.Module):
     def fold(
         cls, layer: LinearSynthesis, model_input: ModelInput, pixel_mean: np.ndarray, pixel_std: np.ndarray
     ) -> SynthesisStem:
-        """The stem for a synthesis, the input that it follows, and the normalization (C,) that it ends with.
+        """Build the stem from a synthesis, the model input before it, and the normalization (C,) of the pixels.
 
-        `pixel_mean` and `pixel_std` are in the synthesis' units: pixels in [-0.5, 0.5].
+        `pixel_mean` and `pixel_std` are in the units of the synthesis: pixels in [-0.5, 0.5].
         """
         scale, mean = (part.double().numpy() for part in (model_input.scale, model_input.mean))
         weight = layer.weight.astype(np.float64)
@@ -51,23 +51,23 @@ class SynthesisStem(nn.Module):
         return cls(torch.from_numpy(weight).float(), torch.from_numpy(bias).float(), layer.block)
 
     @classmethod
-    def blank(cls, source_channels: int, latent_channels: int, block: int) -> SynthesisStem:
-        """A stem of zeros with the right shapes, to load weights into."""
+    def zeros(cls, source_channels: int, latent_channels: int, block: int) -> SynthesisStem:
+        """Build a stem of zeros with the right shapes, to load weights into."""
         rows = source_channels * block**2
         shape = (rows, latent_channels, NEIGHBORHOOD, NEIGHBORHOOD)
         return cls(torch.zeros(shape), torch.zeros(rows), block)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalized pixels, float32 (B, C, h b, w b)."""
+        """Returns normalized pixels, float32 (B, C, h b, w b)."""
         with torch.autocast(x.device.type, enabled=False):
             padded = pad(x.float(), (self.weight.shape[-1] // 2,) * 4, mode="circular")
             return pixel_shuffle(conv2d(padded, self.weight, self.bias), self.block)
 
 
 class ChannelsStem(nn.Module):
-    """Model input (B, K, h, w) to the first feature map of a timm model: a trained convolution.
+    """Computes the first feature map of a timm model from the model input (B, K, h, w) by a trained convolution.
 
-    Every output position is where one of the pixel model's own stem would be; see `classifiers.adapt`.
+    Its output has the size of the feature map that the stem of the pixel model has; see `classifiers.adapt`.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -75,5 +75,5 @@ class ChannelsStem(nn.Module):
         self.conv = conv
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the layer behind the model's first convolution expects."""
+        """Returns the input of the layer after the model's first convolution."""
         return self.conv(x)

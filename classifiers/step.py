@@ -1,4 +1,4 @@
-"""What a classifier's training does with a batch."""
+"""The training step of a classifier."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ from walloc_cdl.training import autocast
 
 @dataclass(frozen=True, eq=False)
 class ClassificationStep:
-    """Codes and class numbers to the mean cross entropy of the samples of known class; a `Step` of a `TrainingLoop`."""
+    """Computes the mean cross entropy of the samples of known class; a `Step` of `TrainingLoop`."""
 
     model: LatentClassifier
     label_smoothing: float
     precision: str
-    """`bf16` or `fp32`, as from `choose_precision`: of the model; the loss is computed in float32."""
+    """`bf16` or `fp32`, as `choose_precision` returns it, for the model; the loss is computed in float32."""
     device: torch.device
 
     def __call__(self, codes: Tensor, targets: Tensor, words: Tensor) -> Tensor:
-        """The loss, float32 (), of codes uint8 (B, K, h, w) and class numbers int64 (B,); 0 if no class is known."""
-        del words  # nothing is drawn for single samples yet
+        """Returns the loss, float32 (), of codes uint8 (B, K, h, w) and class numbers int64 (B,).
+
+        The loss is 0 if no class is known.
+        """
+        del words  # this step has no randomness per sample
         with autocast(self.precision, self.device):
             logits = self.model(codes)
         loss = cross_entropy(

@@ -1,4 +1,4 @@
-"""`TrainConfig`: the settings of a classifier's training."""
+"""`TrainConfig`: the settings for training a classifier."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from walloc_cdl.training import LoopConfig, require_fraction
 
 @dataclass(frozen=True)
 class TrainConfig(LoopConfig):
-    """How a classifier is trained: the settings of the loop, and those of the loss."""
+    """The settings of the training loop, and those of the loss."""
 
     label_smoothing: float = 0.0
-    """Share of a sample's target that is spread over all classes, in [0, 1)."""
+    """Fraction of a sample's target that is spread over all classes, in [0, 1)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""`train`: a classifier, a data set and a recipe in; a run folder and its `RunRecord` out."""
+"""`train`: trains a classifier on a data set, and returns the `RunRecord` of the run's folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from classifiers.evaluation import evaluate, require_fitting
+from classifiers.evaluation import evaluate, require_compatible
 from classifiers.metrics import Metrics
 from classifiers.model import LatentClassifier
 from classifiers.run_config import run_config
@@ -45,19 +45,20 @@ def train(
     resume: bool = True,
     progress: Progress | None = None,
 ) -> RunRecord[Metrics]:
-    """Train a classifier into the folder `out`, and evaluate its averaged weights on `val_ds`.
+    """Train a classifier, write the run to the folder `out`, and evaluate the averaged weights on `val_ds`.
 
-    `model` is a classifier, which holds the averaged weights afterwards, or a function that makes one,
-    whose weights then follow from `config.seed`. The state is saved after every epoch: a run that was
-    interrupted goes on when the same call is made again, and ends with the very weights of an
-    uninterrupted one (on the same machine; CUDA kernels may differ in the last bit). A finished run is
-    returned as it is; with `resume` false an earlier run in `out` is discarded instead. Torch's global
-    generators are left as they were.
+    `model` is a classifier, which has the averaged weights afterwards, or a function that builds one,
+    whose initial weights then follow from `config.seed`. The state is saved after every epoch: the same call
+    resumes an interrupted run, and the final weights are exactly those of an
+    uninterrupted run (on the same machine; CUDA kernels may differ in the last bit). For a finished run the
+    record is returned; with `resume` false an earlier run in `out` is discarded. Torch's global
+    generators keep their state.
 
-    Of stored views training draws one of each sample's in every epoch, and validation takes the data set's own.
+    If the data set stores several views, training draws one for each sample in every epoch, and validation uses the
+    `view` of `val_ds`.
 
-    Raises `CallError` if `out` holds something else or a run of another configuration, if the data sets
-    are not what the model is for, or if no label is known; `JobError` if the loss diverges.
+    Raises `CallError` if `out` holds other files or a run of another configuration, if the data sets
+    do not match the model, or if no label is known; `JobError` if the loss diverges.
     """
     run = RunFolder(out)
     device = choose_device(device)
@@ -95,7 +96,7 @@ def _require_trainable(model: LatentClassifier, train_ds: LatentDataset, val_ds:
     for dataset in (train_ds, val_ds):
         if dataset is None:
             continue
-        require_fitting(model, dataset)
+        require_compatible(model, dataset)
         labels = dataset.labels
         if not (labels >= 0).any():
             raise CallError(
@@ -103,10 +104,11 @@ def _require_trainable(model: LatentClassifier, train_ds: LatentDataset, val_ds:
             )
         if labels.max() >= model.config.num_classes:
             raise CallError(
-                f"label {labels.max()} in {dataset.folder}, but the model knows {model.config.num_classes} classes"
+                f"label {labels.max()} in {dataset.folder}, but the model has {model.config.num_classes} classes, "
+                "numbered from 0; use a model with more classes"
             )
     if len(np.unique(train_ds.labels[train_ds.labels >= 0])) < 2:
         raise CallError(
-            f"all samples of split {train_ds.split!r} in {train_ds.folder} are of one class, so there is nothing to "
-            "learn; prepare more of the source (--limit takes the first samples only)"
+            f"all samples of split {train_ds.split!r} in {train_ds.folder} have the same class, so there is nothing "
+            "to learn; prepare more of the source (--limit takes the first samples only)"
         )

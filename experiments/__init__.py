@@ -1,1 +1,1 @@
-"""Questions put to the rest: rate–distortion, throughput, and latents against resolution reduction."""
+"""Experiments: rate and distortion of codecs, throughput, and latents against resolution reduction."""

@@ -1,4 +1,4 @@
-"""How small and how fast are archives in each container? `cdl bench archive`, the table of docs/archives.md."""
+"""`cdl bench archive`: size and speed of archives in each container, the table in docs/archives.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from walloc_cdl.latents.archive.jxl import is_available
 from walloc_cdl.spec import LatentSpec
 
 AUDIO_SPEC = LatentSpec("0" * 64, "audio", 2, 27, 128, 8, "normal")
-"""Of `audio_like_codes`."""
+"""The spec of `audio_like_codes`."""
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,21 @@ class ContainerResult:
     codes: str
     container: str
     ratio: float
-    """Bytes of the codes over bytes of the pictures, without metadata."""
+    """Bytes of the codes over bytes of the archived pictures, without metadata."""
     bits_per_code: float
     encode_mb_per_s: float
     decode_mb_per_s: float
 
     def to_json(self) -> dict[str, float | str]:
-        """Plain values."""
+        """Returns plain values."""
         return asdict(self)
 
 
 def image_codes(codec: Codec, images: Iterable[torch.Tensor]) -> list[np.ndarray]:
-    """Codes uint8 (K, h, w) of images uint8 (C, H, W) with sides on the stride; `JobError` without images."""
+    """Encode images uint8 (C, H, W), with sides divisible by the stride, to codes uint8 (K, h, w).
+
+    Raises `JobError` if there are no images.
+    """
     codes = [codec.encode(image[None])[0].cpu().numpy() for image in images]
     if not codes:
         raise JobError("no image to measure on; name a folder with images at least as large as the codec's stride")
@@ -45,10 +48,10 @@ def image_codes(codec: Codec, images: Iterable[torch.Tensor]) -> list[np.ndarray
 
 
 def audio_like_codes(num: int = 4, seed: int = 0) -> list[np.ndarray]:
-    """Seeded codes uint8 (27, 2048) like those of sound: 27 bands of falling variance whose loudness changes slowly.
+    """Generate codes uint8 (27, 2048) like those of audio: 27 bands of falling variance with slowly changing loudness.
 
-    Gaussian values times a loudness that walks at random from frame to frame, uncorrelated from code to code,
-    as the bands of a wavelet packet of noise-like sound are.
+    The values are Gaussian, scaled by a loudness that follows a random walk over frames, and uncorrelated,
+    like the bands of a wavelet packet of noise-like sound.
     """
     rng = np.random.default_rng(seed)
     band = np.exp(-np.arange(27) / 8)[:, None]
@@ -61,7 +64,10 @@ def audio_like_codes(num: int = 4, seed: int = 0) -> list[np.ndarray]:
 
 
 def measure_containers(name: str, codes: list[np.ndarray], spec: LatentSpec) -> list[ContainerResult]:
-    """Each container on the same codes, decoding compared code for code; JPEG-LS beside them, with imagecodecs."""
+    """Measure each container on the same codes, and JPEG-LS if imagecodecs is installed.
+
+    Raises `JobError` if decoding does not restore the codes.
+    """
     names = [container for container in CONTAINERS if container != "jxl" or is_available()]
     results = [_measure(name, container, codes, _archive_coder(container, spec)) for container in names]
     return [*results, _measure(name, "jpeg-ls", codes, _jpeg_ls_coder())] if is_available() else results
@@ -72,7 +78,7 @@ class _Coder:
     encode: Callable[[np.ndarray], bytes]
     decode: Callable[[bytes], np.ndarray]
     size: Callable[[np.ndarray], int]
-    """Bytes of the picture, without metadata."""
+    """Returns the bytes of the picture without metadata."""
 
 
 def _archive_coder(container: str, spec: LatentSpec) -> _Coder:
@@ -87,7 +93,7 @@ def _archive_coder(container: str, spec: LatentSpec) -> _Coder:
 
 
 def _jpeg_ls_coder() -> _Coder:
-    """One plane, the channels below one another (ISO/IEC 14495-1)."""
+    """Returns the coder of JPEG-LS (ISO/IEC 14495-1), with the channels stacked vertically in one plane."""
     import imagecodecs
 
     def encode(codes: np.ndarray) -> bytes:
@@ -97,7 +103,7 @@ def _jpeg_ls_coder() -> _Coder:
 
 
 def _measure(name: str, container: str, codes: list[np.ndarray], coder: _Coder) -> ContainerResult:
-    coder.decode(coder.encode(codes[0]))  # imports and tables are no part of the measurement
+    coder.decode(coder.encode(codes[0]))  # imports and tables are not part of the measurement
     start = time.perf_counter()
     files = [coder.encode(item) for item in codes]
     encoded_s = time.perf_counter() - start
@@ -105,7 +111,7 @@ def _measure(name: str, container: str, codes: list[np.ndarray], coder: _Coder) 
     decoded = [coder.decode(data) for data in files]
     decoded_s = time.perf_counter() - start
     if not all(np.array_equal(item.ravel(), back.ravel()) for item, back in zip(codes, decoded, strict=True)):
-        raise JobError(f"{container} did not give back the codes of {name}; this is an error of the program")
+        raise JobError(f"{container} did not restore the codes of {name}; this is a bug in this program: report it")
     num_codes, num_bytes = sum(item.size for item in codes), sum(map(coder.size, codes))
     return ContainerResult(
         codes=name,

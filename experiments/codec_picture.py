@@ -1,4 +1,4 @@
-"""A codec as one picture: histogram of its latents, its channels on an image, its basis functions."""
+"""Draws a codec: the histogram of its latents, the channels of an encoded image, and the basis functions."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 BASIS_GRID = 7
-"""Latents a side around the one whose basis function is drawn: as far as three wavelet levels reach."""
+"""Side in latents of the grid in whose center a basis function is drawn; it covers the support of three wavelet
+levels."""
 
 BASIS_STEP = 16
-"""Codes above zero at which a basis function is taken: small enough that companding is nearly linear there."""
+"""Code above zero for which a basis function is computed; companding is nearly linear up to there."""
 
 MAX_CHANNELS = 64
-"""So many channels are drawn at most."""
+"""Largest number of channels that are drawn."""
 
 
 def draw_codec(codec: Codec, out: Path, *, image: Path | None = None) -> tuple[int, int]:
     """Write the picture to `out` and return its width and height in pixels.
 
-    `image` is encoded at its own size, center-cropped to the stride; None takes a photo that scikit-image
-    ships. Raises `CallError` for a codec of another kind and a name that is no picture's, `DamagedError`
-    for an image that cannot be read.
+    `image` is encoded at its own size, center-cropped to a multiple of the stride; by default a photo that
+    scikit-image ships is drawn. Raises `CallError` for a codec that is not for images and a file extension that is not
+    a picture's, `DamagedError` for an image that cannot be read.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     spec = codec.spec
     if spec.kind != "image":
-        raise CallError(f"codec {codec.name} is one for {spec.kind}; only codecs for images can be drawn")
-    kinds = FigureCanvasAgg.get_supported_filetypes()
-    if out.suffix.lower().removeprefix(".") not in kinds:
-        raise CallError(f"{out} does not say what kind of picture to write; end its name in .png, .pdf or .svg")
+        raise CallError(f"codec {codec.name} is for {spec.kind}; only codecs for images can be drawn")
+    if out.suffix.lower().removeprefix(".") not in FigureCanvasAgg.get_supported_filetypes():
+        raise CallError(f"{out} has no file extension of an image format; use one such as .png, .pdf or .svg")
     pixels = load_native(image, spec.source_channels, spec.stride) if image else _sample_photo(codec)
     with torch.inference_mode():
         codes = codec.encode(torch.from_numpy(pixels)[None])[0].numpy()
         basis = basis_functions(codec).numpy()
     num = min(len(codes), MAX_CHANNELS)
-    columns = math.ceil(math.sqrt(num * 4))  # as many as fill the width, with tiles of about 1 inch
+    columns = math.ceil(math.sqrt(num * 4))  # fills the width with tiles of about 1 inch
     rows = math.ceil(num / columns)
     figure = Figure(figsize=(14, 3.2 + 2 * 1.1 * rows + 1.2), dpi=100, layout="constrained")
     heights = [3.2, 1.1 * rows + 0.6, 1.1 * rows + 0.6]
@@ -58,12 +58,12 @@ def draw_codec(codec: Codec, out: Path, *, image: Path | None = None) -> tuple[i
     sizes = f"channels {spec.source_channels} to {spec.latent_channels}, stride {spec.stride}"
     figure.suptitle(f"{codec.name}: {sizes}, {spec.bits} bits, companding {spec.companding}")
     _draw_histogram(top, codes, 1 << (spec.bits - 1) if spec.companding != "none" else 0)
-    shown = f"the first {num} of {len(codes)} channels" if num < len(codes) else "channels"
-    _draw_tiles(middle, f"{shown} of the latent", list(codes[:num]), (rows, columns), _gray_scale(codes, spec))
+    subject = f"the first {num} of {len(codes)} channels" if num < len(codes) else "channels"
+    _draw_tiles(middle, f"{subject} of the latent", list(codes[:num]), (rows, columns), _gray_scale(codes, spec))
     largest = np.abs(basis[:num]).max(axis=(1, 2, 3), keepdims=True)
     tiles = (basis[:num] / np.maximum(largest, 1e-12) + 1) / 2
     functions = [tile[0] if len(tile) == 1 else tile[:3].transpose(1, 2, 0) for tile in tiles]
-    title = f"basis functions, {basis.shape[-1]} pixels a side, each to its own scale"
+    title = f"basis functions, {basis.shape[-1]} × {basis.shape[-1]} pixels, each scaled to its own range"
     _draw_tiles(bottom, title, functions, (rows, columns), (0, 1))
     figure.savefig(out)
     width, height = figure.canvas.get_width_height()
@@ -71,10 +71,10 @@ def draw_codec(codec: Codec, out: Path, *, image: Path | None = None) -> tuple[i
 
 
 def basis_functions(codec: Codec) -> Tensor:
-    """What each latent channel adds to the pixels: float (K, C, S, S), S being `BASIS_GRID` strides.
+    """Returns the contribution of each latent channel to the pixels: float (K, C, S, S), S = `BASIS_GRID` strides.
 
-    The difference that `BASIS_STEP` codes above zero, at the middle of the grid and in one channel, make to
-    the decoded gray of all codes zero, divided by the step's value: for a linear decoder its columns.
+    It is the difference between decoding a code of `BASIS_STEP` above zero in one channel, at the center of a grid of
+    zeros, and decoding zeros only, divided by the value of the code. For a linear decoder these are its columns.
     """
     spec = codec.spec
     zero = 1 << (spec.bits - 1)
@@ -96,14 +96,14 @@ def _sample_photo(codec: Codec) -> np.ndarray:
     gray = np.rint(photo @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)  # luma of ITU-R 601
     channels = codec.spec.source_channels
     if channels not in (1, 3):
-        raise CallError(f"codec {codec.name} takes {channels} channels; only gray and RGB ones can be drawn")
+        raise CallError(f"codec {codec.name} takes {channels} channels; only gray and RGB codecs can be drawn")
     pixels = gray[None] if channels == 1 else photo.transpose(2, 0, 1)
     height, width = (side - side % codec.stride for side in pixels.shape[1:])
     return np.ascontiguousarray(pixels[:, :height, :width])
 
 
 def _gray_scale(codes: np.ndarray, spec: LatentSpec) -> tuple[float, float]:
-    """Bytes that are shown as black and white: zero in the middle, one code of a hundred beyond the ends."""
+    """Returns the bytes that are drawn as black and white, symmetric around zero; 1 % of the codes lie beyond them."""
     if spec.companding == "none":
         return 0, 255
     zero = 1 << (spec.bits - 1)

@@ -1,4 +1,4 @@
-"""The honest comparison: the same backbone and recipe on latents and on pixels of the same images."""
+"""Compares training on latents and on pixels of the same images, with the same backbone and recipe."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from walloc_cdl.errors import CallError
 from walloc_cdl.files import foreign_names, remove_temporaries
 from walloc_cdl.training import RunFolder
 
-HOLDOUT = 0.25
-"""Share of a source without splits of its own that is held out for testing."""
+HOLDOUT_FRACTION = 0.25
+"""Fraction of the samples that is held out for testing if the source has no test split."""
 TEST_SPLITS = ("test", "validation", "valid", "val")
-OURS = {"latents", "runs", RESULTS_NAME, TABLE_NAME, PLOT_NAME}
+OUTPUT_NAMES = {"latents", "runs", RESULTS_NAME, TABLE_NAME, PLOT_NAME}
 
 
 @dataclass(frozen=True)
 class CompareConfig:
-    """What is compared with what, and how."""
+    """Settings of a comparison."""
 
     source: str
     conditions: tuple[str, ...] = ("pixels-64", "latents-16x")
@@ -46,37 +46,37 @@ class CompareConfig:
     num_seeds: int = 3
     pretrained: bool = False
     holdout_seed: int = 0
-    """Of the split that is made where a source has none; the same for every training seed."""
+    """Seed of the test split of a source that has none; the same for every training seed."""
     workers: int | None = None
     training: TrainConfig = field(default_factory=TrainConfig)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a comparison stands."""
+    """The progress of a comparison."""
 
     phase: str
     done: int
     total: int
     note: str = ""
-    """A few words worth showing."""
+    """A short text to show, or an empty one."""
 
 
 Reporter = Callable[[Progress], None]
 
 
 def compare(config: CompareConfig, out: Path, *, progress: Reporter | None = None) -> Outcome:
-    """Prepare every condition, train every seed, and write results, table and plot into `out`.
+    """Prepare every condition, train every seed, and write results, table and plot to `out`.
 
-    The same call again goes on where it stopped: finished data sets and runs are used as they are.
-    Raises `CallError` for a call that cannot work, before anything is written; for a model that does not
-    take one of the conditions, before any is trained.
+    The same call resumes an interrupted comparison: finished data sets and runs are reused.
+    Raises `CallError` for invalid settings before anything is written, and for a model that does not
+    support one of the conditions before any model is trained.
     """
     comparison = _Comparison(config, out, progress or (lambda state: None))
     comparison.prepare()
     comparison.require_models()
     runs: dict[str, list[_Run]] = {condition.name: [] for condition in comparison.conditions}
-    # Seed by seed over all conditions, so that a drift of the machine's speed meets all alike.
+    # All conditions are trained seed by seed, so that a drift of the machine's speed affects them equally.
     for seed in range(config.num_seeds):
         for condition in comparison.conditions:
             runs[condition.name].append(comparison.train(condition, seed))
@@ -89,32 +89,32 @@ def compare(config: CompareConfig, out: Path, *, progress: Reporter | None = Non
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """One trained model, judged on the test split."""
+    """One trained model, evaluated on the test split."""
 
     record: dict[str, Any]
     probabilities: np.ndarray
-    """float64 (N, classes) of the N test samples with a label."""
+    """float64 (N, classes) for the N test samples that have a label."""
     grid: int
     num_parameters: int
 
 
 class _Comparison:
-    """A call that has been checked, and the steps that answer it."""
+    """The checked settings of a comparison, and its steps."""
 
     def __init__(self, config: CompareConfig, out: Path, notify: Reporter) -> None:
         require_model(config.model)
         if config.num_seeds < 1:
-            raise CallError(f"{config.num_seeds} seeds; at least one is needed, and two for an interval")
+            raise CallError(f"num_seeds is {config.num_seeds}; it must be at least 1, and 2 for an interval")
         _require_output(out)
         self.config, self.out, self.notify = config, out, notify
         self.preparation = PrepareConfig(size=config.size, workers=config.workers)
         self.source, self.test_split = _with_test_split(open_source(config.source), config.holdout_seed)
-        self.conditions = _conditions(config, self.source)
+        self.conditions = _parse_conditions(config, self.source)
 
     def prepare(self) -> None:
-        """Encode the source once with every codec."""
+        """Encode the source once with each codec."""
         for codec in dict.fromkeys(condition.codec for condition in self.conditions):
-            notify = _relay(self.notify, f"prepare {codec}")
+            notify = _phase_notifier(self.notify, f"prepare {codec}")
             prepare(
                 self.source,
                 load_codec(codec),
@@ -124,20 +124,20 @@ class _Comparison:
             )
 
     def require_models(self) -> None:
-        """Raise `CallError` unless the model can be built for every condition."""
+        """Raise `CallError` unless the model can be built for all conditions."""
         with torch.random.fork_rng(devices=[]):
             for condition in self.conditions:
                 self._create_model(condition)
 
     def train(self, condition: Condition, seed: int) -> _Run:
-        """Train one condition with one seed, or take the finished run, and judge it on the test split."""
-        notify = _relay(self.notify, f"{condition.name}, seed {seed}")
+        """Train one condition with one seed, or reuse the finished run, and evaluate it on the test split."""
+        notify = _phase_notifier(self.notify, f"{condition.name}, seed {seed}")
         folder = self.out / "runs" / _file_name(condition.name) / f"seed-{seed}"
         if RunFolder(folder).is_finished:
             notify(0, 0, "trained already")
         test_set = self._open(condition, self.test_split)
         record = train(
-            # The global generator is seeded by `train` before this is called: the same backbone in all conditions.
+            # `train` seeds the global generator before this call, so the backbone is the same in all conditions.
             lambda: self._create_model(condition),
             self._open(condition, "train"),
             test_set,
@@ -155,7 +155,7 @@ class _Comparison:
         )
 
     def outcome(self, runs: dict[str, list[_Run]]) -> Outcome:
-        """Summarize the runs of every condition, seed by seed."""
+        """Summarize the runs of all conditions, given seed by seed."""
         config = self.config
         test_set = self._open(self.conditions[0], self.test_split)
         labels = test_set.labels[test_set.labels >= 0]
@@ -169,7 +169,7 @@ class _Comparison:
                 labels,
                 metric,
             )
-            for condition, baseline in equal_pairs(outcomes)
+            for condition, baseline in matched_pairs(outcomes)
         ]
         return Outcome(
             source=self.source.name,
@@ -216,63 +216,65 @@ class _Comparison:
         return self.out / "latents" / _file_name(codec)
 
 
-def _relay(notify: Reporter, phase: str) -> Callable[..., None]:
-    """A function of (done, total, note) that reports them for one phase."""
+def _phase_notifier(notify: Reporter, phase: str) -> Callable[..., None]:
+    """Returns a function of (done, total, note) that reports the progress of one phase."""
     return lambda done, total, note="": notify(Progress(phase, done, total, note))
 
 
 def _file_name(text: str) -> str:
-    """A folder's name for a condition or a codec, which may be a path or have a colon."""
+    """Returns a folder name for a condition or a codec, whose name may be a path or have a colon."""
     return re.sub(r"[^\w.@-]+", "_", text)
 
 
 def _require_output(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise CallError(f"{out} is a file; name a folder for the comparison")
-    if foreign := foreign_names(out, OURS):
-        raise CallError(f"{out} holds something else ({foreign[0]}); name a new folder for the comparison")
+    if foreign := foreign_names(out, OUTPUT_NAMES):
+        raise CallError(f"{out} holds other files ({foreign[0]}); name a new folder for the comparison")
 
 
 def _with_test_split(source: Source, seed: int) -> tuple[Source, str]:
     if "train" not in source.split_names:
-        raise CallError(f"{source.name} has no split `train`; it has {', '.join(source.split_names)}")
+        raise CallError(
+            f"{source.name} has no split `train`, only {', '.join(source.split_names)}; give a source that has one"
+        )
     if not source.class_names or len(source.class_names) < 2:
-        raise CallError(f"{source.name} has no classes to tell apart; give a source with labels")
+        raise CallError(f"{source.name} has fewer than two classes; give a source with labels")
     for split in TEST_SPLITS:
         if split in source.split_names:
             return source, split
-    return holdout(source, HOLDOUT, seed), "test"
+    return holdout(source, HOLDOUT_FRACTION, seed), "test"
 
 
-def _conditions(config: CompareConfig, source: Source) -> list[Condition]:
+def _parse_conditions(config: CompareConfig, source: Source) -> list[Condition]:
     if not config.conditions:
-        raise CallError("no conditions; give at least one, as pixels-64,latents-16x")
+        raise CallError("no conditions; give at least one, such as pixels-64,latents-16x")
     if len(set(config.conditions)) != len(config.conditions):
-        raise CallError(f"conditions {', '.join(config.conditions)}: one is there twice; give each once")
+        raise CallError(f"conditions {', '.join(config.conditions)} contain duplicates; give each once")
     channels = source.channels or 3
     if channels not in COLORS:
-        raise CallError(f"{source.name} has {channels} channels; comparisons take gray or RGB")
+        raise CallError(f"{source.name} has {channels} channels; comparisons need gray or RGB images")
     conditions = [parse_condition(text, size=config.size, channels=channels) for text in config.conditions]
-    for condition in conditions:  # refuse unknown codecs, sizes and grids before the first is prepared
+    for condition in conditions:  # refuse unknown codecs, sizes and grids before any data set is prepared
         codec = load_codec(condition.codec)
         _require_grid(condition, codec, codec.latent_shape((channels, config.size, config.size))[1])
     return conditions
 
 
 def _require_grid(condition: Condition, codec: Codec, side: int) -> None:
-    """Refuse a grid that the data set will have no synthesis for."""
+    """Raise `CallError` for a grid for which the data set will have no synthesis."""
     offered = [side * block for block in offered_blocks(codec)]
     if condition.grid is not None and condition.grid not in offered:
         raise CallError(
-            f"condition {condition.name!r}: no grid of {condition.grid} pixels for latents of {side} a side; choose of "
-            f"{', '.join(map(str, offered))}"
+            f"condition {condition.name!r}: a grid of {condition.grid} pixels does not go with latents of height "
+            f"{side}; choose one of {', '.join(map(str, offered))}"
         )
 
 
-def equal_pairs(outcomes: list[ConditionOutcome]) -> list[tuple[ConditionOutcome, ConditionOutcome]]:
-    """Each condition with its baselines of as many stored values on the same grid, where there are such.
+def matched_pairs(outcomes: list[ConditionOutcome]) -> list[tuple[ConditionOutcome, ConditionOutcome]]:
+    """Returns each condition with its baselines that have as many stored values and the same grid.
 
-    Others get no difference: with unequal values or unequal work it would not say what it seems to.
+    Other pairs get no difference, since it would also reflect the unequal number of values or operations.
     """
     return [
         (outcome, baseline)

@@ -1,4 +1,4 @@
-"""What is compared: how each sample is stored, and on what grid and through which stem a model sees it."""
+"""The conditions of a comparison: how samples are stored, and the grid and the stem through which a model sees them."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class ConditionKind:
     """A way of storing images: a row of `KINDS`."""
 
     name: str
-    """What a condition's text begins with, before the hyphen."""
+    """The part of a condition's text before the hyphen."""
     codec_name: Callable[[str, int, int], str]
-    """What `load_codec` takes, of what stands behind the hyphen, the pixels a side and the source channels; raises
-    `ValueError` with what is wrong."""
+    """Returns the name for `load_codec` from the text after the hyphen, the image size in pixels and the number of
+    source channels; raises `ValueError`, saying what is wrong, for an invalid text."""
     stems: tuple[str, ...]
-    """How a model may see what is stored; the first is meant where none is named."""
+    """The stems that a model may have; the first is the default."""
     is_baseline_for: tuple[str, ...] = ()
-    """Names of the kinds that are judged by their difference to this one."""
+    """Names of the kinds that are compared with this one."""
 
     @property
     def is_baseline(self) -> bool:
-        """Whether others are compared with this one, and it with none."""
+        """Whether other kinds are compared with this one."""
         return bool(self.is_baseline_for)
 
 
@@ -38,23 +38,23 @@ class Condition:
     """One way of storing and presenting the same images."""
 
     name: str
-    """As it was asked for, `latents-16x@128:channels`."""
+    """The text of the condition, such as `latents-16x@128:channels`."""
     kind: ConditionKind
     codec: str
-    """What `load_codec` takes."""
+    """The name for `load_codec`."""
     stem: str
     grid: int | None
-    """Pixels a side that the synthesis makes; None: as many pixel values as stored values."""
+    """Height in pixels of the synthesis; None for as many pixel values as stored values."""
 
 
 def _resize_codec(side: str, size: int, channels: int) -> str:
     if not side.isdecimal() or int(side) < 1 or size % int(side):
-        raise ValueError(f"{side} pixels a side is not a whole fraction of --size {size}")
+        raise ValueError(f"a side of {side} pixels does not divide --size {size}")
     return f"resize-{COLORS[channels]}-{(size // int(side)) ** 2}x"
 
 
-def _latent_codec(what: str, size: int, channels: int) -> str:
-    return f"{COLORS[channels]}-{what}" if _REDUCTION.fullmatch(what) and not Path(what).is_dir() else what
+def _latent_codec(name: str, size: int, channels: int) -> str:
+    return f"{COLORS[channels]}-{name}" if _REDUCTION.fullmatch(name) and not Path(name).is_dir() else name
 
 
 KINDS = {
@@ -64,40 +64,40 @@ KINDS = {
         ConditionKind("latents", _latent_codec, ("synthesis", "channels")),
     )
 }
-_FORM = re.compile(rf"({'|'.join(KINDS)})-(.+?)(?:@(\d+))?(?::(synthesis|channels))?")
+_PATTERN = re.compile(rf"({'|'.join(KINDS)})-(.+?)(?:@(\d+))?(?::(synthesis|channels))?")
 
 
-def kind_of(name: str) -> ConditionKind:
-    """The kind of the condition of this name; `CallError` for a name that is none's."""
+def find_kind(name: str) -> ConditionKind:
+    """Returns the kind of a condition by the condition's name; raises `CallError` for an unknown kind."""
     kind = KINDS.get(name.partition("-")[0])
     if kind is None:
-        raise CallError(f"condition {name!r} is of no kind that is known; expected one of {', '.join(KINDS)}")
+        raise CallError(f"condition {name!r} is of an unknown kind; expected one of {', '.join(KINDS)}")
     return kind
 
 
 def parse_condition(text: str, *, size: int, channels: int) -> Condition:
-    """Read one condition of a comparison at `size` pixels with `channels` source channels.
+    """Parse a condition of a comparison at `size` pixels with `channels` source channels.
 
     `pixels-64` stores the image resized to 64 pixels; `latents-16x` stores latents of the shipped
-    codec of that reduction, `latents-FOLDER` those of a fitted one. `@128` puts the model on a grid of
-    128 pixels made from the same stored values; `:channels` feeds latents as channels instead.
-    Raises `CallError` for anything else.
+    codec of that reduction, `latents-FOLDER` those of a fitted codec. With `@128` the model sees a grid of
+    128 pixels, computed from the same stored values; with `:channels` it takes the latents as channels.
+    Raises `CallError` for any other text.
     """
-    match = _FORM.fullmatch(text)
+    match = _PATTERN.fullmatch(text)
     if not match:
         raise CallError(
-            f"condition {text!r} is not understood; expected pixels-64, pixels-64@128, latents-16x, latents-16x@128, "
+            f"condition {text!r} is invalid; expected pixels-64, pixels-64@128, latents-16x, latents-16x@128, "
             "latents-16x:channels or latents-FOLDER"
         )
-    kind, what, grid = KINDS[match[1]], match[2], int(match[3]) if match[3] else None
+    kind, argument, grid = KINDS[match[1]], match[2], int(match[3]) if match[3] else None
     stem = match[4] or kind.stems[0]
     if grid and stem == "channels":
-        raise CallError(f"condition {text!r}: @{grid} is the grid of the synthesis stem; `:channels` has none")
+        raise CallError(f"condition {text!r}: @{grid} is the grid of the synthesis stem; `:channels` has no grid")
     if stem not in kind.stems:
-        others = " and ".join(other.name for other in KINDS.values() if stem in other.stems)
-        raise CallError(f"condition {text!r}: {kind.name} are presented as they are; `:{stem}` is for {others}")
+        supported = " and ".join(other.name for other in KINDS.values() if stem in other.stems)
+        raise CallError(f"condition {text!r}: `:{stem}` is not available for {kind.name}, only for {supported}")
     try:
-        codec = kind.codec_name(what, size, channels)
+        codec = kind.codec_name(argument, size, channels)
     except ValueError as error:
         raise CallError(f"condition {text!r}: {error}") from error
     return Condition(text, kind, codec, stem, grid)

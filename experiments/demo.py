@@ -1,4 +1,4 @@
-"""What `cdl demo` runs: a comparison small enough for two cores and a few minutes."""
+"""The comparison of `cdl demo`, small enough to take a few minutes on two cores."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from classifiers import TrainConfig
 from experiments.compare import CompareConfig
 
 MODEL = "test_resnet"
-"""timm's smallest ResNet (0.4 M parameters): about a minute a run on two cores without bf16."""
+"""timm's smallest ResNet (0.4 M parameters): a run takes about a minute on two cores without bf16."""
 
 
 def demo_config(num_seeds: int = 2) -> CompareConfig:
-    """Solar cells (gray, 300 px, from elpv-dataset) at 256 px, defective or not: 4,096 values each way."""
+    """Returns the settings: solar cells (gray, 300 px, from elpv-dataset), defective or not, at 256 px.
+
+    Both conditions store 4,096 values per sample.
+    """
     return CompareConfig(
         source="sample:elpv",
         conditions=("pixels-64", "latents-16x"),

@@ -1,4 +1,9 @@
-"""How far a difference between two conditions can be trusted."""
+"""Confidence intervals for the difference between two conditions.
+
+An interval combines the spread over seeds (Student's t over paired differences) with the bootstrap over test samples,
+in quadrature. With two seeds t is 12.7, so such a comparison mostly says that more seeds are needed, as it should. One
+seed says nothing about that spread, so it gets no interval.
+"""
 
 from __future__ import annotations
 
@@ -8,31 +13,31 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from scipy.stats import norm, t
 
-DRAWS = 1_000
-"""Bootstrap draws of the test samples."""
+NUM_DRAWS = 1_000
+"""Number of bootstrap draws of the test samples."""
 CHUNK_DRAWS = 50
-"""Draws scored at once, which bounds the memory."""
+"""Number of draws that are scored together, which bounds the memory."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Metric of one condition minus that of its baseline, paired by seed and by test sample."""
+    """The metric of a condition minus that of its baseline, paired by seed and by test sample."""
 
     condition: str
     baseline: str
     mean: float
     low: float | None
     high: float | None
-    """Ends of the 95 % interval; None with one seed, which says nothing of the spread over seeds."""
+    """Bounds of the 95 % interval; None with a single seed."""
     per_seed: list[float]
 
     def to_json(self) -> dict[str, object]:
-        """Plain values."""
+        """Returns plain values."""
         return asdict(self)
 
     @property
     def verdict(self) -> str:
-        """`better`, `worse`, `not shown to differ`, or `not judged` where there is no interval."""
+        """`better`, `worse`, `not shown to differ`, or `not judged` if there is no interval."""
         if self.low is None or self.high is None:
             return "not judged"
         if self.low > 0:
@@ -41,15 +46,15 @@ class Difference:
 
 
 def accuracy(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Share of the weight on samples whose most probable class is the label, for each row of `weights`."""
+    """Returns the fraction of the weight on samples whose most probable class is the label, by row of `weights`."""
     return weights @ (probabilities.argmax(1) == labels) / weights.sum(1)
 
 
 def auc(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve of class 1's probability, for each row of `weights`; NaN where a class has no weight.
+    """Returns, for each row of `weights`, the area under the ROC curve of class 1; NaN where a class has no weight.
 
-    The share of the weight of all pairs of a positive and a negative sample in which the positive one
-    has the higher probability; ties count half.
+    It is the fraction, by weight, of the pairs of a positive and a negative sample in which the positive one
+    has the higher probability of class 1; ties count half.
     """
     order = np.argsort(probabilities[:, 1])
     ties = np.flatnonzero(np.diff(probabilities[order, 1], prepend=-np.inf))
@@ -61,9 +66,9 @@ def auc(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> n
 
 
 Score = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""A metric of labels (N,) and probabilities (N, classes), (D,) for weights (D, N) of the samples.
+"""Computes a metric (D,) from labels (N,), probabilities (N, classes) and weights (D, N) of the samples.
 
-A bootstrap draw is a row of weights, so that all draws are scored at once.
+A bootstrap draw is a row of weights, so that many draws are scored together.
 """
 
 METRICS: dict[str, Score] = {"accuracy": accuracy, "auc": auc}
@@ -77,36 +82,35 @@ def paired_difference(
     *,
     seed: int = 0,
 ) -> Difference:
-    """Difference of `metric` with a 95 % interval for new seeds and new test samples together.
+    """Compute the difference of `metric`, with a 95 % interval that covers both new seeds and new test samples.
 
-    Each side is a name and, seed by seed, probabilities (N, classes) on the same N test samples. The
-    half width is √(a² + b²): a = t₀.₉₇₅(n-1) · s / √n from the n seeds' paired differences (with two
-    seeds t is 12.7: few seeds are an honest reason for a wide interval), b = 1.96 times the standard
-    error by bootstrap over the test samples, which are the same in every seed. One seed gives no a, and
-    so no interval.
+    `condition` and `baseline` are a name and, for each seed, probabilities (N, classes) on the same N test samples.
+    The half width is √(a² + b²): a = t₀.₉₇₅(n-1) · s / √n from the paired differences of the n seeds, and b = 1.96
+    times the standard error by bootstrap over the test samples, which are the same for every seed. With one seed,
+    a is undefined, so there is no interval.
     """
     score = METRICS[metric]
     pairs = list(zip(condition[1], baseline[1], strict=True))
-    once = np.ones((1, len(labels)))
-    per_seed = [float((score(labels, ours, once) - score(labels, theirs, once))[0]) for ours, theirs in pairs]
+    ones = np.ones((1, len(labels)))
+    per_seed = [float((score(labels, first, ones) - score(labels, second, ones))[0]) for first, second in pairs]
     mean, num_seeds = float(np.mean(per_seed)), len(per_seed)
     if num_seeds == 1:
         return Difference(condition[0], baseline[0], mean, None, None, per_seed)
     over_seeds = float(t.ppf(0.975, num_seeds - 1) * np.std(per_seed, ddof=1) / np.sqrt(num_seeds))
     over_samples = float(norm.ppf(0.975)) * _bootstrap_error(score, pairs, labels, seed)
-    half = float(np.hypot(over_seeds, over_samples))
-    return Difference(condition[0], baseline[0], mean, mean - half, mean + half, per_seed)
+    half_width = float(np.hypot(over_seeds, over_samples))
+    return Difference(condition[0], baseline[0], mean, mean - half_width, mean + half_width, per_seed)
 
 
 def _bootstrap_error(score: Score, pairs: list[tuple[np.ndarray, np.ndarray]], labels: np.ndarray, seed: int) -> float:
-    """Standard error of the seeds' mean difference, drawing test samples with replacement."""
+    """Returns the standard error of the mean difference over seeds, by bootstrap over the test samples."""
     generator = np.random.default_rng(seed)
     draws = []
-    for start in range(0, DRAWS, CHUNK_DRAWS):
-        shape = (min(CHUNK_DRAWS, DRAWS - start), len(labels))
+    for start in range(0, NUM_DRAWS, CHUNK_DRAWS):
+        shape = (min(CHUNK_DRAWS, NUM_DRAWS - start), len(labels))
         rows = generator.integers(0, len(labels), shape)
         weights = np.stack([np.bincount(drawn, minlength=len(labels)) for drawn in rows])
         draws.append(
-            np.mean([score(labels, ours, weights) - score(labels, theirs, weights) for ours, theirs in pairs], 0)
+            np.mean([score(labels, first, weights) - score(labels, second, weights) for first, second in pairs], 0)
         )
-    return float(np.nanstd(np.concatenate(draws)))  # a draw of one class has no AUC
+    return float(np.nanstd(np.concatenate(draws)))  # the AUC of a draw with one class is NaN

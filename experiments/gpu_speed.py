@@ -1,10 +1,10 @@
-"""How fast are the kernels on this GPU, beside PyPI `walloc`, plain torch and what the machine can do at most?
+"""Measures the kernels on this GPU, and compares them with PyPI `walloc`, plain torch and the limits of the hardware.
 
     python -m experiments.gpu_speed --json gpu.json
 
-Encoding is measured in pixels a second against two lower bounds of its time: reading each pixel and writing each
+Encoding is measured in pixels per second against two lower bounds of its time: reading each pixel and writing each
 code once at the speed of a copy, and the kernel's products at the speed of torch's float16 matrix product.
-Epochs of a split that lies on the device are measured in bytes a second against the copy.
+Epochs of a split on the device are measured in bytes per second against the copy.
 docs/performance-gpu.md has the reasoning.
 """
 
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from experiments.benchmarks.devices import is_compiled
-from experiments.benchmarks.limits import copying, multiplying
+from experiments.benchmarks.limits import make_copy_run, make_matmul_run
 from experiments.benchmarks.machine import describe_machine
 from experiments.benchmarks.timing import Run
 from experiments.peers.walloc import encode_settings
@@ -33,19 +33,19 @@ from walloc_cdl.kernels.gpu.lookup import lookup_codes, plain_lookup
 from walloc_cdl.kernels.gpu.operators import TILE_SAMPLES, pitch, window_blocks
 
 RESIDENT_BYTES = 2**31
-"""Of codes in the epoch: far more than any cache."""
+"""Bytes of the codes of an epoch, far more than any cache holds."""
 
 
 def measure_gpu(codec_name: str = "rgb-16x", *, batch: int = 256, side: int = 256, repeats: int = 20) -> dict[str, Any]:
-    """Time encoding of `batch` images of `side`² pixels, and an epoch over codes that lie on the GPU.
+    """Time the encoding of `batch` images of `side`² pixels, and an epoch over codes on the GPU.
 
-    Raises `CallError` where there is no GPU that runs the kernels, and for codecs that are not `WallocCodec2D`
+    Raises `CallError` if there is no GPU that can run the kernels, and for codecs other than `WallocCodec2D`
     with a light encoder.
     """
     device = require_gpu()
     codec = load_codec(codec_name)
     if not isinstance(codec, WallocCodec2D) or codec.config.encoder != "light":
-        raise CallError(f"codec {codec_name} has no linear encoder of images; rgb-16x and the like have one")
+        raise CallError(f"codec {codec_name} has no linear encoder of images; choose one that has, such as rgb-16x")
     codec = codec.to(device)
     machine = measure_machine(device, repeats)
     return {
@@ -57,21 +57,23 @@ def measure_gpu(codec_name: str = "rgb-16x", *, batch: int = 256, side: int = 25
 
 
 def require_gpu() -> torch.device:
-    """The current CUDA device; `CallError` where there is none, or one that cannot run the kernels."""
+    """Returns the current CUDA device; raises `CallError` if there is none, or it cannot run the kernels."""
     if not torch.cuda.is_available():
-        raise CallError("torch finds no CUDA device here; these speeds can only be measured on a GPU")
+        raise CallError("torch finds no CUDA device here; run this on a machine with a GPU")
     device = torch.device("cuda", torch.cuda.current_device())
     if not runs_kernels(device):
         capability = ".".join(map(str, torch.cuda.get_device_capability(device)))
         name = torch.cuda.get_device_name(device)
-        raise CallError(f"{name} has compute capability {capability}; the kernels need 8.0, NVIDIA, and triton")
+        raise CallError(
+            f"{name} has compute capability {capability}; the kernels need an NVIDIA GPU of at least 8.0, and triton"
+        )
     return device
 
 
 def measure_machine(device: torch.device, repeats: int) -> dict[str, Any]:
-    """What the GPU is, and how fast it copies and multiplies: bytes/s, read and written, and multiply-adds/s."""
+    """Describe the GPU, and measure its copies (bytes/s, read and written) and matrix products (multiply-adds/s)."""
     properties = torch.cuda.get_device_properties(device)
-    half, single = (multiplying(device, dtype) for dtype in (torch.float16, torch.float32))
+    half, single = (make_matmul_run(device, dtype) for dtype in (torch.float16, torch.float32))
     return {
         "device": properties.name,
         "compute_capability": f"{properties.major}.{properties.minor}",
@@ -79,7 +81,7 @@ def measure_machine(device: torch.device, repeats: int) -> dict[str, Any]:
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
         "host": describe_machine(("triton", "walloc")),
-        "copy_bytes_per_s": rate_on_gpu(copying(device), repeats),
+        "copy_bytes_per_s": rate_on_gpu(make_copy_run(device), repeats),
         "float16_multiply_adds_per_s": rate_on_gpu(half, repeats),
         "float32_multiply_adds_per_s": rate_on_gpu(single, repeats),
     }
@@ -88,12 +90,15 @@ def measure_machine(device: torch.device, repeats: int) -> dict[str, Any]:
 def measure_encoding(
     codec: WallocCodec2D, machine: dict[str, Any], *, batch: int, side: int, repeats: int
 ) -> dict[str, Any]:
-    """Pixels a second of `encode`, of plain torch and of PyPI `walloc` (None where it cannot be imported)."""
+    """Measure pixels per second of `encode`, plain torch and PyPI `walloc` (None if it cannot be imported)."""
     config, device = codec.config, next(codec.parameters()).device
     shape = (batch, config.channels, side, side)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
     if not is_compiled(codec, pixels):
-        raise CallError(f"codec {codec.name} takes the plain path on {machine['device']}; there is nothing to compare")
+        raise CallError(
+            f"codec {codec.name} has no compiled path on {machine['device']}, so there is nothing to compare; "
+            "choose another codec"
+        )
 
     def plain() -> Tensor:
         return codec._stored(codec.latents(pixels))
@@ -102,11 +107,11 @@ def measure_encoding(
         codes, expected = codec.encode(pixels), plain()
         differences = (codes.int() - expected.int()).abs()
         num_pixels = batch * side * side
-        peer, few = peer_encoder(codec), max(3, repeats // 4)
+        peer, slow_repeats = peer_encoder(codec), max(3, repeats // 4)
         rates = {
             "encode": num_pixels / time_on_gpu(lambda: codec.encode(pixels), repeats),
-            "plain_torch": num_pixels / time_on_gpu(plain, few),
-            "walloc": num_pixels / time_on_gpu(lambda: peer(pixels), few) if peer else None,
+            "plain_torch": num_pixels / time_on_gpu(plain, slow_repeats),
+            "walloc": num_pixels / time_on_gpu(lambda: peer(pixels), slow_repeats) if peer else None,
         }
     bound_s = encoding_bounds(machine, channels=config.channels, levels=config.levels, latents=config.latent_channels)
     bound = 1 / max(bound_s["memory"], bound_s["float16_products"])
@@ -123,7 +128,7 @@ def measure_encoding(
 
 
 def peer_encoder(codec: WallocCodec2D) -> Callable[[Tensor], Tensor] | None:
-    """PyPI `walloc` with the codec's weights, on its device: pixels to stored codes."""
+    """Returns PyPI `walloc`'s encoder, from pixels to stored codes, with the codec's weights; None if it is absent."""
     try:
         return encode_settings(codec)[0].work
     except ImportError:
@@ -131,19 +136,19 @@ def peer_encoder(codec: WallocCodec2D) -> Callable[[Tensor], Tensor] | None:
 
 
 def measure_epoch(codec: WallocCodec2D, machine: dict[str, Any], *, repeats: int, batch: int = 1024) -> dict[str, Any]:
-    """A shuffled epoch of codes that lie on the device, to bfloat16 model input: bytes/s, read and written."""
+    """Measure a shuffled epoch of codes on the device, converted to bfloat16 model input: bytes/s, read and written."""
     device, latents = next(codec.parameters()).device, codec.config.latent_channels
     num_samples = max(1, RESIDENT_BYTES // (latents * 32 * 32))
     codes = torch.randint(1, 256, (num_samples, latents, 32, 32), dtype=torch.uint8, device=device)
     table = torch.randn(latents, 256, device=device)
     batches = torch.randperm(num_samples, device=device).split(batch)
-    ways = {
+    methods = {
         "one_pass": lambda rows: lookup_codes(codes, table, rows=rows, dtype=torch.bfloat16),
         "plain_torch": lambda rows: plain_lookup(codes, table, rows, torch.bfloat16),
     }
     num_bytes = 3 * codes.numel()
     rates = {}
-    for name, read in ways.items():
+    for name, read in methods.items():
         rates[name] = num_bytes / time_on_gpu(lambda read=read: [read(rows) for rows in batches], max(3, repeats // 4))
     return {
         "num_samples": num_samples,
@@ -155,10 +160,10 @@ def measure_epoch(codec: WallocCodec2D, machine: dict[str, Any], *, repeats: int
 
 
 def multiply_adds(*, channels: int, levels: int, latents: int) -> dict[str, float]:
-    """Of one pixel, by the way of computing.
+    """Returns the number of multiply-adds per pixel by the method of computation.
 
-    `products`: of float16, as the kernel does it; `banded`: the same products in float32, undivided; `taps`: the
-    filters without the zeros of a block; `lifting`: additions count as multiply-adds; `window`: the whole encoder as
+    `products` are those of float16 in the kernel; `banded` the same products in float32, undivided; `taps` the
+    filters without the zeros of a block; `lifting` counts additions as multiply-adds; `window` is the whole encoder as
     one filter for each latent.
     """
     blocks, tile = window_blocks(levels), TILE_SAMPLES
@@ -174,7 +179,7 @@ def multiply_adds(*, channels: int, levels: int, latents: int) -> dict[str, floa
 
 
 def encoding_bounds(machine: dict[str, Any], *, channels: int, levels: int, latents: int) -> dict[str, float]:
-    """Least seconds a pixel by the memory, by the kernel's products, and by lifting in float32 as it might be."""
+    """Returns lower bounds in seconds per pixel, by memory, the kernel's products, and hypothetical float32 lifting."""
     counts = multiply_adds(channels=channels, levels=levels, latents=latents)
     return {
         "memory": (channels + latents / 4**levels) / machine["copy_bytes_per_s"],
@@ -184,13 +189,13 @@ def encoding_bounds(machine: dict[str, Any], *, channels: int, levels: int, late
 
 
 def rate_on_gpu(run: Run, repeats: int) -> float:
-    """Units a second of a run, by the median of its times on the device."""
+    """Returns units per second of a run, from the median of its times on the device."""
     units = run(0)
     return units / time_on_gpu(lambda: run(0), repeats)
 
 
 def time_on_gpu(work: Callable[[], object], repeats: int) -> float:
-    """Median seconds of `work` by the device's clock, after three runs that do not count."""
+    """Returns the median seconds of `work` by the device's clock, after three warm-up runs."""
     for _ in range(3):
         work()
     seconds = []
@@ -205,7 +210,7 @@ def time_on_gpu(work: Callable[[], object], repeats: int) -> float:
 
 
 def as_table(result: dict[str, Any]) -> str:
-    """What `measure_gpu` gives, for people."""
+    """Format the result of `measure_gpu` as a table."""
     machine, encode, epoch = result["machine"], result["encode"], result["epoch"]
     bounds, walloc = encode["bounds_pixels_per_s"], encode["walloc_pixels_per_s"]
 
@@ -223,35 +228,35 @@ def as_table(result: dict[str, Any]) -> str:
         ("  bound by memory", pixels(bounds["memory"])),
         ("  bound by the kernel's products", pixels(bounds["float16_products"])),
         ("  bound of lifting in float32", pixels(bounds["float32_lifting"])),
-        ("  share of the bound", f"{encode['share_of_bound']:.1%}"),
-        ("  codes other than plain torch's", f"{encode['codes_that_differ_from_plain']:.1e}"),
+        ("  fraction of the bound", f"{encode['share_of_bound']:.1%}"),
+        ("  codes that differ from plain torch", f"{encode['codes_that_differ_from_plain']:.1e}"),
         ("  by at most", str(encode["largest_difference"])),
         ("epoch on the device", f"{epoch['one_pass_bytes_per_s'] / 1e9:.0f} GB/s"),
         ("  plain torch", f"{epoch['plain_torch_bytes_per_s'] / 1e9:.0f} GB/s"),
-        ("  share of copy", f"{epoch['share_of_copy']:.1%}"),
+        ("  fraction of copy", f"{epoch['share_of_copy']:.1%}"),
         ("  samples", f"{epoch['samples_per_s'] / 1e6:.1f} M/s"),
     ]
     title = f"{machine['device']}, compute capability {machine['compute_capability']}, torch {machine['torch']}"
-    return "\n".join([title, *(f"{name:34}{value}" for name, value in rows)])
+    return "\n".join([title, *(f"{name:38}{value}" for name, value in rows)])
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print the table and write the JSON; 2 and one line where there is no GPU."""
+    """Measure, print the table and write the JSON; without a GPU, print one line and return 2."""
     parser = argparse.ArgumentParser(prog="python -m experiments.gpu_speed", description=__doc__.splitlines()[0])
     parser.add_argument("--codec", default="rgb-16x")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--json", type=Path, help="where the result goes")
-    chosen = parser.parse_args(arguments)
+    parser.add_argument("--json", type=Path, help="file for the result")
+    options = parser.parse_args(arguments)
     try:
-        result = measure_gpu(chosen.codec, batch=chosen.batch, side=chosen.side, repeats=chosen.repeats)
+        result = measure_gpu(options.codec, batch=options.batch, side=options.side, repeats=options.repeats)
     except CdlError as error:
         print(f"gpu_speed: {error}", file=sys.stderr)
         return error.exit_code
     print(as_table(result))
-    if chosen.json:
-        chosen.json.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""How alike two 8-bit images are, by measures of maintained libraries."""
+"""Measures of the similarity of two 8-bit images, computed by maintained libraries."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from torch import Tensor
 METRICS = ("psnr_db", "ssim", "ms_ssim", "lpips")
 
 SSIM_SIDE = 11
-"""Pixels a side of the window of SSIM (Wang et al. 2004), and so of the smallest image that it is defined for."""
+"""Side in pixels of the window of SSIM (Wang et al. 2004), and of the smallest image that it is defined for."""
 
 MS_SSIM_SIDE = 176
-"""MS-SSIM (Wang et al. 2003) halves an image four times; torchmetrics asks that a 16th of the side exceeds 10."""
+"""Smallest side in pixels for MS-SSIM (Wang et al. 2003), which halves an image four times; torchmetrics requires a
+16th of the side above 10."""
 
 LPIPS_SIDE = 64
-"""AlexNet's five stages need about as many."""
+"""Smallest side in pixels for LPIPS: the five stages of AlexNet need about as many."""
 
 LPIPS_WEIGHTS = "alexnet-owt-7be5be79.pth"
-"""What torchvision calls AlexNet's ImageNet weights in torch's download folder."""
+"""Name of torchvision's file of AlexNet's ImageNet weights in torch's download folder."""
 
 
 def image_quality(source: Tensor, decoded: Tensor) -> dict[str, float | None]:
-    """Values of `METRICS` for two images uint8 (C, H, W); None where an image is too small or weights are absent.
+    """Compute `METRICS` for two images uint8 (C, H, W); None if an image is too small or the weights are absent.
 
-    PSNR in dB, infinite for equal images. SSIM with a Gaussian window, σ = 1.5, mean over channels. LPIPS
-    (Zhang et al. 2018) with AlexNet; smaller is better, of gray images that of three equal channels.
+    PSNR is in dB, and infinite for equal images. SSIM has a Gaussian window, σ = 1.5, and is averaged over channels.
+    LPIPS (Zhang et al. 2018) uses AlexNet; smaller is better, and gray images become three equal channels.
     """
     side = min(source.shape[1:])
     return {
@@ -41,7 +42,7 @@ def image_quality(source: Tensor, decoded: Tensor) -> dict[str, float | None]:
 
 
 def lpips_weights() -> Path | None:
-    """The file of AlexNet's weights if torch has it in its download folder; nothing is ever downloaded here."""
+    """Returns AlexNet's weights in torch's download folder, or None if they are absent; downloads nothing."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / LPIPS_WEIGHTS
     return path if path.is_file() else None
 
@@ -61,7 +62,7 @@ def _ssim(source: Tensor, decoded: Tensor) -> float:
 def _ms_ssim(source: Tensor, decoded: Tensor) -> float:
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
-    pair = (decoded[None].float(), source[None].float())  # in float64 it is 15 times slower, to the same 7 digits
+    pair = (decoded[None].float(), source[None].float())  # float64 is 15 times slower, and equal to 7 digits
     return float(multiscale_structural_similarity_index_measure(*pair, data_range=255.0))
 
 
@@ -76,5 +77,5 @@ def _lpips_network() -> torch.nn.Module:
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torchvision's, of an argument that torchmetrics gives
+        warnings.simplefilter("ignore")  # torchvision warns about an argument that torchmetrics passes
         return LearnedPerceptualImagePatchSimilarity(net_type="alex").eval()

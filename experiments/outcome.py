@@ -1,4 +1,4 @@
-"""What a comparison leaves: every run, the summary of each condition, the differences, one sentence."""
+"""The result of a comparison: all runs, a summary of each condition, the differences, and a sentence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from experiments.conditions import ConditionKind, kind_of
+from experiments.conditions import ConditionKind, find_kind
 from experiments.differences import Difference
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import write_atomic
@@ -26,28 +26,28 @@ class ConditionOutcome:
     grid: int
     values_per_sample: int
     bytes_per_sample: float
-    """Of the stored shards, keys and labels included."""
+    """Bytes of the shards, including keys and labels, per sample."""
     num_parameters: int
     runs: list[dict[str, Any]]
-    """A RunRecord for each seed, as JSON."""
+    """The `RunRecord` of each seed as JSON."""
 
     @property
     def kind(self) -> ConditionKind:
-        """How its samples are stored."""
-        return kind_of(self.name)
+        """The kind of the condition."""
+        return find_kind(self.name)
 
     def scores(self, metric: str) -> list[float]:
-        """The metric seed by seed."""
+        """Returns the metric for each seed."""
         return [run["metrics"][metric] for run in self.runs]
 
     def images_per_s(self) -> float:
-        """Training rate, mean over seeds."""
+        """Returns the training rate, averaged over the seeds."""
         return mean(run["images_per_s"] for run in self.runs)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A whole comparison."""
+    """The result of a whole comparison."""
 
     source: str
     size: int
@@ -63,19 +63,19 @@ class Outcome:
     """Commit, versions and machine; a list of values where the runs differ."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for `results.json`."""
+        """Returns plain values for `results.json`."""
         return {"format": "walloc-cdl-comparison", "format_version": 1, **asdict(self)}
 
 
 def summarize(scores: list[float]) -> tuple[float, float]:
-    """Mean and standard deviation (n - 1; 0 for a single score)."""
+    """Returns mean and standard deviation (with n - 1; 0 for a single score)."""
     return mean(scores), stdev(scores) if len(scores) > 1 else 0.0
 
 
 def describe(
     source: str, model: str, metric: str, conditions: list[ConditionOutcome], differences: list[Difference]
 ) -> str:
-    """Say in plain words what came out, whichever way it fell."""
+    """Returns a sentence that describes the result."""
     names = {"auc": "AUC", "accuracy": "accuracy"}
     scores = {condition.name: summarize(condition.scores(metric))[0] for condition in conditions}
     num_seeds = len(conditions[0].runs)
@@ -87,25 +87,25 @@ def describe(
     for difference in differences:
         parts.append(
             f"{difference.condition} ({scores[difference.condition]:.3f}) against {difference.baseline} "
-            f"({scores[difference.baseline]:.3f}) is {_judgment(difference)}"
+            f"({scores[difference.baseline]:.3f}) is {_describe_difference(difference)}"
         )
     return f"On {source} with {model}, {names[metric]}, {trials}: " + "; ".join(parts) + "."
 
 
-def _judgment(difference: Difference) -> str:
+def _describe_difference(difference: Difference) -> str:
     if difference.low is None or difference.high is None:
         return (
             f"{difference.verdict}: {difference.mean:+.3f}, and one seed says nothing of the spread; run at least two"
         )
-    place = "" if difference.verdict == "not shown to differ" else " here"
+    suffix = "" if difference.verdict == "not shown to differ" else " here"
     return (
-        f"{difference.verdict}{place}: {difference.mean:+.3f}, "
+        f"{difference.verdict}{suffix}: {difference.mean:+.3f}, "
         f"95 % interval {difference.low:+.3f} to {difference.high:+.3f}"
     )
 
 
 def merge_environments(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Commit and environment of all runs: each value once, a list of the different ones where the runs differ.
+    """Merge commit and environment of all runs: a value that differs between runs becomes a list of its values.
 
     >>> merge_environments([{"commit": "a", "environment": {}}, {"commit": "b", "environment": {}}])
     {'commit': ['a', 'b']}
@@ -113,22 +113,22 @@ def merge_environments(records: list[dict[str, Any]]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for record in records:
         for name, value in {**record["environment"], "commit": record["commit"]}.items():
-            found = merged.setdefault(name, [])
-            if value not in found:
-                found.append(value)
+            values = merged.setdefault(name, [])
+            if value not in values:
+                values.append(value)
     return {name: values[0] if len(values) == 1 else values for name, values in merged.items()}
 
 
 def save_outcome(outcome: Outcome, folder: Path) -> None:
-    """Write `results.json` into `folder`."""
+    """Write `results.json` to `folder`."""
     write_atomic(folder / RESULTS_NAME, (json.dumps(outcome.to_json(), indent=1, allow_nan=False) + "\n").encode())
 
 
 def load_outcome(folder: Path) -> Outcome:
-    """Read `results.json`; raises `CallError` for a folder without one, or with one that is not a comparison's."""
+    """Read `results.json`; raises `CallError` for a folder without one, or for a file that is not a comparison's."""
     path = folder / RESULTS_NAME
     if not path.is_file():
-        raise CallError(f"{folder} holds no {RESULTS_NAME}; name the --out folder of a `cdl compare` that has finished")
+        raise CallError(f"{folder} has no {RESULTS_NAME}; name the --out folder of a finished `cdl compare`")
     try:
         fields = json.loads(path.read_text())
         if fields.pop("format") != "walloc-cdl-comparison" or fields.pop("format_version") != 1:
@@ -136,10 +136,10 @@ def load_outcome(folder: Path) -> Outcome:
         fields["conditions"] = [ConditionOutcome(**condition) for condition in fields["conditions"]]
         fields["differences"] = [Difference(**difference) for difference in fields["differences"]]
         outcome = Outcome(**fields)
-        for condition in outcome.conditions:  # what a table needs is there
+        for condition in outcome.conditions:  # check the fields that a table needs
             summarize(condition.scores(outcome.metric))
             condition.images_per_s()
-            kind_of(condition.name)
+            find_kind(condition.name)
         return outcome
     except (CallError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CallError(f"{path} is not the result of a comparison ({error}); run `cdl compare` again") from error

@@ -1,4 +1,4 @@
-"""How well a codec keeps images, and in how many bits: `cdl codec eval`."""
+"""`cdl codec eval` for images: rate and distortion of a codec."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from walloc_cdl.latents.archive import archive_to_bytes, default_container, find
 
 @dataclass(frozen=True)
 class RateDistortion:
-    """Means over images; quality is that of the clamped 8-bit output, rate that of whole archive files."""
+    """Means over images: quality of the clamped 8-bit output, rate of whole archive files."""
 
     num_images: int
     psnr_db: float
-    """Infinite where nothing is lost."""
+    """Infinite if nothing is lost."""
     bpp: float
-    """Bits of the archive file, metadata included, for each pixel of the source."""
+    """Bits of the archive file, including metadata, per pixel of the source."""
     ssim: float | None
-    """See `experiments.image_quality`; None where no image is large enough."""
+    """See `experiments.image_quality`; None if no image is large enough."""
     ms_ssim: float | None
     lpips: float | None
-    """None where no image is large enough, and where the network's weights are not on this machine."""
+    """None if no image is large enough, or if the network's weights are not on this machine."""
     compression_ratio: float
-    """Bytes of the uncompressed 8-bit source over bytes of the files, all images together."""
+    """Bytes of the uncompressed 8-bit source over bytes of the files, for all images together."""
     metadata_bytes: float
-    """Of the metadata in a file, whatever its size."""
+    """Mean bytes of the metadata in a file."""
     container: str
 
     def to_json(self) -> dict[str, float | int | str | None]:
-        """Plain values, which JSON can hold: an infinite PSNR is null."""
+        """Returns plain values for JSON, with None for an infinite PSNR."""
         return asdict(self) | {"psnr_db": self.psnr_db if math.isfinite(self.psnr_db) else None}
 
 
@@ -48,25 +48,25 @@ def measure_rate_distortion(
     container: str | None = None,
     on_signal: Callable[[], object] | None = None,
 ) -> RateDistortion:
-    """Encode, archive and decode uint8 images (C, H, W) with sides on the codec's stride, one at a time.
+    """Encode, archive and decode uint8 images (C, H, W), with sides divisible by the codec's stride, one at a time.
 
-    `container` is that of `default_container` unless it is named. `on_signal` is called after each image.
-    Raises `JobError` when there is no image, `CallError` for one the codec does not take.
+    `container` defaults to `default_container`. `on_signal` is called after each image.
+    Raises `JobError` if there is no image, `CallError` for an image that the codec does not take.
     """
     spec = codec.spec
-    chosen = find_container(container) if container else default_container(spec.kind)
+    container_format = find_container(container) if container else default_container(spec.kind)
     qualities: list[dict[str, float | None]] = []
-    rates, extra = [], []
+    rates, metadata_bytes = [], []
     source_bytes = archive_bytes = 0
     for image in images:
         codes = codec.encode(image[None])
         shape = tuple(image.shape)
         data = archive_to_bytes(
-            codes[0].cpu().numpy(), spec, signal_shape=shape, container=chosen.name, codec=codec.name
+            codes[0].cpu().numpy(), spec, signal_shape=shape, container=container_format.name, codec=codec.name
         )
         qualities.append(image_quality(image, to_bytes(codec.decode(codes))[0].cpu()))
         rates.append(8 * len(data) / (image.shape[1] * image.shape[2]))
-        extra.append(len(info.to_text()) if (info := read_info(data)) else 0)
+        metadata_bytes.append(len(info.to_text()) if (info := read_info(data)) else 0)
         source_bytes, archive_bytes = source_bytes + image.numel(), archive_bytes + len(data)
         if on_signal:
             on_signal()
@@ -78,12 +78,12 @@ def measure_rate_distortion(
         **means,
         bpp=float(np.mean(rates)),
         compression_ratio=source_bytes / archive_bytes,
-        metadata_bytes=float(np.mean(extra)),
-        container=chosen.name,
+        metadata_bytes=float(np.mean(metadata_bytes)),
+        container=container_format.name,
     )
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    """Mean of the values that there are; None where there is none."""
+    """Returns the mean of the values other than None; None if there are none."""
     present = [value for value in values if value is not None]
     return float(np.mean(present)) if present else None

@@ -1,4 +1,4 @@
-"""A comparison as a table and as a plot, made from its `results.json` alone."""
+"""Table and plot of a comparison, from its `results.json` alone."""
 
 from __future__ import annotations
 
@@ -15,33 +15,34 @@ BASELINE_COLOR = "#555555"
 STEM_COLORS = {"synthesis": "#0072B2", "channels": "#E69F00"}
 
 MARKERS = "os^Dv"
-"""By the grid, in its order: conditions that differ in nothing else must be told apart."""
+"""One marker for each grid, in ascending order, since conditions may differ in the grid only."""
 
 SMALLEST_SPAN = 0.06
-"""Least range of the metric that the plot shows."""
+"""Smallest range of the metric that the plot shows."""
 
 
 def table_rows(outcome: Outcome) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells: a row for each condition."""
+    """Returns headings and rows of cells, with a row for each condition."""
     metric = METRIC_LABELS[outcome.metric]
     headings = ["condition", "stem", "grid", metric, "std", "difference [95 %]", "values", "bytes", "train images/s"]
-    against = {difference.condition: difference for difference in outcome.differences}
-    return headings, [_row(condition, against.get(condition.name), outcome.metric) for condition in outcome.conditions]
+    differences = {difference.condition: difference for difference in outcome.differences}
+    rows = [_row(condition, differences.get(condition.name), outcome.metric) for condition in outcome.conditions]
+    return headings, rows
 
 
 def _row(condition: ConditionOutcome, difference: Difference | None, metric: str) -> list[str]:
     average, deviation = summarize(condition.scores(metric))
-    gap = "–"
+    difference_text = "–"
     if difference:
         interval = f"[{difference.low:+.3f}, {difference.high:+.3f}]" if difference.low is not None else "[–]"
-        gap = f"{difference.mean:+.3f} {interval} to {difference.baseline}"
+        difference_text = f"{difference.mean:+.3f} {interval} to {difference.baseline}"
     return [
         condition.name,
         condition.stem,
         str(condition.grid),
         f"{average:.3f}",
         f"{deviation:.3f}",
-        gap,
+        difference_text,
         f"{condition.values_per_sample:,}",
         f"{condition.bytes_per_sample:,.0f}",
         f"{condition.images_per_s():,.0f}",
@@ -49,7 +50,7 @@ def _row(condition: ConditionOutcome, difference: Difference | None, metric: str
 
 
 def markdown(outcome: Outcome) -> str:
-    """The table, the sentence and what they rest on."""
+    """Returns the table, the sentence, and the number of samples, seeds and environment that they are based on."""
     headings, rows = table_rows(outcome)
     lines = [f"| {' | '.join(cells)} |" for cells in (headings, ["---"] * len(headings), *rows)]
     environment = ", ".join(
@@ -71,13 +72,13 @@ def markdown(outcome: Outcome) -> str:
 
 
 def write_report(outcome: Outcome, folder: Path) -> None:
-    """Write the table and the plot into `folder`."""
+    """Write the table and the plot to `folder`."""
     (folder / TABLE_NAME).write_text(markdown(outcome), encoding="utf-8")
     _plot(outcome, folder / PLOT_NAME)
 
 
 def _plot(outcome: Outcome, path: Path) -> None:
-    """The metric against stored values for each sample: a dot for each seed, a bar at the mean."""
+    """Plot the metric against stored values per sample, with a dot for each seed and a bar at the mean."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
@@ -87,9 +88,9 @@ def _plot(outcome: Outcome, path: Path) -> None:
         scores = condition.scores(outcome.metric)
         marker = MARKERS[grids.index(condition.grid) % len(MARKERS)]
         color = BASELINE_COLOR if condition.kind.is_baseline else STEM_COLORS[condition.stem]
-        # Conditions often store equally many values: set side by side around the true position.
-        same = [other for other in outcome.conditions if other.values_per_sample == condition.values_per_sample]
-        shift = 1.12 ** (same.index(condition) - (len(same) - 1) / 2)
+        # Conditions that store equally many values are drawn side by side around the true position.
+        group = [other for other in outcome.conditions if other.values_per_sample == condition.values_per_sample]
+        shift = 1.12 ** (group.index(condition) - (len(group) - 1) / 2)
         x = condition.values_per_sample * shift
         average, _ = summarize(scores)
         axes.plot([x] * len(scores), scores, marker, color=color, alpha=0.55, markersize=6, label=condition.name)
@@ -98,7 +99,7 @@ def _plot(outcome: Outcome, path: Path) -> None:
             f"{average:.3f}", (x, average), xytext=(12, 0), textcoords="offset points", va="center", fontsize=8
         )
     low, high = axes.get_ylim()
-    if high - low < SMALLEST_SPAN:  # or the eye takes noise for a difference
+    if high - low < SMALLEST_SPAN:  # otherwise noise would look like a difference
         axes.set_ylim((low + high - SMALLEST_SPAN) / 2, (low + high + SMALLEST_SPAN) / 2)
     axes.set_xscale("log", base=2)
     values = sorted({condition.values_per_sample for condition in outcome.conditions})

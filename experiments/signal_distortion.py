@@ -1,6 +1,6 @@
-"""How well a codec keeps arrays of many channels and audio, and in how many bits: `cdl codec eval`.
+"""`cdl codec eval` for arrays of many channels and audio: rate and distortion of a codec.
 
-Signals are float in [-0.5, 0.5], so that decibels are of a range of 1.
+Signals are float in [-0.5, 0.5], so decibels refer to a range of 1.
 """
 
 from __future__ import annotations
@@ -17,49 +17,49 @@ from walloc_cdl.latents import code_histogram
 from walloc_cdl.latents.archive import archive_to_bytes, default_container, find_container
 
 LEAST_ERROR = 1e-15
-"""Mean squared errors below count as this one, so that silence kept exactly is 150 dB and not infinite."""
+"""Smaller mean squared errors are replaced by this one, so that exact silence has 150 dB instead of infinity."""
 
 
 PIECE_SAMPLES = 2**21
-"""Clips are encoded in pieces of about so many samples, 48 s at 44.1 kHz, so that memory does not grow with their
+"""Clips are encoded in pieces of about this many samples, 48 s at 44.1 kHz, so that memory does not grow with their
 length."""
 
 
 @dataclass(frozen=True)
 class ArrayDistortion:
-    """Means over arrays; quality is that of the clamped output, rate that of whole archive files."""
+    """Means over arrays: quality of the clamped output, rate of whole archive files."""
 
     num_arrays: int
     psnr_db: float
     bpp: float
-    """Archive bits for each pixel of the source."""
+    """Bits of the archive file per pixel of the source."""
     bits_per_value: float
-    """The same for each channel of a pixel."""
+    """Bits per pixel and channel."""
     reduction: float
-    """Source values for each latent value."""
+    """Source values per latent value."""
     container: str
 
     def to_json(self) -> dict[str, float | int | str]:
-        """Plain values."""
+        """Returns plain values."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class AudioDistortion:
-    """Means over clips; quality is that of the clamped output."""
+    """Means over clips: quality of the clamped output."""
 
     num_clips: int
     psnr_db: float
-    """The signal's range of 1 over the error."""
+    """The range of 1 over the error."""
     snr_db: float
-    """The signal's own energy over that of the error; silent clips have none and are left out."""
+    """Energy of the signal over that of the error; silent clips are left out."""
     bits_per_sample: float
-    """Order-0 entropy of the codes, each latent channel by itself over all clips, for each source value."""
+    """Order-0 entropy of the codes, of each latent channel over all clips, per source value."""
     reduction: float
-    """Source values for each latent value, extra frames included."""
+    """Source values per latent value, including extra frames."""
 
     def to_json(self) -> dict[str, float | int | str]:
-        """Plain values."""
+        """Returns plain values."""
         return asdict(self)
 
 
@@ -70,19 +70,23 @@ def measure_arrays(
     container: str | None = None,
     on_signal: Callable[[], object] | None = None,
 ) -> ArrayDistortion:
-    """Encode, archive and decode float arrays (C, H, W) with sides on the codec's stride, one at a time.
+    """Encode, archive and decode float arrays (C, H, W), with sides divisible by the codec's stride, one at a time.
 
-    `container` is that of `default_container` unless it is named. `on_signal` is called after each array.
-    Raises `JobError` when there is none.
+    `container` defaults to `default_container`. `on_signal` is called after each array.
+    Raises `JobError` if there are no arrays.
     """
     spec = codec.spec
-    chosen = find_container(container) if container else default_container(spec.kind)
+    container_format = find_container(container) if container else default_container(spec.kind)
     psnrs, rates = [], []
     for array in arrays:
         codes = codec.encode(array[None])
         psnrs.append(decibels(1.0, mean_squared_error(codec, codes, array)))
         data = archive_to_bytes(
-            codes[0].cpu().numpy(), spec, signal_shape=tuple(array.shape), container=chosen.name, codec=codec.name
+            codes[0].cpu().numpy(),
+            spec,
+            signal_shape=tuple(array.shape),
+            container=container_format.name,
+            codec=codec.name,
         )
         rates.append(8 * len(data) / (array.shape[1] * array.shape[2]))
         if on_signal:
@@ -95,16 +99,16 @@ def measure_arrays(
         bpp=float(np.mean(rates)),
         bits_per_value=float(np.mean(rates)) / spec.source_channels,
         reduction=spec.reduction(),
-        container=chosen.name,
+        container=container_format.name,
     )
 
 
 def measure_audio(
     codec: Codec, clips: Iterable[torch.Tensor], *, on_signal: Callable[[], object] | None = None
 ) -> AudioDistortion:
-    """Encode and decode float clips (C, T), T on the codec's stride, one at a time, long ones in pieces.
+    """Encode and decode float clips (C, T), T divisible by the codec's stride, one at a time, long ones in pieces.
 
-    `on_signal` is called after each. Raises `JobError` when there is none.
+    `on_signal` is called after each clip. Raises `JobError` if there are no clips, or only silent ones.
     """
     psnrs, ratios, num_values = [], [], 0
     piece_samples = max(PIECE_SAMPLES // codec.spec.stride, 1) * codec.spec.stride
@@ -125,7 +129,7 @@ def measure_audio(
     if not psnrs:
         raise JobError("no clip to measure on; name a folder with clips at least as long as the codec's stride")
     if not ratios:
-        raise JobError("all clips are silent, so there is no signal to measure the error against; give others")
+        raise JobError("all clips are silent, so the signal-to-noise ratio is undefined; name other clips")
     return AudioDistortion(
         num_clips=len(psnrs),
         psnr_db=float(np.mean(psnrs)),
@@ -136,17 +140,17 @@ def measure_audio(
 
 
 def mean_squared_error(codec: Codec, codes: torch.Tensor, signal: torch.Tensor) -> float:
-    """Of the decoded codes (1, K, …) against a signal (C, …)."""
+    """Returns the mean squared error of the decoded codes (1, K, …) against a signal (C, …)."""
     return float((codec.decode(codes)[0].double() - signal.double()).square().mean())
 
 
 def decibels(power: float, error: float) -> float:
-    """10 log10 of a power over an error."""
+    """Returns 10 log10 of a power over an error."""
     return float(10 * np.log10(power / max(error, LEAST_ERROR)))
 
 
 def entropy_bits(histogram: np.ndarray) -> float:
-    """Bits that a memoryless code of each channel takes for all counted bytes: int64 (K, 256)."""
+    """Returns the bits of all counted bytes, int64 (K, 256), under a memoryless code for each channel."""
     counts = histogram.astype(np.float64)
-    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    return float(-(counts * np.log2(np.where(share > 0, share, 1))).sum())
+    frequency = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    return float(-(counts * np.log2(np.where(frequency > 0, frequency, 1))).sum())

@@ -1,4 +1,4 @@
-"""The commands that train and judge classifiers."""
+"""The commands that train and evaluate classifiers."""
 
 from __future__ import annotations
 

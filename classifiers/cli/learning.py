@@ -1,4 +1,4 @@
-"""`cdl train` and `cdl evaluate`: classifiers on a data set of latents."""
+"""`cdl train` and `cdl evaluate`: training and evaluation of classifiers on a data set of latents."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from classifiers import Metrics, TrainProgress
 
 DataSet = Annotated[
-    str, typer.Argument(metavar="DIR", help="Folder of the data set, or its address, as hf://datasets/OWNER/NAME.")
+    str, typer.Argument(metavar="DIR", help="Folder of the data set, or its address (hf://datasets/OWNER/NAME).")
 ]
 VALIDATION_SPLITS = ("validation", "valid", "val", "test")
 
@@ -25,31 +25,33 @@ def train(
     model: ModelName,
     out: LocalFolder,
     stem: Annotated[str, typer.Option(help="synthesis (pixels made from latents) or channels.")] = "synthesis",
-    grid: Annotated[int | None, typer.Option(help="Pixels a side that the model sees; default equal values.")] = None,
+    grid: Annotated[
+        int | None, typer.Option(help="Height in pixels of the model's input; default as many values as are stored.")
+    ] = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from published weights.")] = False,
     epochs: Epochs = 15,
     batch_size: BatchSize = 64,
     lr: LearningRate = 1e-3,
     validation: Annotated[
-        str | None, typer.Option(help="Split to judge the finished model on; default validation or test.")
+        str | None, typer.Option(help="Split to evaluate the finished model on; default validation or test.")
     ] = None,
     precision: Precision = "auto",
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; default the GPU where there is one.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default the GPU if there is one.")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Discard an earlier run in --out.")] = False,
     seed: Seed = 0,
     json_path: JsonPath = None,
 ) -> None:
     """Train a timm classifier on stored latents.
 
-    The same command again resumes an interrupted run.
+    Running the same command again resumes an interrupted run.
     """
     import classifiers
     from walloc_cdl.data import open_latents
 
     train_set = open_latents(folder, "train")
     splits = [split for split in VALIDATION_SPLITS if split in train_set.manifest.splits]
-    chosen = validation or (splits[0] if splits else None)
-    validation_set = open_latents(folder, chosen) if chosen else None
+    chosen_split = validation or (splits[0] if splits else None)
+    validation_set = open_latents(folder, chosen_split) if chosen_split else None
     config = classifiers.TrainConfig(epochs=epochs, batch_size=batch_size, lr=lr, precision=precision, seed=seed)
     trained = False
     with progress("train", "samples") as update:
@@ -79,17 +81,17 @@ def train(
         "loss, last epoch": record.losses[-1],
     }
     if record.metrics:
-        rows |= metric_rows(record.metrics, chosen or "", train_set.class_names)
+        rows |= metric_rows(record.metrics, chosen_split or "", train_set.class_names)
     report(rows, json_path, record.to_json())
 
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a run of `cdl train`.")],
     folder: DataSet,
-    split: Annotated[str | None, typer.Option(help="Split to judge on; default test or validation.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split to evaluate on; default test or validation.")] = None,
     json_path: JsonPath = None,
 ) -> None:
-    """Judge a trained classifier on a split of a data set.
+    """Evaluate a trained classifier on a split of a data set.
 
     The data set must have the codec, the size and the classes that the classifier was trained on.
     """
@@ -98,14 +100,18 @@ def evaluate(
 
     model = classifiers.load_classifier(run)
     splits = open_files(folder).load_manifest().splits
-    chosen = split or next((name for name in reversed(VALIDATION_SPLITS) if name in splits), next(iter(splits)))
+    chosen_split = split or next((name for name in reversed(VALIDATION_SPLITS) if name in splits), next(iter(splits)))
     with progress("evaluate", "samples") as update:
-        metrics = classifiers.evaluate(model, open_latents(folder, chosen), progress=update)
-    report(metric_rows(metrics, chosen, model.config.class_names), json_path, {"split": chosen, **metrics.to_json()})
+        metrics = classifiers.evaluate(model, open_latents(folder, chosen_split), progress=update)
+    report(
+        metric_rows(metrics, chosen_split, model.config.class_names),
+        json_path,
+        {"split": chosen_split, **metrics.to_json()},
+    )
 
 
 def metric_rows(metrics: Metrics, split: str, class_names: list[str] | tuple[str, ...] | None) -> dict[str, object]:
-    """Metrics as lines of a report, the confusion matrix a line for each true class."""
+    """Returns the metrics as lines of a report, with one line of the confusion matrix for each true class."""
     rows: dict[str, object] = {
         "split": f"{split}, {metrics.num_samples:,} labeled samples",
         "accuracy": metrics.accuracy,
@@ -116,6 +122,6 @@ def metric_rows(metrics: Metrics, split: str, class_names: list[str] | tuple[str
     names = class_names or [str(number) for number in range(len(metrics.confusion))]
     for name, counts in zip(names, metrics.confusion, strict=True):
         rows[f"true {name}, predicted as"] = ", ".join(
-            f"{other} {count}" for other, count in zip(names, counts, strict=True) if count
+            f"{predicted} {count}" for predicted, count in zip(names, counts, strict=True) if count
         )
     return rows

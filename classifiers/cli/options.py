@@ -1,4 +1,4 @@
-"""Options that commands which train take."""
+"""Options of the commands that train."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ import typer
 
 ModelName = Annotated[str, typer.Option("--model", help="A timm model.")]
 Epochs = Annotated[int, typer.Option(help="Passes over the training split.")]
-BatchSize = Annotated[int, typer.Option(help="Samples for each update.")]
-LearningRate = Annotated[float, typer.Option("--lr", help="Learning rate at its peak.")]
+BatchSize = Annotated[int, typer.Option(help="Samples per update.")]
+LearningRate = Annotated[float, typer.Option("--lr", help="Peak learning rate.")]
 Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]

@@ -1,1 +1,1 @@
-"""`cdl prepare` and the other commands that make and keep data sets."""
+"""`cdl prepare` and the other commands that create and maintain data sets."""

@@ -1,4 +1,4 @@
-"""`cdl codec encode` and `decode`: codecs on single files."""
+"""`cdl codec encode` and `decode`: apply codecs to single files."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from walloc_cdl.cli.options import CodecName, ContainerName, JsonPath, out_optio
 if TYPE_CHECKING:
     from datasets_prep.archives.single_files import FilesReport
 
-Source = Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="A file, or a folder, sub folders included.")]
-Out = Annotated[Path, out_option("The file to write, or for a folder the folder.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there instead of keeping them.")]
+Source = Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="A file, or a folder with its subfolders.")]
+Out = Annotated[Path, out_option("The file to write; for a folder, the folder to write to.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files instead of keeping them.")]
 
 
 def encode(
@@ -26,10 +26,10 @@ def encode(
     overwrite: Overwrite = False,
     json_path: JsonPath = None,
 ) -> None:
-    """Encode images or sounds to entropy-coded archives.
+    """Encode images or audio to entropy-coded archives.
 
-    FILE becomes --out, whose name ends in .png, .webp, .tif or .jxl; each NAME of a folder becomes
-    NAME.webp (or as --container says) in the folder --out. The same command again goes on with what is missing.
+    For a FILE, the name of --out ends in .png, .webp, .tif or .jxl; for a folder, each NAME becomes
+    NAME.webp (or as --container says) in the folder --out. Running the same command again writes the missing files.
     """
     from datasets_prep.archives.single_files import encode_files
     from walloc_cdl.codec import load_codec
@@ -37,24 +37,26 @@ def encode(
     model = load_codec(codec)
     with progress("encode", "files") as update:
         result = encode_files(source, out, model, container=container, overwrite=overwrite, on_file=update)
-    _conclude(out, model.name, result, json_path)
+    _report_result(out, model.name, result, json_path)
 
 
 def decode(
     source: Source,
     out: Out,
     codec: Annotated[
-        str | None, typer.Option("--codec", help="Name or folder of the codec; by default what each archive records.")
+        str | None,
+        typer.Option("--codec", help="Name or folder of the codec; by default the one that each archive records."),
     ] = None,
     overwrite: Overwrite = False,
     max_code_bytes: Annotated[
-        int | None, typer.Option(help="Allow more codes an archive than the guard against bombs does.", min=1)
+        int | None,
+        typer.Option(help="Limit on the bytes of an archive's codes, instead of the guard against bombs.", min=1),
     ] = None,
     json_path: JsonPath = None,
 ) -> None:
-    """Decode archives to images or sounds.
+    """Decode archives to images or audio of the original size.
 
-    They get their true size back; without --codec it is the one that each archive records.
+    Without --codec, the codec is the one that each archive records.
     """
     from datasets_prep.archives.single_files import decode_files
     from walloc_cdl.codec import load_codec
@@ -62,11 +64,11 @@ def decode(
     model = load_codec(codec) if codec else None
     with progress("decode", "files") as update:
         result = decode_files(source, out, model, overwrite=overwrite, max_code_bytes=max_code_bytes, on_file=update)
-    _conclude(out, model.name if model else "as recorded", result, json_path)
+    _report_result(out, model.name if model else "as recorded", result, json_path)
 
 
-def _conclude(out: Path, codec: str, result: FilesReport, json_path: Path | None) -> None:
-    """Report what was done; exit code 1 if some files could not be used."""
+def _report_result(out: Path, codec: str, result: FilesReport, json_path: Path | None) -> None:
+    """Report what was done; the exit code is 1 if some files failed."""
     from datasets_prep.archives.single_files import describe_failures
 
     for line in describe_failures(result.failures):
@@ -74,7 +76,7 @@ def _conclude(out: Path, codec: str, result: FilesReport, json_path: Path | None
     payload = {"codec": codec, **result.to_json()}
     rows: dict[str, object] = {"out": str(out), "codec": codec, "written": f"{result.num_written:,}"}
     if result.num_kept:
-        rows["kept"] = f"{result.num_kept:,} that were there already"
+        rows["kept"] = f"{result.num_kept:,} existing files"
     if result.failures:
         rows["failed"] = f"{len(result.failures):,}, named above"
     rows["archives"] = size_text(result.archive_bytes)

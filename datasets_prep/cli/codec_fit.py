@@ -1,4 +1,4 @@
-"""`cdl codec fit`: codecs in closed form from a source."""
+"""`cdl codec fit`: fits a codec to a source in closed form."""
 
 from __future__ import annotations
 
@@ -14,34 +14,36 @@ from walloc_cdl.cli.options import JsonPath, LocalFolder, Seed
 def fit(
     source: SourceName,
     out: LocalFolder,
-    reduction: Annotated[float, typer.Option(help="Source values for each latent value.", min=1)] = 16,
+    reduction: Annotated[float, typer.Option(help="Source values per latent value.", min=1)] = 16,
     latent_channels: Annotated[
-        int | None, typer.Option(help="Instead of a reduction, the number of latent channels.", min=1)
+        int | None, typer.Option(help="Number of latent channels, instead of a reduction.", min=1)
     ] = None,
-    channels: Annotated[int | None, typer.Option(help="Source channels; by default those of the source.")] = None,
+    channels: Annotated[
+        int | None, typer.Option(help="Number of source channels; by default that of the source.")
+    ] = None,
     levels: Annotated[
         int | None,
         typer.Option(
-            help="Wavelet levels; the stride is 2 to that power. Default 3, for audio 8, fewer for many channels.",
+            help="Wavelet levels; the stride is 2 to this power. Default 3, for audio 8, fewer for many channels.",
             min=1,
             max=12,
         ),
     ] = None,
-    sample_rate: Annotated[int | None, typer.Option(help="Audio: in Hz; by default the clips' own.", min=1)] = None,
+    sample_rate: Annotated[int | None, typer.Option(help="Audio: in Hz; by default that of the clips.", min=1)] = None,
     gain: Annotated[float | None, typer.Option(help="Fix the gain instead of choosing it.")] = None,
     slope: Annotated[
         float | None,
-        typer.Option(help="Decibels that a further bit per pixel must be worth; default 1, less for many channels."),
+        typer.Option(help="Decibels that one more bit per pixel must gain; default 1, less for many channels."),
     ] = None,
-    fraction: Annotated[float, typer.Option(help="Seeded share of the samples to fit to.")] = 1.0,
+    fraction: Annotated[float, typer.Option(help="Fraction of the samples to fit to, drawn by --seed.")] = 1.0,
     split: Annotated[str | None, typer.Option(help="Split to fit to; by default `train`, or the first.")] = None,
-    name: Annotated[str | None, typer.Option(help="What the codec is called; by default the folder's name.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the codec; by default that of the folder.")] = None,
     seed: Seed = 0,
     json_path: JsonPath = None,
 ) -> None:
     """Fit a codec in closed form.
 
-    It keeps the principal components of their wavelet packets. Takes seconds for hundreds of photos.
+    The codec keeps the principal components of wavelet packets. Fitting to hundreds of photos takes seconds.
     """
     from datasets_prep.codec_fit.fit_source import configure_fit, fit_to_source, save_codec
     from datasets_prep.sources import open_source
@@ -64,13 +66,13 @@ def fit(
     with progress("fit", "samples") as update:
         codec, fitted, num_skipped = fit_to_source(samples, config, fraction=fraction, split=split, progress=update)
     save_codec(codec, out)
-    noun = {"image": "images", "array": "arrays", "audio": "clips"}[samples.kind]
+    plural = {"image": "images", "array": "arrays", "audio": "clips"}[samples.kind]
     per = "sample" if samples.kind == "audio" else "pixel"
     rows = {
         "codec": str(out),
         "channels": f"{codec.spec.source_channels} to {codec.spec.latent_channels} at stride {codec.spec.stride}",
         "reduction": codec.spec.reduction(),
-        noun: f"{fitted.num_signals:,} ({num_skipped} could not be used)" if num_skipped else fitted.num_signals,
+        plural: f"{fitted.num_signals:,} ({num_skipped} could not be used)" if num_skipped else fitted.num_signals,
         "kept energy": fitted.kept_energy,
         "gain": fitted.chosen.gain,
         "PSNR (dB, sample)": fitted.chosen.psnr_db,

@@ -1,4 +1,4 @@
-"""The commands that make data sets of latents, keep them, and take them elsewhere."""
+"""The commands that create, maintain, export and transfer data sets of latents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cdl export`: data sets of latents in other forms."""
+"""`cdl export`: data sets of latents in other formats."""
 
 from __future__ import annotations
 
@@ -16,27 +16,29 @@ def export(
     folder: Folder,
     out: LocalFolder,
     form: Annotated[
-        str | None, typer.Option("--to", metavar="FORM", help="hf, parquet, webdataset or npy: for other programs.")
+        str | None, typer.Option("--to", metavar="FORM", help="hf, parquet, webdataset or npy, for other programs.")
     ] = None,
-    split: Annotated[str | None, typer.Option(help="With --to: only this split.")] = None,
-    archive: Annotated[bool, typer.Option("--archive", help="Write entropy-coded archives, one a sample.")] = False,
+    split: Annotated[str | None, typer.Option(help="With --to: export only this split.")] = None,
+    archive: Annotated[bool, typer.Option("--archive", help="Write entropy-coded archives, one per sample.")] = False,
     container: ContainerName = None,
     json_path: JsonPath = None,
 ) -> None:
-    """Write a data set in another form.
+    """Write a data set in another format.
 
-    The same command again resumes it. As archives it takes about a third of the space, and
-    `cdl prepare OUT --archive` makes the same shards again.
+    Running the same command again resumes it. Archives take about a third of the space, and
+    `cdl prepare OUT --archive` restores exactly the same shards from them.
     """
     if archive == (form is not None):
         raise CallError("give either --to hf, parquet, webdataset or npy, or --archive for entropy-coded archives")
     if archive:
         if split is not None:
-            raise CallError(f"--split {split} does not go with --archive: archives give back the data set as it was")
+            raise CallError(
+                f"--split {split} cannot be combined with --archive: archives hold the whole data set; omit --split"
+            )
         _export_archives(folder, out, container, json_path)
         return
     if container is not None:
-        raise CallError(f"--container {container} does not go with --to {form}; it is for --archive")
+        raise CallError(f"--container {container} cannot be combined with --to {form}; it is for --archive")
     _export_form(folder, out, form or "", split, json_path)
 
 

@@ -1,4 +1,4 @@
-"""`cdl push` and `cdl pull`: data sets of latents to and from the Hugging Face Hub."""
+"""`cdl push` and `cdl pull`: upload and download data sets of latents."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from walloc_cdl.cli.options import Folder, JsonPath, LocalFolder
 
 def push(
     folder: Folder,
-    repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Data set on the Hub; made if need be.")],
+    repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Data set on the Hub; created if necessary.")],
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
-    revision: Annotated[str | None, typer.Option(help="Branch to commit to; made if need be.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch to commit to; created if necessary.")] = None,
     json_path: JsonPath = None,
 ) -> None:
     """Upload a data set to the Hugging Face Hub.
 
-    In one commit at the end, so that nobody sees half of it. The same command again goes on. The card is the
-    folder's README.md if there is one; otherwise one is made.
+    All files become visible in one commit at the end. Running the same command again resumes the upload. The data set
+    card is the folder's README.md; if there is none, one is generated.
     """
     from datasets_prep.hub import push as upload
 
@@ -42,9 +42,9 @@ def pull(
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit; default main.")] = None,
     json_path: JsonPath = None,
 ) -> None:
-    """Bring a data set from the Hub or an address to a folder.
+    """Download a data set from the Hub or an address.
 
-    Every file is checked against its SHA-256. The same command again goes on.
+    Every file is checked against its SHA-256. Running the same command again resumes the download.
     """
     from datasets_prep.hub import pull as download
 

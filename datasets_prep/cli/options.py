@@ -1,4 +1,4 @@
-"""Options that commands on sources take."""
+"""Options of the commands that read a source."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SourceName = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="imagefolder:PATH, or just PATH; hf:NAME, parquet:, webdataset:, csv:, imagenet:, torchvision:, "
-        "audiofolder:, npy:, mat: and where; sample:elpv. See docs/sources.md.",
+        help="imagefolder:PATH, or just PATH; hf:NAME; sample:elpv; parquet:, webdataset:, csv:, imagenet:, "
+        "torchvision:, audiofolder:, npy: or mat: followed by the location. See docs/sources.md.",
     ),
 ]

@@ -1,4 +1,4 @@
-"""`cdl preview`: a picture of what a data set holds."""
+"""`cdl preview`: a picture of samples of a data set."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ def preview(
     folder: Folder,
     out: Annotated[Path, typer.Option(help="Picture to write.", callback=require_parent)] = Path("preview.png"),
     source: Annotated[
-        str | None, typer.Option(help="The source, to show its images beside the decoded latents.")
+        str | None, typer.Option(help="The source, whose images are shown beside the decoded latents.")
     ] = None,
-    num: Annotated[int, typer.Option(help="How many samples.", min=1)] = 12,
+    num: Annotated[int, typer.Option(help="Number of samples.", min=1)] = 12,
     split: Annotated[str | None, typer.Option(help="Split to show; by default train, or the first.")] = None,
     seed: Seed = 0,
 ) -> None:
     """Draw source images beside their decoded latents.
 
-    The source's stand at the left. Of stored views the first eight are drawn, the evaluation crop before the others.
+    Source images are at the left. Of several stored views the first eight are drawn, beginning with the evaluation
+    crop.
     """
     from PIL import Image
 
@@ -31,7 +32,7 @@ def preview(
     from datasets_prep.sources import open_source
 
     if Image.registered_extensions().get(out.suffix.lower()) not in Image.SAVE:
-        raise CallError(f"{out} does not say what kind of picture to write; end its name in .png or .jpg")
+        raise CallError(f"{out} has no file extension of an image format; use one such as .png or .jpg")
     images = None if source is None else open_source(source)
     sheet = contact_sheet(folder, source=images, num=num, split=split, seed=seed)
     sheet.save(out)

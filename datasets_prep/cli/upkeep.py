@@ -1,4 +1,4 @@
-"""`cdl repair`, `drop`, `merge` and `split`: upkeep of finished data sets."""
+"""`cdl repair`, `drop`, `merge` and `split`: maintenance of finished data sets."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 def repair(
     folder: Folder,
     source: Annotated[
-        str | None, typer.Option(help="What the data set was made from, to encode damaged shards again.")
+        str | None, typer.Option(help="The source of the data set, to encode damaged shards again.")
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="As it was given to `cdl prepare`.")] = None,
-    holdout: Annotated[float | None, typer.Option(help="As it was given to `cdl prepare`.")] = None,
-    limit: Annotated[int | None, typer.Option(help="As it was given to `cdl prepare`.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="As given to `cdl prepare`.")] = None,
+    holdout: Annotated[float | None, typer.Option(help="As given to `cdl prepare`.")] = None,
+    limit: Annotated[int | None, typer.Option(help="As given to `cdl prepare`.")] = None,
     workers: Annotated[int | None, typer.Option(help="Decoding processes; default one for each CPU.", min=0)] = None,
     seed: Seed = 0,
     json_path: JsonPath = None,
 ) -> None:
-    """Make a damaged data set what it was.
+    """Repair a damaged data set.
 
-    An interrupted edit is ended first. Files but shards come from their copies, shards from the source. Exit code 1
-    if something stays damaged.
+    An interrupted edit is completed first. Shards are encoded again from the source, all other files are restored
+    from their copies. The exit code is 1 if something stays damaged.
     """
     from datasets_prep.upkeep.encode_again import RepairConfig
     from datasets_prep.upkeep.repair import repair as run
@@ -45,10 +45,10 @@ def repair(
         print(problem)
     rows: dict[str, object] = {"data set": str(folder)}
     if result.edit_ended:
-        rows["edit"] = "an interrupted one was carried to its end"
+        rows["edit"] = "an interrupted edit was completed"
     rows["from copies"] = ", ".join(result.restored) or "nothing"
     rows["from the source"] = ", ".join(result.encoded) or "nothing"
-    rows["state"] = f"damaged ({len(result.problems)} problems)" if result.problems else "whole"
+    rows["state"] = f"damaged ({len(result.problems)} problems)" if result.problems else "intact"
     payload = {
         "edit_ended": result.edit_ended,
         "restored": result.restored,
@@ -64,25 +64,27 @@ def drop(
     folder: Folder,
     keys: Annotated[list[str] | None, typer.Argument(metavar="KEY", help="Keys of samples to remove.")] = None,
     keys_path: Annotated[
-        Path | None, typer.Option("--keys", metavar="FILE", help="Text file of further keys, one a line.")
+        Path | None, typer.Option("--keys", metavar="FILE", help="Text file of further keys, one per line.")
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Only in this split; for keys that several splits have.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Drop only from this split; for keys that several splits have.")
+    ] = None,
     json_path: JsonPath = None,
 ) -> None:
     """Remove samples from a data set for good.
 
-    The ledger keeps a hash of each key, and nothing else. The same command again ends what was interrupted.
+    The ledger keeps a hash of each key and nothing else. Running the same command again resumes an interrupted one.
     """
     from datasets_prep.upkeep.drop import drop as run
 
-    wanted = [*(keys or []), *([] if keys_path is None else _lines(keys_path))]
+    all_keys = [*(keys or []), *([] if keys_path is None else _read_keys(keys_path))]
     with interruptible(), progress("drop", "shards") as update:
-        result = run(folder, wanted, split=split, on_shard=update)
+        result = run(folder, all_keys, split=split, on_shard=update)
     rows: dict[str, object] = {"data set": str(folder), "dropped": f"{result.num_dropped:,} samples"}
     if result.num_already:
         rows["dropped before"] = f"{result.num_already:,}"
     if result.num_copies:
-        rows["WARNING"] = f"{result.num_copies:,} samples stay that have the content of a dropped one, under other keys"
+        rows["WARNING"] = f"{result.num_copies:,} samples with the content of a dropped one remain under other keys"
     rows |= {name: f"{summary.num_samples:,} samples" for name, summary in result.manifest.splits.items()}
     payload = {
         "num_dropped": result.num_dropped,
@@ -93,9 +95,9 @@ def drop(
     report(rows, json_path, payload)
 
 
-def _lines(path: Path) -> list[str]:
+def _read_keys(path: Path) -> list[str]:
     if not path.is_file():
-        raise CallError(f"--keys {path}: no such file; single keys stand right after DIR, without --keys")
+        raise CallError(f"--keys {path}: no such file; give single keys after DIR, without --keys")
     text = path.read_bytes().decode("utf-8", "surrogateescape")
     return [line for line in (line.removesuffix("\r") for line in text.split("\n")) if line]
 
@@ -108,9 +110,9 @@ def merge(
     ] = False,
     json_path: JsonPath = None,
 ) -> None:
-    """Make one data set of several of the same latents.
+    """Merge data sets with the same latents into one.
 
-    Class names are united. The same command again resumes what was interrupted.
+    Its classes are the union of theirs. Running the same command again resumes an interrupted merge.
     """
     from datasets_prep.upkeep.merge import merge as run
 
@@ -122,49 +124,51 @@ def merge(
 def split(
     folder: Folder,
     into: Annotated[
-        str | None, typer.Option(metavar="NAME=SHARE,…", help="Deal the samples out, as train=0.8,test=0.2.")
+        str | None,
+        typer.Option(metavar="NAME=SHARE,…", help="Names and fractions of the new splits: train=0.8,test=0.2."),
     ] = None,
-    of: Annotated[str | None, typer.Option("--split", help="The split to deal out; by default the only one.")] = None,
+    of: Annotated[str | None, typer.Option("--split", help="The split to divide; by default the only one.")] = None,
     by: Annotated[
-        str, typer.Option(help="label: stratify by class; a column of the ledger: equal values stay together.")
+        str,
+        typer.Option(help="label: stratify by class; a column of the ledger: samples with equal values stay together."),
     ] = "label",
     seed: Seed = 0,
-    only: Annotated[str | None, typer.Option(help="Make a data set of this split alone, in --out.")] = None,
-    out: Annotated[Path | None, out_option("Folder of the data set to make with --only.")] = None,
+    only: Annotated[str | None, typer.Option(help="Write a data set of this split alone to --out.")] = None,
+    out: Annotated[Path | None, out_option("Folder of the data set that --only writes.")] = None,
     json_path: JsonPath = None,
 ) -> None:
-    """Deal a split out to several, or take one as a data set.
+    """Divide a split into several, or copy one to a new data set.
 
-    With --into in place, with --only to a new folder. The same command again ends what was interrupted.
+    --into works in place, --only writes a new folder. Running the same command again resumes an interrupted one.
     """
     from datasets_prep.upkeep.split import SplitConfig, split_in_place, take_split
 
     if (into is None) == (only is None):
-        raise CallError("say what to do: either --into train=0.8,test=0.2, or --only SPLIT with --out DIR")
+        raise CallError("give either --into, such as train=0.8,test=0.2, or --only SPLIT with --out DIR")
     if (only is None) != (out is None):
-        raise CallError("--only and --out go together: a split is taken to a new folder, --into works in place")
+        raise CallError("--only and --out belong together: --only writes a new folder, --into works in place")
     with interruptible(), progress("split", "shards") as update:
         if only is not None and out is not None:
             manifest = take_split(folder, only, out, on_shard=update)
         else:
-            manifest = split_in_place(folder, SplitConfig(_shares(into or ""), of, by, seed), on_shard=update)
+            manifest = split_in_place(folder, SplitConfig(_parse_fractions(into or ""), of, by, seed), on_shard=update)
     _report_splits(out or folder, manifest, json_path)
 
 
-def _shares(text: str) -> dict[str, float]:
-    """The shares in `train=0.8,test=0.2`."""
-    shares: dict[str, float] = {}
+def _parse_fractions(text: str) -> dict[str, float]:
+    """Parse fractions such as `train=0.8,test=0.2`."""
+    fractions: dict[str, float] = {}
     for part in text.split(","):
         name, equals, share = part.partition("=")
-        if not equals or name.strip() in shares:
-            raise CallError(f"--into {text!r}; expected different names with shares, as train=0.8,test=0.2")
-        shares[name.strip()] = parse_share(share, "--into")
-    return shares
+        if not equals or name.strip() in fractions:
+            raise CallError(f"--into {text!r}; expected different names with fractions, such as train=0.8,test=0.2")
+        fractions[name.strip()] = parse_share(share, "--into")
+    return fractions
 
 
 def _report_splits(folder: Path, manifest: Manifest, json_path: Path | None) -> None:
     rows: dict[str, object] = {"data set": str(folder)}
     rows |= {name: f"{summary.num_samples:,} samples" for name, summary in manifest.splits.items()}
     if copies := manifest.ledger.get("num_duplicates_across_splits", 0):
-        rows["WARNING"] = f"{copies:,} samples have the content of one in another split"
+        rows["WARNING"] = f"{copies:,} samples have the same content as one in another split"
     report(rows, json_path, manifest.to_json())

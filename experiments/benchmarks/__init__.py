@@ -1,1 +1,1 @@
-"""What `cdl bench` measures: the same work by this package, by others, and by nothing but its limit, in turn."""
+"""`cdl bench`: runs the same work by this package, by peers and by its physical limit, in turn."""

@@ -1,4 +1,8 @@
-"""The settings of a peer against one another, in one trial, to go on with the fastest."""
+"""Chooses the fastest setting of a candidate in a trial.
+
+A peer offers every setting that its documentation recommends for speed, and the trial chooses one, for this package as
+for the others: guessing which setting is fastest on a machine makes peers slow. The report lists the slower settings.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +16,24 @@ from experiments.peers.peer import Absent, Peer, Setting
 Work = TypeVar("Work")
 
 TRIALS = 2
-"""Runs of each setting, of which the faster counts: a noisy machine only ever slows one down."""
+"""Runs of each setting, of which the fastest counts: noise only slows a run down."""
 
 
 @dataclass(frozen=True)
 class Candidate(Generic[Work]):
-    """A peer, or this package, in the setting that it is measured in."""
+    """A peer, or this package, in the chosen setting."""
 
     name: str
     setting: Setting[Work]
     tried: dict[str, float]
-    """Units a second of every setting in the trial; empty of a single one."""
+    """Units per second of each setting in the trial; empty if there is one setting only."""
     reads_images: bool = False
 
 
 def choose_setting(
     name: str, settings: Sequence[Setting[Work]], make_run: Callable[[Work], Run], *, reads_images: bool = False
 ) -> Candidate[Work]:
-    """The candidate in its fastest setting: each warms up; of several, the one with the fastest of two runs."""
+    """Returns the candidate in its fastest setting, by the fastest of `TRIALS` runs of each after a warm-up run."""
     runs = {setting.text: make_run(setting.work) for setting in settings}
     for run in runs.values():
         run(0)
@@ -47,8 +51,8 @@ def choose_peer_settings(
     make_runs: Sequence[Callable[[Work], Run]],
     on_phase: OnPhase = silent,
 ) -> tuple[list[tuple[Candidate[Work], ...]], list[Absent]]:
-    """Every peer as a candidate in each kind of run, and those whose package is there but cannot be imported."""
-    chosen, absent = [], []
+    """Returns each peer as a candidate in each kind of run, and the peers whose package cannot be imported."""
+    candidates, absent = [], []
     for peer in peers:
         on_phase(f"trying {peer.name}", 0, 0)
         try:
@@ -56,9 +60,9 @@ def choose_peer_settings(
         except ImportError as error:
             absent.append(Absent(peer.name, f"{peer.package or peer.name} cannot be imported: {error}"))
             continue
-        chosen.append(
+        candidates.append(
             tuple(
                 choose_setting(peer.name, settings, make_run, reads_images=peer.reads_images) for make_run in make_runs
             )
         )
-    return chosen, absent
+    return candidates, absent

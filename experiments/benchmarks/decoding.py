@@ -1,6 +1,6 @@
-"""Decoding and resizing all samples of a source, and nothing else.
+"""Decodes and resizes all samples of a source, as the limit of a conversion.
 
-Worker processes load this module, so it imports no torch: the start of the workers is part of the time.
+Worker processes import this module, so it does not import torch: the start of the workers is part of the time.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ CHUNK_SAMPLES = 16
 
 
 def decode_all(source: Source, preparation: Preparation, workers: int) -> int:
-    """Decode every sample in so many processes, 0 for this one; returns how many there are."""
+    """Decode all samples in `workers` processes, or in this one if it is 0; returns the number of samples."""
     return _over_all(source, _decode_only, preparation, workers)
 
 
 def decode_by_pillow(source: Source, preparation: ImagePreparation, workers: int) -> int:
-    """The same by Pillow alone: its decoder, its Lanczos and its crop, as most pipelines have it."""
+    """Do the same with Pillow's decoder, Lanczos filter and crop alone, as most pipelines do."""
     return _over_all(source, _pillow_only, preparation, workers)
 
 
@@ -60,7 +60,7 @@ def _pillow_only(samples: Sequence[Stored], preparation: ImagePreparation) -> No
             with Image.open(io.BytesIO(read_stored(stored))) as image:
                 width, height = (max(1, size * side // min(image.size)) for side in image.size)
                 resized = image.convert(mode).resize((width, height), Image.Resampling.LANCZOS)
-        except (BadSignalError, OSError, ValueError):  # what is no image costs nothing here either
+        except (BadSignalError, OSError, ValueError):  # skipped, as in a conversion
             continue
         left, top = (width - size) // 2, (height - size) // 2
         np.asarray(resized.crop((left, top, left + size, top + size)))

@@ -1,4 +1,4 @@
-"""The device that encoding is measured on: the CPU, or a GPU, whose work has to be waited for."""
+"""The device on which encoding is measured: the CPU, or a GPU, which must be synchronized."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from walloc_cdl.errors import CallError
 CPU = torch.device("cpu")
 
 
-def open_measured(name: str | torch.device) -> torch.device:
-    """The device of this name; `CallError` for one that is not here, or is neither a CPU nor a CUDA device."""
+def open_benchmark_device(name: str | torch.device) -> torch.device:
+    """Returns the device of this name; raises `CallError` for a device that is absent, or neither a CPU nor CUDA."""
     device = open_device(name)
     if device.type not in ("cpu", "cuda"):
-        raise CallError(f"device {str(name)!r}: speed is measured on cpu, cuda or cuda:N")
+        raise CallError(f"device {str(name)!r} cannot be benchmarked; use cpu, cuda or cuda:N")
     return device
 
 
-def finish(device: torch.device) -> None:
-    """Wait until the device has done what it was given, so that a clock may be read."""
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has finished its work, so that the time can be taken."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def is_compiled(codec: WallocCodec, signal: Tensor) -> bool:
-    """Whether `encode` of a linear encoder takes a compiled path for such signals, or the plain one."""
+    """Returns whether `encode` uses compiled code for such signals, instead of plain torch."""
     with torch.no_grad():
         return codec._compiled.encode(codec.encoder[0], signal, codec._own_codes) is not None

@@ -1,4 +1,4 @@
-"""What no encoder on this machine can be faster than: the memory's copies, and the cores' multiply-adds."""
+"""Upper bounds for the speed of encoders on this machine: memory copies and multiply-adds."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from dataclasses import dataclass
 
 import torch
 
-from experiments.benchmarks.devices import CPU, finish
+from experiments.benchmarks.devices import CPU, synchronize
 from experiments.benchmarks.timing import Run
 from walloc_cdl.codec import Codec
 
 
 @dataclass(frozen=True)
 class LimitWork:
-    """What a run of a limit does on one kind of device."""
+    """The work of one run of a limit on one type of device."""
 
     copy_bytes: int
-    """Of one copy: more than the caches hold."""
+    """Bytes of one copy, more than the caches hold."""
     copies: int
     matrix_side: int
-    """Large enough for the full rate."""
+    """Side of the matrices, large enough for the full rate."""
     products: int
 
 
 WORK = {"cpu": LimitWork(64_000_000, 8, 1024, 8), "cuda": LimitWork(2**30, 8, 8192, 2)}
-"""By the type of the device."""
+"""The work by the type of the device."""
 
 
-def copying(device: torch.device = CPU) -> Run:
-    """Copies within the device's memory, by all of torch's threads; counts the bytes that are read and written."""
+def make_copy_run(device: torch.device = CPU) -> Run:
+    """Returns a run of copies in the device's memory, by all of torch's threads, that counts bytes read and written."""
     work = WORK[device.type]
     source = torch.ones(work.copy_bytes, dtype=torch.uint8, device=device)
     target = torch.zeros_like(source)
@@ -38,24 +38,24 @@ def copying(device: torch.device = CPU) -> Run:
     def run(repeat: int) -> float:
         for _ in range(work.copies):
             target.copy_(source)
-        finish(device)
+        synchronize(device)
         return 2.0 * work.copies * work.copy_bytes
 
     return run
 
 
-def multiplying(device: torch.device = CPU, dtype: torch.dtype = torch.float32) -> Run:
-    """Products of matrices by all of torch's threads, of float32 without TF32; counts the multiply-adds."""
+def make_matmul_run(device: torch.device = CPU, dtype: torch.dtype = torch.float32) -> Run:
+    """Returns a run of matrix products by all of torch's threads, without TF32, that counts multiply-adds."""
     work = WORK[device.type]
     shape = (work.matrix_side, work.matrix_side)
-    # Random: a GPU takes less power for numbers that are all the same, and multiplies them at a higher clock.
+    # The values are random: for equal values a GPU uses less power, and runs at a higher clock.
     left, right, out = (torch.randn(shape, device=device).to(dtype) for _ in range(3))
 
     def run(repeat: int) -> float:
         with _without_tf32():
             for _ in range(work.products):
                 torch.matmul(left, right, out=out)
-        finish(device)
+        synchronize(device)
         return float(work.products * work.matrix_side**3)
 
     return run
@@ -63,29 +63,29 @@ def multiplying(device: torch.device = CPU, dtype: torch.dtype = torch.float32) 
 
 @contextmanager
 def _without_tf32() -> Iterator[None]:
-    before = torch.backends.cuda.matmul.allow_tf32
+    previous = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = False
     try:
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
+        torch.backends.cuda.matmul.allow_tf32 = previous
 
 
 @dataclass(frozen=True)
 class EncodeCost:
-    """What encoding takes at the least, for each pixel of an image or each frame of sound, all channels of it."""
+    """The least cost of encoding, for a pixel of an image or a frame of audio with all its channels."""
 
     bytes: float
-    """Read once and written once."""
+    """Bytes that are read once or written once."""
     operations: float
-    """Float32 instructions of one value: additions, multiplications, or a multiplication with an addition."""
+    """Scalar float32 instructions: additions, multiplications, or multiply-adds."""
 
     @classmethod
     def of(cls, codec: Codec) -> EncodeCost:
-        """Of a WaLLoC codec with a linear encoder, by lifting.
+        """Compute the cost of a WaLLoC codec with a linear encoder, by lifting.
 
-        A level along one axis takes four steps on half the samples, each an addition and a multiply-add: 4 a
-        sample. The mix takes C · K multiply-adds a pixel: K rows over C · stride^d bands for stride^d pixels.
+        A level along one axis takes four steps on half the samples, each an addition and a multiply-add: 4 per
+        sample. The mix takes C · K multiply-adds per pixel: K rows over C · stride^d bands for stride^d pixels.
         """
         channels, latents, stride = codec.source_channels, codec.latent_channels, codec.stride
         dimensions = 2 if codec.kind == "image" else 1

@@ -1,6 +1,6 @@
-"""`cdl bench load`: shuffled batches of 12×32×32 codes, read by `LatentLoader` and by others.
+"""`cdl bench load`: shuffled batches of 12×32×32 codes, read by `LatentLoader` and by peers.
 
-The limit is `torch.index_select` of shuffled rows of the same memory-mapped codes: it copies and does nothing else.
+The limit is `torch.index_select` of shuffled rows of the same memory-mapped codes, which only copies.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import torch
 
 from experiments.benchmarks.autotune import Candidate, choose_peer_settings, choose_setting
 from experiments.benchmarks.machine import describe_machine
-from experiments.benchmarks.reading import TRIAL_S, ReadingConfig, our_readers, read_for, reading_task
+from experiments.benchmarks.reading import TRIAL_S, ReadingConfig, loader_settings, make_reading_task, read_for
 from experiments.benchmarks.result import Figure, Limit, Result
 from experiments.benchmarks.threads import choose_threads, torch_threads
-from experiments.benchmarks.timing import OnPhase, OnRun, Run, Timing, silent, time_in_turn, until
+from experiments.benchmarks.timing import OnPhase, OnRun, Run, Timing, limit_time, silent, time_in_turn
 from experiments.peers.catalog import choose_peers
 from experiments.peers.peer import Batch, ReadEpoch, ReadingTask
 
 CONSUMER_S = 0.010
-"""What the consumer takes for a batch of `CONSUMER_SAMPLES`."""
+"""Time that the consumer takes for a batch of `CONSUMER_SAMPLES`."""
 CONSUMER_SAMPLES = 256
 LIMIT_NAMES = ("index_select", "index_select, 1 thread")
 
@@ -37,32 +37,34 @@ def measure_loading(
     folder: Path | str | None = None,
     on_phase: OnPhase = silent,
 ) -> Result:
-    """Write a made-up data set to a temporary folder (below `folder`) and time shuffled epochs on the CPU.
+    """Write a synthetic data set to a temporary folder (below `folder`), and time shuffled epochs on the CPU.
 
-    `against` names the peers, as `cdl bench load --against` does. The shares are of the faster `index_select`,
-    with all threads or one, since a team of threads collapses where another program holds a core. Then each
-    feeds a consumer that takes 10 ms for 256 samples, and what counts is how long that waits.
+    `against` names the peers, as `cdl bench load --against` does. Rates are compared with the faster `index_select`,
+    with all threads or one, since several threads become slow if another program uses a core. Then each candidate
+    feeds a consumer that takes 10 ms for 256 samples, and the time that the consumer waits is measured.
     """
     peers, absent = choose_peers("load", against)
     threads = choose_threads(config.threads)
     with tempfile.TemporaryDirectory(dir=folder, prefix="cdl-bench-") as parent, torch_threads(threads):
         machine = describe_machine(tuple(peer.package for peer in peers if peer.package))
-        on_phase("writing made-up data", 0, 0)
-        task = reading_task(Path(parent), config, peers, threads)
-        judges = (read_for(TRIAL_S), feed_for(TRIAL_S))
-        # A thread that reads ahead is one more, which a consumer that waits for nothing else may only have with two.
-        reading, feeding = our_readers(task, ahead=threads > 1), our_readers(task)
-        entered = [
-            (choose_setting(name, reading[name], judges[0]), choose_setting(name, feeding[name], judges[1]))
+        on_phase("writing synthetic data", 0, 0)
+        task = make_reading_task(Path(parent), config, peers, threads)
+        make_read_run, make_feed_run = read_for(TRIAL_S), feed_for(TRIAL_S)
+        # Reading with a prefetching thread uses one more thread, which is only allowed if there are at least two.
+        reading, feeding = loader_settings(task, prefetching=threads > 1), loader_settings(task)
+        pairs = [
+            (choose_setting(name, reading[name], make_read_run), choose_setting(name, feeding[name], make_feed_run))
             for name in reading
         ]
-        others, failed = choose_peer_settings(peers, lambda peer: peer.read_settings(task), judges, on_phase)
-        entered += others
-        candidates = [fastest for fastest, _ in entered]
+        others, failed = choose_peer_settings(
+            peers, lambda peer: peer.read_settings(task), (make_read_run, make_feed_run), on_phase
+        )
+        pairs += others
+        candidates = [reader for reader, _ in pairs]
         runs = {name: read_for(timing.max_s)(read) for name, read in index_select_readers(task).items()}
         runs |= {each.name: read_for(timing.max_s)(each.setting.work) for each in candidates}
         rates = time_in_turn(runs, timing.repeats, partial(on_phase, "reading"))
-        feeders = {feeder.name: feeder for _, feeder in entered}
+        feeders = {feeder.name: feeder for _, feeder in pairs}
         waiting = _waiting_in_turn(feeders, timing, partial(on_phase, "feeding a consumer"))
         num_samples = len(task.dataset)
     limits = [max(both) for both in zip(*(rates[name] for name in LIMIT_NAMES), strict=True)]
@@ -81,9 +83,7 @@ def measure_loading(
         },
         machine=machine,
         limits=[Limit(name, _LIMIT_TEXTS[name], rates[name]) for name in LIMIT_NAMES],
-        figures=[
-            _figure(fastest, feeder, rates[fastest.name], limits, waiting[fastest.name]) for fastest, feeder in entered
-        ],
+        figures=[_figure(reader, feeder, rates[reader.name], limits, waiting[reader.name]) for reader, feeder in pairs],
         absent=[*absent, *failed],
     )
 
@@ -95,7 +95,7 @@ _LIMIT_TEXTS = {
 
 
 def index_select_readers(task: ReadingTask) -> dict[str, ReadEpoch]:
-    """What nothing can be faster than: shuffled within each shard, one after the other, as it takes one tensor."""
+    """Returns the readers of the limit, which shuffle within each shard in turn, since each shard is one tensor."""
     dataset = task.dataset
     mapped = [torch.from_numpy(dataset.shard_codes(number)) for number in range(len(dataset.shard_starts) - 1)]
     labels = torch.from_numpy(dataset.labels)
@@ -106,72 +106,72 @@ def index_select_readers(task: ReadingTask) -> dict[str, ReadEpoch]:
             for rows in torch.from_numpy(rng.permutation(len(codes))).split(task.batch_size):
                 yield codes.index_select(0, rows), labels[start : start + len(codes)][: len(rows)]
 
-    def select_alone(epoch: int) -> Iterator[Batch]:
+    def select_single_threaded(epoch: int) -> Iterator[Batch]:
         with torch_threads(1):
             yield from select(epoch)
 
-    return dict(zip(LIMIT_NAMES, (select, select_alone), strict=True))
+    return dict(zip(LIMIT_NAMES, (select, select_single_threaded), strict=True))
 
 
 def feed_for(max_s: float) -> Callable[[ReadEpoch], Run]:
-    """Feeds a consumer with an epoch, for so many seconds at most, and counts samples."""
+    """Returns a function that makes runs, which feed a consumer for at most `max_s` seconds and count samples."""
 
     def make_run(read: ReadEpoch) -> Run:
-        return lambda epoch: sum(count for count, _ in fed(read(epoch), max_s))
+        return lambda epoch: sum(count for count, _ in feed_consumer(read(epoch), max_s))
 
     return make_run
 
 
 def _waiting_in_turn(feeders: dict[str, Candidate[ReadEpoch]], timing: Timing, on_run: OnRun) -> dict[str, list[float]]:
-    """Shares of waiting, one a repeat, of a consumer of each."""
-    found: dict[str, list[float]] = {name: [] for name in feeders}
+    """Measure the fraction of time that a consumer of each feeder waits, in each repeat."""
+    waiting: dict[str, list[float]] = {name: [] for name in feeders}
 
     def make_run(name: str) -> Run:
         def run(epoch: int) -> float:
-            found[name].append(waiting_share(feeders[name].setting.work(epoch), timing.max_s))
+            waiting[name].append(waiting_share(feeders[name].setting.work(epoch), timing.max_s))
             return 1.0
 
         return run
 
     time_in_turn({name: make_run(name) for name in feeders}, timing.repeats, on_run)
-    return found
+    return waiting
 
 
 def waiting_share(batches: Iterable[Batch], max_s: float) -> float:
-    """What part of its time a consumer waits for batches."""
-    begin = time.perf_counter()
-    waited = sum(wait for _, wait in fed(batches, max_s))
-    return waited / (time.perf_counter() - begin)
+    """Returns the fraction of its time that a consumer waits for batches."""
+    start = time.perf_counter()
+    waited = sum(wait for _, wait in feed_consumer(batches, max_s))
+    return waited / (time.perf_counter() - start)
 
 
-def fed(batches: Iterable[Batch], max_s: float) -> Iterator[tuple[int, float]]:
-    """Samples and seconds of waiting for each batch of a consumer that takes 10 ms for 256.
+def feed_consumer(batches: Iterable[Batch], max_s: float) -> Iterator[tuple[int, float]]:
+    """Yield, for each batch, the number of samples and the seconds that a consumer of 10 ms per 256 samples waits.
 
-    It sleeps, as a program does whose GPU works, so that readers have the CPU.
+    The consumer sleeps, as a program does while its GPU computes, so that readers have the CPU.
     """
-    mark = time.perf_counter()
-    for _, labels in until(batches, max_s):
-        waited = time.perf_counter() - mark
+    start = time.perf_counter()
+    for _, labels in limit_time(batches, max_s):
+        waited = time.perf_counter() - start
         time.sleep(CONSUMER_S * len(labels) / CONSUMER_SAMPLES)
         yield len(labels), waited
-        mark = time.perf_counter()
+        start = time.perf_counter()
 
 
 def _figure(
-    fastest: Candidate[ReadEpoch],
+    reader: Candidate[ReadEpoch],
     feeder: Candidate[ReadEpoch],
     rates: Sequence[float],
     limits: Sequence[float],
     waiting: Sequence[float],
 ) -> Figure:
-    setting = fastest.setting
+    setting = reader.setting
     return Figure(
-        fastest.name,
+        reader.name,
         setting.text,
         setting.documented,
         rates,
         limits,
-        fastest.tried,
+        reader.tried,
         waiting,
         feeder.setting.text,
     )

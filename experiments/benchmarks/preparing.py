@@ -1,8 +1,8 @@
-"""`cdl bench prepare`: whole conversions of a source, beside decoding and resizing its images and nothing else.
+"""`cdl bench prepare`: whole conversions of a source, compared with decoding and resizing alone.
 
-Decoding and resizing alone, by the same code in as many processes, is the limit under any conversion: its workers
-send nothing back. The same by Pillow alone is what most pipelines pay for pixels already, and torchvision's pipeline to
-pixels of the same size says whether that limit is a low one.
+Decoding and resizing alone, by the same code in as many processes, is the limit of any conversion: its workers
+send nothing back. Decoding and resizing by Pillow alone is the cost of pixels in most pipelines, and torchvision's
+pipeline to pixels of the same size shows whether the limit is low.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from experiments.peers.peer import Absent, ReadEpoch, ReadingTask
 from walloc_cdl.codec import load_codec
 from walloc_cdl.errors import CallError
 
-OURS, PILLOW, LIMIT = "walloc-cdl", "pillow alone", "decoding"
+THIS_PACKAGE, PILLOW, LIMIT = "walloc-cdl", "pillow alone", "decoding"
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,17 @@ class PrepareBenchmark:
     """Settings of `measure_preparation`."""
 
     source: str | None = None
-    """As for `cdl prepare`; made-up photos by default."""
+    """As for `cdl prepare`; None for synthetic photos."""
     num_bytes: int = DEFAULT_BYTES
-    """Of made-up photos."""
+    """Bytes of the synthetic photos."""
     codec: str = "rgb-16x"
     size: int | None = None
-    """Pixels a side; None is 256."""
+    """Side in pixels; None for 256."""
     workers: int | None = None
-    """Decoding processes; 0 decodes in this one, None takes one for each CPU."""
+    """Decoding processes; 0 for this process, None for one process per CPU."""
     repeats: int = 3
     decoder: str | None = None
-    """Of images: `pil`, the default, or `pil-scaled`, as `cdl prepare` has it."""
+    """Decoder of images, as in `cdl prepare`: `pil`, the default, or `pil-scaled`."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -65,9 +65,9 @@ def measure_preparation(
     folder: Path | str | None = None,
     on_phase: OnPhase = silent,
 ) -> Result:
-    """Time conversions to a temporary folder (below `folder`) in turn with their limit; reading warms the cache first.
+    """Time conversions to a temporary folder (below `folder`) and their limit, in turn, after reading the source once.
 
-    `against` names the peers, as `cdl bench prepare --against` does. Raises `CallError` as `prepare` does.
+    `against` names the peers, as `cdl bench prepare --against` does. Raises the errors of `prepare`.
     """
     peers, absent = choose_peers("prepare", against)
     codec = load_codec(benchmark.codec)
@@ -87,28 +87,28 @@ def measure_preparation(
             return num_samples
 
         decode(0)
-        runs: dict[str, Run] = {LIMIT: decode, OURS: convert}
+        runs: dict[str, Run] = {LIMIT: decode, THIS_PACKAGE: convert}
         candidates: list[Candidate[ReadEpoch]] = []
         if images is None or not isinstance(planned.preparation, ImagePreparation):
-            absent += [Absent(peer.name, "it reads folders of images, and the source is none") for peer in peers]
+            absent += [Absent(peer.name, "it reads folders of images only") for peer in peers]
         else:
             side = benchmark.size or 256
             task = ReadingTask(Path(), Path(), images, side, crop="center", batch_size=32, threads=max(1, workers))
             trial = read_for(TRIAL_S)
-            entered, failed = choose_peer_settings(peers, lambda peer: peer.read_settings(task), [trial], on_phase)
-            candidates = [each for (each,) in entered]
+            others, failed = choose_peer_settings(peers, lambda peer: peer.read_settings(task), [trial], on_phase)
+            candidates = [each for (each,) in others]
             absent += failed
         has_pillow = planned.preparation == ImagePreparation(codec.spec.source_channels, benchmark.size or 256)
         if has_pillow:
             runs[PILLOW] = lambda repeat: decode_by_pillow(planned.source, planned.preparation, workers)
         runs |= {each.name: read_for(math.inf)(each.setting.work) for each in candidates}
         rates = time_in_turn(runs, benchmark.repeats, partial(on_phase, "preparing"))
-    limit = "decoding and resizing alone, by the code of `cdl prepare`, the start of the workers included"
-    text = f"{workers} decoding processes, the start of the workers, the fit of the synthesis and all files included"
-    figures = [Figure(OURS, text, "docs/jobs.md", rates[OURS], rates[LIMIT])]
+    limit = "decoding and resizing alone, by the code of `cdl prepare`, including the start of the workers"
+    text = f"{workers} decoding processes, including the start of the workers, the fit of the synthesis and all files"
+    figures = [Figure(THIS_PACKAGE, text, "docs/jobs.md", rates[THIS_PACKAGE], rates[LIMIT])]
     if has_pillow:
-        alone = "decoding, Lanczos and crop by Pillow, and nothing else, in as many processes"
-        figures.append(Figure(PILLOW, alone, "docs/performance.md", rates[PILLOW], rates[LIMIT]))
+        pillow_text = "decoding, Lanczos and crop by Pillow alone, in as many processes"
+        figures.append(Figure(PILLOW, pillow_text, "docs/performance.md", rates[PILLOW], rates[LIMIT]))
     figures += [
         Figure(each.name, each.setting.text, each.setting.documented, rates[each.name], rates[LIMIT], each.tried)
         for each in candidates
@@ -117,7 +117,7 @@ def measure_preparation(
         benchmark="prepare",
         unit="samples/s",
         work={
-            "source": benchmark.source or "made-up photos",
+            "source": benchmark.source or "synthetic photos",
             "samples": num_samples,
             "codec": codec.name,
             "workers": workers,
@@ -132,7 +132,7 @@ def measure_preparation(
 
 
 def _open(benchmark: PrepareBenchmark, parent: Path) -> tuple[Source, Path | None]:
-    """The source, and the folder of images that it is, if it is one."""
+    """Open the source; also returns its folder of images, or None if it is not such a folder."""
     name = benchmark.source
     if name is None:
         write_photos(parent / "photos", num_bytes=benchmark.num_bytes, seed=benchmark.seed)

@@ -1,4 +1,4 @@
-"""Readers of shuffled batches: what they read, and this package's own."""
+"""Readers of shuffled batches: the data that they read, and the readers of this package."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.benchmarks.synthetic import DEFAULT_BYTES, SyntheticSet, shards_for, write_photos, write_synthetic_set
-from experiments.benchmarks.timing import Run, until
+from experiments.benchmarks.timing import Run, limit_time
 from experiments.peers.peer import Batch, Peer, ReadEpoch, ReadingTask, Setting
 from walloc_cdl.data import LatentLoader
 from walloc_cdl.data.loader import DEFAULT_PREFETCH
 from walloc_cdl.errors import CallError
 
 TRIAL_S = 2.0
-"""Seconds at most of a run that only warms up or chooses a setting."""
+"""Time limit in seconds of a run that warms up or chooses a setting."""
 
 
 @dataclass(frozen=True)
 class ReadingConfig:
-    """What is read, and by how much."""
+    """Settings of the data and the readers."""
 
     num_bytes: int = DEFAULT_BYTES
-    """Of codes."""
+    """Bytes of the codes."""
     batch_size: int = 256
     num_images: int = 2000
-    """Photos that peers read which decode images; their rate is for each sample, too."""
+    """Number of synthetic photos for peers that decode images; their rate is also per sample."""
     images: Path | None = None
-    """A folder with a folder of images for each class in place of made-up photos."""
+    """Folder with a subfolder of images for each class, instead of synthetic photos."""
     threads: int | None = None
-    """One for each processor by default."""
+    """Number of threads; by default one for each processor."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -37,18 +37,18 @@ class ReadingConfig:
             if getattr(self, name) < 1:
                 raise CallError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.images is not None and not self.images.is_dir():
-            raise CallError(f"{self.images} does not exist; give a folder with a folder of images for each class")
+            raise CallError(f"{self.images} is not a folder; give one with a subfolder of images for each class")
 
     @property
     def images_text(self) -> str:
-        """What images are read."""
-        return f"{self.num_images} made-up photos" if self.images is None else str(self.images)
+        """Description of the images."""
+        return f"{self.num_images} synthetic photos" if self.images is None else str(self.images)
 
 
-def reading_task(
+def make_reading_task(
     folder: Path, config: ReadingConfig, peers: Sequence[Peer], threads: int, *, with_synthesis: bool = False
 ) -> ReadingTask:
-    """Write the made-up data set, and photos if any of the peers reads images and none are given."""
+    """Write the synthetic data set, and photos if a peer reads images and `config.images` is None."""
     shards = shards_for(config.num_bytes, threads)
     synthetic = SyntheticSet(config.num_bytes, num_shards=shards, with_synthesis=with_synthesis, seed=config.seed)
     write_synthetic_set(folder / "latents", synthetic)
@@ -62,16 +62,16 @@ def reading_task(
     )
 
 
-def our_readers(task: ReadingTask, *, ahead: bool = True) -> dict[str, list[Setting[ReadEpoch]]]:
-    """`LatentLoader` with each residency that a CPU has; batches made when asked for, or `ahead` by a thread."""
-    choices = (DEFAULT_PREFETCH, 0) if ahead else (0,)
+def loader_settings(task: ReadingTask, *, prefetching: bool = True) -> dict[str, list[Setting[ReadEpoch]]]:
+    """Returns settings of `LatentLoader` by residency, without a prefetching thread, and with one if `prefetching`."""
+    depths = (DEFAULT_PREFETCH, 0) if prefetching else (0,)
     return {
-        f"walloc-cdl {residency}": [_our_setting(task, residency, prefetch) for prefetch in choices]
+        f"walloc-cdl {residency}": [_loader_setting(task, residency, prefetch) for prefetch in depths]
         for residency in ("mmap", "ram")
     }
 
 
-def _our_setting(task: ReadingTask, residency: str, prefetch: int) -> Setting[ReadEpoch]:
+def _loader_setting(task: ReadingTask, residency: str, prefetch: int) -> Setting[ReadEpoch]:
     loader = LatentLoader(
         task.dataset, task.batch_size, residency=residency, seed=task.seed, drop_last=False, prefetch=prefetch
     )
@@ -84,9 +84,9 @@ def _our_setting(task: ReadingTask, residency: str, prefetch: int) -> Setting[Re
 
 
 def read_for(max_s: float) -> Callable[[ReadEpoch], Run]:
-    """Reads an epoch, for so many seconds at most, and counts samples."""
+    """Returns a function that makes runs, which read an epoch for at most `max_s` seconds and count samples."""
 
     def make_run(read: ReadEpoch) -> Run:
-        return lambda epoch: sum(len(labels) for _, labels in until(read(epoch), max_s))
+        return lambda epoch: sum(len(labels) for _, labels in limit_time(read(epoch), max_s))
 
     return make_run

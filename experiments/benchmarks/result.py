@@ -1,4 +1,4 @@
-"""What a benchmark found: its table and its JSON."""
+"""The result of a benchmark as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from experiments.peers.peer import Absent
 
 @dataclass(frozen=True)
 class Limit:
-    """What nothing can be faster than, in the unit of the benchmark."""
+    """An upper bound of the rate, in the unit of the benchmark."""
 
     name: str
     text: str
     """How it was measured or computed."""
     rates: Sequence[float]
-    """One a repeat."""
+    """One rate for each repeat."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """How fast one way of doing the work is."""
+    """The speed of one candidate."""
 
     name: str
-    """As `--against` has it; `walloc-cdl …` for this package."""
+    """Name for `--against`, or `walloc-cdl …` for this package."""
     setting: str
-    """How it was set up."""
+    """The setting that was measured."""
     documented: str
-    """Where that is documented."""
+    """Where the setting is documented."""
     rates: Sequence[float]
-    """One a repeat."""
+    """One rate for each repeat."""
     limits: Sequence[float]
-    """What the limit was in each repeat."""
+    """The limit in each repeat."""
     tried: dict[str, float] = field(default_factory=dict)
-    """Rates of all documented settings in one trial, by which the setting was chosen."""
+    """Rates of all documented settings in the trial that chose the setting."""
     waiting: Sequence[float] | None = None
-    """Shares of its time that a consumer waited for batches, one a repeat."""
+    """The fraction of its time that a consumer waited for batches, in each repeat."""
     waiting_setting: str = ""
-    """The setting by which it waits least, which need not be the fastest without a consumer."""
+    """The setting with the least waiting, which may differ from the fastest without a consumer."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Returns plain values."""
         return {
             "name": self.name,
             "setting": self.setting,
@@ -65,19 +65,19 @@ class Figure:
 
 @dataclass(frozen=True)
 class Result:
-    """A benchmark's figures and all that is needed to read them."""
+    """The figures of a benchmark, and everything that is needed to interpret them."""
 
     benchmark: str
     unit: str
     work: dict[str, Any]
-    """What was done, in plain values."""
+    """Description of the work in plain values."""
     machine: dict[str, Any]
     limits: Sequence[Limit]
     figures: Sequence[Figure]
     absent: Sequence[Absent] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Returns plain values."""
         return {
             "benchmark": self.benchmark,
             "unit": self.unit,
@@ -92,7 +92,7 @@ class Result:
         }
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Headings and rows, the fastest first, the limits last."""
+        """Returns headings and rows, the fastest first, the limits last."""
         waits = any(figure.waiting is not None for figure in self.figures)
         headings = ["", self.unit, "lowest to highest", "limit", "share of it", *(["waiting"] if waits else [])]
         rows = []
@@ -107,9 +107,9 @@ class Result:
         return headings, rows
 
     def notes(self) -> list[str]:
-        """Lines below the table: what was done, how each peer was set up, who is missing, on what machine."""
-        done = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.work.items())
-        lines = [f"work: {done}"]
+        """Returns the lines below the table: the work, the setting of each candidate, absent peers and the machine."""
+        work = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.work.items())
+        lines = [f"work: {work}"]
         lines += [f"limit {limit.name}: {limit.text}" for limit in self.limits]
         for figure in self.figures:
             others = [f"{text}: {amount(rate)}" for text, rate in figure.tried.items() if text != figure.setting]
@@ -121,7 +121,7 @@ class Result:
 
 
 def amount(value: float) -> str:
-    """A rate for people: three digits, or a whole number."""
+    """Format a rate with three digits, or as an integer."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 

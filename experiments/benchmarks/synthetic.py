@@ -1,4 +1,9 @@
-"""Data that benchmarks make up: codes, pixels, sound and photos that cost what real ones cost."""
+"""Synthetic data for benchmarks: codes, pixels, audio and photos, whose cost is that of real data.
+
+Benchmarks need 600 MB that nobody has to download. The codes are random, since the speed does not depend on their
+values. Decoding does depend on the content, so photos are noise with the spectrum of real photos and as many bits as
+their JPEG files; `--images` uses real ones.
+"""
 
 from __future__ import annotations
 
@@ -20,29 +25,29 @@ from walloc_cdl.synthesis import NEIGHBORHOOD, LinearSynthesis, synthesis_to_byt
 
 NUM_CLASSES = 10
 DEFAULT_BYTES = 600_000_000
-"""What a benchmark works on: more than any processor keeps in its caches."""
+"""Size of the data of a benchmark: more than the caches of any processor hold."""
 SHARD_BYTES = 128 * 2**20
 PHOTO_SIZE = (375, 500)
 """Height and width of the median photo of ImageNet."""
 PHOTO_QUALITY = 90
-"""Of JPEG; with `SLOPE` it gives ImageNet's 4 to 5 bits a pixel."""
+"""Quality of the JPEG files; with `SLOPE` it results in the 4 to 5 bits per pixel of ImageNet."""
 SLOPE = 1.1
-"""Amplitudes of made-up photos fall with frequency to this power; those of photos with about the first."""
+"""Amplitudes of synthetic photos fall with frequency to this power; those of real photos with about the first power."""
 
 
 @dataclass(frozen=True)
 class SyntheticSet:
-    """A data set of seeded random bytes, one split `train`, ten classes."""
+    """A data set of seeded random bytes with a split `train` and ten classes."""
 
     num_bytes: int = DEFAULT_BYTES
-    """Of codes."""
+    """Bytes of the codes."""
     latent_shape: tuple[int, ...] = (12, 32, 32)
-    """(K, h, w), or (K, t) of audio."""
+    """(K, h, w), or (K, t) for audio."""
     stride: int = 8
     companding: str = "normal"
     num_shards: int = 1
     with_synthesis: bool = False
-    """Whether it has a linear synthesis (of random weights), which classifiers need."""
+    """Whether it has a linear synthesis with random weights, which classifiers need."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -52,18 +57,21 @@ class SyntheticSet:
 
     @property
     def spec(self) -> LatentSpec:
-        """Of codes of RGB images, or of mono sound."""
+        """The spec of codes of RGB images, or of mono audio."""
         kind, source_channels = ("image", 3) if len(self.latent_shape) == 3 else ("audio", 1)
         return LatentSpec("0" * 64, kind, source_channels, self.latent_shape[0], self.stride, 8, self.companding)
 
     @property
     def num_samples(self) -> int:
-        """As many as the bytes give."""
+        """Number of samples that fit into `num_bytes`."""
         return self.num_bytes // int(np.prod(self.latent_shape))
 
 
 def shards_for(num_bytes: int, threads: int) -> int:
-    """Shards of at most `SHARD_BYTES`, as many for each thread: readers that deal out shards have equal shares."""
+    """Returns the number of shards of at most `SHARD_BYTES`, a multiple of the number of threads.
+
+    Readers that assign whole shards to threads then have equal work in each.
+    """
     return threads * -(-num_bytes // (threads * SHARD_BYTES))
 
 
@@ -99,7 +107,7 @@ def write_synthetic_set(folder: Path, synthetic: SyntheticSet) -> None:
 
 
 def _write_synthesis(folder: Path, spec: LatentSpec, rng: np.random.Generator) -> dict[str, FileEntry]:
-    """A synthesis of random weights for each block size, and what the manifest says of it."""
+    """Write a synthesis with random weights for each block size; returns its entry for the manifest."""
     bank = {}
     for block in range(1, spec.stride + 1):
         shape = (spec.source_channels * block**2, spec.latent_channels, NEIGHBORHOOD, NEIGHBORHOOD)
@@ -114,7 +122,7 @@ def _write_synthesis(folder: Path, spec: LatentSpec, rng: np.random.Generator) -
 
 
 def synthetic_photo(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """uint8 (height, width, 3): noise whose spectrum falls as that of photos, its colors as weak as theirs."""
+    """Generate noise uint8 (height, width, 3), whose spectrum and weak colors resemble those of photos."""
     rows, columns = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
     amplitude = np.maximum(np.hypot(rows, columns), 1 / max(height, width)) ** -SLOPE
     noise = rng.normal(size=(3, height, width)).astype(np.float32)
@@ -126,9 +134,10 @@ def synthetic_photo(rng: np.random.Generator, height: int, width: int) -> np.nda
 
 
 def write_photos(folder: Path, *, num: int | None = None, num_bytes: int | None = None, seed: int = 0) -> int:
-    """JPEGs of the size and the bits of ImageNet's in folders of ten classes, each another cut of a few large ones.
+    """Write JPEG files with the size and the bits per pixel of ImageNet to folders of ten classes.
 
-    So many, or until they take so many bytes; returns how many.
+    Each is a different crop of one of four large photos. Writes `num` files, or as many as take at least `num_bytes`;
+    returns their number.
     """
     height, width = PHOTO_SIZE
     rng = np.random.default_rng(seed)
@@ -147,11 +156,11 @@ def write_photos(folder: Path, *, num: int | None = None, num_bytes: int | None 
 def synthetic_signals(
     kind: str, channels: int, shape: tuple[int, ...], num_batches: int, seed: int
 ) -> list[torch.Tensor]:
-    """Batches of `shape`, (B, C, H, W) uint8 or (B, C, T) int16, no two alike: shifted copies of a few signals."""
+    """Generate batches of `shape`, (B, C, H, W) uint8 or (B, C, T) int16: shifted copies of eight signals."""
     rng = np.random.default_rng(seed)
     if kind == "image":
-        few = [synthetic_photo(rng, *shape[2:]).transpose(2, 0, 1) for _ in range(8)]
-        planes = [np.resize(photo, (channels, *shape[2:])) for photo in few]
+        photos = [synthetic_photo(rng, *shape[2:]).transpose(2, 0, 1) for _ in range(8)]
+        planes = [np.resize(photo, (channels, *shape[2:])) for photo in photos]
     else:
         walks = np.cumsum(rng.normal(0, 1, (8, channels, shape[2])), axis=-1)
         loud = walks / np.abs(walks).max(axis=-1, keepdims=True) * 20_000

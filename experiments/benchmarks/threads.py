@@ -1,4 +1,4 @@
-"""How many threads everybody gets."""
+"""The number of threads that all candidates of a benchmark use."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from walloc_cdl.errors import CallError
 from walloc_cdl.machine import cpu_count
 
 
-def choose_threads(asked: int | None) -> int:
-    """The number asked for, or one for each processor that this process may use."""
-    if asked is not None and asked < 1:
-        raise CallError(f"threads is {asked}; it must be at least 1")
-    return asked or cpu_count()
+def choose_threads(requested: int | None) -> int:
+    """Returns the requested number, or by default the number of processors that this process may use."""
+    if requested is not None and requested < 1:
+        raise CallError(f"threads is {requested}; it must be at least 1")
+    return requested or cpu_count()
 
 
 @contextmanager
 def torch_threads(num_threads: int) -> Iterator[None]:
-    """Let torch (and by it the compiled encoder) use so many threads."""
-    before = torch.get_num_threads()
+    """Let torch, and with it the compiled encoder, use `num_threads` threads."""
+    previous = torch.get_num_threads()
     torch.set_num_threads(num_threads)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(previous)

@@ -1,4 +1,8 @@
-"""Timing several ways of one piece of work in turn, so that a noisy machine is unfair to all alike."""
+"""Times several candidates for the same work in turn.
+
+Every candidate runs once in each repeat, so that noise of the machine affects all of them equally, and the fraction of
+the limit is computed within a repeat.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,13 @@ from walloc_cdl.errors import CallError
 Item = TypeVar("Item")
 
 Run = Callable[[int], float]
-"""Does the work once, given the number of the repeat; returns how many units of it were done."""
+"""Does the work once, given the number of the repeat; returns the number of units done."""
 
 OnRun = Callable[[int, int], object]
-"""Called with the runs done and all."""
+"""Called with the number of finished runs and the number of all runs."""
 
 OnPhase = Callable[[str, int, int], object]
-"""Called with what is being done, and the runs of it done and all; 0 where there is nothing to count."""
+"""Called with the name of a phase and the numbers of its finished runs and all its runs; 0 for a phase without runs."""
 
 
 def silent(phase: str, done: int, total: int) -> None:
@@ -28,12 +32,12 @@ def silent(phase: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Timing:
-    """How the runs are repeated."""
+    """Number and duration of the runs."""
 
     repeats: int = 5
-    """Runs of each way, in turn; the median counts."""
+    """Runs of each candidate, in turn; the median counts."""
     max_s: float = 10.0
-    """Seconds after which a run ends at its next batch: rates are for each unit, so slow ways may do fewer."""
+    """Seconds after which a run ends at its next batch; rates are per unit, so slow candidates may do fewer."""
 
     def __post_init__(self) -> None:
         if self.repeats < 1:
@@ -52,37 +56,37 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of at least one figure."""
+        """Summarize at least one figure."""
         return cls(statistics.median(values), min(values), max(values))
 
 
 def time_in_turn(runs: dict[str, Run], repeats: int, on_run: OnRun | None = None) -> dict[str, list[float]]:
-    """Units a second of each run, one figure a repeat; each repeat begins with another run than the one before."""
+    """Returns units per second of each run in each repeat; the first run rotates from repeat to repeat."""
     rates: dict[str, list[float]] = {name: [] for name in runs}
     names = list(runs)
     for repeat in range(repeats):
-        for place in range(len(names)):
-            name = names[(repeat + place) % len(names)]
+        for position in range(len(names)):
+            name = names[(repeat + position) % len(names)]
             rates[name].append(rate_of(runs[name], repeat))
             if on_run:
-                on_run(repeat * len(names) + place + 1, repeats * len(names))
+                on_run(repeat * len(names) + position + 1, repeats * len(names))
     return rates
 
 
 def rate_of(run: Run, repeat: int = 0) -> float:
-    """Units a second of one run."""
+    """Returns units per second of one run."""
     start = time.perf_counter()
     units = run(repeat)
     return units / (time.perf_counter() - start)
 
 
 def shares(rates: Sequence[float], limits: Sequence[float]) -> Spread:
-    """What part of its limit each repeat reached."""
+    """Returns the fractions of the limit that the repeats reached."""
     return Spread.of([rate / limit for rate, limit in zip(rates, limits, strict=True)])
 
 
-def until(items: Iterable[Item], max_s: float) -> Iterable[Item]:
-    """The items, until so many seconds have passed since the first was asked for."""
+def limit_time(items: Iterable[Item], max_s: float) -> Iterable[Item]:
+    """Yield the items until `max_s` seconds have passed since the first was requested."""
     end = time.perf_counter() + max_s
     for item in items:
         yield item

@@ -1,7 +1,7 @@
-"""`cdl bench train`: steps of one small model fed by `LatentLoader` and by others, beside the model fed by nothing.
+"""`cdl bench train`: training steps of a small model on batches from `LatentLoader` and from peers.
 
-Readers of codes feed a timm model behind the synthesis stem; those of images feed the same model with pixels of the
-same grid, so that tokens and operations are equal. The limit of each is its model on one batch that stays.
+Readers of codes feed a timm model with the synthesis stem; readers of images feed the same model with pixels of the
+same grid, so that tokens and operations are equal. The limit of each is its model on one constant batch.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from classifiers import create_model
 from classifiers.backbones import require_model
 from experiments.benchmarks.autotune import choose_peer_settings, choose_setting
 from experiments.benchmarks.machine import describe_machine
-from experiments.benchmarks.reading import ReadingConfig, our_readers, reading_task
+from experiments.benchmarks.reading import ReadingConfig, loader_settings, make_reading_task
 from experiments.benchmarks.result import Figure, Limit, Result
 from experiments.benchmarks.synthetic import SyntheticSet, write_synthetic_set
 from experiments.benchmarks.threads import choose_threads, torch_threads
-from experiments.benchmarks.timing import OnPhase, Run, Timing, silent, time_in_turn, until
+from experiments.benchmarks.timing import OnPhase, Run, Timing, limit_time, silent, time_in_turn
 from experiments.peers.catalog import choose_peers
 from experiments.peers.peer import Batch, ReadEpoch
 from walloc_cdl.data import open_latents
@@ -31,7 +31,7 @@ from walloc_cdl.errors import CallError
 from walloc_cdl.training import LoopConfig, build_optimizer
 
 CODES, PIXELS = "codes", "pixels"
-"""What a model takes."""
+"""Inputs of a model."""
 PIXEL_SIDE = 64
 TRIAL_STEPS, TRIAL_S = 4, 20.0
 
@@ -43,7 +43,7 @@ class TrainBenchmark:
     model: str = "resnet18"
     reading: ReadingConfig = ReadingConfig(batch_size=64)  # noqa: RUF009 - frozen
     steps: int = 20
-    """Updates in a run."""
+    """Updates per run."""
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -58,7 +58,7 @@ def measure_training(
     folder: Path | str | None = None,
     on_phase: OnPhase = silent,
 ) -> Result:
-    """Time steps of training in float32 on the CPU, on made-up codes and photos in a temporary folder.
+    """Time training steps in float32 on the CPU, on synthetic codes and photos in a temporary folder.
 
     `against` names the peers, as `cdl bench train --against` does. Raises `CallError` for an unknown model.
     """
@@ -67,27 +67,28 @@ def measure_training(
     threads = choose_threads(config.reading.threads)
     with tempfile.TemporaryDirectory(dir=folder, prefix="cdl-bench-") as parent, torch_threads(threads):
         machine = describe_machine(tuple(peer.package for peer in peers if peer.package))
-        on_phase("writing made-up data", 0, 0)
-        task = reading_task(Path(parent), config.reading, peers, threads, with_synthesis=True)
+        on_phase("writing synthetic data", 0, 0)
+        task = make_reading_task(Path(parent), config.reading, peers, threads, with_synthesis=True)
         codes = _Trainer(config, task.latents)
         pixels = _Trainer(config, _write_pixels(Path(parent) / "pixels"))
         trainers = {CODES: codes, PIXELS: pixels}
-        candidates = [choose_setting(name, settings, codes.trial) for name, settings in our_readers(task).items()]
+        candidates = [choose_setting(name, settings, codes.trial) for name, settings in loader_settings(task).items()]
         for trainer, reads_images in ((codes, False), (pixels, True)):
-            chosen = [peer for peer in peers if peer.reads_images == reads_images]
+            matching = [peer for peer in peers if peer.reads_images == reads_images]
             others, failed = choose_peer_settings(
-                chosen, lambda peer: peer.read_settings(task), [trainer.trial], on_phase
+                matching, lambda peer: peer.read_settings(task), [trainer.trial], on_phase
             )
             candidates += [each for (each,) in others]
             absent = [*absent, *failed]
         runs = {
-            kind: trainer.steps(trainer.same_batch, config.steps, timing.max_s) for kind, trainer in trainers.items()
+            kind: trainer.steps(trainer.constant_batch, config.steps, timing.max_s)
+            for kind, trainer in trainers.items()
         }
         for each in candidates:
             trainer = pixels if each.reads_images else codes
             runs[each.name] = trainer.steps(each.setting.work, config.steps, timing.max_s)
         for trainer in trainers.values():
-            trainer.trial(trainer.same_batch)(0)
+            trainer.trial(trainer.constant_batch)(0)
         rates = time_in_turn(runs, timing.repeats, partial(on_phase, "training"))
     figures = []
     for each in candidates:
@@ -108,8 +109,8 @@ def measure_training(
         },
         machine=machine,
         limits=[
-            Limit(CODES, "the model behind the synthesis stem alone, on one batch that stays", rates[CODES]),
-            Limit(PIXELS, f"the same on one batch of {PIXEL_SIDE}-pixel images", rates[PIXELS]),
+            Limit(CODES, "the model with the synthesis stem alone, on one constant batch", rates[CODES]),
+            Limit(PIXELS, f"the model on one constant batch of {PIXEL_SIDE}-pixel images", rates[PIXELS]),
         ],
         figures=figures,
         absent=absent,
@@ -117,7 +118,7 @@ def measure_training(
 
 
 def _write_pixels(folder: Path) -> Path:
-    """A made-up data set of as many pixels as the codes have values: what resolution reduction stores."""
+    """Write a synthetic data set of as many pixels as the codes have values, as resolution reduction stores them."""
     shape = (3, PIXEL_SIDE, PIXEL_SIDE)
     sample_bytes = 3 * PIXEL_SIDE**2
     write_synthetic_set(
@@ -127,7 +128,7 @@ def _write_pixels(folder: Path) -> Path:
 
 
 class _Trainer:
-    """A model in training, and a batch of its own."""
+    """A model in training, with a constant batch."""
 
     def __init__(self, config: TrainBenchmark, folder: Path) -> None:
         torch.manual_seed(config.reading.seed)
@@ -136,24 +137,24 @@ class _Trainer:
         self._model = model.to(memory_format=torch.channels_last).train()
         self._optimizer = build_optimizer(self._model, LoopConfig())
         rows = torch.arange(config.reading.batch_size) % len(dataset)
-        self._same: Batch = dataset.gather(rows.numpy())
+        self._batch: Batch = dataset.gather(rows.numpy())
 
-    def same_batch(self, epoch: int) -> Iterator[Batch]:
-        """One batch again and again."""
+    def constant_batch(self, epoch: int) -> Iterator[Batch]:
+        """Yield the same batch forever."""
         del epoch
         while True:
-            yield self._same
+            yield self._batch
 
     def trial(self, read: ReadEpoch) -> Run:
-        """Few steps, to warm up or to choose a setting."""
+        """Returns a short run, to warm up or to choose a setting."""
         return self.steps(read, TRIAL_STEPS, TRIAL_S)
 
     def steps(self, read: ReadEpoch, num_steps: int, max_s: float) -> Run:
-        """A run of so many updates, or seconds, over as many epochs as that takes; counts images."""
+        """Returns a run of `num_steps` updates, or `max_s` seconds, over as many epochs as needed; it counts images."""
 
         def run(repeat: int) -> float:
             num_images = 0
-            for step, (codes, labels) in enumerate(until(_epochs(read, repeat), max_s), start=1):
+            for step, (codes, labels) in enumerate(limit_time(_epochs(read, repeat), max_s), start=1):
                 loss = cross_entropy(self._model(codes), labels)
                 self._optimizer.zero_grad(set_to_none=True)
                 loss.backward()
@@ -167,7 +168,7 @@ class _Trainer:
 
 
 def _epochs(read: ReadEpoch, repeat: int) -> Iterator[Batch]:
-    """Batches of one epoch after the other."""
+    """Yield the batches of one epoch after the other."""
     epoch = 1000 * repeat
     while True:
         yield from read(epoch)

@@ -1,1 +1,1 @@
-"""`cdl compare`, `cdl bench` and the commands that measure codecs."""
+"""`cdl compare`, `cdl bench`, and the commands that measure codecs."""

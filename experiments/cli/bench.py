@@ -1,4 +1,4 @@
-"""`cdl bench …`: the same work by this package and by others, in turn, and what archives cost."""
+"""`cdl bench …`: speed of this package and of peers at the same work, and size and speed of archives."""
 
 from __future__ import annotations
 
@@ -19,44 +19,44 @@ Against = Annotated[
     str | None,
     typer.Option(
         "--against",
-        help="Peers to measure beside, separated by commas; all that are known by default, none for ''.",
+        help="Peers to compare with, separated by commas; default all, none for ''.",
         metavar="NAMES",
     ),
 ]
-Megabytes = Annotated[int, typer.Option(help="Size of what is made up and worked on.", min=1)]
-Repeats = Annotated[int, typer.Option(help="Runs of each way, in turn; medians count.", min=1)]
-Seconds = Annotated[float, typer.Option(help="A run ends after so long: slow ways do less.", min=0.01)]
-Threads = Annotated[int | None, typer.Option(help="Threads or worker processes; default one for each CPU.", min=1)]
-NumImages = Annotated[int, typer.Option("--num-images", help="Made-up photos for peers that decode images.", min=1)]
+Megabytes = Annotated[int, typer.Option(help="Size of the synthetic data.", min=1)]
+Repeats = Annotated[int, typer.Option(help="Runs of each candidate, in turn; the median counts.", min=1)]
+Seconds = Annotated[float, typer.Option(help="Time limit of a run; slow candidates do less.", min=0.01)]
+Threads = Annotated[int | None, typer.Option(help="Threads or worker processes; default one per CPU.", min=1)]
+NumImages = Annotated[int, typer.Option("--num-images", help="Synthetic photos for peers that decode images.", min=1)]
 Images = Annotated[
-    Path | None, typer.Option(help="Folder with a folder of images for each class, in place of made-up photos.")
+    Path | None, typer.Option(help="Folder with a subfolder of images for each class, instead of synthetic photos.")
 ]
 
 
 def bench_encode(
     against: Against = None,
-    audio: Annotated[bool, typer.Option("--audio", help="Stereo sound in place of images.")] = False,
+    audio: Annotated[bool, typer.Option("--audio", help="Stereo audio instead of images.")] = False,
     codec: Annotated[
         str | None, typer.Option("--codec", help="A codec with a linear encoder; default rgb-16x, or stereo-5x.")
     ] = None,
     megabytes: Megabytes = 600,
     batch_size: BatchSize = 32,
     threads: Threads = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N: where signals are, and are encoded.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N: the device of signals and codec.")] = "cpu",
     repeats: Repeats = 5,
     seconds: Seconds = 10.0,
     json_path: JsonPath = None,
 ) -> None:
-    """Measure how fast signals become codes.
+    """Measure the speed of encoding.
 
-    Batches of RGB images of 256 pixels, uint8, to stored codes. Peers: walloc (PyPI), torch (the same codec
-    without compiled code), on the same device.
+    Batches of RGB images of 256 pixels, uint8, are encoded to stored codes. Peers: walloc (PyPI), torch (the same
+    codec without compiled code), on the same device.
     """
     from experiments.benchmarks.encoding import EncodeBenchmark, measure_encoding
     from experiments.benchmarks.timing import Timing
 
     if audio and codec:
-        raise CallError("--audio with --codec; the codec says what its signals are, so leave --audio out")
+        raise CallError("--audio cannot be combined with --codec, which determines the kind of signal; omit --audio")
     name = codec or ("stereo-5x" if audio else "rgb-16x")
     config = EncodeBenchmark(name, megabytes * 10**6, batch_size, threads, device)
     with PhaseProgress("runs") as phases:
@@ -75,10 +75,10 @@ def bench_load(
     seconds: Seconds = 10.0,
     json_path: JsonPath = None,
 ) -> None:
-    """Measure how fast shuffled latents are read.
+    """Measure the speed of reading shuffled latents.
 
-    Samples a second of 12×32×32 codes, and the time that a consumer of 10 ms a batch of 256 waits. Peers:
-    dataloader (torch's), imagefolder (torchvision's, decoding JPEGs), webdataset, hf (datasets), litdata.
+    Measures samples per second of 12×32×32 codes, and the time that a consumer of 10 ms per batch of 256 waits. Peers:
+    dataloader (torch), imagefolder (torchvision, decoding JPEGs), webdataset, hf (datasets), litdata.
     """
     from experiments.benchmarks.loading import measure_loading
     from experiments.benchmarks.reading import ReadingConfig
@@ -92,20 +92,20 @@ def bench_load(
 
 def bench_prepare(
     source: Annotated[
-        str | None, typer.Argument(metavar="SOURCE", help="As for `cdl prepare`; made-up photos by default.")
+        str | None, typer.Argument(metavar="SOURCE", help="As for `cdl prepare`; default synthetic photos.")
     ] = None,
     against: Against = None,
     codec: Annotated[str, typer.Option("--codec", help="A name from `cdl codec list`, or a folder.")] = "rgb-16x",
-    size: Annotated[int | None, typer.Option(help="Images: pixels a side; default 256.")] = None,
+    size: Annotated[int | None, typer.Option(help="Images: side in pixels; default 256.")] = None,
     megabytes: Megabytes = 600,
-    workers: Annotated[int | None, typer.Option(help="Decoding processes; default one for each CPU.")] = None,
-    decoder: Annotated[str | None, typer.Option(help="Images: pil, the default, or pil-scaled.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Decoding processes; default one per CPU.")] = None,
+    decoder: Annotated[str | None, typer.Option(help="Images: pil or pil-scaled; default pil.")] = None,
     repeats: Repeats = 3,
     json_path: JsonPath = None,
 ) -> None:
-    """Measure how fast a source is converted.
+    """Measure the speed of preparing a data set.
 
-    The whole of `cdl prepare`, beside decoding and resizing alone with the same workers. Peers: imagefolder
+    Compares the whole of `cdl prepare` with decoding and resizing alone, with the same workers. Peers: imagefolder
     (torchvision's pipeline to the same size).
     """
     from experiments.benchmarks.preparing import PrepareBenchmark, measure_preparation
@@ -121,7 +121,7 @@ def bench_train(
     model: Annotated[str, typer.Option("--model", help="A timm model.")] = "resnet18",
     megabytes: Megabytes = 600,
     batch_size: BatchSize = 64,
-    steps: Annotated[int, typer.Option(help="Updates in a run.", min=1)] = 20,
+    steps: Annotated[int, typer.Option(help="Updates per run.", min=1)] = 20,
     num_images: NumImages = 2000,
     images: Images = None,
     threads: Threads = None,
@@ -129,10 +129,10 @@ def bench_train(
     seconds: Seconds = 60.0,
     json_path: JsonPath = None,
 ) -> None:
-    """Measure how fast a model trains.
+    """Measure the speed of training.
 
-    Images a second of steps on latents, beside the same model on pixels of the same grid and the model on a
-    batch that stays. Peers: those of `cdl bench load`.
+    Compares images per second of training on latents with the same model on pixels of the same grid, and with the
+    model on one constant batch. Peers: those of `cdl bench load`.
     """
     from experiments.benchmarks.reading import ReadingConfig
     from experiments.benchmarks.timing import Timing
@@ -146,8 +146,8 @@ def bench_train(
 
 
 def bench_archive(
-    images: Annotated[Path, typer.Option(help="Folder of images, sub folders included.")],
-    codecs: Annotated[str, typer.Option(help="Codecs to make codes with, separated by commas.")] = (
+    images: Annotated[Path, typer.Option(help="Folder of images, including subfolders.")],
+    codecs: Annotated[str, typer.Option(help="Codecs to encode with, separated by commas.")] = (
         "rgb-16x,rgb-4x,gray-16x,gray-4x,resize-rgb-16x"
     ),
     json_path: JsonPath = None,

@@ -18,5 +18,5 @@ COMMANDS = CommandTable(
         "bench train": bench.bench_train,
         "bench archive": bench.bench_archive,
     },
-    groups={"bench": "Measure speed, beside other programs and limits."},
+    groups={"bench": "Measure speed against other programs and limits."},
 )

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from experiments.outcome import Outcome
 
 OutFolder = Annotated[Path, out_option("Folder for data sets, runs, table and plot.")]
-SAID_ELSEWHERE = ("stem", "difference [95 %]")
-"""Columns of the table that the conditions' names and the sentence say already; without them it fits a terminal."""
+REDUNDANT_COLUMNS = ("stem", "difference [95 %]")
+"""Columns that repeat the conditions' names and the sentence; without them the table fits a terminal."""
 NumSeeds = Annotated[int, typer.Option("--seeds", help="Training runs of each condition.")]
 
 
@@ -29,20 +29,20 @@ def compare(
     conditions: Annotated[
         str, typer.Option(help="Comma-separated: pixels-64, latents-16x, latents-16x@128, latents-16x:channels, …")
     ] = "pixels-64,latents-16x",
-    size: Annotated[int, typer.Option(help="Pixels a side of the crop that all conditions share.")] = 256,
+    size: Annotated[int, typer.Option(help="Side in pixels of the crop that all conditions share.")] = 256,
     num_seeds: NumSeeds = 3,
     epochs: Epochs = 15,
     batch_size: BatchSize = 64,
     lr: LearningRate = 1e-3,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from published weights.")] = False,
     precision: Precision = "auto",
-    workers: Annotated[int | None, typer.Option(help="Decoding processes; default one for each CPU.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Decoding processes; default one per CPU.")] = None,
     json_path: JsonPath = None,
 ) -> None:
     """Train one model on latents and on pixels of the same images.
 
-    Prepares every condition from the same crops, trains with the same recipe and seeds, and says which
-    does better. The same command again resumes what was interrupted.
+    Prepares all conditions from the same crops, trains with the same recipe and seeds, and reports which
+    does better. Running the same command again resumes an interrupted comparison.
     """
     from classifiers import TrainConfig
     from experiments.compare import CompareConfig
@@ -65,9 +65,10 @@ def demo(
     num_seeds: NumSeeds = 2,
     json_path: JsonPath = None,
 ) -> None:
-    """Go the whole way on photos of solar cells.
+    """Run a small comparison on photos of solar cells.
 
-    Is a cell defective? 4,096 latent values against 4,096 pixels of the same photos: some minutes on two CPUs.
+    Compares 4,096 latent values with 4,096 pixels of the same photos for classifying cells as defective or not. Takes
+    a few minutes on two CPUs.
     """
     from experiments.demo import demo_config
 
@@ -78,7 +79,7 @@ def show_report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="--out folder of a finished comparison.")],
     json_path: JsonPath = None,
 ) -> None:
-    """Print a finished comparison, and draw it again."""
+    """Print a finished comparison, and write its table and plot again."""
     from experiments.outcome import load_outcome
     from experiments.report import write_report
 
@@ -102,8 +103,8 @@ def _show(outcome: Outcome, folder: Path, json_path: Path | None) -> None:
     from experiments.report import PLOT_NAME, TABLE_NAME, table_rows
 
     headings, rows = table_rows(outcome)
-    shown = [number for number, heading in enumerate(headings) if heading not in SAID_ELSEWHERE]
-    table([headings[number] for number in shown], [[row[number] for number in shown] for row in rows])
+    columns = [number for number, heading in enumerate(headings) if heading not in REDUNDANT_COLUMNS]
+    table([headings[number] for number in columns], [[row[number] for number in columns] for row in rows])
     print(f"\n{outcome.sentence}\n")
     print(f"Table, plot and results: {folder / TABLE_NAME}, {folder / PLOT_NAME}, {folder / RESULTS_NAME}")
     write_json(json_path, outcome.to_json())

@@ -1,1 +1,1 @@
-"""How other programs do the same work, a module each; `catalog` has their names."""
+"""Peers: other programs that do the same work, with a module for each; `catalog` lists them."""

@@ -1,4 +1,4 @@
-"""The peers by name, and which of them take part."""
+"""The peers by name, and the choice of those that take part."""
 
 from __future__ import annotations
 
@@ -28,22 +28,23 @@ PEERS = {
 
 
 def peer_names(benchmark: str) -> list[str]:
-    """Peers that can take part in `encode`, `load`, `prepare` or `train`."""
+    """Returns the peers that can take part in a benchmark: `encode`, `load`, `prepare` or `train`."""
     return [name for name, peer in PEERS.items() if benchmark in peer.benchmarks]
 
 
 def choose_peers(benchmark: str, against: str | None) -> tuple[list[Peer], list[Absent]]:
-    """The peers named in `against`, separated by commas (all by default, none if it is empty), and the absent ones.
+    """Returns the installed peers, and the absent ones, that `against` names.
 
-    Raises `CallError` for a name that is none of this benchmark's.
+    `against` is separated by commas; None stands for all peers, an empty text for none. Raises `CallError` for a name
+    that is not a peer of this benchmark.
     """
     known = peer_names(benchmark)
     names = known if against is None else list(dict.fromkeys(filter(None, map(str.strip, against.split(",")))))
     for name in names:
         if name not in known:
-            raise unknown_name("peer", name, known, f"`cdl bench {benchmark}` knows {', '.join(known)}")
-    chosen = [PEERS[name] for name in names]
+            raise unknown_name("peer", name, known, f"choose among {', '.join(known)}")
+    peers = [PEERS[name] for name in names]
     absent = [
-        Absent(peer.name, f"{peer.package} is not installed; {INSTALL}") for peer in chosen if not peer.is_installed
+        Absent(peer.name, f"{peer.package} is not installed; {INSTALL}") for peer in peers if not peer.is_installed
     ]
-    return [peer for peer in chosen if peer.is_installed], absent
+    return [peer for peer in peers if peer.is_installed], absent

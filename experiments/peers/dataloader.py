@@ -1,4 +1,4 @@
-"""torch's DataLoader over a `LatentDataset`, whole batches by `__getitems__`."""
+"""torch's DataLoader over a `LatentDataset`, which reads whole batches by `__getitems__`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DOCUMENTED = "README.md; https://docs.pytorch.org/docs/stable/data.html"
 
 
 def read_settings(task: ReadingTask) -> list[Setting[ReadEpoch]]:
-    """With and without workers."""
+    """Returns settings with and without workers."""
     return [
         Setting(f"batched __getitems__, {workers_text(num)}", DOCUMENTED, _read(task, num))
         for num in task.worker_counts

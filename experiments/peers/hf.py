@@ -1,4 +1,4 @@
-"""Hugging Face `datasets`: an Arrow table on disk, memory-mapped, shuffled by torch's sampler."""
+"""Hugging Face `datasets`: a memory-mapped Arrow table on disk, shuffled by torch's sampler."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ TRANSFORM_DOCUMENTED = "docs/exchange.md; https://huggingface.co/docs/datasets/p
 
 
 def read_settings(task: ReadingTask) -> list[Setting[ReadEpoch]]:
-    """Codes as Array3D in the torch format, or as bytes with a transform; batches of indices, workers or none."""
+    """Returns settings with codes as Array3D in the torch format, or as bytes with a transform.
+
+    Batches are lists of indices, read with and without workers.
+    """
     arrays, binary = _array_table(task), _binary_table(task)
     settings = []
     for num in task.worker_counts:
@@ -37,7 +40,7 @@ def _array_table(task: ReadingTask) -> Any:
 
     export_latents(task.latents, task.work / "hf", "hf", splits=["train"])
     table = datasets.load_from_disk(str(task.work / "hf"))["train"]
-    # Without a type, integers of any kind come as int64, eight times the bytes; class numbers below 256 survive it.
+    # Without a dtype, all integers become int64, eight times the bytes; class numbers below 256 fit into uint8.
     return table.with_format("torch", columns=["codes", "label"], dtype=torch.uint8)
 
 

@@ -1,4 +1,4 @@
-"""LitData: chunks on the local disk, mapped in place, shuffled by chunk and by windows within."""
+"""LitData: memory-mapped chunks on the local disk, shuffled by chunk and within windows of a chunk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHUNK_BYTES = "64MB"
 
 
 def read_settings(task: ReadingTask) -> list[Setting[ReadEpoch]]:
-    """Chunks of the default size and the default shuffling window; workers or none."""
+    """Returns settings with default chunk size and shuffling window, with and without workers."""
     folder = task.work / "litdata"
     _write(task, folder)
     return [
@@ -30,7 +30,7 @@ def read_settings(task: ReadingTask) -> list[Setting[ReadEpoch]]:
 
 
 class _Samples:
-    """The function that `optimize` calls in its processes."""
+    """The callable that `optimize` runs in its processes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -48,7 +48,7 @@ class _Samples:
 def _write(task: ReadingTask, folder: Path) -> None:
     import litdata
 
-    with contextlib.redirect_stdout(io.StringIO()):  # it greets
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints a banner
         litdata.optimize(
             fn=_Samples(task.latents),
             inputs=list(range(len(task.dataset))),

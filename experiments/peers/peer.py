@@ -1,4 +1,4 @@
-"""What a peer is: another way of the same work, in each setting that its documentation calls fast."""
+"""`Peer`: another program for the same work, in each setting that its documentation recommends for speed."""
 
 from __future__ import annotations
 
@@ -19,57 +19,63 @@ from walloc_cdl.data import LatentDataset, open_latents
 Work = TypeVar("Work")
 
 Batch = tuple[Tensor, Tensor]
-"""uint8 (B, …) codes or pixels, and labels int64 (B,)."""
+"""Codes or pixels uint8 (B, …), and labels int64 (B,)."""
 
 ReadEpoch = Callable[[int], Iterable[Batch]]
-"""The shuffled batches of the epoch of this number."""
+"""Returns the shuffled batches of an epoch, by its number."""
 
 Encode = Callable[[Tensor], Tensor]
-"""A signal as it is stored, uint8 (B, C, H, W) or int16 (B, C, T), to stored codes, uint8 (B, K, …)."""
+"""Encodes stored signals, uint8 (B, C, H, W) or int16 (B, C, T), to stored codes, uint8 (B, K, …)."""
 
 
 @dataclass(frozen=True)
 class Setting(Generic[Work]):
-    """One way to set a peer up."""
+    """One configuration of a peer."""
 
     text: str
     documented: str
-    """Where: an address, or a document of this project."""
+    """Where the setting is documented: a URL, or a document of this project."""
     work: Work
 
 
 @dataclass(frozen=True)
 class Peer:
-    """Another program, or another way."""
+    """Another program, or another implementation."""
 
     name: str
-    """As `--against` has it."""
+    """Name for `--against`."""
     title: str
     benchmarks: tuple[str, ...]
-    """Of `encode`, `load`, `prepare` and `train` those that it can take part in."""
-    home: str
+    """The benchmarks that it can take part in, of `encode`, `load`, `prepare` and `train`."""
+    module_name: str
     """Module of `experiments.peers` with its functions: `read_settings(ReadingTask)`, `encode_settings(Codec)`."""
     package: str | None = None
-    """What must be importable; None for what this project needs anyway."""
+    """The package that it needs; None if this project needs it anyway."""
     reads_images: bool = False
-    """Whether it reads image files in place of codes."""
+    """Whether it reads image files instead of codes."""
 
     @property
     def is_installed(self) -> bool:
-        """Whether its package is there."""
+        """Whether its package is installed."""
         return self.package is None or importlib.util.find_spec(self.package) is not None
 
     def read_settings(self, task: ReadingTask) -> list[Setting[ReadEpoch]]:
-        """All ways to read the task's samples; what they read is written first. `ImportError` without its package."""
+        """Write the task's samples in the peer's format, and return all settings for reading them.
+
+        Raises `ImportError` if its package cannot be imported.
+        """
         return self._module.read_settings(task)
 
     def encode_settings(self, codec: Codec) -> list[Setting[Encode]]:
-        """All ways to encode as `codec` does. `ImportError` without its package."""
+        """Returns all settings for encoding with the weights of `codec`.
+
+        Raises `ImportError` if its package cannot be imported.
+        """
         return self._module.encode_settings(codec)
 
     @cached_property
     def _module(self) -> Any:
-        return importlib.import_module(f"experiments.peers.{self.home}")
+        return importlib.import_module(f"experiments.peers.{self.module_name}")
 
 
 @dataclass(frozen=True)
@@ -82,43 +88,43 @@ class Absent:
 
 @dataclass(frozen=True)
 class ReadingTask:
-    """What readers read, and with how much."""
+    """The data that a peer reads, and the resources that it may use."""
 
     latents: Path
-    """Folder of a data set of codes, split `train`."""
+    """Folder of a data set of codes with the split `train`."""
     work: Path
-    """Folder for forms of it that a peer reads."""
+    """Folder for copies of the data set in the peers' formats."""
     images: Path | None = None
-    """Folder with a folder of image files for each class, for peers that read images."""
+    """Folder with a subfolder of image files for each class, for peers that read images."""
     image_size: int = 64
-    """Pixels a side of what is made of an image."""
+    """Side in pixels to which images are resized."""
     crop: str = "random"
-    """`random`: resized random crops, as in training. `center`: the short side resized, the middle cut out."""
+    """`random`: resized random crops, as in training. `center`: resizing of the shorter side, and a center crop."""
     batch_size: int = 256
     threads: int = 1
-    """Worker processes, or threads, at most."""
+    """Largest number of worker processes or threads."""
     seed: int = 0
 
     @cached_property
     def dataset(self) -> LatentDataset:
-        """The codes."""
+        """The data set of codes."""
         return open_latents(self.latents)
 
     @property
     def worker_counts(self) -> list[int]:
-        """Worker processes to try: none, which spares sending batches between processes, and all."""
+        """Numbers of worker processes to try: 0, which avoids sending batches between processes, and `threads`."""
         return [0, self.threads]
 
 
 def workers_text(num_workers: int) -> str:
-    """Of a setting: `2 workers`."""
+    """Describe a number of workers, such as `2 workers`."""
     return "no workers" if not num_workers else f"{num_workers} worker{'s' * (num_workers > 1)}"
 
 
 def worker_options(num_workers: int) -> dict[str, Any]:
-    """Arguments of torch's DataLoader: workers that stay between epochs, with their default of two batches ahead.
+    """Returns arguments of torch's DataLoader: persistent workers, with the default prefetch factor.
 
-    They fork on Linux, as is torch's default there, whatever a peer has made the default of the process.
+    On Linux workers are forked, as is torch's default there, even if a peer has changed the default of the process.
     """
     if not num_workers:
         return {"num_workers": 0}

@@ -1,4 +1,4 @@
-"""The codec's path in plain torch, which compiled ones must equal."""
+"""The codec's implementation in plain torch, to which compiled ones must be equal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DOCUMENTED = "walloc_cdl.kernels.packets"
 
 
 def encode_settings(codec: Codec) -> list[Setting[Encode]]:
-    """Latents by matrix products, rounded and shifted to bytes."""
+    """Returns one setting: latents by matrix products, rounded and shifted to bytes."""
 
     @torch.inference_mode()
     def encode(signal: Tensor) -> Tensor:

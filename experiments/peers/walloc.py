@@ -1,4 +1,4 @@
-"""PyPI `walloc`: its wavelet_analysis and encoder with this codec's weights, as its page calls them."""
+"""PyPI `walloc`: its wavelet_analysis and encoder with this codec's weights, used as its documentation shows."""
 
 from __future__ import annotations
 
@@ -16,28 +16,31 @@ from walloc_cdl.spec import code_limit
 
 DOCUMENTED = "https://danjacobellis.net/walloc"
 UNUSED_WIDTH = 64
-"""Of the networks that a linear encoder does not have."""
+"""Width of the networks that a linear encoder does not use."""
 
 
 def encode_settings(codec: Codec) -> list[Setting[Encode]]:
-    """Evaluation without gradients, in the memory layout that it comes in; raises `CallError` for other codecs."""
+    """Returns one setting: inference mode, in the default memory layout.
+
+    Raises `CallError` for a codec without a linear WaLLoC encoder.
+    """
     if not isinstance(codec, WallocCodec) or codec.config.encoder != "light":
-        raise CallError(f"codec {codec.name} has no linear WaLLoC encoder, which walloc would have, too; name another")
-    theirs = _reference(codec)
-    # Theirs pads a frame of silence at each end of audio, which a linear codec of ours does not.
+        raise CallError(f"codec {codec.name} has no linear WaLLoC encoder; choose one that has, such as rgb-16x")
+    reference = _load_reference(codec)
+    # PyPI walloc pads a frame of silence at each end of audio, which a linear codec of this package does not.
     padding = 1 if codec.kind == "audio" and not codec.extra_frames else 0
 
     @torch.inference_mode()
     def encode(signal: Tensor) -> Tensor:
-        latents = theirs.encoder(theirs.wavelet_analysis(to_unit_range(signal), theirs.J))
+        latents = reference.encoder(reference.wavelet_analysis(to_unit_range(signal), reference.J))
         codes = (latents + (code_limit(codec.bits) + 1)).to(torch.uint8)
         return codes[..., padding : codes.shape[-1] - padding] if padding else codes
 
     return [Setting("encoder(wavelet_analysis(x, J)) in inference mode, lightweight_encode", DOCUMENTED, encode)]
 
 
-def _reference(codec: WallocCodec) -> Any:
-    """Their codec with the encoder of ours, on the same device."""
+def _load_reference(codec: WallocCodec) -> Any:
+    """Returns PyPI walloc's codec with the encoder weights of `codec`, on the same device."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from walloc import walloc
@@ -45,10 +48,10 @@ def _reference(codec: WallocCodec) -> Any:
         config = codec.config
         sizes = (config.channels, config.levels, UNUSED_WIDTH, UNUSED_WIDTH, config.latent_channels, config.bits)
         if codec.kind == "image":
-            theirs = walloc.Codec2D(*sizes, lightweight_encode=True)
+            reference = walloc.Codec2D(*sizes, lightweight_encode=True)
         else:
             width = config.latent_channels
             sizes = (config.channels, config.levels, width, width, width, config.bits)
-            theirs = walloc.Codec1D(*sizes, lightweight_encode=True, post_filter=False)
-    theirs.encoder[0].load_state_dict(codec.encoder[0].state_dict())
-    return theirs.eval().to(codec.encoder[0].weight.device)
+            reference = walloc.Codec1D(*sizes, lightweight_encode=True, post_filter=False)
+    reference.encoder[0].load_state_dict(codec.encoder[0].state_dict())
+    return reference.eval().to(codec.encoder[0].weight.device)

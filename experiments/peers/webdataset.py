@@ -1,4 +1,4 @@
-"""WebDataset: tars in order, shards shuffled and samples through a buffer, batches made in the workers."""
+"""WebDataset: tar files read in sequence, with shuffled shards, a shuffle buffer, and batching in the workers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from datasets_prep.exports import export_latents
 from experiments.peers.peer import ReadEpoch, ReadingTask, Setting, worker_options, workers_text
 
 DOCUMENTED = "https://github.com/tmbdev-archive/wds-distributed"
-"""Batching inside each worker, "important for efficiency"."""
+"""Recommends batching inside each worker, "important for efficiency"."""
 MAP_DOCUMENTED = "https://github.com/webdataset/webdataset, map_tuple"
 BUFFER_SAMPLES = 1000
 
 
 def read_settings(task: ReadingTask) -> list[Setting[ReadEpoch]]:
-    """Members decoded by the package or by the shortest functions; workers or none."""
+    """Returns settings with members decoded by the package or by minimal functions, with and without workers."""
     export_latents(task.latents, task.work / "webdataset", "webdataset", splits=["train"])
     settings = []
     for num in task.worker_counts:
@@ -32,7 +32,7 @@ def _read(task: ReadingTask, num_workers: int, *, by_package: bool) -> ReadEpoch
 
     urls = sorted(str(path) for path in (task.work / "webdataset").glob("train-*.tar"))
     samples = wds.WebDataset(
-        urls, shardshuffle=len(urls), select_files=_is_read, empty_check=False, seed=task.seed
+        urls, shardshuffle=len(urls), select_files=_is_needed, empty_check=False, seed=task.seed
     ).shuffle(BUFFER_SAMPLES)
     if by_package:
         pairs = samples.decode().to_tuple("codes.npy", "cls")
@@ -43,7 +43,7 @@ def _read(task: ReadingTask, num_workers: int, *, by_package: bool) -> ReadEpoch
     return lambda epoch: loader
 
 
-def _is_read(name: str) -> bool:
+def _is_needed(name: str) -> bool:
     return not name.endswith(".json")
 
 

@@ -36,7 +36,7 @@ def rgb16(tmp_path_factory) -> LatentDataset:
 
 @pytest.fixture(scope="session")
 def pixels64(tmp_path_factory) -> LatentDataset:
-    """The same stored values as pixels: 3 × 64 × 64."""
+    """Pixels with as many stored values: 3 × 64 × 64."""
     spec = make_spec(latent_channels=3, stride=4, companding="none", codec_id="p" * 64)
     return open_latents(
         write_dataset(tmp_path_factory.mktemp("data") / "pixels64", spec, {"train": random_split(spec, 4, 64)})

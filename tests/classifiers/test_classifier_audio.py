@@ -1,4 +1,4 @@
-"""Classifiers are for images yet, and say so."""
+"""Classifiers support images only, and refuse audio."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What classifiers cannot train on yet is refused in one line; stored views are drawn in training."""
+"""Kinds of data that classifiers do not support are refused in one line; stored views are drawn in training."""
 
 import pytest
 
@@ -21,11 +21,11 @@ def test_other_labels_than_class_numbers_are_refused(tmp_path, kind):
 
 def test_samples_that_differ_in_size_are_refused(tmp_path):
     write_any_set(tmp_path, SampleLayout(make_spec(), (2, None, None), LabelSpec("class", 3)), {"train": [4]})
-    with pytest.raises(CallError, match=r"take latents of one size, the samples of .* differ; prepare them with"):
+    with pytest.raises(CallError, match=r"take latents of one size, but the samples of .* differ; prepare them with"):
         classifiers.create_model("test_resnet", open_latents(tmp_path), stem="channels")
 
 
-def test_a_run_is_judged_on_one_view(tmp_path):
+def test_a_run_is_evaluated_on_one_view(tmp_path):
     layout = SampleLayout(make_spec(), IMAGES, LabelSpec("class", 3), num_views=2)
     (tmp_path / "set").mkdir()
     write_any_set(tmp_path / "set", layout, {"train": [24], "test": [12]})
@@ -33,13 +33,13 @@ def test_a_run_is_judged_on_one_view(tmp_path):
     model = classifiers.create_model("test_resnet", train_set, stem="channels", grid=16)
     config = classifiers.TrainConfig(epochs=1, batch_size=8)
     record = classifiers.train(model, train_set, second, config, tmp_path / "run", device="cpu")
-    again = open_latents(tmp_path / "set", view=1)  # of training all are drawn
+    again = open_latents(tmp_path / "set", view=1)  # training draws from all views
     assert classifiers.train(model, again, second, config, tmp_path / "run", device="cpu") == record
-    with pytest.raises(CallError, match=r"has data.validation.view 1, but this call 0; repeat the call"):
+    with pytest.raises(CallError, match=r"has data.validation.view 1, but this call has 0; repeat the call"):
         classifiers.train(model, again, open_latents(tmp_path / "set", "test"), config, tmp_path / "run", device="cpu")
 
 
-def test_training_draws_views_and_evaluation_takes_the_first(tmp_path):
+def test_training_draws_views_and_evaluation_uses_the_first(tmp_path):
     layout = SampleLayout(make_spec(), IMAGES, LabelSpec("class", 3), num_views=2)
     (tmp_path / "set").mkdir()
     content = write_any_set(tmp_path / "set", layout, {"train": [24]})["train"]

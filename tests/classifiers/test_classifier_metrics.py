@@ -1,4 +1,4 @@
-"""Metrics against values worked out by hand."""
+"""Metrics are compared with values computed by hand."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_unknown_labels_are_left_out():
     assert metrics.confusion == [[1, 0], [1, 1]]
 
 
-def test_there_is_no_auc_of_three_classes_nor_of_one_that_occurs():
+def test_auc_is_none_for_three_classes_and_for_labels_of_one_class():
     three = compute_metrics(np.eye(3)[[0, 1, 1]], np.array([0, 1, 2]))
     assert three.auc is None
     assert three.confusion == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
@@ -43,7 +43,7 @@ def test_there_is_no_auc_of_three_classes_nor_of_one_that_occurs():
 def test_nothing_to_evaluate():
     with pytest.raises(CallError, match="no sample has a label, so there is nothing to evaluate; choose a labeled"):
         compute_metrics(PROBABILITIES, np.full(5, -1))
-    with pytest.raises(CallError, match="label 2, but the model knows 2 classes, numbered from 0"):
+    with pytest.raises(CallError, match="label 2, but the model has 2 classes, numbered from 0"):
         compute_metrics(PROBABILITIES, np.array([0, 1, 2, 0, 0]))
 
 

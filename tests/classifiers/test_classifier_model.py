@@ -21,7 +21,7 @@ def test_logits_of_a_model_on_latents(rgb16):
     assert create_model("test_resnet", rgb16, num_classes=7)(rgb16.gather([0])[0]).shape == (1, 7)
 
 
-def test_pixels_take_the_same_path(pixels64):
+def test_pixels_as_latents(pixels64):
     model = create_model("test_resnet", pixels64)
     assert model.config.grid == 64
     assert model.stem.block == 1
@@ -36,7 +36,7 @@ def test_default_grid_has_as_many_pixels_as_stored_values(latent, source, block)
     assert default_block(make_spec(latent, source)) == block
 
 
-def test_gray_latents_make_a_one_channel_model(write):
+def test_gray_latents_give_a_one_channel_model(write):
     spec = make_spec(4, 1, 8)
     dataset = write("gray", spec, {"train": random_split(spec, 2, 32)})["train"]
     model = create_model("test_resnet", dataset)
@@ -52,12 +52,12 @@ def test_patches_keep_the_number_of_tokens(grid, name, patch):
     assert backbones.choose_patch_size(name, grid) == patch
 
 
-def test_models_of_fixed_size_are_built_for_the_grid(rgb16):
+def test_models_with_a_fixed_input_size_are_built_for_the_grid(rgb16):
     model = create_model("swin_tiny_patch4_window7_224", rgb16)
     assert model.backbone.patch_embed.img_size == (64, 64)
 
 
-def test_transforms_act_on_the_model_input_while_training(rgb16):
+def test_transforms_apply_to_the_model_input_in_training_mode(rgb16):
     class Zero(torch.nn.Module):
         def forward(self, x):
             return torch.zeros_like(x)
@@ -76,9 +76,15 @@ def test_transforms_act_on_the_model_input_while_training(rgb16):
         ({"name": "resnet81"}, r"unknown model 'resnet81'; nearest: resnet.*`timm.list_models\(\)` shows all"),
         ({"name": "resnet18.a9_in1k"}, "unknown weights of resnet18 'a9_in1k'; nearest: a.*; there are a1_in1k"),
         ({"name": "test_vit", "stem": "synthetic"}, "unknown stem 'synthetic'; .*choose one of synthesis, channels"),
-        ({"name": "test_vit", "grid": 100}, "no grid of 100 pixels for latents of 32 a side; this data set has 32, 64"),
-        ({"name": "test_vit", "grid": 320}, "no grid of 320 pixels for latents of 32 a side; .*, 224, 256$"),
-        ({"name": "test_vit", "num_classes": 1}, "1 classes in .*; a classifier needs at least 2"),
+        (
+            {"name": "test_vit", "grid": 100},
+            "a grid of 100 pixels does not go with latents of height 32; choose one of 32, 64",
+        ),
+        (
+            {"name": "test_vit", "grid": 320},
+            "a grid of 320 pixels does not go with latents of height 32; .*, 224, 256$",
+        ),
+        ({"name": "test_vit", "num_classes": 1}, "has 1 classes; a classifier needs at least 2"),
         (
             {"name": "inception_v3"},
             "inception_v3 does not run on a grid of 64 pixels: .*; choose another grid or model",
@@ -86,7 +92,7 @@ def test_transforms_act_on_the_model_input_while_training(rgb16):
         ({"name": "vgg11", "drop_path_rate": 0.1}, "vgg11 cannot be built for a grid of 64 pixels: .*drop_path_rate"),
     ],
 )
-def test_wrong_calls_get_one_clear_line(rgb16, arguments, message):
+def test_invalid_arguments_are_refused(rgb16, arguments, message):
     with pytest.raises(CallError, match=message) as caught:
         create_model(dataset=rgb16, **arguments)
     assert "\n" not in str(caught.value)
@@ -96,7 +102,7 @@ def test_wrong_calls_get_one_clear_line(rgb16, arguments, message):
 def test_a_data_set_without_classes_is_refused(write):
     spec = make_spec()
     dataset = write("plain", spec, {"train": (random_split(spec, 2, 32)[0], None)}, class_names=None)["train"]
-    with pytest.raises(CallError, match=r"0 classes in .*; a classifier needs at least 2, so a labeled data set"):
+    with pytest.raises(CallError, match=r"has 0 classes; a classifier needs at least 2: use a labeled data set"):
         create_model("test_resnet", dataset)
 
 
@@ -107,7 +113,7 @@ def save_published(path, name, **options):
     return model
 
 
-def test_pretrained_weights_are_loaded_and_get_the_pixels_that_they_expect(rgb16, tmp_path):
+def test_pretrained_weights_are_loaded_with_their_pixel_normalization(rgb16, tmp_path):
     published = save_published(tmp_path / "weights.safetensors", "test_resnet")
     model = create_model("test_resnet", rgb16, pretrained=tmp_path / "weights.safetensors")
     assert torch.equal(model.backbone.conv1[0].weight, published.conv1[0].weight)
@@ -121,7 +127,7 @@ def test_pretrained_weights_are_loaded_and_get_the_pixels_that_they_expect(rgb16
     np.testing.assert_allclose(pixels.numpy(), (raw + 0.5 - mean) / std, atol=1e-4)
 
 
-def test_pretrained_transformer_keeps_its_patches_and_resamples_its_positions(rgb16, tmp_path):
+def test_pretrained_transformer_keeps_patches_and_resamples_position_embeddings(rgb16, tmp_path):
     published = save_published(tmp_path / "weights.safetensors", "test_vit")
     model = create_model("test_vit", rgb16, pretrained=tmp_path / "weights.safetensors")
     assert model.config.patch_size is None
@@ -129,30 +135,30 @@ def test_pretrained_transformer_keeps_its_patches_and_resamples_its_positions(rg
     assert torch.equal(model.backbone.patch_embed.proj.weight, published.patch_embed.proj.weight)
 
 
-def test_pretrained_weights_behind_the_channels_stem(rgb16, tmp_path):
+def test_pretrained_weights_with_the_channels_stem(rgb16, tmp_path):
     published = save_published(tmp_path / "weights.safetensors", "test_resnet")
     model = create_model("test_resnet", rgb16, stem="channels", pretrained=tmp_path / "weights.safetensors")
     assert torch.equal(model.backbone.bn1.weight, published.bn1.weight)
     assert model.stem.conv.in_channels == 12
 
 
-def test_weights_that_cannot_be_fetched_are_one_clear_error(rgb16, monkeypatch):
+def test_weights_that_cannot_be_downloaded_are_reported(rgb16, monkeypatch):
     def offline(*args, **kwargs):
         raise FileNotFoundError("cannot find the file on the Hub.\nCheck your connection")
 
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", offline)
     with pytest.raises(
-        JobError, match=r"the weights of resnet18 could not be fetched: cannot find .* on the Hub; they"
+        JobError, match=r"the weights of resnet18 could not be downloaded: cannot find .* on the Hub; they"
     ):
         create_model("resnet18", rgb16, pretrained=True)
 
 
-def test_pretrained_must_exist_and_be_no_pickle(rgb16, tmp_path):
+def test_pretrained_must_be_an_existing_safetensors_file(rgb16, tmp_path):
     (tmp_path / "weights.pth").write_bytes(b"x")
     for path in ("weights.pth", "missing.safetensors"):
-        with pytest.raises(CallError, match=rf"pretrained weights '.*{path}' are no safetensors file; name one"):
+        with pytest.raises(CallError, match=rf"pretrained weights '.*{path}' are not a safetensors file; name one"):
             create_model("test_resnet", rgb16, pretrained=tmp_path / path)
-    with pytest.raises(CallError, match="there are no published weights for seresnet18; leave `pre"):
+    with pytest.raises(CallError, match="there are no published weights for seresnet18; omit `pre"):
         create_model("seresnet18", rgb16, pretrained=True)
 
 

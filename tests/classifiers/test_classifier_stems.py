@@ -1,4 +1,4 @@
-"""The synthesis stem against independent computations; both stems against the pixel model's shapes."""
+"""The synthesis stem is compared with independent computations, and both stems with the shapes of the pixel model."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def input_for(spec, codes, alpha) -> ModelInput:
 
 
 def synthesis_by_einsum(layer: LinearSynthesis, values: np.ndarray) -> np.ndarray:
-    """Pixels (B, C, h b, w b) in float64 straight from the definition: neighbors on a ring, one matrix a position."""
+    """Pixels (B, C, h b, w b) in float64 by the definition: neighbors on a ring, and one matrix per position."""
     reach = NEIGHBORHOOD // 2
     height, width = values.shape[2:]
     neighbors = np.stack(
@@ -59,7 +59,7 @@ def test_synthesis_stem_is_the_normalized_linear_synthesis(
 
 
 def test_synthesis_of_an_exactly_linear_codec_returns_the_pixels():
-    """A codec that is a rotation of 2 × 2 blocks, whose coefficients happen to be stored without rounding."""
+    """The codec is a rotation of 2 × 2 blocks, whose coefficients are stored without rounding."""
     spec = make_spec(4, 1, 2, "none")
     rng = np.random.default_rng(0)
     rotation = np.linalg.qr(rng.normal(size=(4, 4)))[0]
@@ -85,7 +85,7 @@ def test_synthesis_stem_is_neither_trained_nor_rounded_to_bf16(rgb16):
     assert torch.equal(inside, model.stem(x))
 
 
-def test_backbone_sees_pixels_normalized_by_their_own_statistics(rgb16):
+def test_backbone_input_is_normalized_by_the_statistics_of_the_data(rgb16):
     layer = rgb16.synthesis_bank[2]
     model = create_model("test_resnet", rgb16)
     codes = rgb16.gather(range(4))[0]
@@ -96,7 +96,7 @@ def test_backbone_sees_pixels_normalized_by_their_own_statistics(rgb16):
 
 
 def first_map(model, codes) -> torch.Size:
-    """Shape of what the first stage or block of the timm model receives."""
+    """Shape of the input of the first stage or block of the timm model."""
     backbone, seen = model.backbone, []
     first = next(getattr(backbone, name) for name in ("layer1", "blocks", "stages") if hasattr(backbone, name))[0]
     hook = first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape))
@@ -119,7 +119,7 @@ def first_map(model, codes) -> torch.Size:
         ("vit_relpos_small_patch16_224", None),
     ],
 )
-def test_both_stems_give_the_first_stage_what_pixels_of_equal_values_give(rgb16, pixels64, name, expected):
+def test_both_stems_give_the_first_stage_the_same_shape_as_pixels(rgb16, pixels64, name, expected):
     pixels = first_map(create_model(name, pixels64), pixels64.gather([0])[0])
     for stem in ("synthesis", "channels"):
         model = create_model(name, rgb16, stem=stem)
@@ -130,14 +130,14 @@ def test_both_stems_give_the_first_stage_what_pixels_of_equal_values_give(rgb16,
 
 @pytest.mark.parametrize("grid", [32, 64, 128])
 @pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224", "convnext_atto"])
-def test_channels_stem_matches_the_pixel_model_at_every_grid_that_is_offered(rgb16, name, grid):
+def test_channels_stem_matches_the_pixel_model_at_every_supported_grid(rgb16, name, grid):
     codes = rgb16.gather([0])[0]
     beside = first_map(create_model(name, rgb16, grid=grid), codes)
     assert first_map(create_model(name, rgb16, grid=grid, stem="channels"), codes) == beside
 
 
-def test_channels_stem_of_resnet18_trains_like_its_own_first_convolution():
-    """Fresh weights have the deviation of timm's own: kaiming by fan out."""
+def test_channels_stem_of_resnet18_is_initialized_like_its_first_convolution():
+    """New weights have the standard deviation of timm's: Kaiming initialization by fan-out."""
     from classifiers.adapt import adapt_to_latents
     from classifiers.backbones import timm
 
@@ -148,7 +148,7 @@ def test_channels_stem_of_resnet18_trains_like_its_own_first_convolution():
     assert conv.weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.05)
 
 
-def test_channels_stem_of_four_pixels_on_blocks_of_three_is_refused(write):
+def test_channels_stem_of_stride_four_with_blocks_of_three_is_refused(write):
     spec = make_spec(9, 1, 8)
     dataset = write("gray", spec, {"train": random_split(spec, 2, 16)})["train"]
     with pytest.raises(
@@ -157,6 +157,6 @@ def test_channels_stem_of_four_pixels_on_blocks_of_three_is_refused(write):
         create_model("resnet18", dataset, stem="channels")
 
 
-def test_channels_stem_of_a_family_without_one_is_refused(rgb16):
-    with pytest.raises(ValueError, match="mobilenetv3_small_050 has no `channels` stem, which ResNet, ViT, ConvNeXt"):
+def test_channels_stem_of_an_unsupported_family_is_refused(rgb16):
+    with pytest.raises(ValueError, match="mobilenetv3_small_050 has no `channels` stem; only ResNet, ViT, ConvNeXt"):
         create_model("mobilenetv3_small_050", rgb16, stem="channels")

@@ -1,4 +1,4 @@
-"""`train`: it learns, it resumes to the bit, it refuses what is not its own."""
+"""`train` learns, resumes bit-exactly, and refuses folders and data of other runs."""
 
 import json
 
@@ -62,15 +62,15 @@ def whole(striped, tmp_path):
 
 
 @pytest.mark.parametrize("step", [3, 4, 6, 8])
-def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(striped, tmp_path, whole, step):
-    """Three updates an epoch: interrupted at the end of the first (before it is saved), within and between.
+def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(striped, tmp_path, whole, step):
+    """With three updates per epoch, the run is interrupted at the end of the first (before it is saved), and later.
 
     Dropped paths draw random numbers; the norms have running statistics.
     """
     arguments = (make(striped["train"], drop_path_rate=0.3), striped["train"], None, QUICK, tmp_path / "resumed")
     with pytest.raises(Interrupted):
         train(*arguments, progress=interrupt_at(step))
-    torch.manual_seed(step)  # what the session that resumes did before is of no account
+    torch.manual_seed(step)  # the global random state at the time of resumption has no effect
     events = []
     resumed = train(*arguments, progress=events.append)
     assert events[0].step == (step - 1) // 3 * 3 + 1
@@ -81,7 +81,7 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(stripe
     assert all(first[name].tobytes() == second[name].tobytes() for name in first)
 
 
-def test_the_seed_fixes_the_weights(striped, tmp_path):
+def test_the_seed_determines_the_weights(striped, tmp_path):
     shas = [
         train(make(striped["train"]), striped["train"], None, TrainConfig(epochs=1, seed=seed), tmp_path / name)
         for name, seed in (("a", 0), ("b", 0), ("c", 1))
@@ -89,7 +89,7 @@ def test_the_seed_fixes_the_weights(striped, tmp_path):
     assert shas[0].weights_sha256 == shas[1].weights_sha256 != shas[2].weights_sha256
 
 
-def test_training_leaves_the_callers_random_numbers_alone(striped, tmp_path):
+def test_training_preserves_the_global_random_state(striped, tmp_path):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -103,7 +103,7 @@ def finished(striped, tmp_path):
     return tmp_path / "run", record
 
 
-def test_a_finished_run_is_returned_as_it_is(finished, striped):
+def test_a_finished_run_is_returned_unchanged(finished, striped):
     folder, record = finished
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert sorted(before) == ["config.json", "model.safetensors", "record.json"]
@@ -112,7 +112,7 @@ def test_a_finished_run_is_returned_as_it_is(finished, striped):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_the_record_says_what_the_run_was(finished):
+def test_the_record_describes_the_run(finished):
     folder, record = finished
     assert record.config["train"] == QUICK.to_json()
     assert record.config["classifier"]["spec"]["companding"] == "none"
@@ -128,7 +128,7 @@ def test_the_record_says_what_the_run_was(finished):
     assert stored["metrics"]["accuracy"] == record.metrics.accuracy
 
 
-def test_a_saved_classifier_comes_back_without_its_data(finished, striped):
+def test_a_saved_classifier_is_loaded_without_its_data(finished, striped):
     folder, record = finished
     model = load_classifier(folder)
     assert not model.training
@@ -136,7 +136,7 @@ def test_a_saved_classifier_comes_back_without_its_data(finished, striped):
     assert model.config.class_names == ("cat", "dog")
 
 
-def test_the_given_model_holds_the_averaged_weights_afterwards(striped, tmp_path):
+def test_the_given_model_has_the_averaged_weights_afterwards(striped, tmp_path):
     model = create_model("test_resnet", striped["train"])
     train(model, striped["train"], None, QUICK, tmp_path / "run")
     stored = load_file(tmp_path / "run" / "model.safetensors")
@@ -144,7 +144,7 @@ def test_the_given_model_holds_the_averaged_weights_afterwards(striped, tmp_path
         assert np.array_equal(value.numpy(), stored[name]), name
 
 
-def test_labels_that_are_unknown_are_skipped(write, tmp_path):
+def test_unknown_labels_are_skipped(write, tmp_path):
     spec = make_spec(3, 3, 2, "none")
     codes, labels = random_split(spec, 32, 16)
     labels[1:9] = -1
@@ -162,22 +162,22 @@ def test_labels_that_are_unknown_are_skipped(write, tmp_path):
 def test_one_class_only_is_refused(write, tmp_path):
     spec = make_spec(3, 3, 2, "none")
     data = write("one", spec, {"train": (random_split(spec, 8, 16)[0], np.zeros(8, np.int64))})
-    with pytest.raises(CallError, match=r"'train' in .* are of one class, .*; prepare more of the source"):
+    with pytest.raises(CallError, match=r"'train' in .* have the same class, .*; prepare more of the source"):
         train(make(data["train"]), data["train"], None, QUICK, tmp_path / "run")
 
 
 def test_another_configuration_is_refused_with_both_values(finished, striped):
     folder, _ = finished
     other = TrainConfig(**{**QUICK.to_json(), "lr": 0.01})
-    with pytest.raises(CallError, match=r"the run in .* has train.lr 0.002, but this call 0.01; repeat the call"):
+    with pytest.raises(CallError, match=r"the run in .* has train.lr 0.002, but this call has 0.01; repeat the call"):
         train(make(striped["train"]), striped["train"], striped["validation"], other, folder)
-    with pytest.raises(CallError, match=r"has classifier.name 'test_resnet', but this call 'test_vit'"):
+    with pytest.raises(CallError, match=r"has classifier.name 'test_resnet', but this call has 'test_vit'"):
         train(make(striped["train"], "test_vit"), striped["train"], striped["validation"], QUICK, folder)
-    with pytest.raises(CallError, match=r"has data.validation.manifest_sha256 '\w+', but this call None; repeat"):
+    with pytest.raises(CallError, match=r"has data.validation.manifest_sha256 '\w+', but this call has None; repeat"):
         train(make(striped["train"]), striped["train"], None, QUICK, folder)
 
 
-def test_an_earlier_run_is_discarded_when_asked(finished, striped):
+def test_an_earlier_run_is_discarded_on_request(finished, striped):
     folder, record = finished
     other = TrainConfig(epochs=1, lr=0.01, precision="fp32")
     again = train(make(striped["train"]), striped["train"], striped["validation"], other, folder, resume=False)
@@ -186,15 +186,17 @@ def test_an_earlier_run_is_discarded_when_asked(finished, striped):
     load_classifier(folder)
 
 
-def test_a_folder_with_something_else_is_left_alone(striped, tmp_path):
+def test_a_folder_with_other_files_is_refused_and_kept(striped, tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(CallError, match=r"holds something that is no run \(striped\); name an empty or a new folder"):
+    with pytest.raises(
+        CallError, match=r"holds files that belong to no run \(striped\); name an empty or a new folder"
+    ):
         train(make(striped["train"]), striped["train"], None, QUICK, tmp_path)
     with pytest.raises(CallError, match=r"thesis.tex is a file; name a folder for the run"):
         train(make(striped["train"]), striped["train"], None, QUICK, tmp_path / "thesis.tex")
     (tmp_path / "codec").mkdir()
     (tmp_path / "codec" / "config.json").write_text('{"format": "walloc-cdl-codec"}')
-    with pytest.raises(CallError, match=r"is no run \(its config.json is of something else\)"):
+    with pytest.raises(CallError, match=r"is not a run \(its config.json has another format\)"):
         train(make(striped["train"]), striped["train"], None, QUICK, tmp_path / "codec")
     assert (tmp_path / "thesis.tex").read_text() == "x"
 
@@ -216,9 +218,11 @@ def test_data_of_another_codec_or_of_other_classes_are_refused(finished, write):
         evaluate(model, write("three", spec, split, class_names=("cat", "dog", "fish"))["test"])
 
 
-def test_a_diverging_run_says_so(striped, tmp_path):
+def test_a_diverging_loss_is_reported(striped, tmp_path):
     config = TrainConfig(epochs=2, lr=1e30, warmup_epochs=0, precision="fp32", clip_norm=None)
-    with pytest.raises(JobError, match=r"the loss is (nan|inf) in epoch \d; choose an lr below 1e\+30, or fp32"):
+    with pytest.raises(
+        JobError, match=r"the loss is (nan|inf) in epoch \d; choose an lr below 1e\+30, or precision fp32"
+    ):
         train(make(striped["train"]), striped["train"], None, config, tmp_path / "run")
 
 
@@ -229,24 +233,24 @@ def test_a_split_smaller_than_a_batch_trains(write, tmp_path):
     assert len(record.losses) == 1
 
 
-def test_a_folder_that_is_no_finished_run(finished, striped, tmp_path):
-    with pytest.raises(CallError, match=r"is no run \(no config.json\); name a folder that `cdl train` wrote"):
+def test_a_folder_without_a_finished_run_is_refused(finished, striped, tmp_path):
+    with pytest.raises(CallError, match=r"is not a run \(no config.json\); name a folder that `cdl train` wrote"):
         load_classifier(tmp_path / "nowhere")
     with pytest.raises(Interrupted):
         train(make(striped["train"]), striped["train"], None, QUICK, tmp_path / "half", progress=interrupt_at(4))
-    with pytest.raises(CallError, match="is not finished; the same `cdl train` again resumes it"):
+    with pytest.raises(CallError, match="is not finished; run the same `cdl train` again to resume it"):
         load_classifier(tmp_path / "half")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "record.json", "config.json"])
-def test_a_truncated_file_is_damage(finished, name):
+def test_a_truncated_file_is_reported_as_damaged(finished, name):
     path = finished[0] / name
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DamagedError, match=f"{name}: .*; restore it from a copy or train again"):
         load_classifier(finished[0])
 
 
-def test_a_truncated_checkpoint_is_damage(striped, tmp_path):
+def test_a_truncated_checkpoint_is_reported_as_damaged(striped, tmp_path):
     arguments = (make(striped["train"]), striped["train"], None, QUICK, tmp_path / "run")
     with pytest.raises(Interrupted):
         train(*arguments, progress=interrupt_at(4))
@@ -259,8 +263,8 @@ def test_a_truncated_checkpoint_is_damage(striped, tmp_path):
     train(*arguments)
 
 
-def test_an_open_data_set_is_not_needed_to_know_the_data_again(finished, striped):
-    """The identity of the data is the manifest's content, not the folder's place."""
+def test_a_moved_data_set_is_recognized(finished, striped):
+    """The data are identified by the content of the manifest, not by the folder's path."""
     folder, record = finished
     again = open_latents(striped["train"].folder, "train")
     assert train(make(again), again, striped["validation"], QUICK, folder) == record

@@ -1,4 +1,4 @@
-"""A run's configuration names what the run depends on, so that its folder is no other call's."""
+"""A run's configuration names everything that the run depends on, so that its folder refuses other calls."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ ONCE = TrainConfig(epochs=1, batch_size=64)
 
 
 class Shift(nn.Module):
-    """Adds a number, which its settings do not show."""
+    """Adds a number that its `repr` does not show."""
 
     def __init__(self, by: float) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Shift(nn.Module):
         return x + self.by
 
 
-def test_what_a_call_depends_on_is_named(striped, tmp_path):
+def test_every_setting_that_affects_the_result_is_compared(striped, tmp_path):
     record = train(lambda: create_model("test_resnet", striped["train"]), striped["train"], None, ONCE, tmp_path / "a")
     manifest = striped["train"].manifest.digest()
     assert record.config["initial"] == {"weights": "seeded", "pretrained": None, "manifest_sha256": manifest}
@@ -38,19 +38,19 @@ def test_what_a_call_depends_on_is_named(striped, tmp_path):
         "batch_size": 64,
     }
     assert record.config["compute"] == {"device": "cpu", "precision": "fp32"}
-    with pytest.raises(CallError, match=r"has initial.weights 'seeded', but this call 'given'; repeat the call"):
+    with pytest.raises(CallError, match=r"has initial.weights 'seeded', but this call has 'given'; repeat the call"):
         train(create_model("test_resnet", striped["train"]), striped["train"], None, ONCE, tmp_path / "a")
 
 
-def test_the_precision_is_the_one_that_is_computed_in(striped, tmp_path, monkeypatch):
+def test_the_configuration_has_the_resolved_precision(striped, tmp_path, monkeypatch):
     arguments = (lambda: create_model("test_resnet", striped["train"]), striped["train"], None, ONCE, tmp_path / "run")
     train(*arguments)
     monkeypatch.setattr("classifiers.training.choose_precision", lambda asked, device: "bf16")
-    with pytest.raises(CallError, match=r"has compute.precision 'fp32', but this call 'bf16'"):
+    with pytest.raises(CallError, match=r"has compute.precision 'fp32', but this call has 'bf16'"):
         train(*arguments)
 
 
-def test_a_small_split_has_its_own_batch_size(write, tmp_path):
+def test_a_small_split_has_a_smaller_batch_size(write, tmp_path):
     spec = make_spec(3, 3, 2, "none")
     data = write("few", spec, {"train": random_split(spec, 10, 16)})["train"]
     assert (
@@ -61,7 +61,7 @@ def test_a_small_split_has_its_own_batch_size(write, tmp_path):
     )
 
 
-def test_other_transforms_are_another_run(striped, tmp_path):
+def test_other_transforms_are_refused(striped, tmp_path):
     def call(transforms):
         return train(
             lambda: create_model("test_resnet", striped["train"], transforms=transforms),
@@ -73,7 +73,7 @@ def test_other_transforms_are_another_run(striped, tmp_path):
 
     record = call(nn.Sequential(nn.Dropout(0.1), Shift(1.0)))
     assert call(nn.Sequential(nn.Dropout(0.1), Shift(1.0))) == record
-    with pytest.raises(CallError, match=r"has transforms.modules '.*p=0.1.*', but this call '.*p=0.2"):
+    with pytest.raises(CallError, match=r"has transforms.modules '.*p=0.1.*', but this call has '.*p=0.2"):
         call(nn.Sequential(nn.Dropout(0.2), Shift(1.0)))
     with pytest.raises(CallError, match=r"has transforms.state_sha256 '"):
         call(nn.Sequential(nn.Dropout(0.1), Shift(2.0)))
@@ -81,7 +81,7 @@ def test_other_transforms_are_another_run(striped, tmp_path):
         call(None)
 
 
-def test_pretrained_weights_are_known_by_their_bytes(tmp_path):
+def test_pretrained_weights_are_identified_by_their_hash(tmp_path):
     path = tmp_path / "weights.safetensors"
     save_file({"a": torch.zeros(1)}, path)
     first = pretrained_identity("resnet18", path)
@@ -94,7 +94,7 @@ def test_pretrained_weights_are_known_by_their_bytes(tmp_path):
     assert pretrained_identity("resnet18", False) is None
 
 
-def test_a_run_that_named_less_is_refused_with_the_difference(striped, tmp_path):
+def test_a_run_without_some_settings_is_refused_with_the_difference(striped, tmp_path):
     call = (lambda: create_model("test_resnet", striped["train"]), striped["train"], None, ONCE, tmp_path / "run")
     train(*call)
     run = RunFolder(tmp_path / "run")
@@ -104,17 +104,17 @@ def test_a_run_that_named_less_is_refused_with_the_difference(striped, tmp_path)
     run.record_path.unlink()
     run.weights_path.unlink()
     run.claim(named, resume=True)
-    with pytest.raises(CallError, match=r"has compute.device None, but this call 'cpu'; .* or name another folder"):
+    with pytest.raises(CallError, match=r"has compute.device None, but this call has 'cpu'; .* or name another folder"):
         train(*call)
 
 
-def test_what_the_timm_model_exempts_does_not_decay(pixels64):
+def test_weights_that_the_timm_model_exempts_do_not_decay(pixels64):
     model = create_model("test_vit", pixels64)
     assert "backbone.pos_embed" in model.no_weight_decay()
     _, undecayed = build_optimizer(model, ONCE).param_groups
     assert id(model.backbone.pos_embed) in {id(parameter) for parameter in undecayed["params"]}
 
 
-def test_smoothing_is_a_share():
+def test_label_smoothing_must_be_a_fraction():
     with pytest.raises(CallError, match=r"label_smoothing is 1.0; it must be at least 0 and below 1"):
         TrainConfig(label_smoothing=1.0)

@@ -1,4 +1,4 @@
-"""`cdl` in this process, and a folder of small things to call it on."""
+"""`cdl` in this process, and small sources, data sets and runs for its calls."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ class Answer:
 
 @pytest.fixture
 def cdl(capsys):
-    """Run `cdl` with these arguments; an exception that it lets through fails the test."""
+    """Run `cdl` with these arguments; an exception that it does not catch fails the test."""
 
     def call(*arguments: object) -> Answer:
         capsys.readouterr()
@@ -59,7 +59,7 @@ def source(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def prepared(source, tmp_path_factory):
-    """Folder of the source's data set with a codec, made once; not to be changed."""
+    """Folder of the source's data set with a codec, prepared once; tests must not change it."""
     root = tmp_path_factory.mktemp("prepared")
 
     def folder(codec: str) -> Path:
@@ -87,7 +87,7 @@ def trained(prepared, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def foreign(tmp_path) -> Path:
-    """A folder that holds something else."""
+    """A folder with other files."""
     folder = tmp_path / "thesis"
     folder.mkdir()
     (folder / "chapter.txt").write_text("Chapter 1")

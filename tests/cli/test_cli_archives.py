@@ -1,4 +1,4 @@
-"""Archives and pictures of codecs from the command line."""
+"""Commands on archives, and pictures of codecs."""
 
 import json
 
@@ -27,7 +27,7 @@ def test_a_file_to_an_archive_and_back(cdl, source, tmp_path):
         assert image.size == size
 
 
-def test_a_folder_goes_on_where_it_stopped_and_names_what_failed(cdl, source, tmp_path):
+def test_encoding_a_folder_is_resumed_and_names_failed_files(cdl, source, tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
     (photos / "good.png").write_bytes((source / "train" / "cat" / "00.png").read_bytes())
@@ -39,7 +39,7 @@ def test_a_folder_goes_on_where_it_stopped_and_names_what_failed(cdl, source, tm
     assert json.loads((tmp_path / "report.json").read_text())["num_failed"] == 1
     (photos / "bad.png").unlink()
     answer = cdl(*call)
-    assert (answer.code, "1 that were there already" in answer.out) == (0, True)
+    assert (answer.code, "1 existing files" in answer.out) == (0, True)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png.tif"]
     assert cdl("codec", "decode", tmp_path / "out", "-o", tmp_path / "back").code == 0
     assert [path.name for path in (tmp_path / "back").iterdir()] == ["good.png.png"]
@@ -92,9 +92,9 @@ def test_wrong_calls_of_export_and_prepare(refused, latents, source, tmp_path):
     assert "give either --to hf, parquet, webdataset or npy, or --archive" in both
     assert "unknown export format 'pq'" in refused("export", latents, "--to", "pq", "-o", tmp_path / "out")
     text = refused("export", latents, "--archive", "--split", "test", "-o", tmp_path / "out")
-    assert "--split test does not go with --archive" in text
+    assert "--split test cannot be combined with --archive" in text
     text = refused("export", latents, "--to", "npy", "--container", "png", "-o", tmp_path / "out")
-    assert "--container png does not go with --to npy" in text
+    assert "--container png cannot be combined with --to npy" in text
     assert "is not a folder of archives" in refused("prepare", latents, "--archive", "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -109,8 +109,8 @@ ODD_VALUES = {"--max-bad": "1%", "--shards": "1/2"}
 
 
 @pytest.mark.parametrize("option", OPTIONS_OF_PREPARE)
-def test_archives_take_no_option_of_encoding(refused, tmp_path, option):
-    """Every option, so that one to come is refused, too."""
+def test_options_of_encoding_are_refused_for_archives(refused, tmp_path, option):
+    """Every option is tested, so that new ones are covered, too."""
     given = [option] if OPTIONS_OF_PREPARE[option].is_flag else [option, ODD_VALUES.get(option, "2")]
     text = refused("prepare", tmp_path, "--archive", "--out", tmp_path / "out", *given)
     wanted = f"--archive restores the data set as it was, and does not accept {' '.join(given)}"
@@ -131,7 +131,7 @@ def test_eval_of_small_images_and_of_a_lossless_codec(cdl, tmp_path):
     assert figures["bpp"] > 0 < figures["compression_ratio"]
     lines = dict(line.split(maxsplit=1) for line in answer.out.splitlines())
     assert lines["psnr_db"] == "infinite"
-    assert lines["ssim"] == "not measured (no image of at least 11 pixels a side)"
+    assert lines["ssim"] == "not measured (no image of at least 11 × 11 pixels)"
     assert lines["lpips"].startswith("not measured")
 
 

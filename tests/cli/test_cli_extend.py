@@ -19,7 +19,7 @@ def grown(source, latents, tmp_path):
     return root, tmp_path / "latents"
 
 
-def test_extended_once_and_not_twice(cdl, grown, tmp_path):
+def test_extending_is_idempotent(cdl, grown, tmp_path):
     root, out = grown
     before = json.loads((out / "manifest.json").read_text())
     call = ("prepare", root, "--codec", "rgb-16x", "--size", 64, "--workers", 0, "--out", out, "--extend")
@@ -37,7 +37,7 @@ def test_extended_once_and_not_twice(cdl, grown, tmp_path):
     assert cdl("verify", out, "--full").code == 0
 
 
-def test_a_dry_run_says_what_would_be_added_and_writes_nothing(cdl, refused, grown, tmp_path):
+def test_a_dry_run_reports_additions_and_writes_nothing(cdl, refused, grown, tmp_path):
     root, out = grown
     call = ("prepare", root, "--codec", "rgb-16x", "--size", 64, "--workers", 0, "--extend", "--dry-run")
     before = sorted(out.rglob("*"))

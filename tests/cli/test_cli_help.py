@@ -1,4 +1,4 @@
-"""Every command explains itself, at once: no heavy import on the way."""
+"""Every command has a help text, which is shown without heavy imports."""
 
 import re
 import subprocess
@@ -27,7 +27,7 @@ HELP = {
     "codec": "list info fit import eval encode decode inspect",
     "bench": "encode load prepare train archive",
 }
-"""The contract: all commands, in the order in which the help shows them."""
+"""All commands, in the order in which the help shows them."""
 
 
 def test_the_commands_are_those_of_the_contract():
@@ -37,11 +37,11 @@ def test_the_commands_are_those_of_the_contract():
 
 
 @pytest.mark.parametrize("path", command_paths(), ids=lambda path: " ".join(path) or "cdl")
-def test_help_is_answered(cdl, path):
+def test_help_of_every_command(cdl, path):
     answer = cdl(*path, "--help")
     assert answer.code == 0
     assert answer.out.startswith("Usage: " + " ".join(["cdl", *path]))
-    assert not re.search(r"(?<![\]}])\.\.\.", answer.out)  # summaries of commands fit their line
+    assert not re.search(r"(?<![\]}])\.\.\.", answer.out)  # the summary of each command fits into its line
     assert answer.err == ""
 
 
@@ -50,7 +50,7 @@ def test_the_help_names_every_kind_of_source(cdl):
     assert all(f"{scheme}:" in text for scheme in [*OPENERS, "sample"])
 
 
-def test_no_help_imports_anything_heavy():
+def test_help_imports_no_heavy_package():
     program = (
         "import sys\n"
         "from walloc_cdl.cli.app import run\n"

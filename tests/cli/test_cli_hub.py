@@ -50,5 +50,5 @@ def test_wrong_calls(refused, source, latents, tmp_path, bucket):
         ("export", latents, "--to", "npy", "-o", "s3://bucket/x"),
         ("prepare", tmp_path, "--archive", "--out", "s3://bucket/x"),
     ):
-        assert "s3:/bucket/x looks like an address, where only `cdl prepare` can write" in refused(*call)
+        assert "s3:/bucket/x looks like an address; only `cdl prepare` can write to addresses" in refused(*call)
     assert not (tmp_path / "a").exists()

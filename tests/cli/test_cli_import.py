@@ -1,4 +1,4 @@
-"""`cdl codec import`: a published checkpoint becomes a folder that every other command takes."""
+"""`cdl codec import`: converts a published checkpoint to a folder that every other command accepts."""
 
 import json
 
@@ -10,7 +10,7 @@ from walloc_cdl.codec import ResidualCodec2D, ResidualConfig2D, load_codec
 
 @pytest.fixture
 def pair(tmp_path):
-    """A checkpoint of the published layout, made without the package."""
+    """A checkpoint in the published layout, written without the package."""
     torch.manual_seed(0)
     codec = ResidualCodec2D(ResidualConfig2D(channels=1, levels=2, latent_channels=2, stages=2))
     path = tmp_path / "staged.pth"
@@ -20,7 +20,7 @@ def pair(tmp_path):
     return path, codec
 
 
-def test_import_writes_a_codec_and_says_what_it_is(cdl, pair, tmp_path):
+def test_import_writes_and_describes_a_codec(cdl, pair, tmp_path):
     path, codec = pair
     out, report = tmp_path / "codec", tmp_path / "report.json"
     answer = cdl("codec", "import", path, "--out", out, "--json", report)
@@ -31,7 +31,7 @@ def test_import_writes_a_codec_and_says_what_it_is(cdl, pair, tmp_path):
     assert sorted(each.name for each in out.iterdir()) == ["config.json", "model.safetensors"]
 
 
-def test_import_refuses_in_one_line(refused, pair, tmp_path):
+def test_invalid_imports_are_refused_in_one_line(refused, pair, tmp_path):
     path, _ = pair
     path.write_text("no checkpoint")
     assert "no checkpoint of torch" in refused("codec", "import", path, "--out", tmp_path / "codec", code=1)

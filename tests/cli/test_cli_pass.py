@@ -1,4 +1,4 @@
-"""The whole way through the command line, on tiny data."""
+"""All commands in sequence, on tiny data."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def test_codec_list_and_info(cdl, tmp_path):
     assert json.loads((tmp_path / "info.json").read_text())["codec_id"] in answer.out
 
 
-def test_codec_eval_agrees_with_a_computation_by_hand(cdl, source, tmp_path):
+def test_codec_eval_equals_an_independent_computation(cdl, source, tmp_path):
     folder, report = source / "test" / "cat", tmp_path / "eval.json"
     answer = cdl("codec", "eval", "--codec", "rgb-16x", "--images", folder, "--json", report)
     assert answer.code == 0
@@ -113,12 +113,12 @@ def test_prepare_inspect_verify(cdl, source, tmp_path):
 
     answer = cdl("verify", out, "--full", "--json", tmp_path / "verify.json")
     assert answer.code == 0
-    assert f"{out}: whole (" in answer.out
+    assert f"{out}: intact (" in answer.out
     assert json.loads((tmp_path / "verify.json").read_text())["problems"] == []
 
 
-def test_who_is_at_work_is_shown_beside_the_bar(cdl, source, tmp_path, monkeypatch):
-    """Not how many workers decode here, when they do not."""
+def test_worker_states_are_shown_beside_the_bar(cdl, source, tmp_path, monkeypatch):
+    """The number of local decoding workers is not shown if another engine does the work."""
     import datasets_prep.cli.prepare
     import datasets_prep.job.run
     from datasets_prep.job.local_engine import LocalEngine
@@ -162,7 +162,7 @@ def test_an_interrupted_preparation_is_resumed(cdl, source, tmp_path, monkeypatc
     monkeypatch.setattr(datasets_prep.job.local_engine, "save_record", interrupted)
     answer = cdl(*call, "--out", tmp_path / "latents")
     assert answer.code == 130
-    assert answer.err.endswith("interrupted; the same command again goes on where it stopped\n")
+    assert answer.err.endswith("interrupted; run the same command again to resume\n")
     monkeypatch.undo()
     answer = cdl(*call, "--out", tmp_path / "latents")
     assert answer.code == 0
@@ -176,7 +176,7 @@ def test_preview(cdl, source, latents, tmp_path):
     with Image.open(out) as picture:
         picture.load()
         assert answer.out == f"{out}: {picture.width}x{picture.height}\n"
-        assert picture.width > 6 * 256  # three pairs in a row,
+        assert picture.width > 6 * 256  # three pairs per row,
         assert 2 * 256 < picture.height < 3 * 256  # in two rows
 
 
@@ -238,7 +238,7 @@ def test_verify_writes_all_that_is_damaged_as_json(cdl, latents, tmp_path):
     assert len(found["problems"]) == 3
 
 
-def test_a_truncated_shard_stops_training_with_one_line(refused, truncated, tmp_path):
+def test_a_truncated_shard_ends_training_with_one_line(refused, truncated, tmp_path):
     text = refused("train", truncated, "--model", "test_resnet", "--out", tmp_path / "run", "--epochs", 1, code=1)
     assert "train-00000.safetensors" in text
     assert "restore the folder from a copy or prepare it again" in text
@@ -256,7 +256,7 @@ def test_bench_load(cdl, tmp_path):
     assert all(name in answer.out for name in (*names, "limit: index_select", "share of it", "waiting", "machine: "))
 
 
-def test_bench_encode_of_images_and_sound(cdl, tmp_path):
+def test_bench_encode_of_images_and_audio(cdl, tmp_path):
     report = tmp_path / "bench.json"
     call = ("bench", "encode", "--megabytes", 1, "--batch-size", 1, "--repeats", 1, "--threads", 1, "--against", "")
     on_cpu = ("--device", "cpu")
@@ -281,7 +281,7 @@ def test_bench_prepare_and_train(cdl, source, tmp_path):
     assert "images/s" in answer.out
 
 
-def test_absent_peers_stand_below_the_table(cdl, monkeypatch):
+def test_absent_peers_are_listed_below_the_table(cdl, monkeypatch):
     import importlib.util
 
     real = importlib.util.find_spec

@@ -1,4 +1,4 @@
-"""Wrong calls: one line on standard error with the value, what was expected and the remedy; exit code 2."""
+"""Invalid calls print one line with the value, what was expected and the remedy to standard error; exit code 2."""
 
 import pytest
 
@@ -69,16 +69,18 @@ def test_folder_that_is_no_data_set(refused, foreign, tmp_path, command):
     assert f"{foreign} is not a data set (it has no manifest.json); make one with `cdl prepare" in text
 
 
-def test_folder_that_is_no_run(refused, foreign, latents):
-    assert "is no run" in refused("evaluate", foreign, latents)
+def test_folder_without_a_run(refused, foreign, latents):
+    assert "is not a run" in refused("evaluate", foreign, latents)
 
 
-def test_folder_that_is_no_comparison(refused, foreign):
-    assert f"{foreign} holds no results.json; name the --out folder of a `cdl compare`" in refused("report", foreign)
+def test_folder_without_a_comparison(refused, foreign):
+    assert f"{foreign} has no results.json; name the --out folder of a finished `cdl compare`" in refused(
+        "report", foreign
+    )
 
 
 @pytest.mark.parametrize("command", ["prepare", "compare"])
-def test_size_off_the_stride(refused, source, tmp_path, command):
+def test_size_that_the_stride_does_not_divide(refused, source, tmp_path, command):
     options = ("--codec", "rgb-16x") if command == "prepare" else ("--conditions", "pixels-25,latents-16x")
     text = refused(command, source, *options, "--size", 100, "--out", tmp_path / "out")
     assert "100 is not a multiple of the stride 8 of codec rgb-16x; nearest that are: 96, 104" in text
@@ -86,7 +88,7 @@ def test_size_off_the_stride(refused, source, tmp_path, command):
 
 
 @pytest.mark.parametrize("command", ["prepare", "train", "compare", "codec fit"])
-def test_output_folder_that_holds_something_else(refused, source, latents, foreign, command):
+def test_output_folder_with_other_files(refused, source, latents, foreign, command):
     call = {
         "prepare": ("prepare", source, "--codec", "rgb-16x", "--size", 64),
         "train": ("train", latents, "--model", "test_resnet"),
@@ -113,11 +115,11 @@ def test_missing_argument_and_option(refused):
 @pytest.mark.parametrize(
     ("conditions", "expected"),
     [
-        ("pixels-16,voxels-3", "condition 'voxels-3' is not understood; expected pixels-64"),
-        ("pixels-17", "17 pixels a side is not a whole fraction of --size 64"),
+        ("pixels-16,voxels-3", "condition 'voxels-3' is invalid; expected pixels-64"),
+        ("pixels-17", "a side of 17 pixels does not divide --size 64"),
         ("pixels-16,latents-17x", "unknown codec 'rgb-17x'; nearest: rgb-16x"),
-        ("pixels-16,pixels-16", "one is there twice"),
-        (",", "no conditions; give at least one, as pixels-64,latents-16x"),
+        ("pixels-16,pixels-16", "contain duplicates; give each once"),
+        (",", "no conditions; give at least one, such as pixels-64,latents-16x"),
     ],
 )
 def test_conditions(refused, source, tmp_path, conditions, expected):
@@ -128,7 +130,7 @@ def test_conditions(refused, source, tmp_path, conditions, expected):
 
 def test_no_seeds(refused, source, tmp_path):
     text = refused("compare", source, "--model", "test_resnet", "--seeds", 0, "--out", tmp_path / "out")
-    assert "0 seeds; at least one is needed" in text
+    assert "num_seeds is 0; it must be at least 1" in text
 
 
 def test_a_model_without_the_stem_is_refused_before_any_training(cdl, source, tmp_path):
@@ -149,7 +151,7 @@ def test_unknown_split(refused, latents, trained):
 
 
 @pytest.mark.parametrize("command", ["prepare", "train", "codec list"])
-def test_json_into_a_missing_folder_is_refused_before_the_work(refused, source, latents, tmp_path, command):
+def test_json_in_a_missing_folder_is_refused_before_any_work(refused, source, latents, tmp_path, command):
     out, path = tmp_path / "out", tmp_path / "nowhere" / "report.json"
     call = {
         "prepare": ("prepare", source, "--codec", "rgb-16x", "--size", 64, "--out", out),
@@ -157,18 +159,18 @@ def test_json_into_a_missing_folder_is_refused_before_the_work(refused, source, 
         "codec list": ("codec", "list"),
     }[command]
     text = refused(*call, "--json", path)
-    assert f"{path} cannot be written: there is no folder {path.parent}; make it first" in text
+    assert f"{path} cannot be written: there is no folder {path.parent}; create it first" in text
     assert not out.exists()
 
 
-def test_json_onto_a_folder(refused, tmp_path):
+def test_json_path_that_is_a_folder(refused, tmp_path):
     assert f"{tmp_path} is a folder; name a file to write" in refused("codec", "list", "--json", tmp_path)
 
 
 def test_pictures_that_cannot_be_written(refused, latents, tmp_path):
-    for name in ("sheet.docx", "sheet.psd", "sheet"):  # PIL reads the second kind, and cannot write it
+    for name in ("sheet.docx", "sheet.psd", "sheet"):  # PIL can read .psd files, but not write them
         text = refused("preview", latents, "--out", tmp_path / name)
-        assert "does not say what kind of picture to write; end its name in .png or .jpg" in text
+        assert "has no file extension of an image format; use one such as .png or .jpg" in text
     assert "there is no folder" in refused("preview", latents, "--out", tmp_path / "nowhere" / "sheet.png")
 
 
@@ -190,14 +192,14 @@ def test_numbers_out_of_range(refused, call):
 
 
 @pytest.mark.parametrize("benchmark", ["encode", "load", "prepare", "train"])
-def test_peers_that_nobody_knows(refused, benchmark):
+def test_unknown_peers(refused, benchmark):
     text = refused("bench", benchmark, "--against", "torch,fcv")
     assert "unknown peer" in text
-    assert f"`cdl bench {benchmark}` knows " in text
+    assert "choose among " in text
 
 
 @pytest.mark.parametrize("options", [(), ("--audio",)], ids=["images", "sound"])
-def test_a_device_that_is_not_here(refused, monkeypatch, options):
+def test_absent_devices(refused, monkeypatch, options):
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -206,7 +208,7 @@ def test_a_device_that_is_not_here(refused, monkeypatch, options):
 
 
 @pytest.mark.parametrize("share", ["nan", "0", "1", "-0.5", "inf"])
-def test_shares_to_hold_out(refused, source, tmp_path, share):
+def test_invalid_holdout_fractions(refused, source, tmp_path, share):
     loose = source / "train"
     text = refused("prepare", loose, "--codec", "rgb-16x", "--size", 64, "--out", tmp_path / "out", "--holdout", share)
     assert (
@@ -235,7 +237,7 @@ def test_training_settings(refused, latents, tmp_path):
     assert "epochs is 0; it must be at least 1" in refused(*call, "--epochs", 0)
     assert "unknown precision 'fp8'" in refused(*call, "--precision", "fp8")
     assert "unknown stem 'channel'; nearest: channels" in refused(*call, "--stem", "channel")
-    assert "no grid of 33 pixels" in refused(*call, "--grid", 33)
+    assert "a grid of 33 pixels does not go with" in refused(*call, "--grid", 33)
     assert not (tmp_path / "out").exists()
 
 
@@ -243,7 +245,7 @@ def test_training_settings(refused, latents, tmp_path):
     "command",
     ["train", "compare", "demo", "merge", "split", "codec fit", "codec import", "codec encode", "codec decode"],
 )
-def test_addresses_where_only_a_folder_can_be_written(refused, source, latents, tmp_path, monkeypatch, command):
+def test_addresses_for_commands_that_write_local_folders_only(refused, source, latents, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     call = {
         "train": ("train", latents, "--model", "test_resnet"),
@@ -257,10 +259,10 @@ def test_addresses_where_only_a_folder_can_be_written(refused, source, latents, 
         "codec decode": ("codec", "decode", source),
     }[command]
     text = refused(*call, "--out", "s3://bucket/x")
-    assert "s3:/bucket/x looks like an address, where only `cdl prepare` can write; give a folder" in text
+    assert "s3:/bucket/x looks like an address; only `cdl prepare` can write to addresses; give a folder" in text
     assert not list(tmp_path.iterdir())
 
 
-def test_measuring_sound_with_a_codec_that_is_named(refused):
+def test_bench_encode_refuses_audio_with_codec(refused):
     text = refused("bench", "encode", "--audio", "--codec", "rgb-16x")
-    assert "--audio with --codec; the codec says what its signals are, so leave --audio out" in text
+    assert "--audio cannot be combined with --codec, which determines the kind of signal; omit --audio" in text

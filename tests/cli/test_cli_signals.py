@@ -58,7 +58,7 @@ def test_audio_from_fit_to_verified_data_set(done, sounds, tmp_path):
     shown = done("inspect", out)
     assert "4x125" in shown
     assert "12 samples: hum 6, whistle 6" in shown
-    assert "whole" in done("verify", out, "--full")
+    assert "intact" in done("verify", out, "--full")
 
 
 def test_arrays_from_fit_to_preview(done, cubes, tmp_path):
@@ -71,19 +71,19 @@ def test_arrays_from_fit_to_preview(done, cubes, tmp_path):
     done("prepare", cubes, "--codec", codec, "--out", out)
     done("preview", out, "--source", cubes, "--out", tmp_path / "sheet.png")
     assert (tmp_path / "sheet.png").stat().st_size > 1000
-    assert "whole" in done("verify", out, "--full")
+    assert "intact" in done("verify", out, "--full")
 
 
-def test_eval_wants_one_kind_of_signal(refused, sounds, cubes):
+def test_eval_needs_exactly_one_kind_of_signal(refused, sounds, cubes):
     text = refused("codec", "eval", "--codec", "mono-16x", "--audio", sounds, "--arrays", cubes)
-    assert "2 of --images, --audio and --arrays given; name one of them" in text
+    assert "2 of --images, --audio and --arrays given; give exactly one of them" in text
     assert "0 of --images" in refused("codec", "eval", "--codec", "mono-16x")
     assert "is of kind audio, but codec rgb-16x is of kind image" in refused(
         "codec", "eval", "--codec", "rgb-16x", "--audio", sounds
     )
 
 
-def test_reductions_that_no_whole_number_of_channels_gives(refused, cubes, tmp_path):
+def test_reductions_without_an_integer_number_of_channels(refused, cubes, tmp_path):
     text = refused("codec", "fit", cubes, "--levels", 1, "--reduction", 5, "--out", tmp_path / "codec")
     assert "gives 4.8 latent channels" in text
     assert "as for 4, 6 or 8" in text

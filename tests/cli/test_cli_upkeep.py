@@ -82,7 +82,7 @@ def test_drop_refuses_unknown_keys_and_files(refused, copied, tmp_path):
     text = refused("drop", copied, "train/cat/00.png", "train/cat/77.png")
     assert f"1 of 2 keys are not in {copied}: 'train/cat/77.png'; nothing was changed" in text
     text = refused("drop", copied, "--keys", tmp_path / "none.txt")
-    assert f"--keys {tmp_path / 'none.txt'}: no such file; single keys stand right after DIR, without --keys" in text
+    assert f"--keys {tmp_path / 'none.txt'}: no such file; give single keys after DIR, without --keys" in text
     assert "no keys to drop; give some, or a file of them" in refused("drop", copied)
     assert all_files(copied) == before
 
@@ -103,8 +103,8 @@ def test_split_and_merge(cdl, copied, tmp_path):
 
 def test_split_and_merge_refuse(refused, copied, prepared, tmp_path):
     out = tmp_path / "out"
-    assert "say what to do: either --into train=0.8,test=0.2, or --only" in refused("split", copied)
-    assert "--only and --out go together" in refused("split", copied, "--only", "train")
+    assert "give either --into, such as train=0.8,test=0.2, or --only" in refused("split", copied)
+    assert "--only and --out belong together" in refused("split", copied, "--only", "train")
     assert "--into 'train'; expected different names with shares" in refused("split", copied, "--into", "train")
     assert "name the one to divide with --split" in refused("split", copied, "--into", "a=0.5,b=0.5")
     assert "merging 1 data set; name two or more" in refused("merge", copied, "--out", out)

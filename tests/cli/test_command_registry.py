@@ -1,4 +1,4 @@
-"""Commands of other packages: what they declare is found, and what is wrong with one takes no other with it."""
+"""Commands that other packages declare are found, and an error in one does not affect the others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def hello(name: str = "you") -> None:
 
 
 def annotated_wrongly(value: int | str) -> None:
-    """A function that typer cannot make a command of."""
+    """A function that typer cannot convert to a command."""
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def declare(monkeypatch):
     return add
 
 
-def test_the_packages_own_their_commands():
+def test_every_package_declares_its_commands():
     owners = {}
     for entry in entry_points(group=ENTRY_POINTS):
         table = entry.load()
@@ -46,7 +46,7 @@ def test_the_packages_own_their_commands():
     assert owners["codec fit"] == owners["prepare"] == "datasets_prep"
     assert owners["train"] == "classifiers"
     assert owners["codec eval"] == owners["bench archive"] == "experiments"
-    assert not {"inspect", "verify", "codec list"} & owners.keys()  # the command line's own, which need no entry
+    assert not {"inspect", "verify", "codec list"} & owners.keys()  # walloc_cdl's own commands need no entry point
 
 
 def test_commands_of_another_package_are_added_at_the_end(cdl, declare):
@@ -76,7 +76,7 @@ def test_commands_of_another_package_are_added_at_the_end(cdl, declare):
         (CommandTable({"wrong": annotated_wrongly}), "cdl: `cdl wrong` of the entry point `mine = somebody:mine` of"),
     ],
 )
-def test_a_broken_entry_is_named_and_the_others_stay(cdl, declare, table, line):
+def test_a_broken_entry_is_reported_and_the_others_work(cdl, declare, table, line):
     whole = cdl("--help").out
     declare("mine", table)
     answer = cdl("--help")
@@ -85,7 +85,7 @@ def test_a_broken_entry_is_named_and_the_others_stay(cdl, declare, table, line):
     assert answer.err.count("\n") == 1
 
 
-def test_an_installation_without_entry_points_says_so(cdl, monkeypatch):
+def test_an_installation_without_entry_points_is_reported(cdl, monkeypatch):
     monkeypatch.setattr(registry, "entry_points", lambda group: [])
     answer = cdl("train")
     assert answer.code == 2

@@ -1,4 +1,4 @@
-"""Progress where the output is no terminal: a line now and then, with an honest rate."""
+"""Progress without a terminal: a line from time to time, with a rate that excludes earlier work."""
 
 import pytest
 
@@ -7,13 +7,13 @@ from walloc_cdl.cli import console
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands still until it is moved."""
+    """A clock that advances only on request."""
     now = [100.0]
     monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
     return now
 
 
-def test_the_rate_of_a_resumed_job_counts_what_it_did_itself(clock, capsys):
+def test_the_rate_of_a_resumed_job_excludes_earlier_work(clock, capsys):
     with console.progress("train", "samples") as update:
         update(5_000, 10_000)
         clock[0] += 4

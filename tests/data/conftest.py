@@ -1,1 +1,1 @@
-"""Tests of the reading side use the data sets of the format's tests."""
+"""Tests of readers use the data sets of the tests of the format."""

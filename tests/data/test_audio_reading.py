@@ -1,4 +1,4 @@
-"""The reading side with latents of two sizes, (K, t)."""
+"""Reading latents of audio, (K, t)."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def test_indices_outside_the_split(stored, indices):
         open_latents(stored[0]).gather(indices)
 
 
-def test_what_a_classifier_asks_for(stored):
+def test_properties_that_classifiers_use(stored):
     folder, content = stored
     dataset = open_latents(folder, "test")
     assert dataset.spec == make_spec()
@@ -65,13 +65,13 @@ def test_what_a_classifier_asks_for(stored):
     np.testing.assert_array_equal(dataset.statistics.std, expected.std)
 
 
-def test_without_a_train_split_the_statistics_are_its_own(tmp_path):
+def test_statistics_without_a_train_split(tmp_path):
     content = write_small_set(tmp_path, {"test": [4]})
     expected = channel_statistics(code_histogram(content["test"].codes, 2), make_spec())
     np.testing.assert_array_equal(open_latents(tmp_path, "test").statistics.mean, expected.mean)
 
 
-def test_without_labels_they_are_unknown(tmp_path):
+def test_data_without_labels_have_unknown_labels(tmp_path):
     write_small_set(tmp_path, {"train": [4, 2]}, labeled=False)
     dataset = open_latents(tmp_path)
     assert dataset.labels.tolist() == [-1] * 6
@@ -92,7 +92,7 @@ def test_opening_reads_no_shard(tmp_path):
     dataset = open_latents(tmp_path)
     assert len(dataset) == 13
     assert dataset.shard(0).codes.shape == (5, 2, 2, 3)
-    assert dataset[4][1] == dataset.gather([5, 4])[1][1]  # only the shards of the samples that are asked for
+    assert dataset[4][1] == dataset.gather([5, 4])[1][1]  # reads the shards of these samples only
     with pytest.raises(DamagedError, match=r"train-00003\.safetensors: 3 bytes, expected \d+; restore"):
         dataset.gather([12])
 
@@ -139,7 +139,7 @@ def test_a_torch_loader_with_workers_works(stored):
     np.testing.assert_array_equal(torch.cat([codes for codes, _ in loader]).numpy(), content["train"].codes)
 
 
-def test_pickling_leaves_the_maps_behind(stored):
+def test_pickling_leaves_out_the_maps(stored):
     folder, content = stored
     dataset = open_latents(folder)
     fresh = len(pickle.dumps(dataset))
@@ -151,7 +151,7 @@ def test_pickling_leaves_the_maps_behind(stored):
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sizes=st.lists(st.integers(0, 4), min_size=1, max_size=6), seed=st.integers(0, 99))
-def test_any_division_into_shards_reads_the_same(tmp_path_factory, sizes, seed):
+def test_reading_is_independent_of_the_division_into_shards(tmp_path_factory, sizes, seed):
     folder = tmp_path_factory.mktemp("division")
     content = write_small_set(folder, {"train": sizes}, seed=seed)
     order = np.random.default_rng(seed).permutation(sum(sizes))

@@ -13,7 +13,7 @@ from walloc_cdl.data.gather import RowGatherer
     num_bytes=st.sampled_from([1, 7, 96, 5000]),
     batches=st.lists(st.lists(st.integers(0, 10**6), max_size=20), min_size=1, max_size=4),
 )
-def test_rows_are_those_of_the_arrays_end_to_end(counts, num_bytes, batches):
+def test_rows_are_those_of_the_concatenated_arrays(counts, num_bytes, batches):
     rng = np.random.default_rng(len(counts) * num_bytes)
     arrays = [rng.integers(0, 256, (count, num_bytes), dtype=np.uint8) for count in counts]
     whole, opened = np.concatenate(arrays), []
@@ -34,17 +34,17 @@ def test_rows_are_those_of_the_arrays_end_to_end(counts, num_bytes, batches):
     assert set(opened) == set((np.searchsorted(np.cumsum(counts), wanted, side="right")).tolist())
 
 
-def test_an_array_stays_for_as_long_as_the_gatherer():
+def test_arrays_live_as_long_as_the_gatherer():
     gatherer = RowGatherer(lambda number: np.full((2, 8), number + 1, np.uint8), np.array([0, 2, 4]))
     out = np.empty((1, 8), np.uint8)
     for row in (0, 3, 1):
         gatherer.fill(np.array([row]), out)
-        junk = [np.zeros((2, 8), np.uint8) for _ in range(100)]  # would lie where the arrays had lain
+        junk = [np.zeros((2, 8), np.uint8) for _ in range(100)]  # would reuse the memory of the arrays
         gatherer.fill(np.array([row]), out)
         assert (out == row // 2 + 1).all(), junk
 
 
-def test_an_array_that_cannot_be_opened_is_asked_for_again():
+def test_opening_an_array_is_attempted_again_after_an_error():
     attempts = []
 
     def open_array(number):
@@ -62,8 +62,8 @@ def test_an_array_that_cannot_be_opened_is_asked_for_again():
         assert (out == expected).all()
 
 
-def test_an_array_that_two_threads_open_stays_too():
-    """The first is slow to take its array's address; the other, which has opened the array as well, is done before."""
+def test_an_array_that_two_threads_open_is_kept():
+    """The first thread is slow to take the address of its array; the other opens the same array and finishes first."""
     both, asked, may_answer = threading.Barrier(2, timeout=10), threading.Event(), threading.Event()
     opened = []
 

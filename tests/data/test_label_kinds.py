@@ -1,4 +1,4 @@
-"""Kinds of labels, from the shard to the batch."""
+"""All kinds of labels, from the shard to the batch."""
 
 import json
 

@@ -73,8 +73,8 @@ def test_ranks_share_each_global_batch(stored, world_size):
     require_equal(joined, whole)
 
 
-def test_kept_batches_are_not_written_over(stored):
-    """Buffers are used again, but never while somebody holds a tensor or a view of one."""
+def test_batches_in_use_are_not_overwritten(stored):
+    """Buffers are reused, but never while a tensor or a view of one exists."""
     content = stored[1]["train"]
     loader = open_loader(stored, batch_size=2)
     views = []
@@ -117,7 +117,7 @@ def test_resuming_at_every_step(stored, prefetch):
         require_equal(seen, whole)
 
 
-def test_state_counts_what_was_received_not_what_was_made(stored):
+def test_state_counts_received_batches_not_prefetched_ones(stored):
     loader = open_loader(stored, batch_size=4, prefetch=4, seed=9)
     iterator = iter(loader)
     next(iterator)
@@ -158,10 +158,13 @@ def test_resuming_with_another_number_of_ranks(stored):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 4}, "loader state has batch_size 8, this loader 4; resume with the settings of the first run"),
-        ({"seed": 1}, "loader state has seed 0, this loader 1"),
-        ({"shuffle": False}, "loader state has shuffle True, this loader False"),
-        ({"split": "test", "batch_size": 7, "shuffle": True}, "batch_size 8, this loader 7"),
+        (
+            {"batch_size": 4},
+            "loader state has batch_size 8, but this loader has 4; resume with the settings of the first run",
+        ),
+        ({"seed": 1}, "loader state has seed 0, but this loader has 1"),
+        ({"shuffle": False}, "loader state has shuffle True, but this loader has False"),
+        ({"split": "test", "batch_size": 7, "shuffle": True}, "batch_size 8, but this loader has 7"),
     ],
 )
 def test_foreign_states_are_refused(stored, options, message):
@@ -180,7 +183,7 @@ def prefetch_threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith("latent-prefetch")]
 
 
-def test_leaving_early_ends_the_threads(stored):
+def test_closing_the_iterator_ends_the_threads(stored):
     for number, _ in enumerate(open_loader(stored, batch_size=2)):
         assert prefetch_threads()
         if number == 3:
@@ -196,7 +199,7 @@ def test_leaving_early_ends_the_threads(stored):
 def test_damage_reaches_the_consumer(tmp_path, prefetch):
     write_small_set(tmp_path, {"test": [6, 6]})
     loader = LatentLoader(open_latents(tmp_path, "test"), 3, prefetch=prefetch)
-    assert loader.dataset.labels.shape == (12,)  # both shards are mapped and whole
+    assert loader.dataset.labels.shape == (12,)  # maps both shards, which are undamaged
     fresh = LatentLoader(open_latents(tmp_path, "test"), 3, prefetch=prefetch)
     fresh.dataset.__dict__["labels"] = loader.dataset.labels
     (tmp_path / "test-00001.safetensors").write_bytes(b"")
@@ -214,8 +217,8 @@ def test_damage_reaches_the_consumer(tmp_path, prefetch):
         ({"residency": "disk"}, "unknown residency 'disk'.*choose one of auto, mmap, ram, device"),
         ({"device": "gpu9"}, "device 'gpu9' is no torch device; use cpu, cuda or cuda:N"),
         ({"rank": 2, "world_size": 2}, "rank 2 of 2 with batches of 8"),
-        ({"world_size": 9}, "rank 0 of 9 with batches of 8; .* at least one sample a rank"),
-        ({"prefetch": -1}, "prefetch -1; it must be 0"),
+        ({"world_size": 9}, "rank 0 of 9 with batches of 8; .* at least one sample per rank"),
+        ({"prefetch": -1}, "prefetch is -1; it must be 0"),
         ({"batch_size": 30}, "batch size 30 is more than the 29 samples"),
     ],
 )
@@ -225,7 +228,7 @@ def test_wrong_calls(stored, options, message):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_a_missing_device_is_a_wrong_call(stored):
+def test_an_absent_device_is_refused(stored):
     with pytest.raises(CallError, match="device 'cuda' asked for, but torch finds no CUDA device here; use cpu"):
         open_loader(stored, device="cuda")
 

@@ -23,7 +23,7 @@ def make_input(codes, alpha, **changes):
 
 
 def values_of(codes):
-    """Inverse companding by SciPy."""
+    """Inverse companding, computed by SciPy."""
     probability = np.clip((codes - 128) / (2 * 127.499) + 0.5, 1e-4, 1 - 1e-4)
     return norm.ppf(probability) * 127 / 1.85
 
@@ -50,8 +50,8 @@ def test_variances_are_one_each_for_alpha_one():
     np.testing.assert_allclose(x.double().numpy().var((0, 2, 3)), 1, rtol=1e-5)
 
 
-def test_against_torchs_normal_distribution():
-    """All 255 bytes, by an inverse of Φ that is neither ours nor SciPy's."""
+def test_values_equal_those_of_torchs_normal_distribution():
+    """Compares all 255 bytes with torch's inverse of Φ, which is independent of this package and of SciPy."""
     codes = torch.arange(1, 256, dtype=torch.uint8).view(1, 1, 15, 17)
     module, _ = make_input(codes.numpy(), 0.0)
     probability = ((codes.double() - 128) / (2 * 127.499) + 0.5).clamp(1e-4, 1 - 1e-4)
@@ -86,14 +86,14 @@ def test_a_dead_channel_stays_finite(alpha):
     np.testing.assert_allclose(x.double().numpy().var((0, 2, 3)).mean(), 1, rtol=1e-5)
 
 
-def test_bytes_that_cannot_occur_bring_no_nan():
+def test_bytes_that_cannot_occur_give_no_nan():
     codes = draw_codes()
     module, _ = make_input(codes, 0.5)
     assert torch.isfinite(module.table).all()
     torch.testing.assert_close(module.table[:, 0], module.table[:, 1])
 
 
-def test_the_state_carries_everything():
+def test_the_state_dict_is_complete():
     codes = draw_codes()
     module, _ = make_input(codes, 0.5)
     other = ModelInput(make_spec(3), ChannelStatistics(np.zeros(3), np.ones(3)), 0.5)
@@ -119,5 +119,5 @@ def test_foreign_codes_are_refused(batch, found):
 
 
 def test_foreign_statistics_are_refused():
-    with pytest.raises(CallError, match="statistics of 2 channels for latents of 3"):
+    with pytest.raises(CallError, match="statistics of 2 channels, expected 3"):
         ModelInput(make_spec(3), ChannelStatistics(np.zeros(2), np.ones(2)), 0.5)

@@ -1,4 +1,4 @@
-"""A data set of ten million samples in a thousand shards is opened for what its manifest takes."""
+"""Opening a data set of ten million samples in a thousand shards costs as much as reading its manifest."""
 
 import os
 from dataclasses import replace
@@ -18,7 +18,7 @@ MAPS = Path("/proc/self/maps")
 
 
 def write_large_set(folder):
-    """A manifest of as many shards, one of which is there."""
+    """Write a manifest of all shards, but only one shard."""
     spec, rng = make_spec(1), np.random.default_rng(0)
     codes = rng.integers(1, 256, (SHARD_SAMPLES, 1, 1, 1), dtype=np.uint8)
     labels = rng.integers(0, len(CLASS_NAMES), SHARD_SAMPLES)
@@ -40,7 +40,7 @@ def write_large_set(folder):
 
 
 def num_mapped(folder):
-    """Shards of this folder that are mapped; None where the kernel keeps no account."""
+    """Number of mapped shards of this folder; None if the kernel does not report it."""
     return sum(str(folder) in line for line in MAPS.read_text().splitlines()) if MAPS.exists() else None
 
 
@@ -50,7 +50,7 @@ def test_ten_million_samples(tmp_path):
     small.mkdir()
     folder.mkdir()
     write_small_set(small, {"train": [5]})
-    next(iter(LatentLoader(open_latents(small), 2)))  # what is imported and compiled once
+    next(iter(LatentLoader(open_latents(small), 2)))  # imports and compiles everything once
     codes, labels = write_large_set(folder)
 
     with PeakMemory() as peak:
@@ -58,7 +58,7 @@ def test_ten_million_samples(tmp_path):
         assert len(dataset) == SHARDS * SHARD_SAMPLES
     assert peak.num_bytes < 10_000_000, "the demand is 100 MB; all labels or indices would take 80 MB"
 
-    for number in range(SHARDS):  # until here there were none that could have been opened
+    for number in range(SHARDS):  # none of these existed before, so none was opened
         os.link(folder / "one.safetensors", folder / f"train-{number:05d}.safetensors")
     with PeakMemory() as peak:
         sample, label = dataset[7_001_234]
@@ -74,6 +74,6 @@ def test_ten_million_samples(tmp_path):
     rows = loader.batches.order(0)[:256] % SHARD_SAMPLES
     np.testing.assert_array_equal(drawn.numpy(), codes[rows])
     np.testing.assert_array_equal(drawn_labels.numpy(), labels[rows])
-    # Some fifteen for each shard that is mapped now; a list of all batches has 100,000, one of indices millions.
+    # About fifteen for each shard that is mapped now; a list of all batches has 100,000, one of indices millions.
     assert getallocatedblocks() - before < 50 * SHARDS
     batches.close()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from walloc_cdl.data.prefetch import make_ahead
+from walloc_cdl.data.prefetch import prefetch_map
 
 
 def threads():
@@ -13,7 +13,7 @@ def threads():
 
 
 @given(count=st.integers(0, 40), depth=st.integers(0, 6), slow=st.sets(st.integers(0, 39), max_size=4))
-def test_everything_comes_once_and_in_order(count, depth, slow):
+def test_every_result_is_yielded_once_and_in_order(count, depth, slow):
     begun = []
 
     def make(item):
@@ -22,15 +22,15 @@ def test_everything_comes_once_and_in_order(count, depth, slow):
             time.sleep(0.001)
         return -item
 
-    assert list(make_ahead(make, range(count), depth)) == [-item for item in range(count)]
+    assert list(prefetch_map(make, range(count), depth)) == [-item for item in range(count)]
     assert sorted(begun) == list(range(count))
     assert not threads()
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 8])
-def test_no_more_than_depth_are_ahead_and_a_waiting_consumer_finds_them_made(depth):
+def test_at_most_depth_results_are_prefetched(depth):
     made = []
-    batches = make_ahead(lambda item: made.append(item) or item, range(30), depth)
+    batches = prefetch_map(lambda item: made.append(item) or item, range(30), depth)
     for number in range(20):
         assert next(batches) == number
         deadline = time.monotonic() + 10
@@ -41,7 +41,7 @@ def test_no_more_than_depth_are_ahead_and_a_waiting_consumer_finds_them_made(dep
     assert not threads()
 
 
-def test_a_consumer_does_not_wait_for_what_it_can_make():
+def test_a_waiting_consumer_computes_items_itself():
     makers, first_is_begun, may_end = {}, threading.Event(), threading.Event()
 
     def make(item):
@@ -53,28 +53,28 @@ def test_a_consumer_does_not_wait_for_what_it_can_make():
             may_end.set()
         return item
 
-    batches = make_ahead(make, range(3), 3)
-    assert next(batches) == 0, "the consumer made 1 and 2, or nobody would have let 0 end"
+    batches = prefetch_map(make, range(3), 3)
+    assert next(batches) == 0, "the consumer must compute 1 and 2, since 2 lets 0 finish"
     assert list(batches) == [1, 2]
     assert len(set(makers.values())) == 2
 
 
 @pytest.mark.parametrize("depth", [0, 1, 4])
-def test_what_making_raises_comes_at_its_place(depth):
+def test_exceptions_are_raised_in_order(depth):
     def make(item):
         if item == 5:
             raise ValueError("no such row")
         return item
 
-    batches = make_ahead(make, range(9), depth)
+    batches = prefetch_map(make, range(9), depth)
     assert [next(batches) for _ in range(5)] == [0, 1, 2, 3, 4]
     with pytest.raises(ValueError, match="no such row"):
         next(batches)
     assert not threads()
 
 
-def test_an_interrupted_consumer_is_interrupted_at_once():
-    """It may be making a later item than the one that it asked for."""
+def test_an_interrupt_in_the_consumer_is_raised_at_once():
+    """The consumer may be computing a later item than the one that it waits for."""
     consumer = threading.current_thread()
 
     def make(item):
@@ -83,7 +83,7 @@ def test_an_interrupted_consumer_is_interrupted_at_once():
         time.sleep(0.02)
         return item
 
-    batches = make_ahead(make, range(9), 4)
+    batches = prefetch_map(make, range(9), 4)
     with pytest.raises(KeyboardInterrupt):
         list(batches)
     assert not threads()

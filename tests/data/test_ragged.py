@@ -28,7 +28,7 @@ def stored(request, tmp_path_factory):
     return folder, write_any_set(folder, layout_of(request.param), {"train": SIZES, "test": [7]})
 
 
-def test_samples_come_one_at_a_time(stored):
+def test_single_samples_of_ragged_geometry(stored):
     folder, content = stored
     dataset = pickle.loads(pickle.dumps(open_latents(folder)))
     assert len(dataset) == 29
@@ -45,11 +45,11 @@ def test_samples_come_one_at_a_time(stored):
     assert verify(folder, full=True).problems == []
 
 
-def test_whole_batches_are_refused(stored):
+def test_batches_without_a_crop_are_refused(stored):
     dataset = open_latents(stored[0])
     for read in (dataset.gather, dataset.__getitems__):
         with pytest.raises(
-            CallError, match=r"differ in size, so they make no batch; use LatentLoader with crop=\(h, w\)"
+            CallError, match=r"differ in size, so they cannot be batched; use LatentLoader with crop=\(h, w\)"
         ):
             read([0, 1])
     with pytest.raises(CallError, match=r"differ in size; give crop=\(h, w\) in latents"):
@@ -57,7 +57,7 @@ def test_whole_batches_are_refused(stored):
     crop = (1,) * (len(dataset.latent_shape) - 1)
     with pytest.raises(CallError, match="differ in size and are cropped in memory; use mmap or ram"):
         LatentLoader(dataset, 4, crop=crop, residency="device")
-    with pytest.raises(CallError, match=r"crop \(1, 1, 1\); expected [12] sizes in latents"):
+    with pytest.raises(CallError, match=r"crop is \(1, 1, 1\); expected [12] sizes in latents"):
         LatentLoader(dataset, 4, crop=(1, 1, 1))
 
 
@@ -70,7 +70,7 @@ def test_samples_smaller_than_the_crop_are_named(stored):
     with pytest.raises(CallError) as caught:
         LatentLoader(dataset, 4, crop=(3,) * sides.shape[1])
     assert str(caught.value).startswith(f"{small.sum()} samples of split 'train' are smaller than the crop of 3")
-    assert f"the first {key!r} with {'x'.join(map(str, sides[small][0]))};" in str(caught.value)
+    assert f"the first, {key!r}, has {'x'.join(map(str, sides[small][0]))};" in str(caught.value)
 
 
 def windows(codes: np.ndarray, crop: tuple[int, ...]) -> list[np.ndarray]:
@@ -81,7 +81,7 @@ def windows(codes: np.ndarray, crop: tuple[int, ...]) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module", params=["image", "audio"])
 def large(request, tmp_path_factory):
-    """Samples of three to seven latents a side."""
+    """Samples of three to seven latents per side."""
     folder, layout = tmp_path_factory.mktemp("large"), layout_of(request.param)
     rng = np.random.default_rng(5)
     from tests.support import any_samples
@@ -104,7 +104,7 @@ def large(request, tmp_path_factory):
 
 @pytest.mark.parametrize("residency", ["auto", "mmap", "ram"])
 @pytest.mark.parametrize("prefetch", [0, 2])
-def test_in_order_crops_are_central(large, residency, prefetch):
+def test_crops_are_centered_without_shuffling(large, residency, prefetch):
     folder, content, crop = large
     loader = LatentLoader(open_latents(folder, "test"), 3, crop=crop, residency=residency, prefetch=prefetch)
     found = np.concatenate([codes for codes, _ in loader])
@@ -136,7 +136,7 @@ def test_shuffled_crops_are_drawn_by_seed_epoch_and_position(large):
     seen = [len({places[row] for places in epochs}) for row in range(29)]
     assert all((seen_ > 1) == (count > 1) for seen_, count in zip(seen, counts, strict=True))
     last = [any(places[row] == counts[row] - 1 for places in epochs) for row in range(29)]
-    assert sum(last) > 5  # the very last window is drawn, too
+    assert sum(last) > 5  # the last window is drawn, too
 
 
 def test_ranks_share_the_crops(large):
@@ -151,7 +151,7 @@ def test_ranks_share_the_crops(large):
         np.testing.assert_array_equal(batch, np.concatenate(parts))
 
 
-def test_the_manifest_says_so(stored):
+def test_the_manifest_has_ragged_geometry(stored):
     folder, content = stored
     manifest = load_manifest(folder)
     fields = manifest.to_json()
@@ -162,7 +162,7 @@ def test_the_manifest_says_so(stored):
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32), labels=st.sampled_from(["class", "multilabel", "regression"]))
-def test_sizes_are_kept(tmp_path_factory, seed, labels):
+def test_sizes_are_stored(tmp_path_factory, seed, labels):
     folder = tmp_path_factory.mktemp("sizes")
     layout = SampleLayout(make_spec(), RAGGED["image"], LabelSpec(labels, 2))
     content = write_any_set(folder, layout, {"train": [3, 2]}, seed=seed)["train"]

@@ -1,4 +1,4 @@
-"""Data sets behind an address: fetched whole, checked, cached within a bound, shared between processes."""
+"""Data sets at an address: shards are fetched whole, checked, cached within a limit, and shared between processes."""
 
 import errno
 import functools
@@ -33,7 +33,7 @@ SIZES = [4, 4, 3]
 
 
 class FlakyFileSystem(MemoryFileSystem):
-    """Memory that fails as it is told to, and counts what is opened."""
+    """A file system in memory that raises the given failures, and counts opened files."""
 
     protocol = "flaky"
     store = {}  # noqa: RUF012
@@ -65,7 +65,7 @@ def local(tmp_path):
 
 @pytest.fixture
 def address(local, monkeypatch):
-    """The same data set in memory, behind an address."""
+    """The address of a copy of the data set in memory."""
     FlakyFileSystem.store.clear()
     FlakyFileSystem.failures.clear()
     FlakyFileSystem.opened.clear()
@@ -81,7 +81,7 @@ def address(local, monkeypatch):
 
 @pytest.fixture
 def cached(tmp_path):
-    """Files in the cache folder by what they are."""
+    """Returns a function that lists the names of the files in the cache."""
 
     def names():
         return sorted(path.name for path in (tmp_path / "cache").glob("??/*") if path.name != "lock")
@@ -101,7 +101,7 @@ def test_a_remote_split_reads_as_the_local_one_and_is_fetched_once(local, addres
     codes, labels = dataset.gather([10, 0])
     np.testing.assert_array_equal(codes, content["train"].codes[[10, 0]])
     np.testing.assert_array_equal(labels, content["train"].labels[[10, 0]])
-    assert FlakyFileSystem.opened["train-00001.safetensors"] == 0  # not touched yet
+    assert FlakyFileSystem.opened["train-00001.safetensors"] == 0  # not read yet
     assert dataset.keys([5]) == [content["train"].keys[5]]
     for _ in range(2):
         for mine, theirs in zip(LatentLoader(dataset, 4), LatentLoader(open_latents(folder, "train"), 4), strict=True):
@@ -114,7 +114,7 @@ def test_a_remote_split_reads_as_the_local_one_and_is_fetched_once(local, addres
 
 
 @pytest.mark.parametrize("labels", LABELS, ids=lambda labels: f"{labels.kind}-{labels.num_columns}")
-def test_labels_of_every_kind_come_with_the_shards_that_are_touched(labels, tmp_path):
+def test_remote_labels_of_every_kind_equal_the_local_ones(labels, tmp_path):
     import torch
 
     (tmp_path / "set").mkdir()
@@ -155,7 +155,7 @@ def test_a_ragged_split_is_fetched_at_once_and_its_shapes_read_once(tmp_path, mo
         MemoryFileSystem().rm("/ragged", recursive=True)
 
 
-def test_a_data_set_travels_to_a_worker_process_without_its_maps(local, address, tmp_path):
+def test_a_data_set_is_pickled_without_its_maps(local, address, tmp_path):
     dataset = open_latents(address, "test", cache_dir=tmp_path / "cache")
     dataset.fetch()
     again = pickle.loads(pickle.dumps(dataset))
@@ -168,7 +168,7 @@ def test_fetching_reports_its_progress(address, tmp_path):
     assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_passing_errors_are_tried_again_and_lasting_ones_told(address, tmp_path):
+def test_transient_errors_are_retried_and_permanent_ones_reported(address, tmp_path):
     FlakyFileSystem.failures += [OSError("connection reset"), TimeoutError(), RuntimeError("of some protocol")]
     dataset = open_latents(address, cache_dir=tmp_path / "cache")
     assert len(dataset) == sum(SIZES)
@@ -178,7 +178,7 @@ def test_passing_errors_are_tried_again_and_lasting_ones_told(address, tmp_path)
     ):
         dataset.gather([0])
     FlakyFileSystem.failures += [PermissionError("not yours")]
-    with pytest.raises(JobError, match="PermissionError: not yours"):  # at once: no second attempt takes its failure
+    with pytest.raises(JobError, match="PermissionError: not yours"):  # raised at once, without a second attempt
         dataset.gather([0])
     assert not FlakyFileSystem.failures
     assert len(dataset.gather([0])[0]) == 1
@@ -189,7 +189,7 @@ class FullDisk(io.BytesIO):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_errors_of_local_files_are_told_as_they_are_and_not_tried_again(address, local, tmp_path, monkeypatch):
+def test_errors_of_local_files_are_raised_without_retries(address, local, tmp_path, monkeypatch):
     waits = []
     monkeypatch.setattr(retries.time, "sleep", waits.append)
     folder, entry = RemoteFolder(address), load_manifest(local[0]).shards[0]
@@ -229,7 +229,7 @@ def test_other_content_never_reaches_the_cache(change, message, address, local, 
     dataset.gather([0])
 
 
-def test_addresses_without_a_data_set_are_refused_in_a_line(address, tmp_path):
+def test_addresses_without_a_data_set_are_refused(address, tmp_path):
     FlakyFileSystem().rm("/sets/s/train-00001.safetensors")
     dataset = open_latents(address, cache_dir=tmp_path / "cache")
     with pytest.raises(DamagedError, match=r"s/train-00001.safetensors: missing, though the manifest lists it"):
@@ -251,7 +251,7 @@ def test_a_split_that_exceeds_the_cache_is_refused_before_anything_is_fetched(ad
     assert FlakyFileSystem.opened == {"manifest.json": 1}
 
 
-def test_the_least_recently_used_make_room_but_none_in_use(address, tmp_path, cached):
+def test_the_least_recently_used_files_are_removed_unless_in_use(address, tmp_path, cached):
     def opened(split):
         return open_latents(address, split, cache_dir=tmp_path / "cache", cache_bytes=limit)
 
@@ -265,7 +265,7 @@ def test_the_least_recently_used_make_room_but_none_in_use(address, tmp_path, ca
     for age, entry in ((300, first), (200, second), (100, third)):
         path = tmp_path / "cache" / entry.sha256[:2] / entry.sha256
         os.utime(path, (path.stat().st_atime - age, path.stat().st_mtime - age))
-    train.gather([0])  # opens and so touches the first
+    train.gather([0])  # opens the first, which marks it as used
     test = opened("test")
     test.fetch()
     assert cached() == sorted(entry.sha256 for entry in (first, third, fourth))
@@ -284,7 +284,7 @@ def test_a_removed_file_that_is_mapped_stays_readable(address, local, tmp_path):
     np.testing.assert_array_equal(codes, local[1]["train"].codes[[0, 1, 10]])
 
 
-def test_what_killed_processes_left_goes_with_the_next_fetch(tmp_path):
+def test_files_of_killed_processes_are_removed_by_the_next_fetch(tmp_path):
     cache = FileCache(tmp_path, 100)
     left = tmp_path / "ab" / f".{'ab' * 32}.{'0' * 16}.tmp"
     left.parent.mkdir()
@@ -293,11 +293,11 @@ def test_what_killed_processes_left_goes_with_the_next_fetch(tmp_path):
     assert path.read_bytes() == b"all"
     assert not left.exists()
     assert cache.fetch("ab" * 32, 3, lambda file: pytest.fail("it is there")) == path
-    path.write_bytes(b"al")  # of another size: fetched again
+    path.write_bytes(b"al")  # has another size, so it is fetched again
     assert cache.fetch("ab" * 32, 3, lambda file: file.write(b"all")).read_bytes() == b"all"
 
 
-def test_threads_that_want_one_file_fetch_it_once(tmp_path):
+def test_threads_that_need_the_same_file_fetch_it_once(tmp_path):
     cache, calls = FileCache(tmp_path, 100), []
 
     def download(file):
@@ -313,7 +313,7 @@ def test_threads_that_want_one_file_fetch_it_once(tmp_path):
     assert calls == [1]
 
 
-def test_where_the_cache_is_and_how_large(monkeypatch, tmp_path):
+def test_folder_and_size_of_the_cache(monkeypatch, tmp_path):
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "here"))
     monkeypatch.setenv(BYTES_VARIABLE, "123")
     assert (default_folder(), default_bytes()) == (tmp_path / "here", 123)
@@ -326,7 +326,7 @@ def test_where_the_cache_is_and_how_large(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["latents/flowers", "file:///sets/s", "C:/sets", "c://sets", "://x", "s3:/x"])
-def test_paths_are_no_addresses(text):
+def test_paths_are_not_addresses(text):
     assert not is_address(text)
     assert is_address(f"s3://{text}")
 
@@ -354,7 +354,7 @@ class CountingHandler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(local):
-    """The data set behind http://, on a server that knows no ranges."""
+    """The data set at an http:// address, on a server that does not support ranges."""
     CountingHandler.requests.clear()
     handler = functools.partial(CountingHandler, directory=str(local[0]))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -363,7 +363,7 @@ def server(local):
         server.shutdown()
 
 
-def test_a_server_that_is_busy_or_gone_is_no_missing_file(server, tmp_path, monkeypatch):
+def test_a_failing_server_is_not_reported_as_a_missing_file(server, tmp_path, monkeypatch):
     pytest.importorskip("aiohttp")
     waits = []
     monkeypatch.setattr(retries.time, "sleep", waits.append)

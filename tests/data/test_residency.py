@@ -33,7 +33,7 @@ def test_choice(dataset, monkeypatch, asked, device, free, chosen):
     assert residency.choose_residency(asked, dataset, device) == chosen
 
 
-def test_what_does_not_fit_is_refused(dataset, monkeypatch):
+def test_a_split_that_does_not_fit_is_refused(dataset, monkeypatch):
     monkeypatch.setattr(residency, "free_bytes", lambda device: 59)
     message = "split 'train' needs 60 bytes on cuda, where 59 are free; use residency mmap or ram"
     with pytest.raises(CallError, match=message):

@@ -16,7 +16,7 @@ def make(num_samples, batch_size, *, shuffle=True, drop_last=False, seed=0):
 
 
 @given(counts, sizes, st.booleans(), st.booleans(), st.integers(0, 5))
-def test_every_sample_once_but_for_a_dropped_tail(num_samples, batch_size, shuffle, drop_last, epoch):
+def test_every_sample_occurs_once_except_in_a_dropped_batch(num_samples, batch_size, shuffle, drop_last, epoch):
     if drop_last and num_samples < batch_size:
         return
     batches = make(num_samples, batch_size, shuffle=shuffle, drop_last=drop_last)
@@ -41,7 +41,7 @@ def test_the_global_batches_are_the_same_for_any_number_of_ranks(num_samples, ba
 
 
 @given(counts, sizes, st.data())
-def test_starting_later_leaves_out_the_first_batches(num_samples, batch_size, data):
+def test_a_later_start_skips_the_first_batches(num_samples, batch_size, data):
     batches = make(num_samples, batch_size)
     start = data.draw(st.integers(0, len(batches)))
     resumed = rank_slices(batches, 4, start=start)
@@ -57,7 +57,7 @@ def test_the_order_follows_from_seed_and_epoch():
 
 
 def test_the_shuffle_is_pinned():
-    """Resuming a run with another version of NumPy must go on with the same batches."""
+    """A run that is resumed with another version of NumPy must have the same batches."""
     assert make(8, 4, seed=1).order(2).tolist() == [5, 6, 3, 2, 1, 0, 4, 7]
 
 
@@ -70,8 +70,8 @@ def test_positions_are_uniform():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 0}, "batch size 0; it must be at least 1"),
-        ({"seed": -1}, "seed -1; it must not be negative"),
+        ({"batch_size": 0}, "batch size is 0; it must be at least 1"),
+        ({"seed": -1}, "seed is -1; it must not be negative"),
         ({"batch_size": 11, "drop_last": True}, "batch size 11 is more than the 10 samples .* of at most 10"),
     ],
 )

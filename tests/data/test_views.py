@@ -1,4 +1,4 @@
-"""Stored views: which of them a batch has, and that nothing but seed, epoch and position decides it."""
+"""The stored views in a batch depend on seed, epoch and position only."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def stored(tmp_path_factory):
 
 
 def drawn_views(loader, content, epoch=0):
-    """The view of each sample that the loader gave, in the epoch's order; -1 where it is none of the sample's own."""
+    """The view of each sample in the loader's batches, in the epoch's order; -1 if it is not a view of the sample."""
     loader.set_epoch(epoch)
     found = []
     for (codes, labels), rows in zip(loader, rank_slices(loader.batches, epoch), strict=True):
@@ -34,7 +34,7 @@ def drawn_views(loader, content, epoch=0):
 
 @pytest.mark.parametrize("view", [0, 2])
 @pytest.mark.parametrize("residency", ["mmap", "ram", "device"])
-def test_one_view_is_read_unless_told(stored, view, residency):
+def test_one_view_is_read_by_default(stored, view, residency):
     folder, content = stored
     dataset = open_latents(folder, view=view)
     assert (dataset.num_views, dataset.view_names) == (3, ["view 0", "view 1", "view 2"])
@@ -59,7 +59,7 @@ def test_random_views_follow_from_seed_epoch_and_position(stored, residency):
     assert (first != drawn_views(LatentLoader(open_latents(folder), 8, seed=4, **options), content)).any()
 
 
-def test_ranks_and_resumption_change_no_view(stored):
+def test_views_are_independent_of_ranks_and_resumption(stored):
     folder, _ = stored
     options = {"batch_size": 8, "drop_last": False, "views": "random"}
     whole = [codes.numpy() for codes, _ in LatentLoader(open_latents(folder), **options)]
@@ -73,7 +73,7 @@ def test_ranks_and_resumption_change_no_view(stored):
     resumed.load_state_dict({**resumed.state_dict(), "batches": 2})
     for batch, (codes, _) in zip(whole[2:], resumed, strict=True):
         np.testing.assert_array_equal(batch, codes)
-    with pytest.raises(CallError, match="loader state has views 'random', this loader None"):
+    with pytest.raises(CallError, match="loader state has views 'random', but this loader has None"):
         LatentLoader(open_latents(folder), 8, drop_last=False).load_state_dict(resumed.state_dict())
 
 
@@ -87,16 +87,16 @@ def test_each_view_is_as_likely_as_another():
 
 def test_wrong_views_are_refused(stored, tmp_path):
     folder, _ = stored
-    with pytest.raises(CallError, match=r"view 3 of .*, which has 3, counted from 0: \['view 0'"):
+    with pytest.raises(CallError, match=r"view 3 of .*, which stores 3 views, counted from 0: \['view 0'"):
         open_latents(folder, view=3)
     with pytest.raises(CallError, match="unknown choice of views 'randm'; nearest: random"):
         LatentLoader(open_latents(folder), 8, views="randm")
     write_any_set(tmp_path, SampleLayout(make_spec(), (2, 2, 3)), {"train": [4]})
-    with pytest.raises(CallError, match="stores one view a sample"):
+    with pytest.raises(CallError, match="stores one view per sample"):
         LatentLoader(open_latents(tmp_path), 2, views="random")
 
 
-def test_the_manifest_names_them(stored):
+def test_the_manifest_names_the_views(stored):
     manifest = load_manifest(stored[0])
     assert manifest.views == ["view 0", "view 1", "view 2"]
     assert manifest.histograms["train"].sum() == sum(SIZES) * 3 * 12

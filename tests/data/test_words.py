@@ -1,4 +1,4 @@
-"""The random words of samples: what a training step may draw by."""
+"""The random words of samples, from which a training step may derive random choices."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def words_of(loader):
 
 @pytest.mark.parametrize("prefetch", [0, 2])
 @pytest.mark.parametrize("residency", ["mmap", "ram", "device"])
-def test_batches_are_the_same_as_without(folder, residency, prefetch):
+def test_batches_are_the_same_with_and_without_words(folder, residency, prefetch):
     options = {"residency": residency, "prefetch": prefetch, "views": "random"}
     plain = list(open_loader(folder, **options))
     batches = list(open_loader(folder, **options).with_words())
@@ -53,7 +53,7 @@ def test_words_follow_from_seed_epoch_and_position(folder):
     np.testing.assert_array_equal(words, words_of(open_loader(folder, shuffle=False)))
     loader.set_epoch(1)
     for others in (words_of(loader), words_of(open_loader(folder, seed=4)), loader.batches.words(0)):
-        assert not np.isin(others, words).any()  # nor do they go with the views and crops that are drawn
+        assert not np.isin(others, words).any()  # nor are they the words for views and crops
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 8])
@@ -66,14 +66,14 @@ def test_ranks_share_the_words(folder, world_size):
 
 
 @pytest.mark.parametrize("done", range(7))
-def test_words_go_on_where_they_stopped(folder, done):
+def test_words_are_the_same_after_resumption(folder, done):
     whole = collect(open_loader(folder))
     running = open_loader(folder)
     iterator = running.with_words()
     for _ in range(done):
         next(iterator)
     iterator.close()
-    for world_size in (1, 2):  # also on another number of ranks
+    for world_size in (1, 2):  # also for another number of ranks
         parts = []
         for rank in range(world_size):
             resumed = open_loader(folder, rank=rank, world_size=world_size)
@@ -89,7 +89,7 @@ def test_words_go_on_where_they_stopped(folder, done):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("residency", ["mmap", "device"])
-def test_words_lie_where_the_codes_are(folder, residency):
+def test_words_are_on_the_device_of_the_codes(folder, residency):
     batches = list(open_loader(folder, device="cuda", residency=residency).with_words())
     assert all(part.is_cuda for batch in batches for part in batch)
     np.testing.assert_array_equal(torch.cat([words.cpu() for _, _, words in batches]), words_of(open_loader(folder)))

@@ -1,4 +1,4 @@
-"""A comparison made of random figures, and small pictures."""
+"""The outcome of a comparison with random figures."""
 
 import pytest
 

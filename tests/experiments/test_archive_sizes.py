@@ -9,7 +9,7 @@ from walloc_cdl.errors import JobError
 from walloc_cdl.latents.archive import CONTAINERS, picture_to_bytes
 
 
-def test_ratio_and_bits_are_those_of_the_pictures():
+def test_ratio_and_bits_follow_from_the_pictures():
     codec = load_codec("rgb-16x")
     images = [torch.from_numpy(np.asarray(picture(seed, 64, 48)).transpose(2, 0, 1).copy()) for seed in range(2)]
     codes = image_codes(codec, images)
@@ -23,7 +23,7 @@ def test_ratio_and_bits_are_those_of_the_pictures():
         assert row.decode_mb_per_s > 0
 
 
-def test_codes_like_those_of_sound():
+def test_audio_like_codes():
     codes = audio_like_codes(1)[0][:, :256]
     assert (codes == audio_like_codes(1)[0][:, :256]).all()
     spread = codes.astype(float).std(1)

@@ -1,4 +1,4 @@
-"""Benchmarks: what they do and report. Nothing here asserts a time."""
+"""What benchmarks do and report; no test asserts a time."""
 
 import json
 import subprocess
@@ -10,8 +10,8 @@ import torch
 
 from experiments.benchmarks.autotune import choose_setting
 from experiments.benchmarks.encoding import EncodeBenchmark, measure_encoding, signal_shape
-from experiments.benchmarks.limits import WORK, EncodeCost, LimitWork, copying, multiplying
-from experiments.benchmarks.loading import fed, measure_loading, waiting_share
+from experiments.benchmarks.limits import WORK, EncodeCost, LimitWork, make_copy_run, make_matmul_run
+from experiments.benchmarks.loading import feed_consumer, measure_loading, waiting_share
 from experiments.benchmarks.preparing import PrepareBenchmark, measure_preparation
 from experiments.benchmarks.reading import ReadingConfig
 from experiments.benchmarks.synthetic import (
@@ -22,7 +22,7 @@ from experiments.benchmarks.synthetic import (
     write_synthetic_set,
 )
 from experiments.benchmarks.threads import choose_threads
-from experiments.benchmarks.timing import Spread, Timing, shares, time_in_turn, until
+from experiments.benchmarks.timing import Spread, Timing, limit_time, shares, time_in_turn
 from experiments.benchmarks.training import TrainBenchmark, measure_training
 from experiments.peers.peer import Setting
 from tests.support.paths import ROOT
@@ -36,7 +36,7 @@ FIGURE_FIELDS = {"name", "setting", "documented", "tried", "rate", "rates", "lim
 
 
 def require_complete(result, names, limits):
-    """A table and a JSON with every figure beside its limit, and the machine."""
+    """Assert that table and JSON have every figure with its limit, and the machine."""
     report = json.loads(json.dumps(result.to_json(), allow_nan=False))
     assert report.keys() == {"benchmark", "unit", "work", "machine", "limits", "figures", "absent"}
     assert [figure["name"] for figure in report["figures"]] == names
@@ -55,7 +55,7 @@ def require_complete(result, names, limits):
     return report
 
 
-def test_runs_take_turns_and_each_repeat_begins_with_another():
+def test_runs_take_turns_and_the_first_one_rotates():
     order = []
     runs = {name: lambda repeat, name=name: order.append((repeat, name)) or 5.0 for name in "abc"}
     seen = []
@@ -70,9 +70,9 @@ def test_spread_and_shares():
     assert shares([1.0, 4.0], [2.0, 4.0]) == Spread(0.75, 0.5, 1.0)
 
 
-def test_a_run_ends_when_its_time_is_over():
-    assert list(until(range(5), 100)) == [0, 1, 2, 3, 4]
-    assert list(until(range(5), -1)) == [0]
+def test_a_run_ends_at_its_time_limit():
+    assert list(limit_time(range(5), 100)) == [0, 1, 2, 3, 4]
+    assert list(limit_time(range(5), -1)) == [0]
 
 
 def test_the_fastest_setting_is_chosen():
@@ -99,8 +99,8 @@ def test_settings_out_of_range():
             make()
 
 
-def test_images_that_are_not_there(tmp_path):
-    with pytest.raises(CallError, match="does not exist; give a folder with a folder of images for each class"):
+def test_a_missing_folder_of_images_is_refused(tmp_path):
+    with pytest.raises(CallError, match="is not a folder; give one with a subfolder of images for each class"):
         ReadingConfig(images=tmp_path / "nowhere")
 
 
@@ -113,7 +113,7 @@ def test_images_that_are_not_there(tmp_path):
     ],
     ids=["codes", "sound", "pixels"],
 )
-def test_the_made_up_data_set_is_a_real_one(tmp_path, synthetic):
+def test_the_synthetic_data_set_is_valid(tmp_path, synthetic):
     write_synthetic_set(tmp_path / "set", synthetic)
     assert verify(tmp_path / "set", full=True).problems == []
     dataset = open_latents(tmp_path / "set")
@@ -122,16 +122,16 @@ def test_the_made_up_data_set_is_a_real_one(tmp_path, synthetic):
         assert set(dataset.synthesis_bank) == set(range(1, synthetic.stride + 1))
 
 
-def test_a_made_up_data_set_has_a_sample():
+def test_a_synthetic_data_set_has_at_least_one_sample():
     with pytest.raises(CallError, match="num_bytes is 5; it must be at least 12288"):
         SyntheticSet(5)
 
 
-def test_shards_are_dealt_out_evenly():
+def test_the_number_of_shards_is_a_multiple_of_the_threads():
     assert [shards_for(num_bytes, 2) for num_bytes in (1, 600_000_000)] == [2, 6]
 
 
-def test_made_up_photos_have_the_bits_of_real_ones(tmp_path):
+def test_synthetic_photos_have_the_bits_of_real_ones(tmp_path):
     assert write_photos(tmp_path / "a", num=4) == 4
     files = sorted((tmp_path / "a").rglob("*.jpg"))
     bits = 8 * sum(path.stat().st_size for path in files) / (len(files) * 375 * 500)
@@ -142,18 +142,18 @@ def test_made_up_photos_have_the_bits_of_real_ones(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["rgb-16x", "stereo-5x"])
-def test_made_up_signals_suit_the_codec_and_differ(name):
+def test_synthetic_signals_suit_the_codec_and_differ(name):
     codec = load_codec(name)
     first, second = synthetic_signals(codec.kind, codec.source_channels, signal_shape(codec, 2), 2, seed=0)
     codes = codec.encode(first)
-    assert 5 < codes.float().std() < 90  # as of photos (6 to 14) or louder; neither silence nor all at the ends
+    assert 5 < codes.float().std() < 90  # like photos (6 to 14) or more; neither constant nor saturated
     assert not torch.equal(first, second)
 
 
-def test_what_encoding_costs():
+def test_encode_cost():
     cost = EncodeCost.of(load_codec("rgb-16x"))
     assert cost.bytes == 3 + 12 / 64
-    assert cost.operations == 3 * 2 * 3 * 4 + 36  # channels, axes, levels, four a sample; and the mix
+    assert cost.operations == 3 * 2 * 3 * 4 + 36  # channels, axes, levels, 4 per sample; and the mix
     assert EncodeCost.of(load_codec("stereo-5x")).operations == 2 * 6 * 4 + 2 * 27
 
 
@@ -168,7 +168,7 @@ def test_encode(monkeypatch):
         measure_encoding(EncodeBenchmark(codec="resize-rgb-16x"), ONCE, "")
 
 
-def test_encode_says_which_path_it_took(monkeypatch):
+def test_encode_reports_the_path_that_it_took(monkeypatch):
     monkeypatch.setattr("experiments.benchmarks.encoding.IMAGE_SIDE", 64)
     monkeypatch.setattr("walloc_cdl.codec.compiled.CompiledEncoder.encode", lambda *arguments: None)
     (figure,) = measure_encoding(EncodeBenchmark(num_bytes=1, batch_size=1), ONCE, "").figures
@@ -180,13 +180,13 @@ def test_encode_says_which_path_it_took(monkeypatch):
     [
         ({"device": "cuda"}, 0, "device 'cuda' asked for, but torch finds no CUDA device here; use cpu"),
         ({"device": "cuda:2"}, 2, "device 'cuda:2' asked for, but torch finds 2 here, counted from 0; use cuda:0"),
-        ({"device": "cuda", "threads": 2}, 1, "threads is 2 on device cuda; they are the CPU's, so leave them out"),
-        ({"device": "meta"}, 0, "device 'meta': speed is measured on cpu, cuda or cuda:N"),
+        ({"device": "cuda", "threads": 2}, 1, "threads is 2 on device cuda; it applies to the CPU only: omit it"),
+        ({"device": "meta"}, 0, "device 'meta' cannot be benchmarked; use cpu, cuda or cuda:N"),
         ({"device": "gpu"}, 0, "device 'gpu' is no torch device; use cpu, cuda or cuda:N"),
     ],
     ids=lambda part: " ".join(map(str, part.values())) if isinstance(part, dict) else "",
 )
-def test_devices_that_encoding_is_not_measured_on(monkeypatch, settings, num_gpus, message):
+def test_devices_that_cannot_be_benchmarked(monkeypatch, settings, num_gpus, message):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: num_gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: num_gpus)
     with pytest.raises(CallError, match=message):
@@ -202,16 +202,16 @@ def test_encode_on_a_gpu():
     assert report["machine"]["device"] == torch.cuda.get_device_name()
 
 
-def test_limits_count_what_they_do(monkeypatch):
+def test_limits_count_their_work(monkeypatch):
     monkeypatch.setitem(WORK, "cpu", LimitWork(copy_bytes=10, copies=3, matrix_side=4, products=5))
     allowed = torch.backends.cuda.matmul.allow_tf32
     for dtype in (torch.float32, torch.float16):
-        assert multiplying(dtype=dtype)(0) == 5 * 4**3
-    assert copying()(0) == 2 * 3 * 10
+        assert make_matmul_run(dtype=dtype)(0) == 5 * 4**3
+    assert make_copy_run()(0) == 2 * 3 * 10
     assert torch.backends.cuda.matmul.allow_tf32 == allowed
 
 
-def test_load_leaves_nothing_behind_and_says_who_waits(tmp_path):
+def test_load_leaves_no_files_and_reports_waiting(tmp_path):
     config = ReadingConfig(2_000_000, batch_size=64, num_images=12, threads=1)
     phases = []
     result = measure_loading(
@@ -224,11 +224,11 @@ def test_load_leaves_nothing_behind_and_says_who_waits(tmp_path):
     assert len(report["figures"][2]["tried"]) == 2
     *ours, peer = report["figures"]
     assert peer["waiting_setting"] in peer["tried"]
-    for figure in ours:  # with one thread none reads ahead, but where the consumer has time
+    for figure in ours:  # with one thread nothing is prefetched, except for the consumer that sleeps
         assert "prefetch=0" in figure["setting"]
         assert "prefetch=" in figure["waiting_setting"]
     assert list(dict.fromkeys(phases)) == [
-        "writing made-up data",
+        "writing synthetic data",
         "trying imagefolder",
         "reading",
         "feeding a consumer",
@@ -236,10 +236,10 @@ def test_load_leaves_nothing_behind_and_says_who_waits(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_consumer_that_is_fed_at_once_hardly_waits():
+def test_a_consumer_of_ready_batches_hardly_waits():
     batches = [(torch.zeros(1), torch.zeros(256))] * 3
     assert 0 <= waiting_share(batches, 100) < 1
-    assert [count for count, _ in fed(batches, 100)] == [256] * 3
+    assert [count for count, _ in feed_consumer(batches, 100)] == [256] * 3
 
 
 def test_train(tmp_path):
@@ -259,7 +259,7 @@ def test_an_unknown_model():
 
 
 @pytest.mark.parametrize(("workers", "peers", "repeats"), [(0, ["imagefolder"], 2), (1, [], 1)])
-def test_prepare_of_made_up_photos(tmp_path, workers, peers, repeats):
+def test_prepare_of_synthetic_photos(tmp_path, workers, peers, repeats):
     config = PrepareBenchmark(num_bytes=300_000, size=64, workers=workers, repeats=repeats, decoder="pil-scaled")
     result = measure_preparation(config, ",".join(peers), folder=tmp_path)
     report = require_complete(result, ["walloc-cdl", *peers], ["decoding"])
@@ -269,19 +269,19 @@ def test_prepare_of_made_up_photos(tmp_path, workers, peers, repeats):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_prepare_beside_pillow_where_it_makes_the_same_pixels(tmp_path):
+def test_prepare_is_compared_with_pillow_for_equal_settings(tmp_path):
     result = measure_preparation(PrepareBenchmark(num_bytes=100_000, workers=0, repeats=1), "", folder=tmp_path)
     require_complete(result, ["walloc-cdl", "pillow alone"], ["decoding"])
 
 
-def test_prepare_of_a_source_that_is_no_folder_of_images(tmp_path):
+def test_prepare_of_a_source_other_than_a_folder_of_images(tmp_path):
     np.save(tmp_path / "cubes.npy", np.zeros((4, 3, 16, 16), np.uint8))
     config = PrepareBenchmark(f"npy:{tmp_path / 'cubes.npy'}", codec="resize-rgb-4x", workers=0, repeats=1)
     report = require_complete(measure_preparation(config, folder=tmp_path), ["walloc-cdl"], ["decoding"])
-    assert report["absent"] == [{"name": "imagefolder", "reason": "it reads folders of images, and the source is none"}]
+    assert report["absent"] == [{"name": "imagefolder", "reason": "it reads folders of images only"}]
 
 
-def test_workers_that_only_decode_load_no_torch():
+def test_decoding_workers_do_not_import_torch():
     code = "import sys, experiments.benchmarks.decoding; print([m for m in ('torch', 'timm') if m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert loaded.stdout.strip() == "[]"

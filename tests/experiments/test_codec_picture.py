@@ -21,7 +21,7 @@ def test_basis_functions_are_the_columns_of_the_linear_decoder():
 
 
 @pytest.mark.parametrize("name", ["gray-16x", "resize-rgb-16x"])
-def test_the_picture(name, tmp_path):
+def test_size_of_the_picture(name, tmp_path):
     out = tmp_path / "codec.png"
     size = draw_codec(load_codec(name), out)
     with Image.open(out) as drawn:
@@ -37,12 +37,12 @@ def test_few_bits():
     assert basis_functions(WallocCodec2D(WallocConfig2D(channels=1, latent_channels=4, bits=2))).isfinite().all()
 
 
-def test_what_cannot_be_drawn(tmp_path):
-    with pytest.raises(CallError, match=r"codec.docx does not say what kind of picture to write; end its name in .png"):
+def test_unsupported_codecs_and_files_are_refused(tmp_path):
+    with pytest.raises(CallError, match=r"codec.docx has no file extension of an image format; use one such as .png"):
         draw_codec(load_codec("gray-16x"), tmp_path / "codec.docx")
     (tmp_path / "photo.png").write_text("no photo")
     with pytest.raises(DamagedError, match="not an image"):
         draw_codec(load_codec("gray-16x"), tmp_path / "codec.png", image=tmp_path / "photo.png")
     many = ResizeCodec(ResizeConfig(channels=5, factor=2))
-    with pytest.raises(CallError, match="takes 5 channels; only gray and RGB ones can be drawn"):
+    with pytest.raises(CallError, match="takes 5 channels; only gray and RGB codecs can be drawn"):
         draw_codec(many, tmp_path / "codec.png")

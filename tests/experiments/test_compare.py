@@ -31,7 +31,7 @@ def configure(source, **changes) -> CompareConfig:
     return CompareConfig(**{**fields, "workers": 0, "training": TrainConfig(epochs=1, batch_size=8), **changes})
 
 
-def test_a_comparison_and_the_same_call_again(source, tmp_path):
+def test_a_comparison_and_its_repetition(source, tmp_path):
     config, out, states = configure(source), tmp_path / "out", []
     outcome = compare(config, out, progress=states.append)
 
@@ -55,7 +55,7 @@ def test_a_comparison_and_the_same_call_again(source, tmp_path):
         plot.load()
 
     states.clear()
-    records = [condition.runs for condition in outcome.conditions]  # times of training are in them
+    records = [condition.runs for condition in outcome.conditions]  # they contain the times of training
     again = compare(config, out, progress=states.append)
     assert [condition.runs for condition in again.conditions] == records
     assert again == outcome
@@ -63,12 +63,12 @@ def test_a_comparison_and_the_same_call_again(source, tmp_path):
     assert trained in states
     assert not any(state.total and "seed" in state.phase for state in states)
 
-    with pytest.raises(CallError, match=r"has train\.lr"):  # another recipe is not mixed into it
+    with pytest.raises(CallError, match=r"has train\.lr"):  # runs of another recipe are not mixed in
         compare(configure(source, training=TrainConfig(epochs=1, batch_size=8, lr=0.5)), out)
     assert json.loads((out / "results.json").read_text())["sentence"] == outcome.sentence
 
 
-def test_a_source_without_a_test_split_is_split(source, tmp_path):
+def test_a_test_split_is_held_out_of_a_source_without_one(source, tmp_path):
     outcome = compare(configure(source / "train", conditions=("pixels-16",), num_seeds=1), tmp_path)
     assert (outcome.num_train, outcome.num_test) == (12, 4)
     assert outcome.differences == []
@@ -76,19 +76,22 @@ def test_a_source_without_a_test_split_is_split(source, tmp_path):
 
 
 def test_a_source_without_classes_is_refused(source, tmp_path):
-    with pytest.raises(CallError, match="no classes to tell apart"):
+    with pytest.raises(CallError, match="has fewer than two classes; give a source with labels"):
         compare(configure(source / "train" / "cat"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_grid_without_a_synthesis_is_refused_before_anything_is_encoded(source, tmp_path):
-    message = r"condition 'latents-16x@7': no grid of 7 pixels for latents of 8 a side; choose of 8, 16, 24, 32, 40, 48"
+    message = (
+        r"condition 'latents-16x@7': a grid of 7 pixels does not go with latents of height 8; "
+        r"choose one of 8, 16, 24, 32, 40, 48"
+    )
     with pytest.raises(CallError, match=message):
         compare(configure(source, conditions=("pixels-16", "latents-16x@7")), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_test_split_of_one_class_is_judged_by_accuracy(source, tmp_path):
+def test_the_metric_of_a_test_split_of_one_class_is_accuracy(source, tmp_path):
     root = tmp_path / "photos"
     for folder in ("train/cat", "train/dog", "test/cat"):
         (root / folder).mkdir(parents=True)

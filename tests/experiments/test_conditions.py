@@ -20,7 +20,7 @@ from walloc_cdl.errors import CallError
         ("latents-codecs/mine@96", 3, "codecs/mine", "synthesis", 96),
     ],
 )
-def test_forms(text, channels, codec, stem, grid):
+def test_valid_conditions(text, channels, codec, stem, grid):
     condition = parse_condition(text, size=256, channels=channels)
     assert (condition.name, condition.codec, condition.stem, condition.grid) == (text, codec, stem, grid)
     assert condition.kind.is_baseline == text.startswith("pixels")
@@ -29,16 +29,16 @@ def test_forms(text, channels, codec, stem, grid):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("voxels-64", "is not understood; expected pixels-64"),
-        ("latents", "is not understood"),
-        ("pixels-100", "100 pixels a side is not a whole fraction of --size 256"),
-        ("pixels-0", "0 pixels a side"),
-        ("pixels-many", "many pixels a side"),
-        ("pixels-64:channels", "`:channels` is for latents"),
+        ("voxels-64", "is invalid; expected pixels-64"),
+        ("latents", "is invalid"),
+        ("pixels-100", "a side of 100 pixels does not divide --size 256"),
+        ("pixels-0", "a side of 0 pixels"),
+        ("pixels-many", "a side of many pixels"),
+        ("pixels-64:channels", "`:channels` is not available for pixels, only for latents"),
         ("latents-16x@128:channels", "@128 is the grid of the synthesis stem"),
     ],
 )
-def test_refusals(text, expected):
+def test_invalid_conditions(text, expected):
     with pytest.raises(CallError) as caught:
         parse_condition(text, size=256, channels=3)
     assert expected in str(caught.value)

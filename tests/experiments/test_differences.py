@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import norm, t
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from experiments.differences import DRAWS, METRICS, Difference, paired_difference
+from experiments.differences import METRICS, NUM_DRAWS, Difference, paired_difference
 
 
 def probabilities(*of_class_1: float) -> np.ndarray:
@@ -21,12 +21,12 @@ LABELS = np.random.default_rng(7).integers(0, 2, 200)
 
 def test_accuracy_by_hand():
     labels = np.array([0, 0, 1, 1])
-    ours, theirs = probabilities(0.1, 0.2, 0.9, 0.4), probabilities(0.1, 0.8, 0.9, 0.4)  # 3 and 2 of 4 right
+    ours, theirs = probabilities(0.1, 0.2, 0.9, 0.4), probabilities(0.1, 0.8, 0.9, 0.4)  # 3 and 2 of 4 are correct
     difference = paired_difference(("a", [ours] * 2), ("b", [theirs] * 2), labels, "accuracy")
     assert (difference.condition, difference.baseline) == ("a", "b")
     assert difference.mean == pytest.approx(0.25)
     assert difference.per_seed == [pytest.approx(0.25)] * 2
-    # One sample of four decides: the mean of n draws of a quarter chance has the error √(3/16 / 4).
+    # One sample of four differs: the mean of four draws with probability 1/4 has the standard error √(3/16 / 4).
     half = norm.ppf(0.975) * np.sqrt(3 / 16 / 4)
     assert (difference.high - difference.low) / 2 == pytest.approx(half, rel=0.1)
     assert difference.verdict == "not shown to differ"
@@ -40,7 +40,7 @@ def test_auc_by_hand():
 
 
 @pytest.mark.parametrize("name", ["accuracy", "auc"])
-def test_metrics_equal_scikit_learns_on_every_draw(name):
+def test_metrics_equal_those_of_scikit_learn_on_every_draw(name):
     rng = np.random.default_rng(0)
     predicted = probabilities(*np.round(rng.random(len(LABELS)), 1))  # with many ties
     rows = rng.integers(0, len(LABELS), (20, len(LABELS)))
@@ -63,7 +63,7 @@ def test_identical_predictions_do_not_differ():
     assert difference.verdict == "not shown to differ"
 
 
-def test_the_interval_is_that_of_the_formula():
+def test_the_interval_follows_its_formula():
     ours, theirs = [noisy(s, LABELS, 2.0) for s in range(3)], [noisy(s + 10, LABELS, 1.0) for s in range(3)]
     difference = paired_difference(("a", ours), ("b", theirs), LABELS, "accuracy")
     right = np.array([[(p.argmax(1) == LABELS) for p in side] for side in (ours, theirs)]).astype(float)
@@ -88,7 +88,7 @@ def test_the_interval_follows_from_the_seed():
     sides = ("a", [noisy(s, LABELS, 2.0) for s in (0, 1)]), ("b", [noisy(s, LABELS, 1.0) for s in (2, 3)])
     assert paired_difference(*sides, LABELS, "auc") == paired_difference(*sides, LABELS, "auc")
     assert paired_difference(*sides, LABELS, "auc") != paired_difference(*sides, LABELS, "auc", seed=1)
-    assert DRAWS >= 1_000
+    assert NUM_DRAWS >= 1_000
 
 
 def test_one_seed_gives_a_difference_without_an_interval():

@@ -1,4 +1,4 @@
-"""What of the GPU's measurement needs no GPU: the refusal, the counts, the bounds, the table, the peer."""
+"""The parts of the GPU measurement that need no GPU: refusal, counts, bounds, table and peer."""
 
 import json
 from types import SimpleNamespace
@@ -23,15 +23,15 @@ MACHINE = {
 
 
 def once(work, repeats):
-    """In place of `time_on_gpu`."""
+    """Replaces `time_on_gpu`."""
     work()
     return 1.0
 
 
-def test_without_a_gpu_it_is_one_line(monkeypatch, capsys):
+def test_a_missing_gpu_is_reported_in_one_line(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert gpu_speed.main([]) == 2
-    error = "gpu_speed: torch finds no CUDA device here; these speeds can only be measured on a GPU\n"
+    error = "gpu_speed: torch finds no CUDA device here; run this on a machine with a GPU\n"
     assert capsys.readouterr().err == error
 
 
@@ -41,7 +41,9 @@ def test_a_gpu_that_is_too_old_is_named(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
     assert gpu_speed.main([]) == 2
-    assert "Tesla T4 has compute capability 7.5; the kernels need 8.0" in capsys.readouterr().err
+    assert (
+        "Tesla T4 has compute capability 7.5; the kernels need an NVIDIA GPU of at least 8.0" in capsys.readouterr().err
+    )
 
 
 def test_multiply_adds_of_rgb_to_12_channels():
@@ -49,7 +51,7 @@ def test_multiply_adds_of_rgb_to_12_channels():
     assert counts["taps"] == 3 * 2 * 57 + 36
     assert counts["lifting"] == 3 * 24 + 36
     assert counts["window"] == 36 * 57**2 / 64
-    # A window of 128 by 128 samples down to 64 rows in two parts, then across in three, then the mix in three.
+    # A window of 128 × 128 samples is reduced to 64 rows in two parts, then along rows in three, then mixed in three.
     tile = 2 * 64 * 128 * 128 + 3 * 64 * 64 * 128 + 3 * 64 * 64 * 16
     assert counts["products"] == 3 * tile / 64**2
     assert counts["banded"] == 3 * (64 * 128 * 128 + 64 * 64 * 128) / 64**2 + 36
@@ -62,8 +64,8 @@ def test_bounds_are_those_of_the_machine():
     assert bounds["float32_lifting"] == pytest.approx(108 / 2.5e13)
 
 
-def test_measurements_with_the_clock_taken_out(monkeypatch, capsys, tmp_path):
-    """All of it on the CPU: the work runs once, and takes a second."""
+def test_measurements_with_a_fake_clock(monkeypatch, capsys, tmp_path):
+    """Everything runs on the CPU: the work runs once, and takes one second by the fake clock."""
     monkeypatch.setattr(gpu_speed, "require_gpu", lambda: torch.device("cpu"))
     monkeypatch.setattr(gpu_speed, "measure_machine", lambda device, repeats: MACHINE)
     monkeypatch.setattr(gpu_speed, "time_on_gpu", once)
@@ -82,8 +84,8 @@ def test_measurements_with_the_clock_taken_out(monkeypatch, capsys, tmp_path):
     assert "not importable" in table
 
 
-def test_the_machine_with_the_clock_taken_out(monkeypatch):
-    """Copies and products on the CPU, each of which takes a second."""
+def test_machine_description_with_a_fake_clock(monkeypatch):
+    """Copies and products run on the CPU, and each takes one second by the fake clock."""
     monkeypatch.setitem(limits.WORK, "cpu", limits.LimitWork(copy_bytes=10, copies=3, matrix_side=4, products=5))
     monkeypatch.setattr(gpu_speed, "time_on_gpu", once)
     gpu = SimpleNamespace(name="GPU", major=9, minor=0, multi_processor_count=132)
@@ -101,7 +103,7 @@ def test_only_codecs_with_a_linear_encoder_of_images(monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_the_peer_makes_the_same_codes():
+def test_the_peer_computes_the_same_codes():
     pytest.importorskip("walloc")
     codec = load_codec("rgb-16x")
     pixels = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

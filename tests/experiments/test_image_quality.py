@@ -18,7 +18,7 @@ def no_downloads(tmp_path, monkeypatch):
 
 
 def test_ms_ssim_follows_its_formula():
-    """Wang, Simoncelli and Bovik 2003, eq. 7, from scikit-image's luminance and contrast parts."""
+    """The formula is eq. 7 of Wang, Simoncelli and Bovik 2003, computed from parts of scikit-image's SSIM."""
     from scipy.ndimage import gaussian_filter, uniform_filter
 
     source, decoded = (image[:1] for image in noisy_photo(192))
@@ -40,7 +40,7 @@ def test_ms_ssim_follows_its_formula():
     assert image_quality(source, decoded)["ms_ssim"] == pytest.approx(product, abs=2e-4)
 
 
-def test_measures_are_null_below_their_smallest_image():
+def test_measures_are_none_for_images_that_are_too_small():
     for side in (SSIM_SIDE - 1, SSIM_SIDE, MS_SSIM_SIDE - 1, MS_SSIM_SIDE):
         quality = image_quality(*noisy_photo(side))
         assert (quality["ssim"] is None) == (side < SSIM_SIDE)
@@ -48,14 +48,14 @@ def test_measures_are_null_below_their_smallest_image():
         assert 30 < quality["psnr_db"] < 36
 
 
-def test_lpips_is_absent_without_weights():
+def test_lpips_is_none_without_weights():
     assert lpips_weights() is None
     assert image_quality(*noisy_photo(64))["lpips"] is None
 
 
 @pytest.mark.slow
 def test_lpips_with_weights_in_the_download_folder(tmp_path):
-    """AlexNet with random weights: what counts is that the file is used, and nothing downloaded."""
+    """AlexNet has random weights: the test checks that the file is used, and nothing is downloaded."""
     from torchvision.models import alexnet
 
     folder = tmp_path / "hub" / "checkpoints"

@@ -1,4 +1,4 @@
-"""What the measurement of opening does and reports; nothing here asserts a time."""
+"""What the measurement of opening does and reports; no test asserts a time."""
 
 import json
 

@@ -4,20 +4,20 @@ import json
 import pytest
 from PIL import Image
 
-from experiments.cli.comparison import SAID_ELSEWHERE
+from experiments.cli.comparison import REDUNDANT_COLUMNS
 from experiments.differences import Difference
 from experiments.outcome import RESULTS_NAME, describe, load_outcome, merge_environments, save_outcome, summarize
 from experiments.report import PLOT_NAME, TABLE_NAME, table_rows, write_report
 from walloc_cdl.errors import CallError
 
 
-def test_what_is_saved_is_loaded(outcome, tmp_path):
+def test_a_saved_outcome_is_loaded(outcome, tmp_path):
     save_outcome(outcome, tmp_path)
     assert load_outcome(tmp_path) == outcome
 
 
 def test_folders_without_results_are_refused(tmp_path):
-    with pytest.raises(CallError, match=r"holds no results\.json; name the --out folder of a `cdl compare`"):
+    with pytest.raises(CallError, match=r"has no results\.json; name the --out folder of a finished `cdl compare`"):
         load_outcome(tmp_path)
 
 
@@ -51,7 +51,7 @@ def test_summary():
     assert summarize([0.4, 0.6]) == (pytest.approx(0.5), pytest.approx(0.02**0.5))
 
 
-def test_the_sentence_says_which_way_it_fell(outcome):
+def test_the_sentence_describes_the_result(outcome):
     text = describe("photos", "resnet18", "accuracy", outcome.conditions, outcome.differences)
     assert "On photos with resnet18" in text
     assert "2 seeds" in text
@@ -62,7 +62,7 @@ def test_the_sentence_says_which_way_it_fell(outcome):
     assert "0.520 on pixels-64" in alone
 
 
-def test_one_seed_is_said_to_be_too_few(outcome, tmp_path):
+def test_the_sentence_asks_for_more_than_one_seed(outcome, tmp_path):
     single = dataclasses.replace(
         outcome, differences=[Difference("latents-16x", "pixels-64", 0.09, None, None, [0.09])], seeds=[0]
     )
@@ -74,7 +74,7 @@ def test_one_seed_is_said_to_be_too_few(outcome, tmp_path):
     assert load_outcome(tmp_path) == single
 
 
-def test_runs_of_different_commits_and_machines_are_told_apart(outcome, tmp_path):
+def test_different_commits_and_machines_are_listed(outcome, tmp_path):
     records = [
         {"commit": "aaa", "environment": {"torch": "2.11", "cpu": "x"}},
         {"commit": "bbb", "environment": {"torch": "2.11", "cpu": "y"}},
@@ -93,7 +93,7 @@ def test_table(outcome):
     assert (cells["accuracy"], cells["std"]) == ("0.610", "0.014")
     assert cells["difference [95 %]"] == "+0.090 [+0.010, +0.170] to pixels-64"
     assert (cells["values"], cells["bytes"]) == ("12,288", "12,346")
-    assert set(SAID_ELSEWHERE) < set(headings)
+    assert set(REDUNDANT_COLUMNS) < set(headings)
 
 
 def test_report(outcome, tmp_path):
@@ -107,8 +107,8 @@ def test_report(outcome, tmp_path):
         assert min(picture.size) > 400
 
 
-def test_conditions_on_different_grids_look_different(outcome, tmp_path):
-    """`latents-16x` and `latents-16x@128` have one color."""
+def test_conditions_on_different_grids_have_different_markers(outcome, tmp_path):
+    """`latents-16x` and `latents-16x@128` have the same color."""
     first, second, *_ = outcome.conditions
     drawn = []
     for name, grid in (("same", first.grid), ("other", 2 * first.grid)):

@@ -1,6 +1,6 @@
-"""Only what stores as much and works on the same grid is set against each other."""
+"""Only conditions with as many stored values and the same grid are compared."""
 
-from experiments.compare import equal_pairs
+from experiments.compare import matched_pairs
 from experiments.outcome import ConditionOutcome
 
 
@@ -8,7 +8,7 @@ def outcome(name, values, grid):
     return ConditionOutcome(name, "codec", "synthesis", grid, values, float(values), 1, [])
 
 
-def test_differences_are_taken_at_equal_values_and_equal_grids_only():
+def test_differences_are_computed_for_equal_values_and_equal_grids_only():
     outcomes = [
         outcome("pixels-64", 12_288, 64),
         outcome("pixels-64@128", 12_288, 128),
@@ -18,7 +18,7 @@ def test_differences_are_taken_at_equal_values_and_equal_grids_only():
         outcome("latents-4x", 49_152, 128),
         outcome("latents-4x@64", 49_152, 64),
     ]
-    assert [(ours.name, theirs.name) for ours, theirs in equal_pairs(outcomes)] == [
+    assert [(condition.name, baseline.name) for condition, baseline in matched_pairs(outcomes)] == [
         ("latents-16x", "pixels-64"),
         ("latents-16x@128", "pixels-64@128"),
         ("latents-4x", "pixels-128"),

@@ -1,4 +1,4 @@
-"""Peers hold the same samples, and encode to the same codes, in each of their settings."""
+"""Peers read the same samples, and encode to the same codes, in each of their settings."""
 
 import importlib.util
 from collections import Counter
@@ -9,7 +9,7 @@ import torch
 
 from experiments.benchmarks.encoding import signal_shape
 from experiments.benchmarks.loading import index_select_readers
-from experiments.benchmarks.reading import our_readers
+from experiments.benchmarks.reading import loader_settings
 from experiments.benchmarks.synthetic import SyntheticSet, synthetic_signals, write_photos, write_synthetic_set
 from experiments.peers.catalog import PEERS, choose_peers, peer_names
 from experiments.peers.peer import Absent, ReadingTask
@@ -28,7 +28,7 @@ def task(tmp_path) -> ReadingTask:
 
 
 def counted(batches) -> Counter:
-    """Samples with their labels, as often as they come."""
+    """Counts how often each sample with its label occurs."""
     found = Counter()
     for codes, labels in batches:
         assert codes.dtype == torch.uint8
@@ -56,8 +56,8 @@ def test_every_setting_of_a_reader_yields_the_samples_once_an_epoch(task, name):
             assert counted(setting.work(epoch)) == stored(task), setting.text
 
 
-def test_so_do_our_readers(task):
-    for settings in our_readers(task).values():
+def test_every_setting_of_the_loader_yields_the_samples_once_an_epoch(task):
+    for settings in loader_settings(task).values():
         for setting in settings:
             assert counted(setting.work(0)) == stored(task), setting.text
 
@@ -84,7 +84,7 @@ def test_imagefolder_yields_pixels_of_all_images(tmp_path, crop):
 
 @pytest.mark.parametrize("codec", ["rgb-16x", "stereo-5x"])
 @pytest.mark.parametrize("name", peer_names("encode"))
-def test_encoders_make_the_codes_of_the_codec(monkeypatch, name, codec):
+def test_encoders_compute_the_codes_of_the_codec(monkeypatch, name, codec):
     peer = PEERS[name]
     if not peer.is_installed:
         pytest.skip(f"{peer.package} is not installed")
@@ -95,13 +95,13 @@ def test_encoders_make_the_codes_of_the_codec(monkeypatch, name, codec):
     for setting in peer.encode_settings(model):
         codes = setting.work(signal)
         assert (codes.shape, codes.dtype) == (expected.shape, torch.uint8)
-        # Both round in float32, so a few codes in 100,000 fall on the other side of a half.
+        # Both compute in float32, so a few codes in 100,000 are rounded differently.
         difference = (codes.short() - expected.short()).abs()
         assert difference.max() <= 1
         assert (difference == 0).float().mean() > 0.9995
 
 
-def test_walloc_refuses_codecs_that_it_does_not_have():
+def test_walloc_refuses_unsupported_codecs():
     if not PEERS["walloc"].is_installed:
         pytest.skip("walloc is not installed")
     with pytest.raises(CallError, match="codec resize-rgb-4x has no linear WaLLoC encoder"):
@@ -137,11 +137,11 @@ def test_choosing_peers():
 @pytest.mark.parametrize(("benchmark", "name"), [("load", "webdatset"), ("load", "walloc"), ("encode", "hf")])
 def test_wrong_names_are_refused(benchmark, name):
     known = ", ".join(peer_names(benchmark))
-    with pytest.raises(CallError, match=f"unknown peer '{name}'.*`cdl bench {benchmark}` knows {known}"):
+    with pytest.raises(CallError, match=f"unknown peer '{name}'.*choose among {known}"):
         choose_peers(benchmark, name)
 
 
-def test_a_made_up_set_is_the_same_every_time(tmp_path):
+def test_a_synthetic_data_set_is_reproducible(tmp_path):
     for folder in ("a", "b"):
         write_synthetic_set(tmp_path / folder, SyntheticSet(20 * 768, (3, 16, 16), seed=3))
     first, second = (open_latents(tmp_path / folder).gather(range(20)) for folder in ("a", "b"))

@@ -43,7 +43,7 @@ def test_means_over_images_of_different_sizes():
     assert (result.ms_ssim, result.lpips) == (None, None)  # both images are too small
 
 
-def test_the_default_container_is_that_of_archives():
+def test_the_default_container_is_the_one_of_archives():
     result = measure_rate_distortion(load_codec("gray-16x"), [images((64, 64))[0][:1]])
     assert result.container == default_container("image").name
 
@@ -67,7 +67,7 @@ def test_resolution_reduction_is_measured_the_same_way():
     assert 10 < result.psnr_db < 60
 
 
-def test_no_images_and_wrong_ones():
+def test_missing_and_invalid_images_are_refused():
     with pytest.raises(JobError, match="no image to measure on"):
         measure_rate_distortion(load_codec("rgb-16x"), [])
     with pytest.raises(CallError, match="not a multiple of the stride 8"):

@@ -33,7 +33,7 @@ def test_arrays_in_decibels_of_a_range_of_one_and_archive_bits():
     assert (result.num_arrays, len(seen), result.reduction) == (2, 2, 4)
 
 
-def test_audio_leaves_silence_out_of_the_ratio_and_counts_it_in_the_rate():
+def test_silence_is_left_out_of_the_snr_but_counts_for_the_rate():
     codec = load_codec("mono-16x")
     tone = 0.3 * torch.sin(torch.arange(4096) * 0.05)[None]
     silent = torch.zeros(1, 4096)

@@ -52,7 +52,7 @@ def test_termination_signals(photos, tmp_path, number, code, text):
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code, errors
-    assert errors.splitlines()[-1] == f"cdl: {text}; the same command again goes on where it stopped"
+    assert errors.splitlines()[-1] == f"cdl: {text}; run the same command again to resume"
     assert "Traceback" not in errors
     wait_for_end(process.pid)
     assert not (out / "manifest.json").exists()

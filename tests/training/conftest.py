@@ -1,4 +1,4 @@
-"""A loop for the tests: a small model on a tiny data set."""
+"""A training loop for the tests: a small model on a tiny data set."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The commit in a record is that of the code that ran, wherever it was started."""
+"""The commit in a record is that of the code that ran, whatever the working directory was."""
 
 import shutil
 import subprocess
@@ -30,8 +30,8 @@ def checkout(tmp_path):
     return folder, git(folder, "rev-parse", "HEAD")
 
 
-def commit_seen(code: Path, directory: Path) -> str:
-    """What the code in `code` says when it is started in `directory`."""
+def commit_from(code: Path, directory: Path) -> str:
+    """The commit that the code in `code` reports if it is run in `directory`."""
     script = f"import sys; sys.path.insert(0, {str(code)!r})\nfrom walloc_cdl.training import source_commit\n"
     done = subprocess.run(
         [sys.executable, "-c", script + "print(source_commit())"], cwd=directory, capture_output=True, text=True
@@ -40,19 +40,19 @@ def commit_seen(code: Path, directory: Path) -> str:
     return done.stdout.strip()
 
 
-def test_of_a_checkout_wherever_the_command_is_started(checkout, tmp_path):
+def test_commit_of_a_checkout_is_independent_of_the_working_directory(checkout, tmp_path):
     folder, commit = checkout
     elsewhere = tmp_path / "elsewhere"
     git(tmp_path, "init", "-q", "elsewhere")
-    assert commit_seen(folder, elsewhere) == commit
+    assert commit_from(folder, elsewhere) == commit
     (folder / "notes.md").write_text("b")
-    assert commit_seen(folder, elsewhere) == commit
+    assert commit_from(folder, elsewhere) == commit
     with (folder / "walloc_cdl/spec.py").open("a") as file:
         file.write("# changed\n")
-    assert commit_seen(folder, elsewhere) == commit + "+"
+    assert commit_from(folder, elsewhere) == commit + "+"
 
 
-def test_an_environment_inside_somebodys_repository_is_not_mistaken_for_ours(checkout, tmp_path):
+def test_an_environment_inside_another_repository_has_no_commit(checkout, tmp_path):
     folder, _ = checkout
     project = tmp_path / "project"
     git(tmp_path, "init", "-q", "project")
@@ -60,10 +60,10 @@ def test_an_environment_inside_somebodys_repository_is_not_mistaken_for_ours(che
     git(project, "add", ".")
     git(project, "commit", "-qm", "thesis")
     shutil.copytree(folder / "walloc_cdl", project / "venv/walloc_cdl")
-    assert commit_seen(project / "venv", project) == "None"
+    assert commit_from(project / "venv", project) == "None"
 
 
-def test_of_a_package_that_was_installed_from_a_repository(monkeypatch):
+def test_commit_of_a_package_installed_from_a_repository(monkeypatch):
     class Installed:
         def read_text(self, name):
             assert name == "direct_url.json"

@@ -1,4 +1,4 @@
-"""The loop by itself: any model, any step, and a run's folder around it."""
+"""The training loop with arbitrary models and steps, and with a run's folder."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ def weights_of(loop) -> bytes:
 
 
 def shifted(model, codes, targets, words):
-    """A step that draws a shift for each sample from its word."""
+    """A step that derives a shift of each sample from its word."""
     shift = (words.view(torch.int64) & 0xFF).float() / 255
     values = codes.float() / 255 + shift[:, None, None, None]
     return (model(values)[:, 0] - values.mean((1, 2, 3))).square().mean()
@@ -45,7 +45,7 @@ def test_a_step_gets_codes_targets_and_words_of_every_batch(make_loop):
     assert loop.epoch == len(loop.history.losses) == 2
 
 
-def test_what_is_learned_is_kept_and_averaged(make_loop):
+def test_weights_are_trained_and_averaged(make_loop):
     loop = make_loop(epochs=30, lr=0.03)
     while loop.epoch < 30:
         loop.run_epoch()
@@ -60,8 +60,8 @@ class Interrupted(Exception):
 
 
 @pytest.mark.parametrize("update", [3, 5, 7])
-def test_a_step_that_draws_by_words_resumes_to_the_bit(make_loop, tmp_path, update):
-    """Three updates an epoch: interrupted at the end of the first, before it is saved, and within the others."""
+def test_a_step_that_uses_words_resumes_bit_exactly(make_loop, tmp_path, update):
+    """With three updates per epoch, interrupted at the end of the first, before it is saved, and within the others."""
 
     def interrupt(state):
         if state.step == update:
@@ -83,7 +83,7 @@ def test_a_step_that_draws_by_words_resumes_to_the_bit(make_loop, tmp_path, upda
     assert weights_of(second) == weights_of(whole)
 
 
-def test_a_record_has_the_metrics_of_what_was_trained(make_loop, tmp_path):
+def test_a_record_has_the_metrics_of_the_trained_model(make_loop, tmp_path):
     loop, run = make_loop(), RunFolder(tmp_path / "run")
     run.claim({"of": "mean"}, resume=True)
     with pytest.raises(CallError, match="is not finished"):
@@ -106,5 +106,5 @@ def test_a_checkpoint_of_another_run_is_refused(make_loop, tmp_path):
         run.claim({"of": name}, resume=True)
         run_epochs(make_loop(epochs=1), run)
     run.checkpoint_path.write_bytes(RunFolder(tmp_path / "one").checkpoint_path.read_bytes())
-    with pytest.raises(DamagedError, match=r"checkpoint\.safetensors is of another run than config.json"):
+    with pytest.raises(DamagedError, match=r"checkpoint\.safetensors belongs to another run than config.json"):
         run_epochs(make_loop(epochs=1), run)

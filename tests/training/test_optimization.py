@@ -15,7 +15,7 @@ from walloc_cdl.errors import CallError
 from walloc_cdl.training import LoopConfig, WeightAverage, build_optimizer, learning_rate, precision
 
 
-def test_the_rate_rises_in_a_line_and_falls_along_a_cosine():
+def test_the_rate_has_a_linear_warmup_and_a_cosine_decay():
     config = LoopConfig(epochs=10, lr=0.4, warmup_epochs=2)
     rates = [learning_rate(config, step, 5) for step in range(50)]
     np.testing.assert_allclose(rates[:10], np.linspace(0.04, 0.4, 10))
@@ -50,7 +50,7 @@ def test_the_average_follows_its_definition():
     assert average.weights["1.num_batches_tracked"] == 200
 
 
-def test_a_short_run_is_not_held_back_by_its_initial_weights():
+def test_initial_weights_do_not_dominate_the_average_of_a_short_run():
     model = nn.Linear(1, 1, bias=False)
     nn.init.constant_(model.weight, 100.0)
     average = WeightAverage(model.state_dict(), 0.9999)
@@ -60,7 +60,7 @@ def test_a_short_run_is_not_held_back_by_its_initial_weights():
     assert average.weights["weight"].item() == pytest.approx(1.0, abs=1e-3)
 
 
-def test_without_decay_the_last_weights_are_kept():
+def test_without_decay_the_average_equals_the_last_weights():
     model = nn.Linear(4, 4)
     average = WeightAverage(model.state_dict(), 0.0)
     nn.init.normal_(model.weight)
@@ -68,7 +68,7 @@ def test_without_decay_the_last_weights_are_kept():
     assert torch.allclose(average.weights["weight"], model.weight)
 
 
-def test_norms_biases_and_positions_do_not_decay():
+def test_norms_biases_and_position_embeddings_do_not_decay():
     model = timm.create_model("test_vit")
     decayed, undecayed = build_optimizer(model, LoopConfig(weight_decay=0.1)).param_groups
     assert (decayed["weight_decay"], undecayed["weight_decay"]) == (0.1, 0.0)
@@ -90,19 +90,21 @@ def test_norms_biases_and_positions_do_not_decay():
         ("precision", "fp16", "unknown precision 'fp16'; nearest: bf16.*choose one of auto, bf16, fp32"),
     ],
 )
-def test_impossible_recipes_are_refused(field, value, message):
+def test_settings_out_of_range_are_refused(field, value, message):
     with pytest.raises(CallError, match=message):
         LoopConfig(**{field: value})
 
 
-def test_auto_is_bf16_on_gpus_that_have_it(monkeypatch):
+def test_auto_is_bf16_on_gpus_that_support_it(monkeypatch):
     for supported, expected in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, found=supported: found)
         assert precision.choose_precision("auto", torch.device("cuda")) == expected
-        assert precision.choose_precision("auto", torch.device("cpu")) == "fp32"  # whose gradients can't be relied upon
+        assert (
+            precision.choose_precision("auto", torch.device("cpu")) == "fp32"
+        )  # bf16 gradients on CPUs are unreliable
         assert precision.choose_precision("bf16", torch.device("cpu")) == "bf16"
 
 
-def test_a_device_that_is_not_there_is_refused():
+def test_an_absent_device_is_refused():
     with pytest.raises(CallError, match="device 'gpu' is no torch device; use cpu, cuda or cuda:N"):
         choose_device("gpu")

@@ -1,4 +1,4 @@
-"""The `cdl` command: parsing and wiring only. Everything that computes is imported inside the commands."""
+"""The `cdl` command: parsing and wiring only. Modules that compute are imported inside the commands."""
 
 from walloc_cdl.cli.app import main
 

@@ -1,4 +1,4 @@
-"""`cdl codec list`, `info` and `import`: codecs themselves."""
+"""`cdl codec list`, `info` and `import`: commands on the codecs themselves."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def list_codecs(json_path: JsonPath = None) -> None:
 
 
 def info(codec: CodecName, json_path: JsonPath = None) -> None:
-    """Print what a codec is and how it was made."""
+    """Print the properties of a codec and how it was fitted."""
     from walloc_cdl.codec import load_codec
 
     model = load_codec(codec)
@@ -44,14 +44,15 @@ def import_published(
     checkpoint: Annotated[Path, typer.Argument(metavar="FILE.pth", help="A published checkpoint.")],
     out: LocalFolder,
     config: Annotated[
-        Path | None, typer.Argument(metavar="[FILE.json]", help="Its configuration; by default the one beside it.")
+        Path | None,
+        typer.Argument(metavar="[FILE.json]", help="Its configuration; by default the one in the same folder."),
     ] = None,
-    sample_rate: Annotated[int | None, typer.Option(help="In Hz, for audio; published files do not tell it.")] = None,
+    sample_rate: Annotated[int | None, typer.Option(help="Audio: in Hz; published files do not record it.")] = None,
     json_path: JsonPath = None,
 ) -> None:
-    """Turn a published checkpoint into safetensors and JSON.
+    """Convert a published checkpoint to safetensors and JSON.
 
-    Nothing in the checkpoint is run.
+    No code in the checkpoint is executed.
     """
     from walloc_cdl.codec.codec_files import require_codec_folder
     from walloc_cdl.codec.io.published import load_published

@@ -1,4 +1,4 @@
-"""The tables of all packages as one tree of commands, in the order in which the help shows them."""
+"""Builds the tree of commands from the tables of all packages, in the order in which the help shows them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typer.core import TyperCommand, TyperGroup
 
 from walloc_cdl.cli.commands import COMMANDS
 from walloc_cdl.cli.console import show_help
-from walloc_cdl.cli.registry import installed_tables, left_out
+from walloc_cdl.cli.registry import installed_tables, skip_warning
 from walloc_cdl.errors import CallError
 from walloc_cdl.version import __version__
 
-HELP = "Compressed-domain learning: encode a data set once into small latents, train classifiers on them."
+HELP = "Compressed-domain learning: encode a data set once to small latents, and train classifiers on them."
 
 HELP_ORDER = (
     *("prepare", "inspect", "verify", "preview", "export", "push", "pull"),
@@ -24,13 +24,13 @@ HELP_ORDER = (
     *("codec encode", "codec decode", "codec inspect"),
     *("bench", "bench encode", "bench load", "bench prepare", "bench train", "bench archive"),
 )
-"""Commands as a user comes to need them, whoever owns them; what is not named here is shown after these."""
+"""Commands in the order in which users need them; commands that are not listed here are shown after these."""
 
 
 def build_command_tree(warn: Callable[[str], None]) -> TyperGroup:
-    """Build `cdl` of this package's own commands and of those that installed packages declare.
+    """Build `cdl` from the commands of this package and those that installed packages declare.
 
-    What cannot be built is left out, and `warn` gets a line that says so.
+    A command that cannot be built is left out, and `warn` is called with a line that says so.
     """
     nodes: dict[str, TyperCommand | TyperGroup] = {}
     origins: dict[str, str] = {}
@@ -41,29 +41,29 @@ def build_command_tree(warn: Callable[[str], None]) -> TyperGroup:
                     raise CallError(f"it is declared by {origins[words]} already")
                 nodes[words] = _group(words, target) if isinstance(target, str) else _command(words, target)
                 origins[words] = origin
-            except Exception as error:  # whatever typer raises over a function of somebody else's
-                warn(left_out(f"`cdl {words}` of {origin}", error))
-    root = _group("cdl", HELP, _top)
+            except Exception as error:  # typer raises various errors for a function of another package
+                warn(skip_warning(f"`cdl {words}` of {origin}", error))
+    root = _group("cdl", HELP, _root_callback)
     for words in sorted(nodes, key=lambda words: HELP_ORDER.index(words) if words in HELP_ORDER else len(HELP_ORDER)):
-        above, _, name = words.rpartition(" ")
-        parent = nodes.get(above) if above else root
+        group_words, _, name = words.rpartition(" ")
+        parent = nodes.get(group_words) if group_words else root
         if isinstance(parent, TyperGroup):
             parent.add_command(nodes[words], name)
         else:
-            warn(left_out(f"`cdl {words}` of {origins[words]}", CallError(f"there is no group `{above}`")))
+            warn(skip_warning(f"`cdl {words}` of {origins[words]}", CallError(f"there is no group `{group_words}`")))
     return root
 
 
 def _command(words: str, function: Callable[..., object]) -> Any:
-    """Make a command of a function; raises what typer raises for annotations that it does not understand."""
-    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    alone.command(words.rpartition(" ")[2])(function)
-    return typer.main.get_command(alone)
+    """Build a command from a function; raises the errors of typer for annotations that it does not support."""
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command(words.rpartition(" ")[2])(function)
+    return typer.main.get_command(app)
 
 
 def _group(words: str, text: str, callback: Callable[..., None] = show_help) -> Any:
-    """Make a group without commands; `callback` is called before each of those that are put into it."""
-    empty = typer.Typer(
+    """Build a group without commands; `callback` is called before each command that is added to it."""
+    app = typer.Typer(
         name=words.rpartition(" ")[2],
         help=text,
         callback=callback,
@@ -71,10 +71,10 @@ def _group(words: str, text: str, callback: Callable[..., None] = show_help) -> 
         add_completion=False,
         rich_markup_mode=None,
     )
-    return typer.main.get_command(empty)
+    return typer.main.get_command(app)
 
 
-def _top(
+def _root_callback(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:

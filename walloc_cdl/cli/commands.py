@@ -1,4 +1,4 @@
-"""The commands on what `walloc_cdl` itself holds: codecs, and data sets of latents as they are stored."""
+"""The commands of the package `walloc_cdl` itself: on codecs, and on stored data sets of latents."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ COMMANDS = CommandTable(
         "codec info": codec.info,
         "codec import": codec.import_published,
     },
-    groups={"codec": "List, look at, fit and measure codecs."},
+    groups={"codec": "List, inspect, fit and measure codecs."},
 )

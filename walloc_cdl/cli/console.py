@@ -1,4 +1,4 @@
-"""What commands print: reports, tables and progress; and how they end when they are told to."""
+"""Output of the commands (reports, tables and progress), and their termination by a signal."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 import typer
 
-QUIET_S = 10.0
-"""Seconds between two lines of progress when the output is no terminal."""
+PROGRESS_INTERVAL_S = 10.0
+"""Seconds between two lines of progress when standard error is not a terminal."""
 
 
 def report(rows: dict[str, Any], json_path: Path | None = None, payload: Any = None) -> None:
@@ -33,7 +33,7 @@ def write_json(json_path: Path | None, payload: Any) -> None:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows of cells in aligned columns, the first to the left, figures to the right."""
+    """Print rows of cells in aligned columns, the first left-aligned, the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
     for cells in (headings, *rows):
         first, *others = (
@@ -44,7 +44,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def size_text(num_bytes: int) -> str:
-    """Bytes for people: `13.5 kB`."""
+    """Format a number of bytes, such as `13.5 kB`."""
     value, units = float(num_bytes), ["bytes", "kB", "MB", "GB", "TB"]
     while value >= 1000 and len(units) > 1:
         value, units = value / 1000, units[1:]
@@ -52,7 +52,7 @@ def size_text(num_bytes: int) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """A duration for people: `3 h 20 min`."""
+    """Format a duration, such as `3 h 20 min`."""
     minutes = round(seconds / 60)
     if seconds < 100:
         return f"{seconds:.0f} s"
@@ -61,52 +61,54 @@ def duration_text(seconds: float) -> str:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Treat the signal that ends jobs (SIGTERM) like Ctrl-C: what is half-made is dropped, and the exit code is 143."""
+    """Treat SIGTERM like Ctrl-C: unfinished files are discarded, and the exit code is 143."""
 
-    def end(number: int, frame: FrameType | None) -> None:
+    def terminate(number: int, frame: FrameType | None) -> None:
         raise Terminated
 
-    before = signal.signal(signal.SIGTERM, end)
+    previous = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
 class Terminated(BaseException):
-    """The process was asked to end."""
+    """The process received SIGTERM."""
 
 
 def say(note: str) -> None:
-    """Print a line about the course of a job to standard error, above the progress bar if there is one."""
+    """Print a note on a running job to standard error, above the progress bar if there is one."""
     print(note, file=sys.stderr, flush=True)
 
 
 def show_help(context: typer.Context) -> None:
-    """Callback of a command that is nothing without a sub command: without one, show its help, exit code 2."""
+    """Callback of a group: if no subcommand was given, print the help to standard error, with exit code 2."""
     if context.invoked_subcommand is None:
         print(context.get_help(), file=sys.stderr)
         raise typer.Exit(2)
 
 
 class Update(Protocol):
-    """Shows how far a job is."""
+    """Shows the progress of a job."""
 
     def __call__(
         self, done: int, total: int | None, *, num_bytes: int | None = None, details: Sequence[str] = ()
     ) -> None:
-        """`total` is None where it is not known; `num_bytes` read so far, for a rate; `details` are shown beside it,
-        empty ones not.
+        """Show `done` of `total`, which is None if it is unknown.
+
+        `num_bytes` is the number of bytes read so far, from which a rate is shown, followed by the `details` that are
+        not empty.
         """
         ...
 
 
 @contextmanager
 def progress(title: str, unit: str = "images", *, lines: bool = True) -> Iterator[Update]:
-    """Yield a function of (done, total) that shows how far a job is.
+    """Yield a function of (done, total) that shows the progress of a job on standard error.
 
-    A bar on a terminal; otherwise, unless the job writes `lines` of its own, a line every `QUIET_S` seconds.
-    Everything goes to standard error.
+    On a terminal it draws a bar. Otherwise it prints a line every `PROGRESS_INTERVAL_S` seconds, unless `lines` is
+    false, for jobs that print lines of their own.
     """
     if sys.stderr.isatty():
         with _bar(title, unit) as update:
@@ -116,7 +118,7 @@ def progress(title: str, unit: str = "images", *, lines: bool = True) -> Iterato
 
 
 def _silent(done: int, total: int | None, *, num_bytes: int | None = None, details: Sequence[str] = ()) -> None:
-    """Shows nothing."""
+    """Show nothing."""
 
 
 @contextmanager
@@ -134,50 +136,50 @@ def _bar(title: str, unit: str) -> Iterator[Update]:
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=None, rate="")
-        rate, pace = _Rate(), _Rate()
+        rate, byte_rate = _Rate(), _Rate()
 
         def update(done: int, total: int | None, *, num_bytes: int | None = None, details: Sequence[str] = ()) -> None:
             texts = [rate.text(done)]
             if num_bytes is not None:
-                texts.append(f"{size_text(pace.per_second(num_bytes))}/s")
+                texts.append(f"{size_text(byte_rate.per_second(num_bytes))}/s")
             bar.update(task, completed=done, total=total, rate=", ".join([*texts, *filter(None, details)]))
 
         yield update
 
 
 def _line_printer(title: str, unit: str) -> Update:
-    rate, last = _Rate(), time.monotonic()
+    rate, last_printed = _Rate(), time.monotonic()
 
     def update(done: int, total: int | None, *, num_bytes: int | None = None, details: Sequence[str] = ()) -> None:
-        nonlocal last
-        pace = rate.text(done)
-        if time.monotonic() - last >= QUIET_S:
-            last = time.monotonic()
-            of_all = "" if total is None else f" of {total:,}"
-            say(f"{title}: {done:,}{of_all} {unit}, {pace}")
+        nonlocal last_printed
+        rate_text = rate.text(done)
+        if time.monotonic() - last_printed >= PROGRESS_INTERVAL_S:
+            last_printed = time.monotonic()
+            of_total = "" if total is None else f" of {total:,}"
+            say(f"{title}: {done:,}{of_total} {unit}, {rate_text}")
 
     return update
 
 
 class _Rate:
-    """Units a second since the first report: what a resumed job found done does not count."""
+    """Units per second since the first report, so that the units which a resumed job found done do not count."""
 
     def __init__(self) -> None:
-        self._begin: tuple[float, int] | None = None
+        self._first: tuple[float, int] | None = None
 
     def per_second(self, done: int) -> float:
         now = time.monotonic()
-        if self._begin is None:
-            self._begin = (now, done)
-        start, before = self._begin
-        return (done - before) / max(now - start, 1e-6)
+        if self._first is None:
+            self._first = (now, done)
+        start, done_at_start = self._first
+        return (done - done_at_start) / max(now - start, 1e-6)
 
     def text(self, done: int) -> str:
         return f"{self.per_second(done):,.0f}/s"
 
 
 class PhaseProgress:
-    """Progress of a job in phases: a bar, or lines, for each in turn."""
+    """Progress of a job in phases, with a bar, or lines, for each phase."""
 
     def __init__(self, unit: str) -> None:
         self._unit = unit
@@ -186,7 +188,7 @@ class PhaseProgress:
         self._update: Update = _silent
 
     def update(self, phase: str, done: int, total: int, note: str = "") -> None:
-        """Show how far the phase is, after closing the one before it."""
+        """Show the progress of a phase; a new phase ends the previous one."""
         if phase != self._phase:
             self.close()
             self._phase, self._update = phase, self._bar.enter_context(progress(phase, self._unit))

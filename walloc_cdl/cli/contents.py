@@ -1,4 +1,4 @@
-"""What a data set holds, in words: the lines that reports share."""
+"""The lines on the contents of a data set that several reports share."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 def latents_text(shape: tuple[int | None, ...], views: list[str] | None = None) -> str:
-    """As 12x32x32, of ragged geometry 12x*x*, and the views."""
+    """Format a latent shape, such as 12x32x32, or 12x*x* for ragged geometry, and the views."""
     text = "x".join("*" if side is None else str(side) for side in shape)
     return f"{text}, {len(views)} views ({', '.join(views)})" if views else text
 
 
 def contents(manifest: Manifest) -> dict[str, object]:
-    """Splits, quarantine and shards as lines of a report."""
+    """Returns the lines on splits, quarantine, duplicates and shards."""
     from walloc_cdl.latents import LEDGER_NAME
 
     rows: dict[str, object] = {}
@@ -33,14 +33,14 @@ def contents(manifest: Manifest) -> dict[str, object]:
         left_out = ledger.get("reasons", {}).get("duplicate", 0)
         text = f"{copies:,} samples with the content of an earlier one" + (", left out" if left_out else "")
         if across := ledger.get("num_duplicates_across_splits", 0):
-            text += f"; WARNING: {across:,} in another split than it"
+            text += f"; WARNING: {across:,} in a different split"
         if other := ledger.get("num_duplicates_of_other_label", 0):
-            text += f"; WARNING: {other:,} with another label"
+            text += f"; WARNING: {other:,} with a different label"
         rows["duplicates"] = text
     rows["shards"] = f"{len(manifest.shards)}, {size_text(sum(shard.num_bytes for shard in manifest.shards))}"
     return rows
 
 
 def split_names(manifest: Manifest) -> list[str]:
-    """The splits, `train` first: a manifest keeps them in the order of their names."""
+    """Returns the splits with `train` first and `test` last; a manifest keeps them in the order of their names."""
     return sorted(manifest.splits, key=lambda split: (split != "train", split == "test"))

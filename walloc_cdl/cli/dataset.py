@@ -1,4 +1,4 @@
-"""`cdl inspect` and `verify`: what a data set of latents holds, and whether it is whole."""
+"""`cdl inspect` and `verify`: the contents of a data set of latents, and whether it is intact."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from walloc_cdl.cli.options import Folder, JsonPath
 
 
 def inspect(folder: Folder, json_path: JsonPath = None) -> None:
-    """Print what a data set holds."""
+    """Print the contents of a data set."""
     from walloc_cdl.latents import channel_statistics, load_manifest
 
     manifest = load_manifest(folder)
@@ -47,7 +47,7 @@ def verify(
     full: Annotated[bool, typer.Option("--full", help="Read every byte: hashes, checksums, histograms.")] = False,
     json_path: JsonPath = None,
 ) -> None:
-    """Check that a data set is undamaged; exit code 1 if not."""
+    """Check that a data set is intact; exit code 1 if it is not."""
     from walloc_cdl.latents import verify as check
 
     with progress("verify", "files") as update:
@@ -55,7 +55,7 @@ def verify(
     for problem in result.problems:
         print(problem)
     extent = "every byte" if full else "manifest, sizes, copies, labels and keys; --full reads every byte"
-    state = "damaged" if result.problems else "whole"
+    state = "damaged" if result.problems else "intact"
     print(f"{folder}: {state} ({result.num_files} files, {size_text(result.num_bytes)}; checked {extent})")
     write_json(json_path, asdict(result))
     if result.problems:

@@ -1,4 +1,4 @@
-"""Options that commands of several packages take, and the checks of their values."""
+"""Options that commands of several packages share, and the checks of their values."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from walloc_cdl.errors import CallError
 
 
 def require_parent(path: Path | None) -> Path | None:
-    """Pass on the path of a file to write; raises `CallError`, before any work, if it cannot be written there."""
+    """Returns the path of a file to write; raises `CallError`, before any work is done, if it cannot be written."""
     if path is not None and not path.parent.is_dir():
-        raise CallError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
+        raise CallError(f"{path} cannot be written: there is no folder {path.parent}; create it first")
     if path is not None and path.is_dir():
         raise CallError(f"{path} is a folder; name a file to write")
     return path
 
 
 def require_local(path: Path | None) -> Path | None:
-    """Pass on the path of a folder to write; raises `CallError` for an address, which would become a folder `s3:`."""
+    """Returns the path of a folder to write; raises `CallError` for an address, which would become a folder `s3:`."""
     if path is not None and was_address(path):
-        raise CallError(f"{path} looks like an address, where only `cdl prepare` can write; give a folder")
+        raise CallError(f"{path} looks like an address; only `cdl prepare` can write to addresses; give a folder")
     return path
 
 
 def out_option(text: str) -> Any:
-    """The option `--out` of a command that writes to this machine only, with its help; addresses are refused."""
+    """Returns the option `--out`, with its help, of a command that writes to local folders only."""
     return typer.Option("--out", "-o", help=text, callback=require_local)
 
 
 LocalFolder = Annotated[Path, out_option("Folder to write to.")]
 JsonPath = Annotated[
     Path | None,
-    typer.Option("--json", help="Write the report here as JSON, too.", metavar="PATH", callback=require_parent),
+    typer.Option("--json", help="Also write the report as JSON to this file.", metavar="PATH", callback=require_parent),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice.", min=0)]
 
@@ -46,15 +46,15 @@ CodecName = Annotated[
 ContainerName = Annotated[
     str | None,
     typer.Option(
-        "--container", help="Of archives: png, webp, tiff or jxl; by default the smallest, see docs/archives.md."
+        "--container", help="Format of archives: png, webp, tiff or jxl; by default the smallest, see docs/archives.md."
     ),
 ]
 
 
 def parse_share(text: str, option: str) -> float:
-    """A share as `0.01` or `1%`; raises `CallError` for anything else."""
+    """Parse a fraction such as `0.01` or `1%`; raises `CallError` for anything else."""
     number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
     try:
         return float(number) / (100 if percent else 1)
     except ValueError as error:
-        raise CallError(f"{option} {text!r}; expected a share, as 0.01 or 1%") from error
+        raise CallError(f"{option} {text!r}; expected a fraction, such as 0.01 or 1%") from error

@@ -1,6 +1,6 @@
-"""Commands are found here: each package declares a table of its own in the entry-point group `walloc_cdl.commands`.
+"""Finds the commands: each package declares a table of them in the entry-point group `walloc_cdl.commands`.
 
-So this package knows the commands of those above it without importing them, and a package of somebody else's can add
+This package thus finds the commands of the packages above it without importing them, and third-party packages can add
 commands to `cdl` in the same way:
 
     [project.entry-points."walloc_cdl.commands"]
@@ -19,8 +19,8 @@ ENTRY_POINTS = "walloc_cdl.commands"
 """The group of entry points; the value of each is a `CommandTable`."""
 
 NOT_INSTALLED = (
-    f"this installation declares no entry points {ENTRY_POINTS}, so most commands are missing; install the package "
-    "again, in a checkout with `python -m pip install --editable .`"
+    f"this installation declares no entry points in the group {ENTRY_POINTS}, so most commands are missing; install "
+    "the package again, in a checkout with `python -m pip install --editable .`"
 )
 
 
@@ -28,9 +28,9 @@ NOT_INSTALLED = (
 class CommandTable:
     """The commands of one package, by the words that call them.
 
-    `commands` has a function with typer's annotations for each, by `train` or, in a group, by `codec fit`. `groups`
-    has the help text of each group that the package owns, by its name. Every call of `cdl` imports the module of a
-    table, so what computes is imported inside the functions.
+    `commands` maps the words of a command, such as `train`, or `codec fit` in a group, to a function with typer's
+    annotations. `groups` maps the name of each group that the package owns to its help text. Every call of `cdl`
+    imports the module of the table, so the functions import inside themselves whatever takes long to import.
     """
 
     commands: Mapping[str, Callable[..., object]]
@@ -38,10 +38,10 @@ class CommandTable:
 
 
 def installed_tables(warn: Callable[[str], None]) -> Iterator[tuple[str, CommandTable]]:
-    """Yield the tables that installed packages declare, each with a text that says where it comes from.
+    """Yield the tables that installed packages declare, each with a text that names its entry point.
 
-    An entry point that cannot be loaded, or is no table, is left out, and `warn` gets the line that says so: it must
-    not take the other commands with it.
+    An entry point that cannot be loaded, or is not a table, is left out, and `warn` is called with a line that says
+    so: the other commands must keep working.
     """
     found = sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name)
     if not found:
@@ -51,18 +51,18 @@ def installed_tables(warn: Callable[[str], None]) -> Iterator[tuple[str, Command
             table = entry.load()
             if not isinstance(table, CommandTable):
                 raise CallError(f"it is of type {type(table).__name__}; expected {CommandTable.__qualname__}")
-        except Exception as error:  # whatever an import of somebody else's raises
-            warn(left_out(describe(entry), error))
+        except Exception as error:  # the import of a third-party module may raise anything
+            warn(skip_warning(describe(entry), error))
         else:
             yield describe(entry), table
 
 
 def describe(entry: EntryPoint) -> str:
-    """Return an entry point as its package declares it."""
+    """Returns an entry point as its package declares it."""
     return f"the entry point `{entry.name} = {entry.value}` of {ENTRY_POINTS}"
 
 
-def left_out(what: str, error: Exception) -> str:
-    """Return the line that says that something which a package declares is not among the commands."""
+def skip_warning(subject: str, error: Exception) -> str:
+    """Returns the line that says that a declared table or command is left out, and why."""
     reason = one_line(error) if isinstance(error, CallError) else one_line(error, with_class=True)
-    return f"{what} is left out ({reason}); update or uninstall the package that declares it"
+    return f"{subject} is left out ({reason}); update or uninstall the package that declares it"

@@ -1,4 +1,4 @@
-"""Reading latents: the data set, its batches on the device, and the model's input made of them."""
+"""Reading latents: the data set, its batches on the device, and the model input that is computed from them."""
 
 from walloc_cdl.data.dataset import LatentDataset, open_latents
 from walloc_cdl.data.files import DataFiles, open_files

@@ -1,4 +1,4 @@
-"""Batch buffers that are used again as soon as nobody holds a view of theirs."""
+"""Batch buffers that are reused as soon as no view of them exists."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 
 class BufferPool:
-    """Lends uint8 arrays for batches; fresh memory costs a page fault every 4 KiB, as long as the copy itself.
+    """Lends uint8 arrays for batches; new memory costs a page fault every 4 KiB, which takes as long as the copy.
 
-    An array may be kept for as long as one likes: its buffer comes back when the last view or tensor of
-    it is gone, and a pool without a free buffer makes another.
+    The caller may keep an array for any time: its buffer returns to the pool when the last view or tensor of
+    it is deleted, and a pool without a free buffer allocates another.
     """
 
     def __init__(self, batch_size: int, shape: tuple[int, ...]) -> None:
@@ -20,12 +20,12 @@ class BufferPool:
         self._free: deque[np.ndarray] = deque()
 
     def lend(self, count: int) -> np.ndarray:
-        """An uninitialised uint8 array (count, …) for at most `batch_size` samples; `torch.from_numpy` may wrap it."""
+        """Returns an uninitialized uint8 array (count, …), count ≤ `batch_size`; `torch.from_numpy` may wrap it."""
         try:
             buffer = self._free.pop()
         except IndexError:
             buffer = np.empty(self._shape, np.uint8)
         lease = buffer[:count]
-        # Views hold `lease`, and so does the storage of a torch tensor made of it: it dies with the last of them.
+        # All views, and the storage of a tensor made from it, refer to `lease`: it is deleted after the last of them.
         weakref.finalize(lease, self._free.append, buffer).atexit = False
         return lease

@@ -1,9 +1,13 @@
-"""A bounded folder of files under the names of their content, which processes share.
+"""A bounded folder of files named by their SHA-256, which several processes share.
 
-A file is there in full or not at all, so what lies under a name was once checked against it. The least recently
-used are removed to make room, but none that this process has open. Another process may have one open: on POSIX
-systems the map of a removed file stays valid, and its space is freed when it is closed; Windows refuses to remove
-it, and the next is taken.
+The cache holds whole shards under the names of their content: shuffled batches touch every shard anyway, a hash can be
+checked only of a whole file, and shards that two data sets or versions share are fetched once. The manifest is never
+cached, since it says which content is current.
+
+A file is complete or absent, so the content under a name was checked when it was written. The least recently
+used files are removed to make room, except those that this process has open. Another process may have a removed file
+open: on POSIX systems its map stays valid, and the space is freed when it is closed; Windows refuses to remove
+the file, and the next one is removed instead.
 """
 
 from __future__ import annotations
@@ -22,20 +26,20 @@ from walloc_cdl.file_locks import LockState, open_locked
 from walloc_cdl.files import is_temporary, remove_temporaries, replacement
 
 FOLDER_VARIABLE = "WALLOC_CDL_CACHE"
-"""Environment variable that names the cache's folder."""
+"""Environment variable for the cache's folder."""
 BYTES_VARIABLE = "WALLOC_CDL_CACHE_BYTES"
-"""Environment variable that bounds it."""
+"""Environment variable for the cache's size limit in bytes."""
 DEFAULT_BYTES = 50_000_000_000
 LOCK_NAME = "lock"
-"""A file in each folder of files, which whoever fetches one of them holds."""
+"""The lock file in each subfolder, which a process holds while it fetches a file into the subfolder."""
 
 _IN_USE: Counter[tuple[Path, str]] = Counter()
 _IN_USE_LOCK = threading.RLock()
-"""Reentrant, as a finalizer may release a file while its thread holds another."""
+"""Reentrant, since a finalizer may call `release` in a thread that has the lock."""
 
 
 def default_folder() -> Path:
-    """`WALLOC_CDL_CACHE`, else `walloc-cdl` in the user's folder for caches."""
+    """Returns `WALLOC_CDL_CACHE` if it is set, otherwise `walloc-cdl` in the user's cache folder."""
     if named := os.environ.get(FOLDER_VARIABLE):
         return Path(named)
     base = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if os.name == "nt" else None)
@@ -43,25 +47,25 @@ def default_folder() -> Path:
 
 
 def default_bytes() -> int:
-    """`WALLOC_CDL_CACHE_BYTES`, else `DEFAULT_BYTES`; `CallError` for anything but a number."""
+    """Returns `WALLOC_CDL_CACHE_BYTES` if set, otherwise `DEFAULT_BYTES`; raises `CallError` unless it is a number."""
     text = os.environ.get(BYTES_VARIABLE, str(DEFAULT_BYTES))
     try:
         return int(text)
     except ValueError as error:
-        raise CallError(f"{BYTES_VARIABLE} is {text!r}; expected a number of bytes, as {DEFAULT_BYTES}") from error
+        raise CallError(f"{BYTES_VARIABLE} is {text!r}; expected a number of bytes, such as {DEFAULT_BYTES}") from error
 
 
 @dataclass(frozen=True)
 class FileCache:
-    """Files by SHA-256 in a folder of at most `max_bytes`, not counting those that are just being fetched."""
+    """Files by SHA-256 in a folder of at most `max_bytes`, not counting files that are being fetched."""
 
     folder: Path
     max_bytes: int
 
     def fetch(self, sha256: str, num_bytes: int, download: Callable[[BinaryIO], None]) -> Path:
-        """The path of a file; `download`, which must check it, writes it unless it is there.
+        """Returns the path of a file; if it is absent, `download` writes it, and must check its content.
 
-        Processes and threads that want the same file wait for the one that fetches it. The file may be removed
+        Processes and threads that need the same file wait for the one that fetches it. The file may be removed
         again at any time, unless it is held with `hold`.
         """
         path = self._path(sha256)
@@ -71,31 +75,31 @@ class FileCache:
             if self._find(path, num_bytes):
                 return path
             if state is LockState.HELD:
-                remove_temporaries(path.parent)  # whoever wrote them would hold the lock
+                remove_temporaries(path.parent)  # their writers would hold the lock if they were still running
             self.make_room(num_bytes)
             with replacement(path) as file:
                 download(file)
         return path
 
     def hold(self, sha256: str) -> None:
-        """Keep a file from being removed by this process, until as many calls of `release`."""
+        """Keep this process from removing a file, until `release` has been called as often as `hold`."""
         with _IN_USE_LOCK:
             _IN_USE[self.folder, sha256] += 1
 
     def release(self, sha256: str) -> None:
-        """End one `hold`."""
+        """Undo one call of `hold`."""
         with _IN_USE_LOCK:
             _IN_USE[self.folder, sha256] -= 1
 
     def make_room(self, num_bytes: int) -> None:
-        """Remove the least recently used files until `num_bytes` more stay within the bound, as far as possible."""
+        """Remove the least recently used files, as far as possible, until `num_bytes` more fit within the limit."""
         files = sorted(self._files())
         excess = sum(size for _, size, _ in files) + num_bytes - self.max_bytes
         for _, size, path in files:
             if excess <= 0:
                 return
             if not _IN_USE[self.folder, path.name]:
-                with contextlib.suppress(OSError):  # removed by somebody else, or in use on Windows
+                with contextlib.suppress(OSError):  # removed by another process, or in use on Windows
                     path.unlink()
                     excess -= size
 
@@ -103,7 +107,7 @@ class FileCache:
         return self.folder / sha256[:2] / sha256
 
     def _find(self, path: Path, num_bytes: int) -> bool:
-        """Whether the file is there; marks it as just used."""
+        """Returns whether the file exists, and marks it as just used."""
         try:
             if path.stat().st_size != num_bytes:
                 return False
@@ -113,7 +117,7 @@ class FileCache:
         return True
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
-        """Time of last use, size and path of every file."""
+        """Yield time of last use, size and path of every file."""
         for path in self.folder.glob("[0-9a-f][0-9a-f]/*"):
             if path.name != LOCK_NAME and not is_temporary(path.name):
                 with contextlib.suppress(OSError):

@@ -31,15 +31,15 @@ def open_latents(
     cache_dir: Path | str | None = None,
     cache_bytes: int | None = None,
 ) -> LatentDataset:
-    """Open one split of a data set; reads the manifest only, shards are mapped when first touched.
+    """Open one split of a data set; only the manifest is read, and shards are mapped on first use.
 
-    `view` is the one of stored views that is read. `folder` may be an address, as "hf://datasets/OWNER/NAME",
-    "s3://…" or "https://…": shards then come whole, when first touched, into the folder `cache_dir` (by default
-    `WALLOC_CDL_CACHE`, else one for caches) of at most `cache_bytes` (by default `WALLOC_CDL_CACHE_BYTES`, else
-    50 GB), and are checked against their SHA-256.
+    `view` selects one of the stored views. `folder` may be an address, such as "hf://datasets/OWNER/NAME",
+    "s3://…" or "https://…": whole shards are then fetched on first use into the folder `cache_dir` (by default
+    `WALLOC_CDL_CACHE`, or else a folder in the user's cache folder) of at most `cache_bytes` (by default
+    `WALLOC_CDL_CACHE_BYTES`, or else 50 GB), and checked against their SHA-256.
 
-    Raises `CallError` for a folder that is no data set, an unknown split or view, and a split that is larger than the
-    cache, `DamagedError` for a broken manifest, `JobError` for an address that cannot be read.
+    Raises `CallError` for a folder that is not a data set, an unknown split or view, and a split that is larger than
+    the cache, `DamagedError` for a broken manifest, `JobError` for an address that cannot be read.
     """
     files = open_files(folder, cache_dir=cache_dir, cache_bytes=cache_bytes)
     manifest = files.load_manifest()
@@ -52,10 +52,10 @@ def open_latents(
 
 
 class LatentDataset(Dataset):
-    """Samples of one split: codes uint8 (K, h, w), or (K, t) of audio, and labels as `LabelSpec` says, -1 without.
+    """Samples of one split: codes uint8 (K, h, w), or (K, t) for audio, and labels.
 
-    Of stored views, `view` is the one that is read. Samples of ragged geometry are read one at a time, or in
-    batches of crops by `LatentLoader`.
+    Labels are those of `LabelSpec`, and -1 for data without labels. `view` selects one of the stored views. Samples
+    of ragged geometry are read one at a time, or in batches of crops by `LatentLoader`.
 
     >>> dataset = open_latents("DATA/flowers")                                        # doctest: +SKIP
     >>> codes, labels = dataset.gather([5, 0, 7])    # uint8 (3, K, h, w), int64 (3,)  # doctest: +SKIP
@@ -72,7 +72,9 @@ class LatentDataset(Dataset):
         self.layout = manifest.layout
         self.view = view
         if not 0 <= view < self.num_views:
-            raise CallError(f"view {view} of {folder}, which has {self.num_views}, counted from 0: {self.view_names}")
+            raise CallError(
+                f"view {view} of {folder}, which stores {self.num_views} views, counted from 0: {self.view_names}"
+            )
         self._entries = manifest.shards_of(split)
         self._shards: dict[int, Shard] = {}
         self._starts = np.cumsum([0, *(entry.num_samples for entry in self._entries)])
@@ -83,37 +85,40 @@ class LatentDataset(Dataset):
         return int(self._starts[-1])
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int | torch.Tensor]:
-        """Codes uint8 (K, h, w) and the label of one sample; negative indices count from the end.
+        """Returns codes uint8 (K, h, w) and the label of one sample; negative indices count from the end.
 
         The label is an int for class numbers, otherwise a tensor: uint8 (L,), float32 () or (T,).
         """
         row = int(self._require_rows([index + len(self) if index < 0 else index])[0])
         number = int(self._shard_numbers(np.array(row)))
-        shard, place = self.shard(number), row - int(self._starts[number])
-        codes = shard.sample_codes(place)
-        chosen = torch.from_numpy((codes[self.view] if self.num_views > 1 else codes).copy())
-        labels = self.layout.labels.unlabeled(1) if shard.labels is None else shard.labels[place : place + 1]
+        shard, index_in_shard = self.shard(number), row - int(self._starts[number])
+        stored = shard.sample_codes(index_in_shard)
+        codes = torch.from_numpy((stored[self.view] if self.num_views > 1 else stored).copy())
+        if shard.labels is None:
+            labels = self.layout.labels.unlabeled(1)
+        else:
+            labels = shard.labels[index_in_shard : index_in_shard + 1]
         self._require_valid(labels, np.array([row]))
-        return chosen, int(labels[0]) if labels.dtype == np.int64 else torch.from_numpy(np.array(labels[0]))
+        return codes, int(labels[0]) if labels.dtype == np.int64 else torch.from_numpy(np.array(labels[0]))
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """A whole batch, for torch's DataLoader, which then needs `collate_fn=LatentDataset.collate`."""
+        """Returns a whole batch, for torch's DataLoader, which then needs `collate_fn=LatentDataset.collate`."""
         return self.gather(indices)
 
     @staticmethod
     def collate(batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The batch as it is: `__getitems__` has stacked it already."""
+        """Returns the batch unchanged, since `__getitems__` has stacked it already."""
         return batch
 
     def gather(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Codes uint8 (B, K, h, w) and labels (B, …) of samples, in the order asked for.
+        """Returns codes uint8 (B, K, h, w) and labels (B, …) of samples, in the order of `indices`.
 
-        Raises `IndexError` outside 0 … len - 1, `DamagedError` if a shard is not what the manifest says, and
+        Raises `IndexError` outside 0 … len - 1, `DamagedError` if a shard does not match the manifest, and
         `CallError` for samples that differ in size.
         """
         if self.layout.ragged:
             raise CallError(
-                f"samples of {self.folder} differ in size, so they make no batch; "
+                f"samples of {self.folder} differ in size, so they cannot be batched; "
                 "use LatentLoader with crop=(h, w), or dataset[i]"
             )
         rows = self._require_rows(indices)
@@ -122,14 +127,14 @@ class LatentDataset(Dataset):
         return torch.from_numpy(out), torch.from_numpy(self._labels_at(rows))
 
     def gather_into(self, stored: np.ndarray, out: np.ndarray) -> None:
-        """Fill `out`, uint8 (B, K, h, w), with the codes of `stored`, for loops: sample × views + view of each.
+        """Fill `out`, uint8 (B, K, h, w), with codes, for use in loops.
 
-        They must be in range.
+        `stored`, int64 (B,), holds sample × views + view of each, which must be in range.
         """
         self._codes_gatherer.fill(stored, out)
 
     def keys(self, indices: Sequence[int] | np.ndarray) -> list[str]:
-        """The names of samples, in the order asked for."""
+        """Returns the keys of samples, in the order of `indices`."""
         rows = self._require_rows(indices)
         shard_numbers = self._shard_numbers(rows)
         return [
@@ -138,14 +143,15 @@ class LatentDataset(Dataset):
         ]
 
     def signal_sizes(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Height and width in pixels, int64 (B, 2), or length (B, 1), of the signals: what decoded ones are cropped to.
+        """Returns the sizes of the signals, to which decoded ones are cropped.
 
-        Of fixed geometry all have the size that the codec was given.
+        They are height and width in pixels, int64 (B, 2), or the length, int64 (B, 1). In fixed geometry all signals
+        have the size that was encoded.
         """
         rows, spec = self._require_rows(indices), self.spec
         if not self.layout.ragged:
-            whole = [(side - spec.extra_frames) * spec.stride for side in self.latent_shape[1:]]
-            return np.tile(np.array(whole, np.int64), (len(rows), 1))
+            size = [(side - spec.extra_frames) * spec.stride for side in self.latent_shape[1:]]
+            return np.tile(np.array(size, np.int64), (len(rows), 1))
         numbers = self._shard_numbers(rows)
         sizes = [
             self.shard(number).sizes[row - self._starts[number]] for number, row in zip(numbers, rows, strict=True)
@@ -153,70 +159,72 @@ class LatentDataset(Dataset):
         return np.array(sizes, np.int64).reshape(len(rows), -1)
 
     def shard(self, number: int) -> Shard:
-        """The split's shard of this number, mapped and checked when first asked for; thread-safe."""
+        """Returns the split's shard of this number, mapped and checked on first use; thread-safe."""
         shard = self._shards.get(number)
         if shard is None:
             shard = self._shards.setdefault(number, self.files.open_shard(self._entries[number], self.manifest))
         return shard
 
     def fetch(self, progress: Callable[[int, int], object] | None = None) -> None:
-        """Bring all shards of a remote split into the cache, several at a time; a local one is here already.
+        """Fetch all shards of a remote split into the cache, several in parallel; does nothing for a local one.
 
-        `progress` is called with (done, total) numbers of shards. Drawing a first batch does the same.
+        `progress` is called with the numbers (done, total) of shards. Reading the first batch does the same.
         """
         self.files.fetch(self._entries, progress)
 
     def shard_codes(self, number: int) -> np.ndarray:
-        """The mapped codes of a shard without reading them, uint8: (N × views, K, h, w), flat of ragged geometry."""
+        """Returns the mapped codes of a shard without reading them, uint8 (N × views, K, h, w); flat if ragged."""
         codes = self.shard(number).codes
         return codes if self.layout.ragged else codes.reshape(-1, *self.latent_shape)
 
     @property
     def shard_starts(self) -> np.ndarray:
-        """int64 (shards + 1,): the index of each shard's first sample, and the number of samples."""
+        """The index of each shard's first sample, and the number of samples, int64 (shards + 1,)."""
         return self._starts
 
     @property
     def stored_starts(self) -> np.ndarray:
-        """The same in stored views: times the number of views."""
+        """`shard_starts` counted in stored views, int64 (shards + 1,)."""
         return self._starts * self.num_views
 
     @property
     def num_views(self) -> int:
-        """Stored variants of each sample."""
+        """Number of stored views of each sample."""
         return self.layout.num_views
 
     @property
     def view_names(self) -> list[str] | None:
-        """What they are, the evaluation crop first; None for a single one."""
+        """Descriptions of the views, the evaluation crop first; None if there is one view only."""
         return self.manifest.views
 
     @property
     def spec(self) -> LatentSpec:
-        """The spec that every sample obeys."""
+        """The spec of all samples."""
         return self.manifest.spec
 
     @property
     def latent_shape(self) -> tuple[int | None, ...]:
-        """(K, h, w) of every image, (K, t) of every piece of audio; None for the sizes of ragged geometry."""
+        """(K, h, w) for images, (K, t) for audio; the sizes are None in ragged geometry."""
         return self.manifest.latent_shape
 
     @property
     def class_names(self) -> list[str] | None:
-        """Names in the order of the labels; None for a data set without classes."""
+        """Class names in the order of the labels; None for a data set without classes."""
         return self.manifest.class_names
 
     @property
     def num_classes(self) -> int:
-        """Number of classes, 0 for a data set without."""
+        """Number of classes; 0 for a data set without classes."""
         return len(self.class_names or [])
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """Of the whole split, as `LabelSpec` says: int64 (N,), -1 where unknown, also without labels; uint8 (N, L);
-        float32 (N,) or (N, T). Reads every shard's labels once, and fetches all shards of a remote split first.
+        """Labels of the whole split, as `LabelSpec` describes them.
 
-        Raises `DamagedError` for labels that their kind cannot have, which would crash a loss on the device.
+        They are int64 (N,), -1 where unknown and for data without labels; uint8 (N, L); or float32 (N,) or (N, T).
+        Reads every shard's labels once, and fetches all shards of a remote split first.
+
+        Raises `DamagedError` for labels that are invalid for their kind, which would crash a loss on the device.
         """
         self.fetch()
         spec = self.layout.labels
@@ -229,7 +237,7 @@ class LatentDataset(Dataset):
 
     @cached_property
     def statistics(self) -> ChannelStatistics:
-        """Channel statistics of the train split, of this one where there is no train split."""
+        """Channel statistics of the train split, or of this split if there is no train split."""
         histograms = self.manifest.histograms
         return channel_statistics(histograms.get(TRAIN_SPLIT, histograms[self.split]), self.spec)
 
@@ -237,22 +245,22 @@ class LatentDataset(Dataset):
     def synthesis_bank(self) -> SynthesisBank:
         """The data set's linear syntheses by block size.
 
-        Raises `CallError` for a data set without any, as those of audio are, and `DamagedError` if the file
+        Raises `CallError` for a data set without any, such as one of audio, and `DamagedError` if the file
         is missing or broken.
         """
         entry = self.manifest.files.get(SYNTHESIS_PATH)
         if entry is None:
-            why = "its channels are too many for one"
+            reason = "it has too many channels"
             if self.spec.kind == "audio" or self.layout.ragged:
-                why = "audio has none" if self.spec.kind == "audio" else "its samples differ in size"
-            raise CallError(f"{self.folder} has no linear synthesis ({why}); use the `channels` stem for images")
+                reason = "audio has none" if self.spec.kind == "audio" else "its samples differ in size"
+            raise CallError(f"{self.folder} has no linear synthesis ({reason}); use the `channels` stem for images")
         path = self.files.path(SYNTHESIS_PATH, entry)
         if not path.is_file():
             raise DamagedError(f"{path} is missing; restore it from a copy or prepare the data set again")
         return synthesis_from_bytes(path.read_bytes(), spec=self.spec, origin=str(path))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the maps, which a worker process makes for itself instead of receiving them as copies."""
+        """Leave out the memory maps: a worker process opens its own instead of receiving copies."""
         state = {"folder": self.folder, "manifest": self.manifest, "split": self.split}
         return {**state, "view": self.view, "files": self.files}
 
@@ -260,7 +268,7 @@ class LatentDataset(Dataset):
         self.__init__(**state)
 
     def _labels_at(self, rows: np.ndarray) -> np.ndarray:
-        """The labels of `rows`, without touching other shards than theirs."""
+        """Returns the labels of `rows`, without opening other shards."""
         if "labels" in vars(self):
             return self.labels[rows]
         spec = self.layout.labels
@@ -273,17 +281,18 @@ class LatentDataset(Dataset):
         return labels
 
     def _label_bytes(self, number: int) -> np.ndarray:
-        """The mapped labels of a shard that has samples, of a split that has labels: uint8 (N, bytes of a label)."""
+        """Returns the mapped labels of a shard, uint8 (N, bytes per label); the split must have labels."""
         labels = self.shard(number).labels
-        assert labels is not None  # or the layout would have none
+        assert labels is not None  # the layout has labels, so every shard that has samples has them
         return labels.reshape(len(labels), -1).view(np.uint8)
 
     def _require_valid(self, labels: np.ndarray, rows: np.ndarray) -> None:
-        """Raise `DamagedError` unless the labels of these rows are such as their kind can have."""
+        """Raise `DamagedError` unless the labels of these rows are valid for their kind."""
         spec = self.layout.labels
-        if (wrong := np.flatnonzero(spec.invalid(labels))).size:
+        if (invalid := np.flatnonzero(spec.invalid(labels))).size:
+            first = invalid[0]
             raise DamagedError(
-                f"{self.folder}, split {self.split!r}: label {labels[wrong[0]].tolist()} of sample {rows[wrong[0]]}, "
+                f"{self.folder}, split {self.split!r}: label {labels[first].tolist()} of sample {rows[first]}, "
                 f"expected {spec.valid_values}; run `cdl verify --full`"
             )
 

@@ -1,4 +1,4 @@
-"""Where the files of a data set come from: a folder here, or a remote one through the cache."""
+"""Access to the files of a data set, in a local folder, or in a remote one through the cache."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from walloc_cdl.latents import (
     parse_manifest,
 )
 
-FETCHES = 8
-"""Files fetched at once."""
+PARALLEL_FETCHES = 8
+"""Number of files that are fetched in parallel."""
 OPEN_ATTEMPTS = 5
 
 
@@ -36,28 +36,28 @@ class DataFiles(Protocol):
     """The files of one data set."""
 
     def load_manifest(self) -> Manifest:
-        """The manifest, checked."""
+        """Returns the manifest, checked."""
         ...
 
     def open_shard(self, entry: ShardEntry, manifest: Manifest) -> Shard:
-        """A shard, mapped and checked."""
+        """Returns a shard, memory-mapped and checked."""
         ...
 
     def path(self, name: str, entry: FileEntry | ShardEntry) -> Path:
-        """Where a listed file lies on this machine; for a local folder, even if it is not there."""
+        """Returns the local path of a file that the manifest lists; in a local folder the file may be absent."""
         ...
 
     def fetch(self, entries: Sequence[ShardEntry], progress: Callable[[int, int], object] | None = None) -> None:
-        """Bring shards to this machine, several at a time; nothing for a local folder."""
+        """Fetch shards to this machine, several in parallel; does nothing for a local folder."""
         ...
 
 
 def open_files(
     location: str | os.PathLike[str], *, cache_dir: Path | str | None = None, cache_bytes: int | None = None
 ) -> DataFiles:
-    """The files of the data set at a path or an address; nothing is read yet.
+    """Returns access to the files of the data set at a path or an address, without reading any.
 
-    Of addresses, files go through the cache in `cache_dir` (see `default_folder`), of at most `cache_bytes`.
+    The files of an address are kept in the cache in `cache_dir` (see `default_folder`) of at most `cache_bytes`.
     """
     if not is_address(location):
         return LocalFiles(local_path(location))
@@ -68,7 +68,7 @@ def open_files(
 
 @dataclass(frozen=True)
 class LocalFiles:
-    """Those of a folder."""
+    """The files of a local folder."""
 
     folder: Path
 
@@ -81,24 +81,24 @@ class LocalFiles:
         return open_shard(self.folder / entry.name, entry, manifest.layout)
 
     def path(self, name: str, entry: FileEntry | ShardEntry) -> Path:
-        """In the folder."""
+        """Returns the path in the folder."""
         return self.folder / name
 
     def fetch(self, entries: Sequence[ShardEntry], progress: Callable[[int, int], object] | None = None) -> None:
-        """They are here."""
+        """Do nothing: the files are local."""
 
 
 @dataclass(frozen=True)
 class CachedFiles:
-    """Those of a remote folder, fetched whole when first needed, under the names of their content."""
+    """The files of a remote folder, fetched whole when they are first needed, and cached under their SHA-256."""
 
     remote: RemoteFolder
     cache: FileCache
 
     def load_manifest(self) -> Manifest:
-        """The manifest as it is now: it is small, and says which files are wanted, so it is never cached.
+        """Read the current manifest; it is never cached, since it says which files are current.
 
-        Raises `CallError` for an address without one, `DamagedError` for a broken one, `JobError` where it cannot
+        Raises `CallError` for an address without a manifest, `DamagedError` for a broken one, `JobError` if it cannot
         be read.
         """
         try:
@@ -106,12 +106,12 @@ class CachedFiles:
         except MissingFileError as error:
             raise CallError(
                 f"{self.remote} is no data set (it has no {MANIFEST_NAME}, or none that you may read); check the "
-                "address, or log in where it is kept"
+                "address, or log in to the service"
             ) from error
         return parse_manifest(data, origin=f"{self.remote}/{MANIFEST_NAME}")
 
     def open_shard(self, entry: ShardEntry, manifest: Manifest) -> Shard:
-        """A shard, fetched if need be; the cache keeps it for as long as it is in use."""
+        """Open a shard, fetching it if necessary; the cache keeps it as long as it is in use."""
         self.cache.hold(entry.sha256)
         try:
             for attempt in range(OPEN_ATTEMPTS):
@@ -121,18 +121,18 @@ class CachedFiles:
                     break
                 except DamagedError:
                     if path.is_file() or attempt == OPEN_ATTEMPTS - 1:
-                        raise  # otherwise another process has just removed it to make room
+                        raise  # if the file is gone, another process has removed it to make room
         except BaseException:
             self.cache.release(entry.sha256)
             raise
-        # The last attempt has opened the shard or raised.
+        # After the loop, the shard is open: the last attempt raises if it fails.
         weakref.finalize(shard, self.cache.release, entry.sha256).atexit = False  # pyrefly: ignore[unbound-name]
         return shard
 
     def path(self, name: str, entry: FileEntry | ShardEntry) -> Path:
-        """In the cache, fetched and checked against size and SHA-256 if it was not there.
+        """Returns the path in the cache; fetches the file if necessary, and checks its size and SHA-256.
 
-        Raises as `RemoteFolder.download` does, and `JobError` for a cache that cannot be written.
+        Raises the errors of `RemoteFolder.download`, and `JobError` if the cache cannot be written.
         """
 
         def download(file: BinaryIO) -> None:
@@ -150,8 +150,8 @@ class CachedFiles:
             ) from error
 
     def fetch(self, entries: Sequence[ShardEntry], progress: Callable[[int, int], object] | None = None) -> None:
-        """Bring shards into the cache; `progress` is called with (done, total) numbers of shards."""
-        threads = ThreadPoolExecutor(FETCHES, thread_name_prefix="latent-fetch")
+        """Fetch shards into the cache; `progress` is called with the numbers (done, total) of shards."""
+        threads = ThreadPoolExecutor(PARALLEL_FETCHES, thread_name_prefix="latent-fetch")
         try:
             paths = threads.map(lambda entry: self.path(entry.name, entry), entries)
             for done, _ in enumerate(paths, start=1):
@@ -160,10 +160,10 @@ class CachedFiles:
         finally:
             threads.shutdown(wait=True, cancel_futures=True)
 
-    def require_room(self, num_bytes: int, what: str) -> None:
-        """Raise `CallError` unless so many bytes can lie in the cache at once."""
+    def require_room(self, num_bytes: int, subject: str) -> None:
+        """Raise `CallError`, naming `subject`, if the cache cannot hold `num_bytes` at once."""
         if num_bytes > self.cache.max_bytes:
             raise CallError(
-                f"{what} takes {num_bytes} bytes, more than the {self.cache.max_bytes} of the cache, and shuffling "
-                "needs all of it at once; allow more (cache_bytes), or bring the data set here with `cdl pull`"
+                f"{subject} takes {num_bytes} bytes, more than the {self.cache.max_bytes} of the cache, and shuffling "
+                "needs all of it at once; allow more (cache_bytes), or download the data set with `cdl pull`"
             )

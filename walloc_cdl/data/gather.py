@@ -1,4 +1,4 @@
-"""Collecting rows that lie in several memory-mapped shards, without a Python step for each row or shard."""
+"""Gathers rows from several memory-mapped shards, without a Python step for each row or shard."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 
 class RowGatherer:
-    """Collects rows of arrays that are thought laid end to end, each opened when a row of it is first asked for.
+    """Gathers rows of arrays, numbered as if they were concatenated; each array is opened on first use.
 
-    `open_array` gives an array, contiguous uint8 (N, …), by number; `starts` (arrays + 1,) holds each one's first row
-    and the number of rows. Thread-safe if `open_array` is.
+    `open_array` returns array number i, contiguous uint8 (N, …); `starts` (arrays + 1,) holds the first row of each
+    array and the number of all rows. Thread-safe if `open_array` is.
 
-    Each row is copied once, from its array to its place. NumPy can do so by two `take`s only, or by index arrays,
-    which are slower still; torch would wake a team of threads for every array, against the one that trains.
+    Each row is copied once, directly to its destination. NumPy would need two `take`s, or index arrays,
+    which are even slower; torch would wake a pool of threads for every array, which compete with the training thread.
     """
 
     def __init__(self, open_array: Callable[[int], np.ndarray], starts: np.ndarray) -> None:
@@ -24,14 +24,14 @@ class RowGatherer:
         self._arrays: dict[int, np.ndarray] = {}
 
     def fill(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """Fill `out`, contiguous uint8 (B, …), with the rows of these numbers, int64 (B,), which must be in range."""
-        from walloc_cdl.kernels.cpu.rows import copy_rows  # numba takes half a second, for which opening need not wait
+        """Fill `out`, contiguous uint8 (B, …), with `rows`, int64 (B,), which must be in range."""
+        from walloc_cdl.kernels.cpu.rows import copy_rows  # importing numba takes half a second
 
         if not len(rows):
             return
         target, done = out.reshape(len(out), -1), 0
         while (done := copy_rows(self._addresses, self._starts, rows, target, done)) < len(rows):
             number = int(np.searchsorted(self._starts, rows[done], side="right")) - 1
-            # Two threads may open the same array: the one that is kept is the one whose address is.
+            # If two threads open the same array, both store the address of the one that is kept.
             array = self._arrays.setdefault(number, self._open_array(number))
             self._addresses[number] = array.ctypes.data

@@ -1,4 +1,4 @@
-"""`LatentLoader`: batches of a `LatentDataset`, already on the device."""
+"""`LatentLoader`: iterates over batches of a `LatentDataset` on the device."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from walloc_cdl.data.crops import CropReader, covered_shapes
 from walloc_cdl.data.dataset import TRAIN_SPLIT, LatentDataset
-from walloc_cdl.data.prefetch import make_ahead
+from walloc_cdl.data.prefetch import prefetch_map
 from walloc_cdl.data.readers import Batch, DeviceReader, HostReader, Reader
 from walloc_cdl.data.residency import choose_residency
 from walloc_cdl.data.sampler import GlobalBatches, Selection
@@ -20,27 +20,27 @@ from walloc_cdl.devices import open_device
 from walloc_cdl.errors import CallError, unknown_name
 
 _STATE_FIELDS = ("batch_size", "num_samples", "seed", "shuffle", "views", "crop")
-"""What the global batches follow from, and so must be equal for a state to be resumed."""
+"""The settings that determine the global batches, which must be equal when a state is resumed."""
 
 
 DEFAULT_PREFETCH = 4
-"""Batches made ahead: the thread that makes them is woken for every other one."""
+"""Number of batches prefetched; the prefetching thread is woken for every other batch."""
 
 
 class LatentLoader:
     """Iterates over (codes uint8 (B, K, h, w), labels (B, …)) on `device`; labels are those of `LatentDataset`.
 
-    `batch_size` is the global one, over all ranks; rank r gets its slice of each global batch. The order
-    follows from (seed, epoch) alone: call `set_epoch` before each epoch, or each has the same order.
+    `batch_size` is the size of global batches, over all ranks; rank r gets its slice of each. The order
+    follows from (seed, epoch) alone: call `set_epoch` before each epoch, otherwise all have the same order.
 
-    `shuffle` and `drop_last` default to true for the split `train` and to false for the others.
+    `shuffle` and `drop_last` default to true for the split `train` and to false for other splits.
     `residency`: `mmap` reads shards through the page cache, `ram` copies the split into memory once,
     `device` keeps it on the device and gathers there; `auto` is `device` on a CUDA device with at least
-    twice the room, else `mmap`. `prefetch` batches are made ahead by a thread; 0 for none.
+    twice the room, otherwise `mmap`. A thread prefetches `prefetch` batches; with 0 there is no thread.
 
-    Of stored views each sample's is the data set's `view`, or with `views="random"` one drawn by (seed, epoch,
-    position in the order). Samples that differ in size need a `crop`, latents (h, w) or (t,): drawn likewise
-    where the order is shuffled, else in the center.
+    If several views are stored, the data set's `view` is read, or with `views="random"` one that is drawn from (seed,
+    epoch, position in the order). Samples that differ in size need a `crop` in latents, (h, w) or (t,): it is drawn
+    in the same way if the order is shuffled, and in the center otherwise.
 
     >>> for epoch in range(10):                                                        # doctest: +SKIP
     ...     loader.set_epoch(epoch)
@@ -67,11 +67,11 @@ class LatentLoader:
         is_train = dataset.split == TRAIN_SPLIT
         if not 0 <= rank < world_size <= batch_size:
             raise CallError(
-                f"rank {rank} of {world_size} with batches of {batch_size}; "
-                "ranks count from 0, and the batch size is the global one, at least one sample a rank"
+                f"rank {rank} of {world_size} with batches of {batch_size}; ranks are counted from 0, and "
+                "the batch size is that of a global batch, at least one sample per rank"
             )
         if prefetch < 0:
-            raise CallError(f"prefetch {prefetch}; it must be 0 (off) or more")
+            raise CallError(f"prefetch is {prefetch}; it must be 0 (off) or more")
         self.batches = GlobalBatches(
             num_samples=len(dataset),
             batch_size=batch_size,
@@ -98,35 +98,35 @@ class LatentLoader:
 
     @property
     def batch_size(self) -> int:
-        """Samples of a global batch."""
+        """Number of samples of a global batch."""
         return self.batches.batch_size
 
     def __len__(self) -> int:
-        """Batches of a whole epoch, also when it is resumed in the middle."""
+        """Number of batches of a whole epoch, also if it is resumed in the middle."""
         return len(self.batches)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order; a position restored by `load_state_dict` is kept only within its own epoch."""
+        """Choose the epoch, and so the order; a position from `load_state_dict` is kept within its own epoch only."""
         if epoch != self.epoch:
             self._start = self._consumed = 0
         self.epoch = epoch
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values: the epoch, how many of its batches the consumer has received, and what must match."""
+        """Returns the epoch, the number of its batches that the consumer has received, and the loader's settings."""
         return {"epoch": self.epoch, "batches": self._consumed, **self._identity()}
 
     def _identity(self) -> dict[str, Any]:
         return {name: getattr(self if name in ("views", "crop") else self.batches, name) for name in _STATE_FIELDS}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Make the next iteration go on after the batches that were received; the number of ranks may differ.
+        """Make the next iteration continue after the received batches; the number of ranks may differ.
 
-        Raises `CallError` where the state belongs to another list of batches.
+        Raises `CallError` if the state belongs to a loader with other batches.
         """
-        for name, mine in self._identity().items():
-            if state[name] != mine:
+        for name, value in self._identity().items():
+            if state[name] != value:
                 raise CallError(
-                    f"loader state has {name} {state[name]!r}, this loader {mine!r}; "
+                    f"loader state has {name} {state[name]!r}, but this loader has {value!r}; "
                     "resume with the settings of the first run"
                 )
         if not 0 <= state["batches"] <= len(self):
@@ -147,18 +147,18 @@ class LatentLoader:
                 yield batch
 
     def with_words(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Iterate as usual, over (codes, labels, words): a random word for each sample, uint64 (B,), on the device.
+        """Iterate over (codes, labels, words), with a random word for each sample, uint64 (B,), on the device.
 
-        Words follow from (seed, epoch, position in the order) alone, so that what is drawn by them is the same for
-        any number of ranks and after resumption. Torch has few operators for uint64: compute with
+        Words follow from (seed, epoch, position in the order) alone, so that random choices based on them are the same
+        for any number of ranks and after resumption. Torch has few operators for uint64: compute with
         `words.view(torch.int64)`.
         """
-        words = torch.from_numpy(self.batches.step_words(self.epoch).view(np.int64))  # a type that all devices copy
+        words = torch.from_numpy(self.batches.step_words(self.epoch).view(np.int64))  # all devices can copy int64
         numbers = range(self._start, len(self))
         with closing(iter(self)) as batches:
             for number, (codes, labels) in zip(numbers, batches, strict=True):
                 part = words[self.batches.part(number, rank=self.rank, world_size=self.world_size)]
-                if self.device.type == "cuda":  # from pinned memory, or the host would wait for the device's work
+                if self.device.type == "cuda":  # a copy from pageable memory would wait for the device
                     part = part.pin_memory()
                 yield codes, labels, part.to(self.device, non_blocking=True).view(torch.uint64)
 
@@ -171,11 +171,11 @@ class LatentLoader:
         if self.device.type == "cuda":
             shape = (self.dataset.spec.latent_channels, *(self.crop or self.dataset.latent_shape[1:]))
             copies = PinnedCopies(reader, self.batches.batch_size, shape, self.device)
-            with closing(make_ahead(copies.stage, selections, self.prefetch)) as staged:
+            with closing(prefetch_map(copies.stage, selections, self.prefetch)) as staged:
                 yield from (batch.receive() for batch in staged)
             return
-        with closing(make_ahead(reader.read, selections, self.prefetch)) as batches:
-            if self.device.type == "cpu":  # `to` would let the reading threads have the interpreter, and wait for it
+        with closing(prefetch_map(reader.read, selections, self.prefetch)) as batches:
+            if self.device.type == "cpu":  # `to` would release the GIL to the prefetching thread, and wait for it
                 yield from batches
                 return
             for codes, labels in batches:
@@ -192,18 +192,18 @@ def _require_views(dataset: LatentDataset, views: str | None) -> None:
     if views not in (None, "random"):
         raise unknown_name("choice of views", views, ["random"], "give random, or open the data set with view=N")
     if views is not None and dataset.num_views == 1:
-        raise CallError(f"views {views!r}, but {dataset.folder} stores one view a sample; leave it away")
+        raise CallError(f"views {views!r}, but {dataset.folder} stores one view per sample; omit it")
 
 
 def _require_crop(dataset: LatentDataset, crop: tuple[int, ...] | None) -> None:
     if dataset.layout.ragged != (crop is not None):
         raise CallError(
-            f"samples of {dataset.folder} differ in size; give crop=(h, w) in latents, (t,) of audio"
+            f"samples of {dataset.folder} differ in size; give crop=(h, w) in latents, or (t,) for audio"
             if crop is None
-            else f"crop {crop}, but all samples of {dataset.folder} have the same size; leave it away"
+            else f"crop {crop}, but all samples of {dataset.folder} have the same size; omit it"
         )
     if crop is None:
         return
-    wanted = len(dataset.spec.axes) - 1
-    if len(crop) != wanted or not all(type(side) is int and side >= 1 for side in crop):
-        raise CallError(f"crop {crop}; expected {wanted} sizes in latents, each at least 1")
+    num_sizes = len(dataset.spec.axes) - 1
+    if len(crop) != num_sizes or not all(type(side) is int and side >= 1 for side in crop):
+        raise CallError(f"crop is {crop}; expected {num_sizes} sizes in latents, each at least 1")

@@ -1,4 +1,4 @@
-"""`ModelInput`: the one place where stored bytes become a model's floats."""
+"""`ModelInput`: converts stored bytes to the float input of a model."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from walloc_cdl.spec import LatentSpec
 
 
 class ModelInput(nn.Module):
-    """Inverse companding and scaling by one table lookup: uint8 (B, K, h, w), or (B, K, t) of audio, to float32 of
-    the same shape.
+    """Inverse companding and scaling by one table lookup.
+
+    Converts uint8 (B, K, h, w), or (B, K, t) for audio, to float32 of the same shape:
 
         x = s (v - μ_c) / σ_c^α
 
-    v are the values that the bytes stand for (`LatentSpec.byte_values`), μ_c and σ_c the channel's
-    statistics; α = 0 keeps the channels' proportions, α = 1 makes every variance one. The scalar s gives
-    unit mean variance over the channels. With `scale` = s / σ_c^α, v = x / scale + mean.
+    v are the values that the bytes represent (`LatentSpec.byte_values`), and μ_c and σ_c the statistics of the
+    channel. α = 0 keeps the proportions of the channels, α = 1 makes every variance one. The scalar s makes the
+    mean variance over the channels one. With `scale` = s / σ_c^α, v = x / scale + mean.
 
-    All is saved with the model, so an evaluation never uses another data set's statistics.
+    All of it is saved with the model, so an evaluation never uses the statistics of another data set.
     """
 
     table: torch.Tensor
@@ -36,7 +37,7 @@ class ModelInput(nn.Module):
         super().__init__()
         if statistics.mean.shape != (spec.latent_channels,):
             raise CallError(
-                f"statistics of {len(statistics.mean)} channels for latents of {spec.latent_channels}; "
+                f"statistics of {len(statistics.mean)} channels, expected {spec.latent_channels}; "
                 "use those of the same data set"
             )
         self._axes = spec.axes
@@ -48,28 +49,28 @@ class ModelInput(nn.Module):
         self.register_buffer("mean", torch.from_numpy(statistics.mean).float())
 
     def forward(self, codes: torch.Tensor) -> torch.Tensor:
-        """Model input, float32, from codes, uint8, both (B, K, h, w) or (B, K, t)."""
+        """Returns the model input, float32, for codes, uint8, both (B, K, h, w) or (B, K, t)."""
         num_channels = self.table.shape[0]
         if codes.dtype != torch.uint8 or codes.ndim != 1 + len(self._axes) or codes.shape[1] != num_channels:
-            wanted = ", ".join(["B", str(num_channels), *self._axes[1:]])
+            expected = ", ".join(["B", str(num_channels), *self._axes[1:]])
             raise CallError(
-                f"codes are {codes.dtype} {list(codes.shape)}, expected torch.uint8 [{wanted}]; "
-                "use the data set that the model was made for"
+                f"codes are {codes.dtype} {list(codes.shape)}, expected torch.uint8 [{expected}]; "
+                "use the data set that the model was built for"
             )
         return lookup_codes(codes, self.table)
 
 
 def _finite_values(spec: LatentSpec) -> np.ndarray:
-    """`byte_values` where bytes that cannot occur stand for the nearest value that can, so that no NaN is saved."""
+    """Returns `byte_values`, with the nearest valid value for bytes that cannot occur, so that no NaN is saved."""
     low, high = spec.byte_range
     return spec.byte_values()[np.clip(np.arange(256), low, high)]
 
 
 def _channel_scale(values: np.ndarray, std: np.ndarray, alpha: float) -> np.ndarray:
-    """s / σ_c^α, float64 (K,).
+    """Returns s / σ_c^α, float64 (K,).
 
-    A channel quieter than the rounding noise of a code (step / √12) is scaled as if it were that loud:
-    a dead channel would be divided by zero.
+    A standard deviation below the rounding noise of a code (step / √12) is replaced by that noise, since a constant
+    channel would be divided by zero.
     """
     steps = np.diff(values)
     floor = steps[steps > 0].min() / np.sqrt(12)

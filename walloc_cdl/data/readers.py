@@ -1,4 +1,4 @@
-"""Making a batch of given samples: in the memory, or on the device that holds the whole split."""
+"""Readers gather the batch of given samples, in host memory or on a device that holds the whole split."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from walloc_cdl.data.gather import RowGatherer
 from walloc_cdl.data.sampler import Selection, draw_below
 
 Batch = tuple[torch.Tensor, torch.Tensor]
-"""Codes uint8 (B, K, h, w) and labels (B, …), class numbers int64 (B,)."""
+"""Codes uint8 (B, K, h, w) and labels (B, …), such as class numbers int64 (B,)."""
 
 
 class Reader(Protocol):
-    """Makes batches in the memory; thread-safe."""
+    """Reads batches into host memory; thread-safe."""
 
     labels: np.ndarray
-    """Of the whole split."""
+    """Labels of the whole split."""
 
     def read(self, selection: Selection) -> Batch:
-        """The batch of these samples."""
+        """Returns the batch of these samples."""
         ...
 
     def fill(self, selection: Selection, out: np.ndarray) -> None:
-        """Put the codes of these samples into `out`, uint8 (B, K, h, w)."""
+        """Write the codes of these samples to `out`, uint8 (B, K, h, w)."""
         ...
 
 
@@ -44,7 +44,7 @@ class HostReader:
             self._gather = RowGatherer(lambda _: codes, np.array([0, len(codes)])).fill
 
     def read(self, selection: Selection) -> Batch:
-        """The batch of these samples, in the memory."""
+        """Returns the batch of these samples, in host memory."""
         codes = self._pool.lend(len(selection.rows))
         self.fill(selection, codes)
         return torch.from_numpy(codes), torch.from_numpy(self.labels[selection.rows])
@@ -55,7 +55,7 @@ class HostReader:
 
 
 class DeviceReader:
-    """Gathers samples on the device, where it keeps the whole split."""
+    """Keeps the whole split on the device, and gathers samples there."""
 
     def __init__(self, dataset: LatentDataset, device: torch.device) -> None:
         self._dataset = dataset
@@ -63,7 +63,7 @@ class DeviceReader:
         self._labels = torch.from_numpy(dataset.labels).to(device)
 
     def read(self, selection: Selection) -> Batch:
-        """The batch of these samples, on the device."""
+        """Returns the batch of these samples, on the device."""
         device = self._codes.device
         stored = torch.from_numpy(stored_rows(self._dataset, selection)).to(device)
         rows = torch.from_numpy(selection.rows).to(device)
@@ -71,15 +71,18 @@ class DeviceReader:
 
 
 def stored_rows(dataset: LatentDataset, selection: Selection) -> np.ndarray:
-    """Which stored view of each sample is read, int64 (B,): sample × views + view, drawn by the words if there are."""
+    """Returns the index of the stored view to read for each sample, sample × views + view, int64 (B,).
+
+    If the selection has words, the views are drawn from them.
+    """
     if selection.words is None:
         return selection.rows * dataset.num_views + dataset.view
-    drawn = draw_below(selection.words >> np.uint64(32), dataset.num_views)
-    return selection.rows * dataset.num_views + drawn
+    views = draw_below(selection.words >> np.uint64(32), dataset.num_views)
+    return selection.rows * dataset.num_views + views
 
 
 def load_codes(dataset: LatentDataset, device: torch.device) -> torch.Tensor:
-    """All codes of a split as one tensor on `device`, uint8 (N × views, K, h, w), copied shard by shard."""
+    """Returns all codes of a split as one tensor on `device`, uint8 (N × views, K, h, w), copied shard by shard."""
     starts = dataset.stored_starts
     codes = torch.empty((int(starts[-1]), *dataset.latent_shape), dtype=torch.uint8, device=device)
     for number in range(len(starts) - 1):

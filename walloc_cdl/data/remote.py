@@ -1,7 +1,7 @@
-"""A folder behind an address (`s3://…`, `hf://datasets/…`, `https://…`): whole files, retried, and checked when read.
+"""A folder at an address (`s3://…`, `hf://datasets/…`, `https://…`), whose files are transferred whole, with retries.
 
-The files come from elsewhere, so nothing about them is believed: no more is read than was announced, and what
-was read counts only with the right SHA-256. fsspec and what it needs for a protocol are imported on first use.
+The files are untrusted: no more bytes are read than the manifest announces, and content is accepted only with
+the right SHA-256. fsspec and the packages that it needs for a protocol are imported on first use.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from walloc_cdl.fields import REMEDY
 from walloc_cdl.retries import Result, is_transient_status, retry
 
 RETRY_DELAYS_S = (0.5, 2.0, 8.0)
-"""Waits before the second, third and fourth attempt."""
+"""Delays before the second, third and fourth attempt."""
 RETRY_JITTER = 0.5
-"""Share by which a wait is made longer at most."""
+"""Largest fraction of a delay that is added to it at random."""
 
 CHUNK_BYTES = 8 << 20
-"""Read at once; the size of a range request where a protocol makes them."""
+"""Size of a read, and of a range request for protocols that use them."""
 
-_FINAL = (PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError)
+_PERMANENT_ERRORS = (PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError)
 _STREAMING = (*WEB_SCHEMES, "hf")
-"""Protocols that give a file as one stream when asked for blocks of size 0; not all servers know ranges."""
+"""Protocols that read a file as one stream if the block size is 0; not all servers support ranges."""
 _OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oss", "oci")
-"""Protocols without folders, where making one might make a bucket."""
+"""Protocols without folders, where `makedirs` might create a bucket."""
 
 
 class MissingFileError(CallError):
-    """There is no such file behind the address, or none that may be read."""
+    """The address has no such file, or none that may be read."""
 
 
 @dataclass(frozen=True)
 class RemoteFolder:
-    """A folder behind an address that fsspec understands; small and picklable."""
+    """A folder at an address that fsspec supports; small and picklable."""
 
     address: str
 
@@ -48,30 +48,30 @@ class RemoteFolder:
         return self.address
 
     def read(self, name: str, max_bytes: int) -> bytes:
-        """A small file.
+        """Read a small file.
 
-        Raises `MissingFileError` where there is none, `DamagedError` for one of more than `max_bytes`, `JobError`
-        where it cannot be had after several attempts, `CallError` for an address of an unknown kind.
+        Raises `MissingFileError` if it does not exist, `DamagedError` if it has more than `max_bytes`, `JobError`
+        if it cannot be read after several attempts, `CallError` for an address of an unknown kind.
         """
 
         def attempt() -> bytes:
             with self._open(name) as file:
                 return _read_fully(file, max_bytes + 1)
 
-        data = self._retried(name, attempt)
+        data = self._with_retries(name, attempt)
         if len(data) > max_bytes:
-            raise DamagedError(f"{self._place(name)}: more than {max_bytes} bytes, expected at most so many; {REMEDY}")
+            raise DamagedError(f"{self._url(name)}: more than {max_bytes} bytes, expected at most as many; {REMEDY}")
         return data
 
     def download(self, name: str, file: BinaryIO, *, num_bytes: int, sha256: str) -> None:
-        """Write a file of known size and hash to the beginning of `file`.
+        """Download a file of known size and hash to the beginning of `file`.
 
-        Raises as `read` does, `DamagedError` where, after several attempts, it is another file than expected, and
-        at once the `OSError` of a failed write.
+        Raises the errors of `read`, `DamagedError` if, after several attempts, the content is not the expected one, and
+        immediately the `OSError` of a failed write.
         """
 
         def attempt() -> None:
-            with _local():
+            with _local_errors():
                 file.seek(0)
                 file.truncate()
             digest, size = hashlib.sha256(), 0
@@ -79,25 +79,25 @@ class RemoteFolder:
                 while size <= num_bytes and (chunk := source.read(min(CHUNK_BYTES, num_bytes + 1 - size))):
                     digest.update(chunk)
                     size += len(chunk)
-                    with _local():
+                    with _local_errors():
                         file.write(chunk)
             if size != num_bytes:
                 found = f"more than {num_bytes}" if size > num_bytes else str(size)
-                raise _OtherContentError(f"{found} bytes, expected {num_bytes}")
+                raise _ContentMismatchError(f"{found} bytes, expected {num_bytes}")
             if (found := digest.hexdigest()) != sha256:
-                raise _OtherContentError(f"SHA-256 is {found[:12]}…, expected {sha256[:12]}…")
+                raise _ContentMismatchError(f"SHA-256 is {found[:12]}…, expected {sha256[:12]}…")
 
-        self._retried(name, attempt)
+        self._with_retries(name, attempt)
 
     def upload(self, name: str, path: Path) -> None:
-        """Put a local file there, whole, in place of what there may be.
+        """Upload a local file, replacing the one of that name.
 
-        Raises `JobError` where that cannot be done after several attempts, `CallError` where nothing can be written,
-        and at once the `OSError` of a local file that cannot be opened.
+        Raises `JobError` if it cannot be uploaded after several attempts, `CallError` if the address is read-only,
+        and immediately the `OSError` of a local file that cannot be opened.
         """
 
         def attempt() -> None:
-            with _local():
+            with _local_errors():
                 path.open("rb").close()
             filesystem, root = _filesystem(self.address)
             target = f"{root.rstrip('/')}/{name}"
@@ -106,44 +106,44 @@ class RemoteFolder:
                     filesystem.makedirs(target.rpartition("/")[0], exist_ok=True)
                 filesystem.put_file(str(path), target)
             except NotImplementedError as error:
-                raise CallError(f"{self.address}: nothing can be written there; give a folder, or s3:// …") from error
+                raise CallError(f"{self.address} is read-only; give a folder, or an address such as s3://…") from error
 
-        self._retried(name, attempt)
+        self._with_retries(name, attempt)
 
     def names(self) -> set[str]:
-        """Paths of all files there, those in sub folders included; none where there is no such folder."""
+        """Returns the paths of all files, including those in subfolders; empty if the folder does not exist."""
 
         def attempt() -> set[str]:
             filesystem, root = _filesystem(self.address)
-            filesystem.invalidate_cache()  # of listings, which others may have changed
+            filesystem.invalidate_cache()  # another process may have changed the folder since it was listed
             return {path.removeprefix(root.rstrip("/")).lstrip("/") for path in filesystem.find(root)}
 
         try:
-            return self._retried("", attempt)
+            return self._with_retries("", attempt)
         except MissingFileError:
             return set()
 
     def remove(self, name: str) -> None:
-        """Remove one file; nothing where there is none."""
+        """Remove one file, if it exists."""
 
         def attempt() -> None:
             filesystem, root = _filesystem(self.address)
             filesystem.rm_file(f"{root.rstrip('/')}/{name}")
 
         with contextlib.suppress(MissingFileError):
-            self._retried(name, attempt)
+            self._with_retries(name, attempt)
 
     def _open(self, name: str) -> BinaryIO:
         filesystem, root = _filesystem(self.address)
         block_size = 0 if url_scheme(self.address) in _STREAMING else CHUNK_BYTES
         return filesystem.open(f"{root.rstrip('/')}/{name}", "rb", block_size=block_size)
 
-    def _place(self, name: str) -> str:
+    def _url(self, name: str) -> str:
         return f"{self.address.rstrip('/')}/{name}"
 
-    def _retried(self, name: str, attempt: Callable[[], Result]) -> Result:
-        """What `attempt` returns; each protocol has errors of its own, so all but the final ones are tried again."""
-        place = self._place(name)
+    def _with_retries(self, name: str, attempt: Callable[[], Result]) -> Result:
+        """Returns the result of `attempt`; all but permanent errors are retried, since each protocol has its own."""
+        url = self._url(name)
         try:
             return retry(attempt, RETRY_DELAYS_S, is_transient=_is_transient, jitter=RETRY_JITTER)
         except CdlError:
@@ -151,25 +151,25 @@ class RemoteFolder:
         except _LocalFileError as local:
             raise local.error from None
         except Exception as raised:
-            error = _trouble(raised)
+            error = _root_cause(raised)
             if isinstance(error, FileNotFoundError):
                 raise MissingFileError(
-                    f"{place} does not exist, or may not be seen; check the address, or log in where it is kept"
+                    f"{url} does not exist, or is not visible to you; check the address, or log in to the service"
                 ) from raised
-            if isinstance(error, _OtherContentError):
-                raise DamagedError(f"{place}: {error}; ask its owner to upload it again") from error
+            if isinstance(error, _ContentMismatchError):
+                raise DamagedError(f"{url}: {error}; ask its owner to upload it again") from error
             reason = one_line(error, with_class=True)
             raise JobError(
-                f"{place} cannot be reached ({reason}); check network and credentials, then run the same again"
+                f"{url} cannot be reached ({reason}); check network and credentials, then run the same command again"
             ) from error
 
 
-class _OtherContentError(Exception):
-    """What came is not what was announced: a cut transfer, or another file."""
+class _ContentMismatchError(Exception):
+    """The received content is not the announced one: the transfer was cut short, or it is another file."""
 
 
 class _LocalFileError(Exception):
-    """What went wrong on this machine, so that no further attempt would help."""
+    """An error of the local file, which another attempt would not avoid."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(str(error))
@@ -177,8 +177,8 @@ class _LocalFileError(Exception):
 
 
 @contextlib.contextmanager
-def _local() -> Iterator[None]:
-    """Tell errors of local files from those of the network, which are errors of the system, too."""
+def _local_errors() -> Iterator[None]:
+    """Distinguish errors of local files from those of the network, which are also `OSError`s."""
     try:
         yield
     except OSError as error:
@@ -186,9 +186,10 @@ def _local() -> Iterator[None]:
 
 
 def _filesystem(address: str) -> tuple[Any, str]:
-    """fsspec's file system for an address, and the path in it.
+    """Returns fsspec's file system for an address, and the path in it.
 
-    Looked up each time: fsspec keeps its instances itself, one for each process, which a fork must not share.
+    It is looked up for each call: fsspec caches its instances for each process, and a forked process must not share
+    them.
     """
     import fsspec
 
@@ -196,16 +197,16 @@ def _filesystem(address: str) -> tuple[Any, str]:
     try:
         return fsspec.core.url_to_fs(address, **_options(protocol))
     except ImportError as error:
-        raise CallError(f"{address}: {protocol}:// needs a further package ({error}); install it") from error
+        raise CallError(f"{address}: {protocol}:// needs another package ({error}); install it") from error
     except ValueError as error:
         reason = one_line(error, with_class=True)
         raise CallError(
-            f"{address}: {reason}; give a folder, or an address as hf://datasets/OWNER/NAME, s3:// or https://"
+            f"{address}: {reason}; give a folder, or an address (hf://datasets/OWNER/NAME, s3://… or https://…)"
         ) from error
 
 
 def _options(protocol: str) -> dict[str, Any]:
-    """Settings of a file system: without them a download over HTTP would end after five minutes, however it goes."""
+    """Returns the settings of a file system: by default, aiohttp ends every download after five minutes."""
     if protocol not in WEB_SCHEMES:
         return {}
     import aiohttp
@@ -214,7 +215,7 @@ def _options(protocol: str) -> dict[str, Any]:
 
 
 def _read_fully(file: BinaryIO, max_bytes: int) -> bytes:
-    """Up to `max_bytes`; some streams give less at once than they are asked for."""
+    """Read up to `max_bytes`; some streams return fewer bytes per call than requested."""
     chunks, size = [], 0
     while size < max_bytes and (chunk := file.read(min(CHUNK_BYTES, max_bytes - size))):
         chunks.append(chunk)
@@ -222,8 +223,8 @@ def _read_fully(file: BinaryIO, max_bytes: int) -> bytes:
     return b"".join(chunks)
 
 
-def _trouble(error: Exception) -> Exception:
-    """The error itself, or what it hides: fsspec calls a file missing over HTTP when a server did not answer, too."""
+def _root_cause(error: Exception) -> Exception:
+    """Returns the error or the cause that it hides: over HTTP, fsspec reports files as missing if the server failed."""
     cause = error.__cause__
     if not isinstance(error, FileNotFoundError) or not isinstance(cause, Exception):
         return error
@@ -235,7 +236,7 @@ def _trouble(error: Exception) -> Exception:
 def _is_transient(raised: Exception) -> bool:
     if isinstance(raised, (CdlError, _LocalFileError)):
         return False
-    error = _trouble(raised)
-    status = getattr(error, "status", None)  # of aiohttp's errors
-    refused = isinstance(status, int) and status >= 400 and not is_transient_status(status)
-    return not refused and not isinstance(error, (FileNotFoundError, *_FINAL))
+    error = _root_cause(raised)
+    status = getattr(error, "status", None)  # an attribute of aiohttp's errors
+    is_rejected = isinstance(status, int) and status >= 400 and not is_transient_status(status)
+    return not is_rejected and not isinstance(error, (FileNotFoundError, *_PERMANENT_ERRORS))

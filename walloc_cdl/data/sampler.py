@@ -1,4 +1,9 @@
-"""Which samples make up which batch: one list of global batches for each epoch, whatever the number of ranks."""
+"""The sampler: one list of global batches for each epoch, which is the same for any number of ranks.
+
+Random choices use words by position: each position of an epoch's order has a random word (raw PCG64, as for the
+order itself), from which views and crops are drawn, so that they depend neither on ranks nor on prefetching or
+resumption.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +14,8 @@ import numpy as np
 
 from walloc_cdl.errors import CallError
 
-_DRAWS, _STEPS = 1, 2
-"""Tell the words that draw views and crops, and those for training steps, from those that shuffle."""
+_CROP_STREAM, _STEP_STREAM = 1, 2
+"""Seeds that separate the words for views and crops, and those for training steps, from those that shuffle."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,11 +25,11 @@ class Selection:
     rows: np.ndarray
     """int64 (B,)."""
     words: np.ndarray | None = None
-    """uint64 (B,): a random word for each, where a view or a crop is drawn; None for the fixed choice."""
+    """uint64 (B,): a random word for each sample if views or crops are drawn; None if they are fixed."""
 
 
 def draw_below(words: np.ndarray, counts: int | np.ndarray) -> np.ndarray:
-    """A number from 0 to count - 1, int64, for each 32-bit word, by its upper part; counts are at most 2^31."""
+    """Returns a number from 0 to count - 1, int64, for each 32-bit word, floor(word × count / 2^32); counts ≤ 2^31."""
     return ((words * np.asarray(counts, np.uint64)) >> np.uint64(32)).astype(np.int64)
 
 
@@ -34,17 +39,17 @@ class GlobalBatches:
 
     num_samples: int
     batch_size: int
-    """Samples of a batch over all ranks."""
+    """Number of samples of a batch over all ranks."""
     shuffle: bool
     drop_last: bool
-    """Leave out a last batch that is not full."""
+    """Whether to leave out a last batch that is not full."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
-            raise CallError(f"batch size {self.batch_size}; it must be at least 1")
+            raise CallError(f"batch size is {self.batch_size}; it must be at least 1")
         if self.seed < 0:
-            raise CallError(f"seed {self.seed}; it must not be negative")
+            raise CallError(f"seed is {self.seed}; it must not be negative")
         if self.drop_last and 0 < self.num_samples < self.batch_size:
             raise CallError(
                 f"batch size {self.batch_size} is more than the {self.num_samples} samples of the split, and "
@@ -56,10 +61,10 @@ class GlobalBatches:
         return full + (rest > 0 and not self.drop_last)
 
     def order(self, epoch: int) -> np.ndarray:
-        """The samples of an epoch in the order they are drawn, int64 (num_samples,).
+        """Returns the samples of an epoch in their order, int64 (num_samples,).
 
-        Shuffled by sorting raw PCG64 words: NumPy keeps the words the same in all versions, which it
-        does not promise for `Generator.permutation`.
+        They are shuffled by sorting raw PCG64 words: NumPy guarantees the same words in all versions, but not the
+        same results of `Generator.permutation`.
         """
         if not self.shuffle:
             return np.arange(self.num_samples)
@@ -68,21 +73,21 @@ class GlobalBatches:
         return argsort_words(_raw_words(self.num_samples, self.seed, epoch))
 
     def words(self, epoch: int) -> np.ndarray:
-        """For each position of an epoch's order a random word, uint64 (num_samples,), by seed, epoch and position."""
-        return _raw_words(self.num_samples, self.seed, epoch, _DRAWS)
+        """Returns a random word for each position of an epoch's order, uint64 (num_samples,), for views and crops."""
+        return _raw_words(self.num_samples, self.seed, epoch, _CROP_STREAM)
 
     def step_words(self, epoch: int) -> np.ndarray:
-        """Others like `words`, for what a training step does at random with each sample.
+        """Returns words like `words`, for the random choices of a training step.
 
-        They are not the same, or an augmentation would go with the view or the crop that was drawn.
+        They are independent of `words`: otherwise augmentations would be correlated with views and crops.
         """
-        return _raw_words(self.num_samples, self.seed, epoch, _STEPS)
+        return _raw_words(self.num_samples, self.seed, epoch, _STEP_STREAM)
 
     def part(self, number: int, *, rank: int = 0, world_size: int = 1) -> slice:
-        """The positions in an epoch's order of one rank's part of global batch `number`.
+        """Returns the positions, in an epoch's order, of one rank's part of global batch `number`.
 
-        The parts of all ranks, one after the other, are the global batch; their sizes differ by one at most, so
-        that a last, incomplete batch may leave a rank with none.
+        The concatenated parts of all ranks are the global batch. Their sizes differ by at most one, so
+        that a rank may have no sample of a last, incomplete batch.
         """
         first = number * self.batch_size
         count = min(self.batch_size, self.num_samples - first)
@@ -91,7 +96,7 @@ class GlobalBatches:
     def selections(
         self, epoch: int, *, draw: bool, rank: int = 0, world_size: int = 1, start: int = 0
     ) -> Sequence[Selection]:
-        """One rank's part of each global batch from number `start` on, in order.
+        """Returns one rank's part of each global batch from number `start` on, in order.
 
         With `draw` each sample has a random word.
         """
@@ -100,7 +105,7 @@ class GlobalBatches:
 
 
 class _Selections(Sequence[Selection]):
-    """Cut out of an epoch's order when asked for, since ten million samples make 39,000 batches."""
+    """Slices an epoch's order on access, since ten million samples make 39,000 batches."""
 
     def __init__(
         self,

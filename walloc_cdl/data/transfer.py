@@ -1,4 +1,4 @@
-"""Copies from the memory to a CUDA device that overlap with the work there."""
+"""Copies from host memory to a CUDA device that overlap with computation there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from walloc_cdl.data.sampler import Selection
 
 @dataclass
 class _Slot:
-    """Pinned memory for one batch, and the event that says when its last copy was done."""
+    """Pinned memory for one batch, and the event that records the end of its last copy."""
 
     codes: torch.Tensor
     labels: torch.Tensor
@@ -22,7 +22,7 @@ class _Slot:
 
 @dataclass(frozen=True)
 class StagedBatch:
-    """A batch on its way to the device."""
+    """A batch that is being copied to the device."""
 
     codes: torch.Tensor
     labels: torch.Tensor
@@ -33,12 +33,12 @@ class StagedBatch:
         stream = torch.cuda.current_stream(self.codes.device)
         stream.wait_event(self.copied)
         for tensor in (self.codes, self.labels):
-            tensor.record_stream(stream)  # or its memory could be given to the next copy while it is read
+            tensor.record_stream(stream)  # otherwise its memory could be reused by the next copy while it is read
         return self.codes, self.labels
 
 
 class PinnedCopies:
-    """Starts copies of batches to a CUDA device from pinned memory, on a stream of their own; thread-safe."""
+    """Starts copies of batches from pinned memory to a CUDA device, on a separate stream; thread-safe."""
 
     def __init__(self, reader: Reader, batch_size: int, shape: tuple[int, ...], device: torch.device) -> None:
         self._reader = reader
@@ -48,7 +48,7 @@ class PinnedCopies:
         self._slots: deque[_Slot] = deque()
 
     def stage(self, selection: Selection) -> StagedBatch:
-        """Gather these samples into pinned memory and start the copy."""
+        """Gather these samples into pinned memory, and start the copy."""
         slot = self._acquire()
         count = len(selection.rows)
         self._reader.fill(selection, slot.codes.numpy()[:count])
@@ -64,7 +64,7 @@ class PinnedCopies:
         return StagedBatch(codes, batch_labels, copied)
 
     def _acquire(self) -> _Slot:
-        """The slot whose copy was started longest ago, once it is done; a new one if all are being filled."""
+        """Returns the slot whose copy was started first, once the copy is done; a new slot if all are being filled."""
         try:
             slot = self._slots.popleft()
         except IndexError:

@@ -1,4 +1,4 @@
-"""One training loop for all that is trained on stored latents: a model and a step in, a run's folder out."""
+"""The training loop for models on stored latents: it takes a model and a step, and writes a run's folder."""
 
 from walloc_cdl.training.average import WeightAverage
 from walloc_cdl.training.checkpoint import copy_into, load_tensors, tensors_to_bytes

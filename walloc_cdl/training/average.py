@@ -1,4 +1,4 @@
-"""The running average of a model's weights, which is what a run leaves."""
+"""The exponential moving average of a model's weights, which a run saves as its result."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor
 class WeightAverage:
     """Exponential moving average of all floating-point weights and buffers; integers are copied.
 
-    After update number t, counted from 0, the decay is min(decay, (1 + t) / (10 + t)): at first the average
-    reaches back over about a tenth of the updates so far, so a short run is not held back by its initial
-    weights, and from t = 9 / (1 - decay) on over 1 / (1 - decay) of them.
+    After update number t, counted from 0, the decay is min(decay, (1 + t) / (10 + t)). At first the average
+    covers about the last tenth of the updates, so that the initial weights do not dominate a short run; from
+    t = 9 / (1 - decay) on it covers the last 1 / (1 - decay) updates.
     """
 
     def __init__(self, weights: dict[str, Tensor], decay: float) -> None:
@@ -20,7 +20,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, weights: dict[str, Tensor], step: int) -> None:
-        """Take in a model's weights after update number `step`; they have the names of the first ones."""
+        """Add a model's weights after update number `step`; their names are those given at construction."""
         rate = 1 - min(self.decay, (1 + step) / (10 + step))
         averages, values = [], []
         for name, value in weights.items():

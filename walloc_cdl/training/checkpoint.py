@@ -1,4 +1,4 @@
-"""Tensors and plain values in one safetensors file: weights and the states of training."""
+"""Tensors and plain values in one safetensors file: weights, and the states of training."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from walloc_cdl.canonical import canonical_json
 from walloc_cdl.errors import DamagedError
 
 METADATA_KEY = "walloc_cdl"
-"""The only metadata key: with more, the safetensors package orders them at random."""
+"""The only metadata key: safetensors writes several keys in random order."""
 
 REMEDY = "restore it from a copy or train again"
-"""What every error about a run's files ends with."""
+"""The remedy in every error about a run's files."""
 
 
 def tensors_to_bytes(tensors: dict[str, Tensor], metadata: dict[str, Any] | None = None) -> bytes:
-    """One safetensors file; whatever memory format the tensors have, the file holds them row by row."""
+    """Returns the bytes of a safetensors file; tensors are stored in row-major order, whatever their memory format."""
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     return save(plain, None if metadata is None else {METADATA_KEY: canonical_json(metadata).decode()})
 
@@ -38,12 +38,12 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def copy_into(targets: dict[str, Tensor], tensors: dict[str, Tensor], *, origin: str) -> None:
-    """Copy tensors into those of the same names, shapes and dtypes; `DamagedError`, naming `origin`, if they differ."""
+    """Copy `tensors` into `targets`; raises `DamagedError`, naming `origin`, if names, shapes or dtypes differ."""
     differing = sorted(targets.keys() ^ tensors.keys())
     if differing:
         raise DamagedError(
-            f"{origin}: {differing[0]!r} is {'missing' if differing[0] in targets else 'unknown'}, and so are "
-            f"{len(differing) - 1} more; it was written by another version or is damaged: {REMEDY}"
+            f"{origin}: {differing[0]!r} is {'missing' if differing[0] in targets else 'unknown'}, and "
+            f"{len(differing) - 1} more names differ; it was written by another version or is damaged: {REMEDY}"
         )
     with torch.no_grad():
         for name, target in targets.items():

@@ -1,4 +1,4 @@
-"""`LoopConfig`: the settings of a training loop, whatever it trains."""
+"""`LoopConfig`: the settings of a training loop, for any kind of model."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from walloc_cdl.training.precision import PRECISIONS
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How a model is trained: AdamW, a cosine with warmup, averaged weights.
+    """Settings of the optimizer (AdamW), the schedule (cosine with warmup) and the averaging of weights.
 
-    Raises `CallError` for values that no training can have.
+    Raises `CallError` for values out of range.
     """
 
     epochs: int = 15
     batch_size: int = 64
     lr: float = 1e-3
-    """Learning rate at its peak."""
+    """Peak learning rate."""
     weight_decay: float = 0.05
-    """On weights of two and more dimensions, but those that the model exempts."""
+    """Applies to weights of two or more dimensions, except those that the model exempts."""
     warmup_epochs: float = 1.0
-    """Epochs, or a part of one, over which the learning rate rises linearly."""
+    """Number of epochs, possibly fractional, over which the learning rate rises linearly."""
     ema_decay: float = 0.998
-    """Largest decay, for each step, of the average of the weights; 0 keeps the last weights."""
+    """Largest decay per update of the averaged weights; with 0 the average equals the last weights."""
     clip_norm: float | None = 1.0
     """Largest norm of the gradient of all weights together; None for no limit."""
     precision: str = "auto"
     """`bf16`, `fp32`, or `auto`: bf16 on GPUs that compute it natively."""
     seed: int = 0
-    """Fixes the initial weights (of a model that is made for the run), the order of the samples and every dropout."""
+    """Determines the initial weights (of a model that is built for the run), the order of the samples and dropout."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -51,7 +51,7 @@ class LoopConfig:
             raise unknown_name("precision", self.precision, PRECISIONS, f"choose one of {', '.join(PRECISIONS)}")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for canonical JSON."""
+        """Returns plain values for canonical JSON."""
         return dataclasses.asdict(self)
 
 

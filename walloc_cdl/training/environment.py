@@ -1,4 +1,4 @@
-"""What a run's figures depend on beside its configuration: the code, the versions, the machine."""
+"""What the figures of a run depend on in addition to its configuration: the code, the versions and the machine."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from walloc_cdl.version import __version__
 
 
 def source_commit() -> str | None:
-    """The commit of this program, with `+` behind it if its code differs; None where it cannot be known.
+    """Returns the commit of this program, followed by `+` if Python files differ from it; None if it is unknown.
 
-    Of the git checkout that the running code lies in, wherever the command was started; for a package
-    that pip installed from a repository, what pip wrote down (PEP 610).
+    It is the commit of the git checkout that contains the running package, not of the working directory, which may
+    be another repository. For a package that pip installed from a repository, it is the one that pip recorded
+    (PEP 610).
     """
     folder = Path(__file__).parent.parent
     try:
-        # Or an installed package would be given the commit of whatever repository its environment lies in.
+        # Without this check, an installed package would get the commit of a repository that its environment lies in.
         _git(folder, "ls-files", "--error-unmatch", "__init__.py")
         head = _git(folder, "rev-parse", "HEAD")
         changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ":(top)*.py")
@@ -34,7 +35,7 @@ def source_commit() -> str | None:
 
 
 def describe_environment(device: torch.device, precision: str, packages: Sequence[str] = ()) -> dict[str, Any]:
-    """Versions (those of the installed `packages`, too), processor, threads, device and precision, as plain values."""
+    """Returns versions (also those of `packages`), processor, threads, device and precision as plain values."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -63,7 +64,7 @@ def _installed_commit() -> str | None:
 
 
 def _cpu_model() -> str:
-    """The processor's name; Python knows only its architecture on Linux."""
+    """Returns the processor's name; on Linux `platform.processor` returns at most the architecture."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text().splitlines():

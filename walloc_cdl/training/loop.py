@@ -1,4 +1,4 @@
-"""The training loop: one epoch after the other, and the state from which it goes on exactly as before."""
+"""The training loop, and its state after an epoch, from which training resumes bit-exactly."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ from walloc_cdl.training.schedule import learning_rate
 from walloc_cdl.training.seeding import seed_torch
 
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""From (codes, targets, words) of a batch to its loss, a scalar that is differentiated.
+"""Computes the loss of a batch, a scalar that can be differentiated, from (codes, targets, words).
 
-It runs the model itself, in the precision that it wants. Codes are uint8 (B, K, h, w) and targets (B, …), as
-`LatentLoader` has them; words, uint64 (B,), are all the randomness that a step may use for its samples. Torch's
-generators, which dropout draws from, are seeded for each epoch.
+The step runs the model, in a precision of its choice. Codes are uint8 (B, K, h, w) and targets (B, …), as
+`LatentLoader` yields them. Words, uint64 (B,), are the only source of randomness that a step may use for single
+samples. Torch's generators, which dropout uses, are seeded for each epoch.
 """
 
 
 class Loader(Protocol):
-    """What a loop needs of its batches; `LatentLoader` is one."""
+    """The interface that the loop needs of its loader; `LatentLoader` implements it."""
 
     @property
     def batch_size(self) -> int:
-        """Samples of a batch, over all ranks."""
+        """Number of samples of a batch over all ranks."""
         ...
 
     def __len__(self) -> int:
-        """Batches of an epoch."""
+        """Number of batches of an epoch."""
         ...
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, counted from 0, that comes next."""
+        """Choose the next epoch, counted from 0."""
         ...
 
     def with_words(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """The epoch's batches, as a `Step` takes them, on the loop's device."""
+        """Iterate over the epoch's batches (codes, targets, words), on the loop's device."""
         ...
 
 
 @dataclass(frozen=True)
 class TrainProgress:
-    """Where training stands, after each update."""
+    """The progress of training after an update."""
 
     epoch: int
     """Counted from 0."""
@@ -63,9 +63,9 @@ class TrainProgress:
     """Samples seen so far, over all epochs."""
     samples_total: int
     loss: float | None
-    """Mean over the last whole epoch; None in the first."""
+    """Mean over the last finished epoch; None in the first epoch."""
     images_per_s: float | None
-    """In the last whole epoch; None in the first."""
+    """Rate of the last finished epoch; None in the first epoch."""
 
 
 Progress = Callable[[TrainProgress], None]
@@ -73,18 +73,19 @@ Progress = Callable[[TrainProgress], None]
 
 @dataclass
 class History:
-    """What is known of each finished epoch."""
+    """Figures of the finished epochs."""
 
     losses: list[float] = field(default_factory=list)
     images_per_s: list[float] = field(default_factory=list)
     elapsed_s: float = 0.0
-    """Of all finished epochs together."""
+    """Duration of all finished epochs together."""
 
 
 class TrainingLoop:
     """A model in training, with its optimizer, average and history.
 
-    The loop takes the model to the device. `weights_of` gives what is averaged and saved of it, by name.
+    The loop moves the model to the device. `weights_of` returns, by name, the tensors of the model that are averaged
+    and saved.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class TrainingLoop:
         weights_of: Callable[[nn.Module], dict[str, Tensor]] = nn.Module.state_dict,
         progress: Progress | None = None,
     ) -> None:
-        # On the CPU, too, convolutions are about a quarter quicker in this layout.
+        # Convolutions are about a quarter faster in this layout, on the CPU as well.
         self.model = model.to(device, memory_format=torch.channels_last)
         self.step = step
         self.loader = loader
@@ -112,17 +113,17 @@ class TrainingLoop:
 
     @property
     def epoch(self) -> int:
-        """The epoch that comes next."""
+        """Number of the next epoch, counted from 0."""
         return len(self.history.losses)
 
     def weights(self) -> dict[str, Tensor]:
-        """The model's weights and buffers that are averaged and saved, themselves and not copies."""
+        """Returns the model's weights and buffers that are averaged and saved, not copied."""
         return self._weights_of(self.model)
 
     def run_epoch(self) -> None:
-        """Train one epoch; all of its randomness follows from the seed and its number.
+        """Train one epoch; its randomness follows from the seed and the number of the epoch alone.
 
-        Raises `JobError` when the loss is no longer a number.
+        Raises `JobError` if the mean loss is not finite.
         """
         epoch, steps = self.epoch, len(self.loader)
         seed_torch(self.config.seed, epoch)
@@ -138,17 +139,19 @@ class TrainingLoop:
         mean = float(total) / steps  # waits for the device
         elapsed = time.perf_counter() - start
         if not math.isfinite(mean):
-            raise JobError(f"the loss is {mean} in epoch {epoch + 1}; choose an lr below {self.config.lr:g}, or fp32")
+            raise JobError(
+                f"the loss is {mean} in epoch {epoch + 1}; choose an lr below {self.config.lr:g}, or precision fp32"
+            )
         self.history.losses.append(mean)
         self.history.images_per_s.append(num_images / elapsed)
         self.history.elapsed_s += elapsed
 
     def use_average(self) -> None:
-        """Put the averaged weights into the model, for good."""
+        """Replace the weights of the model by the averaged ones."""
         copy_into(self.weights(), self.average.weights, origin="the average")
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors and plain values from which `restore` goes on."""
+        """Returns tensors and plain values from which `restore` resumes."""
         tensors = {f"model.{name}": value for name, value in self.weights().items()}
         tensors |= {f"average.{name}": value for name, value in self.average.weights.items()}
         state = optimizer_tensors(self.optimizer, self.model)
@@ -160,7 +163,7 @@ class TrainingLoop:
         }
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any], *, origin: str) -> None:
-        """Inverse of `state`; raises `DamagedError`, naming `origin`, for a state of anything else."""
+        """Inverse of `state`; raises `DamagedError`, naming `origin`, for anything but a state of this loop."""
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition(".")

@@ -1,4 +1,4 @@
-"""AdamW over a model's trained weights, and its state as named tensors."""
+"""AdamW over a model's trainable parameters, and its state as named tensors."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from walloc_cdl.training.config import LoopConfig
 
 
 def build_optimizer(model: nn.Module, config: LoopConfig) -> torch.optim.Optimizer:
-    """AdamW over the trained weights; norms, biases and what the model exempts are without decay.
+    """Build AdamW over the trainable parameters; biases, normalization weights and exempted weights have no decay.
 
     A model exempts weights, such as position embeddings, by a method `no_weight_decay` that returns their names,
     as timm's models do.
     """
     exempt = model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()
     decayed, undecayed = [], []
-    for name, parameter in trained_parameters(model).items():
+    for name, parameter in trainable_parameters(model).items():
         (undecayed if parameter.ndim < 2 or name in exempt else decayed).append(parameter)
     groups = [
         {"params": decayed, "weight_decay": config.weight_decay},
@@ -26,16 +26,16 @@ def build_optimizer(model: nn.Module, config: LoopConfig) -> torch.optim.Optimiz
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.lr)
 
 
-def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that want a gradient, by name."""
+def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Returns the parameters that require a gradient, by name."""
     return {name: value for name, value in model.named_parameters() if value.requires_grad}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """The state of AdamW as `PARAMETER/KEY` to tensor; empty before the first update."""
+    """Returns the state of AdamW, named `PARAMETER/KEY`; empty before the first update."""
     return {
         f"{name}/{key}": value
-        for name, parameter in trained_parameters(model).items()
+        for name, parameter in trainable_parameters(model).items()
         for key, value in optimizer.state.get(parameter, {}).items()
     }
 
@@ -45,10 +45,10 @@ def restore_optimizer(
 ) -> None:
     """Inverse of `optimizer_tensors`; raises `DamagedError`, naming `origin`, for the state of another model.
 
-    AdamW makes its state at the first update, so it is made by hand, in the parameters' memory format.
+    AdamW creates its state at the first update only, so it is created here, in the memory format of the parameters.
     """
     targets: dict[str, Tensor] = {}
-    for name, parameter in trained_parameters(model).items():
+    for name, parameter in trainable_parameters(model).items():
         state = {"step": torch.zeros(()), "exp_avg": torch.zeros_like(parameter)}
         state["exp_avg_sq"] = torch.zeros_like(parameter)
         optimizer.state[parameter] = state

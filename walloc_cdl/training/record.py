@@ -1,4 +1,4 @@
-"""`RunRecord`: what a training run leaves, as one JSON."""
+"""`RunRecord`: the result of a training run as JSON."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from typing import Any, Generic, TypeVar
 from walloc_cdl.errors import DamagedError
 
 MetricsT = TypeVar("MetricsT")
-"""The metrics of whatever is trained: a dataclass of plain values."""
+"""The metrics of the trained model: a dataclass of plain values."""
 
 
 @dataclass(frozen=True)
 class RunRecord(Generic[MetricsT]):
-    """The result of a run, with all that it depends on."""
+    """The result of a run, with everything that it depends on."""
 
     config: dict[str, Any]
     """The run's configuration, as in its config.json."""
     seeds: dict[str, int]
     commit: str | None
-    """Commit of this program, `+` behind it where files differed from it; None where it cannot be known."""
+    """Commit of this program, as `source_commit` returns it."""
     environment: dict[str, Any]
     """Versions, processor, threads, device, precision."""
     metrics: MetricsT | None
-    """Of the averaged weights on the validation data; None if there were none."""
+    """Metrics of the averaged weights on the validation data; None if there were none."""
     elapsed_s: float
-    """Training, evaluation left out; of all calls that a resumed run took together."""
+    """Duration of training without evaluation; for a resumed run, over all calls."""
     images_per_s: float
     """Training rate: the median over the epochs."""
     losses: list[float]
     """Mean training loss of each epoch."""
     weights_sha256: str
-    """Of model.safetensors."""
+    """SHA-256 of model.safetensors."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for canonical JSON."""
+        """Returns plain values for canonical JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, fields: Any, make_metrics: Callable[..., MetricsT], *, origin: str) -> RunRecord[MetricsT]:
         """Inverse of `to_json` for untrusted values; raises `DamagedError`, naming `origin`.
 
-        `make_metrics` takes the fields of the metrics by name, as their class does.
+        `make_metrics` takes the fields of the metrics as keyword arguments, as their class does.
         """
         try:
             metrics = fields["metrics"]

@@ -1,4 +1,4 @@
-"""A training loop in a run's folder: resumed where it stopped, saved after every epoch, and what it leaves."""
+"""Runs a training loop in a run's folder: resumes it, saves a checkpoint after every epoch, and writes the record."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from walloc_cdl.training.run_folder import RunFolder
 
 
 def run_epochs(loop: TrainingLoop, run: RunFolder) -> None:
-    """Train the epochs that the folder's checkpoint does not have yet, then put the averaged weights into the model.
+    """Train the epochs that the folder's checkpoint does not have yet, then load the averaged weights into the model.
 
-    The folder must be claimed. Raises `DamagedError` for a checkpoint that is broken or belongs to another run,
-    `JobError` if the loss diverges.
+    `RunFolder.claim` must have been called. Raises `DamagedError` for a checkpoint that is broken or belongs to
+    another run, `JobError` if the loss diverges.
     """
     digest = run.config_digest()
     if run.checkpoint_path.is_file():
         tensors, values = load_tensors(run.checkpoint_path)
         if values.get("config_sha256") != digest:
-            raise DamagedError(f"{run.checkpoint_path} is of another run than config.json; name another folder")
+            raise DamagedError(f"{run.checkpoint_path} belongs to another run than config.json; name another folder")
         loop.restore(tensors, values, origin=str(run.checkpoint_path))
     while loop.epoch < loop.config.epochs:
         loop.run_epoch()
@@ -37,9 +37,9 @@ def run_epochs(loop: TrainingLoop, run: RunFolder) -> None:
 def finish_run(
     loop: TrainingLoop, run: RunFolder, *, metrics: MetricsT | None, environment: dict[str, Any]
 ) -> RunRecord[MetricsT]:
-    """Save the model's weights and write the record, which makes the run a finished one.
+    """Save the model's weights and write the record, which marks the run as finished.
 
-    `environment` is that of `describe_environment`.
+    `environment` is the result of `describe_environment`.
     """
     weights = tensors_to_bytes(loop.weights())
     record = RunRecord(

@@ -1,9 +1,9 @@
-"""A run's folder: what lies in it, and what may be done with one that is there already.
+"""A run's folder: its files, and the rules for a folder that exists already.
 
-config.json              all that the run depends on: written first, never changed
-checkpoint.safetensors   where training stands; replaced after every epoch, gone when the run is done
+config.json              everything that the run depends on; written first, never changed
+checkpoint.safetensors   the state of training; replaced after every epoch, removed when the run is finished
 model.safetensors        the averaged weights
-record.json              the `RunRecord`, written last: a run with one is finished
+record.json              the `RunRecord`; written last: a run that has it is finished
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FORMAT_VERSION = 1
 
 
 class RunFolder:
-    """Paths and JSON files of one run."""
+    """The paths and JSON files of one run."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -34,14 +34,14 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run has left its record."""
+        """Whether the run has written its record."""
         return self.record_path.is_file()
 
     def claim(self, config: dict[str, Any], *, resume: bool) -> None:
-        """Make this the folder of a run of `config`, or find that it is already.
+        """Make this the folder of a run of `config`, unless it is already.
 
-        Without `resume` an earlier run in it is discarded. Raises `CallError` if it holds something
-        else or, with `resume`, a run of another configuration; nothing is changed then.
+        Without `resume` an earlier run in it is discarded. Raises `CallError`, without changing anything, if it holds
+        other files or, with `resume`, a run of another configuration.
         """
         if self.path.exists() and not self.path.is_dir():
             raise CallError(f"{self.path} is a file; name a folder for the run")
@@ -51,56 +51,63 @@ class RunFolder:
                 return
             self._discard()
         elif foreign := foreign_names(self.path, set()):
-            raise CallError(f"{self.path} holds something that is no run ({foreign[0]}); name an empty or a new folder")
+            raise CallError(
+                f"{self.path} holds files that belong to no run ({foreign[0]}); name an empty or a new folder"
+            )
         self.path.mkdir(parents=True, exist_ok=True)
         remove_temporaries(self.path)
         content = {"format": FORMAT, "format_version": FORMAT_VERSION, **config}
         write_atomic(self.config_path, _json_bytes(content))
 
     def load_config(self) -> dict[str, Any]:
-        """The run's configuration; `CallError` for a folder that is no run, `DamagedError` for a broken one."""
+        """Returns the run's configuration.
+
+        Raises `CallError` for a folder that is not a run, `DamagedError` for a broken configuration.
+        """
         if not self.config_path.is_file():
-            raise CallError(f"{self.path} is no run (no config.json); name a folder that `cdl train` wrote")
+            raise CallError(f"{self.path} is not a run (no config.json); name a folder that `cdl train` wrote")
         config = _load_json(self.config_path)
         if not isinstance(config, dict) or config.pop("format", None) != FORMAT:
-            raise CallError(f"{self.path} is no run (its config.json is of something else)")
+            raise CallError(
+                f"{self.path} is not a run (its config.json has another format); name a folder that `cdl train` wrote"
+            )
         version = config.pop("format_version", None)
         if version != FORMAT_VERSION:
             raise CallError(f"{self.path} has run format {version}, this program reads {FORMAT_VERSION}; update it")
         return config
 
     def config_digest(self) -> str:
-        """SHA-256 of the run's configuration, by which a checkpoint knows that it belongs to it; as `load_config`."""
+        """Returns the SHA-256 of the run's configuration, which checkpoints store; raises as `load_config` does."""
         return sha256_hex(canonical_json(self.load_config()))
 
     def save_record(self, record: RunRecord[Any]) -> None:
-        """Finish the run."""
+        """Write the record, and remove the checkpoint."""
         write_atomic(self.record_path, _json_bytes(record.to_json()))
         self.checkpoint_path.unlink(missing_ok=True)
         remove_temporaries(self.path)
 
     def load_record(self, make_metrics: Callable[..., MetricsT]) -> RunRecord[MetricsT]:
-        """The record of a finished run, its metrics made as in `RunRecord.from_json`.
+        """Returns the record of a finished run; `make_metrics` is that of `RunRecord.from_json`.
 
         Raises `CallError` if the run is not finished, `DamagedError` if the record is broken.
         """
         self.load_config()
         if not self.is_finished:
-            raise CallError(f"the run in {self.path} is not finished; the same `cdl train` again resumes it")
+            raise CallError(f"the run in {self.path} is not finished; run the same `cdl train` again to resume it")
         return RunRecord.from_json(_load_json(self.record_path), make_metrics, origin=str(self.record_path))
 
     def _discard(self) -> None:
-        """Remove the files of a run, what makes it one last."""
-        self.load_config()  # raises for anything that is no run
+        """Remove the files of a run, config.json last, so that an interrupted removal still leaves a run."""
+        self.load_config()  # raises unless this is a run
         for path in (self.record_path, self.weights_path, self.checkpoint_path, self.config_path):
             path.unlink(missing_ok=True)
 
     def _require_same(self, config: dict[str, Any]) -> None:
         difference = first_difference(json.loads(canonical_json(config)), self.load_config())
         if difference is not None:
-            name, now, before = difference
+            name, requested, stored = difference
             raise CallError(
-                f"the run in {self.path} has {name} {before!r}, but this call {now!r}; "
+                f"the run in {self.path} has {name} {stored!r}, but this call has {requested!r}; "
                 "repeat the call that started it, or name another folder"
             )
 

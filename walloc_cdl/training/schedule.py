@@ -1,4 +1,4 @@
-"""The learning rate of each update."""
+"""The learning rate schedule."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from walloc_cdl.training.config import LoopConfig
 
 
 def learning_rate(config: LoopConfig, step: int, steps_per_epoch: int) -> float:
-    """The rate of update number `step`, counted from 0: up in a line, down to 0 along half a cosine."""
+    """Returns the rate of update number `step`, counted from 0: a linear warmup, then half a cosine down to 0."""
     warmup = round(min(config.warmup_epochs, config.epochs) * steps_per_epoch)
     if step < warmup:
         return config.lr * (step + 1) / warmup

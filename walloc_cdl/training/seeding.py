@@ -7,6 +7,6 @@ import torch
 
 
 def seed_torch(seed: int, *parts: int) -> None:
-    """Seed torch's generators from `seed` and further numbers, such as that of an epoch, well mixed."""
+    """Seed torch's generators from a hash of `seed` and further numbers, such as the number of an epoch."""
     words = np.random.SeedSequence((seed, *parts)).generate_state(1, np.uint64)
     torch.manual_seed(int(words[0] >> np.uint64(1)))

@@ -104,7 +104,7 @@ def test_duplicates_are_dropped(photos, rgb_codec, tmp_path):
 def test_crops_are_read_in_batches(prepared):
     dataset = open_latents(prepared[0])
     with pytest.raises(
-        CallError, match=r"samples of split 'train' are smaller than the crop of 2x2 latents, the first"
+        CallError, match=r"samples of split 'train' are smaller than the crop of 2x2 latents; the first"
     ):
         LatentLoader(dataset, 2, crop=(2, 2))
     codes, labels = next(iter(LatentLoader(dataset, 4, crop=(1, 1))))

@@ -124,7 +124,7 @@ def test_a_signal_ends_the_cluster_and_the_same_command_resumes(make_folder, tmp
         process.send_signal(number)
         _, rest = process.communicate(timeout=60)
     assert process.returncode == code, rest
-    assert rest.splitlines()[-1].endswith("the same command again goes on where it stopped")
+    assert rest.splitlines()[-1].endswith("run the same command again to resume")
     deadline = time.monotonic() + 20
     while (left := [pid for pid in family if is_running(pid)]) and time.monotonic() < deadline:
         time.sleep(0.2)
