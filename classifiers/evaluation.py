@@ -84,7 +84,7 @@ def require_fitting(model: LatentClassifier, dataset: LatentDataset) -> None:
     """
     config, there = model.config, f"the data set {dataset.folder}"
     require_class_numbers(dataset)
-    config.spec.require_equal(dataset.spec, here=f"the classifier {config.name}", there=there)
+    config.spec.require_equal(dataset.spec, name=f"the classifier {config.name}", other_name=there)
     if tuple(dataset.latent_shape) != config.latent_shape:
         raise CallError(
             f"the classifier takes latents of shape {config.latent_shape}, but {there} has "

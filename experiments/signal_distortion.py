@@ -16,7 +16,7 @@ from walloc_cdl.errors import JobError
 from walloc_cdl.latents import code_histogram
 from walloc_cdl.latents.archive import archive_to_bytes, default_container, find_container
 
-LEAST_ERROR = 1e-15
+MIN_ERROR = 1e-15
 """Mean squared errors below count as this one, so that silence kept exactly is 150 dB and not infinite."""
 
 
@@ -142,7 +142,7 @@ def mean_squared_error(codec: Codec, codes: torch.Tensor, signal: torch.Tensor) 
 
 def decibels(power: float, error: float) -> float:
     """10 log10 of a power over an error."""
-    return float(10 * np.log10(power / max(error, LEAST_ERROR)))
+    return float(10 * np.log10(power / max(error, MIN_ERROR)))
 
 
 def entropy_bits(histogram: np.ndarray) -> float:

@@ -34,10 +34,10 @@ class CodecLookup:
         if codec_id not in self._found:
             if self._given is not None:
                 codec, spec = self.given(origin)
-                info.spec.require_equal(spec, here=origin, there=f"codec {codec.name}")
+                info.spec.require_equal(spec, name=origin, other_name=f"codec {codec.name}")
             self._found[codec_id] = _from_zoo(info, origin)
         codec, spec = self._found[codec_id]
-        info.spec.require_equal(spec, here=origin, there=f"codec {codec.name}")
+        info.spec.require_equal(spec, name=origin, other_name=f"codec {codec.name}")
         return codec, spec
 
 

@@ -16,7 +16,7 @@ from datasets_prep.job.progress import Progress, Reporter
 from datasets_prep.ledger.shard_records import load_record, was_made
 from datasets_prep.samples.planned_shard import PlannedShard
 from walloc_cdl.codec import Codec
-from walloc_cdl.errors import JobError, few_of
+from walloc_cdl.errors import JobError, abbreviate
 from walloc_cdl.latents import WORK_NAME
 
 
@@ -74,5 +74,5 @@ def _encode(engine: Engine, job: Job, pending: list[PlannedShard], reporter: Rep
 
 
 def _unfinished(pending: list[PlannedShard], total: int) -> str:
-    names = few_of([shard.name for shard in pending], most=3)
+    names = abbreviate([shard.name for shard in pending], limit=3)
     return f"{len(pending)} of {total} shards are missing ({names}); run their slices, or the same without --finish"

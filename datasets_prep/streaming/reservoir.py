@@ -24,7 +24,7 @@ from datasets_prep.samples.key_hash import key_hash
 from datasets_prep.samples.planned_shard import PlannedShard
 from datasets_prep.samples.stored import BadSignalError, FileSlice, Stored
 from walloc_cdl.errors import DamagedError, JobError
-from walloc_cdl.files import remove_temporaries, replacement, write_atomic
+from walloc_cdl.files import open_atomic, remove_temporaries, write_atomic
 from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
 
 FOLDER = "kept"
@@ -65,7 +65,7 @@ class Reservoir:
         """While the block runs, samples of this shard are offered; its end puts their file into its place."""
         stem = Path(name).stem
         self._offsets[stem] = {}
-        with replacement(self._folder / f"{stem}.bin") as self._file:
+        with open_atomic(self._folder / f"{stem}.bin") as self._file:
             yield
         self._file = None
         chosen = {str(each.index) for heap in self._heaps.values() for each in heap if each.shard == stem}

@@ -15,7 +15,7 @@ from datasets_prep.folders.copy_samples import batches, open_verified_shard, sam
 from datasets_prep.ledger.finished import ledger_parts, rewritten, stored_ledger_schema, write_edited_ledger
 from datasets_prep.ledger.table import DROPPED, SCHEMA, hidden_key
 from datasets_prep.upkeep.edit import Edit, editing
-from walloc_cdl.errors import CallError, few_of
+from walloc_cdl.errors import CallError, abbreviate
 from walloc_cdl.latents import (
     LEDGER_NAME,
     UNKNOWN_LABEL,
@@ -136,13 +136,13 @@ def _require_found(folder: Path, wanted: list[str], found: _Found) -> None:
         splits.setdefault(key, set()).add(name)
     if unknown := [key for key in wanted if key not in splits and key not in found.already]:
         raise CallError(
-            f"{len(unknown)} of {len(wanted)} keys are not in {folder}: {few_of([*map(repr, unknown)])}; "
+            f"{len(unknown)} of {len(wanted)} keys are not in {folder}: {abbreviate([*map(repr, unknown)])}; "
             f"nothing was changed; {LEDGER_NAME} has the keys"
         )
     if several := [key for key in wanted if len(splits.get(key, ())) > 1]:
         names = ", ".join(sorted(str(name) for name in splits[several[0]]))
         raise CallError(
-            f"{len(several)} keys are in several splits: {few_of([*map(repr, several)])} ({names}); say "
+            f"{len(several)} keys are in several splits: {abbreviate([*map(repr, several)])} ({names}); say "
             "which with --split, one after the other"
         )
 

@@ -14,7 +14,7 @@ from datasets_prep.folders.derived_folder import begin, copy_files, end
 from datasets_prep.job.plan import OF_THE_JOB
 from datasets_prep.upkeep.derive import Derivation, Origin
 from walloc_cdl.canonical import canonical_json, first_difference, sha256_hex
-from walloc_cdl.errors import CallError, few_of
+from walloc_cdl.errors import CallError, abbreviate
 from walloc_cdl.latents import (
     LEDGER_NAME,
     MANIFEST_NAME,
@@ -136,7 +136,7 @@ def _require_distinct_keys(origins: Sequence[Origin]) -> None:
                 seen.add(key)
         if repeated:
             raise CallError(
-                f"{len(repeated)} keys occur twice in split {split!r}: {few_of(repeated)}; give --prefix to put "
+                f"{len(repeated)} keys occur twice in split {split!r}: {abbreviate(repeated)}; give --prefix to put "
                 "each folder's name before its keys"
             )
 

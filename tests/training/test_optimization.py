@@ -104,5 +104,5 @@ def test_auto_is_bf16_on_gpus_that_have_it(monkeypatch):
 
 
 def test_a_device_that_is_not_there_is_refused():
-    with pytest.raises(CallError, match="device 'gpu' is no torch device; use cpu, cuda or cuda:N"):
+    with pytest.raises(CallError, match="device 'gpu' is not a torch device; use cpu, cuda or cuda:N"):
         choose_device("gpu")
