@@ -96,7 +96,7 @@ def measure_encoding(
         raise CallError(f"codec {codec.name} takes the plain path on {machine['device']}; there is nothing to compare")
 
     def plain() -> Tensor:
-        return codec._stored(codec.latents(pixels))
+        return codec._quantize(codec.latents(pixels))
 
     with torch.no_grad():
         codes, expected = codec.encode(pixels), plain()

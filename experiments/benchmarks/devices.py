@@ -29,4 +29,4 @@ def finish(device: torch.device) -> None:
 def is_compiled(codec: WallocCodec, signal: Tensor) -> bool:
     """Whether `encode` of a linear encoder takes a compiled path for such signals, or the plain one."""
     with torch.no_grad():
-        return codec._compiled.encode(codec.encoder[0], signal, codec._own_codes) is not None
+        return codec._compiled.encode(codec.encoder[0], signal, codec._unpadded_codes) is not None

@@ -29,7 +29,7 @@ class CompiledEncoder:
     """
 
     def __init__(self, *, levels: int, dimensions: int, bits: int) -> None:
-        self._shape = {"levels": levels, "dimensions": dimensions}
+        self._transform = {"levels": levels, "dimensions": dimensions}
         self._bits = bits
         self._weights: tuple[Tensor, ...] = ()
         self._last_versions: tuple[int, ...] | None = None
@@ -66,7 +66,7 @@ class CompiledEncoder:
             return torch.from_numpy(self._on_cpu(weight, bias).encode(x.detach().numpy(), torch.get_num_threads()))
         if weight.device in self._failed:
             return None
-        if not GpuEncoder.fits(weight.shape, **self._shape, device=weight.device):
+        if not GpuEncoder.fits(weight.shape, **self._transform, device=weight.device):
             return None
         encoder = self._on_gpu(weight, bias, signal.detach(), plain)
         return None if encoder is None else encoder.encode(signal.detach())
@@ -80,7 +80,7 @@ class CompiledEncoder:
 
     def _fused(self, weight: Tensor, bias: Tensor) -> FusedEncoder:
         fused = importlib.import_module("walloc_cdl.kernels.cpu.fused")
-        return fused.FusedEncoder(weight.flatten(1).numpy(), bias.numpy(), **self._shape, bits=self._bits)
+        return fused.FusedEncoder(weight.flatten(1).numpy(), bias.numpy(), **self._transform, bits=self._bits)
 
     def _on_gpu(
         self, weight: Tensor, bias: Tensor, signal: Tensor, plain: Callable[[Tensor], Tensor]
@@ -91,9 +91,9 @@ class CompiledEncoder:
         )
         if not is_current:
             arrays = weight.flatten(1).cpu().numpy(), bias.cpu().numpy()
-            encoder = GpuEncoder(*arrays, **self._shape, bits=self._bits, device=weight.device)
+            encoder = GpuEncoder(*arrays, **self._transform, bits=self._bits, device=weight.device)
             if not isinstance(self._encoder, GpuEncoder):  # the first one on this device
-                dimensions = self._shape["dimensions"]
+                dimensions = self._transform["dimensions"]
                 part = signal[(slice(1), slice(None), *[slice(SELF_TEST_SAMPLES[dimensions])] * dimensions)]
                 what = "the GPU's encoder"
                 if not passes_self_test(

@@ -63,10 +63,12 @@ def build_with_weights(
         module = cls(config)
     expected = module.state_dict()
     for name in sorted(expected.keys() | tensors.keys()):
-        found = tuple(tensors[name].shape) if name in tensors else "nothing"
-        wanted = tuple(expected[name].shape) if name in expected else "nothing"
-        if found != wanted:
-            raise DamagedError(f"{origin}: {file} has {str(found)[:60]} for {_shown(name)}, expected {wanted}")
+        found_shape = tuple(tensors[name].shape) if name in tensors else "nothing"
+        expected_shape = tuple(expected[name].shape) if name in expected else "nothing"
+        if found_shape != expected_shape:
+            raise DamagedError(
+                f"{origin}: {file} has {str(found_shape)[:60]} for {_shown(name)}, expected {expected_shape}"
+            )
     weights = {name: _finite(tensor, name, origin, file) for name, tensor in sorted(tensors.items())}
     module.load_state_dict(weights, assign=True)
     _require_known_filters(module, origin, file)

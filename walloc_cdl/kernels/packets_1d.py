@@ -45,8 +45,8 @@ def packet_synthesis_1d(coefficients: Tensor, levels: int) -> Tensor:
 
 def _stages(levels: int) -> list[int]:
     """Return the number of levels of each matrix: [3, 3, 2] for eight."""
-    whole, rest = divmod(levels, STAGE_LEVELS)
-    return [STAGE_LEVELS] * whole + [rest] * (rest > 0)
+    num_full, remainder = divmod(levels, STAGE_LEVELS)
+    return [STAGE_LEVELS] * num_full + [remainder] * (remainder > 0)
 
 
 def _transform(rows: Tensor, levels: int, *, inverse: bool) -> Tensor:

@@ -13,8 +13,8 @@ Why the coefficients are weighted: bior4.4 is not orthonormal, and the energy of
 coefficients, which gains 0.09 dB with 12 channels and 0.16 dB with 48 on Kodak at equal rate.
 
 Why the gain is where a further bit per pixel is worth 1 dB (`slope_db_per_bpp`): a fixed loss against no rounding, the
-first criterion tried, selects gains that differ by a factor of four between 4 and 48 channels. For C channels the slope
-is 3 / C dB, since with the 1 dB of RGB a pixel of 198 values would get 40.5 dB, where 11 more bits give 45.5 dB.
+first criterion tried, selects gains that differ by a factor of four between 4 and 48 channels. For more than three
+channels the slope is 3 / C dB, since with 1 dB a pixel of 198 values gets 40.5 dB, and 11 more bits give 45.5 dB.
 
 Why fits stop at 4,096 coefficients: the covariance of 198 channels at three levels is 12,672², which takes 1.3 GB, and
 its eigenvectors take 64 times as long as at two levels; one level suffices where the redundancy is between the bands.

@@ -109,7 +109,7 @@ def _records(archive: zipfile.ZipFile, path: Path) -> dict[str, bytes]:
 
 
 def _check_sizes(parsed: ParsedPickle, records: dict[str, bytes], path: Path) -> None:
-    """Raise `DamagedError` unless storages match their records, and tensors lie inside and do not overlap."""
+    """Raise `DamagedError` unless storages match their records and hold all elements of their tensors."""
     for storage in parsed.storages.values():
         declared, found = storage.num_elements * storage.element_bytes, len(records.get(f"data/{storage.key}", b""))
         if declared != found:
@@ -120,11 +120,11 @@ def _check_sizes(parsed: ParsedPickle, records: dict[str, bytes], path: Path) ->
                 f"{path}: a tensor of {tensor.num_elements:,} elements in a storage of "
                 f"{tensor.storage.num_elements:,}; get the file again"
             )
-    wanted = sum(tensor.num_elements for tensor in parsed.tensors)
+    referenced = sum(tensor.num_elements for tensor in parsed.tensors)
     stored = sum(storage.num_elements for storage in parsed.storages.values())
-    if wanted > stored:
+    if referenced > stored:
         raise DamagedError(
-            f"{path}: tensors with {wanted:,} elements in total share {stored:,} stored ones; save them separately"
+            f"{path}: tensors with {referenced:,} elements in total share {stored:,} stored ones; save them separately"
         )
 
 

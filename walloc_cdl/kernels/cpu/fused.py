@@ -9,15 +9,16 @@ A signal is encoded tile by tile, and a tile channel by channel (`_add_image`):
    across, position down, position across). A vector is now eight neighboring positions across of one row, so that eight
    lanes are eight columns.
 3. **Columns.** For eight positions across and one phase across at a time, the columns are lifted, all levels. The
-buffer then holds 2^J bands, at all positions down, of eight latent positions across. 4. **Mix.** The products of these
-bands and their weights are added to the K latents (`vector_mix`), before the next eight columns.
+   buffer then holds 2^J bands, at all positions down, of eight latent positions across.
+4. **Mix.** The products of these bands and their weights are added to the K latents (`vector_mix`), before the next
+   eight columns.
 
 Finally the code of each latent is looked up among the thresholds of the companding (`quantize`).
 
 A sample of an image costs 4 J multiply-adds and as many additions for lifting along both axes, and K multiply-adds for
-the mix: 12 + 12 + 12 with three levels and twelve latent channels, where the matrix form takes 1,000 for each pixel, of
-which 300 have taps that are not zero. docs/performance.md has the times. The codes depend neither on the batch nor on
-the number of threads.
+the mix: 12 + 12 + 12 with three levels and twelve latent channels. A pixel of RGB costs three times as much, where the
+matrix form takes 1,000 multiply-adds, 300 of them with taps that are not zero. docs/performance.md has the times. The
+codes depend neither on the batch nor on the number of threads.
 
 **Tiles.** The transform is periodic over the whole signal, but the data of a tile should fit the second-level cache,
 and memory should not grow with the image. So a larger image is cut into tiles of about `TILE_SAMPLES` a side. A tile
@@ -32,7 +33,7 @@ No compiler is needed on the machine: the first call compiles for some seconds, 
 remains for gradients and other precisions, and is the reference.
 
 Reference: `walloc_cdl.kernels.packets.packet_encode` followed by companding and rounding. Both compute in float32, so
-that about one code in 100,000 falls on the other side of a half; none is off by more than one.
+that about one code in 100,000 is rounded differently, by one.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ VALUES_PER_UNIT = {"u": 255, "i": 65536, "f": 1}
 def _load_lines(samples: np.ndarray, step: int, positions: int, lines: np.ndarray) -> None:
     """Load eight lines of uint8 or float32 into phases (2^levels, at least `positions`, 8), line l in lane l.
 
-    Line l begins l · `step` samples behind the first of `samples`, which are contiguous over the length of the lines.
+    Line l begins l · `step` samples after the first of `samples`, which are contiguous over the length of the lines.
     Bytes become v - 127.5, which is exact.
     """
     num, size, stride = lines.shape[0], samples.itemsize, lines.strides[0]

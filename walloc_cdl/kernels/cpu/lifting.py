@@ -1,4 +1,4 @@
-"""The wavelet packet transform by lifting, compiled by numba: four short steps a level instead of 57 taps.
+"""The wavelet packet transform by lifting, compiled by numba: four short steps per level instead of 57 taps.
 
 bior4.4 is the CDF 9/7 wavelet, which factors into four lifting steps and a scale for each band (Daubechies and
 Sweldens, 1998); `vector_lifting` has the steps of one level. A packet transform of J levels splits every band again,

@@ -1,8 +1,8 @@
 """Resizing of uint8 images with the same result as Pillow, bit for bit, in at most a quarter of its time.
 
 Pillow (`src/libImaging/Resample.c`) filters rows, then columns. The weights of each output pixel are a kernel
-stretched by the reduction, rounded to 22 bits behind the point; sums are integers, rounded to bytes after either pass.
-Sums of integers do not depend on their order, so the order here is chosen for vector instructions: the innermost loop
+stretched by the reduction, rounded to 22 fractional bits; sums are integers, rounded to bytes after each pass. Sums of
+integers do not depend on their order, so the order here is chosen for vector instructions: the innermost loop
 (`_weigh`) applies one weight to many neighboring bytes, which LLVM vectorizes.
 
 - **Along the height**, a weight applies to a whole row (`_filter_columns`).
@@ -17,7 +17,7 @@ for about 6 million multiply-adds, for which 32-bit multiplications allow 0.2 ms
 Lanczos filter and give other bytes.
 
 Reference: `PIL.Image.resize`. Pillow 13 filters columns first where the height shrinks by more than twice as many
-pixels as the width; here, as in Pillow before, rows always come first, so that the bytes do not depend on its version.
+pixels as the width; here, as in earlier versions, rows are always first, so that the bytes do not depend on it.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def _swap(a: np.uint64, b: np.uint64, step: int) -> tuple[np.uint64, np.uint64]:
 
     Groups are of 1, 2 or 4 bytes, by `step` 0, 1 or 2.
     """
-    # By exclusive or: `moved` has the bits in which the two differ, and either takes the other's value by it.
+    # `moved` has the bits in which the two differ; exclusive or with it gives each the value of the other.
     moved = ((a >> _SHIFTS[step]) ^ b) & _MASKS[step]
     return a ^ (moved << _SHIFTS[step]), b ^ moved
 

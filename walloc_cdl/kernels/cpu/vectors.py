@@ -18,9 +18,9 @@ processor at hand. Eight bytes are also one word of 64 bits, by which the sample
 lanes, the values of a pass would not fit the registers.
 
 Addresses are int64, so that byte offsets can be added to them. Nothing is checked: callers ensure that all addresses,
-and seven numbers beyond the last one used, can be read and written. numba caches compiled kernels by the date of the
-file that calls the intrinsics, `lifting` and `fused`: after a change of these modules, delete the folder `__pycache__`
-there.
+and seven numbers beyond the last one used, can be read and written. numba caches compiled kernels by the dates of
+`lifting` and `fused`, which call the intrinsics: after a change of these modules, delete the folder `__pycache__` next
+to them.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def _add_down(
     raw = tl.load(plane + start[:, None] + x[None, :])
     if raw.dtype == tl.uint8:
         # 0x6400 | v is 1024 + v in float16, so that a byte costs no conversion; v - 128 is exact in one float16, so
-        # there is no low part. What 128 in place of 127.5 shifts the latents by is in their bias (`operators`).
+        # there is no low part. The offset of 128 instead of 127.5 is corrected in the bias (`operators`).
         samples = (raw.to(tl.int16) | 0x6400).to(tl.float16, bitcast=True) - 1152.0
         samples = samples.to(tl.float16)
         down = tl.dot(low, samples, down)
