@@ -85,7 +85,7 @@ def require_compatible(model: LatentClassifier, dataset: LatentDataset) -> None:
     """
     config, data_name = model.config, f"the data set {dataset.folder}"
     require_class_numbers(dataset)
-    config.spec.require_equal(dataset.spec, here=f"the classifier {config.name}", there=data_name)
+    config.spec.require_equal(dataset.spec, name=f"the classifier {config.name}", other_name=data_name)
     if tuple(dataset.latent_shape) != config.latent_shape:
         raise CallError(
             f"the classifier takes latents of shape {config.latent_shape}, but {data_name} has "

@@ -30,7 +30,7 @@ from walloc_cdl.codec import Codec
 from walloc_cdl.data import RemoteFolder
 from walloc_cdl.data.cache import default_folder
 from walloc_cdl.errors import CallError
-from walloc_cdl.fields import plain_part
+from walloc_cdl.fields import sanitize_path_part
 from walloc_cdl.files import foreign_names, remove_temporaries, write_atomic
 from walloc_cdl.latents import (
     COPY_FOLDER,
@@ -127,7 +127,7 @@ def require_writable(address: str) -> None:
 
 def default_work(address: str) -> Path:
     """Return the default work folder of an address, in the user's cache."""
-    return default_folder() / "prepare" / f"{plain_part(address)[-40:]}-{sha256_hex(address.encode())[:12]}"
+    return default_folder() / "prepare" / f"{sanitize_path_part(address)[-40:]}-{sha256_hex(address.encode())[:12]}"
 
 
 def _open_work_folder(work: Path, address: str) -> None:

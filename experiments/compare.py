@@ -23,7 +23,7 @@ from experiments.differences import paired_difference
 from experiments.outcome import RESULTS_NAME, ConditionOutcome, Outcome, describe, merge_environments, save_outcome
 from experiments.report import PLOT_NAME, TABLE_NAME, write_report
 from walloc_cdl.codec import Codec, load_codec
-from walloc_cdl.codec.fit.synthesis import offered_blocks
+from walloc_cdl.codec.fit.synthesis import available_block_sizes
 from walloc_cdl.data import LatentDataset, open_latents
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import foreign_names, remove_temporaries
@@ -263,7 +263,7 @@ def _parse_conditions(config: CompareConfig, source: Source) -> list[Condition]:
 
 def _require_grid(condition: Condition, codec: Codec, side: int) -> None:
     """Raise `CallError` for a grid for which the data set will have no synthesis."""
-    offered = [side * block for block in offered_blocks(codec)]
+    offered = [side * block for block in available_block_sizes(codec)]
     if condition.grid is not None and condition.grid not in offered:
         raise CallError(
             f"condition {condition.name!r}: a grid of {condition.grid} pixels does not go with latents of height "

@@ -101,7 +101,7 @@ def measure_encoding(
         )
 
     def plain() -> Tensor:
-        return codec._stored(codec.latents(pixels))
+        return codec._quantize(codec.latents(pixels))
 
     with torch.no_grad():
         codes, expected = codec.encode(pixels), plain()

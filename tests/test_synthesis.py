@@ -53,8 +53,14 @@ def altered(**changes: np.ndarray | None) -> bytes:
             r"\[3, 4, 5, 5\], expected float32 \[3, 12, 5, 5\]",
         ),
         (altered(**{"08_bias": np.zeros(192, np.float64)}), r"08\.bias is float64 \[192\], expected float32 \[192\]"),
-        (altered(**{"01_bias": np.full(3, np.nan, np.float32)}), r"01\.bias has values that no fit gives"),
-        (altered(**{"01_pixel_std": np.zeros(3, np.float32)}), r"01\.pixel_std has values that no fit gives"),
+        (
+            altered(**{"01_bias": np.full(3, np.nan, np.float32)}),
+            r"01\.bias has values that are not finite, or deviations that are not positive",
+        ),
+        (
+            altered(**{"01_pixel_std": np.zeros(3, np.float32)}),
+            r"01\.pixel_std has values that are not finite, or deviations that are not positive",
+        ),
     ],
 )
 def test_anything_else_is_refused_in_one_line(data, message):

@@ -1,4 +1,4 @@
-"""Compressed-domain learning: encode a data set once into small latents, train classifiers on them.
+"""Compressed-domain learning: encode a data set once into small latents and train classifiers on them.
 
 Names, listed in `__init__.pyi`, are imported on first use, so that `import walloc_cdl` (and with it `cdl --help`) is
 instant and does not load torch.

@@ -1,4 +1,4 @@
-"""`python -m walloc_cdl`: the `cdl` command where its script is not on the path."""
+"""`python -m walloc_cdl` runs the `cdl` command, for environments where its script is not on the path."""
 
 from walloc_cdl.cli import main
 

@@ -1,4 +1,4 @@
-"""What is a path and what an address, such as `s3://bucket/set`, and of which scheme."""
+"""Tells paths from addresses such as `s3://bucket/set`, and returns the scheme of an address."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 WEB_SCHEMES = ("http", "https")
 
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.\-]+"
-"""Two letters and more: a single one is a drive of Windows."""
+"""At least two letters: a single letter is a Windows drive."""
 _URL = re.compile(rf"{_SCHEME}://")
 _ADDRESS = re.compile(rf"{_SCHEME}(::{_SCHEME})*://.")
 _ADDRESS_AS_PATH = re.compile(rf"{_SCHEME}:[/\\]")
@@ -17,7 +17,7 @@ _LOCAL_SCHEME = "file://"
 
 
 def is_url(text: str) -> bool:
-    """Whether `text` begins with a scheme and `://`, that of local files included.
+    """Return whether `text` begins with a scheme and `://`; `file://` counts as well.
 
     >>> is_url("s3://bucket/photos"), is_url("file:///photos"), is_url("photos/a.png")
     (True, True, False)
@@ -26,7 +26,7 @@ def is_url(text: str) -> bool:
 
 
 def is_address(location: object) -> bool:
-    """Whether this is the address of a remote folder, as fsspec understands it, rather than a path.
+    """Return whether `location` is the address of a remote folder in the sense of fsspec, rather than a path.
 
     >>> is_address("hf://datasets/someone/flowers"), is_address("latents/flowers"), is_address("file:///flowers")
     (True, False, False)
@@ -35,17 +35,17 @@ def is_address(location: object) -> bool:
     return matches and not location.startswith(_LOCAL_SCHEME)
 
 
-def was_address(path: Path) -> bool:
-    """Whether a path was made of an address, which leaves one slash of two.
+def is_collapsed_address(path: Path) -> bool:
+    """Return whether `path` was built from an address; `pathlib` collapses the two slashes into one.
 
-    >>> was_address(Path("s3://bucket/set")), was_address(Path("sets/s3"))
+    >>> is_collapsed_address(Path("s3://bucket/set")), is_collapsed_address(Path("sets/s3"))
     (True, False)
     """
     return _ADDRESS_AS_PATH.match(str(path)) is not None
 
 
 def url_scheme(url: str) -> str:
-    """The scheme of a URL or an address, in lower case; of several in a chain the first.
+    """Return the scheme of a URL or an address in lower case; for chained schemes the first one.
 
     >>> url_scheme("S3://bucket/set"), url_scheme("simplecache::s3://bucket/set")
     ('s3', 'simplecache')
@@ -54,7 +54,7 @@ def url_scheme(url: str) -> str:
 
 
 def local_path(location: str | os.PathLike[str]) -> Path:
-    """The path of what is no address, without the scheme that it may have.
+    """Return a local location as a path, without the scheme `file://` if it has one.
 
     >>> str(local_path("file:///flowers")), str(local_path("latents/flowers"))
     ('/flowers', 'latents/flowers')

@@ -1,4 +1,4 @@
-"""Canonical JSON, the hashes that are taken of it, and where two JSON values differ."""
+"""Canonical JSON, SHA-256 hashes, and the differences between two JSON values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 def canonical_json(value: object) -> bytes:
-    """UTF-8 JSON that depends on nothing but the value: sorted keys, no spaces, no NaN, no newline.
+    """Return UTF-8 JSON that depends only on the value: sorted keys, no spaces, no NaN, no newline.
 
     >>> canonical_json({"b": 1, "a": "é"}).decode()
     '{"a":"é","b":1}'
@@ -22,41 +22,41 @@ def canonical_json(value: object) -> bytes:
 
 
 def sha256_hex(data: bytes | memoryview) -> str:
-    """SHA-256 of `data` as 64 hexadecimal digits."""
+    """Return the SHA-256 of `data` as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_file(path: Path | str) -> str:
-    """SHA-256 of a file as 64 hexadecimal digits, in constant memory."""
+    """Return the SHA-256 of a file as 64 hexadecimal digits, in constant memory."""
     with open(path, "rb") as file:
         return sha256_stream(file)
 
 
 def sha256_stream(file: BinaryIO) -> str:
-    """The same of what an open file still has to give."""
+    """Return the SHA-256 of the rest of an open file, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
     while chunk := file.read(_CHUNK_BYTES):
         digest.update(chunk)
     return digest.hexdigest()
 
 
-def first_difference(mine: dict[str, Any], theirs: dict[str, Any]) -> tuple[str, Any, Any] | None:
-    """The first field in which two JSON objects differ, its dotted name and both values; None if they are equal.
+def first_difference(left: dict[str, Any], right: dict[str, Any]) -> tuple[str, Any, Any] | None:
+    """Return the first field in which two JSON objects differ: its dotted name and both values; None if they are equal.
 
     >>> first_difference({"train": {"lr": 0.1}}, {"train": {"lr": 0.2}})
     ('train.lr', 0.1, 0.2)
     """
-    return next(iter(differences(mine, theirs)), None)
+    return next(iter(differences(left, right)), None)
 
 
-def differences(mine: dict[str, Any], theirs: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """All fields in which two JSON objects differ, as `first_difference` has them."""
-    flat_mine, flat_theirs = dict(_flattened(mine)), dict(_flattened(theirs))
-    fields = [*flat_mine, *(field for field in flat_theirs if field not in flat_mine)]
+def differences(left: dict[str, Any], right: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Return all fields in which two JSON objects differ, in the form of `first_difference`."""
+    flat_left, flat_right = dict(_flattened(left)), dict(_flattened(right))
+    fields = [*flat_left, *(field for field in flat_right if field not in flat_left)]
     return [
-        (field, flat_mine.get(field), flat_theirs.get(field))
+        (field, flat_left.get(field), flat_right.get(field))
         for field in fields
-        if flat_mine.get(field) != flat_theirs.get(field)
+        if flat_left.get(field) != flat_right.get(field)
     ]
 
 

@@ -1,4 +1,4 @@
-"""The errors a user can act on; each knows the exit code with which `cdl` ends.
+"""The errors that a user can act on; each carries the exit code of `cdl`.
 
 Every message is one line: the value that was found, what was expected, and the remedy.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 
 class CdlError(ValueError):
-    """Base of the errors raised on purpose; `cdl` prints the message and exits with `exit_code`."""
+    """Base class of the errors raised on purpose; `cdl` prints the message and exits with `exit_code`."""
 
     exit_code = 1
 
@@ -22,19 +22,19 @@ class CallError(CdlError):
 
 
 class SpecMismatchError(CallError):
-    """Two things that must obey the same `LatentSpec` do not."""
+    """Two objects that must have the same `LatentSpec` differ."""
 
 
 class DamagedError(CdlError):
-    """Stored data are not what they were when they were written."""
+    """Stored data differ from what was written."""
 
 
 class JobError(CdlError):
-    """The work was asked for correctly but could not be completed."""
+    """The call was correct, but the work could not be completed."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], remedy: str) -> CallError:
-    """Build the error for a `name` that is not among `known`, naming the nearest ones.
+    """Return the error for a `name` that is not in `known`; it lists the nearest known names.
 
     >>> print(unknown_name("codec", "rgb16x", ["rgb-16x", "rgb-4x"], "`cdl codec list` shows all"))
     unknown codec 'rgb16x'; nearest: rgb-16x, rgb-4x; `cdl codec list` shows all
@@ -44,20 +44,20 @@ def unknown_name(kind: str, name: str, known: Iterable[str], remedy: str) -> Cal
     return CallError(f"unknown {kind} {name!r}{hint}; {remedy}")
 
 
-def few_of(names: Sequence[str], most: int = 5) -> str:
-    """The first of some names, for a message.
+def abbreviate(names: Sequence[str], limit: int = 5) -> str:
+    """Return the first `limit` names for a message, with an ellipsis if there are more.
 
-    >>> few_of(["a.png", "b.png", "c.png"], most=2)
+    >>> abbreviate(["a.png", "b.png", "c.png"], limit=2)
     'a.png, b.png, …'
     """
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")
 
 
 def one_line(error: BaseException, max_chars: int = 200, *, with_class: bool = False) -> str:
-    """Return an error's message as one line, cut to `max_chars` characters, for a message that quotes it.
+    """Return an error's message as one line of at most `max_chars` characters, for quoting in another message.
 
-    Where there is no message, or `with_class` asks for it, the name of the error's class stands in its place or
-    before it: the message of a `KeyError`, for one, says nothing by itself.
+    The name of the error's class replaces an empty message. With `with_class` it precedes the message: the message of
+    a `KeyError`, for example, means little without it.
 
     >>> one_line(ValueError("no magic number\\n  at byte 0"))
     'no magic number at byte 0'
@@ -71,7 +71,7 @@ def one_line(error: BaseException, max_chars: int = 200, *, with_class: bool = F
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, without its full stop: torch and timm write advice below it.
+    """Return the first line of an error's message without its final period; torch and timm put advice below it.
 
     >>> first_line(RuntimeError("out of memory.\\nTry setting more variables"))
     'out of memory'
@@ -80,7 +80,7 @@ def first_line(error: BaseException) -> str:
 
 
 def system_reason(error: OSError) -> str:
-    """Return what the system says of an error, without the number and the path that `str(error)` adds.
+    """Return the system's description of an error, without the number and the path that `str(error)` adds.
 
     >>> system_reason(FileNotFoundError(2, "No such file or directory", "a.png"))
     'No such file or directory'

@@ -1,7 +1,7 @@
-"""Locks on files between processes and threads, which the system drops with the process that holds them.
+"""File locks between processes and threads, which the system releases when the process that holds them ends.
 
-By `flock` rather than the package filelock: slices of a job share a lock, and there shared locks are an SQLite
-database, or marker files that outlive a killed process; neither says who holds it.
+The locks use `flock` rather than the package filelock: slices of a job share a lock, and filelock implements shared
+locks as an SQLite database or as marker files that outlive a killed process. Neither records who holds the lock.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ from typing import IO
 
 
 class LockState(enum.Enum):
-    """What came of asking for a lock."""
+    """The result of an attempt to lock a file."""
 
     HELD = "held"
     TAKEN = "taken"
-    """Somebody else has it."""
+    """Another process or thread holds the lock."""
     UNSUPPORTED = "unsupported"
-    """The system has no such locks: Windows, and some network file systems."""
+    """Windows and some network file systems do not support `flock`."""
 
 
 @contextmanager
 def open_locked(path: Path, *, shared: bool = False, wait: bool = False) -> Iterator[tuple[IO[str], LockState]]:
-    """The file at `path`, opened to append text and to read, and the state of the lock on it, within the block.
+    """Open the file at `path` for appending and reading text, lock it, and yield the file and the state of the lock.
 
-    File and folder are made if need be. A `shared` lock goes with other shared ones; `wait` for it, else it may be
-    `TAKEN`. A holder may remove the file: whoever waited for it then locks the one that is there now.
+    The file and its folder are created if necessary. A `shared` lock is compatible with other shared locks. Without
+    `wait`, the state may be `TAKEN`. A holder may remove the file; a waiting process then locks the file that is at
+    `path` now.
     """
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +42,7 @@ def open_locked(path: Path, *, shared: bool = False, wait: bool = False) -> Iter
 
 
 def lock(file: IO[str], *, shared: bool = False, wait: bool = False) -> LockState:
-    """Lock an open file until it is closed; see `open_locked`."""
+    """Lock an open file until it is closed; see `open_locked` for the arguments."""
     try:
         import fcntl
     except ImportError:  # on Windows

@@ -1,4 +1,4 @@
-"""Writing whole files so that a reader, or a killed writer, never meets half of one."""
+"""Atomic file writes: neither a reader nor a killed writer leaves or sees half of a file."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
 
 
 def write_atomic(path: Path | str, data: bytes) -> None:
-    """Put `data` at `path` so that at every moment either the old file or all of the new one is there."""
-    with replacement(path) as file:
+    """Write `data` to `path` so that at every moment `path` holds either the old file or the complete new one."""
+    with open_atomic(path) as file:
         file.write(data)
 
 
 @contextmanager
-def replacement(path: Path | str) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of `path` when the block ends, and vanishes when it fails.
+def open_atomic(path: Path | str) -> Iterator[BinaryIO]:
+    """Open a file for writing and reading that replaces `path` when the block ends, and is removed when it fails.
 
-    A unique temporary name in the same folder, so that two writers of the same file cannot mix; sync
-    before the rename, so that the name never points at missing bytes; sync of the folder after it, so
-    that the rename itself survives a power cut. What is written may be read again through the file.
+    The temporary file has a unique name in the same folder, so that two writers of the same file cannot mix. It is
+    synced before the rename, so that the name never points at missing bytes; the folder is synced after it, so that
+    the rename itself survives a power failure.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
@@ -37,7 +37,7 @@ def replacement(path: Path | str) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException as error:
-        if isinstance(error, OSError) and error.filename is None:  # a failed write does not say of what
+        if isinstance(error, OSError) and error.filename is None:  # a failed write does not name its file
             error.filename = str(path)
         temporary.unlink(missing_ok=True)
         raise
@@ -45,7 +45,7 @@ def replacement(path: Path | str) -> Iterator[BinaryIO]:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file of this name is what a killed `write_atomic` left.
+    """Return whether `name` is the name of a temporary file that a killed `write_atomic` left behind.
 
     >>> is_temporary(".results.json.0123456789abcdef.tmp")
     True
@@ -54,22 +54,25 @@ def is_temporary(name: str) -> bool:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what killed writers left in a folder; nothing where there is no folder."""
+    """Remove the temporary files of killed writers from a folder, which need not exist."""
     for path in folder.glob(".*.tmp"):
         if is_temporary(path.name):
             path.unlink(missing_ok=True)
 
 
-def foreign_names(folder: Path, ours: set[str]) -> list[str]:
-    """What lies in a folder and is neither one of `ours` nor a leftover of a killed writer; none without a folder."""
+def foreign_names(folder: Path, expected: set[str]) -> list[str]:
+    """Return the sorted names in a folder that are neither `expected` nor temporary files of killed writers.
+
+    A folder that does not exist has none.
+    """
     if not folder.is_dir():
         return []
-    return sorted(path.name for path in folder.iterdir() if path.name not in ours and not is_temporary(path.name))
+    return sorted(path.name for path in folder.iterdir() if path.name not in expected and not is_temporary(path.name))
 
 
 def sync_folder(folder: Path) -> None:
-    """Make sure that what was renamed or removed in a folder stays so after a power cut."""
-    if os.name == "nt":  # folders cannot be opened there
+    """Make renames and removals in a folder durable, so that they survive a power failure."""
+    if os.name == "nt":  # folders cannot be opened on Windows
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:

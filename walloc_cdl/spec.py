@@ -1,13 +1,13 @@
-"""`LatentSpec`, the contract that a stored latent obeys, and the companding tables that follow from it.
+"""`LatentSpec`, which describes a stored latent, and the companding tables that follow from it.
 
-Companding maps an unbounded latent to a uniform scale of `bits` bits. The one used by WaLLoC
-(Jacobellis and Yadwadkar, "Learned Compression for Compressed Learning", arXiv:2412.09405) is the
+Companding maps an unbounded latent to a uniform scale of `bits` bits. WaLLoC
+(Jacobellis and Yadwadkar, "Learned Compression for Compressed Learning", arXiv:2412.09405) uses the
 normal distribution function Φ:
 
     companded = 2 m (Φ(z / s) - 1/2),   m = 2^(bits-1) - 1 + 0.499,   s = (2^(bits-1) - 1) / 1.85
 
-and rounding it gives the code, an integer in ±(2^(bits-1) - 1). A code is stored as the byte
-code + 2^(bits-1), so that byte 0 never occurs.
+Rounding the companded value gives the code, an integer in ±(2^(bits-1) - 1). A code is stored as the
+byte code + 2^(bits-1), so that byte 0 never occurs.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ KINDS = ("image", "audio")
 COMPANDINGS = ("none", "normal")
 
 PROBABILITY_FLOOR = 1e-4
-"""Probabilities are kept this far from 0 and 1 before Φ is inverted, as the published codec does."""
+"""Distance from 0 and 1 to which probabilities are clamped before Φ is inverted, as in the published codec."""
 
 
 def code_limit(bits: int) -> int:
-    """Largest code of a signed `bits`-bit latent: 127 for 8 bits."""
+    """Return the largest code of a signed `bits`-bit latent: 127 for 8 bits."""
     return 2 ** (bits - 1) - 1
 
 
 def companded_limit(bits: int) -> float:
-    """The m above: where companding saturates, 127.499 for 8 bits; it still rounds to `code_limit`."""
+    """Return m of the formula above, where companding saturates: 127.499 for 8 bits, which rounds to `code_limit`."""
     return code_limit(bits) + 0.499
 
 
 def companding_scale(bits: int) -> float:
-    """The s above: 127 / 1.85 for 8 bits."""
+    """Return s of the formula above: 127 / 1.85 for 8 bits."""
     return code_limit(bits) / 1.85
 
 
 @lru_cache(maxsize=16)
 def byte_values(bits: int, companding: str) -> np.ndarray:
-    """The 256 values, float64 and read-only, that stored bytes stand for; NaN for bytes that cannot occur.
+    """Return the 256 values of stored bytes, float64 and read-only; NaN for bytes that cannot occur.
 
-    Companded: s Φ⁻¹(code / (2 m) + 1/2) with the probability kept `PROBABILITY_FLOOR` from 0 and 1,
-    which is an affine function of the pixels again. Uncompanded: byte / 255 - 0.5.
+    With companding `normal` the value is s Φ⁻¹(code / (2 m) + 1/2), the probability clamped by `PROBABILITY_FLOOR`,
+    which for a linear encoder is an affine function of the signal. With `none` it is byte / 255 - 0.5.
     """
     if companding == "none":
         values = np.arange(256) / 255 - 0.5
@@ -65,10 +65,10 @@ def byte_values(bits: int, companding: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class LatentSpec:
-    """What a latent is, without the codec that made it; written in every data set and checkpoint."""
+    """Description of a latent that does not need the codec; stored in every data set and checkpoint."""
 
     codec_id: str
-    """SHA-256 (hex) over the encoding side of the codec: its configuration and its encoder's tensors."""
+    """SHA-256 (hex) of the encoding side of the codec: its configuration and the tensors of its encoder."""
     kind: str
     """`image` or `audio`."""
     source_channels: int
@@ -81,7 +81,7 @@ class LatentSpec:
     extra_frames: int = 0
     """Latent frames beyond signal / stride; published 1-D codecs have two."""
     sample_rate: int | None = None
-    """Samples a second, in Hz, for audio."""
+    """Sample rate in Hz, for audio."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -91,18 +91,18 @@ class LatentSpec:
         if not 2 <= self.bits <= 8:
             raise CallError(f"{self.bits} bits a latent value; stored latents have 2 to 8")
         if self.companding == "none" and self.bits != 8:
-            raise CallError(f"uncompanded latents are 8-bit pixels, not {self.bits}-bit")
+            raise CallError(f"uncompanded latents of {self.bits} bits; they are pixels, which have 8")
         for name in ("source_channels", "latent_channels", "stride"):
             if getattr(self, name) < 1:
                 raise CallError(f"{name} is {getattr(self, name)}; it must be at least 1")
 
     def to_json(self) -> dict[str, object]:
-        """Plain values, for canonical JSON."""
+        """Return the fields as plain values, for canonical JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, fields: dict[str, object]) -> LatentSpec:
-        """Inverse of `to_json`; raises `CallError` for missing or unknown fields."""
+        """Return the spec of the fields that `to_json` returned; raise `CallError` for missing or unknown fields."""
         known = {field.name for field in dataclasses.fields(cls)}
         wrong = known ^ set(fields)
         if wrong:
@@ -117,28 +117,29 @@ class LatentSpec:
         return 1, 2 * code_limit(self.bits) + 1
 
     def byte_values(self) -> np.ndarray:
-        """The 256 values, float64, that stored bytes stand for; see `byte_values`."""
+        """Return the 256 values of stored bytes, float64; see the function `byte_values`."""
         return byte_values(self.bits, self.companding)
 
-    def require_equal(self, other: LatentSpec, *, here: str, there: str) -> None:
-        """Raise `SpecMismatchError`, naming the first differing field's two values, unless equal.
+    def require_equal(self, other: LatentSpec, *, name: str, other_name: str) -> None:
+        """Raise `SpecMismatchError`, with both values of the first field that differs, unless the specs are equal.
 
-        `here` and `there` say in the message what the two specs belong to.
+        The message calls the owners of the two specs `name` and `other_name`.
         """
         for field in dataclasses.fields(self):
-            mine, theirs = getattr(self, field.name), getattr(other, field.name)
-            if mine != theirs:
+            value, other_value = getattr(self, field.name), getattr(other, field.name)
+            if value != other_value:
                 if field.name == "codec_id":
-                    mine, theirs = mine[:12], theirs[:12]
+                    value, other_value = value[:12], other_value[:12]
                 raise SpecMismatchError(
-                    f"{here} has {field.name} {mine!r}, but {there} has {theirs!r}; use the codec that made the data"
+                    f"{name} has {field.name} {value!r}, but {other_name} has {other_value!r}; "
+                    "use the codec that made the data"
                 )
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """Letters of a latent's axes: K, h, w for images, K, t for audio."""
+        """Names of the axes of a latent: K, h, w for images, K, t for audio."""
         return ("K", "h", "w") if self.kind == "image" else ("K", "t")
 
     def reduction(self) -> float:
-        """Source values for each latent value: 16.0 for 12 channels at stride 8 of RGB."""
+        """Return the number of source values for each latent value: 16.0 for RGB with K = 12 and stride 8."""
         return self.source_channels * self.stride ** (len(self.axes) - 1) / self.latent_channels

@@ -1,7 +1,7 @@
 """`LinearSynthesis`: the fixed linear layer from a small neighborhood of latents to a block of pixels.
 
-A data set carries one for each block size, so that a classifier can be put on a pixel grid of any
-multiple of the latent grid without a decoder. How it is fitted stands in `walloc_cdl.codec.fit.synthesis`.
+A data set has one for each block size, so that a classifier can run on a pixel grid of any multiple of the latent
+grid without a decoder. `walloc_cdl.codec.fit.synthesis` fits it.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.spec import LatentSpec
 
 NEIGHBORHOOD = 5
-"""Latents a side that one block of pixels is made from. The grid is continued periodically, because the
-packet transform is periodic: latents at one border hold detail of the opposite one."""
+"""Side, in latents, of the neighborhood that a block of pixels is computed from. The grid is extended periodically,
+because the packet transform is periodic: latents at one border hold detail of the opposite one."""
 
 FILE_NAME = "synthesis.safetensors"
 
 
 @dataclass(frozen=True)
 class LinearSynthesis:
-    """Pixels of a block of b × b from 5 × 5 latents, by one matrix.
+    """A matrix from 5 × 5 latents to a block of b × b pixels.
 
     For inverse-companded latents z of shape (K, h, w), padded circularly by two on each side, the
     convolution `weight * z + bias` has the shape (C b², h, w), channels ordered
-    (c, row, column) as `torch.nn.functional.pixel_shuffle(…, b)` expects; shuffled it is the image
+    (c, row, column) as `torch.nn.functional.pixel_shuffle(…, b)` expects; shuffling it gives the image
     (C, h b, w b) in [-0.5, 0.5].
     """
 
@@ -37,13 +37,13 @@ class LinearSynthesis:
     bias: np.ndarray
     """float32 (C b²,)."""
     pixel_mean: np.ndarray
-    """float32 (C,): mean of the pixels of this grid over the train split, in [-0.5, 0.5]."""
+    """float32 (C,): mean of the pixels on this grid over the train split, in [-0.5, 0.5]."""
     pixel_std: np.ndarray
-    """float32 (C,): their standard deviation."""
+    """float32 (C,): standard deviation of these pixels."""
 
     @property
     def block(self) -> int:
-        """Pixels a side for each latent, b."""
+        """Side of the block of one latent in pixels, b."""
         return round((self.weight.shape[0] / self.pixel_mean.shape[0]) ** 0.5)
 
 
@@ -61,9 +61,9 @@ def synthesis_to_bytes(bank: SynthesisBank) -> bytes:
 
 
 def synthesis_from_bytes(data: bytes, *, spec: LatentSpec, origin: str) -> SynthesisBank:
-    """Inverse of `synthesis_to_bytes` for an untrusted file.
+    """Return the bank of an untrusted file that `synthesis_to_bytes` wrote.
 
-    Raises `DamagedError`, naming `origin`, for anything but finite layers of the right shapes for latents of `spec`.
+    Raises `DamagedError`, naming `origin`, unless all layers are finite and have the shapes for latents of `spec`.
     """
     try:
         tensors = load(data)
@@ -71,13 +71,13 @@ def synthesis_from_bytes(data: bytes, *, spec: LatentSpec, origin: str) -> Synth
         shapes = {name: shape for block in blocks for name, shape in _shapes(block, spec).items()}
         if differing := sorted(shapes.keys() ^ tensors.keys()):
             raise ValueError(f"{differing[0]!r} is {'missing' if differing[0] in shapes else 'unknown'}")
-        for name, tensor in sorted(tensors.items()):  # the package orders them at random
+        for name, tensor in sorted(tensors.items()):  # safetensors returns them in random order
             if tensor.dtype != np.float32 or tensor.shape != shapes[name]:
                 raise ValueError(
                     f"{name} is {tensor.dtype} {list(tensor.shape)}, expected float32 {list(shapes[name])}"
                 )
             if not np.isfinite(tensor).all() or (name.endswith("pixel_std") and not (tensor > 0).all()):
-                raise ValueError(f"{name} has values that no fit gives")
+                raise ValueError(f"{name} has values that are not finite, or deviations that are not positive")
     except (SafetensorError, ValueError) as error:
         raise DamagedError(
             f"{origin}: not a linear synthesis of these latents ({error}); "
@@ -87,7 +87,7 @@ def synthesis_from_bytes(data: bytes, *, spec: LatentSpec, origin: str) -> Synth
 
 
 def _shapes(block: int, spec: LatentSpec) -> dict[str, tuple[int, ...]]:
-    """Names of one layer's tensors in the file, in the order of `LinearSynthesis`, and their shapes."""
+    """Return the names and shapes of one layer's tensors in the file, in the order of `LinearSynthesis`."""
     channels = spec.source_channels
     rows = channels * block**2
     return {
@@ -99,7 +99,7 @@ def _shapes(block: int, spec: LatentSpec) -> dict[str, tuple[int, ...]]:
 
 
 def choose_block(bank: SynthesisBank, block: int) -> LinearSynthesis:
-    """The layer for blocks of `block` pixels a side; `CallError` naming the ones there are."""
+    """Return the layer for blocks of `block` pixels a side; raise `CallError`, with the available sizes, if missing."""
     if block not in bank:
         raise CallError(f"no linear synthesis for blocks of {block} pixels a latent; this data set has {sorted(bank)}")
     return bank[block]

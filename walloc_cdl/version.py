@@ -1,3 +1,3 @@
-"""The version of the package, in a module of its own so that modules of the package can import it from below."""
+"""The version of the package, in a separate module so that every module of the package can import it."""
 
 __version__ = "0.1.0"

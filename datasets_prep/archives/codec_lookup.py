@@ -39,10 +39,10 @@ class CodecLookup:
         if codec_id not in self._loaded:
             if self._given is not None:
                 codec, spec = self.given_codec(origin)
-                info.spec.require_equal(spec, here=origin, there=f"codec {codec.name}")
+                info.spec.require_equal(spec, name=origin, other_name=f"codec {codec.name}")
             self._loaded[codec_id] = _from_zoo(info, origin)
         codec, spec = self._loaded[codec_id]
-        info.spec.require_equal(spec, here=origin, there=f"codec {codec.name}")
+        info.spec.require_equal(spec, name=origin, other_name=f"codec {codec.name}")
         return codec, spec
 
 

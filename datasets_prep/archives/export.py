@@ -21,7 +21,7 @@ from datasets_prep.folders.derived_folder import begin, copy_files, end
 from datasets_prep.folders.verified_read import read_verified_shard
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.errors import CallError
-from walloc_cdl.fields import plain_part
+from walloc_cdl.fields import sanitize_path_part
 from walloc_cdl.files import write_atomic
 from walloc_cdl.latents import (
     PROVENANCE_NAME,
@@ -101,7 +101,7 @@ def _export_shard(
     rows = []
     for number, key in enumerate(shard.keys):
         label = None if shard.labels is None else int(shard.labels[number])
-        name = f"{start + number:07d}-{plain_part(Path(key).stem)[:STEM_LENGTH]}{container.suffixes[0]}"
+        name = f"{start + number:07d}-{sanitize_path_part(Path(key).stem)[:STEM_LENGTH]}{container.suffixes[0]}"
         rows.append(IndexRow(f"{entry.split}/{_class_folder(label, manifest)}/{name}", label, key))
     for parent in {(out / row.path).parent for row in rows}:
         parent.mkdir(parents=True, exist_ok=True)
@@ -124,4 +124,4 @@ def _signal_shape(latent_shape: tuple[int, ...], spec: LatentSpec) -> tuple[int,
 def _class_folder(label: int | None, manifest: Manifest) -> str:
     if label is None or label < 0 or manifest.class_names is None or label >= len(manifest.class_names):
         return UNLABELED
-    return plain_part(manifest.class_names[label])
+    return sanitize_path_part(manifest.class_names[label])

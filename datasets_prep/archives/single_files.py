@@ -159,7 +159,7 @@ def _signal_shape_of_archive(path: Path, spec: LatentSpec) -> tuple[int, ...]:
     info = read_info(path.read_bytes(), origin=str(path))
     if info is None:
         raise CallError(f"{path} exists and is not an archive; give another --out, or --overwrite to replace it")
-    info.spec.require_equal(spec, here=str(path), there="the codec")
+    info.spec.require_equal(spec, name=str(path), other_name="the codec")
     return info.signal_shape
 
 

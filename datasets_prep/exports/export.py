@@ -23,7 +23,7 @@ from datasets_prep.folders.verified_read import ShardSamples, read_verified_shar
 from datasets_prep.job.output import CODEC_FOLDER
 from walloc_cdl.canonical import sha256_file
 from walloc_cdl.errors import CallError, unknown_name
-from walloc_cdl.files import replacement, write_atomic
+from walloc_cdl.files import open_atomic, write_atomic
 from walloc_cdl.latents import FileEntry, Manifest, load_manifest
 
 EXPORT_FORMATS: dict[str, ExportFormat] = {
@@ -121,5 +121,5 @@ def _write_parts(
             done += part.num_samples if part.holds_codes else 0
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacement(path) as file:
+        with open_atomic(path) as file:
             export_format.write(file, part, manifest, samples(part))

@@ -15,7 +15,7 @@ import numpy as np
 from datasets_prep.exports.export_format import Part, part_for_each_shard
 from datasets_prep.exports.label_columns import label_name
 from datasets_prep.folders.verified_read import ShardSamples
-from walloc_cdl.fields import plain_part
+from walloc_cdl.fields import sanitize_path_part
 from walloc_cdl.latents import Manifest
 
 STEM_LENGTH = 60
@@ -77,7 +77,7 @@ def sample_name(number: int, key: str) -> str:
     >>> sample_name(7, "cats/été 1.v2.jpg")
     '00000007-_t__1_v2'
     """
-    return f"{number:08d}-{plain_part(PurePosixPath(key).stem)[:STEM_LENGTH].replace('.', '_')}"
+    return f"{number:08d}-{sanitize_path_part(PurePosixPath(key).stem)[:STEM_LENGTH].replace('.', '_')}"
 
 
 def npy_header(shape: tuple[int, ...]) -> bytes:

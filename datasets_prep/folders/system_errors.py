@@ -1,7 +1,7 @@
 """Converts errors of the system to `JobError` with one line that says how to continue.
 
 This is the only place that does so, around the whole of `prepare`. A failed write does not name its path, so
-`walloc_cdl.files.replacement` adds it.
+`walloc_cdl.files.open_atomic` adds it.
 """
 
 from __future__ import annotations

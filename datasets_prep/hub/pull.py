@@ -20,7 +20,7 @@ from walloc_cdl.canonical import sha256_file
 from walloc_cdl.data import RemoteFolder
 from walloc_cdl.data.remote import MissingFileError
 from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.files import replacement, write_atomic
+from walloc_cdl.files import open_atomic, write_atomic
 from walloc_cdl.latents import (
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
@@ -134,7 +134,7 @@ class UrlRemote:
     def save(self, name: str, path: Path, entry: FileEntry | ShardEntry, work: Path) -> None:
         """See `Remote.save`."""
         try:
-            with replacement(path) as file:
+            with open_atomic(path) as file:
                 self.folder.download(name, file, num_bytes=entry.num_bytes, sha256=entry.sha256)
         except MissingFileError as error:
             raise _missing(f"{self.folder}/{name}") from error

@@ -18,7 +18,7 @@ from datasets_prep.job.progress import Progress, Reporter
 from datasets_prep.ledger.shard_records import has_record, load_record
 from datasets_prep.samples.planned_shard import PlannedShard
 from walloc_cdl.canonical import differences
-from walloc_cdl.errors import JobError, few_of
+from walloc_cdl.errors import JobError, abbreviate
 from walloc_cdl.latents import WORK_NAME, Manifest
 
 OnProgress = Callable[[Progress], None] | None
@@ -124,7 +124,7 @@ def encode_pending(context: JobContext, shards: Sequence[PlannedShard]) -> None:
 
 
 def _missing_shards(missing: list[PlannedShard], total: int) -> str:
-    names = few_of([shard.name for shard in missing], most=3)
+    names = abbreviate([shard.name for shard in missing], limit=3)
     return (
         f"{len(missing)} of {total} shards are missing ({names}); run their slices, or the same command without "
         "--finish"

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from datasets_prep.samples.planned_shard import PlannedShard
 from datasets_prep.sources.core.source import CLASSES, Source, SplitListing, Stray
 from walloc_cdl.canonical import sha256_hex
-from walloc_cdl.files import replacement
+from walloc_cdl.files import open_atomic
 from walloc_cdl.latents import UNKNOWN_LABEL
 
 SCHEMA = pa.schema(
@@ -149,7 +149,7 @@ class LedgerSummary:
 def write_ledger(path: Path, parts: Iterable[pa.Table], strays: Sequence[Stray], schema: pa.Schema) -> LedgerSummary:
     """Write the ledger with a row group for each part, and stray files last; it needs the memory of one part."""
     summary = LedgerSummary()
-    with replacement(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+    with open_atomic(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for part in parts:
             summary.add(part)
             writer.write_table(part)

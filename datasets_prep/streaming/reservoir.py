@@ -26,7 +26,7 @@ from datasets_prep.samples.key_hash import key_hash
 from datasets_prep.samples.planned_shard import PlannedShard
 from datasets_prep.samples.stored import BadSignalError, FileSlice, Stored
 from walloc_cdl.errors import DamagedError, JobError
-from walloc_cdl.files import remove_temporaries, replacement, write_atomic
+from walloc_cdl.files import open_atomic, remove_temporaries, write_atomic
 from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
 
 FOLDER = "kept"
@@ -67,7 +67,7 @@ class Reservoir:
         """Accept samples of this shard with `offer` while the block runs; its end moves their file into place."""
         stem = Path(name).stem
         self._offsets[stem] = {}
-        with replacement(self._folder / f"{stem}.bin") as self._file:
+        with open_atomic(self._folder / f"{stem}.bin") as self._file:
             yield
         self._file = None
         selected = {str(each.index) for heap in self._heaps.values() for each in heap if each.shard == stem}

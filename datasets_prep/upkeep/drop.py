@@ -19,7 +19,7 @@ from datasets_prep.folders.copy_samples import open_verified_shard, read_rows, r
 from datasets_prep.ledger.rewrite import ledger_parts, rewrite_rows, stored_ledger_schema, write_edited_ledger
 from datasets_prep.ledger.table import DROPPED, SCHEMA, hidden_key
 from datasets_prep.upkeep.edit import Edit, editing
-from walloc_cdl.errors import CallError, few_of
+from walloc_cdl.errors import CallError, abbreviate
 from walloc_cdl.latents import (
     LEDGER_NAME,
     UNKNOWN_LABEL,
@@ -142,13 +142,13 @@ def _require_found(folder: Path, wanted: list[str], found: _Matches) -> None:
         splits.setdefault(key, set()).add(name)
     if unknown := [key for key in wanted if key not in splits and key not in found.already]:
         raise CallError(
-            f"{len(unknown)} of {len(wanted)} keys are not in {folder}: {few_of([*map(repr, unknown)])}; "
+            f"{len(unknown)} of {len(wanted)} keys are not in {folder}: {abbreviate([*map(repr, unknown)])}; "
             f"nothing was changed; {LEDGER_NAME} lists the keys"
         )
     if ambiguous := [key for key in wanted if len(splits.get(key, ())) > 1]:
         names = ", ".join(sorted(str(name) for name in splits[ambiguous[0]]))
         raise CallError(
-            f"{len(ambiguous)} keys are in several splits: {few_of([*map(repr, ambiguous)])} ({names}); select one "
+            f"{len(ambiguous)} keys are in several splits: {abbreviate([*map(repr, ambiguous)])} ({names}); select one "
             "split at a time with --split"
         )
 

@@ -14,7 +14,7 @@ from datasets_prep.folders.derived_folder import begin, copy_files, end
 from datasets_prep.job.plan import JOB_SETTINGS
 from datasets_prep.upkeep.derive import Derivation, InputDataSet
 from walloc_cdl.canonical import canonical_json, first_difference, sha256_hex
-from walloc_cdl.errors import CallError, few_of
+from walloc_cdl.errors import CallError, abbreviate
 from walloc_cdl.latents import (
     LEDGER_NAME,
     MANIFEST_NAME,
@@ -143,7 +143,7 @@ def _require_distinct_keys(inputs: Sequence[InputDataSet]) -> None:
                 seen.add(key)
         if repeated:
             raise CallError(
-                f"{len(repeated)} keys occur twice in split {split!r}: {few_of(repeated)}; give --prefix to prefix "
+                f"{len(repeated)} keys occur twice in split {split!r}: {abbreviate(repeated)}; give --prefix to prefix "
                 "keys with the names of their folders"
             )
 

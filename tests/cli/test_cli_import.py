@@ -34,7 +34,7 @@ def test_import_writes_and_describes_a_codec(cdl, pair, tmp_path):
 def test_invalid_imports_are_refused_in_one_line(refused, pair, tmp_path):
     path, _ = pair
     path.write_text("no checkpoint")
-    assert "no checkpoint of torch" in refused("codec", "import", path, "--out", tmp_path / "codec", code=1)
+    assert "not a checkpoint of torch" in refused("codec", "import", path, "--out", tmp_path / "codec", code=1)
     assert "no such checkpoint" in refused("codec", "import", tmp_path / "none.pth", "--out", tmp_path / "codec")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("x")

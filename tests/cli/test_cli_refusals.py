@@ -204,7 +204,7 @@ def test_absent_devices(refused, monkeypatch, options):
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     text = refused("bench", "encode", "--device", "cuda", *options)
-    assert "device 'cuda' asked for, but torch finds no CUDA device here; use cpu" in text
+    assert "device 'cuda' was requested, but torch finds no CUDA device; use cpu" in text
 
 
 @pytest.mark.parametrize("share", ["nan", "0", "1", "-0.5", "inf"])
@@ -224,7 +224,7 @@ def test_invalid_holdout_fractions(refused, source, tmp_path, share):
         ("--gain", "inf", "a gain of inf; it must be a number above 0"),
         ("--slope", "nan", "a slope of nan dB per bit and pixel"),
         ("--fraction", "nan", "a fraction of nan of the samples"),
-        ("--reduction", "7", "it must be a whole number of at least 1, as for 6, 8 or 12"),
+        ("--reduction", "7", "expected a whole number of at least 1; try a reduction of 6, 8 or 12"),
     ],
 )
 def test_fit_settings(refused, source, tmp_path, option, value, expected):

@@ -1,7 +1,6 @@
-"""One torch thread: these tests' tensors are so small that threads cost more than they save.
+"""Limits torch to one thread: the tensors of these tests are so small that threads cost more than they save.
 
-Two of them on a busy machine made a test of 0.7 s take 100: at the end of each small operation they wait
-for each other.
+On a busy machine, two threads made a test of 0.7 s take 100 s, since they wait for each other after every operation.
 """
 
 import pytest

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from walloc_cdl.codec.fit.circular_correlation import circular_correlation, spectra
 
 
-def summed_directly(left, right, displacement):
-    """Σ left[k](p + d) · right[j](p) of arrays (B, K, h, w) and (B, J, h, w), by moving one circularly."""
-    moved = np.roll(left, [-step for step in displacement], axis=(2, 3))
-    return np.einsum("bkyx,bjyx->kj", moved, right)
+def direct_sum(left, right, displacement):
+    """Return Σ left[k](p + d) · right[j](p) of arrays (B, K, h, w) and (B, J, h, w), by a circular shift."""
+    shifted = np.roll(left, [-step for step in displacement], axis=(2, 3))
+    return np.einsum("bkyx,bjyx->kj", shifted, right)
 
 
 @given(
@@ -29,11 +29,11 @@ def test_every_displacement_is_the_direct_sum(height, width, counts, reach, seed
     assert products.shape == (2 * reach + 1, 2 * reach + 1, 2, 3)
     for down in range(-reach, reach + 1):
         for across in range(-reach, reach + 1):
-            expected = summed_directly(np.concatenate(lefts), np.concatenate(rights), (down, across))
+            expected = direct_sum(np.concatenate(lefts), np.concatenate(rights), (down, across))
             np.testing.assert_allclose(products[down + reach, across + reach], expected, atol=1e-10)
 
 
-def test_a_factor_too_much_would_show():
+def test_the_sum_is_not_scaled():
     image = torch.ones(1, 1, 4, 6)
     (product,) = circular_correlation([(spectra(image), spectra(2 * image))], (4, 6), 0).flatten()
     assert float(product) == pytest.approx(48)

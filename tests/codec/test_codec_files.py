@@ -1,4 +1,4 @@
-"""Codec files: ids that data sets rest on, untrusted configurations, and what loading a codec imports."""
+"""Codec files: the ids that data sets depend on, untrusted configurations, and the imports of loading a codec."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from walloc_cdl.codec import codec_from_files, load_codec
 from walloc_cdl.codec.io.zoo import ZOO
 from walloc_cdl.errors import DamagedError
 
-# A data set of any of these stays readable only as long as its codec keeps its id.
+# A data set of one of these codecs remains readable only if the id of the codec does not change.
 PINNED = {
     "gray-16x": (
         "1387e2cec91dd35d935424ba1a3d3f1f3f1a5d0a03678b86dba7d3329039d085",
@@ -75,14 +75,14 @@ def with_config(codec, **changes):
         ({"fit": []}, "fit a list; expected a JSON object"),
         ({"fit": {"x": "y" * 70_000}}, r"fit of 70,\d+ bytes; expected at most 65,536"),
         ({"decoder": "netwerk"}, "decoder 'netwerk'; expected 'linear' or 'network'"),
-        ({"format_version": 2}, "not that of a codec of format version 1"),
-        ({"format_version": True}, "not that of a codec of format version 1"),
+        ({"format_version": 2}, "not the configuration of a codec of format version 1"),
+        ({"format_version": True}, "not the configuration of a codec of format version 1"),
         ({"type": ["walloc-2d"]}, "codec type .*; expected one of"),
         ({"type": "walloc-1d"}, "has .* expected"),
         ({"stages": 2}, r"missing or unknown fields \['stages'\]"),
     ],
 )
-def test_untrusted_configurations_are_refused_at_once_and_in_one_line(changes, message):
+def test_untrusted_configurations_are_refused_quickly_and_in_one_line(changes, message):
     files = with_config(load_codec("rgb-16x"), **changes)
     start = time.perf_counter()
     with pytest.raises(DamagedError, match=message) as caught:
@@ -109,7 +109,7 @@ def test_encoding_needs_none_of_the_heavy_packages():
     code = """
 import sys
 for name in ("diffusers", "transformers", "timm", "datasets", "walloc", "pytorch_wavelets", "huggingface_hub"):
-    sys.modules[name] = None  # an import of it fails
+    sys.modules[name] = None  # makes its import fail
 import torch, walloc_cdl
 from walloc_cdl.codec import WallocCodec1D, WallocCodec2D, WallocConfig1D, WallocConfig2D
 codec = walloc_cdl.load_codec("rgb-16x")

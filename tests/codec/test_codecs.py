@@ -1,4 +1,4 @@
-"""One contract for every codec, and what is particular to each."""
+"""The common interface of all codecs, and properties of individual codecs."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ CODECS = ["rgb-16x", "rgb-4x", "gray-16x", "gray-4x", "resize-rgb-16x", "resize-
 
 
 def photo(channels, side=256):
-    """A real photograph, as uint8 (1, C, side, side)."""
+    """Return a photograph as uint8 (1, C, side, side)."""
     from skimage.data import astronaut
 
     image = Image.fromarray(astronaut()).resize((side, side), Image.Resampling.LANCZOS)
@@ -31,7 +31,7 @@ def photo(channels, side=256):
 
 
 @pytest.mark.parametrize("name", CODECS)
-def test_every_codec_keeps_the_contract(name):
+def test_every_codec_implements_the_interface(name):
     codec = load_codec(name)
     spec = codec.spec
     pixels = photo(spec.source_channels)
@@ -72,7 +72,7 @@ def test_the_zoo_ships_what_the_documentation_names():
 @pytest.mark.parametrize(
     ("better", "worse"), [("rgb-4x", "rgb-16x"), ("rgb-16x", "resize-rgb-16x"), ("rgb-4x", "resize-rgb-4x")]
 )
-def test_latents_keep_more_detail_than_pixels_of_the_same_number(better, worse):
+def test_latents_keep_more_detail_than_equally_many_pixels(better, worse):
     pixels = photo(3)
     errors = []
     for name in (better, worse):
@@ -81,17 +81,17 @@ def test_latents_keep_more_detail_than_pixels_of_the_same_number(better, worse):
     assert errors[0] < errors[1]
 
 
-def test_resize_equals_pil_bicubic_but_for_rounding():
+def test_resize_equals_pillow_bicubic_except_for_rounding():
     pixels = photo(3)
     small = load_codec("resize-rgb-16x").encode(pixels)[0].permute(1, 2, 0).numpy()
-    picture = Image.fromarray(pixels[0].permute(1, 2, 0).numpy()).resize((64, 64), Image.Resampling.BICUBIC)
-    difference = np.abs(small.astype(int) - np.asarray(picture).astype(int))
-    # PIL rounds and clips between its two passes, which shows at the hardest edges only.
+    image = Image.fromarray(pixels[0].permute(1, 2, 0).numpy()).resize((64, 64), Image.Resampling.BICUBIC)
+    difference = np.abs(small.astype(int) - np.asarray(image).astype(int))
+    # Pillow rounds and clips between its two passes, which is visible only at the sharpest edges.
     assert (difference > 1).mean() < 0.005
     assert difference.mean() < 0.3
 
 
-def test_the_decoder_is_no_part_of_the_codec_id():
+def test_the_decoder_is_not_part_of_the_codec_id():
     codec, other = load_codec("rgb-16x"), load_codec("rgb-16x")
     with torch.no_grad():
         other.decoder[1].bias += 0.01
@@ -128,7 +128,9 @@ def test_an_unknown_codec_is_refused_with_the_nearest_names():
 
 
 def test_a_folder_without_a_codec_is_refused(tmp_path):
-    with pytest.raises(CallError, match=r"is no codec: it has no config.json; name a folder made by `cdl codec fit`"):
+    with pytest.raises(
+        CallError, match=r"is not a codec: it has no config.json; give a folder written by `cdl codec fit`"
+    ):
         load_codec_folder(tmp_path)
 
 
@@ -138,7 +140,7 @@ def test_damaged_codec_files_are_refused_without_a_traceback():
     broken = {
         "not JSON": (files | {"config.json": b"{"}, "cannot be read"),
         "cut": (files | {"model.safetensors": files["model.safetensors"][:100]}, "cannot be read"),
-        "other format": (files | {"config.json": b"[]"}, "not that of a codec of format version 1"),
+        "other format": (files | {"config.json": b"[]"}, "not the configuration of a codec of format version 1"),
         "unknown field": (
             files | {"config.json": files["config.json"].replace(b'"bits"', b'"bats"')},
             "missing or unknown fields",
@@ -166,9 +168,9 @@ def test_damaged_codec_files_are_refused_without_a_traceback():
 
 
 @pytest.mark.parametrize("size", [(24, 4), (4, 24), (4, 4), (24, 32)])
-def test_resizing_is_that_of_pillow_down_to_one_column(size):
+def test_resizing_equals_pillow_down_to_one_column(size):
     pixels = torch.rand(1, 1, *size, generator=torch.Generator().manual_seed(0)) - 0.5
     found = ResizeCodec(ResizeConfig(channels=1, factor=4)).latents(pixels)[0, 0]
-    picture = Image.fromarray(255 * (pixels[0, 0].numpy() + 0.5))
-    expected = np.asarray(picture.resize((size[1] // 4, size[0] // 4), Image.Resampling.BICUBIC)).clip(0, 255)
+    image = Image.fromarray(255 * (pixels[0, 0].numpy() + 0.5))
+    expected = np.asarray(image.resize((size[1] // 4, size[0] // 4), Image.Resampling.BICUBIC)).clip(0, 255)
     np.testing.assert_allclose(found, expected, atol=1e-3)

@@ -1,4 +1,4 @@
-"""`encode` takes the compiled path by itself, where it may, and nobody can tell but by the clock."""
+"""`encode` uses the compiled path automatically where it can; the result differs from the plain path only by ties."""
 
 import copy
 import pickle
@@ -30,7 +30,7 @@ CODECS = {
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The shapes that the compiled encoder was given."""
+    """The shapes of the signals passed to the compiled encoder."""
     shapes, encode = [], fused.FusedEncoder.encode
 
     def recorded(self, signal, num_threads=1):
@@ -68,7 +68,7 @@ def signals(codec):
 def test_the_codes_are_those_of_the_plain_path(name, calls):
     codec = make(name)
     for signal in signals(codec):
-        plain = codec._stored(codec.latents(signal))
+        plain = codec._quantize(codec.latents(signal))
         found = codec.encode(signal)
         assert found.dtype == plain.dtype
         assert found.shape == plain.shape
@@ -103,18 +103,18 @@ def test_codes_do_not_depend_on_batch_or_threads():
     assert torch.equal(torch.cat([codec.encode(image[None]) for image in pixels]), together)
 
 
-@pytest.mark.parametrize("why", ["double weights", "signal that asks for a gradient"])
-def test_the_plain_path_where_the_compiled_one_cannot(why, calls):
+@pytest.mark.parametrize("reason", ["double weights", "signal that asks for a gradient"])
+def test_the_plain_path_is_used_where_the_compiled_one_cannot_run(reason, calls):
     codec = make("rgb")
     pixels = next(signals(codec)).float() / 255 - 0.5
     expected = codec.encode(pixels)
     calls.clear()
-    if why == "double weights":
+    if reason == "double weights":
         codec = codec.double()
     else:
         pixels.requires_grad_()
     assert (codec.encode(pixels) != expected).float().mean() < 1e-3
-    assert bool(calls) == (why == "signal that asks for a gradient")
+    assert bool(calls) == (reason == "signal that asks for a gradient")
 
 
 @pytest.mark.parametrize("name", CODECS)
@@ -134,7 +134,7 @@ def test_a_detached_encoder_gives_the_same_codes_without_torch(name):
         assert torch.equal(torch.from_numpy(pickle.loads(done.stdout)), codec.encode(signal))
 
 
-def test_a_detached_encoder_keeps_the_weights_it_was_made_of():
+def test_a_detached_encoder_keeps_the_weights_it_was_created_with():
     codec = make("rgb")
     detached, signal = codec.detached_encoder(), next(signals(codec))
     before = codec.encode(signal)

@@ -1,4 +1,4 @@
-"""`encode` takes the GPU's kernels by itself, here in Triton's interpreter, which goes before numba on the CPU."""
+"""`encode` uses the GPU kernels automatically; here Triton's interpreter runs them, which precedes numba on the CPU."""
 
 import warnings
 
@@ -20,7 +20,7 @@ def interpreter(monkeypatch):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The shapes that the kernels were given."""
+    """The shapes of the signals passed to the kernels."""
     shapes, encode = [], GpuEncoder.encode
 
     def recorded(self, signal):
@@ -51,7 +51,7 @@ def make(name):
     return codec, torch.randint(low, high, shape, dtype=dtype, generator=generator)
 
 
-def assert_equal_but_for_ties(found, plain):
+def assert_equal_except_for_ties(found, plain):
     assert found.dtype == plain.dtype
     assert found.shape == plain.shape
     assert (found.int() - plain.int()).abs().max() <= 1
@@ -61,9 +61,9 @@ def assert_equal_but_for_ties(found, plain):
 @pytest.mark.parametrize("name", CODECS)
 def test_the_codes_are_those_of_the_plain_path(name, calls):
     codec, signal = make(name)
-    plain = codec._stored(codec.latents(signal))
-    assert_equal_but_for_ties(codec.encode(signal), plain)
-    assert calls == [(1, *signal.shape[1:]), signal.shape]  # the first is the self-test
+    plain = codec._quantize(codec.latents(signal))
+    assert_equal_except_for_ties(codec.encode(signal), plain)
+    assert calls == [(1, *signal.shape[1:]), signal.shape]  # the first call is the self-test
     assert plain.unique().numel() > 8
 
 
@@ -89,7 +89,7 @@ def test_codes_follow_the_weights(calls):
     assert len(calls) == 7
 
 
-def test_weights_of_inference_mode_are_compared_as_they_have_no_count_of_changes(calls):
+def test_inference_weights_are_compared_since_they_have_no_version_counter(calls):
     with torch.inference_mode():
         codec, pixels = make("gray of 5 bits")
         before = codec.encode(pixels)
@@ -101,18 +101,18 @@ def test_weights_of_inference_mode_are_compared_as_they_have_no_count_of_changes
     assert len(calls) == 4
 
 
-@pytest.mark.parametrize("why", ["no triton", "double weights", "filters too large"])
-def test_the_plain_path_where_the_kernels_cannot(why, calls, monkeypatch):
+@pytest.mark.parametrize("reason", ["no triton", "double weights", "filters too large"])
+def test_the_plain_path_is_used_where_the_kernels_cannot_run(reason, calls, monkeypatch):
     codec, samples = make("mono")
     expected = codec.encode(samples)
     calls.clear()
-    if why == "no triton":
+    if reason == "no triton":
         monkeypatch.setattr(compiled, "runs_kernels", lambda device: False)
-    elif why == "double weights":
+    elif reason == "double weights":
         codec = codec.double()
     else:
         monkeypatch.setattr(encode, "MAX_TAPS_BYTES", 0)
-    assert_equal_but_for_ties(codec.encode(samples), expected)
+    assert_equal_except_for_ties(codec.encode(samples), expected)
     assert not calls
 
 
@@ -135,17 +135,17 @@ def fails(self, signal):
         ),
         (
             lambda self, signal: torch.zeros(1, 3, dtype=torch.uint8),
-            r"torch.uint8 \(1, 3\) in place of torch.uint8 \(1, 3, 3, 5\)",
+            r"torch.uint8 \(1, 3\) instead of torch.uint8 \(1, 3, 3, 5\)",
         ),
     ],
 )
-def test_a_gpu_on_which_the_kernel_fails_takes_the_plain_path(broken, reason, monkeypatch):
+def test_a_gpu_on_which_the_kernel_fails_uses_the_plain_path(broken, reason, monkeypatch):
     codec, pixels = make("gray of 5 bits")
     monkeypatch.setattr(GpuEncoder, "encode", broken)
     with pytest.warns(
         RuntimeWarning, match=f"the GPU's encoder does not work on cpu \\({reason}\\); the plain path is"
     ):
         first = codec.encode(pixels)
-    assert torch.equal(first, codec._stored(codec.latents(pixels)))
-    with warnings.catch_warnings(action="error"):  # once is enough
+    assert torch.equal(first, codec._quantize(codec.latents(pixels)))
+    with warnings.catch_warnings(action="error"):  # the warning is issued once
         assert torch.equal(codec.encode(pixels), first)

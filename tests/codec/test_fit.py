@@ -1,4 +1,4 @@
-"""The closed-form fit against numpy's own principal components, and what it promises."""
+"""The closed-form fit: comparison with principal components by numpy, determinism, errors."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from walloc_cdl.kernels.packets import packet_analysis
 
 
 def textures(channels, count=12, side=96, seed=0):
-    """Random images with the falling spectrum of photographs, uint8 (C, side, side)."""
+    """Yield random images with a spectrum like that of photographs, uint8 (C, side, side)."""
     generator = np.random.default_rng(seed)
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side)))
     mixing = generator.normal(size=(channels, channels)) * 0.3 + 1
@@ -71,7 +71,7 @@ def test_any_number_of_channels_is_fitted(channels, reduction, expected):
     assert error < 1.5 * (1 - report.kept_energy) * held_out.double().var()
 
 
-def test_calls_that_cannot_be_fitted_are_refused():
+def test_invalid_fits_are_refused():
     with pytest.raises(CallError, match=r"a reduction of 7 with 3 channels and 3 levels gives 27\.4 latent channels"):
         fit_codec(textures(3), FitConfig(reduction=7))
     with pytest.raises(CallError, match="an image of 1 channels; this codec is fitted to 3"):

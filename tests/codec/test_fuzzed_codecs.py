@@ -1,4 +1,4 @@
-"""Thousands of damaged codecs: a clear error or the right codec, never a crash, never long, never much memory."""
+"""Thousands of damaged codecs give a clear error or the right codec, without crashes, in bounded time and memory."""
 
 import json
 import random
@@ -44,7 +44,7 @@ VALUES = [
 
 
 def damage(data, generator):
-    """Bytes with a few of them flipped, cut out, doubled or replaced by what often hurts."""
+    """Return the data with a few bytes flipped, removed, duplicated or replaced by typical problematic values."""
     data = bytearray(data)
     for _ in range(generator.randint(1, 4)):
         position = generator.randrange(len(data)) if data else 0
@@ -63,7 +63,7 @@ def damage(data, generator):
 
 
 def change_config(config, generator):
-    """A JSON object with a field replaced, removed or added."""
+    """Return a JSON object with fields replaced, removed or added."""
     config = dict(config)
     for _ in range(generator.randint(1, 2)):
         name = generator.choice([*config, "stages", "padding", "encoder", "decoder_width", "surprise"])
@@ -74,9 +74,12 @@ def change_config(config, generator):
     return config
 
 
-def outcome(load, right, num_bytes):
-    """Refused with one line, or a codec that `right` accepts; in time, and in memory for files of `num_bytes`."""
-    # Of this process, so that other work on the machine does not count.
+def outcome(load, is_valid, num_bytes):
+    """Return whether `load` gives a codec, for which `is_valid` must hold, rather than an error of one line.
+
+    Time and memory, for files of `num_bytes`, must stay within limits.
+    """
+    # The CPU time of this process, which does not depend on other work of the machine.
     start, codec, refusal = time.process_time(), None, "refused"
     with PeakMemory() as memory:
         try:
@@ -88,7 +91,7 @@ def outcome(load, right, num_bytes):
     assert "\n" not in refusal
     assert len(refusal) < 1000
     if codec is not None:
-        assert right(codec)
+        assert is_valid(codec)
     return codec is not None
 
 
@@ -122,7 +125,7 @@ def test_codec_files(seed):
             weights_are_finite,
             sum(map(len, files.values())),
         )
-    assert accepted < 300, "most damage is found"
+    assert accepted < 300, "most damage is detected"
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -141,7 +144,7 @@ def test_published_checkpoints(seed, tmp_path):
         return all(torch.equal(tensor, state[name]) for name, tensor in found.state_dict().items())
 
     accepted = 0
-    # The pickle and the archive's directory are the interesting parts, and small: aim at them, too.
+    # The pickle and the directory of the archive are the most relevant parts, but small: damage them separately.
     start = whole.find(b"data.pkl")
     for _ in range(500):
         config = fields | {"post_filter": True}
@@ -161,7 +164,7 @@ def test_published_checkpoints(seed, tmp_path):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_pickles_inside_an_intact_archive(seed, tmp_path):
-    # The archive's checksums find most damage first, so here they are made right again.
+    # The checksums of the archive detect most damage first, so here they are computed again after the damage.
     generator = random.Random(seed)
     codec = walloc.LinearCodec2D(1, 1, 2, 8)
     path = tmp_path / "two.pth"

@@ -1,4 +1,4 @@
-"""Codecs by `hub:OWNER/REPO[/FILE]` and the three methods of the Hub's mixin, without a network."""
+"""Codecs by `hub:OWNER/REPO[/FILE]`, and the three methods of the Hub mixin, without a network."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ REPO = "someone/codecs"
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A repository in a folder; downloads come from there."""
+    """A folder that acts as a repository for downloads."""
     folder = tmp_path / "hub"
     folder.mkdir()
 
@@ -42,12 +42,12 @@ def test_a_codec_is_saved_to_a_folder_and_read_back(tmp_path):
     assert again.files() == codec.files()
     assert not again.training
     assert load_codec(tmp_path / "codec").spec == codec.spec
-    with pytest.raises(CallError, match="codec type 'walloc-1d', where 'walloc-2d' is read; use load_codec"):
+    with pytest.raises(CallError, match="codec type 'walloc-1d'; expected 'walloc-2d'; use load_codec"):
         WallocCodec2D.from_pretrained(tmp_path / "codec")
-    with pytest.raises(CallError, match="Codec is no particular codec; use load_codec"):
+    with pytest.raises(CallError, match="Codec is an abstract class; use load_codec"):
         Codec.from_pretrained(tmp_path / "codec")
     (tmp_path / "codec" / "thesis.tex").write_text("x")
-    with pytest.raises(CallError, match=r"holds something else \(thesis.tex\); name a new folder"):
+    with pytest.raises(CallError, match=r"holds something else \(thesis.tex\); give a new folder"):
         codec.save_pretrained(tmp_path / "codec")
 
 
@@ -61,11 +61,11 @@ def test_a_repository_holds_one_codec_at_its_top_or_many_in_folders(hub):
     assert isinstance(load_codec(f"hub:{REPO}/small"), ResizeCodec)
 
 
-def test_names_that_lead_nowhere_are_refused(hub):
+def test_names_that_do_not_exist_are_refused(hub):
     with pytest.raises(CallError, match=r"someone/codecs has no config.json; https://huggingface.co/someone/codecs"):
         load_codec(f"hub:{REPO}")
     with pytest.raises(
-        CallError, match=r"has neither RGB_16x.json, as a published checkpoint, nor RGB_16x/config.json"
+        CallError, match=r"has neither RGB_16x.json, of a published checkpoint, nor RGB_16x/config.json"
     ):
         load_codec(f"hub:{REPO}/RGB_16x.pth")
     with pytest.raises(CallError, match="the Hub has no repository no/body that you may read; check its name"):
@@ -79,7 +79,7 @@ def test_names_that_lead_nowhere_are_refused(hub):
     "error",
     [hub_errors.LocalEntryNotFoundError("offline"), hub_errors.OfflineModeIsEnabled("off"), OSError("no route")],
 )
-def test_without_a_network_one_line_says_what_to_do(error, monkeypatch):
+def test_the_error_without_a_network_has_a_remedy(error, monkeypatch):
     def fail(*_, **__):
         raise error
 
@@ -97,7 +97,7 @@ def test_a_damaged_download_is_refused(hub):
         load_codec(f"hub:{REPO}")
 
 
-def test_pushing_makes_the_repository_and_uploads_both_files(monkeypatch, tmp_path):
+def test_pushing_creates_the_repository_and_uploads_both_files(monkeypatch, tmp_path):
     calls = {}
 
     class FakeApi:
@@ -128,6 +128,6 @@ def test_the_methods_take_the_arguments_of_the_mixin():
     from huggingface_hub import ModelHubMixin
 
     for name in ("save_pretrained", "from_pretrained", "push_to_hub"):
-        theirs = set(inspect.signature(getattr(ModelHubMixin, name)).parameters)
-        mine = set(inspect.signature(getattr(HubMixin, name)).parameters)
-        assert mine <= theirs | {"push_to_hub_kwargs"}, name
+        expected = set(inspect.signature(getattr(ModelHubMixin, name)).parameters)
+        found = set(inspect.signature(getattr(HubMixin, name)).parameters)
+        assert found <= expected | {"push_to_hub_kwargs"}, name

@@ -1,4 +1,4 @@
-"""Every codec of PyPI `walloc`, with random weights that span the codes: the same numbers here."""
+"""Every codec of PyPI `walloc`, with random weights whose codes span their range, gives the same numbers here."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
 
 
 def image(channels, levels, latents, encoder_width=None, decoder_width=None, bits=8):
-    """Both sides of an image codec: how the reference is called, and our configuration."""
+    """Return a function that builds the reference image codec, and class and configuration of codec."""
 
     def build(walloc):
         if decoder_width is None:
@@ -24,7 +24,7 @@ def image(channels, levels, latents, encoder_width=None, decoder_width=None, bit
 
 
 def audio(channels, levels, latents, encoder_width=None, decoder_width=32, bits=8, post_filter=False):
-    """The same for audio."""
+    """Return the same as `image` for audio."""
 
     def build(walloc):
         width = encoder_width or latents
@@ -62,89 +62,93 @@ CASES = {
 }
 
 
-SOME = ("gray, full, network, 2 levels", "stereo, full")
+SAMPLE_CASES = ("gray, full, network, 2 levels", "stereo, full")
 
 
-def both(case, dtype):
+def make_pair(case, dtype):
     build, cls, config = case
-    theirs = make_reference(build, dtype)
-    ours = cls(config).to(dtype)
-    outcome = ours.load_state_dict(theirs.state_dict())
+    reference = make_reference(build, dtype)
+    codec = cls(config).to(dtype)
+    outcome = codec.load_state_dict(reference.state_dict())
     assert outcome.missing_keys == outcome.unexpected_keys == []
-    return theirs, ours
+    return reference, codec
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("name", CASES)
 @torch.no_grad()
 def test_every_step_equals_the_reference(name, dtype):
-    theirs, ours = both(CASES[name], dtype)
-    signal, tolerance, limit = signal_for(theirs, dtype), TOLERANCE[dtype], 2 ** (theirs.latent_bits - 1) - 1
-    coefficients = theirs.wavelet_analysis(signal, theirs.J)
-    assert relative(ours.wavelet_analysis(signal), coefficients) < tolerance
-    before = ours.encoder[0](ours.wavelet_analysis(signal))
-    assert relative(before, theirs.encoder[0](coefficients)) < tolerance
-    expected = theirs.encoder[0:2](coefficients)
-    assert relative(ours.latents(signal), expected) < tolerance
-    codes = theirs.encoder(coefficients)
+    reference, codec = make_pair(CASES[name], dtype)
+    signal, tolerance, limit = signal_for(reference, dtype), TOLERANCE[dtype], 2 ** (reference.latent_bits - 1) - 1
+    coefficients = reference.wavelet_analysis(signal, reference.J)
+    assert relative(codec.wavelet_analysis(signal), coefficients) < tolerance
+    before = codec.encoder[0](codec.wavelet_analysis(signal))
+    assert relative(before, reference.encoder[0](coefficients)) < tolerance
+    expected = reference.encoder[0:2](coefficients)
+    assert relative(codec.latents(signal), expected) < tolerance
+    codes = reference.encoder(coefficients)
     assert (codes.min(), codes.max()) == (-limit, limit), "the weights must be scaled so that codes span their range"
-    stored = ours.encode(signal)
-    assert stored.shape[1:] == ours.latent_shape(tuple(signal.shape[1:])) == codes.shape[1:]
+    stored = codec.encode(signal)
+    assert stored.shape[1:] == codec.latent_shape(tuple(signal.shape[1:])) == codes.shape[1:]
     different = (stored.to(dtype) - (limit + 1) - codes).abs()
     assert different.max() <= 1
-    # So few codes can't tell a rate of 1e-4 from a chance hit in float32; the test below takes enough.
+    # There are too few codes to measure a rate of 1e-4 in float32; the next test uses enough.
     assert different.sum() <= (2 + 1e-4 * codes.numel() if dtype == torch.float32 else 0)
-    decoded = theirs.wavelet_synthesis(theirs.decoder(codes), theirs.J)
-    if hasattr(theirs, "post"):
-        decoded = theirs.post(decoded)
-    expected = theirs.clamp(decoded)
-    assert relative(ours.decode((codes + limit + 1).to(torch.uint8)), expected) < tolerance
-    if torch.equal(ours.encoder(ours.wavelet_analysis(signal)), codes):  # or one code more decides the rest
-        assert relative(ours(signal), theirs(signal)[0]) < tolerance
+    decoded = reference.wavelet_synthesis(reference.decoder(codes), reference.J)
+    if hasattr(reference, "post"):
+        decoded = reference.post(decoded)
+    expected = reference.clamp(decoded)
+    assert relative(codec.decode((codes + limit + 1).to(torch.uint8)), expected) < tolerance
+    if torch.equal(
+        codec.encoder(codec.wavelet_analysis(signal)), codes
+    ):  # otherwise a different code changes the signal
+        assert relative(codec(signal), reference(signal)[0]) < tolerance
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if "full" not in name])
 @torch.no_grad()
-def test_codes_equal_the_reference_but_for_a_few_in_a_hundred_thousand(name):
-    theirs, ours = both(CASES[name], torch.float32)
-    per_signal = ours.encode(signal_for(theirs, batch=1)).numel()
-    signal = signal_for(theirs, batch=-(-200_000 // per_signal))
-    offset = 2 ** (theirs.latent_bits - 1)
-    difference = ours.encode(signal).float() - offset - theirs.encoder(theirs.wavelet_analysis(signal, theirs.J))
+def test_codes_equal_the_reference_except_for_a_few_in_a_hundred_thousand(name):
+    reference, codec = make_pair(CASES[name], torch.float32)
+    per_signal = codec.encode(signal_for(reference, batch=1)).numel()
+    signal = signal_for(reference, batch=-(-200_000 // per_signal))
+    offset = 2 ** (reference.latent_bits - 1)
+    difference = (
+        codec.encode(signal).float() - offset - reference.encoder(reference.wavelet_analysis(signal, reference.J))
+    )
     assert (difference == 0).float().mean() >= 0.9999
     assert difference.abs().max() <= 1
 
 
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", SAMPLE_CASES)
 def test_train_mode_adds_the_same_noise_to_forward_and_to_nothing_else(name):
-    theirs, ours = both(CASES[name], torch.float64)
-    signal = signal_for(theirs, torch.float64, batch=1)
-    expected_codes = ours.encode(signal)
-    theirs.train(), ours.train()
+    reference, codec = make_pair(CASES[name], torch.float64)
+    signal = signal_for(reference, torch.float64, batch=1)
+    expected_codes = codec.encode(signal)
+    reference.train(), codec.train()
     torch.manual_seed(3)
-    expected = theirs(signal)[0]
+    expected = reference(signal)[0]
     torch.manual_seed(3)
-    found = ours(signal)
+    found = codec(signal)
     assert relative(found.detach(), expected.detach()) < TOLERANCE[torch.float64]
-    assert torch.equal(ours.encode(signal), expected_codes)
-    assert torch.equal(ours.decode(expected_codes), ours.eval().decode(expected_codes))
+    assert torch.equal(codec.encode(signal), expected_codes)
+    assert torch.equal(codec.decode(expected_codes), codec.eval().decode(expected_codes))
     expected.square().mean().backward()
     found.square().mean().backward()
-    theirs_gradients = dict(theirs.named_parameters())
-    for parameter_name, parameter in ours.named_parameters():
-        gradient = theirs_gradients[parameter_name].grad
+    reference_gradients = dict(reference.named_parameters())
+    for parameter_name, parameter in codec.named_parameters():
+        gradient = reference_gradients[parameter_name].grad
         assert (parameter.grad - gradient).abs().max() <= 1e-7 * gradient.abs().max() + 1e-15, parameter_name
 
 
-@pytest.mark.parametrize("name", SOME)
-def test_files_keep_a_codec_with_networks(name):
+@pytest.mark.parametrize("name", SAMPLE_CASES)
+def test_files_preserve_a_codec_with_networks(name):
     build, cls, config = CASES[name]
-    theirs = make_reference(build)
-    codec = build_with_weights(cls, config, theirs.state_dict(), "reference")
+    reference = make_reference(build)
+    codec = build_with_weights(cls, config, reference.state_dict(), "reference")
     again = cls.from_files(codec.files(), origin="memory")
     assert again.config == config
     assert again.files() == codec.files()
     assert again.spec == codec.spec
     assert again.decoder_id() == codec.decoder_id()
-    signal = signal_for(theirs, batch=1)
+    signal = signal_for(reference, batch=1)
     assert torch.equal(again.encode(signal), codec.encode(signal))

@@ -1,4 +1,4 @@
-"""Wavelet packets of sequences: against pytorch-wavelets, and by themselves at any length."""
+"""Wavelet packets of sequences: comparison with pytorch-wavelets, and inversion at any length."""
 
 import pytest
 import torch
@@ -46,7 +46,7 @@ def test_analysis_is_periodic_so_a_shift_by_the_stride_shifts_the_latent(levels,
     torch.testing.assert_close(shifted, packet_analysis_1d(signal, levels).roll(shift, 2), rtol=0, atol=1e-12)
 
 
-def test_long_signals_and_large_batches_are_cut_into_pieces_without_a_seam():
+def test_long_signals_and_large_batches_are_processed_in_pieces_without_seams():
     signal = noise(1, 1, 3 * 2**18)
     whole = packet_analysis_1d(signal, 4)
     middle = signal[..., 2**18 - 4096 : 2**18 + 4096]

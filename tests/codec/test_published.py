@@ -1,4 +1,4 @@
-"""Published checkpoints: written by PyPI `walloc`, read here; and files that only look like them."""
+"""Published checkpoints as PyPI `walloc` writes them, damaged files, and files with malicious pickles."""
 
 import errno
 import io
@@ -34,11 +34,11 @@ BUILD = {
 
 
 class Config:
-    """What older checkpoints pickle."""
+    """The class of pickled configurations in older checkpoints."""
 
 
 def write_pair(folder, kind="image", **changes):
-    """A checkpoint and its JSON as the package's training writes them; returns the path and the reference."""
+    """Write a checkpoint and its JSON as the package's training does; return the path and the reference codec."""
     build, fields = BUILD[kind]
     codec = make_reference(build)
     path = folder / f"{kind}.pth"
@@ -50,18 +50,20 @@ def write_pair(folder, kind="image", **changes):
 @pytest.mark.parametrize("kind", BUILD)
 @torch.no_grad()
 def test_a_pair_gives_the_codec_of_the_reference(kind, tmp_path):
-    path, theirs = write_pair(tmp_path, kind)
-    ours = load_codec(path)
-    assert ours.name == kind
-    assert ours.config.fit["file"] == path.name
-    signal = signal_for(theirs)
-    assert (ours(signal) - theirs(signal)[0]).abs().mean() < 1e-5  # the mean, as a code may fall on the other side
-    folder = tmp_path / "ours"
-    ours.save_pretrained(folder)
+    path, reference = write_pair(tmp_path, kind)
+    loaded = load_codec(path)
+    assert loaded.name == kind
+    assert loaded.config.fit["file"] == path.name
+    signal = signal_for(reference)
+    assert (
+        loaded(signal) - reference(signal)[0]
+    ).abs().mean() < 1e-5  # the mean, since single codes may differ by rounding
+    folder = tmp_path / "codec"
+    loaded.save_pretrained(folder)
     again = load_codec(folder)
-    assert again.spec == ours.spec
-    assert again.decoder_id() == ours.decoder_id()
-    assert again.state_dict().keys() == theirs.state_dict().keys()
+    assert again.spec == loaded.spec
+    assert again.decoder_id() == loaded.decoder_id()
+    assert again.state_dict().keys() == reference.state_dict().keys()
 
 
 def test_the_configuration_inside_an_older_file_is_read(tmp_path, monkeypatch):
@@ -71,8 +73,8 @@ def test_the_configuration_inside_an_older_file_is_read(tmp_path, monkeypatch):
     vars(config).update(IMAGE)
     codec = make_reference(BUILD["image"][0])
     torch.save({"model_state_dict": codec.state_dict(), "config": config}, tmp_path / "old.pth")
-    ours = load_published(tmp_path / "old.pth")
-    assert (ours.spec.latent_channels, ours.spec.stride, ours.config.decoder_width) == (6, 4, 32)
+    loaded = load_published(tmp_path / "old.pth")
+    assert (loaded.spec.latent_channels, loaded.spec.stride, loaded.config.decoder_width) == (6, 4, 32)
 
 
 def test_a_state_dict_alone_is_read_with_its_json(tmp_path):
@@ -80,11 +82,11 @@ def test_a_state_dict_alone_is_read_with_its_json(tmp_path):
     torch.save(codec.state_dict(), path)
     assert load_codec(path).spec.source_channels == 3
     path.with_suffix(".json").unlink()
-    with pytest.raises(CallError, match=r"image.pth carries no configuration; put image.json beside it"):
+    with pytest.raises(CallError, match=r"image.pth has no configuration; put image.json next to it"):
         load_codec(path)
 
 
-def test_a_sample_rate_goes_to_audio_only(tmp_path):
+def test_a_sample_rate_applies_to_audio_only(tmp_path):
     path, _ = write_pair(tmp_path, "audio")
     assert load_published(path, sample_rate=44_100).spec.sample_rate == 44_100
     image, _ = write_pair(tmp_path)
@@ -93,7 +95,7 @@ def test_a_sample_rate_goes_to_audio_only(tmp_path):
 
 
 class Attack:
-    """Writes a file when it is unpickled."""
+    """Calls a function when it is unpickled."""
 
     def __init__(self, function, *arguments):
         self.call = function, arguments
@@ -104,7 +106,7 @@ class Attack:
 
 @pytest.mark.parametrize("function", [os.system, exec, eval, os.mkdir], ids=lambda function: function.__name__)
 @pytest.mark.parametrize("where", ["state", "config", "whole", "legacy", "plain"])
-def test_a_pickle_that_runs_code_is_refused_and_nothing_runs(function, where, tmp_path):
+def test_a_pickle_that_executes_code_is_refused_and_nothing_is_executed(function, where, tmp_path):
     path, codec = write_pair(tmp_path)
     mark = tmp_path / "mark"
     argument = {
@@ -129,16 +131,16 @@ def test_a_pickle_that_runs_code_is_refused_and_nothing_runs(function, where, tm
         load_codec(path)
     assert "\n" not in str(caught.value)
     if where in ("state", "config", "whole"):
-        assert "which no weights need and which could run code; nothing was run" in str(caught.value)
+        assert "which weights do not need and which could execute code; nothing was executed" in str(caught.value)
     else:
-        assert "no checkpoint of torch, or a truncated one" in str(caught.value)
+        assert "not a checkpoint of torch, or a truncated one" in str(caught.value)
     assert not mark.exists()
     pickle.loads(pickle.dumps(attack))
-    assert mark.exists(), "the attack works where it is let"
+    assert mark.exists(), "the attack works without protection"
 
 
 def rewrite(path, **changes):
-    """The same archive with records replaced (or, given None, left out)."""
+    """Replace records of the archive, or remove them if None; return its path."""
     with zipfile.ZipFile(path) as archive:
         records = {name: archive.read(name) for name in archive.namelist()}
     folder = next(iter(records)).partition("/")[0]
@@ -175,10 +177,13 @@ def test_damaged_files_are_refused_in_one_line(tmp_path):
         torch.save({"model_state_dict": {**state, "encoder.0.bias": torch.zeros(1).expand(10**12)}}, path)
 
     cases = {
-        "empty": (lambda: path.write_bytes(b""), "no checkpoint of torch, or a truncated one"),
-        "text": (lambda: path.write_text("hello\n" * 1000), "no checkpoint of torch, or a truncated one"),
-        "truncated": (lambda: path.write_bytes(whole[: len(whole) // 2]), "no checkpoint of torch, or a truncated one"),
-        "a flipped weight": (lambda: path.write_bytes(flipped(whole)), "cannot be read"),
+        "empty": (lambda: path.write_bytes(b""), "not a checkpoint of torch, or a truncated one"),
+        "text": (lambda: path.write_text("hello\n" * 1000), "not a checkpoint of torch, or a truncated one"),
+        "truncated": (
+            lambda: path.write_bytes(whole[: len(whole) // 2]),
+            "not a checkpoint of torch, or a truncated one",
+        ),
+        "a with_flipped_bit weight": (lambda: path.write_bytes(with_flipped_bit(whole)), "cannot be read"),
         "bomb": (bomb, "compressed or encrypted entries, which torch.save never writes"),
         "a tensor of 10^12 elements": (
             huge,
@@ -193,7 +198,7 @@ def test_damaged_files_are_refused_in_one_line(tmp_path):
             lambda: torch.save([1, 2], path),
             "holds no weights; expected a dictionary with model_state_dict",
         ),
-        "a number": (lambda: torch.save({"model_state_dict": {"a": 3}}, path), "'a' is no tensor"),
+        "a number": (lambda: torch.save({"model_state_dict": {"a": 3}}, path), "'a' is not a tensor"),
         "not finite": (
             lambda: save(path, state, "encoder.0.bias", torch.full((6,), torch.nan)),
             "encoder.0.bias in the checkpoint has values that are not finite",
@@ -213,7 +218,7 @@ def test_damaged_files_are_refused_in_one_line(tmp_path):
         ),
         "another architecture": (
             lambda: torch.save(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Linear(8, 2)).state_dict(), path),
-            "so it is of another architecture; name a checkpoint of WaLLoC",
+            "so it has another architecture; give a checkpoint of WaLLoC",
         ),
     }
     for name, (damage, message) in cases.items():
@@ -229,7 +234,7 @@ def test_damaged_files_are_refused_in_one_line(tmp_path):
     load_codec(path)
 
 
-def flipped(data):
+def with_flipped_bit(data):
     position = len(data) // 2
     return data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
 
@@ -245,13 +250,13 @@ def save(path, state, name, tensor):
         ({"channels": 60_000, "latent_dim": 900_000}, "the checkpoint has "),
         ({"J": "2"}, "'2' wavelet levels; expected 1 to 5"),
         ({"Nd": 64}, r"the checkpoint has \(32,\) for decoder.1.conv_in.bias, expected \(64,\)"),
-        ({"Nd": 33}, "decoder_width 33 is no multiple of 32"),
+        ({"Nd": 33}, "decoder_width 33 is not a multiple of 32"),
         ({"latent_bits": 16}, "16 bits a latent value; expected 2 to 8"),
         ({"lightweight_encode": False}, r"the checkpoint has \(6,\) for encoder.0.bias, expected nothing"),
         ({"lightweight_encode": 1}, "lightweight_encode 1; expected true or false"),
     ],
 )
-def test_a_configuration_that_does_not_fit_is_refused_at_once(changes, message, tmp_path):
+def test_a_configuration_that_does_not_match_is_refused_quickly(changes, message, tmp_path):
     path, _ = write_pair(tmp_path, **changes)
     start = time.perf_counter()
     with pytest.raises(DamagedError, match=message):
@@ -259,20 +264,24 @@ def test_a_configuration_that_does_not_fit_is_refused_at_once(changes, message, 
     assert time.perf_counter() - start < 2
 
 
-def test_files_that_are_not_there_and_json_that_is_none(tmp_path):
-    with pytest.raises(CallError, match=r"none.pth: no such checkpoint; name a .pth file"):
+def test_missing_files_and_invalid_json_are_refused(tmp_path):
+    with pytest.raises(CallError, match=r"none.pth: no such checkpoint; give a .pth file"):
         load_codec(tmp_path / "none.pth")
     path, _ = write_pair(tmp_path)
-    with pytest.raises(CallError, match=r"other.json: no such file; name the checkpoint's .json"):
+    with pytest.raises(CallError, match=r"other.json: no such file; give the checkpoint's .json"):
         load_published(path, tmp_path / "other.json")
-    for text, message in (("{", "no JSON"), ("[1]", "found a list, expected an object"), ("{}", "field 'channels' is")):
+    for text, message in (
+        ("{", "not JSON"),
+        ("[1]", "found a list, expected an object"),
+        ("{}", "field 'channels' is"),
+    ):
         path.with_suffix(".json").write_text(text)
         with pytest.raises(DamagedError, match=message):
             load_codec(path)
 
 
 @pytest.mark.parametrize("method", ["__init__", "read"])
-def test_a_file_that_the_system_does_not_let_be_read_is_not_damaged(tmp_path, monkeypatch, method):
+def test_a_file_that_the_system_cannot_read_is_not_reported_as_damaged(tmp_path, monkeypatch, method):
     path, _ = write_pair(tmp_path)
 
     def fail(number):
@@ -286,13 +295,13 @@ def test_a_file_that_the_system_does_not_let_be_read_is_not_damaged(tmp_path, mo
         load_codec(path)
     assert caught.value.filename == str(path)
     monkeypatch.setattr(zipfile.ZipFile, method, fail(errno.EINVAL))
-    with pytest.raises(DamagedError, match="an offset before the file's beginning; get the file again"):
+    with pytest.raises(DamagedError, match="an offset before the beginning of the file; get the file again"):
         load_codec(path)
 
 
-def test_the_stand_in_leaves_no_global_behind(tmp_path):
+def test_the_stand_in_class_does_not_remain_registered(tmp_path):
     path, _ = write_pair(tmp_path)
-    before = set(torch.serialization.get_safe_globals())  # a list in the order of a set
+    before = set(torch.serialization.get_safe_globals())  # the order of the list is arbitrary
     load_codec(path)
     assert set(torch.serialization.get_safe_globals()) == before
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Resampling as a codec, against `scipy.signal.resample_poly`."""
+"""Resampling as a codec, compared with `scipy.signal.resample_poly`."""
 
 import numpy as np
 import pytest
@@ -29,16 +29,19 @@ def test_down_and_up_equal_scipy(factor, channels):
     np.testing.assert_allclose(codec.decode(stored).numpy(), up, atol=1e-5)
 
 
-def test_what_lies_above_the_lower_rate_is_gone_and_what_lies_below_is_kept():
+def test_frequencies_above_the_lower_rate_are_removed_and_those_below_are_kept():
     codec = load_codec("resize-mono-4x")
     time = torch.arange(8192, dtype=torch.float64)
-    for frequency, kept in ((0.05, True), (0.3, False)):  # of the sample rate; the lower rate carries up to 0.125
+    for frequency, kept in (
+        (0.05, True),
+        (0.3, False),
+    ):  # relative to the sample rate; the lower rate represents up to 0.125
         tone = 0.4 * torch.sin(2 * torch.pi * frequency * time)[None, None]
         error = (codec.decode(codec.encode(tone)) - tone)[..., 100:-100]
         assert bool(error.abs().max() < 0.006) is kept
 
 
-def test_names_say_the_channels_and_the_factor_and_files_keep_the_codec():
+def test_names_specify_channels_and_factor_and_files_preserve_the_codec():
     for name, channels, factor in (("resize-mono-4x", 1, 4), ("resize-stereo-4x", 2, 4), ("resize-stereo-3x", 2, 3)):
         codec = load_codec(name)
         spec = codec.spec
@@ -47,7 +50,7 @@ def test_names_say_the_channels_and_the_factor_and_files_keep_the_codec():
         assert codec_from_files(codec.files(), origin="memory").spec == spec
 
 
-def test_pcm_is_value_by_65536_and_factor_one_keeps_it_to_a_byte():
+def test_pcm_is_divided_by_65536_and_factor_one_keeps_it_to_a_byte():
     codec = ResizeCodec1D(ResizeConfig1D(factor=1))
     pcm = torch.tensor([[[-32768, -1, 0, 1, 32767]]], dtype=torch.int16)
     assert codec.encode(pcm).tolist() == [[[0, 127, 128, 128, 255]]]

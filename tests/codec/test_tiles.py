@@ -1,4 +1,4 @@
-"""Tiles give what the whole gives, wherever nothing looks at the whole."""
+"""Tiles give the same result as the whole signal if no stage is global."""
 
 import numpy as np
 import pytest
@@ -24,8 +24,8 @@ from walloc_cdl.codec.tiles import decode_tiled, encode_tiled
 from walloc_cdl.errors import CallError
 
 
-def spread_out(codec):
-    """The codec with a seeded encoder whose codes span their range on noise, and a decoder to match."""
+def with_random_weights(codec):
+    """Return the codec with a seeded encoder whose codes of noise span their range, and a matching decoder."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for module in codec.modules():
@@ -57,7 +57,7 @@ CODECS = {
 @pytest.fixture(scope="module")
 def codecs():
     torch.manual_seed(0)
-    return {name: spread_out(make()) for name, make in CODECS.items()}
+    return {name: with_random_weights(make()) for name, make in CODECS.items()}
 
 
 def random_signal(codec, positions, seed):
@@ -69,7 +69,7 @@ def random_signal(codec, positions, seed):
 
 
 def assert_nearly_equal(found, expected):
-    """Equal but for values that float rounding has moved across a half."""
+    """Assert equality except for values that differ by one because of float rounding."""
     assert found.shape == expected.shape
     assert found.dtype == expected.dtype
     difference = (found.long() - expected.long()).abs()
@@ -117,28 +117,30 @@ def test_wrong_signals_codes_and_tiles_are_refused(codecs, name):
 
 
 @pytest.fixture(scope="module")
-def attentive():
+def global_codec():
     torch.manual_seed(0)
     config = WallocConfig2D(1, 1, 2, encoder="full", encoder_width=32, decoder="network", decoder_width=32)
     return WallocCodec2D(config)
 
 
-def test_networks_that_see_the_whole_image_need_consent(attentive):
-    with pytest.raises(CallError, match="looks at the whole image to encode it, so tiles only come near; encode it wh"):
-        encode_tiled(attentive, np.zeros((1, 8, 8), np.uint8))
+def test_global_networks_require_approximate_tiles_to_be_allowed(global_codec):
+    with pytest.raises(
+        CallError, match="needs the whole image to encode it, so tiles only approximate the result; encode the wh"
+    ):
+        encode_tiled(global_codec, np.zeros((1, 8, 8), np.uint8))
     with pytest.raises(CallError, match="allow approximate tiles"):
-        decode_tiled(attentive, torch.zeros(2, 4, 4, dtype=torch.uint8) + 128)
+        decode_tiled(global_codec, torch.zeros(2, 4, 4, dtype=torch.uint8) + 128)
 
 
-def test_approximate_tiles_come_near(attentive):
-    signal = random_signal(attentive, (50, 60), 1)
-    whole = attentive.encode(torch.from_numpy(signal)[None])[0]
-    tiled = encode_tiled(attentive, signal, tile=25, approximate=True)
+def test_approximate_tiles_are_close_to_the_whole(global_codec):
+    signal = random_signal(global_codec, (50, 60), 1)
+    whole = global_codec.encode(torch.from_numpy(signal)[None])[0]
+    tiled = encode_tiled(global_codec, signal, tile=25, approximate=True)
     assert tiled.shape == whole.shape
     assert (tiled.float() - whole.float()).abs().mean() < 2
-    one_tile = encode_tiled(attentive, signal, tile=64, approximate=True)
+    one_tile = encode_tiled(global_codec, signal, tile=64, approximate=True)
     assert_nearly_equal(one_tile, whole)
-    decoded = decode_tiled(attentive, whole, tile=25, approximate=True)
+    decoded = decode_tiled(global_codec, whole, tile=25, approximate=True)
     assert decoded.shape == signal.shape
-    error = decoded.float() - to_bytes(attentive.decode(whole[None]))[0].float()
+    error = decoded.float() - to_bytes(global_codec.decode(whole[None]))[0].float()
     assert error.abs().mean() < 4

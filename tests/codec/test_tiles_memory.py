@@ -1,4 +1,4 @@
-"""How much memory tiles take, measured in a process of its own by the kernel's account of its peak."""
+"""Peak memory of tiled encoding and decoding, measured in a separate process as the kernel records it."""
 
 import subprocess
 import sys
@@ -25,21 +25,21 @@ def memory(name):
     return next(int(line.split()[1]) / 1000 for line in open("/proc/self/status") if line.startswith(name))
 
 def peak(call, *arguments):
-    "Megabytes that a call takes at most, beyond what is there before, and its result."
-    open("/proc/self/clear_refs", "w").write("5")  # the peak begins anew
+    "Return the peak memory of a call in megabytes, minus the memory before it, and its result."
+    open("/proc/self/clear_refs", "w").write("5")  # resets the peak
     before = memory("VmRSS")
     result = call(*arguments)
     return memory("VmHWM") - before, result
 
 codec = load_codec("rgb-16x")
-encode_tiled(codec, torch.zeros(3, 1024, 1024, dtype=torch.uint8))  # what libraries allocate once
+encode_tiled(codec, torch.zeros(3, 1024, 1024, dtype=torch.uint8))  # so that libraries allocate their buffers
 decode_tiled(codec, torch.zeros(12, 128, 128, dtype=torch.uint8) + 128)
 generator = torch.Generator().manual_seed(0)
 if sys.argv[1] == "encode":
     pixels = torch.randint(0, 256, (3, 4000, 6000), dtype=torch.uint8, generator=generator)
     megabytes, codes = peak(encode_tiled, codec, pixels)
-    at_once, (whole,) = peak(codec.encode, pixels[None])
-    megabytes = max(megabytes, at_once) - codes.numel() / 1e6
+    untiled_megabytes, (whole,) = peak(codec.encode, pixels[None])
+    megabytes = max(megabytes, untiled_megabytes) - codes.numel() / 1e6
     print(megabytes, float((codes != whole).float().mean()), int((codes.int() - whole.int()).abs().max()))
 else:
     codes = torch.randint(100, 156, (12, 1250, 1250), dtype=torch.uint8, generator=generator)

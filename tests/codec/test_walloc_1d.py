@@ -1,4 +1,4 @@
-"""The audio codec's own contract, which needs no reference."""
+"""Properties of the audio codec that need no reference implementation."""
 
 import math
 
@@ -17,11 +17,11 @@ from walloc_cdl.codec import (
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.kernels.packets_1d import packet_analysis_1d
 
-SINGLE = WallocConfig1D(channels=2, levels=4, latent_channels=8, name="two", sample_rate=44_100)
+CONFIG = WallocConfig1D(channels=2, levels=4, latent_channels=8, name="two", sample_rate=44_100)
 
 
 def orthogonal_codec(config, gain=60.0):
-    """A codec that keeps the first bands as they are, so that what it decodes can be told by hand."""
+    """Return a codec that keeps the first bands unchanged, so that its result can be computed by hand."""
     codec = WallocCodec1D(config)
     with torch.no_grad():
         for convolution, scale in ((codec.encoder[0], gain), (codec.decoder[1], 1 / gain)):
@@ -39,7 +39,7 @@ def tones(length, channels=2):
 
 
 @pytest.mark.parametrize("padding", [0, 1])
-def test_a_latent_is_as_long_as_the_codec_says_and_decodes_to_the_signal(padding):
+def test_a_latent_has_the_length_of_the_codec_and_decodes_to_the_signal(padding):
     config = WallocConfig1D(channels=2, levels=4, latent_channels=32, padding=padding)
     codec = orthogonal_codec(config)
     signal = tones(4096)
@@ -57,7 +57,7 @@ def test_a_latent_is_as_long_as_the_codec_says_and_decodes_to_the_signal(padding
 
 
 def test_pcm_and_float_give_the_same_codes():
-    codec = orthogonal_codec(SINGLE)
+    codec = orthogonal_codec(CONFIG)
     pcm = to_pcm(tones(2048))
     assert torch.equal(to_pcm(to_unit_range(pcm)), pcm)
     assert torch.equal(codec.encode(pcm), codec.encode(pcm / 65536))
@@ -65,7 +65,7 @@ def test_pcm_and_float_give_the_same_codes():
 
 
 def test_the_encoder_is_local_and_periodic():
-    # What tiled encoding rests on: 4 latents to each side, wrapped at the ends.
+    # Tiled encoding depends on this: 4 latents to each side, wrapped at the ends.
     codec = orthogonal_codec(WallocConfig1D(channels=1, levels=3, latent_channels=8))
     signal = tones(4096, channels=1)
     whole = codec.latents(signal)
@@ -75,7 +75,7 @@ def test_the_encoder_is_local_and_periodic():
 
 
 def test_the_codec_id_depends_on_the_encoding_side_alone():
-    codec = orthogonal_codec(SINGLE)
+    codec = orthogonal_codec(CONFIG)
     with_filter = WallocCodec1D(WallocConfig1D(2, 4, 8, name="other", post_filter=True, fit={"seed": 1}))
     with_filter.load_state_dict({**with_filter.state_dict(), **codec.state_dict()})
     assert with_filter.spec.codec_id == codec.spec.codec_id
@@ -87,8 +87,8 @@ def test_the_codec_id_depends_on_the_encoding_side_alone():
     assert codec.spec.codec_id != with_filter.spec.codec_id
 
 
-def test_files_keep_the_codec():
-    codec = orthogonal_codec(SINGLE)
+def test_files_preserve_the_codec():
+    codec = orthogonal_codec(CONFIG)
     again = codec_from_files(codec.files(), origin="memory")
     assert (again.config, again.spec, again.files()) == (codec.config, codec.spec, codec.files())
     assert again.spec.sample_rate == 44_100
@@ -107,7 +107,7 @@ def test_files_keep_the_codec():
         ({"encoder": "full"}, "None as encoder_width; expected 1 to 65,536"),
         ({"decoder_width": 64}, "decoder_width 64 without a network of that width"),
         ({"decoder": "network", "decoder_width": 7, "padding": 1}, "decoder_width 7 is below the 8 latent channels"),
-        ({"decoder": "network", "decoder_width": 8}, "padding 0 with a network; the Oobleck networks give and take 1"),
+        ({"decoder": "network", "decoder_width": 8}, "padding 0 with a network; the Oobleck networks require 1"),
         ({"padding": 2}, "2 frames of padding; expected 0 to 1"),
         ({"post_filter": 1}, "post_filter 1; expected true or false"),
         ({"sample_rate": 0}, "0 Hz as sample_rate"),
@@ -138,7 +138,7 @@ def test_codes_that_cannot_be_decoded_are_refused(codes, message):
 
 
 def test_filters_other_than_the_built_in_ones_are_refused():
-    codec = orthogonal_codec(SINGLE)
+    codec = orthogonal_codec(CONFIG)
     codec.wt.h0 *= 1.001
     with pytest.raises(DamagedError, match=r"mine: wt.h0 in model.safetensors is not the filter of bior4.4"):
         codec_from_files(codec.files(), origin="mine")
@@ -170,6 +170,6 @@ def test_stages_refine_each_other():
 
 
 def test_analysis_takes_any_number_of_levels_on_request():
-    codec = orthogonal_codec(SINGLE)
+    codec = orthogonal_codec(CONFIG)
     signal = tones(1024)
     assert torch.equal(codec.wavelet_analysis(signal, 2), packet_analysis_1d(signal, 2))

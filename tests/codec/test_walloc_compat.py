@@ -1,4 +1,4 @@
-"""`walloc_cdl.compat.walloc` in the place of the package: its README's steps, attributes, values and errors."""
+"""`walloc_cdl.compat.walloc` replaces the package: the steps of its README, its attributes, values and errors."""
 
 import inspect
 import json
@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.support.walloc_reference import default_dtype, make_reference, relative, signal_for
 from tests.support.walloc_reference import walloc as package
-from walloc_cdl.compat import walloc as ours
+from walloc_cdl.compat import walloc as compat
 from walloc_cdl.errors import CallError
 
 CODECS = {
@@ -27,12 +27,12 @@ CODECS = {
 }  # fmt: skip
 
 
-def both(name, dtype=torch.float64):
-    theirs = make_reference(lambda walloc: getattr(walloc, name)(**CODECS[name]), dtype)
+def make_pair(name, dtype=torch.float64):
+    reference = make_reference(lambda walloc: getattr(walloc, name)(**CODECS[name]), dtype)
     with default_dtype(dtype):
-        codec = getattr(ours, name)(**CODECS[name])
-    codec.load_state_dict(theirs.state_dict())
-    return theirs, codec
+        codec = getattr(compat, name)(**CODECS[name])
+    codec.load_state_dict(reference.state_dict())
+    return reference, codec
 
 
 def public_names(module):
@@ -48,60 +48,60 @@ def named_parameters(function):
 
 def test_every_name_of_the_package_is_there_with_its_arguments():
     names = public_names(package)
-    assert names == set(ours.__all__)
+    assert names == set(compat.__all__)
     for name in names:
-        theirs, mine = (named_parameters(getattr(module, name)) for module in (package, ours))
-        assert theirs == mine, name
+        reference, actual = (named_parameters(getattr(module, name)) for module in (package, compat))
+        assert reference == actual, name
 
 
 @pytest.mark.parametrize("name", CODECS)
 def test_codecs_have_the_attributes_modules_and_mode_of_the_package(name):
-    theirs, _ = both(name)
-    fresh = getattr(ours, name)(**CODECS[name])
+    reference, _ = make_pair(name)
+    fresh = getattr(compat, name)(**CODECS[name])
     assert fresh.training
     for attribute, value in vars(getattr(package, name)(**CODECS[name])).items():
         if not attribute.startswith("_") and attribute != "training":
             assert getattr(fresh, attribute) == value, attribute
-    assert fresh.state_dict().keys() == theirs.state_dict().keys()
+    assert fresh.state_dict().keys() == reference.state_dict().keys()
 
 
 @pytest.mark.parametrize("name", CODECS)
 @torch.no_grad()
 def test_forward_returns_what_the_package_returns(name):
-    theirs, codec = both(name)
-    signal = signal_for(theirs, torch.float64)
+    reference, codec = make_pair(name)
+    signal = signal_for(reference, torch.float64)
     for mode in (False, True):
-        theirs.train(mode), codec.train(mode)
+        reference.train(mode), codec.train(mode)
         torch.manual_seed(0)
-        expected = theirs(signal)
+        expected = reference(signal)
         torch.manual_seed(0)
         found = codec(signal)
         assert len(found) == len(expected)
-        for mine, value in zip(found, expected, strict=True):
-            assert relative(torch.as_tensor(mine), torch.as_tensor(value)) < 1e-9
-    level = theirs.analysis_one_level(signal)
+        for actual, value in zip(found, expected, strict=True):
+            assert relative(torch.as_tensor(actual), torch.as_tensor(value)) < 1e-9
+    level = reference.analysis_one_level(signal)
     assert relative(codec.analysis_one_level(signal), level) < 1e-12
-    assert relative(codec.synthesis_one_level(level), theirs.synthesis_one_level(level)) < 1e-9
+    assert relative(codec.synthesis_one_level(level), reference.synthesis_one_level(level)) < 1e-9
 
 
 @torch.no_grad()
 def test_stages_encode_and_decode_as_in_the_package():
-    theirs, codec = both("ResidualCodec2D")
+    reference, codec = make_pair("ResidualCodec2D")
     codec.eval()
-    signal = signal_for(theirs, torch.float64)
-    image, latent = theirs.rae_encode(signal)
+    signal = signal_for(reference, torch.float64)
+    image, latent = reference.rae_encode(signal)
     assert relative(codec.rae_encode(signal)[0], image) < 1e-9
     assert torch.equal(codec.rae_encode(signal)[1], latent)
-    assert relative(codec.rae_decode(latent), theirs.rae_decode(latent)) < 1e-9
+    assert relative(codec.rae_decode(latent), reference.rae_decode(latent)) < 1e-9
     assert torch.equal(codec.encode(signal), (latent + 128).to(torch.uint8))
-    assert relative(codec.decode((latent + 128).to(torch.uint8)), theirs.rae_decode(latent)) < 1e-9
+    assert relative(codec.decode((latent + 128).to(torch.uint8)), reference.rae_decode(latent)) < 1e-9
 
 
 @torch.no_grad()
 def test_the_steps_of_the_readme_for_images(tmp_path):
-    theirs, codec = both("Codec2D", torch.float32)
+    reference, codec = make_pair("Codec2D", torch.float32)
     codec.eval()
-    x = signal_for(theirs, batch=1)
+    x = signal_for(reference, batch=1)
     X = codec.wavelet_analysis(x, J=codec.J)
     z = codec.encoder[0:2](X)
     z_hat = codec.encoder[2](z)
@@ -111,72 +111,74 @@ def test_the_steps_of_the_readme_for_images(tmp_path):
     assert relative(codec.clamp(x_rec), codec(x)[0]) < 1e-6
     padded = torch.nn.functional.pad(z_hat, (0, 0, 0, 0, 0, 4))
     for C, latent, name in ((1, padded, "l.png"), (3, z_hat, "l.webp"), (4, padded, "l.tif")):
-        (picture,) = ours.latent_to_pil(latent, codec.latent_bits, C)
-        assert picture.mode == {1: "L", 3: "RGB", 4: "CMYK"}[C]
+        (image,) = compat.latent_to_pil(latent, codec.latent_bits, C)
+        assert image.mode == {1: "L", 3: "RGB", 4: "CMYK"}[C]
         options = {"compression": "tiff_adobe_deflate"} if C == 4 else {"lossless": True} if C == 3 else {}
-        picture.save(tmp_path / name, **options)
+        image.save(tmp_path / name, **options)
         stored = [Image.open(tmp_path / name)]
-        assert ours.pil_to_latent(stored, latent.shape[1], codec.latent_bits, C).equal(latent)
+        assert compat.pil_to_latent(stored, latent.shape[1], codec.latent_bits, C).equal(latent)
         assert package.pil_to_latent(stored, latent.shape[1], codec.latent_bits, C).equal(latent)
 
 
 @torch.no_grad()
 def test_the_steps_of_the_readme_for_audio():
-    theirs, codec = both("Codec1D", torch.float32)
+    reference, codec = make_pair("Codec1D", torch.float32)
     codec.eval()
-    x = signal_for(theirs, batch=1)
+    x = signal_for(reference, batch=1)
     X = codec.wavelet_analysis(x, J=codec.J)
     z_hat = codec.encoder(X)
     assert z_hat.shape[-1] == x.shape[-1] // 2**codec.J + 2
     folded = torch.nn.functional.pad(z_hat, (0, 128 - z_hat.shape[-1] % 128, 0, 4))
     folded = rearrange(folded, "b c (w h) -> b c w h", h=128)
-    (picture,) = ours.latent_to_pil(folded, codec.latent_bits, 3)
-    restored = rearrange(ours.pil_to_latent([picture], 12, codec.latent_bits, 3), "b c h w -> b c (h w)")
+    (image,) = compat.latent_to_pil(folded, codec.latent_bits, 3)
+    restored = rearrange(compat.pil_to_latent([image], 12, codec.latent_bits, 3), "b c h w -> b c (h w)")
     restored = restored[:, :8, : z_hat.shape[-1]]
     assert torch.equal(restored, z_hat)
     x_hat = codec.clamp(codec.post(codec.wavelet_synthesis(codec.decoder(restored), codec.J)))
     assert relative(x_hat, codec(x)[0]) < 1e-6
 
 
-def test_helpers_give_what_the_package_gives(tmp_path):
+def test_helpers_equal_those_of_the_package(tmp_path):
     codes = torch.randint(-128, 128, (2, 12, 5, 7)).float()
     for n_bits, values in ((8, codes), (4, (codes / 16).floor())):
-        assert ours.to_bytes(values, n_bits).equal(package.to_bytes(values, n_bits))
-        assert ours.from_bytes(ours.to_bytes(values, n_bits), n_bits).equal(values)
+        assert compat.to_bytes(values, n_bits).equal(package.to_bytes(values, n_bits))
+        assert compat.from_bytes(compat.to_bytes(values, n_bits), n_bits).equal(values)
     mosaic = package.concatenate_channels(codes, 3)
-    assert ours.concatenate_channels(codes, 3).equal(mosaic)
-    back = rearrange(mosaic, "b h w c -> b c h w")
-    assert ours.split_channels(back, 12, 3).equal(codes)
-    for mine, theirs in zip(ours.latent_to_pil(codes, 8, 3), package.latent_to_pil(codes, 8, 3), strict=True):
-        assert mine.tobytes() == theirs.tobytes()
+    assert compat.concatenate_channels(codes, 3).equal(mosaic)
+    channels_first = rearrange(mosaic, "b h w c -> b c h w")
+    assert compat.split_channels(channels_first, 12, 3).equal(codes)
+    for actual, reference in zip(compat.latent_to_pil(codes, 8, 3), package.latent_to_pil(codes, 8, 3), strict=True):
+        assert actual.tobytes() == reference.tobytes()
     for height, width, p in ((30, 45, 16), (16, 32, 16), (17, 16, 8)):
         image = torch.rand(1, 2, height, width)
-        assert ours.pad(image, p).equal(package.pad(image, p))
-        assert ours.crop(ours.pad(image, p), (height, width)).equal(image)
-        assert ours.compute_padding(height, width, min_div=p) == package.compute_padding(height, width, min_div=p)
+        assert compat.pad(image, p).equal(package.pad(image, p))
+        assert compat.crop(compat.pad(image, p), (height, width)).equal(image)
+        assert compat.compute_padding(height, width, min_div=p) == package.compute_padding(height, width, min_div=p)
     latents = torch.linspace(-300, 300, 4001, dtype=torch.float64)
-    uniform, normal = (getattr(ours, name)(scale=127 / 1.85, latent_max=127.499) for name in ("ToUniform", "ToNormal"))
+    uniform, normal = (
+        getattr(compat, name)(scale=127 / 1.85, latent_max=127.499) for name in ("ToUniform", "ToNormal")
+    )
     assert relative(uniform(latents), package.ToUniform(127 / 1.85, 127.499)(latents)) < 1e-12
     assert relative(normal(latents), package.ToNormal(127 / 1.85, 127.499)(latents)) < 1e-9
-    assert ours.Round().eval()(latents).equal(latents.round())
-    ours.save_config(SimpleNamespace(**CODECS["Codec2D"]), tmp_path / "c.json")
+    assert compat.Round().eval()(latents).equal(latents.round())
+    compat.save_config(SimpleNamespace(**CODECS["Codec2D"]), tmp_path / "c.json")
     assert json.loads((tmp_path / "c.json").read_text()) == CODECS["Codec2D"]
-    assert ours.load_config(tmp_path / "c.json") == package.load_config(tmp_path / "c.json")
+    assert compat.load_config(tmp_path / "c.json") == package.load_config(tmp_path / "c.json")
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ours.to_bytes(torch.tensor([200.0]), 8), "values from 200 to 200; 8 bits hold -128 to 127"),
-        (lambda: ours.concatenate_channels(torch.zeros(1, 13, 2, 2), 3), "13 channels are not 3 times a square; pad"),
-        (lambda: ours.latent_to_pil(torch.zeros(1, 8, 2, 2), 8, 2), "pictures of 2 planes; expected 1"),
-        (lambda: ours.compute_padding(5, 5, out_h=7, min_div=4), "padded to 7x8, which 4 does not divide"),
+        (lambda: compat.to_bytes(torch.tensor([200.0]), 8), "values from 200 to 200; 8 bits hold -128 to 127"),
+        (lambda: compat.concatenate_channels(torch.zeros(1, 13, 2, 2), 3), "13 channels are not 3 times a square; pad"),
+        (lambda: compat.latent_to_pil(torch.zeros(1, 8, 2, 2), 8, 2), "images of 2 planes; expected 1"),
+        (lambda: compat.compute_padding(5, 5, out_h=7, min_div=4), "padded to 7x8, which 4 does not divide"),
         (
-            lambda: ours.LinearCodec2D(1, 2, 4, 8).wavelet_analysis(torch.zeros(1, 1, 9, 8), J=2),
+            lambda: compat.LinearCodec2D(1, 2, 4, 8).wavelet_analysis(torch.zeros(1, 1, 9, 8), J=2),
             "a side of 9 is not a multiple of 4; pad the signal first",
         ),
         (
-            lambda: ours.LinearCodec2D.from_files({}, origin="x"),
+            lambda: compat.LinearCodec2D.from_files({}, origin="x"),
             "LinearCodec2D reads a state_dict only; use load_codec",
         ),
     ],

@@ -215,7 +215,7 @@ def test_damage_reaches_the_consumer(tmp_path, prefetch):
     ("options", "message"),
     [
         ({"residency": "disk"}, "unknown residency 'disk'.*choose one of auto, mmap, ram, device"),
-        ({"device": "gpu9"}, "device 'gpu9' is no torch device; use cpu, cuda or cuda:N"),
+        ({"device": "gpu9"}, "device 'gpu9' is not a torch device; use cpu, cuda or cuda:N"),
         ({"rank": 2, "world_size": 2}, "rank 2 of 2 with batches of 8"),
         ({"world_size": 9}, "rank 0 of 9 with batches of 8; .* at least one sample per rank"),
         ({"prefetch": -1}, "prefetch is -1; it must be 0"),
@@ -229,7 +229,7 @@ def test_wrong_calls(stored, options, message):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_an_absent_device_is_refused(stored):
-    with pytest.raises(CallError, match="device 'cuda' asked for, but torch finds no CUDA device here; use cpu"):
+    with pytest.raises(CallError, match="device 'cuda' was requested, but torch finds no CUDA device; use cpu"):
         open_loader(stored, device="cuda")
 
 

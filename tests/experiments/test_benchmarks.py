@@ -178,11 +178,11 @@ def test_encode_reports_the_path_that_it_took(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "num_gpus", "message"),
     [
-        ({"device": "cuda"}, 0, "device 'cuda' asked for, but torch finds no CUDA device here; use cpu"),
-        ({"device": "cuda:2"}, 2, "device 'cuda:2' asked for, but torch finds 2 here, counted from 0; use cuda:0"),
+        ({"device": "cuda"}, 0, "device 'cuda' was requested, but torch finds no CUDA device; use cpu"),
+        ({"device": "cuda:2"}, 2, "device 'cuda:2' was requested, but torch finds 2, counted from 0; use cuda:0"),
         ({"device": "cuda", "threads": 2}, 1, "threads is 2 on device cuda; it applies to the CPU only: omit it"),
         ({"device": "meta"}, 0, "device 'meta' cannot be benchmarked; use cpu, cuda or cuda:N"),
-        ({"device": "gpu"}, 0, "device 'gpu' is no torch device; use cpu, cuda or cuda:N"),
+        ({"device": "gpu"}, 0, "device 'gpu' is not a torch device; use cpu, cuda or cuda:N"),
     ],
     ids=lambda part: " ".join(map(str, part.values())) if isinstance(part, dict) else "",
 )

@@ -9,12 +9,12 @@ def double(x):
     return 2 * x
 
 
-def test_kernels_are_kept_for_the_next_process():
+def test_kernels_are_cached_for_the_next_process():
     assert compiled()(double).stats.cache_path
 
 
 def test_kernels_compile_where_no_cache_can_be_written(monkeypatch):
-    """As under a user without a home who may not write to the package."""
+    """As for a user without a home folder and without permission to write to the package."""
     monkeypatch.setattr(caching.CompileResultCacheImpl, "_locator_classes", [])
     with pytest.raises(RuntimeError, match="cannot cache function"):
         njit(double, cache=True)

@@ -1,4 +1,4 @@
-"""The compiled encoder against matrices in float64, and against the plain path in torch."""
+"""The compiled encoder, compared with matrices in float64 and with the plain path in torch."""
 
 import ctypes
 import mmap
@@ -19,7 +19,7 @@ from walloc_cdl.spec import code_limit, companded_limit, companding_scale
 
 
 def random_encoder(channels: int, levels: int, latents: int, dimensions: int, bits: int = 8, seed: int = 0):
-    """An encoder with random weights that make codes span their range, its weight and its bias."""
+    """Return an encoder with random weights whose codes span their range, its weight and its bias."""
     rng = np.random.default_rng(seed)
     bands = channels * 2 ** (levels * dimensions)
     weight = (rng.normal(size=(latents, bands)) * companding_scale(bits) * 6 / np.sqrt(bands)).astype(np.float32)
@@ -28,7 +28,7 @@ def random_encoder(channels: int, levels: int, latents: int, dimensions: int, bi
 
 
 def exact_codes(signal: np.ndarray, weight, bias, levels: int, dimensions: int, bits: int = 8) -> np.ndarray:
-    """Companded values in float64 by matrices, before rounding, as stored: code + 2^(bits-1)."""
+    """Return companded values before rounding, computed by matrices in float64, as stored: code + 2^(bits-1)."""
     x = signal / 255 - 0.5 if signal.dtype == np.uint8 else signal.astype(np.float64)
     num = 2**levels
     if dimensions == 1:
@@ -47,7 +47,7 @@ def exact_codes(signal: np.ndarray, weight, bias, levels: int, dimensions: int, 
 
 
 def assert_rounded(codes: np.ndarray, exact: np.ndarray) -> None:
-    """Every code is the nearest to the exact value, or the value lies so close to a half that float32 cannot tell."""
+    """Assert that every code is nearest to the exact value, unless that is halfway between codes within float32."""
     assert codes.dtype == np.uint8
     assert codes.shape == exact.shape
     assert np.abs(codes - exact).max() < 0.502
@@ -75,7 +75,7 @@ def test_codes_are_those_of_float64_matrices(dimensions, channels, levels, shape
 
 @pytest.mark.parametrize("bits", [2, 3, 5, 8])
 def test_all_bits_over_the_whole_range_of_latents(bits):
-    """A weight of zero and a bias of any value: each latent's code, far beyond both ends of the companding."""
+    """Weights of zero and biases that exceed both ends of the companding, so that each latent is a bias."""
     values = np.linspace(-8, 8, 4001, dtype=np.float32) * np.float32(companding_scale(bits))
     encoder = FusedEncoder(np.zeros((4001, 4)), values, levels=1, dimensions=2, bits=bits)
     codes = encoder.encode(np.zeros((1, 1, 2, 2), np.uint8))[0, :, 0, 0]
@@ -86,12 +86,12 @@ def test_all_bits_over_the_whole_range_of_latents(bits):
     assert (np.diff(codes.astype(int)) >= 0).all()
 
 
-def test_values_that_are_no_numbers_get_a_code_and_do_no_harm():
+def test_nan_and_infinity_get_a_code():
     encoder = FusedEncoder(np.zeros((3, 4)), [np.nan, np.inf, -np.inf], levels=1, dimensions=2, bits=8)
     assert encoder.encode(np.zeros((1, 1, 2, 2), np.uint8)).ravel().tolist() == [1, 255, 1]
 
 
-def test_the_search_begins_at_or_below_every_code():
+def test_the_search_starts_at_or_below_every_code():
     thresholds, cells, lowest, per_unit = code_search(8)
     for latent in np.linspace(lowest, thresholds[254], 100_001, dtype=np.float32)[:-1]:
         cell = int(min((latent - lowest) * per_unit, np.float32(cells.size - 1)))
@@ -110,7 +110,7 @@ def test_tiles_and_threads_change_no_code(height, width, tile, threads, seed):
     encoder, weight, bias = random_encoder(2, 2, 3, 2)
     signal = np.random.default_rng(seed).integers(0, 256, (2, 2, 4 * height, 4 * width), dtype=np.uint8)
     whole = encoder.encode(signal)
-    with patch.multiple(fused, TILE_SAMPLES=4 * tile, FEWEST_POSITIONS=1):
+    with patch.multiple(fused, TILE_SAMPLES=4 * tile, MIN_POSITIONS=1):
         tiled = encoder.encode(signal, threads)
     exact = exact_codes(signal, weight, bias, 2, 2)
     assert_rounded(tiled, exact)
@@ -124,7 +124,7 @@ def test_long_lines_are_encoded_in_tiles_too():
     codes = encoder.encode(signal, 2)
     mixed = torch.from_numpy(signal).double()
     matrix = torch.from_numpy(analysis_matrix(8 * 64, 3))
-    # The middle of a stretch depends on that stretch only: compare where the ring of 64 positions does not show.
+    # The center of a stretch depends on that stretch only, so it is compared without the margins of 5 positions.
     for start in (100, 4090, 4500, 8900):
         stretch = mixed[:, :, 8 * start : 8 * (start + 64)]
         bands = (stretch @ matrix.T).unflatten(2, (64, 8)).transpose(2, 3).flatten(1, 2).numpy()
@@ -144,14 +144,14 @@ def test_long_lines_are_encoded_in_tiles_too():
 def test_pieces_of_lines_change_no_code(positions, piece, levels, seed, data):
     encoder, weight, bias = random_encoder(2, levels, 5, 1)
     signal = np.random.default_rng(seed).random((2, 2, positions << levels), dtype=np.float32) - np.float32(0.5)
-    with patch.multiple(fused, PIECE_SAMPLES=piece << levels, FEWEST_POSITIONS=1):
+    with patch.multiple(fused, PIECE_SAMPLES=piece << levels, MIN_POSITIONS=1):
         codes = encoder.encode(signal, data.draw(st.integers(1, 3)))
     assert_rounded(codes, exact_codes(signal, weight, bias, levels, 1))
 
 
 @pytest.mark.parametrize("dimensions", [1, 2])
-def test_what_was_encoded_before_leaves_no_trace(dimensions):
-    """The memory that is used again holds other numbers then, some of them none."""
+def test_earlier_signals_do_not_affect_the_codes(dimensions):
+    """Scratch memory is reused, and then holds other numbers, including NaN."""
     encoder, _, _ = random_encoder(1, 3, 5, dimensions)
     small, large = ((1, 1, *[side] * dimensions) for side in (88, 136))
     signal = np.random.default_rng(0).random(small, dtype=np.float32) - np.float32(0.5)
@@ -164,8 +164,8 @@ def test_what_was_encoded_before_leaves_no_trace(dimensions):
 
 
 @pytest.mark.parametrize("size", ["samples", "rows"])
-def test_nothing_is_read_behind_the_signal(size):
-    """Its last byte is a page's last, and the next page may not be read."""
+def test_nothing_is_read_beyond_the_signal(size):
+    """The signal ends with a page, and the next page is protected."""
     encoder, _, _ = random_encoder(1, 1, 2, 2)
     shape = (2, 2 * 3) if size == "samples" else (2 * 9, 2)
     page = mmap.PAGESIZE
@@ -180,7 +180,7 @@ def test_nothing_is_read_behind_the_signal(size):
         protect(ctypes.c_void_p(address + page), ctypes.c_size_t(page), 3)
 
 
-def test_the_plain_path_gives_the_same_codes_but_for_ties():
+def test_the_plain_path_gives_the_same_codes_except_for_ties():
     encoder, weight, bias = random_encoder(3, 3, 12, 2)
     pixels = torch.randint(0, 256, (40, 3, 96, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     latents = packet_encode(pixels, torch.from_numpy(weight), torch.from_numpy(bias), 3)

@@ -1,4 +1,4 @@
-"""The GPU's kernels in Triton's interpreter: codes are those of matrices in float64, and of the plain path."""
+"""The GPU kernels in Triton's interpreter, compared with matrices in float64 and with the plain path."""
 
 import copy
 from types import SimpleNamespace
@@ -27,7 +27,7 @@ def interpreter(monkeypatch):
 
 
 def make_signal(kind, shape, seed=0):
-    """A signal of random samples, and the same in ±0.5 as float64."""
+    """Return a signal of random samples, and the same signal in ±0.5 as float64."""
     rng = np.random.default_rng(seed)
     if kind == "uint8":
         signal = rng.integers(0, 256, shape, dtype=np.uint8)
@@ -40,7 +40,7 @@ def make_signal(kind, shape, seed=0):
 
 
 def assert_codes(codes, exact):
-    """None is off by more than one, 99.9 % are the nearest."""
+    """Assert that no code differs by more than one, and that 99.9 % are nearest to the exact value."""
     assert codes.dtype == torch.uint8
     assert codes.shape == exact.shape
     assert np.abs(codes.numpy() - exact).max() < 0.502
@@ -101,7 +101,7 @@ def test_codes_of_sequences_are_those_of_float64_matrices(channels, levels, late
 
 @pytest.mark.parametrize("bits", [2, 5, 8])
 def test_all_bits_over_the_whole_range_of_latents(bits):
-    """A weight of zero and a bias of any value: each latent's code, far beyond both ends of the companding."""
+    """Weights of zero and biases that exceed both ends of the companding, so that each latent is a bias."""
     values = np.linspace(-8, 8, 257, dtype=np.float32) * np.float32(companding_scale(bits))
     encoder = GpuEncoder(np.zeros((257, 4)), values, levels=1, dimensions=2, bits=bits, device=CPU)
     codes = encoder.encode(torch.zeros(1, 1, 2, 2))[0, :, 0, 0].numpy()
@@ -112,7 +112,7 @@ def test_all_bits_over_the_whole_range_of_latents(bits):
 
 @pytest.mark.parametrize("power", [-30, 30])
 def test_weights_of_any_magnitude_keep_their_precision(power):
-    """The mix is scaled by a power of two for each latent, since float16 has few exponents."""
+    """The mix is scaled by a power of two for each latent, since the exponent range of float16 is small."""
     _, weight, bias = random_encoder(1, 2, 4, 2)
     signal, exact = make_signal("uint8", (1, 1, 16, 16))
     weight[1] *= 2.0**power
@@ -121,7 +121,7 @@ def test_weights_of_any_magnitude_keep_their_precision(power):
     assert_codes(encoder.encode(signal), exact_codes(exact, weight, bias, 2, 2))
 
 
-def test_the_plain_path_gives_the_same_codes_but_for_ties():
+def test_the_plain_path_gives_the_same_codes_except_for_ties():
     _, weight, bias = random_encoder(3, 3, 12, 2)
     pixels = torch.randint(0, 256, (1, 3, 128, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     latents = packet_encode(pixels, torch.from_numpy(weight), torch.from_numpy(bias), 3)
@@ -212,7 +212,7 @@ def test_looked_up_values_are_those_of_the_plain_path(shape, tables, dtype):
         assert torch.equal(expected, by_hand)
 
 
-def test_a_table_that_learns_and_a_compiled_lookup_take_the_plain_path():
+def test_a_trainable_table_and_a_compiled_lookup_use_the_plain_path():
     codes = torch.randint(0, 256, (2, 3, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     table = torch.randn(3, 256, requires_grad=True)
     lookup_codes(codes, table).sum().backward()

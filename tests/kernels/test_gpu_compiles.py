@@ -1,4 +1,4 @@
-"""The GPU's kernels compile for GPUs that are not there, to code that fits them and uses their tensor cores."""
+"""The GPU kernels compile, without a GPU, to code that fits several generations and uses their tensor cores."""
 
 import os
 
@@ -27,7 +27,7 @@ MATRIX_PRODUCTS = {80: "mma.sync", 90: "wgmma", 100: "tcgen05"}
 
 
 def compile_for(capability, kernel, launch):
-    """What Triton makes of a launch, without starting it."""
+    """Return the kernel of a launch, compiled by Triton but not launched."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -35,7 +35,7 @@ def compile_for(capability, kernel, launch):
     signature, constants, hints = {}, {}, {}
     for place, (name, parameter) in enumerate(zip(kernel.arg_names, kernel.params, strict=True)):
         value = launch.arguments[name]
-        # A whole number that is 1 becomes a constant at a launch, too.
+        # At a launch, an integer argument of 1 becomes a constant.
         if parameter.is_constexpr or (isinstance(value, int) and value == 1):
             signature[name], constants[(place,)] = "constexpr", value
         elif isinstance(value, torch.Tensor):
@@ -81,7 +81,7 @@ def test_encoding_kernels(capability, dimensions, channels, levels, latents, dty
     launch = launch_of(dimensions, channels, levels, latents, dtype)
     kernel = triton_encode.encode_image if dimensions == 2 else triton_encode.encode_sequence
     compiled = compile_for(capability, kernel, launch)
-    assert compiled.metadata.shared <= encode.SHARED_BYTES.get(levels, encode.SHARED_BYTES_OF_OTHERS)
+    assert compiled.metadata.shared <= encode.SHARED_BYTES.get(levels, encode.DEFAULT_SHARED_BYTES)
     assert MATRIX_PRODUCTS[capability] in compiled.asm["ptx"] or levels >= 4
     assert "st.global" in compiled.asm["ptx"]
     assert len(compiled.asm["cubin"]) > 10_000
@@ -96,5 +96,5 @@ def test_lookup_kernel(capability):
     table = torch.empty(12, 256, dtype=torch.float16, device="meta")
     launch = lookup_launch(codes, rows, table, torch.empty(4, 12, 32, 32, dtype=torch.float16, device="meta"))
     ptx = compile_for(capability, triton_lookup.lookup, launch).asm["ptx"]
-    assert "ld.global.v4.b32" in ptx, "16 codes as one word"
-    assert "st.global.v4.b32" in ptx, "8 values as one word"
+    assert "ld.global.v4.b32" in ptx, "16 codes are loaded as one word"
+    assert "st.global.v4.b32" in ptx, "8 values are stored as one word"

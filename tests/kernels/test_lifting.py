@@ -1,4 +1,4 @@
-"""Lifting, loading and mixing in vectors, against matrices and numpy."""
+"""Lifting, loading and mixing of vectors, compared with matrices and numpy."""
 
 import numpy as np
 import pytest
@@ -19,18 +19,17 @@ def test_lifting_is_the_packet_transform_of_every_line(levels, positions):
     buffers = np.full((2, num, positions + 1, WIDTH), np.nan, np.float32)
     buffers[0, :, :-1] = lines.reshape(positions, num, WIDTH).transpose(1, 0, 2)
     bands = buffers[lift_levels(buffers, positions, 0)]
-    assert np.isnan(bands[:, -1]).all(), "nothing but the positions is written"
+    assert np.isnan(bands[:, -1]).all(), "only the positions are written"
     expected = np.einsum("os,si->oi", analysis_matrix(num * positions, levels), lines.astype(np.float64))
     found = bands[phase_of_band(levels), :-1] * scale_of_band(levels)[:, None, None]
     np.testing.assert_allclose(found.transpose(1, 0, 2).reshape(-1, WIDTH), expected, atol=5e-5)
 
 
-def test_lifting_can_go_on_from_a_level():
+def test_lifting_can_continue_from_a_level():
     rng = np.random.default_rng(0)
     whole, parts = np.zeros((2, 2, 8, 5, WIDTH), np.float32)
     whole[0] = parts[0] = rng.normal(size=(8, 5, WIDTH))
     last = whole[lift_levels(whole, 5, 0)]
-    # Two levels of samples four apart are all levels of four signals of their own.
     first = np.zeros((2, 8, 5, WIDTH), np.float32)
     first[0] = parts[0]
     lift_one(first)

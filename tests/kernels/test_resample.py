@@ -1,4 +1,4 @@
-"""Resizing, held against Pillow."""
+"""Resizing, compared with Pillow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from walloc_cdl.kernels.cpu.transpose import transpose_bytes
 
 
 def by_pillow(pixels, size, kernel, box):
-    """(C, h, w), one channel after the other."""
+    """Return the result of Pillow as (C, h, w), computed channel by channel."""
     planes = [Image.fromarray(plane) for plane in np.ascontiguousarray(pixels.transpose(2, 0, 1))]
     return np.stack([np.asarray(resized_by_pillow(plane, size[::-1], kernel, box)) for plane in planes])
 
@@ -37,7 +37,7 @@ def calls(draw):
 
 @settings(max_examples=150, deadline=None)
 @given(calls())
-def test_every_byte_is_pillows(call):
+def test_every_byte_equals_pillow(call):
     pixels, size, kernel, box, (left, top, right, bottom) = call
     found = resample(pixels, size, kernel, box=box, window=(left, top, right, bottom))
     np.testing.assert_array_equal(found, by_pillow(pixels, size, kernel, box)[:, top:bottom, left:right])
@@ -49,12 +49,12 @@ def test_whole_photos(height, width):
     size = 256 * height // min(height, width), 256 * width // min(height, width)
     expected = np.asarray(Image.fromarray(noise).resize(size[::-1], Image.Resampling.LANCZOS)).transpose(2, 0, 1)
     np.testing.assert_array_equal(resample(noise, size, "lanczos"), expected)
-    reversed_rows = resample(noise[::-1], size, "lanczos")  # no contiguous array
+    reversed_rows = resample(noise[::-1], size, "lanczos")  # not a contiguous array
     np.testing.assert_array_equal(reversed_rows, resample(noise[::-1].copy(), size, "lanczos"))
 
 
-def test_bytes_are_turned():
+def test_bytes_are_transposed():
     data = np.arange(16 * 24, dtype=np.uint8).reshape(16, 24)
-    turned = np.zeros((16, 2), np.uint64)
-    transpose_bytes(data.view(np.uint64), 1, turned)
-    np.testing.assert_array_equal(turned.view(np.uint8), data[:, 8:].T)
+    transposed = np.zeros((16, 2), np.uint64)
+    transpose_bytes(data.view(np.uint64), 1, transposed)
+    np.testing.assert_array_equal(transposed.view(np.uint8), data[:, 8:].T)

@@ -1,4 +1,4 @@
-"""Triton's kernels on the CPU, by its interpreter."""
+"""Runs the Triton kernels on the CPU with Triton's interpreter."""
 
 import sys
 from collections.abc import Iterator
@@ -12,16 +12,16 @@ KERNELS = ("walloc_cdl.kernels.gpu.triton_encode", "walloc_cdl.kernels.gpu.trito
 
 
 def interpret_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """For a fixture: kernels are imported anew, as Triton decides at their definition whether they are interpreted."""
-    has_triton()  # imported now, its own functions stay those that the compiler takes
+    """For a fixture: import the kernels again, since Triton chooses the interpreter at their definition."""
+    has_triton()  # imported before the variable is set, so that Triton's own functions remain compilable
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    _forget_kernels()
+    _unload_kernels()
     yield
-    _forget_kernels()
+    _unload_kernels()
 
 
-def _forget_kernels() -> None:
-    """`from package import module` takes the package's attribute, whatever `sys.modules` has."""
+def _unload_kernels() -> None:
+    """Remove the kernel modules, also from the attributes of their package, which `from package import module` uses."""
     for name in KERNELS:
         sys.modules.pop(name, None)
         vars(gpu).pop(name.rpartition(".")[2], None)

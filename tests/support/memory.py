@@ -1,4 +1,4 @@
-"""What a call takes of memory at most, by the kernel's own account of the process."""
+"""Measures the peak memory of a call, as the kernel records it for the process."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class PeakMemory:
-    """Context manager: `num_bytes` is the peak beyond what was there before; 0 where the kernel keeps no account."""
+    """Context manager whose `num_bytes` is the peak minus the memory at entry; 0 if the kernel does not record it."""
 
     num_bytes = 0
 
     def __enter__(self) -> "PeakMemory":
         if RESET.exists():
-            RESET.write_text("5")  # the peak begins anew
+            RESET.write_text("5")  # resets the peak
             self._before = _field("VmRSS")
         return self
 

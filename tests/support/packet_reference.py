@@ -1,4 +1,4 @@
-"""The wavelet packet transform level by level, by pytorch-wavelets: the reference of `walloc_cdl.kernels`."""
+"""The wavelet packet transform level by level with pytorch-wavelets, the reference for `walloc_cdl.kernels`."""
 
 import torch
 from einops import rearrange
@@ -8,10 +8,10 @@ from walloc_cdl.codec.packets import AnalysisLevel, AnalysisLevel1D, SynthesisLe
 
 
 def reference_analysis(x: Tensor, wt: AnalysisLevel, levels: int) -> Tensor:
-    """`kernels.packets.packet_analysis`, level by level.
+    """Compute `kernels.packets.packet_analysis` level by level.
 
-    Equal to it where every level is at least 10 long on each side (40 pixels for three levels):
-    below, pytorch-wavelets does not wrap often enough and its transform has no inverse.
+    The result is equal if every level has a side of at least 10 (40 pixels for three levels). Below, pytorch-wavelets
+    does not wrap often enough, and its transform has no inverse.
     """
     for _ in range(levels):
         low, (high,) = wt(x)
@@ -20,7 +20,7 @@ def reference_analysis(x: Tensor, wt: AnalysisLevel, levels: int) -> Tensor:
 
 
 def reference_synthesis(coefficients: Tensor, iwt: SynthesisLevel, levels: int) -> Tensor:
-    """`kernels.packets.packet_synthesis`, level by level; the same limits as `reference_analysis`."""
+    """Compute `kernels.packets.packet_synthesis` level by level, with the limits of `reference_analysis`."""
     x = coefficients
     for _ in range(levels):
         bands = rearrange(x, "b (c f) h w -> b c f h w", f=4)
@@ -29,7 +29,7 @@ def reference_synthesis(coefficients: Tensor, iwt: SynthesisLevel, levels: int) 
 
 
 def reference_analysis_1d(x: Tensor, wt: AnalysisLevel1D, levels: int) -> Tensor:
-    """`kernels.packets_1d.packet_analysis_1d`, level by level; equal where every level is at least 10 long."""
+    """Compute `kernels.packets_1d.packet_analysis_1d` level by level; equal for levels of at least 10 samples."""
     for _ in range(levels):
         low, (high,) = wt(x)
         x = rearrange(torch.stack([low, high], dim=2), "b c f t -> b (c f) t")
@@ -37,7 +37,7 @@ def reference_analysis_1d(x: Tensor, wt: AnalysisLevel1D, levels: int) -> Tensor
 
 
 def reference_synthesis_1d(coefficients: Tensor, iwt: SynthesisLevel1D, levels: int) -> Tensor:
-    """`kernels.packets_1d.packet_synthesis_1d`, level by level; the same limits as `reference_analysis_1d`."""
+    """Compute `kernels.packets_1d.packet_synthesis_1d` level by level, with the limits of `reference_analysis_1d`."""
     x = coefficients
     for _ in range(levels):
         low, high = rearrange(x, "b (c f) t -> f b c t", f=2)

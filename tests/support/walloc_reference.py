@@ -1,4 +1,4 @@
-"""PyPI `walloc`, the reference, and codecs of both sides with the same random weights that span the codes."""
+"""The reference, PyPI `walloc`: codecs with random weights whose codes span their range, and signals for them."""
 
 import os
 import warnings
@@ -19,17 +19,17 @@ except ImportError as error:
 
 @contextmanager
 def default_dtype(dtype):
-    """The reference computes its filters in the default type, so it must be set when a codec is made."""
-    before = torch.get_default_dtype()
+    """Context with another default dtype, in which the reference computes the filters of a new codec."""
+    previous = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         yield
     finally:
-        torch.set_default_dtype(before)
+        torch.set_default_dtype(previous)
 
 
 def make_reference(build, dtype=torch.float32, seed=0):
-    """A codec of the reference in eval mode, `build(walloc)`, scaled to real ranges for `signal_for`."""
+    """Return the reference codec `build(walloc)` in eval mode, scaled to realistic ranges for `signal_for`."""
     torch.manual_seed(seed)
     with default_dtype(dtype), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
@@ -44,11 +44,12 @@ def make_reference(build, dtype=torch.float32, seed=0):
 
 
 def _scale_to_range(codec, signal):
-    """Latents that span the codes, none far beyond them, and a decoded signal that the clamp mostly leaves alone.
+    """Scale the weights so that latents span the codes without exceeding them by much, and few decoded values are
+    clamped.
 
-    The last code begins at about 2.7 companding scales. A deep encoder's outliers are tens of times its
-    deviation: scaled by that, they lie so far out that float32's error of 1e-6 of the largest is more than 1e-5
-    of a companded value, on both sides alike.
+    The last code begins at about 2.7 companding scales. Outliers of a deep encoder are tens of times its standard
+    deviation. If latents were scaled by that, the float32 error of outliers, 1e-6 of the largest value, would exceed
+    1e-5 of a companded value in the reference as well.
     """
     latents = codec.encoder[0](codec.wavelet_analysis(signal, codec.J))
     companding_scale = (2 ** (codec.latent_bits - 1) - 1) / 1.85
@@ -71,7 +72,7 @@ def _scale_last(network, scale):
 
 
 def signal_for(codec, dtype=torch.float32, batch=2, size=None):
-    """Random images or audio in [-0.5, 0.5], smooth with some noise."""
+    """Return random images or audio in [-0.5, 0.5], smooth with some noise."""
     audio = "wt.h0" in codec.state_dict()
     sides = size or ((40 * 2**codec.J,) if audio else (10 * 2**codec.J, 12 * 2**codec.J))
     generator = torch.Generator().manual_seed(7)
@@ -82,5 +83,5 @@ def signal_for(codec, dtype=torch.float32, batch=2, size=None):
 
 
 def relative(found, expected):
-    """Largest difference relative to the largest expected value."""
+    """Return the largest difference relative to the largest expected value."""
     return float((found - expected).abs().max() / expected.abs().max())

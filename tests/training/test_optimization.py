@@ -106,5 +106,5 @@ def test_auto_is_bf16_on_gpus_that_support_it(monkeypatch):
 
 
 def test_an_absent_device_is_refused():
-    with pytest.raises(CallError, match="device 'gpu' is no torch device; use cpu, cuda or cuda:N"):
+    with pytest.raises(CallError, match="device 'gpu' is not a torch device; use cpu, cuda or cuda:N"):
         choose_device("gpu")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from walloc_cdl.addresses import was_address
+from walloc_cdl.addresses import is_collapsed_address
 from walloc_cdl.errors import CallError
 
 
@@ -22,7 +22,7 @@ def require_parent(path: Path | None) -> Path | None:
 
 def require_local(path: Path | None) -> Path | None:
     """Returns the path of a folder to write; raises `CallError` for an address, which would become a folder `s3:`."""
-    if path is not None and was_address(path):
+    if path is not None and is_collapsed_address(path):
         raise CallError(f"{path} looks like an address; only `cdl prepare` can write to addresses; give a folder")
     return path
 

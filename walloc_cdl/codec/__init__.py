@@ -1,4 +1,4 @@
-"""Signal to latent and back: wavelet packets, bottleneck, codecs, their closed-form fit and the zoo."""
+"""Codecs, which map signals to latents and back: wavelet packets, bottleneck, codec families, fits and the zoo."""
 
 from walloc_cdl.codec.base import Codec, to_bytes, to_pcm, to_unit_range
 from walloc_cdl.codec.families.resize import ResizeCodec, ResizeConfig

@@ -1,4 +1,4 @@
-"""What every codec is: resolution reduction and WaLLoC, for images and for audio, behind one interface."""
+"""`Codec`, the interface of all codecs: resolution reduction and WaLLoC, for images and for audio."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 AnyCodec = TypeVar("AnyCodec", bound="Codec")
 
 STORED_TYPE = {"image": torch.uint8, "audio": torch.int16}
-"""The integer type that signals of a kind come in: uint8 is value / 255 - 0.5, int16 PCM is value / 65536."""
+"""Integer type of signals by kind; a signal is value / 255 - 0.5 for uint8 and value / 65536 for int16 PCM."""
 
 AXES = {"image": ("height", "width"), "audio": ("length",)}
 
 
 class Codec(HubMixin, nn.Module, ABC):
-    """Signal to latent and back: images (B, C, H, W) to (B, K, h, w), audio (B, C, T) to (B, K, t).
+    """Maps signals to latents and back: images (B, C, H, W) to (B, K, h, w), audio (B, C, T) to (B, K, t).
 
-    `name` is what it is called in tables and messages. A codec is in eval mode from its construction on;
-    only `forward` of those that have one heeds train mode.
+    `name` appears in tables and messages. A new codec is in eval mode; train mode affects `forward` only, which not
+    every codec has.
     """
 
     config_class: ClassVar[type[CodecConfig]]
 
     reach: ClassVar[int] = 0
-    """Latents to each side that resampling looks at, where encoding or decoding is one; it ends at the border."""
+    """Latents to each side in the receptive field of resampling codecs, whose filters are cut at the border."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Codec(HubMixin, nn.Module, ABC):
 
     @property
     def spec(self) -> LatentSpec:
-        """The contract of the latents; where weights make the codec id, hashed anew at each access."""
+        """The spec of the latents; the codec id is computed, from the weights if there are any, at each access."""
         return LatentSpec(
             codec_id=self.encoder_id(),
             kind=self.kind,
@@ -73,60 +73,59 @@ class Codec(HubMixin, nn.Module, ABC):
 
     @abstractmethod
     def latents(self, signal: Tensor) -> Tensor:
-        """Float latents before rounding, companded, in units of codes: (B, K, h, w) or (B, K, t)."""
+        """Return companded float latents before rounding, in units of codes: (B, K, h, w) or (B, K, t)."""
 
     @abstractmethod
     def encode(self, signal: Tensor) -> Tensor:
-        """Stored codes, uint8 (B, K, h, w) or (B, K, t), always rounded.
+        """Return stored codes, uint8 (B, K, h, w) or (B, K, t), always rounded.
 
         Images are uint8, audio is int16 PCM (value / 65536), and both may be float in [-0.5, 0.5].
-        Raises `CallError` for sizes off the stride and for other channel counts or types.
+        Raises `CallError` for sizes that are not multiples of the stride and for other channel counts or types.
         """
 
     def detached_encoder(self) -> FusedEncoder | None:
-        """What `encode` does in the memory, for processes that are to do without torch; None where it takes torch.
+        """Return an encoder for worker processes that do not import torch; None if `encode` requires torch.
 
-        The same codes, by the weights as they are now.
+        It gives the same codes as `encode` on the CPU with the current weights.
         """
         return None
 
     @abstractmethod
     def decode(self, codes: Tensor) -> Tensor:
-        """Float signal in [-0.5, 0.5], (B, C, H, W) or (B, C, T), of stored codes."""
+        """Return the float signal in [-0.5, 0.5], (B, C, H, W) or (B, C, T), of stored codes."""
 
     @abstractmethod
     def files(self) -> dict[str, bytes]:
-        """`config.json` and `model.safetensors`: all that `load_codec` needs, the same bytes every time."""
+        """Return `config.json` and `model.safetensors`, all that `load_codec` needs; the bytes are deterministic."""
 
     @classmethod
     def from_files(cls: type[AnyCodec], files: dict[str, bytes], *, origin: str) -> AnyCodec:
-        """Inverse of `files`, for the codecs of one class; `walloc_cdl.load_codec` reads those of every class.
+        """Return the codec of this class from its files; `walloc_cdl.load_codec` reads codecs of every class.
 
-        Raises `DamagedError`, naming `origin`, for files that are wrong in any way, and `CallError` for a
-        codec of another class.
+        Raises `DamagedError`, naming `origin`, for invalid files, and `CallError` for a codec of another class.
         """
         if not hasattr(cls, "config_class"):
-            raise CallError(f"{cls.__name__} is no particular codec; use load_codec, which reads those of every class")
+            raise CallError(f"{cls.__name__} is an abstract class; use load_codec, which reads codecs of every class")
         config = cls.config_class.from_json(config_from_bytes(files, origin), f"{origin}: config.json")
         return build_with_weights(cls, config, tensors_from_bytes(files, origin), origin)
 
     @abstractmethod
     def encoder_id(self) -> str:
-        """The codec id: SHA-256 (hex) of the encoding side; it says which codec a data set was made by."""
+        """Return the codec id, the SHA-256 (hex) of the encoding side; it identifies the codec of a data set."""
 
     @abstractmethod
     def decoder_id(self) -> str:
-        """SHA-256 (hex) of the decoding side; it may change while data sets stay valid."""
+        """Return the SHA-256 (hex) of the decoding side; data sets remain valid when it changes."""
 
     def values(self, codes: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """What stored codes stand for, of the same shape: inverse-companded, affine in the signal."""
+        """Return the inverse-companded values of stored codes, of the same shape; they are affine in the signal."""
         table = torch.tensor(byte_values(self.bits, self.companding), dtype=dtype, device=codes.device)
         return table[codes.long()]
 
     def latent_shape(self, signal_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape of the latent of one signal: (C, H, W) to (K, h, w), or (C, T) to (K, t).
+        """Return the shape of the latent, (K, h, w) or (K, t), of one signal of shape (C, H, W) or (C, T).
 
-        Raises `CallError` for a signal that cannot be encoded, naming the nearest sizes that can.
+        Raises `CallError`, with the nearest valid sizes, for a signal that cannot be encoded.
         """
         channels, *sides = signal_shape
         if len(sides) != len(AXES[self.kind]):
@@ -149,18 +148,18 @@ class Codec(HubMixin, nn.Module, ABC):
         return self.latent_channels, *(length // stride + self.extra_frames for length in sides)
 
     def _check_signal(self, signal: Tensor) -> None:
-        noun = "pixels" if self.kind == "image" else "audio"
+        content = "pixels" if self.kind == "image" else "audio"
         axes = ("batch", "channels", *AXES[self.kind])
         if signal.ndim != len(axes):
-            raise CallError(f"{noun} of shape {tuple(signal.shape)}; expected ({', '.join(axes)})")
+            raise CallError(f"{content} of shape {tuple(signal.shape)}; expected ({', '.join(axes)})")
         stored = STORED_TYPE[self.kind]
         if signal.dtype != stored and not signal.is_floating_point():
             name = str(stored).removeprefix("torch.")
-            raise CallError(f"{noun} of type {signal.dtype}; expected {name}, or float in [-0.5, 0.5]")
+            raise CallError(f"{content} of type {signal.dtype}; expected {name}, or float in [-0.5, 0.5]")
         self.latent_shape(tuple(signal.shape[1:]))
 
     def check_codes(self, codes: Tensor) -> None:
-        """Raise `CallError` unless these are stored codes that this codec can decode, (B, K, …)."""
+        """Raise `CallError` unless `codes` are stored codes that this codec can decode, uint8 (B, K, …)."""
         axes = ("batch", str(self.latent_channels), *(("h", "w") if self.kind == "image" else ("t",)))
         if codes.ndim != len(axes) or codes.shape[1] != self.latent_channels:
             raise CallError(f"codes of shape {tuple(codes.shape)}; codec {self.name} decodes ({', '.join(axes)})")
@@ -173,7 +172,7 @@ class Codec(HubMixin, nn.Module, ABC):
 
 
 def to_unit_range(signal: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """uint8 pixels and int16 samples to [-0.5, 0.5]; float signals, which are there already, to `dtype`."""
+    """Convert uint8 pixels and int16 samples to [-0.5, 0.5], and float signals, which have that range, to `dtype`."""
     if signal.dtype == torch.uint8:
         return signal.to(dtype) / 255 - 0.5
     if signal.dtype == torch.int16:
@@ -182,10 +181,10 @@ def to_unit_range(signal: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def to_bytes(pixels: Tensor) -> Tensor:
-    """Pixels in [-0.5, 0.5] to uint8, clamped and rounded."""
+    """Convert pixels in [-0.5, 0.5] to uint8, rounded and clamped."""
     return ((pixels + 0.5) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def to_pcm(audio: Tensor) -> Tensor:
-    """Samples in [-0.5, 0.5] to int16 PCM, rounded and clamped: the inverse of value / 65536."""
+    """Convert samples in [-0.5, 0.5] to int16 PCM, rounded and clamped: the inverse of value / 65536."""
     return (audio * 65536).round().clamp(-32768, 32767).to(torch.int16)

@@ -1,4 +1,4 @@
-"""A codec's two files in a folder."""
+"""Reading and writing the two files of a codec in a folder."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ FILE_NAMES = ("config.json", "model.safetensors")
 
 
 def read_codec_files(folder: str | os.PathLike[str]) -> dict[str, bytes]:
-    """The contents of both files; `CallError` when one of them is not there."""
+    """Return the contents of both files by name; raise `CallError` if one of them is missing."""
     path = Path(folder)
     for name in FILE_NAMES:
         if not (path / name).is_file():
-            raise CallError(f"{path} is no codec: it has no {name}; name a folder made by `cdl codec fit`")
+            raise CallError(f"{path} is not a codec: it has no {name}; give a folder written by `cdl codec fit`")
     return {name: (path / name).read_bytes() for name in FILE_NAMES}
 
 
 def write_codec_files(folder: str | os.PathLike[str], files: dict[str, bytes]) -> None:
-    """Write both, each in one step; `CallError` when the folder holds something else than a codec."""
+    """Write both files, each atomically; raise `CallError` if the folder holds other files."""
     path = Path(folder)
     require_codec_folder(path)
     path.mkdir(parents=True, exist_ok=True)
@@ -31,8 +31,8 @@ def write_codec_files(folder: str | os.PathLike[str], files: dict[str, bytes]) -
 
 
 def require_codec_folder(path: Path) -> None:
-    """Raise `CallError` unless a codec may be written to `path`: it is absent, empty, or holds a codec."""
+    """Raise `CallError` unless a codec may be written to `path`, which must be missing, empty, or hold a codec."""
     if path.exists() and not path.is_dir():
-        raise CallError(f"{path} is a file; name a folder for the codec")
+        raise CallError(f"{path} is a file; give a folder for the codec")
     if foreign := foreign_names(path, set(FILE_NAMES)):
-        raise CallError(f"{path} holds something else ({foreign[0]}); name a new folder for the codec")
+        raise CallError(f"{path} holds something else ({foreign[0]}); give a new folder for the codec")

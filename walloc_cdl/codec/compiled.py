@@ -1,4 +1,4 @@
-"""When `encode` takes a compiled path, and the compiled encoder that belongs to a codec's weights."""
+"""Selects the compiled path of `encode`, and keeps the compiled encoder of a codec's current weights."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ if TYPE_CHECKING:
 
 
 SELF_TEST_SAMPLES = {1: 2**15, 2: 2**9}
-"""Samples of each side of the signal that a self-test encodes, by dimensions; a multiple of every stride."""
+"""Side length of the part of the signal that a self-test encodes, by dimensions; a multiple of every stride."""
 
 
 class CompiledEncoder:
-    """The compiled encoder of one linear layer, made anew whenever the layer's weights have changed.
+    """The compiled encoder of one linear layer, rebuilt whenever the layer's weights have changed.
 
-    For signals in the memory it is numba's, on a GPU Triton's. There a comparison of the weights would wait for the
-    device, so that changes are known by torch's count of them, which edits of a parameter's `.data` escape.
+    On the CPU it uses numba, on a GPU Triton. On a GPU, comparing the weights would wait for the device, so changes are
+    detected by torch's version counter, which does not count edits of a parameter's `.data`.
     """
 
     def __init__(self, *, levels: int, dimensions: int, bits: int) -> None:
-        self._shape = {"levels": levels, "dimensions": dimensions}
+        self._transform = {"levels": levels, "dimensions": dimensions}
         self._bits = bits
         self._weights: tuple[Tensor, ...] = ()
-        self._changes: tuple[int, ...] | None = None
+        self._last_versions: tuple[int, ...] | None = None
         self._encoder: FusedEncoder | GpuEncoder | None = None
         self._failed: set[torch.device] = set()
 
     def encode(self, linear: nn.Module, signal: Tensor, plain: Callable[[Tensor], Tensor]) -> Tensor | None:
-        """Stored codes of the signal's own positions, or None where the plain path must do.
+        """Return the stored codes of the signal's own positions, or None if the plain path is required.
 
-        That is for weights and signals on different devices, or on one that has no compiled path here; for weights
-        of another type than float32; for codecs that are too large for a GPU's kernels; and on a GPU on which they
-        fail a self-test, which encodes a part of the first signal and compares it with `plain`. `torch.compile` breaks
-        its graph here.
+        The plain path is required if weights and signal are on different devices or on a device without a compiled
+        path, if the weights are not float32, if the codec is too large for the GPU kernels, and on a GPU where the
+        kernels fail a self-test, which encodes a part of the first signal and compares it with `plain`. `torch.compile`
+        breaks its graph here.
         """
         if torch.compiler.is_compiling():
-            # Disabled here and not by a decorator, since importing torch's compiler takes seconds.
+            # Disabled by a call rather than a decorator, since importing torch's compiler takes seconds.
             return torch.compiler.disable(self._encode)(linear, signal, plain)
         return self._encode(linear, signal, plain)
 
     def detached(self, linear: nn.Module) -> FusedEncoder | None:
-        """The encoder for signals in the memory by itself, wherever the weights are; None as for `encode`."""
+        """Return the CPU encoder of the current weights, on whichever device they are; None unless they are float32."""
         if linear.weight.dtype != torch.float32:
             return None
         return self._fused(linear.weight.detach().cpu(), linear.bias.detach().cpu())
@@ -59,20 +59,20 @@ class CompiledEncoder:
         weight, bias = linear.weight.detach(), linear.bias.detach()
         if signal.device != weight.device or weight.dtype != torch.float32:
             return None
-        if not runs_kernels(weight.device):  # which Triton's interpreter does on the CPU, too
+        if not runs_kernels(weight.device):  # Triton's interpreter also runs them on the CPU
             if weight.device.type != "cpu":
                 return None
             x = to_unit_range(signal) if signal.is_floating_point() else signal
             return torch.from_numpy(self._on_cpu(weight, bias).encode(x.detach().numpy(), torch.get_num_threads()))
         if weight.device in self._failed:
             return None
-        if not GpuEncoder.fits(weight.shape, **self._shape, device=weight.device):
+        if not GpuEncoder.fits(weight.shape, **self._transform, device=weight.device):
             return None
         encoder = self._on_gpu(weight, bias, signal.detach(), plain)
         return None if encoder is None else encoder.encode(signal.detach())
 
     def _on_cpu(self, weight: Tensor, bias: Tensor) -> FusedEncoder:
-        fused = importlib.import_module("walloc_cdl.kernels.cpu.fused")  # with numba, which takes half a second
+        fused = importlib.import_module("walloc_cdl.kernels.cpu.fused")  # imports numba, which takes half a second
         if not isinstance(self._encoder, fused.FusedEncoder) or not all(map(_equal, self._weights, (weight, bias))):
             self._encoder = self._fused(weight, bias)
             self._weights = weight.clone(), bias.clone()
@@ -80,20 +80,20 @@ class CompiledEncoder:
 
     def _fused(self, weight: Tensor, bias: Tensor) -> FusedEncoder:
         fused = importlib.import_module("walloc_cdl.kernels.cpu.fused")
-        return fused.FusedEncoder(weight.flatten(1).numpy(), bias.numpy(), **self._shape, bits=self._bits)
+        return fused.FusedEncoder(weight.flatten(1).numpy(), bias.numpy(), **self._transform, bits=self._bits)
 
     def _on_gpu(
         self, weight: Tensor, bias: Tensor, signal: Tensor, plain: Callable[[Tensor], Tensor]
     ) -> GpuEncoder | None:
-        changes = _changes(weight, bias)
-        is_same = isinstance(self._encoder, GpuEncoder) and (
-            changes == self._changes if changes else all(map(_equal, self._weights, (weight, bias)))
+        versions = _versions(weight, bias)
+        is_current = isinstance(self._encoder, GpuEncoder) and (
+            versions == self._last_versions if versions else all(map(_equal, self._weights, (weight, bias)))
         )
-        if not is_same:
+        if not is_current:
             arrays = weight.flatten(1).cpu().numpy(), bias.cpu().numpy()
-            encoder = GpuEncoder(*arrays, **self._shape, bits=self._bits, device=weight.device)
-            if not isinstance(self._encoder, GpuEncoder):  # the first one here
-                dimensions = self._shape["dimensions"]
+            encoder = GpuEncoder(*arrays, **self._transform, bits=self._bits, device=weight.device)
+            if not isinstance(self._encoder, GpuEncoder):  # the first one on this device
+                dimensions = self._transform["dimensions"]
                 part = signal[(slice(1), slice(None), *[slice(SELF_TEST_SAMPLES[dimensions])] * dimensions)]
                 what = "the GPU's encoder"
                 if not passes_self_test(
@@ -102,18 +102,18 @@ class CompiledEncoder:
                     self._failed.add(weight.device)
                     return None
             self._encoder = encoder
-            # Kept as they are, so that no other tensor can come to lie where these do.
-            self._weights = (weight, bias) if changes else (weight.clone(), bias.clone())
-            self._changes = changes
+            # References, so that their memory is not reused for other tensors, which would have the same address.
+            self._weights = (weight, bias) if versions else (weight.clone(), bias.clone())
+            self._last_versions = versions
         return self._encoder
 
 
-def _equal(ours: Tensor, theirs: Tensor) -> bool:
-    return ours.device == theirs.device and torch.equal(ours, theirs)
+def _equal(left: Tensor, right: Tensor) -> bool:
+    return left.device == right.device and torch.equal(left, right)
 
 
-def _changes(*tensors: Tensor) -> tuple[int, ...] | None:
-    """Where tensors lie and how often they have been changed; None for those of inference mode, which don't count."""
+def _versions(*tensors: Tensor) -> tuple[int, ...] | None:
+    """Return addresses and version counters of tensors; None for inference tensors, which have no counter."""
     if any(tensor.is_inference() for tensor in tensors):
         return None
     return tuple(number for tensor in tensors for number in (tensor.data_ptr(), tensor._version))

@@ -1,4 +1,4 @@
-"""Configurations of codecs: dataclasses that check themselves, and their form in `config.json`."""
+"""Codec configurations: validated dataclasses, and their representation in `config.json`."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ Config = TypeVar("Config", bound="CodecConfig")
 
 @dataclasses.dataclass(frozen=True)
 class CodecConfig:
-    """What fixes a codec but for its weights; each family adds its fields and checks them in `__post_init__`.
+    """Everything that defines a codec except its weights; each family adds fields and checks them in `__post_init__`.
 
-    A configuration may come from an untrusted file, so every check tests the type, too.
+    A configuration may come from an untrusted file, so every check tests the type as well.
     """
 
     type: ClassVar[str]
-    """Names the family in `config.json`."""
+    """Name of the family in `config.json`."""
     always_written: ClassVar[tuple[str, ...]]
-    """Fields that `config.json` must have. Others are written only where they differ from their default, so that
-    a field added later changes no file of a codec that doesn't use it."""
+    """Fields that `config.json` must have. Other fields are written only if they differ from their default, so that a
+    field added later does not change the files of codecs that do not use it."""
 
     def to_json(self) -> dict[str, Any]:
-        """Fields of `config.json`."""
+        """Return the fields of `config.json`."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         written = {
@@ -47,7 +47,9 @@ class CodecConfig:
 
     @classmethod
     def from_json(cls: type[Config], value: dict[str, Any], where: str) -> Config:
-        """Inverse of `to_json`; raises `DamagedError`, naming `where`, for fields that are wrong in any way."""
+        """Return the configuration of the fields that `to_json` returned; raise `DamagedError`, naming `where`, for
+        invalid fields and `CallError` for another codec type.
+        """
         fields = Fields(value, where)
         known = {*HEADER, *(field.name for field in dataclasses.fields(cls))}
         if wrong := (set(value) - known) | ({*HEADER, *cls.always_written} - set(value)):
@@ -55,7 +57,7 @@ class CodecConfig:
             raise DamagedError(f"{where}: missing or unknown fields {shown}; expected {', '.join(sorted(known))}")
         if fields.text("type") != cls.type:
             raise CallError(
-                f"{where}: codec type {shortened(fields.text('type'))}, where {cls.type!r} is read; use load_codec"
+                f"{where}: codec type {shortened(fields.text('type'))}; expected {cls.type!r}; use load_codec"
             )
         try:
             return cls(**{name: value[name] for name in value if name not in HEADER})
@@ -64,7 +66,7 @@ class CodecConfig:
 
 
 def require_between(value: Any, low: int, high: int, what: str) -> None:
-    """Raise `CallError` unless `value` is an integer from `low` to `high`; a bool is none."""
+    """Raise `CallError` unless `value` is an integer, not a bool, from `low` to `high`."""
     if type(value) is not int or not low <= value <= high:
         raise CallError(f"{shortened(value)} {what}; expected {low:,} to {high:,}")
 
@@ -82,13 +84,13 @@ def require_bool(value: Any, what: str) -> None:
 
 
 def require_name(value: Any) -> None:
-    """Raise `CallError` unless `value` can stand in a table and in a message of one line."""
+    """Raise `CallError` unless `value` is a string that fits into a table and a message of one line."""
     if not isinstance(value, str) or not value.isprintable() or not 1 <= len(value) <= MAX_NAME_LENGTH:
         raise CallError(f"a codec called {shortened(value)}; expected 1 to {MAX_NAME_LENGTH} printable characters")
 
 
 def require_fit_info(value: Any) -> None:
-    """Raise `CallError` unless `value`, which tells how the weights came to be, is a small JSON object."""
+    """Raise `CallError` unless `value`, which describes the fit of the weights, is a small JSON object."""
     if not isinstance(value, dict) or _depth(value) > MAX_FIT_INFO_DEPTH:
         raise CallError(f"fit {shortened(value)}; expected a JSON object of at most {MAX_FIT_INFO_DEPTH} levels")
     try:
@@ -100,8 +102,8 @@ def require_fit_info(value: Any) -> None:
 
 
 def shortened(value: Any) -> str:
-    """The value in a message: its `repr`, cut after 60 characters."""
-    # A huge integer has no decimal form by default, and a nested list may have a long one.
+    """Return the `repr` of a value for a message, cut after 60 characters."""
+    # Python refuses to convert a huge integer to decimal, and the repr of a nested list may be long.
     text = repr(value) if isinstance(value, (str, float, bool, type(None))) else _bounded(value)
     return text if len(text) <= 60 else text[:60] + "…"
 

@@ -1,8 +1,8 @@
 """Codecs on the Hugging Face Hub: `save_pretrained`, `from_pretrained`, `push_to_hub`, and downloads.
 
-The methods have the names and arguments of `huggingface_hub.ModelHubMixin`. It is not used itself: it
-would write a `config.json` of its own making, without our format's version, and wrap the constructor.
-huggingface_hub is imported when it is needed; a local folder works without it.
+The methods have the names and arguments of `huggingface_hub.ModelHubMixin`, which is not used itself: it wraps
+constructors and writes a `config.json` of its own, without the version of our format. huggingface_hub is imported when
+it is needed; a local folder works without it.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ Self = TypeVar("Self", bound="HubMixin")
 
 
 class HubMixin(ABC):
-    """What a codec with `files` and `from_files` needs to live on the Hub."""
+    """Mixin that saves, loads and pushes codecs; a subclass implements `files` and `from_files`."""
 
     @abstractmethod
     def files(self) -> dict[str, bytes]:
-        """`config.json` and `model.safetensors`."""
+        """Return `config.json` and `model.safetensors`."""
 
     @classmethod
     @abstractmethod
     def from_files(cls: type[Self], files: dict[str, bytes], *, origin: str) -> Self:
-        """Inverse of `files`."""
+        """Return the codec of these files, the inverse of `files`."""
 
     def save_pretrained(
         self,
@@ -39,9 +39,9 @@ class HubMixin(ABC):
         push_to_hub: bool = False,
         **push_to_hub_kwargs: Any,
     ) -> str | None:
-        """Write the codec to a folder, and push it when asked; returns the commit's address in that case.
+        """Write the codec to a folder; with `push_to_hub` also push it and return the URL of the commit.
 
-        Raises `CallError` when the folder holds something else.
+        Raises `CallError` if the folder holds other files.
         """
         write_codec_files(save_directory, self.files())
         if push_to_hub:
@@ -59,10 +59,10 @@ class HubMixin(ABC):
         local_files_only: bool = False,
         revision: str | None = None,
     ) -> Self:
-        """The codec in a local folder, or in a repository of the Hub, of this class.
+        """Return the codec of this class in a local folder or in a repository of the Hub.
 
-        Raises `CallError` where there is none, `JobError` where it cannot be downloaded, `DamagedError` for
-        files that are wrong. Which class a repository holds need not be known to `load_codec("hub:…")`.
+        Raises `CallError` if there is none or it has another class, `JobError` if it cannot be downloaded, and
+        `DamagedError` for invalid files. `load_codec("hub:…")` loads codecs of any class.
         """
         if Path(pretrained_model_name_or_path).is_dir():
             folder = Path(pretrained_model_name_or_path)
@@ -88,7 +88,7 @@ class HubMixin(ABC):
         branch: str | None = None,
         create_pr: bool | None = None,
     ) -> str:
-        """Upload the codec's files to a repository, which is made if need be; returns the commit's address."""
+        """Upload the codec to a repository, which is created if necessary; return the URL of the commit."""
         import huggingface_hub
 
         api = huggingface_hub.HfApi(token=token)
@@ -106,14 +106,14 @@ class HubMixin(ABC):
 
 
 class MissingFileError(CallError):
-    """A repository of the Hub does not have a file."""
+    """A repository of the Hub lacks a file."""
 
 
 def download(repo_id: str, file_name: str, **options: Any) -> Path:
-    """A file of a repository, from the cache or from the Hub; `options` are those of `hf_hub_download`.
+    """Return the path of a file of a repository, from the cache or the Hub; `options` go to `hf_hub_download`.
 
-    Raises `MissingFileError` or `CallError` where there is no such file or repository, and `JobError`
-    where the Hub cannot be reached and the cache does not have the file.
+    Raises `MissingFileError` or `CallError` if there is no such file or repository, and `JobError` if the Hub cannot be
+    reached and the cache lacks the file.
     """
     from huggingface_hub import errors as hub
     from huggingface_hub import hf_hub_download
@@ -122,24 +122,24 @@ def download(repo_id: str, file_name: str, **options: Any) -> Path:
         return Path(hf_hub_download(repo_id, file_name, **options))
     except hub.HFValidationError as error:
         raise CallError(
-            f"{repo_id!r} is no repository's name; expected hub:OWNER/REPO or hub:OWNER/REPO/FILE"
+            f"{repo_id!r} is not a repository name; expected hub:OWNER/REPO or hub:OWNER/REPO/FILE"
         ) from error
     except hub.RepositoryNotFoundError as error:
         raise CallError(
             f"the Hub has no repository {repo_id} that you may read; check its name, or log in with `hf auth login`"
         ) from error
-    except hub.LocalEntryNotFoundError as error:  # before its parent EntryNotFoundError: nobody was asked
+    except hub.LocalEntryNotFoundError as error:  # before its parent EntryNotFoundError: the Hub was not reached
         raise _unreachable(repo_id, file_name) from error
     except (hub.EntryNotFoundError, hub.RevisionNotFoundError) as error:
         raise MissingFileError(
             f"{repo_id} has no {file_name}; https://huggingface.co/{repo_id}/tree/main shows its files"
         ) from error
-    except OSError as error:  # of the network: the Hub's own errors derive from it, too
+    except OSError as error:  # network errors; last, since the Hub's own errors derive from it
         raise _unreachable(repo_id, file_name) from error
 
 
 def _unreachable(repo_id: str, file_name: str) -> JobError:
     return JobError(
         f"{file_name} of {repo_id} is not in the cache and the Hub cannot be reached; connect to the network, or "
-        f"download the files elsewhere (https://huggingface.co/{repo_id}) and name them by path"
+        f"download the files elsewhere (https://huggingface.co/{repo_id}) and pass their path"
     )

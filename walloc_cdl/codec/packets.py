@@ -1,9 +1,13 @@
-"""One level of the wavelet packet transform as the published codecs have it, by pytorch-wavelets.
+"""One level of the wavelet packet transform with pytorch-wavelets, as in the published codecs.
 
-The modules have the buffers of the published codecs (`wt.h0_col`, …), so that a published `state_dict` loads as it is.
+The modules have the buffers of the published codecs (`wt.h0_col`, …), so that a published `state_dict` loads unchanged.
 Codecs transform by `walloc_cdl.kernels` instead, which equals these modules applied level by level
-(tests/support/packet_reference.py) and is several times as fast. pytorch-wavelets is imported when one of them is
-called, not before: it needs `pkg_resources`, which newer setuptools no longer bring.
+(tests/support/packet_reference.py) and is several times as fast. pytorch-wavelets is imported only when a module is
+called: it needs `pkg_resources`, which newer versions of setuptools no longer include.
+
+pytorch-wavelets, and with it the `walloc` package, does not wrap far enough when a level is shorter than 10 samples, so
+that below 40 pixels at three levels its transform has no inverse. `walloc_cdl.kernels` is periodic at every size, and
+equal to these modules from that size on.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ def _pytorch_wavelets() -> ModuleType:
         ) from error
 
 
-# Each in the length of 10 and the alignment in which pytorch-wavelets convolves with it.
+# Padded to the length 10 and to the alignment that pytorch-wavelets uses.
 ANALYSIS_TAPS = ([*LOWPASS, 0.0], [0.0, 0.0, *HIGHPASS, 0.0])
 # Biorthogonal pair: each synthesis filter is the other analysis filter with alternating sign.
 SYNTHESIS_TAPS = (
@@ -49,14 +53,14 @@ def _register_taps_1d(module: nn.Module, prefix: str, filters: tuple[list[float]
 
 
 class AnalysisLevel(nn.Module):
-    """Image (B, C, H, W) to its low band (B, C, H/2, W/2) and its three others [(B, C, 3, H/2, W/2)]."""
+    """Splits an image (B, C, H, W) into its low band (B, C, H/2, W/2) and the other three [(B, C, 3, H/2, W/2)]."""
 
     def __init__(self) -> None:
         super().__init__()
         _register_taps(self, "h", ANALYSIS_TAPS)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Analyze one level; raises `CallError` without pytorch-wavelets."""
+        """Analyze one level; raise `CallError` if pytorch-wavelets cannot be imported."""
         filters = self.h0_col, self.h1_col, self.h0_row, self.h1_row
         lowlevel = _pytorch_wavelets()
         low, high = lowlevel.AFB2D.apply(x, *filters, lowlevel.mode_to_int("periodization"))
@@ -71,7 +75,7 @@ class SynthesisLevel(nn.Module):
         _register_taps(self, "g", SYNTHESIS_TAPS)
 
     def forward(self, bands: tuple[Tensor, list[Tensor]]) -> Tensor:
-        """Synthesize one level; raises `CallError` without pytorch-wavelets."""
+        """Synthesize one level; raise `CallError` if pytorch-wavelets cannot be imported."""
         low, (high,) = bands
         filters = self.g0_col, self.g1_col, self.g0_row, self.g1_row
         lowlevel = _pytorch_wavelets()
@@ -79,14 +83,14 @@ class SynthesisLevel(nn.Module):
 
 
 class AnalysisLevel1D(nn.Module):
-    """Sequence (B, C, T) to its low band (B, C, T/2) and its high one [(B, C, T/2)]."""
+    """Splits a sequence (B, C, T) into its low band (B, C, T/2) and its high band [(B, C, T/2)]."""
 
     def __init__(self) -> None:
         super().__init__()
         _register_taps_1d(self, "h", ANALYSIS_TAPS)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Analyze one level; raises `CallError` without pytorch-wavelets."""
+        """Analyze one level; raise `CallError` if pytorch-wavelets cannot be imported."""
         lowlevel = _pytorch_wavelets()
         low, high = lowlevel.AFB1D.apply(x, self.h0, self.h1, lowlevel.mode_to_int("periodization"))
         return low, [high]
@@ -100,7 +104,7 @@ class SynthesisLevel1D(nn.Module):
         _register_taps_1d(self, "g", SYNTHESIS_TAPS)
 
     def forward(self, bands: tuple[Tensor, list[Tensor]]) -> Tensor:
-        """Synthesize one level; raises `CallError` without pytorch-wavelets."""
+        """Synthesize one level; raise `CallError` if pytorch-wavelets cannot be imported."""
         low, (high,) = bands
         lowlevel = _pytorch_wavelets()
         return lowlevel.SFB1D.apply(low, high, self.g0, self.g1, lowlevel.mode_to_int("periodization"))

@@ -1,4 +1,9 @@
-"""Weights from untrusted files: names, shapes and values are checked before a module is built for them."""
+"""Weights from untrusted files, which are validated before a module uses them.
+
+A configuration is checked before anything is built: its fields have ranges, and the modules are built on torch's meta
+device, which allocates no memory, and receive the tensors of the file only if all names and shapes agree. The wavelet
+filters in a file must be those of bior4.4, because the fast path has them built in.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +25,21 @@ REMEDY = "restore or fit the codec again"
 
 
 def config_from_bytes(files: dict[str, bytes], origin: str) -> dict[str, Any]:
-    """The object in `config.json`, its format and version checked; `DamagedError`, naming `origin`, otherwise."""
+    """Return the object in `config.json`; raise `DamagedError`, naming `origin`, unless its format is known."""
     try:
         config = parse_json(files["config.json"])
     except (ValueError, KeyError) as error:
         raise DamagedError(f"{origin}: config.json cannot be read ({one_line(error)}); {REMEDY}") from error
     header = (config.get("format"), config.get("format_version")) if isinstance(config, dict) else None
     if header != (FORMAT, FORMAT_VERSION) or type(config["format_version"]) is not int:
-        raise DamagedError(f"{origin}: config.json is not that of a codec of format version {FORMAT_VERSION}; {REMEDY}")
+        raise DamagedError(
+            f"{origin}: config.json is not the configuration of a codec of format version {FORMAT_VERSION}; {REMEDY}"
+        )
     return config
 
 
 def tensors_from_bytes(files: dict[str, bytes], origin: str) -> dict[str, Tensor]:
-    """The tensors of `model.safetensors`; `DamagedError`, naming `origin`, when it cannot be read."""
+    """Return the tensors of `model.safetensors`; raise `DamagedError`, naming `origin`, if it cannot be read."""
     try:
         return load(files["model.safetensors"])
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
@@ -40,26 +47,28 @@ def tensors_from_bytes(files: dict[str, bytes], origin: str) -> dict[str, Tensor
 
 
 def tensors_to_bytes(module: nn.Module) -> bytes:
-    """A module's weights as safetensors; the same weights give the same bytes."""
+    """Serialize the weights of a module as safetensors; the same weights give the same bytes."""
     return save({name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()})
 
 
 def build_with_weights(
     cls: type[Module], config: object, tensors: dict[str, Tensor], origin: str, *, file: str = "model.safetensors"
 ) -> Module:
-    """`cls(config)` with these float32 weights; its modules are built without memory before the shapes agree.
+    """Return `cls(config)` with these weights as float32; nothing is allocated unless all shapes agree.
 
-    `file` names what the tensors come from. Raises `DamagedError` for missing, unexpected, misshapen
-    or non-finite tensors, and for filters other than those that this program transforms with.
+    `file` is the source of the tensors in messages. Raises `DamagedError` for tensors that are missing, unexpected or
+    not finite or have other shapes, and for wavelet filters other than bior4.4.
     """
     with torch.device("meta"):
         module = cls(config)
     expected = module.state_dict()
     for name in sorted(expected.keys() | tensors.keys()):
-        found = tuple(tensors[name].shape) if name in tensors else "nothing"
-        wanted = tuple(expected[name].shape) if name in expected else "nothing"
-        if found != wanted:
-            raise DamagedError(f"{origin}: {file} has {str(found)[:60]} for {_shown(name)}, expected {wanted}")
+        found_shape = tuple(tensors[name].shape) if name in tensors else "nothing"
+        expected_shape = tuple(expected[name].shape) if name in expected else "nothing"
+        if found_shape != expected_shape:
+            raise DamagedError(
+                f"{origin}: {file} has {str(found_shape)[:60]} for {_shown(name)}, expected {expected_shape}"
+            )
     weights = {name: _finite(tensor, name, origin, file) for name, tensor in sorted(tensors.items())}
     module.load_state_dict(weights, assign=True)
     _require_known_filters(module, origin, file)
@@ -76,7 +85,7 @@ def _finite(tensor: Tensor, name: str, origin: str, file: str) -> Tensor:
 
 
 def _require_known_filters(module: nn.Module, origin: str, file: str) -> None:
-    """The fast path has its filters built in; a file that says otherwise is of another codec."""
+    """Raise `DamagedError` for wavelet filters other than those that are built into the fast path."""
     for part in ("wt", "iwt"):
         level = getattr(module, part, None)
         if level is None:
@@ -88,5 +97,5 @@ def _require_known_filters(module: nn.Module, origin: str, file: str) -> None:
 
 
 def _shown(name: str) -> str:
-    """A tensor's name in a message; in an untrusted file it may be anything."""
+    """Return a tensor's name for a message; a name in an untrusted file may be long or unprintable."""
     return name if name.isprintable() and len(name) <= 100 else repr(name[:60])

@@ -1,1 +1,1 @@
-"""The `walloc` package's names: `from walloc_cdl.compat import walloc` in place of `from walloc import walloc`."""
+"""The names of the `walloc` package: `from walloc_cdl.compat import walloc` replaces `from walloc import walloc`."""

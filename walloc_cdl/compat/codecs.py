@@ -1,11 +1,11 @@
-"""The codec classes of the `walloc` package, as thin layers over ours.
+"""The codec classes of the `walloc` package, as thin layers over the codecs of `walloc_cdl`.
 
-They compute the same as the package, and differ in three ways only: signals shorter than 10 samples at
-some level are periodic, where the package's transform has no inverse; sizes off the stride are refused
-with a remedy, where the package ends in an error or in a signal of another size; and `encode`,
-`decode`, `latents` and the rest of our codecs are there, too.
+They compute the same as the package, and differ in three ways only. Signals shorter than 10 samples at some level are
+periodic, whereas the package's transform has no inverse there. Sizes that are not multiples of the stride raise a
+`CallError` with a remedy, whereas the package fails or returns a signal of another size. The methods of `Codec`, such
+as `encode`, `decode` and `latents`, are available as well.
 
-Attributes, as in the package: `channels`, `J`, `freq_bands` (4^J, or 2^J for audio), `Ne`, `Nd`,
+Attributes are those of the package: `channels`, `J`, `freq_bands` (4^J, or 2^J for audio), `Ne`, `Nd`,
 `latent_dim`, `latent_bits`, `latent_max`.
 """
 
@@ -27,11 +27,11 @@ from walloc_cdl.spec import companded_limit
 
 
 class _PackageCodec(WallocCodec):
-    """What the package's codecs have in common."""
+    """Base class of the package's codecs."""
 
     @classmethod
     def from_files(cls, files: dict[str, bytes], *, origin: str) -> NoReturn:
-        """Refused: these classes are built from the package's arguments."""
+        """Raise `CallError`: these classes are built from the package's arguments."""
         raise CallError(f"{origin}: {cls.__name__} reads a state_dict only; use load_codec, which reads codec files")
 
     def _name_attributes(self) -> None:
@@ -40,31 +40,31 @@ class _PackageCodec(WallocCodec):
         self.freq_bands = 2 ** (config.dimensions * config.levels)
         self.latent_dim, self.latent_bits = config.latent_channels, config.bits
         self.latent_max = companded_limit(config.bits)
-        self.train()  # as a new module of the package is
+        self.train()  # a new module of the package is in train mode
 
     def wavelet_analysis(self, x: Tensor, J: int = 3) -> Tensor:
-        """Packet coefficients of J levels; `CallError` for sizes that are no multiple of 2^J."""
+        """Return packet coefficients of J levels; raise `CallError` unless all sides are multiples of 2^J."""
         for length in x.shape[2:]:
             if length % 2**J:
                 raise CallError(f"a side of {length} is not a multiple of {2**J}; pad the signal first")
-        # The codec that this is combined with, next in the order of resolution, has it.
+        # The codec class that this one is combined with implements it; it follows in the method resolution order.
         return super().wavelet_analysis(x, J)  # pyrefly: ignore[abstract-method-call]
 
     def wavelet_synthesis(self, x: Tensor, J: int = 3) -> Tensor:
-        """Inverse of `wavelet_analysis`."""
-        # The codec that this is combined with, next in the order of resolution, has it.
+        """Return the signal of packet coefficients of J levels, the inverse of `wavelet_analysis`."""
+        # The codec class that this one is combined with implements it; it follows in the method resolution order.
         return super().wavelet_synthesis(x, J)  # pyrefly: ignore[abstract-method-call]
 
     def analysis_one_level(self, x: Tensor) -> Tensor:
-        """`wavelet_analysis` of one level."""
+        """Apply `wavelet_analysis` with one level."""
         return self.wavelet_analysis(x, 1)
 
     def synthesis_one_level(self, X: Tensor) -> Tensor:
-        """`wavelet_synthesis` of one level."""
+        """Apply `wavelet_synthesis` with one level."""
         return self.wavelet_synthesis(X, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(decoded and clamped signal, its mean squared error before the clamp, that of the coefficients)."""
+        """Return the clamped decoded signal, its mean squared error before the clamp, and that of the coefficients."""
         coefficients = self.wavelet_analysis(x, self.J)
         decoded = self.decoder(self.encoder(coefficients))
         x_hat = self.synthesize(decoded)
@@ -100,7 +100,7 @@ class LinearCodec2D(_PackageCodec, WallocCodec2D):
 
 
 class Codec1D(_PackageCodec, WallocCodec1D):
-    """The package's audio codec; its latent is two frames longer than the signal's grid."""
+    """The package's audio codec; its latents are two frames longer than T / 2^J."""
 
     def __init__(
         self,
@@ -144,7 +144,7 @@ class ResidualCodec2D(_PackageCodec, StagedCodec2D):
         self._name_attributes()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
-        """(decoded and clamped image, sum of the stages' errors, their errors in coefficients, and in pixels)."""
+        """Return the clamped decoded image, the sum of the stages' pixel errors, their coefficient and pixel errors."""
         stages = self._run(x)
         tf_losses = [mse_loss(stage.residual, stage.estimate) for stage in stages]
         recon_losses = [
@@ -154,12 +154,12 @@ class ResidualCodec2D(_PackageCodec, StagedCodec2D):
         return self._sum(stages), torch.stack(recon_losses).sum(), tf_losses, recon_losses
 
     def rae_encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(decoded and clamped image, latents of all stages (B, num_stages · latent_dim, h, w))."""
+        """Return the clamped decoded image and the latents of all stages (B, num_stages · latent_dim, h, w)."""
         stages = self._run(x)
         return self._sum(stages), torch.cat([stage.rounded for stage in stages], dim=1)
 
     def rae_decode(self, latent: Tensor) -> Tensor:
-        """The image, clamped, of latents of all stages."""
+        """Return the clamped image of the latents of all stages."""
         parts = latent.split(self.latent_dim, dim=1)
         estimates = [decoder(self.to_normal(part)) for decoder, part in zip(self.decoders, parts, strict=True)]
         return self.clamp(self.wavelet_synthesis(torch.stack(estimates).sum(0), self.J))

@@ -1,10 +1,10 @@
-"""Drop-in for the module `walloc.walloc` of the PyPI package: the same names, arguments and results.
+"""Drop-in open_atomic of the module `walloc.walloc` of the PyPI package: the same names, arguments and results.
 
     from walloc_cdl.compat import walloc
     from walloc_cdl.compat.walloc import latent_to_pil, pil_to_latent
 
-Weights come from `walloc_cdl.load_codec("RGB_16x.pth").state_dict()`, which runs nothing that the file
-may hold, or from `torch.load(…, weights_only=True)`.
+Weights come from `walloc_cdl.load_codec("RGB_16x.pth").state_dict()`, which executes no code of the file, or from
+`torch.load(…, weights_only=True)`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ __all__ = [
 
 
 class ToUniform(Compand):
-    """Companding by the normal distribution function, to ±latent_max."""
+    """Companding to ±latent_max by the normal distribution function."""
 
     def __init__(self, scale: float, latent_max: float) -> None:
         super().__init__(scale, latent_max)
@@ -67,13 +67,13 @@ class ToNormal(Expand):
 
 
 def load_config(path: str | os.PathLike[str]) -> SimpleNamespace:
-    """The fields of a JSON file as attributes."""
+    """Return the fields of a JSON file as attributes."""
     with open(path, encoding="utf-8") as file:
         return SimpleNamespace(**json.load(file))
 
 
 def save_config(config: SimpleNamespace, path: str | os.PathLike[str]) -> None:
-    """Inverse of `load_config`."""
+    """Write attributes as the fields of a JSON file that `load_config` reads."""
     with open(path, "w", encoding="utf-8") as file:
         json.dump(vars(config), file, indent=4)
 
@@ -81,9 +81,9 @@ def save_config(config: SimpleNamespace, path: str | os.PathLike[str]) -> None:
 def compute_padding(
     in_h: int, in_w: int, *, out_h: int | None = None, out_w: int | None = None, min_div: int = 1
 ) -> tuple[tuple[int, int, int, int], tuple[int, int, int, int]]:
-    """(left, right, top, bottom) that center in_h × in_w in out_h × out_w, and the same negative, which crops.
+    """Return (left, right, top, bottom) that pad in_h × in_w to out_h × out_w centered, and its negative, which crops.
 
-    By default the next multiples of `min_div`; `CallError` for sizes given that are none.
+    The output size defaults to the next multiples of `min_div`. Raises `CallError` for sizes that are not multiples.
     """
     out_h = -(-in_h // min_div) * min_div if out_h is None else out_h
     out_w = -(-in_w // min_div) * min_div if out_w is None else out_w
@@ -95,12 +95,12 @@ def compute_padding(
 
 
 def pad(x: Tensor, p: int = 16, mode: str = "reflect") -> Tensor:
-    """Images (B, C, H, W) padded on all sides to multiples of p."""
+    """Pad images (B, C, H, W) on all sides to multiples of p."""
     padding, _ = compute_padding(x.shape[2], x.shape[3], min_div=p)
     return functional.pad(x, padding, mode=mode)
 
 
 def crop(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """The middle of size (height, width) of images: the inverse of `pad`."""
+    """Return the center of images, of size (height, width): the inverse of `pad`."""
     _, cropping = compute_padding(*size, out_h=x.shape[2], out_w=x.shape[3])
     return functional.pad(x, cropping)

@@ -23,7 +23,7 @@ from typing import BinaryIO
 
 from walloc_cdl.errors import CallError
 from walloc_cdl.file_locks import LockState, open_locked
-from walloc_cdl.files import is_temporary, remove_temporaries, replacement
+from walloc_cdl.files import is_temporary, open_atomic, remove_temporaries
 
 FOLDER_VARIABLE = "WALLOC_CDL_CACHE"
 """Environment variable for the cache's folder."""
@@ -77,7 +77,7 @@ class FileCache:
             if state is LockState.HELD:
                 remove_temporaries(path.parent)  # their writers would hold the lock if they were still running
             self.make_room(num_bytes)
-            with replacement(path) as file:
+            with open_atomic(path) as file:
                 download(file)
         return path
 

@@ -1,1 +1,1 @@
-"""Fast paths; each module names the plain path that it must equal."""
+"""Fast paths; each module names its reference, the plain path that it must equal."""

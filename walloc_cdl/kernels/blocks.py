@@ -1,4 +1,4 @@
-"""What the packet transforms of images and of sequences share: one dense block, and the periodic axis under it."""
+"""Parts of the packet transforms of images and of sequences: the dense block operator and periodic extension."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from torch import Tensor
 from walloc_cdl.kernels.filters import block_operator
 
 TILE_SAMPLES = 64
-"""Coefficients a side of one tile: small enough for the cache, large enough for a matrix product."""
+"""Side of a tile in coefficients: small enough for the cache, large enough for an efficient matrix product."""
 CHUNK_VALUES = 400_000
-"""Float values of input worked on at once; its intermediate results fit in a few MB of cache."""
+"""Input values that are processed at a time; the intermediate results fit in a few MB of cache."""
 
 
 @lru_cache(maxsize=32)
 def tile_operator(levels: int, inverse: bool, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, int]:
-    """`block_operator` for tiles of `TILE_SAMPLES`, as a tensor, and its reach in samples."""
+    """Return `block_operator` for tiles of `TILE_SAMPLES` as a tensor, and its reach in samples."""
     positions = max(1, TILE_SAMPLES // 2**levels)
     matrix, reach = block_operator(levels, positions, inverse=inverse)
     return torch.as_tensor(matrix, dtype=dtype, device=device), reach
 
 
 def extend_periodically(x: Tensor, dim: int, tile: int, reach: int) -> Tensor:
-    """Repeat an axis circularly: `reach` samples before it, and after it up to whole tiles and `reach`."""
+    """Extend an axis periodically, by `reach` samples before it, and after it to whole tiles plus `reach`."""
     length = x.shape[dim]
-    whole = -(-length // tile) * tile
-    before, after = reach, whole - length + reach
+    padded = -(-length // tile) * tile
+    before, after = reach, padded - length + reach
     if before <= length and after <= length:
         return torch.cat([x.narrow(dim, length - before, before), x, x.narrow(dim, 0, after)], dim)
     index = torch.arange(-before, length + after, device=x.device) % length

@@ -1,8 +1,8 @@
 """The bior4.4 (CDF 9/7) wavelet as one banded matrix for all levels of a packet transform.
 
-A packet transform splits every band again, so that J levels along one axis turn a signal of length
-n into 2^J bands of length n / 2^J. All levels together are circular filters with stride 2^J (57 taps
-for J = 3). A transform of an image is the product of one such matrix along each axis.
+Every level of a packet transform splits all bands, so that J levels along one axis turn a signal of length n into 2^J
+bands of length n / 2^J. All levels together are circular filters with stride 2^J (57 taps for J = 3). The transform of
+an image applies one such matrix along each axis.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 # Cohen, Daubechies, Feauveau (1992), table 6.2, in the alignment and sign that PyWavelets 1.x calls
-# bior4.4. Index 0 is the tap that meets the earliest sample.
+# bior4.4. Index 0 is the tap of the earliest sample.
 LOWPASS = (
     0.03782845550726404,
     -0.023849465019556843,
@@ -33,13 +33,13 @@ HIGHPASS = (
     0.04068941760916406,
     -0.06453888262869706,
 )
-# Sample, relative to 2i, that the first tap of output i meets.
+# Sample of the first tap of output i, relative to 2i.
 LOWPASS_START = -4
 HIGHPASS_START = -2
 
 
 def _one_level(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One circular analysis level along axis 0: two bands of half the length, low and high."""
+    """Apply one circular analysis level along axis 0; return the low and the high band, of half the length."""
     low = sum(tap * np.roll(signal, -(LOWPASS_START + i), axis=0)[::2] for i, tap in enumerate(LOWPASS))
     high = sum(tap * np.roll(signal, -(HIGHPASS_START + i), axis=0)[::2] for i, tap in enumerate(HIGHPASS))
     return low, high
@@ -47,11 +47,11 @@ def _one_level(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=8)
 def analysis_matrix(length: int, levels: int) -> np.ndarray:
-    """Float64 (length, length): packet coefficients = matrix · signal, along one axis, circular.
+    """Return the circular transform of one axis, float64 (length, length): packet coefficients = matrix · signal.
 
-    Row 2^levels · i + f is band f at position i, bands ordered as the recursion visits them (first
-    level most significant). `length` must be a multiple of 2^levels; a signal shorter than the
-    filters wraps around as often as it needs to.
+    Row 2^levels · i + f is band f at position i, with bands in the order of the recursion (the first level is most
+    significant). `length` must be a multiple of 2^levels; it may be shorter than the filters, which then wrap around
+    several times.
     """
     bands = [np.eye(length)]
     for _ in range(levels):
@@ -61,14 +61,14 @@ def analysis_matrix(length: int, levels: int) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def block_operator(levels: int, positions: int, *, inverse: bool = False) -> tuple[np.ndarray, int]:
-    """The band of the (inverse) transform that makes `positions` latent positions, and its reach.
+    """Return the block of the (inverse) transform for `positions` latent positions, and its reach.
 
-    Returns a float64 matrix (bands · positions, inputs) and the reach r in samples: output sample 0
-    of the block is made from the inputs that start r samples before it, and inputs =
-    bands · positions + 2 r. The transform is the same for every block, because it is circular.
+    The block is a float64 matrix (bands · positions, inputs), and the reach r is in samples: the inputs of the block
+    start r samples before its output sample 0, and inputs = bands · positions + 2 r. The transform is the same for
+    every block, because it is circular.
     """
     bands = 2**levels
-    # Long enough that no filter meets itself around the circle.
+    # Long enough that no filter overlaps with itself around the circle.
     length = bands * (16 + positions)
     matrix = analysis_matrix(length, levels)
     if inverse:
@@ -83,11 +83,10 @@ def block_operator(levels: int, positions: int, *, inverse: bool = False) -> tup
 
 @lru_cache(maxsize=64)
 def band_order(levels: int) -> np.ndarray:
-    """Where each published band of an image comes from: int64 (4^levels,) into (row band, column band).
+    """Return the index (height band) · 2^levels + (width band) of each published band of an image, int64 (4^levels,).
 
-    The published order takes both axes of a level together, f = 2 · (band along the width) + (band
-    along the height), with the first level most significant; the matrices give all levels of one
-    axis together. Entry p is (height band) · 2^levels + (width band).
+    The published order combines both axes of a level, f = 2 · (band along the width) + (band along the height), with
+    the first level most significant; the matrices combine all levels of one axis.
     """
     bands = 2**levels
     published = np.arange(4**levels)
@@ -101,9 +100,9 @@ def band_order(levels: int) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def band_energy(levels: int) -> np.ndarray:
-    """Float64 (2^levels,): pixel energy of a unit coefficient of each band, along one axis.
+    """Return the pixel energy of a unit coefficient of each band along one axis, float64 (2^levels,).
 
-    bior4.4 is nearly, not quite, orthonormal: these lie between 0.76 and 1.18 for three levels.
+    bior4.4 is nearly orthonormal: the energies lie between 0.76 and 1.18 for three levels.
     """
     bands = 2**levels
     length = bands * 32

@@ -1,9 +1,9 @@
-"""Wavelet packets of images by blocks of matrix products: the fast path in plain torch.
+"""Wavelet packets of images by blocked matrix products: the fast path in plain torch.
 
-The whole transform of one axis is a banded matrix that repeats every block of pixels, so a block of
-64 coefficients is one small dense product with 64 + 2 · reach pixels. Both axes together are
-tile = M · patch · Mᵀ. Work goes chunk by chunk so that a chunk stays in the cache: on two cores this
-is about five times the level-by-level convolutions of pytorch-wavelets, to which it is equal.
+The transform of one axis is a banded matrix that repeats for every block of pixels, so a block of 64 coefficients is
+one small dense product with 64 + 2 · reach pixels. Both axes together are tile = M · patch · Mᵀ. The input is
+processed in chunks that stay in the cache: on two cores this is about five times as fast as the level-by-level
+convolutions of pytorch-wavelets, to which it is equal.
 
 Reference: pytorch-wavelets level by level, in tests/support/packet_reference.py.
 """
@@ -19,7 +19,7 @@ from walloc_cdl.kernels.filters import band_order
 
 
 def _tiles(x: Tensor, levels: int, *, inverse: bool) -> Tensor:
-    """Transform both axes of planes (n, H, W) into tiles (rows of tiles, columns of tiles, n, tile, tile)."""
+    """Transform both axes of planes (n, H, W) to tiles (rows of tiles, columns of tiles, n, tile, tile)."""
     matrix, reach = tile_operator(levels, inverse, x.dtype, x.device)
     tile, inputs = matrix.shape
     wide = extend_periodically(x, 2, tile, reach)
@@ -31,7 +31,7 @@ def _tiles(x: Tensor, levels: int, *, inverse: bool) -> Tensor:
 
 
 def _coefficients(x: Tensor, levels: int) -> Tensor:
-    """Images (B, C, H, W) to coefficients (B, C · 4^levels, h · w), channels ordered (c, row band, column band)."""
+    """Return the coefficients (B, C · 4^levels, h · w) of images (B, C, H, W), ordered (c, row band, column band)."""
     batch, channels, height, width = x.shape
     bands = 2**levels
     tiles = _tiles(x.reshape(batch * channels, height, width), levels, inverse=False)
@@ -45,10 +45,10 @@ def _chunks(x: Tensor) -> list[Tensor]:
 
 
 def packet_analysis(x: Tensor, levels: int) -> Tensor:
-    """Wavelet packet coefficients of images: (B, C, H, W) to (B, C · 4^levels, H / 2^levels, W / 2^levels).
+    """Return the wavelet packet coefficients (B, C · 4^levels, H / 2^levels, W / 2^levels) of images (B, C, H, W).
 
-    Channels come in the published order of WaLLoC, (c f1 f2 …) with f = LL, LH, HL, HH at each
-    level. H and W must be multiples of 2^levels. Differentiable.
+    Channels are in the published order of WaLLoC, (c f1 f2 …) with f = LL, LH, HL, HH at each level. H and W must be
+    multiples of 2^levels. Differentiable.
     """
     order = torch.as_tensor(band_order(levels), device=x.device)
     batch, channels, height, width = x.shape
@@ -60,7 +60,10 @@ def packet_analysis(x: Tensor, levels: int) -> Tensor:
 
 
 def packet_synthesis(coefficients: Tensor, levels: int) -> Tensor:
-    """Inverse of `packet_analysis`: (B, C · 4^levels, h, w) to (B, C, h · 2^levels, w · 2^levels)."""
+    """Return the images (B, C, h · 2^levels, w · 2^levels) of coefficients (B, C · 4^levels, h, w).
+
+    This is the inverse of `packet_analysis`.
+    """
     bands = 2**levels
     inverse_order = torch.as_tensor(band_order(levels), device=coefficients.device).argsort()
     height, width = (bands * side for side in coefficients.shape[2:])
@@ -76,10 +79,10 @@ def packet_synthesis(coefficients: Tensor, levels: int) -> Tensor:
 
 
 def packet_encode(pixels: Tensor, weight: Tensor, bias: Tensor, levels: int) -> Tensor:
-    """Analysis and channel mix in one pass: (B, C, H, W) to (B, K, h, w), before the companding.
+    """Return the latents (B, K, h, w), before the companding, of pixels (B, C, H, W): analysis and channel mix.
 
-    `pixels` are float in [-0.5, 0.5], or uint8. `weight` is (K, C · 4^levels) over channels in the
-    published order, `bias` (K,). Equal to a 1×1 convolution over `packet_analysis`.
+    `pixels` are float in [-0.5, 0.5], or uint8. `weight` is (K, C · 4^levels) over bands in the published order, and
+    `bias` is (K,). The result equals a 1 × 1 convolution over `packet_analysis`.
     """
     inverse_order = torch.as_tensor(band_order(levels), device=weight.device).argsort()
     channels, (height, width) = pixels.shape[1], pixels.shape[2:]

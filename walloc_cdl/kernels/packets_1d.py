@@ -1,10 +1,10 @@
-"""Wavelet packets of sequences by blocks of matrix products: the fast path in plain torch.
+"""Wavelet packets of sequences by blocked matrix products: the fast path in plain torch.
 
-As in `walloc_cdl.kernels.packets`, a block of 64 coefficients is one small dense product with
-64 + 2 · reach samples. The reach grows with 2^levels, and audio codecs use eight levels, so at most
-`STAGE_LEVELS` levels are taken together: a packet transform splits every band again, so that J
-levels are a few levels of the sequence followed by the rest on each of its bands. Eight levels cost
-430 multiply-adds a sample this way, against 3,300 in one stage.
+As in `walloc_cdl.kernels.packets`, a block of 64 coefficients is one small dense product with 64 + 2 · reach samples.
+
+Why at most three levels at a time (`STAGE_LEVELS`): the reach grows with 2^levels, and published audio codecs have
+eight levels. Since every level splits all bands, J levels are a few levels of the sequence, followed by the remaining
+levels on each of its bands. Eight levels cost 430 multiply-adds per sample in stages, and 3,300 with one matrix.
 
 Reference: pytorch-wavelets level by level, in tests/support/packet_reference.py.
 """
@@ -18,14 +18,14 @@ from torch import Tensor
 from walloc_cdl.kernels.blocks import CHUNK_VALUES, extend_periodically, tile_operator
 
 STAGE_LEVELS = 3
-"""Levels in one matrix."""
+"""Maximum number of levels in one matrix."""
 
 
 def packet_analysis_1d(x: Tensor, levels: int) -> Tensor:
-    """Wavelet packet coefficients of sequences: (B, C, T) to (B, C · 2^levels, T / 2^levels).
+    """Return the wavelet packet coefficients (B, C · 2^levels, T / 2^levels) of sequences (B, C, T).
 
-    Channels come in the published order of WaLLoC, (c f1 f2 …) with f = low, high at each level. T
-    must be a multiple of 2^levels. Periodic at every T. Differentiable.
+    Channels are in the published order of WaLLoC, (c f1 f2 …) with f = low, high at each level. T must be a multiple of
+    2^levels. The transform is periodic at every T and differentiable.
     """
     batch, channels, length = x.shape
     rows = x.reshape(batch * channels, length)
@@ -35,7 +35,7 @@ def packet_analysis_1d(x: Tensor, levels: int) -> Tensor:
 
 
 def packet_synthesis_1d(coefficients: Tensor, levels: int) -> Tensor:
-    """Inverse of `packet_analysis_1d`: (B, C · 2^levels, t) to (B, C, t · 2^levels)."""
+    """Return the sequences (B, C, t · 2^levels) of coefficients (B, C · 2^levels, t): the inverse transform."""
     batch, bands, length = coefficients.shape
     rows = coefficients.reshape(batch * bands, length)
     for stage in reversed(_stages(levels)):
@@ -44,9 +44,9 @@ def packet_synthesis_1d(coefficients: Tensor, levels: int) -> Tensor:
 
 
 def _stages(levels: int) -> list[int]:
-    """How many levels each matrix takes: [3, 3, 2] for eight."""
-    whole, rest = divmod(levels, STAGE_LEVELS)
-    return [STAGE_LEVELS] * whole + [rest] * (rest > 0)
+    """Return the number of levels of each matrix: [3, 3, 2] for eight."""
+    num_full, remainder = divmod(levels, STAGE_LEVELS)
+    return [STAGE_LEVELS] * num_full + [remainder] * (remainder > 0)
 
 
 def _transform(rows: Tensor, levels: int, *, inverse: bool) -> Tensor:
@@ -57,11 +57,13 @@ def _transform(rows: Tensor, levels: int, *, inverse: bool) -> Tensor:
     parts = []
     for chunk in _row_chunks(rows):
         windows = extend_periodically(chunk, 1, tile, reach).unfold(1, inputs, tile)
-        # Copied out a cacheful at a time: matmul of the overlapping view would copy all of it at once.
-        at_once = max(1, CHUNK_VALUES // (inputs * len(chunk))) if rows.device.type == "cpu" else windows.shape[1]
-        products = [part.reshape(-1, inputs) @ matrix.T for part in windows.split(at_once, dim=1)]
-        whole = torch.cat([product.unflatten(0, (len(chunk), -1)) for product in products], dim=1)
-        parts.append(whole.flatten(1)[:, :length])
+        # Copied in parts that fit the cache: a product with the overlapping view would copy all of it at once.
+        windows_per_part = (
+            max(1, CHUNK_VALUES // (inputs * len(chunk))) if rows.device.type == "cpu" else windows.shape[1]
+        )
+        products = [part.reshape(-1, inputs) @ matrix.T for part in windows.split(windows_per_part, dim=1)]
+        joined = torch.cat([product.unflatten(0, (len(chunk), -1)) for product in products], dim=1)
+        parts.append(joined.flatten(1)[:, :length])
     return torch.cat(parts)
 
 

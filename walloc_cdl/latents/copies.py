@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.fields import REMEDY
-from walloc_cdl.files import replacement, write_atomic
+from walloc_cdl.files import open_atomic, write_atomic
 from walloc_cdl.latents.manifest import COPY_FOLDER, MANIFEST_NAME, PROVENANCE_NAME, FileEntry, Manifest
 from walloc_cdl.latents.manifest_file import manifest_bytes
 
@@ -50,7 +50,7 @@ def copy_listed(source: Path, target: Path, entry: FileEntry) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     digest, num_bytes = hashlib.sha256(), 0
     try:
-        with source.open("rb") as original, replacement(target) as copy:
+        with source.open("rb") as original, open_atomic(target) as copy:
             for chunk in _chunks(original, source):
                 copy.write(chunk)
                 digest.update(chunk)
@@ -65,7 +65,7 @@ def copy_listed(source: Path, target: Path, entry: FileEntry) -> None:
 
 
 def _chunks(file: BinaryIO, path: Path) -> Iterator[bytes]:
-    """Yield the rest of a file. A failed read names the file here, since `replacement` would name its own."""
+    """Yield the rest of a file. A failed read names the file here, since `open_atomic` would name its own."""
     try:
         while chunk := file.read(_CHUNK_BYTES):
             yield chunk

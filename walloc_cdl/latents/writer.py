@@ -19,7 +19,7 @@ import numpy as np
 from walloc_cdl.canonical import sha256_stream
 from walloc_cdl.errors import CallError
 from walloc_cdl.fields import is_plain_path
-from walloc_cdl.files import replacement, write_atomic
+from walloc_cdl.files import open_atomic, write_atomic
 from walloc_cdl.latents.checksum import sample_checksums
 from walloc_cdl.latents.copies import write_copies
 from walloc_cdl.latents.header import header_bytes, shard_metadata
@@ -69,7 +69,7 @@ class ShardWriter:
         self._columns: dict[str, list[np.ndarray]] = {name: [] for name in ("crc32c", "shapes", "sizes", "labels")}
         self._keys: list[bytes] = []
         self._code_bytes = 0
-        self._replacement = replacement(Path(folder) / name)
+        self._replacement = open_atomic(Path(folder) / name)
         self._open = False
 
     def __enter__(self) -> ShardWriter:

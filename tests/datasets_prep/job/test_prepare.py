@@ -252,7 +252,7 @@ def test_settings_that_would_fill_the_memory_are_refused(name, value, said):
 
 def test_unknown_device(make_folder, rgb_codec, tmp_path):
     text = refusal(open_source(str(make_folder(each=1))), rgb_codec, tmp_path / "out", PrepareConfig(device="abacus"))
-    assert text == "device 'abacus' is no torch device; use cpu, cuda or cuda:N"
+    assert text == "device 'abacus' is not a torch device; use cpu, cuda or cuda:N"
 
 
 def test_the_callers_codec_and_torch_settings_are_not_changed(make_folder, rgb_codec, tmp_path):

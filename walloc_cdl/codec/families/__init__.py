@@ -1,1 +1,1 @@
-"""The codecs themselves: WaLLoC for images, sound and in stages, and resolution reduction."""
+"""The codec families: WaLLoC for images, audio and in stages, and resolution reduction."""

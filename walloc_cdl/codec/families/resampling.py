@@ -1,4 +1,4 @@
-"""What the codecs that only resample share, for images and for audio: codes are fewer samples; there are no weights."""
+"""Base class of the codecs that only resample images or audio, whose codes are samples and which have no weights."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from walloc_cdl.codec.config import CodecConfig
 
 
 class ResamplingCodec(Codec):
-    """A codec whose latents, in units of 1/255 from 0 to 255, are the resampled signal, its companding `none`."""
+    """A codec whose latents are the resampled signal, in units of 1/255 from 0 to 255, with companding `none`."""
 
     config: CodecConfig
 
     @torch.no_grad()
     def encode(self, signal: Tensor) -> Tensor:
-        """Stored samples uint8, (B, C, h, w) or (B, C, t); see `Codec.encode`."""
+        """Return stored samples uint8, (B, C, h, w) or (B, C, t); see `Codec.encode`."""
         return self.latents(signal).round().to(torch.uint8)
 
     def files(self) -> dict[str, bytes]:
-        """See `Codec.files`."""
+        """Return the files of the codec; see `Codec.files`."""
         config = json.dumps(self.config.to_json(), indent=1, sort_keys=True) + "\n"
         return {"config.json": config.encode(), "model.safetensors": save({})}

@@ -1,4 +1,8 @@
-"""Resolution reduction as a codec: the baseline, behind the same interface as the latents."""
+"""Resolution reduction of images as a codec, the baseline that latents are compared with.
+
+In a comparison such as `pixels-64@128`, a smaller image is enlarged by a linear synthesis fitted to the data, as
+latents are, which is at least as good as bicubic enlargement: the baseline gets the same treatment as the candidate.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +24,11 @@ MAX_FACTOR = 65_536
 
 @dataclass(frozen=True)
 class ResizeConfig(CodecConfig):
-    """What fixes a `ResizeCodec`."""
+    """Configuration of a `ResizeCodec`."""
 
     channels: int = 3
     factor: int = 4
-    """Source pixels a side for each stored pixel."""
+    """Side of the source block of each stored pixel, in pixels."""
     name: str = "resize"
 
     type: ClassVar[str] = "resize"
@@ -37,17 +41,17 @@ class ResizeConfig(CodecConfig):
 
 
 def shrink(image: Tensor, size: Sequence[int]) -> Tensor:
-    """Float images (B, C, H, W) made smaller to (height, width) with an antialiased bicubic filter, as PIL's."""
+    """Resize float images (B, C, H, W) to a smaller (height, width) with the antialiased bicubic filter of Pillow."""
     if size[1] == 1:
-        # torch 2.14 shrinks an image of one column to copies of its first row: rows go first, then the columns.
+        # torch 2.14 shrinks an image to one column incorrectly, as copies of its first row, so rows are resized first.
         image = interpolate(image, size=(size[0], image.shape[3]), mode="bicubic", antialias=True)
     return interpolate(image, size=tuple(size), mode="bicubic", antialias=True)
 
 
 class ResizeCodec(ResamplingCodec):
-    """The image made smaller by a whole factor with an antialiased bicubic filter, stored as uint8 pixels.
+    """Reduces images by an integer factor with an antialiased bicubic filter, and stores them as uint8 pixels.
 
-    Its codes are pixels, its companding is `none`, its decoder enlarges with the bicubic filter.
+    Its companding is `none`; its decoder enlarges with the bicubic filter.
 
     >>> ResizeCodec(ResizeConfig(channels=1, factor=4)).encode(torch.zeros(1, 1, 256, 256)).shape
     torch.Size([1, 1, 64, 64])
@@ -70,7 +74,7 @@ class ResizeCodec(ResamplingCodec):
         self.eval()
 
     def latents(self, signal: Tensor) -> Tensor:
-        """The smaller image before rounding, in units of 1/255 from 0 to 255."""
+        """Return the smaller image before rounding, in units of 1/255 from 0 to 255."""
         self._check_signal(signal)
         size = [side // self.config.factor for side in signal.shape[2:]]
         pixels = to_unit_range(signal)
@@ -79,13 +83,13 @@ class ResizeCodec(ResamplingCodec):
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """The stored image enlarged to (B, C, H, W), in [-0.5, 0.5]."""
+        """Return the stored image enlarged to (B, C, H, W), in [-0.5, 0.5]."""
         self.check_codes(codes)
         size = [side * self.config.factor for side in codes.shape[2:]]
         return interpolate(self.values(codes), size=size, mode="bicubic").clamp(-0.5, 0.5)
 
     def encoder_id(self) -> str:
-        """See `Codec.encoder_id`."""
+        """Return the codec id; see `Codec.encoder_id`."""
         config = self.config
         side = {
             "type": "resize",
@@ -96,5 +100,5 @@ class ResizeCodec(ResamplingCodec):
         return sha256_hex(canonical_json(side))
 
     def decoder_id(self) -> str:
-        """See `Codec.decoder_id`."""
+        """Return the id of the decoding side; see `Codec.decoder_id`."""
         return sha256_hex(b"bicubic")

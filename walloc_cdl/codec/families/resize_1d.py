@@ -1,4 +1,4 @@
-"""Resolution reduction for audio: resampling by a whole factor, as a codec."""
+"""Resolution reduction of audio as a codec: resampling by an integer factor."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from walloc_cdl.codec.families.resampling import ResamplingCodec
 
 MAX_FACTOR = 4_096
 REACH = 10
-"""Stored samples that the filter reaches to each side."""
+"""Reach of the filter to each side, in stored samples."""
 KAISER_BETA = 5.0
 
 
 @dataclass(frozen=True)
 class ResizeConfig1D(CodecConfig):
-    """What fixes a `ResizeCodec1D`."""
+    """Configuration of a `ResizeCodec1D`."""
 
     channels: int = 1
     factor: int = 4
     """Source samples for each stored sample."""
     name: str = "resize-1d"
     sample_rate: int | None = None
-    """The source's, in Hz; None for any."""
+    """Sample rate of the source in Hz; None for any."""
 
     type: ClassVar[str] = "resize-1d"
     always_written: ClassVar[tuple[str, ...]] = ("channels", "factor", "name")
@@ -45,10 +45,10 @@ class ResizeConfig1D(CodecConfig):
 
 
 class ResizeCodec1D(ResamplingCodec):
-    """Audio at a lower sample rate, each sample stored as a byte; silence is byte 128, 1/510 off zero.
+    """Resamples audio to a lower rate and stores each sample as a byte; silence is byte 128, which is 1/510 off zero.
 
-    Down and up again by the same windowed sinc, with silence beyond the ends: in float64 both are
-    `scipy.signal.resample_poly` with its defaults. Its companding is `none`.
+    Both directions use the same windowed sinc and assume silence beyond the ends; in float64 they equal
+    `scipy.signal.resample_poly` with its defaults. The companding is `none`.
 
     >>> ResizeCodec1D(ResizeConfig1D(channels=2, factor=4)).encode(torch.zeros(1, 2, 4096)).shape
     torch.Size([1, 2, 1024])
@@ -72,19 +72,19 @@ class ResizeCodec1D(ResamplingCodec):
         self.eval()
 
     def latents(self, signal: Tensor) -> Tensor:
-        """The resampled signal before rounding, in units of 1/255 from 0 to 255."""
+        """Return the resampled signal before rounding, in units of 1/255 from 0 to 255."""
         self._check_signal(signal)
         dtype = torch.float64 if signal.dtype == torch.float64 else torch.float32
         return ((self._down(to_unit_range(signal, dtype)) + 0.5) * 255).clamp(0, 255)
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """The stored signal at the source's rate, (B, C, T), in [-0.5, 0.5]."""
+        """Return the stored signal at the rate of the source, (B, C, T), in [-0.5, 0.5]."""
         self.check_codes(codes)
         return self._up(self.values(codes)).clamp(-0.5, 0.5)
 
     def encoder_id(self) -> str:
-        """See `Codec.encoder_id`."""
+        """Return the codec id; see `Codec.encoder_id`."""
         config = self.config
         side = {
             "type": "resize-1d",
@@ -95,7 +95,7 @@ class ResizeCodec1D(ResamplingCodec):
         return sha256_hex(canonical_json(side))
 
     def decoder_id(self) -> str:
-        """See `Codec.decoder_id`."""
+        """Return the id of the decoding side; see `Codec.decoder_id`."""
         return sha256_hex(f"sinc-kaiser-{KAISER_BETA:g}-{REACH}".encode())
 
     def _down(self, signal: Tensor) -> Tensor:
@@ -109,20 +109,20 @@ class ResizeCodec1D(ResamplingCodec):
         if factor == 1:
             return signal
         rows, taps, reach = self._rows_and_taps(signal)
-        raised = conv_transpose1d(rows, factor * taps, stride=factor, padding=reach, output_padding=factor - 1)
-        return raised.reshape(*signal.shape[:2], -1)
+        upsampled = conv_transpose1d(rows, factor * taps, stride=factor, padding=reach, output_padding=factor - 1)
+        return upsampled.reshape(*signal.shape[:2], -1)
 
     def _rows_and_taps(self, signal: Tensor) -> tuple[Tensor, Tensor, int]:
-        """Channels one by one (B · C, 1, T), the filter (1, 1, taps), and its reach in source samples."""
+        """Return the channels as (B · C, 1, T), the filter (1, 1, taps), and its reach in source samples."""
         taps = torch.tensor(resampling_filter(self.config.factor), dtype=signal.dtype, device=signal.device)
         return signal.reshape(-1, 1, signal.shape[-1]), taps.reshape(1, 1, -1), len(taps) // 2
 
 
 @lru_cache(maxsize=16)
 def resampling_filter(factor: int) -> np.ndarray:
-    """Float64 (20 · factor + 1,): a lowpass at the Nyquist frequency of the lower rate, its sum 1.
+    """Return a low-pass filter at the Nyquist frequency of the lower rate, float64 (20 · factor + 1,), with sum 1.
 
-    A sinc under a Kaiser window of beta 5, the default of `scipy.signal.resample_poly`.
+    It is a sinc with a Kaiser window of beta 5, the default of `scipy.signal.resample_poly`.
     """
     reach = REACH * factor
     taps = np.sinc(np.arange(-reach, reach + 1) / factor) * np.kaiser(2 * reach + 1, KAISER_BETA)

@@ -1,4 +1,4 @@
-"""WaLLoC: wavelet packets, an encoder, a companding bottleneck, a decoder; what images and audio share.
+"""WaLLoC: wavelet packets, an encoder, a companding bottleneck and a decoder, for images and audio.
 
     signal ─ wavelet_analysis ─▶ coefficients ─ encoder[0] ─▶ (B,K,…) ─ encoder[1] companding
                                                                               │ encoder[2] rounding
@@ -43,28 +43,28 @@ DECODERS = ("linear", "network")
 
 @dataclass(frozen=True)
 class WallocConfig(CodecConfig):
-    """What every WaLLoC codec has; use `WallocConfig1D`, `WallocConfig2D` or `ResidualConfig2D`."""
+    """Common fields of all WaLLoC configurations; use `WallocConfig1D`, `WallocConfig2D` or `ResidualConfig2D`."""
 
     channels: int = 3
     """Source channels, C."""
     levels: int = 3
     """Wavelet levels, J; the stride is 2^J."""
     latent_channels: int = 12
-    """K."""
+    """Latent channels, K."""
     bits: int = 8
     """Bits of a code, 2 to 8."""
     name: str = "walloc"
     fit: dict[str, Any] = field(default_factory=dict)
-    """How the weights came to be, for people; no part of the codec id."""
+    """Description of how the weights were fitted, for information only; the codec id does not depend on it."""
     encoder: str = "light"
     """`light`, one linear layer, or `full`, a network."""
     decoder: str = "linear"
     """`linear`, one linear layer, or `network`, as published: residual blocks with attention for images,
     Oobleck for audio."""
     encoder_width: int | None = None
-    """Channels inside the full encoder, Ne; None for the light one."""
+    """Channels inside the full encoder, Ne; None for the light encoder."""
     decoder_width: int | None = None
-    """Channels inside the network decoder, Nd; None for the linear one."""
+    """Channels inside the network decoder, Nd; None for the linear decoder."""
 
     always_written: ClassVar[tuple[str, ...]] = ("channels", "levels", "latent_channels", "bits", "name", "fit")
     dimensions: ClassVar[int]
@@ -98,16 +98,18 @@ class WallocConfig(CodecConfig):
 
     def _check_width(self, name: str, width: int | None, is_used: bool) -> None:
         if not is_used and width is not None:
-            raise CallError(f"{name} {shortened(width)} without a network of that width; omit it or choose the network")
+            raise CallError(
+                f"{name} {shortened(width)} without a network of that width; omit it, or choose the network"
+            )
         if is_used:
             require_between(width, 1, MAX_WIDTH, f"as {name}")
 
 
 class WallocCodec(PacketCodec):
-    """What `WallocCodec1D` and `WallocCodec2D` share.
+    """Base class of `WallocCodec1D` and `WallocCodec2D`.
 
-    Modules are named as in the published codecs (`wt`, `iwt`, `encoder`, `decoder`, `post`, `clamp`), so
-    that a published `state_dict` loads as it is.
+    Modules are named as in the published codecs (`wt`, `iwt`, `encoder`, `decoder`, `post`, `clamp`), so that a
+    published `state_dict` loads unchanged.
     """
 
     config: WallocConfig
@@ -140,7 +142,7 @@ class WallocCodec(PacketCodec):
 
     @property
     def encoder_reach(self) -> int | None:
-        """See `PacketCodec.encoder_reach`; networks say theirs, and a linear layer looks at its own position only."""
+        """See `PacketCodec.encoder_reach`: the `reach` of a network, and 0 for a linear layer."""
         return getattr(self.encoder[0], "reach", 0)
 
     @property
@@ -150,66 +152,66 @@ class WallocCodec(PacketCodec):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the weights, in which signals are computed."""
+        """Type of the weights, in which signals are computed."""
         return next(self.parameters()).dtype
 
     def latents(self, signal: Tensor) -> Tensor:
-        """Float latents before rounding, in ±`companded_limit(bits)`; see `Codec.latents`."""
+        """Return float latents before rounding, in ±`companded_limit(bits)`; see `Codec.latents`."""
         self._check_signal(signal)
         return self.encoder[0:2](self.analyze(signal))
 
     @torch.no_grad()
     def encode(self, signal: Tensor) -> Tensor:
-        """Stored codes; see `Codec.encode`. In the memory a light encoder takes the compiled path."""
+        """Return stored codes; see `Codec.encode`. A light encoder uses the compiled path where there is one."""
         self._check_signal(signal)
         linear = self._linear_encoder()
-        codes = None if linear is None else self._compiled.encode(linear, signal, self._own_codes)
-        return self._stored(self.latents(signal)) if codes is None else codes
+        codes = None if linear is None else self._compiled.encode(linear, signal, self._unpadded_codes)
+        return self._quantize(self.latents(signal)) if codes is None else codes
 
     def detached_encoder(self) -> FusedEncoder | None:
-        """See `Codec.detached_encoder`: of light encoders in float32, but for those that add frames at the ends."""
+        """See `Codec.detached_encoder`; only light float32 encoders that add no frames at the ends have one."""
         linear = self._linear_encoder()
         return None if linear is None or self.extra_frames else self._compiled.detached(linear)
 
-    def _own_codes(self, signal: Tensor) -> Tensor:
-        """Stored codes of the signal's own positions, by the plain path."""
-        return self._stored(self.latents(signal))
+    def _unpadded_codes(self, signal: Tensor) -> Tensor:
+        """Return the stored codes, without frames of padding, computed by the plain path."""
+        return self._quantize(self.latents(signal))
 
     def _linear_encoder(self) -> nn.Module | None:
-        """The one linear layer of a light encoder."""
+        """Return the linear layer of a light encoder; None for a network."""
         return self.encoder[0] if self.config.encoder == "light" else None
 
     @torch.no_grad()
     def encode_coefficients(self, coefficients: Tensor) -> Tensor:
-        """Stored codes of packet coefficients."""
-        return self._stored(self.encoder[0:2](coefficients))
+        """Return the stored codes of packet coefficients."""
+        return self._quantize(self.encoder[0:2](coefficients))
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """Float signal in [-0.5, 0.5]; see `Codec.decode`."""
+        """Return the float signal in [-0.5, 0.5]; see `Codec.decode`."""
         self.check_codes(codes)
         return self.clamp(self.synthesize(self.decode_coefficients(codes)))
 
     def decode_coefficients(self, codes: Tensor) -> Tensor:
-        """Packet coefficients of stored codes, before the synthesis."""
+        """Return the packet coefficients of stored codes, before the synthesis."""
         return self.decoder[1](self.values(codes, self.dtype))
 
     def forward(self, signal: Tensor) -> Tensor:
-        """Signal through the whole codec, noise in train mode and rounding in eval mode; differentiable."""
+        """Encode and decode a signal, with noise in train mode and rounding in eval mode; differentiable."""
         self._check_signal(signal)
         return self.clamp(self.synthesize(self.decoder(self.encoder(self.analyze(signal)))))
 
     def files(self) -> dict[str, bytes]:
-        """See `Codec.files`."""
+        """Return the files of the codec; see `Codec.files`."""
         config = json.dumps(self.config.to_json(), indent=1, sort_keys=True, allow_nan=False) + "\n"
         return {"config.json": config.encode(), "model.safetensors": tensors_to_bytes(self)}
 
     def encoder_id(self) -> str:
-        """See `Codec.encoder_id`; training changes the encoder and with it the codec id."""
+        """Return the codec id, see `Codec.encoder_id`; it changes when the encoder is trained."""
         return sha256_hex(canonical_json(self._encoding_side()) + tensors_to_bytes(self.encoder))
 
     def decoder_id(self) -> str:
-        """See `Codec.decoder_id`."""
+        """Return the id of the decoding side; see `Codec.decoder_id`."""
         return sha256_hex(self.config.decoder.encode() + tensors_to_bytes(self.decoder))
 
     def _encoding_side(self) -> dict[str, object]:
@@ -228,17 +230,17 @@ class WallocCodec(PacketCodec):
             side |= {"encoder": config.encoder, "encoder_width": config.encoder_width}
         return side
 
-    def _stored(self, latents: Tensor) -> Tensor:
+    def _quantize(self, latents: Tensor) -> Tensor:
         return (torch.round(latents) + (code_limit(self.bits) + 1)).to(torch.uint8)
 
     def analyze(self, signal: Tensor) -> Tensor:
-        """Packet coefficients of a signal of any type that `encode` takes."""
+        """Return the packet coefficients of a signal of any type that `encode` accepts."""
         return self.wavelet_analysis(to_unit_range(signal, self.dtype), self.levels)
 
     def synthesize(self, coefficients: Tensor) -> Tensor:
-        """The signal of decoded coefficients, before the clamp."""
+        """Return the signal of decoded coefficients, before the clamp."""
         return self.filter(self.wavelet_synthesis(coefficients, self.levels))
 
     def filter(self, signal: Tensor) -> Tensor:
-        """What follows the synthesis: nothing, unless the codec has a post filter."""
+        """Return the signal unchanged; codecs with a post filter override this method."""
         return signal

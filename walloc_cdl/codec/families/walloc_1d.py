@@ -1,4 +1,9 @@
-"""WaLLoC for audio: mono, stereo or any number of channels."""
+"""WaLLoC for audio: mono, stereo or any number of channels.
+
+Why the codec defines the shape of its latents: the published audio codecs pad one frame at each end, before the light
+encoder and inside the Oobleck encoder, so that a latent is two frames longer than T / 2^J. A linear codec fitted by
+this package pads none, since those frames hold no signal (`padding`).
+"""
 
 from __future__ import annotations
 
@@ -24,20 +29,20 @@ MAX_SAMPLE_RATE = 100_000_000
 
 @dataclass(frozen=True)
 class WallocConfig1D(WallocConfig):
-    """What fixes a `WallocCodec1D` but for its weights."""
+    """Configuration of a `WallocCodec1D`."""
 
     channels: int = 1
     levels: int = 8
     latent_channels: int = 16
     name: str = "walloc-1d"
     padding: int = 0
-    """Frames of silence that the encoder sees before and after the signal's own, so that a latent is twice as
-    many frames longer than T / 2^J. The published codecs have 1, and their networks cannot do without; in a
-    linear codec those frames say nothing, so that it has 0 unless it is to equal a published encoder."""
+    """Frames of silence that the encoder sees before and after the signal, so that a latent is twice as many frames
+    longer than T / 2^J. The published codecs have 1, which their networks require. In a linear codec those frames carry
+    no information, so it has 0 unless it must equal a published encoder."""
     post_filter: bool = False
     """Whether a convolution of 129 taps over all channels follows the synthesis."""
     sample_rate: int | None = None
-    """Samples a second, in Hz; None where the codec was made for no particular one."""
+    """Sample rate in Hz; None if the codec is not specific to one."""
 
     type: ClassVar[str] = "walloc-1d"
     dimensions: ClassVar[int] = 1
@@ -54,7 +59,7 @@ class WallocConfig1D(WallocConfig):
             if width is not None and width < self.latent_channels:
                 raise CallError(f"{name} {width} is below the {self.latent_channels} latent channels; widen it")
             if width is not None and self.padding != 1:
-                raise CallError(f"padding {self.padding} with a network; the Oobleck networks give and take 1")
+                raise CallError(f"padding {self.padding} with a network; the Oobleck networks require 1")
 
 
 class WallocCodec1D(WallocCodec):
@@ -87,15 +92,15 @@ class WallocCodec1D(WallocCodec):
         self.eval()
 
     def wavelet_analysis(self, x: Tensor, levels: int | None = None) -> Tensor:
-        """Packet coefficients (B, C · 2^J, T / 2^J) of audio in [-0.5, 0.5], in the published order."""
+        """Return packet coefficients (B, C · 2^J, T / 2^J) of audio in [-0.5, 0.5], in the published order."""
         return packet_analysis_1d(x, levels or self.config.levels)
 
     def wavelet_synthesis(self, coefficients: Tensor, levels: int | None = None) -> Tensor:
-        """Inverse of `wavelet_analysis`."""
+        """Return the audio of packet coefficients, the inverse of `wavelet_analysis`."""
         return packet_synthesis_1d(coefficients, levels or self.config.levels)
 
     def decoder_id(self) -> str:
-        """See `Codec.decoder_id`; the post filter is a part of it."""
+        """Return the id of the decoding side, which includes the post filter; see `Codec.decoder_id`."""
         decoder = super().decoder_id()
         return sha256_hex(decoder.encode() + tensors_to_bytes(self.post)) if self.config.post_filter else decoder
 
@@ -104,31 +109,31 @@ class WallocCodec1D(WallocCodec):
 
     @torch.no_grad()
     def encode(self, signal: Tensor) -> Tensor:
-        """Stored codes; see `Codec.encode`."""
+        """Return stored codes; see `Codec.encode`."""
         codes, frames = super().encode(signal), self.config.padding
         if not frames or codes.shape[2] > signal.shape[2] // self.stride:
             return codes
-        # The compiled path encodes the signal's own frames; beyond them the layer sees silence, and gives its bias.
-        silent = self._stored(self.encoder[1](self.encoder[0].bias.detach()))
-        ends = silent[None, :, None].expand(len(codes), -1, frames)
-        return torch.cat([ends, codes, ends], dim=2)
+        # The compiled path encodes the frames of the signal only. The output of the layer for silence is its bias.
+        silence = self._quantize(self.encoder[1](self.encoder[0].bias.detach()))
+        padding = silence[None, :, None].expand(len(codes), -1, frames)
+        return torch.cat([padding, codes, padding], dim=2)
 
-    def _own_codes(self, signal: Tensor) -> Tensor:
+    def _unpadded_codes(self, signal: Tensor) -> Tensor:
         frames = self.config.padding
-        return super()._own_codes(signal)[..., frames : frames + signal.shape[2] // self.stride]
+        return super()._unpadded_codes(signal)[..., frames : frames + signal.shape[2] // self.stride]
 
     def filter(self, signal: Tensor) -> Tensor:
-        """See `PacketCodec.filter`; the published post filter finds silence beyond the signal's ends."""
+        """Apply the post filter, if there is one; it assumes silence beyond the ends of the signal."""
         return self.post(signal) if self.config.post_filter else signal
 
 
 class TrimmedConv1d(nn.Conv1d):
-    """The linear decoder: a convolution of kernel 1, but for `trim` frames at each end, which hold no signal."""
+    """The linear decoder: a convolution with kernel size 1 that removes `trim` frames without signal at each end."""
 
     def __init__(self, in_channels: int, out_channels: int, trim: int) -> None:
         super().__init__(in_channels, out_channels, kernel_size=1)
         self.trim = trim
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, K, t) to (B, bands, t - 2 · trim)."""
+        """Map (B, K, t) to (B, bands, t - 2 · trim)."""
         return super().forward(x[..., self.trim : x.shape[-1] - self.trim])

@@ -17,7 +17,7 @@ from walloc_cdl.kernels.packets import packet_analysis, packet_encode, packet_sy
 
 @dataclass(frozen=True)
 class WallocConfig2D(WallocConfig):
-    """What fixes a `WallocCodec2D` but for its weights."""
+    """Configuration of a `WallocCodec2D`."""
 
     name: str = "walloc-2d"
 
@@ -29,7 +29,9 @@ class WallocConfig2D(WallocConfig):
         super().__post_init__()
         for name in ("encoder_width", "decoder_width"):
             if (width := getattr(self, name)) is not None and width % NORM_GROUPS:
-                raise CallError(f"{name} {width} is no multiple of {NORM_GROUPS}, the groups of its normalization")
+                raise CallError(
+                    f"{name} {width} is not a multiple of {NORM_GROUPS}, the number of groups of its normalization"
+                )
 
 
 class WallocCodec2D(WallocCodec):
@@ -59,15 +61,15 @@ class WallocCodec2D(WallocCodec):
         self.eval()
 
     def wavelet_analysis(self, x: Tensor, levels: int | None = None) -> Tensor:
-        """Packet coefficients (B, C · 4^J, h, w) of pixels in [-0.5, 0.5], in the published order."""
+        """Return packet coefficients (B, C · 4^J, h, w) of pixels in [-0.5, 0.5], in the published order."""
         return packet_analysis(x, levels or self.config.levels)
 
     def wavelet_synthesis(self, coefficients: Tensor, levels: int | None = None) -> Tensor:
-        """Inverse of `wavelet_analysis`."""
+        """Return the pixels of packet coefficients, the inverse of `wavelet_analysis`."""
         return packet_synthesis(coefficients, levels or self.config.levels)
 
     def latents(self, signal: Tensor) -> Tensor:
-        """Float latents (B, K, h, w) before rounding; transform and light encoder run in one pass."""
+        """Return float latents (B, K, h, w) before rounding; transform and light encoder run in one pass."""
         if self.config.encoder != "light":
             return super().latents(signal)
         self._check_signal(signal)

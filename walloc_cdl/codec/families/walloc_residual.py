@@ -1,4 +1,4 @@
-"""WaLLoC for images in stages: each stage encodes what the ones before it left."""
+"""WaLLoC for images in stages, each of which encodes the residual of the previous stages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_STAGES = 64
 
 @dataclass(frozen=True)
 class ResidualConfig2D(WallocConfig):
-    """What fixes a `ResidualCodec2D` but for its weights; `latent_channels` are those of one stage."""
+    """Configuration of a `ResidualCodec2D`; `latent_channels` is the number for one stage."""
 
     name: str = "walloc-residual-2d"
     stages: int = 2
@@ -36,21 +36,21 @@ class ResidualConfig2D(WallocConfig):
         super().__post_init__()
         require_between(self.stages, 1, MAX_STAGES, "stages")
         if (self.encoder, self.decoder) != ("light", "linear"):
-            raise CallError(f"a {self.encoder} encoder and a {self.decoder} decoder; stages are light and linear")
+            raise CallError(f"a {self.encoder} encoder and a {self.decoder} decoder; stages require light and linear")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What one stage of `ResidualCodec2D` saw and made."""
+    """Input and results of one stage of `ResidualCodec2D`."""
 
     residual: Tensor
-    """Packet coefficients that the stages before it left, (B, C · 4^J, h, w)."""
+    """Residual packet coefficients of the previous stages, (B, C · 4^J, h, w)."""
     companded: Tensor
-    """Its latent before rounding, (B, K, h, w)."""
+    """Companded latent before rounding, (B, K, h, w)."""
     rounded: Tensor
-    """The same rounded, or with noise in train mode."""
+    """Latent rounded, or with noise in train mode."""
     estimate: Tensor
-    """What it decodes to, of the shape of `residual`."""
+    """Decoded coefficients, of the shape of `residual`."""
 
 
 class ResidualCodec2D(WallocCodec):
@@ -76,24 +76,24 @@ class ResidualCodec2D(WallocCodec):
 
     @property
     def encoder_reach(self) -> int:
-        """See `PacketCodec.encoder_reach`: the stages are linear."""
+        """See `PacketCodec.encoder_reach`; the stages are linear."""
         return 0
 
     @property
     def decoder_reach(self) -> int:
-        """See `PacketCodec.decoder_reach`."""
+        """See `PacketCodec.decoder_reach`; the stages are linear."""
         return 0
 
     def wavelet_analysis(self, x: Tensor, levels: int | None = None) -> Tensor:
-        """Packet coefficients (B, C · 4^J, h, w) of pixels in [-0.5, 0.5], in the published order."""
+        """Return packet coefficients (B, C · 4^J, h, w) of pixels in [-0.5, 0.5], in the published order."""
         return packet_analysis(x, levels or self.config.levels)
 
     def wavelet_synthesis(self, coefficients: Tensor, levels: int | None = None) -> Tensor:
-        """Inverse of `wavelet_analysis`."""
+        """Return the pixels of packet coefficients, the inverse of `wavelet_analysis`."""
         return packet_synthesis(coefficients, levels or self.config.levels)
 
     def run_stages(self, coefficients: Tensor, rounding: nn.Module) -> list[Stage]:
-        """Every stage in order, each on what the ones before it left of `coefficients`."""
+        """Run all stages in order, each on the residual of the previous stages."""
         stages = []
         residual = coefficients
         for encoder, decoder in zip(self.encoders, self.decoders, strict=True):
@@ -105,32 +105,32 @@ class ResidualCodec2D(WallocCodec):
         return stages
 
     def latents(self, signal: Tensor) -> Tensor:
-        """Float latents (B, stages · K, h, w), each stage's before its own rounding."""
+        """Return float latents (B, stages · K, h, w), each before the rounding of its stage."""
         self._check_signal(signal)
         stages = self.run_stages(self.analyze(signal), Round().eval())
         return torch.cat([stage.companded for stage in stages], dim=1)
 
     def decode_coefficients(self, codes: Tensor) -> Tensor:
-        """Packet coefficients of stored codes, the sum of all stages' estimates."""
+        """Return the packet coefficients of stored codes, the sum of the estimates of all stages."""
         values = self.values(codes, self.dtype).chunk(self.config.stages, dim=1)
         estimates = [decoder(part) for decoder, part in zip(self.decoders, values, strict=True)]
         return sum(estimates[1:], estimates[0])
 
     def forward(self, signal: Tensor) -> Tensor:
-        """Pixels through all stages, noise in train mode and rounding in eval mode; differentiable."""
+        """Encode and decode pixels, with noise in train mode and rounding in eval mode; differentiable."""
         self._check_signal(signal)
         stages = self.run_stages(self.analyze(signal), self.round)
         return self.clamp(self.synthesize(sum((stage.estimate for stage in stages[1:]), stages[0].estimate)))
 
     def _linear_encoder(self) -> None:
-        """There is none: what a stage encodes depends on the one before it."""
+        """Return None, since the input of a stage depends on the previous stage."""
 
     def encoder_id(self) -> str:
-        """See `Codec.encoder_id`; a stage encodes what earlier ones decode, so all decoders but the last count."""
+        """Return the codec id, see `Codec.encoder_id`; the codes depend on all decoders except the last."""
         side = {**self._encoding_side(), "stages": self.config.stages}
         feedback = tensors_to_bytes(self.decoders[:-1]) if self.config.stages > 1 else b""
         return sha256_hex(canonical_json(side) + tensors_to_bytes(self.encoders) + feedback)
 
     def decoder_id(self) -> str:
-        """See `Codec.decoder_id`."""
+        """Return the id of the decoding side; see `Codec.decoder_id`."""
         return sha256_hex(b"residual" + tensors_to_bytes(self.decoders))

@@ -1,1 +1,1 @@
-"""Codecs and linear syntheses in closed form, fitted to signals."""
+"""Closed-form fits of codecs and linear syntheses to signals."""

@@ -1,4 +1,4 @@
-"""The rate–distortion curve over gains, on a sample of the signals that a codec is fitted to."""
+"""The rate–distortion curve over gains, measured on a sample of the signals that a codec is fitted to."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ CURVE_CROP = {"image": 256, "audio": 2**17}
 """Largest side, in pixels or samples, of the center crops on which the curve is measured."""
 
 GAINS = tuple(2 ** (step / 4) for step in range(4, 33))
-"""The gains that are tried, from 2 to 256, ascending."""
+"""Candidate gains from 2 to 256, ascending."""
 
-LEAST_ERROR = 1e-4 / 255**2
-"""Mean squared errors below, as shares of the squared range, count as this one: 88 dB."""
+MIN_ERROR = 1e-4 / 255**2
+"""Smallest mean squared error, relative to the squared range; smaller errors count as this one, 88 dB."""
 
 
 @dataclass(frozen=True)
 class CurvePoint:
     """Quality and rate of one gain on the sample.
 
-    Decibels of the range, and bits by each channel's entropy for each pixel, or each moment of audio.
+    PSNR is relative to the range of the signal. The rate is the sum of the channels' entropies in bits per pixel, or
+    per time step of audio.
     """
 
     gain: float
@@ -41,7 +42,7 @@ class Reservoir:
         self._size, self._seen, self._random = size, 0, random.Random(seed)
 
     def offer(self, item: Tensor) -> None:
-        """Take the next item of the stream, perhaps."""
+        """Process the next item of the stream, which may enter the sample."""
         self._seen += 1
         if len(self.items) < self._size:
             self.items.append(item.clone())
@@ -50,15 +51,15 @@ class Reservoir:
 
 
 def center_crop(signal: Tensor, stride: int, limit: int) -> Tensor:
-    """The middle of a signal (C, …), each side a multiple of the stride and at most `limit`."""
+    """Return the center of a signal (C, …), each side a multiple of the stride and at most `limit`."""
     for axis, side in enumerate(signal.shape[1:], start=1):
-        kept = min(side, limit) // stride * stride
-        signal = signal.narrow(axis, (side - kept) // 2, kept)
+        cropped = min(side, limit) // stride * stride
+        signal = signal.narrow(axis, (side - cropped) // 2, cropped)
     return signal
 
 
 def measure_point(codec: Codec, crops: list[Tensor], gain: float) -> CurvePoint:
-    """Mean PSNR of clamped output (8 bits for 8-bit crops) and order-0 entropy of each channel, over the sample."""
+    """Return the mean PSNR of the clamped output, rounded to 8 bits for 8-bit crops, and the mean entropy rate."""
     psnrs, rates = [], []
     for crop in crops:
         codes = codec.encode(crop[None])
@@ -66,14 +67,14 @@ def measure_point(codec: Codec, crops: list[Tensor], gain: float) -> CurvePoint:
         if crop.dtype == torch.uint8:
             decoded, peak = to_bytes(decoded), 255.0
         error = (decoded[0].double() - crop.double()).square().mean() / peak**2
-        psnrs.append(float(-10 * torch.log10(error.clamp_min(LEAST_ERROR))))
+        psnrs.append(float(-10 * torch.log10(error.clamp_min(MIN_ERROR))))
         rates.append(_entropy_bits(codes[0]) / crop[0].numel())
     return CurvePoint(gain, float(np.mean(psnrs)), float(np.mean(rates)))
 
 
 def _entropy_bits(codes: Tensor) -> float:
-    """Bits of a memoryless code of each channel of codes (K, …)."""
+    """Return the bits of codes (K, …) with an ideal memoryless code for each channel."""
     counts = torch.stack([torch.bincount(channel.flatten().long(), minlength=256) for channel in codes])
-    share = counts / counts.sum(1, keepdim=True)
-    entropy = -(share * share.clamp_min(1e-30).log2()).sum(1)
+    frequencies = counts / counts.sum(1, keepdim=True)
+    entropy = -(frequencies * frequencies.clamp_min(1e-30).log2()).sum(1)
     return float(entropy.sum()) * codes[0].numel()

@@ -14,18 +14,18 @@ from walloc_cdl.kernels.packets import packet_analysis
 from walloc_cdl.kernels.packets_1d import packet_analysis_1d, packet_synthesis_1d
 
 ENERGY_POSITIONS = 32
-"""Latent positions around a unit coefficient: more than the synthesis filters reach."""
+"""Latent positions around a unit coefficient, which exceed the reach of the synthesis filters."""
 
 
 def num_bands(kind: str, levels: int) -> int:
-    """Packet bands of one channel: 4^J for images, 2^J for audio."""
+    """Return the number of packet bands of one channel: 4^J for images, 2^J for audio."""
     return (4 if kind == "image" else 2) ** levels
 
 
 class PacketMoments:
     """Mean and covariance of the packet coefficients of any number of signals, in constant memory.
 
-    Holds (C · bands)² doubles: 0.3 MB for RGB, 2 MB for 8 channels at three levels.
+    The covariance takes (C · bands)² doubles: 0.3 MB for RGB, 2 MB for 8 channels at three levels.
     """
 
     def __init__(self, kind: str, channels: int, levels: int) -> None:
@@ -37,24 +37,24 @@ class PacketMoments:
 
     @torch.no_grad()
     def update(self, signal: Tensor) -> None:
-        """Add one signal (C, H, W) or (C, T) whose sides are multiples of 2^levels, of a type that codecs take."""
+        """Add one signal (C, H, W) or (C, T) of a type that codecs accept, whose sides are multiples of 2^levels."""
         x = self._analysis(to_unit_range(signal[None]), self.levels)[0].flatten(1)
         self.num_positions += x.shape[1]
         self._sum += x.sum(1).double()
         self._products += (x @ x.T).double()
 
     def mean(self) -> Tensor:
-        """Float64 (C · bands,)."""
+        """Return the mean, float64 (C · bands,)."""
         return self._sum / self.num_positions
 
     def covariance(self) -> Tensor:
-        """Float64 (C · bands, C · bands)."""
+        """Return the covariance, float64 (C · bands, C · bands)."""
         mean = self.mean()
         return self._products / self.num_positions - mean[:, None] * mean[None]
 
 
 def signal_weights(kind: str, channels: int, levels: int) -> Tensor:
-    """Root of the signal energy of a unit coefficient: float64 (C · bands,) in the published channel order."""
+    """Return the root of the signal energy of unit coefficients, float64 (C · bands,), in the published order."""
     if kind == "audio":
         energy = band_energy_1d(levels)
     else:
@@ -65,9 +65,9 @@ def signal_weights(kind: str, channels: int, levels: int) -> Tensor:
 
 @lru_cache(maxsize=8)
 def band_energy_1d(levels: int) -> np.ndarray:
-    """Float64 (2^levels,): `band_energy` by synthesizing a unit coefficient of each band.
+    """Return `band_energy`, float64 (2^levels,), computed by synthesizing a unit coefficient of each band.
 
-    The matrix that `band_energy` inverts has (32 · 2^levels)² entries, half a gigabyte at eight levels.
+    The matrix that `band_energy` inverts has (32 · 2^levels)² entries, which take half a gigabyte at eight levels.
     """
     bands = 2**levels
     energies = []
@@ -80,10 +80,10 @@ def band_energy_1d(levels: int) -> np.ndarray:
 
 
 def principal_directions(moments: PacketMoments, weights: Tensor, count: int) -> tuple[tuple[Tensor, Tensor], float]:
-    """(analysis (K, C · bands), synthesis (C · bands, K)) for a gain of 1, and the share of variance kept."""
+    """Return (analysis (K, C · bands), synthesis (C · bands, K)) for a gain of 1, and the kept share of variance."""
     variances, vectors = torch.linalg.eigh(moments.covariance() * weights[:, None] * weights[None])
     leading = vectors.flip(1)[:, :count]
-    # An eigenvector's sign is arbitrary and differs between LAPACK builds; make the largest entry positive.
+    # The sign of an eigenvector is arbitrary and differs between LAPACK builds, so the largest entry is made positive.
     largest = leading.gather(0, leading.abs().argmax(0, keepdim=True))
     leading = leading * largest.sign()
     kept = float(variances.flip(0)[:count].sum() / variances.sum())

@@ -1,13 +1,21 @@
 """The linear synthesis of a data set: least squares from 5 × 5 latents to blocks of pixels.
 
-For every block size b from 1 to the stride, the pixels are the source resized (antialiased bicubic)
-to b pixels for each latent. One linear layer fitted to real samples stands for the codec's linear
-decoding followed by that resize: truncated to a neighborhood, it is the one of least squared error.
+For every block size b from 1 to the stride, the target is the source resized (antialiased bicubic) to b pixels for
+each latent. One linear layer fitted to real samples replaces the codec's linear decoder followed by that resize; it is
+the layer of least squared error among those that see only a neighborhood.
 
-How large a neighborhood: measured on 64 clothing photos at 256 px with a 12-channel codec fitted to
-256 others, PSNR in dB against the resized source, for b = 2 and 4. Whole linear decoder: 37.97 and
-33.25. 3 × 3: 33.86 and 31.45; 5 × 5: 37.73 and 33.19; 7 × 7: 37.79 and 33.20. With the edge
-repeated instead of periodic latents, 5 × 5 gives 32.42 and 30.20.
+Why 5 × 5 latents on a periodic grid: the filters of the packet transform have 57 taps, seven latents, and are
+periodic, so that latents at one border hold detail of the opposite one. PSNR in dB against the source resized to a
+grid of 64 and of 128 pixels, on 64 clothing photos at 256 px with a codec of 12 channels fitted to 256 others: the
+whole linear decoder has 37.97 and 33.25; 3 × 3 latents have 33.86 and 31.45; 5 × 5 have 37.73 and 33.19; 7 × 7 have
+37.79 and 33.20; 5 × 5 with the border repeated instead of the periodic grid have 32.42 and 30.20. The layer costs 3.7
+million multiply-adds at the grid of 64, a fortieth of a ResNet-18.
+
+Why codecs of many channels have fewer block sizes: a layer has C b² × K × 25 weights. With 198 channels and 198 latent
+channels these take 3.9 MB for b = 1 and 250 MB for b = 8. The bank has block sizes from 1 up within 64 MiB, which
+includes the grid of equal stored values and its double; beyond 8,192 unknowns (K above 327) there is no bank, and the
+`channels` stem remains. A single hyperspectral cube has fewer positions than 25 K, so its neighborhood shrinks to 3 ×
+3 or 1 × 1, and the weights around it are zero.
 """
 
 from __future__ import annotations
@@ -27,22 +35,21 @@ from walloc_cdl.errors import JobError
 from walloc_cdl.synthesis import NEIGHBORHOOD, LinearSynthesis, SynthesisBank
 
 MAX_BANK_BYTES = 2**26
-"""Bytes of the weights of all block sizes, at most. RGB at 16 times takes 0.7 MB; 198 channels with 198 latent channels
-take 3.9 MB for a block of one pixel and b² times that for b, so they get blocks up to 3, which is where the grid of
-equal stored values and its double lie."""
+"""Maximum size of the weights of all block sizes in bytes. RGB at a reduction of 16 takes 0.7 MB; 198 channels with 198
+latent channels get blocks up to 3 pixels."""
 
 MAX_UNKNOWNS = 2**13
-"""Coefficients of one output; their normal equations take the square of it in doubles, half a gigabyte."""
+"""Maximum number of coefficients of one output; their normal equations take half a gigabyte in doubles."""
 
 MAX_PRODUCTS_BYTES = 2**26
-"""Bytes of the products for every frequency that are summed up at a time, at most."""
+"""Maximum size in bytes of the products of all frequencies that are accumulated at a time."""
 
 RIDGE = 1e-9
-"""Added to the normal equations, relative to their mean diagonal: channels that never vary stay solvable."""
+"""Regularization relative to the mean diagonal of the normal equations, which channels that never vary require."""
 
 
 def num_synthesis_samples(codec: Codec, latent_shape: tuple[int, int, int]) -> int:
-    """How many images `fit_synthesis` wants: 50 positions for each unknown, within 64 to 256 images."""
+    """Return how many images `fit_synthesis` should get: 50 positions for each unknown, within 64 to 256 images."""
     unknowns = codec.latent_channels * NEIGHBORHOOD**2 + 1
     return min(max(-(-50 * unknowns // (latent_shape[1] * latent_shape[2])), 64), 256)
 
@@ -51,27 +58,27 @@ def num_synthesis_samples(codec: Codec, latent_shape: tuple[int, int, int]) -> i
 def fit_synthesis(codec: Codec, batches: Sequence[Tensor]) -> SynthesisBank:
     """Fit the layers for b = 1 … stride to batches of prepared images (B, C, H, W) that `codec` can encode.
 
-    All are of one size. Codecs of many channels get fewer: block sizes from 1 up, as far as the bank keeps within
-    `MAX_BANK_BYTES`, and none at all beyond `MAX_UNKNOWNS`. Where the batches have fewer positions than a
-    layer has unknowns, the neighborhood is smaller, and the weights around it are zero.
+    All images have the same size. Codecs of many channels get block sizes from 1 up, as long as the bank stays within
+    `MAX_BANK_BYTES`, and no bank beyond `MAX_UNKNOWNS`. If the batches have fewer positions than a layer has unknowns,
+    the neighborhood is smaller, and the weights around it are zero.
 
-    Of each image its codes are kept meanwhile, in doubles. Raises `JobError` when there is none.
+    The codes of all images are held in memory as doubles. Raises `JobError` if there are no batches.
     """
     if not batches:
         raise JobError("no sample to fit the linear synthesis to; the train split is empty")
-    blocks = offered_blocks(codec)
+    blocks = available_block_sizes(codec)
     if not blocks:
         return {}
     width = _neighborhood(codec, sum(len(batch) * math.prod(batch.shape[2:]) for batch in batches) // codec.stride**2)
-    # The bias is one more latent, which is one everywhere.
+    # The bias is the weight of an additional latent, which is 1 everywhere.
     latents = [spectra(pad(codec.values(codec.encode(batch)), (0, 0, 0, 0, 0, 1), value=1)) for batch in batches]
     grid = tuple(side // codec.stride for side in batches[0].shape[2:])
     factor = torch.linalg.cholesky(_gram(latents, grid, width))
     return {block: _fit_block(codec, batches, latents, factor, grid, block, width) for block in blocks}
 
 
-def offered_blocks(codec: Codec) -> list[int]:
-    """The block sizes of a codec's bank, ascending: all up to the stride unless its channels are many."""
+def available_block_sizes(codec: Codec) -> list[int]:
+    """Return the block sizes of a codec's bank, ascending: all up to the stride unless it has many channels."""
     rows, columns = codec.source_channels, codec.latent_channels * NEIGHBORHOOD**2
     if columns + 1 > MAX_UNKNOWNS:
         return []
@@ -80,23 +87,23 @@ def offered_blocks(codec: Codec) -> list[int]:
 
 
 def _neighborhood(codec: Codec, num_positions: int) -> int:
-    """Latents a side that a layer is fitted to: as many as `NEIGHBORHOOD` if the positions determine it."""
+    """Return the side of the fitted neighborhood in latents: `NEIGHBORHOOD` if there are enough positions."""
     widths = range(NEIGHBORHOOD, 1, -2)
     return next((width for width in widths if codec.latent_channels * width**2 < num_positions), 1)
 
 
 def _gram(latents: Sequence[Tensor], grid: tuple[int, ...], width: int) -> Tensor:
-    """The left side of the normal equations, float64 (K width² + 1)², of spectra of K latents and a one.
+    """Return the left side of the normal equations, float64 (K width² + 1)², for spectra of K latents and the constant.
 
-    The product of two neighbors depends only on how far they are apart.
+    The product of two neighbors depends only on their displacement.
     """
     channels = latents[0].shape[2] - 1
     by_displacement = circular_correlation(zip(latents, latents, strict=True), grid, width - 1)
-    places = torch.arange(width)
-    apart = places[:, None] - places + width - 1
-    products = by_displacement[apart[:, None, :, None], apart[None, :, None, :]]  # (y, x, y', x', K + 1, K + 1)
+    positions = torch.arange(width)
+    offsets = positions[:, None] - positions + width - 1
+    products = by_displacement[offsets[:, None, :, None], offsets[None, :, None, :]]  # (y, x, y', x', K + 1, K + 1)
     size = (channels + 1) * width**2
-    unknowns = channels * width**2 + 1  # a one beside a one is the same
+    unknowns = channels * width**2 + 1  # the constant needs one unknown, since its neighbors equal it
     gram = products.permute(4, 0, 1, 5, 2, 3).reshape(size, size)[:unknowns, :unknowns].clone()
     gram.diagonal().add_(RIDGE * float(gram.diagonal().mean()))
     return gram
@@ -111,14 +118,14 @@ def _fit_block(
     block: int,
     width: int,
 ) -> LinearSynthesis:
-    """The layer to blocks of so many pixels, solved for some of the images' channels at a time."""
+    """Fit the layer for one block size, for several channels of the images at a time to bound memory."""
     frequencies, _, channels = latents[0].shape
     step = max(1, MAX_PRODUCTS_BYTES // (32 * frequencies * channels * block**2))
     solutions, means, stds = [], [], []
     for first in range(0, codec.source_channels, step):
         moments = _Moments()
         parts = (_pixels_on_grid(codec, batch[:, first : first + step], block) for batch in batches)
-        targets = (spectra(pixel_unshuffle(moments.take(pixels), block)) for pixels in parts)
+        targets = (spectra(pixel_unshuffle(moments.update(pixels), block)) for pixels in parts)
         products = circular_correlation(zip(latents, targets, strict=True), grid, width // 2)  # (y, x, K + 1, J)
         solutions.append(torch.cholesky_solve(products.permute(2, 0, 1, 3).flatten(0, 2)[: len(factor)], factor))
         means.append(moments.mean())
@@ -138,8 +145,8 @@ class _Moments:
         self._first: Tensor | float = 0.0
         self._second: Tensor | float = 0.0
 
-    def take(self, pixels: Tensor) -> Tensor:
-        """The pixels, counted."""
+    def update(self, pixels: Tensor) -> Tensor:
+        """Include the pixels in the moments, and return them."""
         self._count += pixels[:, 0].numel()
         self._first = self._first + pixels.sum((0, 2, 3), dtype=torch.float64)
         self._second = self._second + pixels.square().sum((0, 2, 3), dtype=torch.float64)
@@ -154,10 +161,10 @@ class _Moments:
 
 
 def _pixels_on_grid(codec: Codec, batch: Tensor, block: int) -> Tensor:
-    """The batch in [-0.5, 0.5] resized to `block` pixels for each latent."""
+    """Return the batch in [-0.5, 0.5], resized to `block` pixels for each latent."""
     size = [side // codec.stride * block for side in batch.shape[2:]]
     if list(batch.shape[2:]) == size:
         return to_unit_range(batch)
-    if batch.dtype == torch.uint8:  # scaled when there are fewer of them
+    if batch.dtype == torch.uint8:  # scaled after resizing, when there are fewer values
         return shrink(batch.float(), size).div_(255).sub_(0.5)
     return shrink(to_unit_range(batch), size)

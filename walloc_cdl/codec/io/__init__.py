@@ -1,1 +1,1 @@
-"""Where codecs come from: folders, published checkpoints, the Hugging Face Hub, the ones that ship with the package."""
+"""Loading of codecs from folders, published checkpoints, the Hugging Face Hub, and the package itself."""

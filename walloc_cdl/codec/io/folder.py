@@ -1,4 +1,4 @@
-"""Codecs in folders: `config.json` beside `model.safetensors`."""
+"""Loading of codecs from folders that hold `config.json` and `model.safetensors`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from walloc_cdl.errors import DamagedError
 FAMILIES: dict[str, type[Codec]] = {
     cls.config_class.type: cls for cls in (WallocCodec2D, WallocCodec1D, ResidualCodec2D, ResizeCodec, ResizeCodec1D)
 }
-"""What `type` in `config.json` stands for."""
+"""Codec class by `type` in `config.json`."""
 
 
 def codec_from_files(files: dict[str, bytes], *, origin: str) -> Codec:
-    """Inverse of `Codec.files`; `origin` names the source in errors (`DamagedError`)."""
+    """Return the codec of the files that `Codec.files` returned; raise `DamagedError`, naming `origin`, if invalid."""
     family = config_from_bytes(files, origin).get("type")
     if not isinstance(family, str) or family not in FAMILIES:
         expected = ", ".join(map(repr, FAMILIES))
@@ -31,5 +31,5 @@ def codec_from_files(files: dict[str, bytes], *, origin: str) -> Codec:
 
 
 def load_codec_folder(folder: str | os.PathLike[str]) -> Codec:
-    """The codec in a folder; `CallError` when there is none, `DamagedError` when it cannot be read."""
+    """Return the codec in a folder; raise `CallError` if there is none, `DamagedError` if it cannot be read."""
     return codec_from_files(read_codec_files(folder), origin=os.fspath(folder))

@@ -1,9 +1,10 @@
-"""Parses a checkpoint's pickle without running it: nothing it names is looked up or called.
+"""Parser for the pickle of a checkpoint that does not execute it: no name is imported and nothing is called.
 
-`torch.load(weights_only=True)` runs nothing foreign either, but it trusts the sizes that the pickle
-declares. Here a storage's size and a tensor's extent become known before anything is allocated. Only
-the opcodes of pickle protocol 2 are understood that `torch.save` writes for tensors, dictionaries,
-lists, numbers, texts and a plain configuration object.
+Why not `torch.load(weights_only=True)` alone: it executes no foreign code, but it trusts the sizes that the pickle
+declares, which can make it read beyond a record or allocate terabytes. This parser determines the size of every storage
+and the extent of every tensor before anything is allocated, and `walloc_cdl.codec.io.torch_archive` compares them with
+the records. It supports only the opcodes of pickle protocol 2 that `torch.save` writes for tensors, dictionaries,
+lists, numbers, strings and a plain configuration object.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from walloc_cdl.errors import DamagedError, one_line
 
 CONFIG_CLASSES = ("__main__.Config", "types.SimpleNamespace")
-"""Objects that hold plain attributes; older published checkpoints carry their configuration as one."""
+"""Classes of plain attributes, with one of which older published checkpoints store their configuration."""
 
 ELEMENT_BYTES = {
     "torch.DoubleStorage": 8,
@@ -38,7 +39,7 @@ _KNOWN_GLOBALS = {*CONFIG_CLASSES, *ELEMENT_BYTES, _REBUILD_TENSOR, _REBUILD_PAR
 
 @dataclass(frozen=True)
 class Storage:
-    """A record of the checkpoint: `num_elements` numbers in the file `data/<key>`."""
+    """A storage of the checkpoint: `num_elements` numbers in the record `data/<key>`."""
 
     key: str
     element_bytes: int
@@ -47,7 +48,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class TensorView:
-    """A tensor as a view of a storage, not yet read."""
+    """A tensor as a view of a storage that has not been read."""
 
     storage: Storage
     offset: int
@@ -64,7 +65,7 @@ class TensorView:
 
     @property
     def end(self) -> int:
-        """One past the last element of the storage that the tensor reads."""
+        """Index after the last element of the storage that the tensor reads."""
         if 0 in self.shape:
             return self.offset
         return self.offset + 1 + sum((size - 1) * step for size, step in zip(self.shape, self.stride, strict=True))
@@ -72,14 +73,14 @@ class TensorView:
 
 @dataclass
 class ParsedConfig:
-    """A configuration object: its attributes."""
+    """The attributes of a configuration object."""
 
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
 class ParsedPickle:
-    """The object that a pickle describes, and every storage and tensor in it."""
+    """The object that a pickle describes, and all its storages and tensors."""
 
     root: Any
     storages: dict[str, Storage]
@@ -91,11 +92,11 @@ class _Global(str):
 
 
 class _Mark:
-    """Where the items of the next collection start on the stack."""
+    """Marks where the items of the next collection start on the stack."""
 
 
 def parse_pickle(data: bytes, origin: str) -> ParsedPickle:
-    """What a pickle of `torch.save` describes; `DamagedError`, naming `origin`, for any other pickle."""
+    """Parse a pickle of `torch.save`; raise `DamagedError`, naming `origin`, for any other pickle."""
     parser = _Parser(origin)
     try:
         for opcode, argument, _ in pickletools.genops(data):
@@ -110,7 +111,7 @@ def parse_pickle(data: bytes, origin: str) -> ParsedPickle:
 
 
 class _Parser:
-    """A pickle machine whose calls build descriptions, such as `TensorView`."""
+    """A pickle machine that builds descriptions, such as `TensorView`, instead of calling functions."""
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
@@ -121,7 +122,7 @@ class _Parser:
         self.tensors: list[TensorView] = []
 
     def step(self, name: str, argument: Any) -> None:
-        """Carry out one opcode."""
+        """Execute one opcode."""
         stack = self.stack
         if name in ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE"):
             stack.append(argument)
@@ -172,12 +173,12 @@ class _Parser:
 
     def _expect(self, value: Any, kind: type) -> Any:
         if not isinstance(value, kind):
-            raise TypeError(f"a {type(value).__name__} where a {kind.__name__} belongs")
+            raise TypeError(f"a {type(value).__name__} instead of a {kind.__name__}")
         return value
 
     def _set_items(self, target: Any, items: list[Any]) -> None:
         for key, value in _pairs(items):
-            # A tuple as key could take forever to hash; names and numbers are all that occurs.
+            # A nested tuple could take forever to hash; keys are only strings and integers.
             if not isinstance(key, (str, int)):
                 raise TypeError(f"a {type(key).__name__} as a key")
             self._expect(target, dict)[key] = value
@@ -186,8 +187,8 @@ class _Parser:
         name = argument.replace(" ", ".", 1)
         if name not in _KNOWN_GLOBALS:
             raise DamagedError(
-                f"{self.origin}: its pickle asks for {name[:80]!r}, which no weights need and which could run code; "
-                "nothing was run; get the file from a source that you trust"
+                f"{self.origin}: its pickle refers to {name[:80]!r}, which weights do not need and which could execute "
+                "code; nothing was executed; get the file from a source that you trust"
             )
         return _Global(name)
 
@@ -216,7 +217,7 @@ class _Parser:
     def _tensor(self, storage: Any, offset: Any, shape: Any, stride: Any) -> TensorView:
         numbers = (offset, *self._expect(shape, tuple), *self._expect(stride, tuple))
         if len(shape) != len(stride) or any(type(number) is not int or number < 0 for number in numbers):
-            raise TypeError("a tensor whose shape is none")
+            raise TypeError("a tensor without a valid shape")
         tensor = TensorView(self._expect(storage, Storage), offset, shape, stride)
         self.tensors.append(tensor)
         return tensor
@@ -225,7 +226,7 @@ class _Parser:
         target = self.stack[-1]
         if isinstance(target, ParsedConfig):
             target.attributes.update(self._expect(state, dict))
-        else:  # what a state_dict carries besides its tensors: versions of modules
+        else:  # a state_dict also has the versions of its modules
             self._expect(target, dict)
 
 

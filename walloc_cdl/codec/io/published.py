@@ -1,4 +1,4 @@
-"""Published WaLLoC checkpoints: `.pth` with `.json` beside it, or with its configuration inside."""
+"""Loading of published WaLLoC checkpoints, whose configuration is in a `.json` next to the `.pth`, or inside it."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ def load_published(
     name: str | None = None,
     sample_rate: int | None = None,
 ) -> WallocCodec:
-    """The codec of a published checkpoint, read without running anything in it.
+    """Return the codec of a published checkpoint without executing any code in it.
 
-    `config` is its JSON file; by default the one of the same name beside it, or the object inside it.
-    `name` is by default the file's; `sample_rate` in Hz, which published files do not tell, goes to audio
-    codecs. Raises `CallError` for a missing file, `DamagedError` for one that is wrong in any way.
+    `config` is its JSON file; the default is the file of the same name next to it, or the object inside it. `name`
+    defaults to the name of the file. `sample_rate` in Hz, which published files lack, applies to audio codecs. Raises
+    `CallError` for a missing file and `DamagedError` for an invalid one.
     """
     path = Path(checkpoint)
     if not path.is_file():
-        raise CallError(f"{path}: no such checkpoint; name a .pth file")
-    beside = Path(config) if config is not None else path.with_suffix(".json")
-    if config is not None and not beside.is_file():
-        raise CallError(f"{beside}: no such file; name the checkpoint's .json, or omit it")
+        raise CallError(f"{path}: no such checkpoint; give a .pth file")
+    config_path = Path(config) if config is not None else path.with_suffix(".json")
+    if config is not None and not config_path.is_file():
+        raise CallError(f"{config_path}: no such file; give the checkpoint's .json, or omit it")
     found = read_torch_checkpoint(path)
-    if beside.is_file():
-        fields, where = _read_json(beside), str(beside)
+    if config_path.is_file():
+        fields, where = _read_json(config_path), str(config_path)
     elif found.config is not None:
         fields, where = found.config, f"{path}: its configuration"
     else:
-        raise CallError(f"{path} carries no configuration; put {beside.name} beside it, or name its .json")
+        raise CallError(f"{path} has no configuration; put {config_path.name} next to it, or give its .json")
     fit_info = {"method": "published", "file": path.name, "sha256": sha256_file(path)}
     common = {"name": name or path.stem, "fit": fit_info}
     try:
@@ -65,7 +65,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         fields = parse_json(path.read_bytes())
     except ValueError as error:
-        raise DamagedError(f"{path}: no JSON ({one_line(error, 120)}); get the file again") from error
+        raise DamagedError(f"{path}: not JSON ({one_line(error, 120)}); get the file again") from error
     if not isinstance(fields, dict):
         raise DamagedError(f"{path}: found a {type(fields).__name__}, expected an object; get the file again")
     return fields
@@ -74,7 +74,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _codec_class_and_config(
     found: TorchCheckpoint, fields: dict[str, Any], where: str, common: dict[str, Any], sample_rate: int | None
 ) -> tuple[type[WallocCodec], WallocConfig]:
-    """Which class the tensors are of, and its configuration; fields that no class knows are training's own."""
+    """Return the class of the tensors and its configuration; fields of the training are ignored."""
     names = found.state.keys()
     common = {
         **common,
@@ -97,8 +97,8 @@ def _codec_class_and_config(
     if "wt.h0_col" in names:
         return WallocCodec2D, WallocConfig2D(**common)
     raise DamagedError(
-        f"{where}: the checkpoint beside it has neither wt.h0 nor wt.h0_col among its tensors, so it is of another "
-        "architecture; name a checkpoint of WaLLoC"
+        f"{where}: the checkpoint next to it has neither the tensor wt.h0 nor wt.h0_col, so it has another "
+        "architecture; give a checkpoint of WaLLoC"
     )
 
 

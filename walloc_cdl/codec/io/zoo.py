@@ -1,4 +1,4 @@
-"""Codecs by name: those that ship with the package, resolution reduction, folders, and published ones."""
+"""Loading of codecs by name: codecs of the package, resolution reduction, folders, and published codecs."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ RESIZE_NAME = re.compile(r"resize-(gray|rgb|mono|stereo)-(\d{1,9})x")
 
 
 def zoo_names() -> list[str]:
-    """Names of the codecs that ship with the package."""
+    """Return the names of the codecs that ship with the package."""
     return sorted(path.name for path in ZOO.iterdir() if (path / "config.json").is_file()) if ZOO.is_dir() else []
 
 
 def load_codec(name: str | os.PathLike[str]) -> Codec:
-    """A codec by zoo name (`rgb-16x`), as resolution reduction (`resize-rgb-16x`), from a folder, or published.
+    """Return a codec by zoo name (`rgb-16x`), resolution reduction (`resize-rgb-16x`), folder, or published name.
 
-    Published ones are named by their `.pth` file, with its `.json` beside it, or `hub:OWNER/REPO[/FILE]`.
+    Published codecs are given by their `.pth` file, with its `.json` next to it, or as `hub:OWNER/REPO[/FILE]`.
 
-    The number is the reduction in values, so `resize-rgb-16x` makes an image a quarter as wide and
-    high, and `resize-mono-4x` a quarter of the samples. Raises `CallError`, with the nearest names, for an unknown one.
+    The number is the reduction in values: `resize-rgb-16x` reduces width and height to a quarter, and `resize-mono-4x`
+    the number of samples. Raises `CallError`, with the nearest names, for an unknown name.
     """
     text = os.fspath(name)
     if text in zoo_names():
@@ -54,7 +54,7 @@ def load_codec(name: str | os.PathLike[str]) -> Codec:
         "resize-stereo-4x",
     ]
     raise unknown_name(
-        "codec", text, known, "`cdl codec list` shows all, and a folder made by `cdl codec fit` works too"
+        "codec", text, known, "`cdl codec list` shows all, and a folder written by `cdl codec fit` works as well"
     )
 
 

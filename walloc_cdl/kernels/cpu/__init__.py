@@ -1,1 +1,1 @@
-"""Kernels compiled by numba."""
+"""CPU kernels, compiled by numba."""

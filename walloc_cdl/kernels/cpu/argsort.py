@@ -1,4 +1,4 @@
-"""The order that sorts random words, as shuffling needs it."""
+"""Argsort of random words, for shuffling."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import numpy as np
 from walloc_cdl.kernels.cpu.compiling import compiled
 
 LEADING_BITS = 12
-"""Bits of a word, at most, by which words are divided first: with more, every word written would be on another page."""
+"""Maximum number of bits of the first radix pass: with more, consecutive writes would go to different pages."""
 NEXT_BITS = 11
-"""Bits by which each part is divided again: so many counters and a part of ten million words fit the nearest caches."""
+"""Bits of the second radix pass, whose counters, and one part of ten million words, fit the nearest caches."""
 
 
 @compiled()
 def argsort_words(words: np.ndarray) -> np.ndarray:
-    """np.argsort(words, kind="stable") of random words, uint64 (N,): int64 (N,). Reference: that, which takes ten times
-    as long.
+    """Return np.argsort(words, kind="stable"), int64 (N,), of random words, uint64 (N,). Reference: np.argsort, which
+    takes ten times as long.
 
-    A word's upper bits and its index make one number, which is moved in place of both: to the numbers with the same
-    leading bits, among them to those with the same next bits, and then before the neighbors that are larger, of which
-    there are one or two. Words that are far from random have many such neighbors, and take long.
+    The upper bits of a word and its index form one number, which is moved instead of both: a radix pass groups numbers
+    by their leading bits, a second one by their next bits, and an insertion sort moves each before its larger
+    neighbors, of which random words have one or two. Words that are far from random have many, and take long.
     """
     index_bits = 0
     while words.size > 1 << index_bits:
@@ -44,7 +44,7 @@ def argsort_words(words: np.ndarray) -> np.ndarray:
 
 @compiled()
 def _begins(numbers: np.ndarray, shift: int, bits: int) -> np.ndarray:
-    """Where groups of numbers with the same `bits` bits from bit `shift` on begin, one after the other: (2^bits,)."""
+    """Return the starts (2^bits,) of consecutive groups of numbers with equal bits shift … shift + bits - 1."""
     last = np.uint64((1 << bits) - 1)
     places = np.zeros(1 << bits, np.int64)
     for number in numbers:
@@ -57,7 +57,7 @@ def _begins(numbers: np.ndarray, shift: int, bits: int) -> np.ndarray:
 
 @compiled()
 def _sort(numbers: np.ndarray, shift: int, words: np.ndarray, lower: int) -> None:
-    """Sort numbers whose bits above the next ones are the same."""
+    """Sort numbers whose leading bits are equal."""
     last = np.uint64((1 << NEXT_BITS) - 1)
     moved = np.empty_like(numbers)
     places = _begins(numbers, shift, NEXT_BITS)
@@ -75,7 +75,7 @@ def _sort(numbers: np.ndarray, shift: int, words: np.ndarray, lower: int) -> Non
 
 @compiled()
 def _is_less(number: int, other: int, words: np.ndarray, lower: int) -> bool:
-    """Whether a number's word is less, or is the same of a smaller index."""
+    """Return whether the word of a number is smaller, or equal with a smaller index."""
     if (number ^ other) > lower:
         return number < other
     word, other_word = words[number & lower], words[other & lower]

@@ -1,4 +1,4 @@
-"""numba's compiler as the kernels use it: without the interpreter's lock, and kept for the next process."""
+"""numba's compiler with the options of the kernels: no global interpreter lock, and a cache on disk."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from numba import njit
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A decorator for functions that numba compiles at their first call; `options` are numba's.
+    """Return a decorator for functions that numba compiles at their first call; `options` are passed to numba.
 
-    What is compiled is kept beside the module or in the user's cache. Where neither can be written, as in containers
-    that run under an arbitrary user ID, each process compiles for itself.
+    The compiled code is cached next to the module or in the user's cache folder. If neither is writable, such as in
+    containers that run under an arbitrary user ID, each process compiles the functions again.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""From uint8 pixels to uint8 codes on the CPU in one go: the fast path of `encode`, compiled by numba.
+"""From uint8 pixels to uint8 codes on the CPU in one pass: the fast path of `encode`, compiled by numba.
 
 A signal is encoded tile by tile, and a tile channel by channel (`_add_image`):
 
@@ -8,27 +8,32 @@ A signal is encoded tile by tile, and a tile channel by channel (`_add_image`):
 2. **Transposition.** Blocks of eight positions across and eight lanes are transposed into `phases`, (phase down, phase
    across, position down, position across). A vector is now eight neighboring positions across of one row, so that eight
    lanes are eight columns.
-3. **Columns.** For eight positions across and one phase across at a time, lifted down the columns, all levels. What is
-   in the buffer then are 2^J bands, at all positions down, of eight latent positions across.
-4. **Mix.** These bands times their weights are added to the K latents (`vector_mix`), before the next eight columns.
+3. **Columns.** For eight positions across and one phase across at a time, the columns are lifted, all levels. The
+   buffer then holds 2^J bands, at all positions down, of eight latent positions across.
+4. **Mix.** The products of these bands and their weights are added to the K latents (`vector_mix`), before the next
+   eight columns.
 
-At last each latent's code is looked up among the thresholds of the companding (`quantize`).
+Finally the code of each latent is looked up among the thresholds of the companding (`quantize`).
 
 A sample of an image costs 4 J multiply-adds and as many additions for lifting along both axes, and K multiply-adds for
-the mix: 12 + 12 + 12 with three levels and twelve latent channels. docs/performance.md has what that takes.
+the mix: 12 + 12 + 12 with three levels and twelve latent channels. A pixel of RGB costs three times as much, where the
+matrix form takes 1,000 multiply-adds, 300 of them with taps that are not zero. docs/performance.md has the times. The
+codes depend neither on the batch nor on the number of threads.
 
-**Tiles.** The transform is periodic over the whole signal, but everything of a tile should lie in the second-level
-cache, and memory should not grow with the image. So a larger image is cut into tiles of about `TILE_SAMPLES` a side. A
-tile is given a *margin* of `REACH` latent positions on each side, taken around the end of the image where there is
-nothing more, and is itself transformed as if it were periodic. That is wrong only where filters reach around the tile's
-ends, which is within the margin, and the codes of the margin are not kept. An image that is a single tile needs no
-margin.
+**Tiles.** The transform is periodic over the whole signal, but the data of a tile should fit the second-level cache,
+and memory should not grow with the image. So a larger image is cut into tiles of about `TILE_SAMPLES` a side. A tile
+has a *margin* of `REACH` latent positions on each side, which wraps around the ends of the image, and is transformed
+as if it were periodic. The result is wrong only where filters reach around the ends of the tile, which is within the
+margin, and the codes of the margin are discarded. An image of a single tile needs no margin.
 
 **Audio** (`_add_sequence`) has only one axis, so the eight lanes are eight pieces of the signal, each with a margin on
 both sides, and there is no transposition.
 
+No compiler is needed on the machine: the first call compiles for some seconds, and the result is cached. The torch path
+remains for gradients and other precisions, and is the reference.
+
 Reference: `walloc_cdl.kernels.packets.packet_encode` followed by companding and rounding. Both compute in float32, so
-that about one code in 100,000 falls on the other side of a half; none is off by more than one.
+that about one code in 100,000 is rounded differently, by one.
 """
 
 from __future__ import annotations
@@ -50,22 +55,22 @@ from walloc_cdl.kernels.cpu.vectors import VECTOR_BYTES, WIDTH
 from walloc_cdl.kernels.filters import band_order
 
 TILE_SAMPLES = 512
-"""A side of an image's tile, without its margin: what is computed for a tile lies in the second-level cache."""
+"""Side of a tile of an image, without its margin; the data of a tile fit the second-level cache."""
 PIECE_SAMPLES = 2**12
-"""The length of each of the eight pieces of a tile of audio, without its margin."""
-FEWEST_POSITIONS = 32
-"""A tile's side or a piece has at least so many positions, however many samples these are, since it has `REACH` more on
-both sides."""
+"""Length of each of the eight pieces of a tile of audio, without its margin."""
+MIN_POSITIONS = 32
+"""Minimum number of positions of a tile's side or of a piece, however many samples these are, since the margins add
+`REACH` on both sides."""
 
-VALUES_OF_UNIT = {"u": 255, "i": 65536, "f": 1}
-"""What a signal's values are divided by, in the weights, by the kind of its type: uint8, int16, float."""
+VALUES_PER_UNIT = {"u": 255, "i": 65536, "f": 1}
+"""Integer values per unit of the signal by kind of its dtype, uint8, int16 or float; the weights are divided by it."""
 
 
 @compiled()
 def _load_lines(samples: np.ndarray, step: int, positions: int, lines: np.ndarray) -> None:
     """Load eight lines of uint8 or float32 into phases (2^levels, at least `positions`, 8), line l in lane l.
 
-    Line l begins l · `step` samples behind the first of `samples`, which go on without gaps for as long as lines do.
+    Line l begins l · `step` samples after the first of `samples`, which are contiguous over the length of the lines.
     Bytes become v - 127.5, which is exact.
     """
     num, size, stride = lines.shape[0], samples.itemsize, lines.strides[0]
@@ -98,10 +103,10 @@ def _add_image(
     rows: np.ndarray,
     columns: np.ndarray,
 ) -> None:
-    """Add to the latents (K, h + 1, pitch) what pixels (C, H, W) make, each row and column of them being periodic.
+    """Add the contributions of pixels (C, H, W), with periodic rows and columns, to the latents (K, h + 1, pitch).
 
-    `weight` is (C, phases across, phases down, K), K a multiple of `LATENTS_PER_BLOCK`. Overwritten are `phases` (down,
-    across, h, pitch) and the buffers (2, 2^levels, positions, 8) of rows and columns. H is at least eight times
+    `weight` is (C, phases across, phases down, K), K a multiple of `LATENTS_PER_BLOCK`. `phases` (down, across, h,
+    pitch) and the buffers (2, 2^levels, positions, 8) of rows and columns are overwritten. H is at least eight times
     2^levels.
     """
     num, height = phases.shape[0], phases.shape[2]
@@ -111,7 +116,7 @@ def _add_image(
         samples = pixels[channel].reshape(-1)
         # Steps 1 and 2: position top + l of the rows of phase `down` is row (top + l) · num + down, and goes to lane l.
         for start in range(0, height, WIDTH):
-            top = min(start, height - WIDTH)  # the last eight may be some of those before
+            top = min(start, height - WIDTH)  # the last eight may overlap with those before
             for down in range(num):
                 _load_lines(samples[(top * num + down) * width :], num * width, positions, rows[0])
                 last = rows[lift_levels(rows, positions, 0)]
@@ -123,7 +128,7 @@ def _add_image(
         # Steps 3 and 4: lane l is position left + l of the columns of phase `across`.
         for left in range(0, positions, WIDTH):
             for across in range(num):
-                # Level 0 reads the planes of `phases` where they lie; it writes the buffer that level 1 reads.
+                # Level 0 reads the planes of `phases` in place, and writes the buffer that level 1 reads.
                 plane = phases[:, across]
                 begin, end = address_of(plane) + 4 * left, address_of(columns[1])
                 stride, line = columns.strides[1], columns.strides[2]
@@ -136,7 +141,9 @@ def _add_image(
 
 @compiled()
 def _add_sequence(samples: np.ndarray, weight: np.ndarray, latents: np.ndarray, buffers: np.ndarray) -> None:
-    """Add to the latents (K, n + 1, 8) what samples (C, T) make, cut in eight pieces of n positions, one in each lane.
+    """Add the contributions of samples (C, T), eight pieces of n positions, to the latents (K, n + 1, 8).
+
+    Each lane has one piece.
 
     T is 8 n + 2 · `REACH` positions; `weight` is (C, phases, K), `buffers` (2, phases, n + 2 · `REACH`, 8). A piece is
     loaded with `REACH` positions of its neighbors on both sides, and lifted as if it were periodic; only its own n
@@ -154,10 +161,10 @@ def _add_sequence(samples: np.ndarray, weight: np.ndarray, latents: np.ndarray, 
 def _mix(
     bands: np.ndarray, first: int, height: int, weight: np.ndarray, target: int, latent_stride: int, line: int
 ) -> None:
-    """Add what `weight` (bands, K) makes of bands (bands, positions, 8), at `height` positions from `first` on.
+    """Add the products of `weight` (bands, K) and bands (bands, positions, 8) at `height` positions from `first` on.
 
-    `target` is the address of the first latent's vector for the first of them, `line` bytes before the next position's.
-    Positions come two at a time, so if `height` is odd there must be one more of them in `bands` and the latents.
+    `target` is the address of the vector of the first latent at the first of these positions; the next position is
+    `line` bytes later. Positions are processed in pairs: if `height` is odd, `bands` and the latents need one more.
     """
     for latent in range(0, weight.shape[1], LATENTS_PER_BLOCK):
         for position in range(0, height, 2):
@@ -174,7 +181,7 @@ def _mix(
 
 
 class FusedEncoder:
-    """The encoding side of a codec with a linear encoder, for signals in the memory: pixels to stored codes.
+    """The encoding side of a codec with a linear encoder on the CPU: pixels or samples to stored codes.
 
     `weight` (K, C · bands) over bands in the published order and `bias` (K,) are those of the linear layer on
     pixels in [-0.5, 0.5]; `dimensions` is 2 for images and 1 for audio. Thread-safe.
@@ -190,23 +197,24 @@ class FusedEncoder:
         across = 2**levels if dimensions == 2 else 1
         by_phase = by_phase.reshape(*by_phase.shape[:2], -1, across).transpose(1, 3, 2, 0)
         self._weights = {
-            kind: np.ascontiguousarray(by_phase / values, dtype=np.float32) for kind, values in VALUES_OF_UNIT.items()
+            kind: np.ascontiguousarray(by_phase / values, dtype=np.float32) for kind, values in VALUES_PER_UNIT.items()
         }
         self._bias = np.asarray(bias, np.float32)
         self._search = code_search(bits)
 
     def encode(self, signal: np.ndarray, num_threads: int = 1) -> np.ndarray:
-        """Stored codes uint8 (B, K, h, w) of uint8 or float pixels (B, C, H, W); (B, K, t) of int16 or float (B, C, T).
+        """Return stored codes uint8, (B, K, h, w) or (B, K, t), of a signal.
 
-        Sides are multiples of 2^levels. The same codes whatever the batch and the number of threads.
+        Images (B, C, H, W) are uint8 or float, audio (B, C, T) is int16 or float; sides are multiples of 2^levels. The
+        codes depend neither on the batch nor on the number of threads.
         """
         sides = [length >> self.levels for length in signal.shape[2:]]
         codes = np.empty((len(signal), len(self._bias), *sides), np.uint8)
-        most = max((TILE_SAMPLES if self.vertical else PIECE_SAMPLES) >> self.levels, FEWEST_POSITIONS)
+        max_positions = max((TILE_SAMPLES if self.vertical else PIECE_SAMPLES) >> self.levels, MIN_POSITIONS)
         if self.vertical:
-            encode, tiles = self._encode_tile, list(product(*(tile_spans(side, most) for side in sides)))
+            encode, tiles = self._encode_tile, list(product(*(tile_spans(side, max_positions) for side in sides)))
         else:
-            encode, tiles = self._encode_pieces, [(span,) for span in piece_spans(sides[0], most)]
+            encode, tiles = self._encode_pieces, [(span,) for span in piece_spans(sides[0], max_positions)]
         calls = [(signal[number], codes[number], *tile) for number in range(len(signal)) for tile in tiles]
         if num_threads > 1 and len(calls) > 1:
             with ThreadPoolExecutor(num_threads) as threads:
@@ -221,12 +229,12 @@ class FusedEncoder:
         num = 1 << self.levels
         part = cut_part(image, rows.samples(num, image.shape[1]), columns.samples(num, image.shape[2]))
         repeats = -(-WIDTH * num // part.shape[1])
-        if repeats > 1:  # fewer rows than a vector has lanes: several periods are transformed to several periods
+        if repeats > 1:  # fewer rows than a vector has lanes: several periods are transformed
             part = np.tile(part, (1, repeats, 1))
         height, width = part.shape[1] // num, part.shape[2] // num
         pitch = -(-width // (2 * WIDTH)) * 2 * WIDTH
         latents = self._latents(height + 1, pitch)
-        # Planes lie apart by no power of two, so that those of a column do not compete for the same cache lines.
+        # The distance of planes is not a power of two, so that the planes of a column use different cache lines.
         phases = _scratch("phases", num, num + 1, height, pitch)[:, :num]
         buffers = (_scratch(name, 2, num, size + 1, WIDTH) for name, size in (("rows", pitch), ("columns", height)))
         _add_image(part, self._weights[image.dtype.kind], latents, phases, *buffers)
@@ -245,7 +253,7 @@ class FusedEncoder:
         quantize_sequence(latents, own, codes[:, span.start : span.stop], self._search)
 
     def _latents(self, height: int, pitch: int) -> np.ndarray:
-        """The bias at all positions, (K, height, pitch), K a multiple of `LATENTS_PER_BLOCK`."""
+        """Return latents (K, height, pitch), K a multiple of `LATENTS_PER_BLOCK`, initialized with the bias."""
         latents = _scratch("latents", self._weights["f"].shape[3], height, pitch)
         latents[: len(self._bias)] = self._bias[:, None, None]
         return latents
@@ -255,20 +263,20 @@ _thread_scratch = threading.local()
 
 
 def _scratch(name: str, *shape: int) -> np.ndarray:
-    """Float32 memory of this thread's, as it was left when it was last asked for; new memory costs a fault a page."""
-    kept: np.ndarray | None = getattr(_thread_scratch, name, None)
-    if kept is None or kept.shape != shape:
+    """Return float32 scratch memory of this thread, not cleared; new memory would cost a page fault for each page."""
+    scratch: np.ndarray | None = getattr(_thread_scratch, name, None)
+    if scratch is None or scratch.shape != shape:
         size = math.prod(shape)
-        # Vectors may be read and written beyond the end, by less than one of them; aligned to the cache's lines.
+        # Vectors may be read and written beyond the end by less than one vector. Aligned to cache lines.
         memory = np.zeros(size + 4 * WIDTH, np.float32)
         begin = -memory.ctypes.data // 4 % (2 * WIDTH)
-        kept = memory[begin : begin + size].reshape(shape)
-        setattr(_thread_scratch, name, kept)
-    return kept
+        scratch = memory[begin : begin + size].reshape(shape)
+        setattr(_thread_scratch, name, scratch)
+    return scratch
 
 
 def _layout(levels: int, dimensions: int) -> tuple[np.ndarray, np.ndarray]:
-    """Phase and scale of every band in the published order."""
+    """Return phase and scale of every band in the published order."""
     phase, scale = phase_of_band(levels), scale_of_band(levels)
     if dimensions == 1:
         return phase, scale

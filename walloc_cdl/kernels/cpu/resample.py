@@ -1,18 +1,23 @@
-"""Images of bytes to another size, as Pillow does it, to the last bit, in a quarter of the time and less.
+"""Resizing of uint8 images with the same result as Pillow, bit for bit, in at most a quarter of its time.
 
 Pillow (`src/libImaging/Resample.c`) filters rows, then columns. The weights of each output pixel are a kernel
-stretched by the reduction, rounded to 22 bits behind the point; sums are integers, rounded to bytes after either
-pass. Sums of integers do not depend on their order, so that it may be one that the processor likes: the innermost loop
-(`_weigh`) should apply one weight to many bytes that lie beside one another, which LLVM makes vector instructions of.
+stretched by the reduction, rounded to 22 fractional bits; sums are integers, rounded to bytes after each pass. Sums of
+integers do not depend on their order, so the order here is chosen for vector instructions: the innermost loop
+(`_weigh`) applies one weight to many neighboring bytes, which LLVM vectorizes.
 
-- **Along the height** this is so by itself: a weight applies to a whole row (`_filter_columns`).
-- **Along the width** neighboring bytes have different weights. So 32 rows at a time are transposed, so that column x of
+- **Along the height**, a weight applies to a whole row (`_filter_columns`).
+- **Along the width**, neighboring bytes have different weights. So 32 rows at a time are transposed: column x of
   these rows is 32 · C neighboring bytes, and filtered; the result is transposed back (`_filter_rows`).
 
-Only what a window needs is computed.
+Only the pixels that the window needs are computed.
+
+Why not Pillow's own resize: when a photo of 533 × 400 is decoded and resized to 256 pixels, Pillow's Lanczos filter
+takes three quarters of the time. This module takes 0.6 ms instead of 3.8 (one core with AVX2, medians, interleaved)
+for about 6 million multiply-adds, for which 32-bit multiplications allow 0.2 ms. OpenCV and torch have no antialiased
+Lanczos filter and give other bytes.
 
 Reference: `PIL.Image.resize`. Pillow 13 filters columns first where the height shrinks by more than twice as many
-pixels as the width; here, as in Pillow before, rows always come first, so that the bytes do not depend on its version.
+pixels as the width; here, as in earlier versions, rows are always first, so that the bytes do not depend on it.
 """
 
 from __future__ import annotations
@@ -26,17 +31,17 @@ from walloc_cdl.kernels.cpu.compiling import compiled
 from walloc_cdl.kernels.cpu.transpose import transpose_bytes
 
 SUPPORTS = {"box": 0.5, "bilinear": 1.0, "bicubic": 2.0, "lanczos": 3.0}
-"""Kernels, all antialiased, and how far each reaches, in pixels of the smaller image."""
+"""Kernels, all antialiased, and their supports in pixels of the smaller image."""
 
 _NUMBERS = {name: number for number, name in enumerate(SUPPORTS)}
 _BITS = 22
-"""Bits of a weight behind the point. A byte times a weight has 30 bits, and a sum of weights is one, but for overshoots
-of the kernel, so that int32 holds all sums."""
+"""Fractional bits of a weight. A byte times a weight has 30 bits, and the weights sum to one, except for overshoots of
+the kernel, so that int32 holds all sums."""
 _ROWS = 32
 """Rows that are transposed at a time: four blocks of eight."""
 _TAPS = 4
-"""Weights applied at a time, so that a sum is loaded and stored once for four of them; each output pixel has a multiple
-of so many, the last of them zero."""
+"""Weights applied at a time, so that a sum is loaded and stored once for four of them; the weights of an output pixel
+are padded with zeros to a multiple of it."""
 
 
 def resample(
@@ -47,10 +52,11 @@ def resample(
     box: tuple[float, float, float, float] | None = None,
     window: tuple[int, int, int, int] | None = None,
 ) -> np.ndarray:
-    """Resize the part `box` of pixels uint8 (H, W, C) to `size` (height, width); of that, the part `window`, uint8
-    (C, h, w). Both parts are (left, top, right, bottom), everything if None; `kernel` is one of `SUPPORTS`.
+    """Resize the part `box` of pixels uint8 (H, W, C) to `size` (height, width), and return the part `window` of the
+    result, uint8 (C, h, w). Both parts are (left, top, right, bottom), or None for everything; `kernel` is one of
+    `SUPPORTS`.
 
-    The caller sees to it that boxes lie inside and nothing is empty.
+    Arguments are not checked: both parts must lie inside, and must not be empty.
     """
     height, width, channels = pixels.shape
     left, top, right, bottom = box or (0, 0, width, height)
@@ -71,13 +77,13 @@ def resample(
 def _axis(
     length: int, begin: float, end: float, size: int, kernel: str, first: int, last: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where each output from `first` to `last` begins to read, int64 (n,), and its weights, int32 (n, taps)."""
+    """Return the first input, int64 (n,), and the weights, int32 (n, taps), of each output from `first` to `last`."""
     return _weights(length, float(begin), float(end), size, _NUMBERS[kernel], SUPPORTS[kernel], first, last)
 
 
 @compiled()
 def _kernel(number: int, x: float) -> float:
-    """Box, triangle, Keys' cubic with a = -1/2, and the sinc windowed by one three times as wide."""
+    """Return the value of box, triangle, Keys' cubic with a = -1/2, or the sinc windowed by one three times as wide."""
     if number == 3:
         return _sinc(x) * _sinc(x / 3) if -3.0 <= x < 3.0 else 0.0
     if number == 0:
@@ -102,7 +108,7 @@ def _sinc(x: float) -> float:
 def _weights(
     length: int, begin: float, end: float, size: int, number: int, support: float, first: int, last: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`_axis`; every operation, and its order, is Pillow's."""
+    """Compute `_axis` with the operations of Pillow, in the same order."""
     scale = (end - begin) / size
     stretch = max(scale, 1.0)
     reach = support * stretch
@@ -132,7 +138,7 @@ def _weights(
 
 @compiled()
 def _weigh(source: np.ndarray, first: int, weights: np.ndarray, sums: np.ndarray, result: np.ndarray) -> None:
-    """result (n,) = the sum of weights[t] · source[first + t], rounded to a byte, for n independent sums.
+    """Set result (n,) to the n independent sums of weights[t] · source[first + t], rounded to bytes.
 
     `source` is (positions, at least n) uint8, `weights` (taps,) int32; `sums` (n,) int32 is overwritten.
     """
@@ -151,7 +157,9 @@ def _weigh(source: np.ndarray, first: int, weights: np.ndarray, sums: np.ndarray
 def _filter_rows(
     pixels: np.ndarray, first_row: int, starts: np.ndarray, weights: np.ndarray, narrow: np.ndarray
 ) -> None:
-    """Interleaved pixels (H, W · C) from `first_row` to planes (C, rows, w) of `narrow`, (C, rows, w / 8) words."""
+    """Filter interleaved pixels (H, W · C) from `first_row` on to planes (C, rows, w), the words (C, rows, w / 8) of
+    `narrow`.
+    """
     channels, num_rows, num_words = narrow.shape
     height, line_bytes = pixels.shape
     begin = starts.min()
@@ -163,7 +171,7 @@ def _filter_rows(
     sums = np.zeros(channels * _ROWS, np.int32)
     filtered = np.zeros((8 * num_words, channels * _ROWS), np.uint8)
     # `rows` are 32 rows of interleaved pixels, from the first column that is needed. Transposed, `source` is (columns,
-    # C · 32): the bytes of a column's pixels, channel by channel. `filtered` is the same of the output's columns.
+    # C · 32): the bytes of the pixels of a column, channel by channel. `filtered` has the same layout for the output.
     for y in range(0, num_rows, _ROWS):
         for row in range(min(_ROWS, height - first_row - y)):
             line, target = pixels[first_row + y + row], rows[row]
@@ -172,13 +180,13 @@ def _filter_rows(
         transpose_bytes(rows.view(np.uint64), 0, columns)
         for x in range(starts.size):
             _weigh(source, starts[x] - begin, weights[x], sums, filtered[x])
-        for channel in range(channels):  # whose 32 bytes of each column are four words
+        for channel in range(channels):  # the 32 bytes of a channel in each column are four words
             transpose_bytes(filtered.view(np.uint64), channel * _ROWS // 8, narrow[channel, y : y + _ROWS])
 
 
 @compiled()
 def _filter_columns(planes: np.ndarray, starts: np.ndarray, weights: np.ndarray, result: np.ndarray) -> None:
-    """Planes (C, rows, at least w) to `result` (C, h, w)."""
+    """Filter planes (C, rows, at least w) to `result` (C, h, w)."""
     channels, height, width = result.shape
     sums = np.zeros(width, np.int32)
     for channel in range(channels):

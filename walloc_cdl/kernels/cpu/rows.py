@@ -1,4 +1,4 @@
-"""Rows of bytes from several arrays to one: one copy of each, on the calling thread and without the interpreter."""
+"""Gathers rows of bytes from several arrays into one, with one copy, on the calling thread and without the GIL."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from numba.extending import intrinsic
 from walloc_cdl.kernels.cpu.compiling import compiled
 
 PREFETCH_ROWS = 4
-"""So many rows before its own turn the cache is told of a row: by themselves processors read on within a page only."""
+"""How many rows ahead a row is prefetched, since processors prefetch automatically only within a page."""
 PREFETCH_BYTES = 1024
-"""Bytes between the lines that it is told of, from where it goes on by itself. With both, a thread copies a fifth to a
-third more rows of 12 kB (844,000 a second in place of 611,000, medians of nine turns; AMD EPYC)."""
+"""Bytes between prefetched cache lines, after which the processor continues automatically. With both, a thread copies a
+fifth to a third more rows of 12 kB (844,000 per second instead of 611,000, medians of nine runs; AMD EPYC)."""
 
 Generated = tuple[Any, Callable[..., Any]]
-"""What numba wants of an intrinsic: its signature, and what writes its instructions."""
+"""Result of an intrinsic for numba: its signature, and the function that emits its instructions."""
 
 
 @intrinsic
 def _copy_bytes(context: Any, target: Any, source: Any, count: Any) -> Generated:
-    """memcpy from address to address."""
+    """Copy `count` bytes from address to address by memcpy."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         target, source, count = arguments
@@ -38,7 +38,7 @@ def _copy_bytes(context: Any, target: Any, source: Any, count: Any) -> Generated
 
 @intrinsic
 def _prefetch(context: Any, address: Any) -> Generated:
-    """Have the cache read the line at an address, without waiting for it; harmless wherever that is."""
+    """Prefetch the cache line at an address without waiting for it; an invalid address is harmless."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         number = ir.IntType(32)
@@ -53,7 +53,7 @@ def _prefetch(context: Any, address: Any) -> Generated:
 
 @compiled()
 def _address(addresses: np.ndarray, starts: np.ndarray, row: int, size: int) -> int:
-    """Where a row lies; 0 if its array has no address yet."""
+    """Return the address of a row; 0 if its array has no address yet."""
     low, high = 0, starts.size - 1
     while high - low > 1:
         middle = (low + high) // 2
@@ -68,11 +68,13 @@ def _address(addresses: np.ndarray, starts: np.ndarray, row: int, size: int) -> 
 
 @compiled()
 def copy_rows(addresses: np.ndarray, starts: np.ndarray, rows: np.ndarray, out: np.ndarray, first: int) -> int:
-    """out[i] = row rows[i] of arrays of bytes that are laid end to end, for i from `first` on; out is uint8 (B, m).
+    """Set out[i] to row rows[i] of the concatenation of several arrays of bytes, for i from `first` on; out is uint8
+    (B, m).
 
-    Array a begins at `addresses[a]`, uint64, in the memory and with row `starts[a]`, int64; behind the last start comes
-    the number of rows. Nothing is checked, but for this: at the first row of an array whose address is 0 it ends.
-    Returns the number of rows that are done. Reference: numpy's assignment by index arrays.
+    Array a is at address `addresses[a]`, uint64, and its first row is row `starts[a]`, int64, of the concatenation; the
+    last entry of `starts` is the total number of rows. Arguments are not checked. The copy stops at the first row of an
+    array whose address is 0. Returns the number of rows that are finished. Reference: numpy's assignment by index
+    arrays.
     """
     size = out.shape[1]
     for i in range(first, rows.size):

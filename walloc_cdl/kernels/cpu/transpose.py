@@ -1,9 +1,9 @@
-"""Rows to columns and back, of bytes, eight by eight in 64-bit words.
+"""Transposition of bytes, in blocks of 8 × 8 as 64-bit words.
 
-A word holds eight bytes of a row, and eight words a block of 8 × 8 (Warren, "Hacker's Delight", section 7-3, does so
-with bits). The block is transposed in three rounds: the two sub-blocks off the diagonal are exchanged at every size, 1,
-2 and 4 bytes. An exchange concerns pairs of words, and takes six operations on integers in place of shuffles, which
-numba cannot express.
+A word holds eight bytes of a row, and eight words hold a block of 8 × 8 (Warren, "Hacker's Delight", section 7-3, uses
+this method for bits). The block is transposed in three rounds: the two sub-blocks off the diagonal are exchanged at
+every size, 1, 2 and 4 bytes. An exchange concerns pairs of words, and takes six operations on integers instead of
+shuffles, which numba cannot express.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ def _swap(a: np.uint64, b: np.uint64, step: int) -> tuple[np.uint64, np.uint64]:
 
     Groups are of 1, 2 or 4 bytes, by `step` 0, 1 or 2.
     """
-    # By exclusive or: `moved` has the bits in which the two differ, and either takes the other's value by it.
+    # `moved` has the bits in which the two differ; exclusive or with it gives each the value of the other.
     moved = ((a >> _SHIFTS[step]) ^ b) & _MASKS[step]
     return a ^ (moved << _SHIFTS[step]), b ^ moved
 
 
 @compiled()
 def transpose_bytes(words: np.ndarray, first: int, out: np.ndarray) -> None:
-    """Rows (8n, …) of little-endian uint64, as many words from `first` as `out` (8m, n) has room for: the bytes
-    (8n, 8m) that they hold become those of `out`, (8m, 8n).
+    """Transpose bytes (8n, 8m), which are m words of each row of `words` (8n, …) from `first` on, little-endian uint64,
+    to bytes (8m, 8n), the words of `out` (8m, n).
     """
     for q in range(out.shape[1]):
         w0, w1, w2, w3 = words[8 * q], words[8 * q + 1], words[8 * q + 2], words[8 * q + 3]

@@ -1,6 +1,6 @@
 """One level of the CDF 9/7 wavelet transform of eight periodic lines at once, as vector instructions.
 
-Lifting (Daubechies and Sweldens, 1998, "Factoring wavelet transforms into lifting steps") makes the two bands of a
+Lifting (Daubechies and Sweldens, 1998, "Factoring wavelet transforms into lifting steps") computes the two bands of a
 level in place. With even samples s and odd samples d of a line x, s[i] = x[2i] and d[i] = x[2i + 1]:
 
     step 0, predict:  d[i] += α (s[i] + s[i + 1])
@@ -9,17 +9,17 @@ level in place. With even samples s and odd samples d of a line x, s[i] = x[2i] 
     step 3, update:   s[i] += δ (d[i - 1] + d[i])
     scale:            low band ζ s, high band -d / ζ  (the minus sign is bior4.4's convention)
 
-The scales are not applied here: they are constants of a band, and go into the weights of what follows
-(`lifting.scale_of_band`). So a level costs one addition and one multiply-add for half of the samples in each of four
-steps, which is two and two for each sample.
+The scales are not applied here: they are constants of a band, and are multiplied into the weights of the next layer
+(`lifting.scale_of_band`). A level costs one addition and one multiply-add for half of the samples in each of the four
+steps, which is two of each per sample.
 
-**Lanes.** A vector holds the same sample of eight different lines. So no step needs a number from another lane, and the
-eight lines are transformed by the instructions of one.
+**Lanes.** A vector holds the same sample of eight different lines, so that no step needs a value from another lane, and
+the eight lines are transformed with the instructions of one.
 
 **One pass, four steps.** Four loops over a line, one for each step, would load and store every sample four times. Here
-one pass goes down the line with all four steps, each as far behind the one before as its neighbors require. A pass
-takes a *window* of `count` samples at a time. When the window's samples n … n + count - 1 are loaded, and the first
-sample of the next, then
+one pass over the line applies all four steps, each as far behind the previous one as its neighbors require. A pass
+processes a *window* of `count` samples at a time. When the samples n … n + count - 1 of the window and the first sample
+of the next one are loaded,
 
     step 0 runs on the odd samples  n + 1 … n + count - 1   (needs the raw sample n + count)
     step 1 runs on the even samples n     … n + count - 2   (needs step 0 on both sides)
@@ -29,18 +29,18 @@ sample of the next, then
 so that the samples n - 2 … n + count - 3 are finished and stored. Four samples are carried to the next window in
 registers: relative to its first sample 0,
 
-    -3 (odd)  finished, and needed by step 3 on sample -2,
+    -3 (odd)  is finished, and needed by step 3 on sample -2,
     -2 (even) has had step 1,
     -1 (odd)  has had step 0,
      0 (even) is raw.
 
-**Edges.** Lines are periodic. The pass begins by loading the six last samples of the line, -6 … -1, and running the
-steps on them that give the four carried ones. The last window takes the line's first sample, still raw in the source,
-as its next one. And as a window stores the last two samples of the one before, the first one stores those of the last.
-Source and target must not overlap, because the source's beginning is read again at the end.
+**Edges.** Lines are periodic. The pass begins by loading the last six samples of the line, -6 … -1, and applying the
+steps that give the four carried ones. The last window uses the first sample of the line, still raw in the source, as
+its next one. Since a window stores the last two samples of the previous one, the first window stores those of the
+last. Source and target must not overlap, because the beginning of the source is read again at the end.
 
-**Memory.** A line's sample is at source + position · `line` + (sample within the position) · `step`: samples that
-follow each other in a line need not do so in memory, see `lifting`.
+**Memory.** A sample of a line is at source + position · `line` + (sample within the position) · `step`: consecutive
+samples of a line need not be adjacent in memory, see `lifting`.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ def _lift_sample(builder: Any, samples: dict[int, Any], at: int, number: int) ->
 
 
 def _make_lift(count: int, *, several: bool = False) -> Callable[..., Any]:
-    """An intrinsic for lines of `height` positions, each of one window of `count` samples, or of `windows` such if
-    `several` (otherwise `windows` is not heeded).
+    """Return an intrinsic for lines of `height` positions, each of one window of `count` samples, or of `windows` such
+    windows with `several` (otherwise `windows` is ignored).
 
-    Its arguments are int64: the source's address, `step` and `line` in bytes, the same three of the target, `height`
-    and `windows`.
+    Its arguments are int64: the address, `step` and `line` of the source, in bytes, the same three of the target,
+    `height` and `windows`.
     """
 
     @intrinsic
@@ -104,23 +104,23 @@ def _make_lift(count: int, *, several: bool = False) -> Callable[..., Any]:
                     row = builder.select(is_before, builder.add(row, height), row)
                 place = builder.add(builder.add(source, builder.mul(row, line)), builder.mul(last, across))
                 samples[at] = load(builder, builder.add(place, builder.mul(step, integer(sample))))
-            # Steps 0, 1 and 2 on these, as far as their neighbors are there: sample -3 is then finished.
+            # Steps 0, 1 and 2 on these, as far as their neighbors are available: sample -3 is then finished.
             for number, places in enumerate(((-5, -3, -1), (-4, -2), (-3,))):
                 for at in places:
                     _lift_sample(builder, samples, at, number)
-            # What is carried from window to window. LLVM turns these variables on the stack into registers.
+            # The samples carried from window to window. LLVM turns these variables on the stack into registers.
             carried = {at: cgutils.alloca_once_value(builder, samples[at]) for at in range(-3, 1)}
-            # Where the target's window before the current one lies, for its two last samples: at first the last window.
+            # Address of the target's previous window, for its last two samples; initially that of the last window.
             end = builder.add(builder.add(target, builder.mul(bottom, target_line)), builder.mul(last, target_across))
             previous = cgutils.alloca_once_value(builder, end)
 
             def window(begin: Any, out: Any, behind: Any) -> None:
-                """Emit one window from address `begin` to `out`; the next one's first sample is at `behind`."""
+                """Emit one window from address `begin` to `out`; the first sample of the next window is at `behind`."""
                 samples = {at: builder.load(value) for at, value in carried.items()}
                 for at in range(1, count):
                     samples[at] = load(builder, builder.add(begin, builder.mul(step, integer(at))))
                 samples[count] = load(builder, behind)
-                for number in range(4):  # each step one sample further back than the one before
+                for number in range(4):  # each step is one sample behind the previous one
                     for at in range(1 - number, count - number, 2):
                         _lift_sample(builder, samples, at, number)
                 for at in range(-2, count - 2):
@@ -133,7 +133,7 @@ def _make_lift(count: int, *, several: bool = False) -> Callable[..., Any]:
             with cgutils.for_range(builder, height) as rows:
                 begin = builder.add(source, builder.mul(rows.index, line))
                 out = builder.add(target, builder.mul(rows.index, target_line))
-                # What follows a position's last window: the next position, or the line's beginning.
+                # After the last window of a position follows the next position, or the beginning of the line.
                 is_bottom = builder.icmp_signed("==", rows.index, bottom)
                 below = builder.select(is_bottom, source, builder.add(begin, line))
                 if not several:
@@ -157,4 +157,4 @@ lift_two, lift_four, lift_eight, lift_eights = (
     _make_lift(8),
     _make_lift(8, several=True),
 )
-"""Positions of two, four and eight samples, and of a multiple of eight."""
+"""Intrinsics for positions of two, four and eight samples, and of a multiple of eight."""

@@ -1,7 +1,7 @@
-"""Samples of eight lines into vectors with one line in each lane, and 8 × 8 transposition, as vector instructions.
+"""Loading of samples of eight lines into vectors with one line in each lane, and 8 × 8 transposition.
 
-A line's neighboring samples lie beside each other in memory, but a vector is to hold the same sample of eight lines. So
-both kinds of load are transpositions: of bytes by shifts, of float32 numbers by shuffles.
+Neighboring samples of a line are adjacent in memory, but a vector holds the same sample of eight lines. So both kinds
+of load are transpositions: of bytes by shifts, of float32 numbers by shuffles.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from walloc_cdl.kernels.cpu.vectors import (
 
 
 def _make_byte_load(count: int) -> Callable[..., Any]:
-    """An intrinsic that loads `count` neighboring uint8 samples of eight lines, and stores `count` vectors.
+    """Return an intrinsic that loads `count` neighboring uint8 samples of eight lines and stores `count` vectors.
 
-    Line l is `step` bytes behind line l - 1, and goes to lane l; sample s goes to target + s · `target_stride`. Values
-    become float32, v - 127.5, which is exact and lies around 0: (v - 127.5) / 255 is a pixel in [-0.5, 0.5], and the
-    255 is in the weights.
+    Line l is `step` bytes after line l - 1, and goes to lane l; sample s goes to target + s · `target_stride`. Values
+    become float32, v - 127.5, which is exact and centered at 0: (v - 127.5) / 255 is a pixel in [-0.5, 0.5], and the
+    weights include the factor 1 / 255.
     """
 
     @intrinsic
@@ -65,7 +65,7 @@ def transpose_8x8(context: Any, source: Any, step: Any, target: Any, target_stri
     """Transpose eight vectors of float32: lane j of vector i becomes lane i of vector j.
 
     Vector i is read from source + i · `step` and written to target + i · `target_stride`, both in bytes. All are read
-    before one is written.
+    before the first is written.
     """
 
     def generate(builder: Any, arguments: list[Any]) -> None:
@@ -73,14 +73,14 @@ def transpose_8x8(context: Any, source: Any, step: Any, target: Any, target_stri
         rows = [load(builder, builder.add(source, builder.mul(step, integer(row)))) for row in range(WIDTH)]
         # Recursively: the matrix is four blocks of 4 × 4, of which the two off the diagonal are exchanged; then each
         # block is four of 2 × 2, and these four of 1 × 1. An exchange of blocks of size `distance` concerns pairs of
-        # rows that are so far apart, `first` and `second`. Of the pair, the new first row has the lanes of the first's
-        # left block and of the second's left block, the new second row those of both right blocks.
+        # rows at that distance, `first` and `second`. The new first row has the lanes of the left blocks of both rows,
+        # and the new second row those of the right blocks.
         for distance in (4, 2, 1):
             left = [at for block in range(0, 8, 2 * distance) for at in range(block, block + distance)]
             # A shuffle's mask numbers the first operand's lanes 0 … 7, and the second's 8 … 15.
             both_left = [at if at in left else at - distance + WIDTH for at in range(8)]
             both_right = [at + distance if at in left else at + WIDTH for at in range(8)]
-            for first in left:  # rows are paired as lanes are
+            for first in left:  # rows are paired like lanes
                 second = first + distance
                 rows[first], rows[second] = (
                     builder.shuffle_vector(rows[first], rows[second], ir.Constant(WORDS, mask))

@@ -1,9 +1,9 @@
 """The encoder's linear layer, a block of latents and positions at a time, as vector instructions.
 
-A latent at a position is the sum of weights times bands there: a matrix product of (K, bands) and (bands, positions).
-As in any fast matrix product, a block of the result stays in registers while the sum runs: `LATENTS_PER_BLOCK` latents
-at sixteen positions are eight sums of one vector. For each band there are two loads of its positions and four of
-weights, each copied to all lanes, and eight multiply-adds.
+A latent at a position is the sum of weights times the bands at that position: a matrix product of (K, bands) and
+(bands, positions). As in any fast matrix product, a block of the result stays in registers during the summation:
+`LATENTS_PER_BLOCK` latents at sixteen positions are eight sums of one vector each. For each band there are two loads
+of its positions and four of weights, each copied to all lanes, and eight multiply-adds.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from walloc_cdl.kernels.cpu.vectors import (
 )
 
 LATENTS_PER_BLOCK = 4
-"""With two vectors of each, eight sums; with the two of the band and one for a weight, eleven registers of AVX's
-sixteen."""
+"""Two vectors of each latent are eight sums; with two vectors of the band and one for a weight they take eleven of the
+sixteen registers of AVX."""
 
 
 @intrinsic
@@ -47,10 +47,10 @@ def mix_block(
 ) -> Any:
     """Add to `LATENTS_PER_BLOCK` latents, at sixteen positions, the products of their weights and `count` bands.
 
-    The sixteen positions of a band are two neighboring vectors, `stride` bytes behind those of the band before. The
-    weights of a band for the latents are neighboring float32 numbers, `weight_stride` bytes behind those of the band
-    before. The sums of a latent are `latent_stride` bytes behind those of the latent before, in two vectors, the latter
-    `second` bytes behind the former.
+    The sixteen positions of a band are two neighboring vectors, `stride` bytes after those of the previous band. The
+    weights of a band for the latents are neighboring float32 numbers, `weight_stride` bytes after those of the
+    previous band. The sums of a latent are `latent_stride` bytes after those of the previous latent, in two vectors,
+    which are `second` bytes apart.
     """
 
     def generate(builder: Any, arguments: list[Any]) -> None:

@@ -1,26 +1,26 @@
-"""Vectors of eight float32 numbers in LLVM's language: what the encoder's instructions are generated with.
+"""Vectors of eight float32 numbers in LLVM IR, the building blocks of the encoder's instructions.
 
-Why not numba's loops alone: where a loop reads and writes many arrays, LLVM cannot prove that they do not overlap, and
-takes one number at a time. So the inner parts of the encoder are numba *intrinsics*: Python functions that run once,
-when a kernel is compiled, and append instructions to its code through a `builder`. A call such as `builder.fadd(a, b)`
-adds nothing; it emits the instruction that will add, and returns a handle of its result. Loops and conditions in Python
-unroll what is emitted (`for sample in range(8)` emits eight times), `cgutils.for_range` emits a loop, and
-`builder.select` emits a choice without a branch.
+Why not numba's loops alone: if a loop reads and writes many arrays, LLVM cannot prove that they do not overlap, and
+processes one number at a time. So the inner parts of the encoder are numba *intrinsics*: Python functions that run
+once, when a kernel is compiled, and append instructions to its code through a `builder`. A call such as
+`builder.fadd(a, b)` does not add; it emits the instruction that will add, and returns a handle of its result. Loops
+and conditions in Python unroll what is emitted (`for sample in range(8)` emits eight times), `cgutils.for_range` emits
+a loop, and `builder.select` emits a choice without a branch.
 
-Three modules emit the parts, and say how they work:
+Three modules emit the parts and explain them:
 
 - `vector_loads` brings samples of eight lines into vectors, one line in each lane, and transposes 8 × 8 numbers;
 - `vector_lifting` is one level of the wavelet transform, four lifting steps at once;
 - `vector_mix` multiplies bands by the encoder's weights.
 
-Why eight lanes: that is one register with AVX, and two with SSE and NEON; LLVM translates a vector of eight for
-whatever processor it finds. Eight bytes are also one word of 64 bits, which a line's samples are loaded by. With
-sixteen, the values that a pass keeps at a time would not fit the registers.
+Why eight lanes: they are one register with AVX, and two with SSE and NEON; LLVM translates a vector of eight for the
+processor at hand. Eight bytes are also one word of 64 bits, by which the samples of a line are loaded. With sixteen
+lanes, the values of a pass would not fit the registers.
 
-Addresses are int64 numbers of bytes, so that one may add to them. Nothing is checked: callers see to it that all
-addresses, and seven numbers beyond the last that counts, may be read and written. numba keeps compiled kernels by the
-date of the file that calls the intrinsics, `lifting` and `fused`: after a change of these modules, delete the folder
-`__pycache__` there.
+Addresses are int64, so that byte offsets can be added to them. Nothing is checked: callers ensure that all addresses,
+and seven numbers beyond the last one used, can be read and written. numba caches compiled kernels by the dates of
+`lifting` and `fused`, which call the intrinsics: after a change of these modules, delete the folder `__pycache__` next
+to them.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ WORDS = ir.VectorType(WORD, WIDTH)
 
 _CONTRACT = ("contract",)
 """The flag that lets a product and a sum become one fused multiply-add, which rounds once. Nothing else is relaxed: the
-order of sums stays."""
+order of sums is kept."""
 
 Generator = Callable[[Any, list[Any]], None]
 """Emits an intrinsic's instructions, given a builder and the handles of the arguments."""
 
 
 def intrinsic_of_integers(num_arguments: int, generate: Generator) -> tuple[Any, Callable[..., Any]]:
-    """What numba wants of an intrinsic that takes int64s and returns nothing: its signature, and its code."""
+    """Return signature and code, as numba requires, of an intrinsic that takes int64 arguments and returns nothing."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         generate(builder, list(arguments))
@@ -58,12 +58,12 @@ def intrinsic_of_integers(num_arguments: int, generate: Generator) -> tuple[Any,
 
 
 def integer(value: int) -> ir.Constant:
-    """A constant int64."""
+    """Return a constant int64."""
     return ir.Constant(INTEGER, value)
 
 
 def splat(value: float) -> ir.Constant:
-    """A constant vector, the same number in all lanes."""
+    """Return a constant vector with the same number in all lanes."""
     return ir.Constant(VECTOR, [value] * WIDTH)
 
 
@@ -83,5 +83,5 @@ def add(builder: Any, left: Any, right: Any) -> Any:
 
 
 def multiply_add(builder: Any, total: Any, factor: Any, other: Any) -> Any:
-    """Emit total + factor · other, one instruction where the processor has it."""
+    """Emit total + factor · other, one instruction if the processor has it."""
     return builder.fadd(total, builder.fmul(factor, other, flags=_CONTRACT), flags=_CONTRACT)

@@ -1,7 +1,7 @@
-"""The fast path of `encode` on a GPU: operators on the device, and the kernels as operators of torch.
+"""The fast path of `encode` on a GPU: matrices on the device, and the kernels as custom operators of torch.
 
-`torch.compile` takes `walloc_cdl::encode_image` and `walloc_cdl::encode_sequence` as they are, knows the shapes
-that they give, and does not look inside.
+`torch.compile` treats `walloc_cdl::encode_image` and `walloc_cdl::encode_sequence` as opaque operators and infers their
+output shapes.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from walloc_cdl.kernels.gpu.operators import (
 from walloc_cdl.spec import code_limit, companded_limit
 
 MAX_TAPS_BYTES = 64 * 2**20
-"""Bytes of audio's folded filters, at most: larger ones do not fit the second-level cache, and the plain path, which
-multiplies in stages, is quicker."""
+"""Maximum size in bytes of the folded filters of audio: larger ones do not fit the second-level cache, and the plain
+path, which multiplies in stages, is faster."""
 
 KINDS = {
     torch.uint8: "bytes",
@@ -43,21 +43,21 @@ KINDS = {
     torch.float16: "float",
     torch.bfloat16: "float",
 }
-"""What the kernels read as it is, and under which name the operators have its scale."""
+"""Signal types that the kernels read without conversion, and the names of their scales in the operators."""
 
 SEQUENCE_POSITIONS = 64
-"""Frames of audio that one program of the kernel encodes."""
+"""Audio frames that one program of the kernel encodes."""
 
 SHARED_BYTES = {1: 132_096}
-"""Bytes of shared memory that a program for images takes, by levels, compiled for compute capabilities 8.0 to 12.0."""
-SHARED_BYTES_OF_OTHERS = 98_304
+"""Shared memory of a program for images in bytes, by levels, compiled for compute capabilities 8.0 to 12.0."""
+DEFAULT_SHARED_BYTES = 98_304
 
 SCALE_AND_LIMIT = {"bytes": (1.0, 1.0), "int16": (1.0, 65504.0), "float": (FLOAT_SCALE, FLOAT_LIMIT)}
 
 
 @lru_cache(maxsize=1)
 def has_triton() -> bool:
-    """Whether triton is there; asked only where it could be used, for the answer imports it."""
+    """Return whether triton can be imported; the call imports it, so it is made only where triton could be used."""
     try:
         importlib.import_module("triton")
     except ImportError:
@@ -66,9 +66,9 @@ def has_triton() -> bool:
 
 
 def runs_kernels(device: torch.device) -> bool:
-    """Whether tensors on this device can be given to the kernels: CUDA devices from compute capability 8.0 on.
+    """Return whether the kernels run on this device: CUDA devices from compute capability 8.0 on.
 
-    With `TRITON_INTERPRET=1` in the environment, for tests, the CPU as well, where it goes before numba's path.
+    With `TRITON_INTERPRET=1` in the environment, for tests, they also run on the CPU, and precede numba's path there.
     """
     if device.type == "cuda":
         return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0) and has_triton()
@@ -76,16 +76,16 @@ def runs_kernels(device: torch.device) -> bool:
 
 
 def _shared_bytes(device: torch.device) -> float:
-    """What one program can have of a multiprocessor's shared memory; the interpreter knows no limit."""
+    """Return the shared memory in bytes that one program can use; the interpreter has no limit."""
     if device.type != "cuda":
         return math.inf
     return torch.cuda.get_device_properties(device).shared_memory_per_block_optin
 
 
 class GpuEncoder:
-    """The encoding side of a codec with a linear encoder on a device: pixels or samples to stored codes.
+    """The encoding side of a codec with a linear encoder on a GPU: pixels or samples to stored codes.
 
-    `weight` (K, C · bands) over bands in the published order and `bias` (K,) are those of the linear layer on
+    `weight` (K, C · bands), over bands in the published order, and `bias` (K,) are those of the linear layer on
     signals in ±0.5; `dimensions` is 2 for images and 1 for audio.
     """
 
@@ -110,16 +110,16 @@ class GpuEncoder:
 
     @staticmethod
     def fits(weight_shape: tuple[int, ...], *, levels: int, dimensions: int, device: torch.device) -> bool:
-        """Whether the kernels can take a layer (K, C · bands) on this device, and are worth it."""
+        """Return whether the kernels support a layer (K, C · bands) on this device and outperform the plain path."""
         latents, bands = weight_shape[:2]
         if dimensions == 1:
             return folded_bytes(latents, bands // 2**levels, levels) <= MAX_TAPS_BYTES
-        return _shared_bytes(device) >= SHARED_BYTES.get(levels, SHARED_BYTES_OF_OTHERS)
+        return _shared_bytes(device) >= SHARED_BYTES.get(levels, DEFAULT_SHARED_BYTES)
 
     def encode(self, signal: Tensor) -> Tensor:
-        """Stored codes uint8 (B, K, h, w) of images (B, C, H, W), or (B, K, t) of audio (B, C, T).
+        """Return stored codes uint8, (B, K, h, w) of images (B, C, H, W), or (B, K, t) of audio (B, C, T).
 
-        Images are uint8, audio is int16, both may be float in ±0.5; sides are multiples of 2^levels.
+        Images are uint8, audio is int16, and both may be float in ±0.5; sides are multiples of 2^levels.
         """
         kind = KINDS.get(signal.dtype)
         if kind not in self._companding:
@@ -138,15 +138,15 @@ class GpuEncoder:
 
 @dataclass(frozen=True)
 class Launch:
-    """One start of a kernel: how many programs, what they are given, and what Triton is told."""
+    """One launch of a kernel: the grid of programs, their arguments, and the options of Triton."""
 
     grid: tuple[int, int]
     arguments: dict[str, Any]
     options: dict[str, int]
 
     def run(self, kernel: Any, device: torch.device) -> None:
-        """Start it on the device where the tensors are."""
-        # Triton starts kernels on the current device, whatever it is given.
+        """Launch the kernel on the device of the tensors."""
+        # Triton launches kernels on the current device, whichever the tensors are on.
         with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
             kernel[self.grid](**self.arguments, **self.options)
 
@@ -154,27 +154,27 @@ class Launch:
 def image_launch(
     pixels: Tensor, codes: Tensor, axis: Tensor, mix: Tensor, scale: Tensor, shift: Tensor, levels: int, bits: int
 ) -> Launch:
-    """How `triton_encode.encode_image` makes these codes; `encode_image` says what the arguments are."""
+    """Return the launch of `triton_encode.encode_image` for these codes; see `encode_image` for the arguments."""
     batch, channels, height, width = pixels.shape
     latents, kind = codes.shape[1], KINDS[pixels.dtype]
     tiles_y, tiles_x = -(-height // TILE_SAMPLES), -(-width // TILE_SAMPLES)
     window = window_blocks(levels)
     reach = (window - 1) * TILE_SAMPLES // 2
-    # What registers hold: a tile of one level has 1024 positions, one of five levels 1024 bands.
-    at_once = min(pitch(latents), 16 if levels in (1, 5) else 64)
+    # Limited by registers: a tile of one level has 1024 positions, one of five levels 1024 bands.
+    latents_per_program = min(pitch(latents), 16 if levels in (1, 5) else 64)
     return Launch(
-        grid=(batch * tiles_y * tiles_x, -(-latents // at_once)),
+        grid=(batch * tiles_y * tiles_x, -(-latents // latents_per_program)),
         arguments={
             **{"pixels": pixels, "codes": codes, "axis": axis, "mix": mix, "scale": scale, "shift": shift},
             **{"channels": channels, "height": height, "width": width, "latents": latents},
             **{"tiles_y": tiles_y, "tiles_x": tiles_x},
             **{"wrap_y": _wrap_offset(height, reach), "wrap_x": _wrap_offset(width, reach)},
             **{"limit": companded_limit(bits), "lowest": float(code_limit(bits) + 1)},
-            **{"LEVELS": levels, "WINDOW": window, "BANDS": mix.shape[2], "LATENTS": at_once},
+            **{"LEVELS": levels, "WINDOW": window, "BANDS": mix.shape[2], "LATENTS": latents_per_program},
             **{"MIX_PITCH": mix.shape[3], "ALIGN": math.gcd(width, 16)},
             **dict(zip(("SCALE", "LIMIT"), SCALE_AND_LIMIT[kind], strict=True)),
         },
-        # One stage: two programs fit a multiprocessor, so that one computes while the other waits for the memory.
+        # With one stage, two programs fit a multiprocessor, so that one computes while the other waits for memory.
         options={"num_warps": 8 if levels == 1 else 4, "num_stages": 1},
     )
 
@@ -182,19 +182,19 @@ def image_launch(
 def sequence_launch(
     samples: Tensor, codes: Tensor, taps: Tensor, scale: Tensor, shift: Tensor, levels: int, bits: int
 ) -> Launch:
-    """How `triton_encode.encode_sequence` makes these codes; `encode_sequence` says what the arguments are."""
+    """Return the launch of `triton_encode.encode_sequence` for these codes; see `encode_sequence` for arguments."""
     batch, channels, _ = samples.shape
     latents, frames, frame = codes.shape[1], codes.shape[2], 2**levels
     tiles = -(-frames // SEQUENCE_POSITIONS)
-    at_once = min(taps.shape[3], 64)
+    latents_per_program = min(taps.shape[3], 64)
     return Launch(
-        grid=(batch * tiles, -(-latents // at_once)),
+        grid=(batch * tiles, -(-latents // latents_per_program)),
         arguments={
             **{"samples": samples, "codes": codes, "taps": taps, "scale": scale, "shift": shift},
             **{"channels": channels, "frames": frames, "latents": latents, "tiles": tiles},
             "wrap": _wrap_offset(frames, 4),
             **{"limit": companded_limit(bits), "lowest": float(code_limit(bits) + 1)},
-            **{"FRAME": frame, "POSITIONS": SEQUENCE_POSITIONS, "LATENTS": at_once, "PITCH": taps.shape[3]},
+            **{"FRAME": frame, "POSITIONS": SEQUENCE_POSITIONS, "LATENTS": latents_per_program, "PITCH": taps.shape[3]},
             "CHUNK": min(8 * frame, 64),
             **dict(zip(("SCALE", "LIMIT"), SCALE_AND_LIMIT[KINDS[samples.dtype]], strict=True)),
         },
@@ -202,20 +202,20 @@ def sequence_launch(
     )
 
 
-def _wrap_offset(length: int, least: int) -> int:
-    """A multiple of `length` that is at least `least`.
+def _wrap_offset(length: int, minimum: int) -> int:
+    """Return a multiple of `length` that is at least `minimum`.
 
-    The kernels wrap a place around the signal's end by (place + offset) % length: C's remainder of a negative number is
-    negative, and this one leaves no place negative.
+    The kernels wrap a position around the ends of the signal by (position + offset) % length, since in C the remainder
+    of a negative number is negative.
     """
-    return -(-least // length) * length
+    return -(-minimum // length) * length
 
 
 @torch.library.custom_op("walloc_cdl::encode_image", mutates_args=())
 def encode_image(
     pixels: Tensor, axis: Tensor, mix: Tensor, scale: Tensor, shift: Tensor, latents: int, levels: int, bits: int
 ) -> Tensor:
-    """Codes uint8 (B, K, h, w) of contiguous pixels (B, C, H, W), with the matrices of `GpuOperators`."""
+    """Return codes uint8 (B, K, h, w) of contiguous pixels (B, C, H, W); the matrices are those of `GpuOperators`."""
     codes = _empty_codes(pixels, latents, levels)
     if codes.numel():
         kernels = importlib.import_module("walloc_cdl.kernels.gpu.triton_encode")
@@ -227,7 +227,7 @@ def encode_image(
 def encode_sequence(
     samples: Tensor, taps: Tensor, scale: Tensor, shift: Tensor, latents: int, levels: int, bits: int
 ) -> Tensor:
-    """Codes uint8 (B, K, t) of contiguous samples (B, C, T), with the matrices of `GpuOperators`."""
+    """Return codes uint8 (B, K, t) of contiguous samples (B, C, T); the matrices are those of `GpuOperators`."""
     codes = _empty_codes(samples, latents, levels)
     if codes.numel():
         kernels = importlib.import_module("walloc_cdl.kernels.gpu.triton_encode")

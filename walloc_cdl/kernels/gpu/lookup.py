@@ -1,6 +1,6 @@
-"""From stored codes to a model's input by a table, and the gathering of samples before it: one pass on a GPU.
+"""Stored codes to the input of a model by table lookup, including the selection of samples: one pass on a GPU.
 
-The plain path is the reference: `gather` in the table, after `index_select` of the samples.
+The plain path, `index_select` of the samples followed by `gather` in the table, is the reference.
 """
 
 from __future__ import annotations
@@ -16,32 +16,33 @@ from walloc_cdl.kernels.gpu.encode import Launch, runs_kernels
 from walloc_cdl.kernels.gpu.self_test import passes_self_test
 
 BLOCK_VALUES = 4096
-"""Values that one program of the kernel looks up, at most: 16 codes a thread, read as one word."""
+"""Maximum number of values that one program of the kernel looks up: 16 codes per thread, read as one word."""
 
 
 def lookup_codes(
     codes: Tensor, table: Tensor, *, rows: Tensor | None = None, dtype: torch.dtype | None = None
 ) -> Tensor:
-    """Values (B, K, …) for codes uint8 (N, K, …), of all samples, or of `rows` int64 (B,); of `dtype` or the table's.
+    """Return the values (B, K, …) of codes uint8 (N, K, …), of all samples or of `rows` int64 (B,).
 
-    `table` is (K, 256), or (256,) for all channels alike. Rows must lie in 0 … N - 1, which the kernel does not
-    check. On devices that run kernels this is one pass over the memory, in which gathering and converting cost
-    nothing; elsewhere, for tables that want a gradient, and where `torch.compile` fuses by itself, the plain path.
+    `table` is (K, 256), or (256,) for all channels. `dtype` defaults to the type of the table. Rows must be in
+    0 … N - 1, which the kernel does not check. On devices that run the kernels this is one pass over the memory, in
+    which selection and conversion are free. The plain path is used elsewhere, for tables that require a gradient, and
+    under `torch.compile`, which fuses operations itself.
     """
     dtype = dtype or table.dtype
     if (
         not torch.compiler.is_compiling()
         and not table.requires_grad
         and runs_kernels(codes.device)
-        and _works(codes.device)
+        and _passes_self_test(codes.device)
     ):
         return lookup(codes, table, rows, dtype)
     return plain_lookup(codes, table, rows, dtype)
 
 
 @lru_cache(maxsize=64)
-def _works(device: torch.device) -> bool:
-    """Whether the kernel gives what the plain path does there."""
+def _passes_self_test(device: torch.device) -> bool:
+    """Return whether the kernel equals the plain path on this device."""
     codes = torch.arange(256, dtype=torch.uint8, device=device).repeat(3, 2, 1)
     table = torch.linspace(-2, 2, 512, device=device).view(2, 256)
     rows = torch.tensor([2, 0], device=device)
@@ -57,15 +58,15 @@ def _works(device: torch.device) -> bool:
 
 
 def plain_lookup(codes: Tensor, table: Tensor, rows: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """`lookup_codes` by torch."""
-    chosen = codes if rows is None else codes.index_select(0, rows)
-    # Of the ways to look up a table of its own for each channel, `gather` was the quickest on CPUs.
-    tables = table.to(dtype).expand(chosen.shape[0], chosen.shape[1], 256)
-    return tables.gather(2, chosen.flatten(2).long()).view(chosen.shape)
+    """Compute `lookup_codes` with torch."""
+    selected = codes if rows is None else codes.index_select(0, rows)
+    # `gather` was the fastest way on CPUs to look up values in a separate table for each channel.
+    tables = table.to(dtype).expand(selected.shape[0], selected.shape[1], 256)
+    return tables.gather(2, selected.flatten(2).long()).view(selected.shape)
 
 
 def lookup_launch(codes: Tensor, rows: Tensor | None, table: Tensor, values: Tensor) -> Launch:
-    """How `triton_lookup.lookup` makes these values, of the table's type; all are contiguous."""
+    """Return the launch of `triton_lookup.lookup` for `values` of the table's type; all tensors are contiguous."""
     channels, plane = codes.shape[1], math.prod(codes.shape[2:])
     blocks = -(-plane // BLOCK_VALUES)
     block = min(BLOCK_VALUES, 1 << max(plane - 1, 1).bit_length())
@@ -82,7 +83,7 @@ def lookup_launch(codes: Tensor, rows: Tensor | None, table: Tensor, values: Ten
 
 @torch.library.custom_op("walloc_cdl::lookup", mutates_args=())
 def lookup(codes: Tensor, table: Tensor, rows: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """`lookup_codes` by the kernel."""
+    """Compute `lookup_codes` with the kernel."""
     num_rows = len(codes) if rows is None else len(rows)
     values = torch.empty((num_rows, *codes.shape[1:]), dtype=dtype, device=codes.device)
     if not values.numel():

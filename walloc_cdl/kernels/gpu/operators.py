@@ -1,4 +1,12 @@
-"""What the GPU's encoding kernels multiply with: filters and channel mix, as sums of two float16 matrices."""
+"""The matrices of the GPU's encoding kernels: filters and channel mix, as sums of two float16 matrices.
+
+Why products and not lifting on a GPU: every lifting step needs samples of other threads, at a quarter of the rate of
+arithmetic or through shared memory, and float32 arithmetic outside the tensor cores limits it to a third of what the
+memory allows. So a tile is transformed by two banded products and mixed by a third, on the tensor cores, with every
+factor the sum of two float16 numbers: the accuracy of float32 except for two bits, with 26 times the operations of
+lifting at 15 times the speed. docs/performance-gpu.md has the counts. The operators are built for the weights of a
+codec; torch's version counter tells when to rebuild them (`walloc_cdl.codec.compiled`).
+"""
 
 from __future__ import annotations
 
@@ -11,47 +19,48 @@ from walloc_cdl.kernels.filters import HIGHPASS, HIGHPASS_START, LOWPASS, LOWPAS
 from walloc_cdl.spec import companding_scale
 
 TILE_SAMPLES = 64
-"""Samples a side of a tile of an image: what one product of the kernel transforms."""
+"""Side of an image tile in samples, which one product of the kernel transforms."""
 
 FLOAT_SCALE = 16.0
-"""Float signals in ±0.5 are multiplied by this, so that both parts of a sample lie well within float16."""
+"""Factor of float signals in ±0.5, so that both parts of a sample are well within the range of float16."""
 FLOAT_LIMIT = 512.0
-"""Beyond this, 64 times the range that a signal has, scaled samples are cut off: float16 ends at 65,504, and
-five levels enlarge by up to 69."""
+"""Scaled samples are clamped to this limit, 64 times the range of a signal: float16 ends at 65,504, and five levels
+amplify by up to 69."""
 
 
 @dataclass(frozen=True)
 class GpuOperators:
-    """One codec's encoding side, for all types of signals: NumPy arrays that become tensors on a device."""
+    """The encoding side of a codec for all types of signals, as NumPy arrays that become tensors on a device."""
 
     levels: int
     dimensions: int
     bits: int
     latents: int
-    """K."""
+    """Latent channels, K."""
     matrices: dict[str, np.ndarray]
     """float16: `axis` (2, TILE, window) and `mix` (2, C, bands, pitch) of images, `taps` (2, C, 8 · 2^J, pitch) of
-    audio; the first index is 0 for the high parts and 1 for the low ones, the pitch K or a little more."""
+    audio; the first index is 0 for the high parts and 1 for the low parts, and the pitch is K or slightly more."""
     scale: dict[str, np.ndarray]
-    """float32 (pitch,), by kind of signal (`bytes`, `int16`, `float`): a latent is erf(scale · sum + shift)."""
+    """float32 (pitch,), by kind of signal (`bytes`, `int16`, `float`): a code is m erf(scale · sum + shift) rounded."""
     shift: dict[str, np.ndarray]
-    """float32 (pitch,), likewise."""
+    """float32 (pitch,), by kind of signal; see `scale`."""
 
 
 def image_operators(weight: np.ndarray, bias: np.ndarray, *, levels: int, bits: int) -> GpuOperators:
-    """The operators of a linear layer on pixels in ±0.5: `weight` (K, C · 4^J), over bands in the published order, and
-    `bias` (K,).
+    """Return the operators of a linear layer on pixels in ±0.5.
+
+    `weight` is (K, C · 4^J), over bands in the published order, and `bias` is (K,).
     """
     num_bands = 4**levels
     published = weight.astype(np.float64).reshape(len(weight), -1, num_bands)
     natural = np.empty_like(published)
     natural[:, :, band_order(levels)] = published
     mix, exponent = _scaled_rows(natural)
-    # A product on the tensor cores has 16 terms at least; the kernel puts zeros between the bands of one level.
+    # A product on the tensor cores has at least 16 terms; the kernel puts zeros between the bands of one level.
     spread = max(1, 16 // num_bands)
     padded = np.zeros((len(weight), mix.shape[1], num_bands * spread))
     padded[:, :, ::spread] = mix
-    # A constant signal has no band but the lowest.
+    # A constant signal has only the lowest band.
     gain = natural[:, :, 0].sum(1) * 2.0**levels
     scale, shift = _companding(bits, exponent, bias, {"bytes": 255.0, "float": FLOAT_SCALE}, {"bytes": gain / 510})
     return GpuOperators(
@@ -59,15 +68,19 @@ def image_operators(weight: np.ndarray, bias: np.ndarray, *, levels: int, bits: 
         dimensions=2,
         bits=bits,
         latents=len(weight),
-        matrices={"axis": _halves(_axis_matrix(levels)), "mix": _halves(_pitched(padded.transpose(1, 2, 0)))},
+        matrices={
+            "axis": _split_float16(_axis_matrix(levels)),
+            "mix": _split_float16(_pitched(padded.transpose(1, 2, 0))),
+        },
         scale=scale,
         shift=shift,
     )
 
 
 def sequence_operators(weight: np.ndarray, bias: np.ndarray, *, levels: int, bits: int) -> GpuOperators:
-    """The operators of a linear layer on samples in ±0.5: `weight` (K, C · 2^J), over bands in the published order, and
-    `bias` (K,).
+    """Return the operators of a linear layer on samples in ±0.5.
+
+    `weight` is (K, C · 2^J), over bands in the published order, and `bias` is (K,).
     """
     taps, exponent = _scaled_rows(fold_filters(weight.astype(np.float64).reshape(len(weight), -1, 2**levels)))
     scale, shift = _companding(bits, exponent, bias, {"int16": 65536.0, "float": FLOAT_SCALE}, {})
@@ -76,22 +89,22 @@ def sequence_operators(weight: np.ndarray, bias: np.ndarray, *, levels: int, bit
         dimensions=1,
         bits=bits,
         latents=len(weight),
-        matrices={"taps": _halves(_pitched(taps.transpose(1, 2, 0)))},
+        matrices={"taps": _split_float16(_pitched(taps.transpose(1, 2, 0)))},
         scale=scale,
         shift=shift,
     )
 
 
 def folded_bytes(latents: int, channels: int, levels: int) -> int:
-    """Bytes of the `taps` of `sequence_operators`."""
+    """Return the size of the `taps` of `sequence_operators` in bytes."""
     return 2 * 2 * channels * 8 * 2**levels * pitch(latents)
 
 
 def fold_filters(weight: np.ndarray) -> np.ndarray:
-    """Mix and packet filters in one: (…, 2^J) weights of bands to (…, 8 · 2^J) taps on a sequence's samples.
+    """Fold the weights of bands (…, 2^J) and the packet filters into taps (…, 8 · 2^J) on the samples of a sequence.
 
-    The first tap meets the sample 4 · 2^J before the position's own first one. Each level's transpose puts a low
-    and a high band together, from the last level to the first.
+    The first tap belongs to the sample 4 · 2^J before the first sample of the position. The transpose of each level
+    combines a low and a high band, from the last level to the first.
     """
     levels = weight.shape[-1].bit_length() - 1
     bands, start = weight[..., None], 0
@@ -113,24 +126,24 @@ def fold_filters(weight: np.ndarray) -> np.ndarray:
 
 
 def pitch(latents: int) -> int:
-    """Columns of the matrices for K latents: a multiple of what a program of the kernel takes."""
+    """Return the number of columns of the matrices for K latents: a multiple of the latents of one program."""
     return 16 if latents <= 16 else 32 if latents <= 32 else -(-latents // 64) * 64
 
 
 def window_blocks(levels: int) -> int:
-    """Blocks of `TILE_SAMPLES` along an axis that a tile's filters meet: the tile lies in their middle.
+    """Return the number of blocks of `TILE_SAMPLES` along an axis that the filters of a tile, their center, cover.
 
-    The filters reach 4 (2^J - 1) samples before a tile, and less behind it.
+    The filters reach 4 (2^J - 1) samples before a tile, and less after it.
     """
     return 1 + max(1, math.ceil(2 * 4 * (2**levels - 1) / TILE_SAMPLES))
 
 
 def _axis_matrix(levels: int) -> np.ndarray:
-    """float64 (TILE, window): coefficients of a tile from the samples of its window, position by position."""
+    """Return the matrix, float64 (TILE, window), from the samples of a window to the coefficients of its tile."""
     block, reach = block_operator(levels, TILE_SAMPLES // 2**levels)
     before = (window_blocks(levels) - 1) * TILE_SAMPLES // 2
     matrix = np.zeros((TILE_SAMPLES, window_blocks(levels) * TILE_SAMPLES))
-    # Both are centered on the tile; what lies outside the narrower is zero.
+    # Both are centered on the tile; values outside of the narrower one are zero.
     skip, lead = max(0, reach - before), max(0, before - reach)
     width = block.shape[1] - 2 * skip
     assert np.abs(block[:, :skip]).sum() + np.abs(block[:, skip + width :]).sum() < 1e-9
@@ -139,7 +152,7 @@ def _axis_matrix(levels: int) -> np.ndarray:
 
 
 def _scaled_rows(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (K, …) with each latent's largest in 1024 … 2048, and the exponents (K,) of 2 that undo it."""
+    """Scale the largest weight (K, …) of each latent to 1024 … 2048; also return the exponents (K,) of 2."""
     largest = np.abs(weight.reshape(len(weight), -1)).max(1)
     exponent = np.where((largest > 0) & np.isfinite(largest), np.frexp(largest)[1] - 11, 0)
     return np.ldexp(weight, -exponent[:, None, None]), exponent
@@ -148,7 +161,7 @@ def _scaled_rows(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _companding(
     bits: int, exponent: np.ndarray, bias: np.ndarray, units: dict[str, float], offsets: dict[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """`scale` and `shift` of `GpuOperators`; `units` of a signal make 1.0, `offsets` are added to the bias."""
+    """Return `scale` and `shift` of `GpuOperators`; a signal of 1.0 is `units`; `offsets` are added to the bias."""
     deviation = companding_scale(bits) * math.sqrt(2)
     scale = {kind: _padded(np.ldexp(1.0, exponent) / (unit * deviation)) for kind, unit in units.items()}
     shift = {kind: _padded((bias.astype(np.float64) + offsets.get(kind, 0.0)) / deviation) for kind in units}
@@ -164,7 +177,7 @@ def _pitched(matrix: np.ndarray) -> np.ndarray:
     return np.pad(matrix, [(0, 0)] * (matrix.ndim - 1) + [(0, pitch(latents) - latents)])
 
 
-def _halves(matrix: np.ndarray) -> np.ndarray:
-    """float16 (2, …), contiguous: a matrix of float64 as the sum of two."""
+def _split_float16(matrix: np.ndarray) -> np.ndarray:
+    """Return a float64 matrix as the sum of two float16 matrices, (2, …), contiguous."""
     high = matrix.astype(np.float16)
     return np.ascontiguousarray(np.stack([high, (matrix - high).astype(np.float16)]))

@@ -1,6 +1,6 @@
-"""A kernel's self-test: its first call on a device is compared with the plain path.
+"""Self-test of a kernel: its first result on a device is compared with the plain path.
 
-So a GPU that the kernels were never run on gives no wrong codes, but a warning and the plain path.
+A GPU on which the kernels were never tested thus gives a warning and uses the plain path instead of giving wrong codes.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-TIES = 0.01
-"""Share of codes that may be off by one: those that lie near the middle of two."""
+MAX_TIE_FRACTION = 0.01
+"""Maximum fraction of codes that may differ by one, because their latents are close to halfway between two codes."""
 
 
 def passes_self_test(
     kernel: Callable[[], Tensor], plain: Callable[[], Tensor], *, what: str, device: torch.device
 ) -> bool:
-    """Whether both give the same, codes but for ties; a `RuntimeWarning` where not, or where the kernel cannot run."""
+    """Return whether both give the same result, codes except for ties; issue a `RuntimeWarning` if not.
+
+    A kernel that raises an error fails the test as well.
+    """
     try:
         found = kernel()
         expected = plain()
@@ -29,7 +32,7 @@ def passes_self_test(
         return True
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     warnings.warn(
-        f"{what} does not work on {name} ({reason}); the plain path is taken, which is slower. Please report it.",
+        f"{what} does not work on {name} ({reason}); the plain path is used, which is slower. Please report it.",
         RuntimeWarning,
         stacklevel=2,
     )
@@ -37,11 +40,11 @@ def passes_self_test(
 
 
 def _difference(found: Tensor, expected: Tensor) -> str:
-    """What is wrong, or nothing."""
+    """Describe the difference; an empty string if there is none."""
     if found.shape != expected.shape or found.dtype != expected.dtype:
-        return f"{found.dtype} {tuple(found.shape)} in place of {expected.dtype} {tuple(expected.shape)}"
+        return f"{found.dtype} {tuple(found.shape)} instead of {expected.dtype} {tuple(expected.shape)}"
     if found.dtype != torch.uint8:
-        return "" if torch.equal(found, expected) else "other values than the plain path's"
+        return "" if torch.equal(found, expected) else "the values differ from those of the plain path"
     differences = (found.int() - expected.int()).abs()
     off, most = float((differences > 0).double().mean()), int(differences.max()) if differences.numel() else 0
-    return f"{off:.2%} of the codes differ, by up to {most}" if off > TIES or most > 1 else ""
+    return f"{off:.2%} of the codes differ, by up to {most}" if off > MAX_TIE_FRACTION or most > 1 else ""

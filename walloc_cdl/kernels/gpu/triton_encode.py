@@ -1,30 +1,30 @@
-"""From pixels or samples to stored codes on a GPU, in one kernel: the fast path of `encode` there, in Triton.
+"""From pixels or samples to stored codes on a GPU in one kernel: the fast path of `encode`, in Triton.
 
 A packet transform of all levels along one axis is a banded matrix (`walloc_cdl.kernels.filters`), so a tile of an image
 is two products with one small matrix, and the channel mix a third. They run on the tensor cores at the accuracy of
 float32: a factor is the sum of two float16 numbers, 22 bits; products of float16 are exact in the float32 sums; of the
-four partial products only that of both small parts is omitted. Pixels of a byte are whole numbers in ±128, which one
-float16 holds. docs/performance-gpu.md counts the arithmetic.
+four partial products only that of the two small parts is omitted. Pixels of a byte are integers in ±128, which one
+float16 represents exactly. docs/performance-gpu.md counts the arithmetic.
 
-The transform is not lifted here: a lifting step needs its neighbors, which are in other threads, and tensor cores
-multiply matrices only. So what `walloc_cdl.kernels.cpu.lifting` does in 4 J steps is the matrix A of all levels at
-once, and a tile X of 64 × 64 coefficients is A · window · Aᵀ. The window is the tile with half a tile or more around
-it, as far as the filters reach; periodic edges are places taken modulo the sides. A program makes one tile of an image:
+The transform does not use lifting: a lifting step needs its neighbors, which are in other threads, and tensor cores
+only multiply matrices. The 4 J steps of `walloc_cdl.kernels.cpu.lifting` become the matrix A of all levels, and a tile
+X of 64 × 64 coefficients is A · window · Aᵀ. The window is the tile with half a tile or more around it, as far as the
+filters reach; at periodic edges, positions are taken modulo the sides. A program computes one tile of an image:
 
 1. `_add_down`: A · window, for 64 columns of the window at a time, block by block along the height;
-2. `_add_across`: that · Aᵀ, summed over the window's blocks of columns;
+2. `_add_across`: this product · Aᵀ, summed over the window's blocks of columns;
 3. the coefficients are reordered from (row, column) to (position, band), and multiplied by the weights of the bands;
 4. `_codes`: scale, bias, companding and rounding.
 
 For audio, whose bands are many and short, the mix is folded into the filters beforehand, 8 · 2^J taps for each latent,
-and all is one product.
+and the whole encoder is one product.
 
 Reference: `walloc_cdl.kernels.packets` and `walloc_cdl.kernels.packets_1d`, then companding and rounding. The operators
-come from `walloc_cdl.kernels.gpu.operators`; `walloc_cdl.kernels.gpu.encode` launches the kernels. Triton is needed by
-this module alone.
+come from `walloc_cdl.kernels.gpu.operators`; `walloc_cdl.kernels.gpu.encode` launches the kernels. Only this module
+and `triton_lookup` are written in Triton.
 """
 
-# No postponed annotations here: Triton reads `tl.constexpr` where they stand.
+# No postponed annotations in this module: Triton evaluates the annotation `tl.constexpr`.
 # ruff: noqa: ANN001, ANN202
 
 import triton
@@ -35,19 +35,19 @@ from walloc_cdl.kernels.gpu.operators import TILE_SAMPLES
 TILE = tl.constexpr(TILE_SAMPLES)
 
 ROUNDING = tl.constexpr(12582912.0)
-"""1.5 · 2^23: a float32 plus this has no room for a fraction, so that the sum is rounded, half to even."""
+"""1.5 · 2^23: a float32 sum with this number has no fractional bits, so that it is rounded, half to even."""
 
 
 @triton.jit
 def _split(x):
-    """A float32 tensor as the sum of two of float16."""
+    """Return a float32 tensor as the sum of two float16 tensors."""
     high = x.to(tl.float16)
     return high, (x - high.to(tl.float32)).to(tl.float16)
 
 
 @triton.jit
 def _split_samples(raw, SCALE: tl.constexpr, LIMIT: tl.constexpr):
-    """Samples as such a sum: int16 exactly, floats times SCALE, in ±LIMIT; values that are no numbers stay so."""
+    """Return samples as such a sum: int16 exactly, floats times SCALE and clamped to ±LIMIT; NaN is preserved."""
     x = raw.to(tl.float32) * SCALE
     x = tl.where(x > LIMIT, LIMIT, tl.where(x < -LIMIT, -LIMIT, x))
     return _split(x)
@@ -55,7 +55,7 @@ def _split_samples(raw, SCALE: tl.constexpr, LIMIT: tl.constexpr):
 
 @triton.jit
 def _add_product(left_high, left_low, right_high, right_low, total):
-    """total + left · right, the smallest parts first."""
+    """Return total + left · right, added from the smallest part on."""
     total = tl.dot(left_low, right_high, total)
     total = tl.dot(left_high, right_low, total)
     return tl.dot(left_high, right_high, total)
@@ -63,7 +63,7 @@ def _add_product(left_high, left_low, right_high, right_low, total):
 
 @triton.jit
 def _codes(total, scale, shift, limit, lowest):
-    """Stored codes of sums (positions, latents): m erf(scale · sum + shift), rounded."""
+    """Return the stored codes of sums (positions, latents): m erf(scale · sum + shift), rounded."""
     companded = limit * tl.erf(total * scale[None, :] + shift[None, :])
     return ((companded + ROUNDING) - ROUNDING + lowest).to(tl.int32).to(tl.uint8)
 
@@ -90,7 +90,7 @@ def _add_down(
     raw = tl.load(plane + start[:, None] + x[None, :])
     if raw.dtype == tl.uint8:
         # 0x6400 | v is 1024 + v in float16, so that a byte costs no conversion; v - 128 is exact in one float16, so
-        # there is no low part. What 128 in place of 127.5 shifts the latents by is in their bias (`operators`).
+        # there is no low part. The offset of 128 instead of 127.5 is corrected in the bias (`operators`).
         samples = (raw.to(tl.int16) | 0x6400).to(tl.float16, bitcast=True) - 1152.0
         samples = samples.to(tl.float16)
         down = tl.dot(low, samples, down)
@@ -116,7 +116,7 @@ def _add_across(
     SCALE: tl.constexpr,
     LIMIT: tl.constexpr,
 ):
-    """Add to `across` (TILE, TILE), one channel's coefficients, what one column of the window's blocks gives them."""
+    """Add the contribution of one column of the window's blocks to `across` (TILE, TILE), a channel's coefficients."""
     side = tl.arange(0, TILE)
     start: tl.constexpr = -(TILE * (WINDOW - 1) // 2)  # of the window, relative to the tile
     x = (left + start + column * TILE + side + wrap_x) % width
@@ -162,11 +162,11 @@ def encode_image(
     SCALE: tl.constexpr,
     LIMIT: tl.constexpr,
 ) -> None:
-    """One tile of TILE² pixels: pixels (B, C, H, W) of uint8 or float to codes uint8 (B, K, h, w).
+    """Encode one tile of TILE² pixels: pixels (B, C, H, W) of uint8 or float to codes uint8 (B, K, h, w).
 
-    axis (2, TILE, WINDOW · TILE), the filters' high and low parts; mix (2, C, BANDS, MIX_PITCH), likewise; LATENTS
-    of the K are made by one program. `wrap_*` are multiples of a side, larger than the window's reach
-    (`encode._wrap_offset`). Both sides are multiples of 2^LEVELS, the width of ALIGN.
+    axis (2, TILE, WINDOW · TILE) and mix (2, C, BANDS, MIX_PITCH) hold high and low parts of filters and weights. One
+    program computes LATENTS of the K latents. `wrap_*` are multiples of a side, larger than the window's reach
+    (`encode._wrap_offset`). Both sides are multiples of 2^LEVELS, and the width is a multiple of ALIGN.
     """
     FILTERS: tl.constexpr = 2**LEVELS
     SIDE: tl.constexpr = TILE // FILTERS
@@ -237,10 +237,10 @@ def encode_sequence(
     SCALE: tl.constexpr,
     LIMIT: tl.constexpr,
 ) -> None:
-    """POSITIONS frames: samples (B, C, FRAME · frames) of int16 or float to codes uint8 (B, K, frames).
+    """Encode POSITIONS frames: samples (B, C, FRAME · frames) of int16 or float to codes uint8 (B, K, frames).
 
     taps (2, C, 8 · FRAME, PITCH): high and low parts of the filter of each latent, from 4 frames before its own
-    on. `wrap` is a multiple of `frames`, at least 4. CHUNK taps are taken at a time.
+    on. `wrap` is a multiple of `frames`, at least 4. CHUNK taps are processed at a time.
     """
     number = tl.program_id(0)
     sequence, first = (number // tiles).to(tl.int64), number % tiles * POSITIONS

@@ -1,9 +1,9 @@
-"""Stored codes to floats through a table of 256 values a channel, gathering samples on the way, in Triton.
+"""Lookup of stored codes in a table of 256 values per channel, with selection of samples, in Triton.
 
-Reference: `walloc_cdl.kernels.gpu.lookup.plain_lookup`, which launches this kernel, too.
+Reference: `plain_lookup` in `walloc_cdl.kernels.gpu.lookup`, which also launches this kernel.
 """
 
-# No postponed annotations here: Triton reads `tl.constexpr` where they stand.
+# No postponed annotations in this module: Triton evaluates the annotation `tl.constexpr`.
 # ruff: noqa: ANN001
 
 import triton
@@ -14,8 +14,8 @@ import triton.language as tl
 def lookup(
     codes, rows, table, values, channels, plane, blocks, table_pitch, HAS_ROWS: tl.constexpr, BLOCK: tl.constexpr
 ) -> None:
-    """BLOCK values of one channel of one sample: codes uint8 (N, K, plane) to values (B, K, plane),
-    of the table's type.
+    """Look up BLOCK values of one channel of one sample: codes uint8 (N, K, plane) to values (B, K, plane) of the
+    table's type.
 
     The table of a channel, 1 KiB or less, stays in the first-level cache.
     """

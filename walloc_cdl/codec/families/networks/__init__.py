@@ -1,1 +1,1 @@
-"""The published encoder and decoder networks, with the names of their published weights."""
+"""The published encoder and decoder networks; modules are named as in the published weights."""

@@ -1,9 +1,9 @@
 """The image networks: residual blocks with group normalization, and attention over all positions.
 
-One resolution of the autoencoder of latent diffusion (Rombach et al., arXiv:2112.10752), on the latent
-grid. Weights are named as in `AutoencoderKL` of Hugging Face diffusers, in which the published codecs
-were trained. Normalization and attention are global: what comes out at a position depends on the whole
-image, and attention costs (h · w)² multiply-adds a channel.
+They are one resolution of the autoencoder of latent diffusion (Rombach et al., arXiv:2112.10752), on the latent grid.
+Weights are named as in `AutoencoderKL` of Hugging Face diffusers, with which the published codecs were trained.
+Normalization and attention are global: the output at each position depends on the whole image, and attention costs
+(h · w)² multiply-adds for each channel.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _conv(in_channels: int, out_channels: int) -> nn.Conv2d:
 
 
 class ResidualBlock(nn.Module):
-    """Twice normalization, SiLU and a 3 × 3 convolution, added to the input; (B, C, h, w) to the same."""
+    """Normalization, SiLU and a 3 × 3 convolution, twice, added to the input; maps (B, C, h, w) to the same shape."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -32,19 +32,19 @@ class ResidualBlock(nn.Module):
         self.norm2, self.conv2 = _norm(channels), _conv(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same shape as x."""
+        """Apply the block to x; the shape is preserved."""
         return x + self.conv2(silu(self.norm2(self.conv1(silu(self.norm1(x))))))
 
 
 class ResidualBlocks(nn.Module):
-    """Residual blocks one after the other."""
+    """A sequence of residual blocks."""
 
     def __init__(self, channels: int, count: int) -> None:
         super().__init__()
         self.resnets = nn.ModuleList(ResidualBlock(channels) for _ in range(count))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same shape as x."""
+        """Apply the block to x; the shape is preserved."""
         for block in self.resnets:
             x = block(x)
         return x
@@ -57,18 +57,18 @@ class Attention(nn.Module):
         super().__init__()
         self.group_norm = _norm(channels)
         self.to_q, self.to_k, self.to_v = (nn.Linear(channels, channels) for _ in range(3))
-        # A list, because the published weights are called `to_out.0`.
+        # A list, because the published weights are named `to_out.0`.
         self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same shape as x, (B, C, h, w)."""
+        """Apply the attention to x (B, C, h, w); the shape is preserved."""
         tokens = self.group_norm(x).flatten(2).transpose(1, 2).unsqueeze(1)  # (B, heads = 1, h · w, C)
         attended = scaled_dot_product_attention(self.to_q(tokens), self.to_k(tokens), self.to_v(tokens))
         return x + self.to_out[0](attended.squeeze(1)).transpose(1, 2).reshape(x.shape)
 
 
 class MiddleBlock(nn.Module):
-    """A residual block, attention, a residual block."""
+    """A residual block, attention, and a residual block."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -76,12 +76,12 @@ class MiddleBlock(nn.Module):
         self.resnets = nn.ModuleList(ResidualBlock(channels) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same shape as x."""
+        """Apply the block to x; the shape is preserved."""
         return self.resnets[1](self.attentions[0](self.resnets[0](x)))
 
 
 class ImageEncoder(nn.Module):
-    """Packet coefficients (B, bands, h, w) to latents (B, K, h, w) before the companding."""
+    """Maps packet coefficients (B, bands, h, w) to latents (B, K, h, w) before the companding."""
 
     reach = None  # the whole image
 
@@ -94,13 +94,13 @@ class ImageEncoder(nn.Module):
         self.conv_out = _conv(width, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in_channels, h, w) to (B, out_channels, h, w)."""
+        """Map (B, in_channels, h, w) to (B, out_channels, h, w)."""
         x = self.mid_block(self.down_blocks[0](self.conv_in(x)))
         return self.conv_out(silu(self.conv_norm_out(x)))
 
 
 class ImageDecoder(nn.Module):
-    """Inverse-companded latents (B, K, h, w) to packet coefficients (B, bands, h, w)."""
+    """Maps inverse-companded latents (B, K, h, w) to packet coefficients (B, bands, h, w)."""
 
     reach = None  # the whole image
 
@@ -113,6 +113,6 @@ class ImageDecoder(nn.Module):
         self.conv_out = _conv(width, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in_channels, h, w) to (B, out_channels, h, w)."""
+        """Map (B, in_channels, h, w) to (B, out_channels, h, w)."""
         x = self.up_blocks[0](self.mid_block(self.conv_in(x)))
         return self.conv_out(silu(self.conv_norm_out(x)))
