@@ -101,7 +101,7 @@ def test_the_source_vanishes(small, tmp_path):
     with pytest.raises(JobError) as caught:
         prepare(source, CODEC, out, SMALL, progress=vanish)
     assert "\n" not in str(caught.value)
-    assert "run the same again" in str(caught.value)
+    assert "run the same command again" in str(caught.value)
     shutil.move(kept, small)
     prepare(open_source(str(small)), CODEC, out, SMALL)
     assert contents(out) == contents(tmp_path / "undisturbed")
