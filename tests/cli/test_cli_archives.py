@@ -140,7 +140,7 @@ def test_inspect(cdl, refused, source, tmp_path):
     assert answer.code == 0
     with Image.open(tmp_path / "codec.png") as image:
         assert answer.out == f"{tmp_path / 'codec.png'}: {image.width}x{image.height}\n"
-    assert "end its name in .png" in refused("codec", "inspect", "--codec", "rgb-16x", "--out", tmp_path / "codec.doc")
+    assert "use one such as .png" in refused("codec", "inspect", "--codec", "rgb-16x", "--out", tmp_path / "codec.doc")
 
 
 def test_bench_archive(cdl, source, tmp_path):

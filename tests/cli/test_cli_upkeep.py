@@ -105,7 +105,7 @@ def test_split_and_merge_refuse(refused, copied, prepared, tmp_path):
     out = tmp_path / "out"
     assert "give either --into, such as train=0.8,test=0.2, or --only" in refused("split", copied)
     assert "--only and --out belong together" in refused("split", copied, "--only", "train")
-    assert "--into 'train'; expected different names with shares" in refused("split", copied, "--into", "train")
+    assert "--into 'train'; expected different names with fractions" in refused("split", copied, "--into", "train")
     assert "name the one to divide with --split" in refused("split", copied, "--into", "a=0.5,b=0.5")
     assert "merging 1 data set; name two or more" in refused("merge", copied, "--out", out)
     text = refused("merge", copied, prepared("resize-rgb-16x"), "--out", out)
