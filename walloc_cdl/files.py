@@ -1,4 +1,4 @@
-"""Atomic file writes: neither a reader nor a killed writer leaves or sees half of a file."""
+"""Atomic file writes: no reader sees, and no killed writer leaves, a partial file under its final name."""
 
 from __future__ import annotations
 

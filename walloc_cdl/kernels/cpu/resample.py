@@ -17,7 +17,8 @@ for about 6 million multiply-adds, for which 32-bit multiplications allow 0.2 ms
 Lanczos filter and give other bytes.
 
 Reference: `PIL.Image.resize`. Pillow 13 filters columns first where the height shrinks by more than twice as many
-pixels as the width; here, as in earlier versions, rows are always first, so that the bytes do not depend on it.
+pixels as the width; here, as in earlier versions, rows are always first, so that the bytes do not depend on the version
+of Pillow.
 """
 
 from __future__ import annotations
