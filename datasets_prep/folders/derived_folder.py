@@ -35,7 +35,7 @@ def begin(folder: Path, state: dict[str, Any]) -> None:
     # a job that was killed before it wrote its state leaves an empty work folder
     own_names = set() if foreign_names(path.parent, set()) else {WORK_NAME}
     if foreign := foreign_names(folder, own_names):
-        raise CallError(f"{folder} holds something else ({foreign[0]}); give a new or empty folder")
+        raise CallError(f"{folder} holds other files ({foreign[0]}); give a new or empty folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, encode_json_with_digest(state))
 

@@ -94,7 +94,7 @@ def _stale_names(api: Any, repo_id: str, revision: str | None, remote: dict[str,
         return []
     earlier = _earlier_names(api, repo_id, revision) if MANIFEST_NAME in remote else set()
     if foreign := [name for name in others if name not in earlier]:
-        raise CallError(f"{repo_id} holds something else ({foreign[0]}); give a new repository, or remove it there")
+        raise CallError(f"{repo_id} holds other files ({foreign[0]}); give a new repository, or remove it there")
     return others
 
 

@@ -38,4 +38,4 @@ def test_invalid_imports_are_refused_in_one_line(refused, pair, tmp_path):
     assert "no such checkpoint" in refused("codec", "import", tmp_path / "none.pth", "--out", tmp_path / "codec")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("x")
-    assert "holds something else" in refused("codec", "import", path, "--out", tmp_path / "full")
+    assert "holds other files" in refused("codec", "import", path, "--out", tmp_path / "full")

@@ -47,7 +47,7 @@ def test_a_codec_is_saved_to_a_folder_and_read_back(tmp_path):
     with pytest.raises(CallError, match="Codec is an abstract class; use load_codec"):
         Codec.from_pretrained(tmp_path / "codec")
     (tmp_path / "codec" / "thesis.tex").write_text("x")
-    with pytest.raises(CallError, match=r"holds something else \(thesis.tex\); give a new folder"):
+    with pytest.raises(CallError, match=r"holds other files \(thesis.tex\); give a new folder"):
         codec.save_pretrained(tmp_path / "codec")
 
 

@@ -35,4 +35,4 @@ def require_codec_folder(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise CallError(f"{path} is a file; give a folder for the codec")
     if foreign := foreign_names(path, set(FILE_NAMES)):
-        raise CallError(f"{path} holds something else ({foreign[0]}); give a new folder for the codec")
+        raise CallError(f"{path} holds other files ({foreign[0]}); give a new folder for the codec")

@@ -162,7 +162,7 @@ def test_wrong_calls(small_set, tmp_path):
     foreign.mkdir()
     (foreign / "chapter.txt").write_text("1")
     for job, source in ((export_archives, small_set), (import_archives, tmp_path / "archives")):
-        with pytest.raises(CallError, match=r"thesis holds something else \(chapter.txt\); give a new or empty folder"):
+        with pytest.raises(CallError, match=r"thesis holds other files \(chapter.txt\); give a new or empty folder"):
             job(source, foreign)
     other = tmp_path / "other"
     other.mkdir()

@@ -196,7 +196,7 @@ def test_a_finished_export_is_not_changed_and_foreign_folders_are_refused(data_s
             export_latents(folder, out, format_name, splits=splits)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("Chapter 1")
-    with pytest.raises(CallError, match=r"holds something else \(chapter.txt\); give a new or empty folder"):
+    with pytest.raises(CallError, match=r"holds other files \(chapter.txt\); give a new or empty folder"):
         export_latents(folder, tmp_path / "thesis", "npy")
     with pytest.raises(CallError, match="unknown export format 'parket'; nearest: parquet"):
         export_latents(folder, tmp_path / "new", "parket")

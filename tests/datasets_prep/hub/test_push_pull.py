@@ -147,7 +147,7 @@ def test_invalid_calls_are_refused_in_one_line(hub, folder, tmp_path, monkeypatc
         with pytest.raises(CallError, match="is no repository's name; expected OWNER/NAME"):
             push(folder, name)
     hub.repositories[REPO] = {"thesis.tex": b"x"}
-    with pytest.raises(CallError, match=r"someone/flowers holds something else \(thesis.tex\); give a new repository"):
+    with pytest.raises(CallError, match=r"someone/flowers holds other files \(thesis.tex\); give a new repository"):
         push(folder, REPO)
     with pytest.raises(CallError, match=r"someone/flowers is not a data set of latents: it has no manifest.json"):
         pull(REPO, tmp_path / "back")
@@ -161,7 +161,7 @@ def test_foreign_folders_and_other_data_sets_are_not_changed(hub, folder, tmp_pa
     push(folder, REPO)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("Chapter 1")
-    with pytest.raises(CallError, match=r"holds something else \(chapter.txt\); give a new or empty folder"):
+    with pytest.raises(CallError, match=r"holds other files \(chapter.txt\); give a new or empty folder"):
         pull(REPO, tmp_path / "thesis")
     (tmp_path / "other").mkdir()
     write_small_set(tmp_path / "other", {"train": [2]})
