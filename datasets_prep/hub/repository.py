@@ -73,7 +73,7 @@ def _told(error: BaseException, repo_id: str) -> CdlError | None:
     ):
         reason = one_line(error, with_class=True)
         return JobError(
-            f"the Hub cannot be reached for {repo_id} ({reason}); check the network and run the same command again, which goes "
-            "on where it stopped"
+            f"the Hub cannot be reached for {repo_id} ({reason}); check the network and run the same command "
+            "again, which continues where it stopped"
         )
     return None
