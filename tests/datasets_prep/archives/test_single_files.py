@@ -182,7 +182,7 @@ def test_sound_files_that_cannot_be_written_are_refused(tmp_path):
     codec = load_codec("mono-16x")
     soundfile.write(tmp_path / "clip.wav", np.zeros(codec.stride), codec.sample_rate)
     encode_files(tmp_path / "clip.wav", tmp_path / "clip.png", codec)
-    with pytest.raises(CallError, match="suffix of a 16-bit audio format; end its name in .wav or .flac"):
+    with pytest.raises(CallError, match=r"suffix of a 16-bit audio format; end its name in \.wav or \.flac"):
         decode_files(tmp_path / "clip.png", tmp_path / "back.txt")
     with pytest.raises(CallError, match="the codec has no sample rate, but audio files need one"):
         encode_files(tmp_path / "clip.wav", tmp_path / "small.png", load_codec("resize-mono-4x"))
