@@ -1,4 +1,9 @@
-"""Runs the Triton kernels on the CPU with Triton's interpreter."""
+"""Runs the Triton kernels on the CPU with Triton's interpreter.
+
+The GPU's kernels are tested without a GPU: the interpreter's results are compared with matrices in float64, and the
+kernels are compiled for three generations of GPUs (`tests/kernels/test_gpu_compiles.py`), where the code must fit the
+shared memory and use the tensor cores.
+"""
 
 import sys
 from collections.abc import Iterator
