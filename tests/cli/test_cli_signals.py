@@ -86,7 +86,7 @@ def test_eval_needs_exactly_one_kind_of_signal(refused, sounds, cubes):
 def test_reductions_without_an_integer_number_of_channels(refused, cubes, tmp_path):
     text = refused("codec", "fit", cubes, "--levels", 1, "--reduction", 5, "--out", tmp_path / "codec")
     assert "gives 4.8 latent channels" in text
-    assert "as for 4, 6 or 8" in text
+    assert "try a reduction of 4, 6 or 8" in text
 
 
 def test_sample_rates_are_for_audio(refused, source, tmp_path):
