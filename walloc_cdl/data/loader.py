@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 
 from walloc_cdl.data.crops import CropReader, covered_shapes
 from walloc_cdl.data.dataset import TRAIN_SPLIT, LatentDataset
+from walloc_cdl.data.epoch_sampler import EpochPosition, EpochSampler
 from walloc_cdl.data.prefetch import prefetch_map
 from walloc_cdl.data.readers import Batch, DeviceReader, HostReader, Reader
 from walloc_cdl.data.residency import choose_residency
@@ -31,7 +32,8 @@ class LatentLoader:
     """Iterates over (codes uint8 (B, K, h, w), labels (B, …)) on `device`; labels are those of `LatentDataset`.
 
     `batch_size` is the size of global batches, over all ranks; rank r gets its slice of each. The order
-    follows from (seed, epoch) alone: call `set_epoch` before each epoch, otherwise all have the same order.
+    follows from (seed, epoch) alone. The first iteration is epoch 0, and each further one is the next epoch, also after
+    one that was broken off. `set_epoch`, of the loader or of its `sampler`, chooses another epoch.
 
     `shuffle` and `drop_last` default to true for the split `train` and to false for other splits.
     `residency`: `mmap` reads shards through the page cache, `ram` copies the split into memory once,
@@ -43,7 +45,6 @@ class LatentLoader:
     in the same way if the order is shuffled, and in the center otherwise.
 
     >>> for epoch in range(10):                                                        # doctest: +SKIP
-    ...     loader.set_epoch(epoch)
     ...     for codes, labels in loader:
     ...         loss = cross_entropy(model(codes), labels)
     """
@@ -90,9 +91,8 @@ class LatentLoader:
         self.rank = rank
         self.world_size = world_size
         self.prefetch = prefetch
-        self.epoch = 0
-        self._start = 0
-        self._consumed = 0
+        # Trainers look for this attribute to call its `set_epoch`.
+        self.sampler = EpochSampler(self.batches, rank=rank, world_size=world_size)
         self._host_reader: Reader | None = None
         self._device_reader: DeviceReader | None = None
 
@@ -105,15 +105,30 @@ class LatentLoader:
         """Number of batches of a whole epoch, also if it is resumed in the middle."""
         return len(self.batches)
 
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch of the latest iteration, or of the next one if it was chosen since; counted from 0."""
+        return self.sampler.position.epoch
+
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, and so the order; a position from `load_state_dict` is kept within its own epoch only."""
-        if epoch != self.epoch:
-            self._start = self._consumed = 0
-        self.epoch = epoch
+        """Choose the epoch, and so the order, of the next iteration.
+
+        A position from `load_state_dict` is kept within its own epoch only.
+        """
+        self.sampler.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the epoch, the number of its batches that the consumer has received, and the loader's settings."""
-        return {"epoch": self.epoch, "batches": self._consumed, **self._identity()}
+        """Returns the epoch, the number of its batches that the consumer has received, and the loader's settings.
+
+        `finished` is true if the iteration over the epoch has ended.
+        """
+        position = self.sampler.position
+        return {
+            "epoch": position.epoch,
+            "batches": position.batches,
+            "finished": position.finished,
+            **self._identity(),
+        }
 
     def _identity(self) -> dict[str, Any]:
         return {name: getattr(self if name in ("views", "crop") else self.batches, name) for name in _STATE_FIELDS}
@@ -121,6 +136,8 @@ class LatentLoader:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Make the next iteration continue after the received batches; the number of ranks may differ.
 
+        After a finished epoch, the next iteration is the next epoch, or empty if `set_epoch` chooses the same epoch.
+        If all batches had been received, but the iteration had not ended, the next iteration is empty and ends it.
         Raises `CallError` if the state belongs to a loader with other batches.
         """
         for name, value in self._identity().items():
@@ -131,36 +148,40 @@ class LatentLoader:
                 )
         if not 0 <= state["batches"] <= len(self):
             raise CallError(f"loader state has {state['batches']} batches of {len(self)}; start the epoch again")
-        self.epoch = state["epoch"]
-        self._start = self._consumed = state["batches"]
+        finished = state.get("finished", False) and state["batches"] == len(self)
+        self.sampler.restore(state["epoch"], state["batches"], finished=finished)
 
     def __iter__(self) -> Iterator[Batch]:
-        start, self._start = self._start, 0
-        self._consumed = start
-        draw = self.views is not None or (self.crop is not None and self.batches.shuffle)
-        selections = self.batches.selections(
-            self.epoch, draw=draw, rank=self.rank, world_size=self.world_size, start=start
-        )
-        with closing(self._read(selections)) as batches:
-            for batch in batches:
-                self._consumed += 1
-                yield batch
+        yield from self._iterate(self.sampler.begin())  # begins with the first batch, so after a late `set_epoch`
 
     def with_words(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Iterate over (codes, labels, words), with a random word for each sample, uint64 (B,), on the device.
 
         Words follow from (seed, epoch, position in the order) alone, so that random choices based on them are the same
         for any number of ranks and after resumption. Torch has few operators for uint64: compute with
-        `words.view(torch.int64)`.
+        `words.view(torch.int64)`. Epochs advance as in a plain iteration.
         """
-        words = torch.from_numpy(self.batches.step_words(self.epoch).view(np.int64))  # all devices can copy int64
-        numbers = range(self._start, len(self))
-        with closing(iter(self)) as batches:
+        position = self.sampler.begin()
+        words = torch.from_numpy(self.batches.step_words(position.epoch).view(np.int64))  # all devices can copy int64
+        numbers = range(position.batches, len(self))
+        with closing(self._iterate(position)) as batches:
             for number, (codes, labels) in zip(numbers, batches, strict=True):
                 part = words[self.batches.part(number, rank=self.rank, world_size=self.world_size)]
                 if self.device.type == "cuda":  # a copy from pageable memory would wait for the device
                     part = part.pin_memory()
                 yield codes, labels, part.to(self.device, non_blocking=True).view(torch.uint64)
+
+    def _iterate(self, position: EpochPosition) -> Generator[Batch]:
+        draw = self.views is not None or (self.crop is not None and self.batches.shuffle)
+        selections = self.batches.selections(
+            position.epoch, draw=draw, rank=self.rank, world_size=self.world_size, start=position.batches
+        )
+        with closing(self._read(selections)) as batches:
+            for batch in batches:
+                position.batches += 1
+                position.begun = True
+                yield batch
+        position.begun = position.finished = True
 
     def _read(self, selections: Sequence[Selection]) -> Iterator[Batch]:
         if self.residency == "device":
