@@ -19,7 +19,7 @@ __all__ = ["UNKNOWN_LABEL", "Source", "SplitListing", "Stray", "names_stream", "
 SAMPLES = ("elpv",)
 
 OPENERS = {
-    "audiofolder": ("audiofolder:PATH", "signals.audiofolder:AudioFolder"),
+    "audiofolder": ("audiofolder:PATH", "signals.audiofolder:open_sounds"),
     "csv": ("csv:PATH", "folders.csv_table:open_csv"),
     "hf": ("hf:NAME[:CONFIG]", "hubs.huggingface:open_hub"),
     "imagefolder": ("imagefolder:PATH", "folders.imagefolder:open_images"),

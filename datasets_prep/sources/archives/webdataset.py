@@ -21,7 +21,7 @@ from datasets_prep.samples.stored import FileSlice
 from datasets_prep.samples.unique_names import has_repeats, name_hash
 from datasets_prep.sources.archives.tars import DamagedTarError, TarMember, members, require_tar
 from datasets_prep.sources.core.label_kinds import ClassLabels, Labels, MultiLabels
-from datasets_prep.sources.core.options import split_options
+from datasets_prep.sources.core.options import optional_flag, split_options
 from datasets_prep.sources.core.source import Listing, Source, SplitListing, Stray
 from datasets_prep.sources.core.strays import StrayColumn
 from datasets_prep.sources.folders.file_lists import by_split, expand, folder_name, short_names
@@ -36,9 +36,10 @@ MAX_JSON_BYTES = 2**20
 
 def open_webdataset(text: str) -> Source:
     """Open the source `webdataset:…`; `text` is the part after the colon."""
-    pattern, options = split_options(text, ("image", "label"))
+    pattern, options = split_options(text, ("image", "label", "splits"))
     paths = expand(pattern, ".tar", "plain tar files")
-    return WebDataset(paths, image=options.get("image"), label=options.get("label"))
+    splits = optional_flag(options, "splits")
+    return WebDataset(paths, image=options.get("image"), label=options.get("label"), splits=splits)
 
 
 class WebDataset(Source):
@@ -50,13 +51,18 @@ class WebDataset(Source):
     Raises `CallError` for a file that is not a plain tar, and if it is ambiguous which member is the image.
     """
 
-    def __init__(self, paths: list[str], *, image: str | None = None, label: str | None = None) -> None:
-        """`image`: suffix of the members that are images; `label`: field of the `.json` that holds the label."""
+    def __init__(
+        self, paths: list[str], *, image: str | None = None, label: str | None = None, splits: bool | None = None
+    ) -> None:
+        """`image`: suffix of the members that are images; `label`: field of the `.json` that holds the label.
+
+        `splits`: see `by_split`.
+        """
         self._paths = paths
-        splits = by_split(paths)
+        files_of = by_split(paths, splits)
         names = dict(zip(paths, short_names(paths), strict=True))
         scan = _Scan(names, image and image.lower().lstrip("."), label)
-        self._splits = {split: scan.split(split, files) for split, files in splits.items()}
+        self._splits = {split: scan.split(split, files) for split, files in files_of.items()}
         class_names = scan.labels.names() if scan.labels is not None else None
         listings = {split: rows.listing(_labels(scan, split, len(rows))) for split, rows in self._splits.items()}
         strays = scan.strays.strays()

@@ -55,6 +55,11 @@ def number_range(options: dict[str, str], name: str) -> tuple[float, float] | No
     return low, high
 
 
+def optional_flag(options: dict[str, str], name: str) -> bool | None:
+    """Parse an option that is 0 or 1; None if it is omitted."""
+    return flag(options, name) if name in options else None
+
+
 def flag(options: dict[str, str], name: str) -> bool:
     """Parse an option that is 0 or 1; false if it is omitted."""
     text = options.get(name, "0")

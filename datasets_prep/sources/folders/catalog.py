@@ -10,18 +10,10 @@ import numpy as np
 
 from datasets_prep.samples.columns import CHUNK_ROWS, Column, TextColumn, Texts
 from datasets_prep.sources.core.source import Listing, SplitListing, Stray
+from datasets_prep.sources.core.split_names import in_order, known_split, named_split, resembled_split, two_readings
 from datasets_prep.sources.core.strays import StrayColumn
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, abbreviate
 from walloc_cdl.latents import UNKNOWN_LABEL
-
-SPLIT_FOLDERS = {
-    "train": "train",
-    "validation": "validation",
-    "val": "validation",
-    "valid": "validation",
-    "test": "test",
-}
-"""Maps the names of split folders to names of splits, in the order in which splits are prepared."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +103,7 @@ class Catalog:
                 f"of them ({self._first_loose} is the first); move these into a class folder"
             )
         numbers = np.array([names.index(name) for name in self._classes] + [UNKNOWN_LABEL], np.int64)
-        order = [split for split in dict.fromkeys(SPLIT_FOLDERS.values()) if split in self._splits]
-        self._splits = {split: self._splits[split] for split in order}
+        self._splits = {split: self._splits[split] for split in in_order(self._splits)}
         return Listing(
             {split: columns.close(numbers) for split, columns in self._splits.items()}, names or None, strays
         )
@@ -153,28 +144,46 @@ def no_samples_message(root: str, others: Sequence[Stray], file_kind: FileKind) 
 
 
 def split_folders(
-    root: str, entries: Sequence[tuple[bytes, bool]], has_samples: Callable[[bytes], bool], file_kind: FileKind
+    root: str,
+    entries: Sequence[tuple[bytes, bool]],
+    has_samples: Callable[[bytes], bool],
+    file_kind: FileKind,
+    splits: bool | None = None,
 ) -> dict[bytes, str]:
     """Map folder names to split names if the folder is divided into splits; empty otherwise.
 
     `entries`: the folder's direct entries, in any order, and whether they are folders; `has_samples`: whether such a
-    folder contains a sample. Raises `CallError` for samples beside splits, and for two folders of one split.
+    folder contains a sample; `splits`: whether the folders are splits, None to decide by their names. Raises
+    `CallError` for names that leave it open, for samples beside splits, and for two folders of one split.
     """
+    if splits is False:
+        return {}
     entries = sorted(entries)
-    folders = [name for name, is_folder in entries if is_folder and not name.startswith(b".")]
-    if not any(display_name(name) in SPLIT_FOLDERS for name in folders):
+    folders = {display_name(name): name for name, is_folder in entries if is_folder and not name.startswith(b".")}
+    if splits is None and not any(map(resembled_split, folders)):
         return {}
-    tops = [display_name(name) for name in folders if has_samples(name)]
-    if not tops or not SPLIT_FOLDERS.keys() >= set(tops):
-        return {}
+    tops = [top for top, name in folders.items() if has_samples(name)]
+    if splits is None:
+        if not any(map(resembled_split, tops)):
+            return {}
+        if not all(map(known_split, tops)):
+            raise two_readings(f"{root!r} has folders", tops, "classes")
+    elif not tops:
+        raise CallError(f"{root!r} has no folder of {file_kind.name}s that could be a split; omit ?splits=1")
     for name, is_folder in entries:
         direct = FoundFile((name,), 0, regular=not is_folder and not name.startswith(b"."))
         if direct.has_suffix(file_kind.suffixes):
             raise CallError(
-                f"{root!r} has splits ({', '.join(sorted(tops))}) and {file_kind.name}s beside them "
+                f"{root!r} has splits ({abbreviate(sorted(tops))}) and {file_kind.name}s beside them "
                 f"({direct.key} is the first); move these into a split"
             )
-    names = sorted(top for top in tops if SPLIT_FOLDERS[top] == "validation")
-    if len(names) > 1:
-        raise CallError(f"{root!r} has {' and '.join(names)}, which all mean validation; keep one of them")
-    return {os.fsencode(top): SPLIT_FOLDERS[top] for top in tops}
+    found: dict[str, list[str]] = {}
+    for top in tops:
+        found.setdefault(named_split(top, repr(root)), []).append(top)
+    for split, names in found.items():
+        if len(names) > 1:
+            raise CallError(
+                f"{root!r} has {' and '.join(sorted(names))}, which all mean {split}; keep one of them, or append "
+                "?splits=0 to the source to read all folders as classes"
+            )
+    return {folders[top]: split for split, (top,) in found.items()}

@@ -25,7 +25,7 @@ from datasets_prep.samples.unique_names import has_repeats, name_hash
 from datasets_prep.sources.core.label_kinds import ClassLabels, Labels, MultiLabels, Targets
 from datasets_prep.sources.core.options import column_names, flag, split_options
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
-from datasets_prep.sources.folders.catalog import SPLIT_FOLDERS
+from datasets_prep.sources.core.split_names import in_order, split_in_column
 from walloc_cdl.addresses import WEB_SCHEMES, is_url, url_scheme
 from walloc_cdl.errors import CallError
 
@@ -71,8 +71,7 @@ class CsvTable(Source):
                 self._append(columns, line, row)
         if not self._splits:
             raise CallError(f"table {str(table)!r} has no rows; give one with a line for each image")
-        order = {split: number for number, split in enumerate(dict.fromkeys(SPLIT_FOLDERS.values()))}
-        self._splits = dict(sorted(self._splits.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
+        self._splits = {split: self._splits[split] for split in in_order(self._splits)}
         names = columns.labels.names() if columns.labels is not None else None
         listings = {
             split: rows.listing(columns.labels.close(split) if columns.labels is not None and names else None)
@@ -97,7 +96,7 @@ class CsvTable(Source):
             raise CallError(f"{where}: {len(row)} fields, where the first line has {columns.width}; repair the table")
         location = row[columns.path].strip()
         size = self._size(location, where)
-        split = _split_name(row[columns.split], where) if columns.split is not None else "train"
+        split = split_in_column(row[columns.split], where) if columns.split is not None else "train"
         if split not in self._splits:
             if len(self._splits) == MAX_SPLITS:
                 raise CallError(
@@ -278,13 +277,6 @@ def _rows(table: Path, delimiter: str | None) -> Iterator[tuple[int, list[str]]]
             raise CallError(
                 f"{str(table)!r}, line {reader.line_num + 1}: {error}; expected CSV in UTF-8, see ?delimiter="
             ) from error
-
-
-def _split_name(text: str, where: str) -> str:
-    name = SPLIT_FOLDERS.get(text.strip().lower(), text.strip())
-    if not name.isascii() or not name.replace("_", "").replace("-", "").isalnum() or name[0] in "-" or len(name) > 64:
-        raise CallError(f"{where}: split {text[:60]!r}; expected a name of letters, digits, _ and -")
-    return name
 
 
 def _encode_text(text: str) -> bytes:

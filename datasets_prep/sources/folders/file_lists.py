@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datasets_prep.samples.locations import as_os_errors, file_system, last_part
-from datasets_prep.sources.folders.catalog import SPLIT_FOLDERS
+from datasets_prep.sources.core.split_names import in_order, known_split, named_split, resembled_split, two_readings
 from walloc_cdl.addresses import WEB_SCHEMES, is_url, url_scheme
 from walloc_cdl.errors import CallError
 
@@ -57,15 +57,24 @@ def expand_braces(pattern: str) -> list[str]:
     return ["".join(parts) for parts in itertools.product(*pieces, (pattern[end:],))]
 
 
-def by_split(paths: list[str]) -> dict[str, list[str]]:
-    """Group files by split if all names begin with a split's name, such as `train-00000.tar`; else all are `train`."""
-    found: dict[str, list[str]] = {}
-    for path in paths:
-        stem = re.split(r"[-_.]", last_part(path))[0].lower()
-        found.setdefault(SPLIT_FOLDERS.get(stem, ""), []).append(path)
-    if "" in found:
+def by_split(paths: list[str], splits: bool | None = None) -> dict[str, list[str]]:
+    """Group files by split if all names begin with a split's name, such as `train-00000.tar`; else all are `train`.
+
+    `splits`: whether all names begin with a split's name, None to decide by the names. Raises `CallError` for names
+    that leave it open: some resemble a split other than `train`, but not all are names of splits.
+    """
+    if splits is False:
         return {"train": paths}
-    return {split: found[split] for split in dict.fromkeys(SPLIT_FOLDERS.values()) if split in found}
+    stems = [re.split(r"[-_.]", last_part(path))[0] for path in paths]
+    names = list(dict.fromkeys(stems))
+    if splits is None and not all(map(known_split, names)):
+        if {resembled_split(name) for name in names} <= {"train", None}:
+            return {"train": paths}
+        raise two_readings(f"{folder_name(paths[0])!r} has files", names, "one split, train")
+    found: dict[str, list[str]] = {}
+    for path, stem in zip(paths, stems, strict=True):
+        found.setdefault(named_split(stem, repr(path)), []).append(path)
+    return {split: found[split] for split in in_order(found)}
 
 
 def short_names(paths: list[str]) -> list[str]:

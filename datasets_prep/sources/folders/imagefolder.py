@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datasets_prep.sources.core.source import Source
 from datasets_prep.sources.folders.catalog import FileKind
-from datasets_prep.sources.folders.local_folder import FileFolder
+from datasets_prep.sources.folders.local_folder import FileFolder, folder_options
 from walloc_cdl.addresses import is_url
 
 IMAGE_TYPES = "avif bmp gif jfif jp2 jpe jpeg jpg pbm pgm png pnm ppm tif tiff webp"
@@ -18,9 +18,12 @@ class ImageFolder(FileFolder):
 
 
 def open_images(text: str) -> Source:
-    """Open the source `imagefolder:…`; `text` is the path or URL of a folder."""
+    """Open the source `imagefolder:…`; `text` is the path or URL of a folder, with the option `splits`."""
     if is_url(text):
         from datasets_prep.sources.folders.remote_folder import RemoteFolder
 
-        return RemoteFolder(text, ImageFolder.file_kind)
-    return ImageFolder(text)
+        # the path of a URL may contain any other question mark
+        url, splits = folder_options(text) if "?splits=" in text else (text, None)
+        return RemoteFolder(url, ImageFolder.file_kind, splits=splits)
+    folder, splits = folder_options(text)
+    return ImageFolder(folder, splits=splits)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from datasets_prep.samples.origin import Origin
+from datasets_prep.sources.core.options import optional_flag, split_options
 from datasets_prep.sources.core.source import Source
 from datasets_prep.sources.folders.catalog import Catalog, FileKind, FoundFile, display_name, split_folders
 from walloc_cdl.errors import CallError, system_reason
@@ -19,24 +20,26 @@ MAX_DEPTH = 256
 class FileFolder(Source):
     """The files of one kind in a folder and its subfolders, in the order of their paths. Each file is one sample.
 
-    Direct subfolders called train, validation (val, valid) and test are splits if no other direct subfolder has such
-    files; otherwise there is one split, `train`. Within a split the first folder is the class; files outside of class
-    folders are allowed only if there is no class folder at all. Hidden files are ignored; files with another suffix
-    are stray files.
+    The direct subfolders that have such files are splits if all of them have names of splits (see `split_names`), and
+    classes of one split, `train`, if none of them resembles a split. Within a split the first folder is the class;
+    files outside of class folders are allowed only if there is no class folder at all. Hidden files are ignored; files
+    with another suffix are stray files.
 
-    Raises `CallError` for a missing folder, one without such files, and one with another layout.
+    Raises `CallError` for a missing folder, one without such files, one with another layout, and one whose subfolders
+    could be splits as well as classes.
     """
 
     file_kind: FileKind
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], *, splits: bool | None = None) -> None:
+        """`splits`: whether the direct subfolders are splits; None to decide by their names."""
         root, file_kind = Path(folder), self.file_kind
         if not root.is_dir():
             found = "is a file" if root.exists() else "does not exist"
             raise CallError(
                 f"{file_kind.name} folder {str(root)!r} {found}; give the path of a folder of {file_kind.name}s"
             )
-        split_folders = _split_folders(root, file_kind)
+        split_folders = _split_folders(root, file_kind, splits)
         catalog = Catalog(file_kind, split_folders)
         for file in _walk(os.fsencode(root), (), frozenset()):
             catalog.add(file)
@@ -52,6 +55,17 @@ class FileFolder(Source):
     def origin(self) -> Origin:
         """See `Source.origin`."""
         return Origin("folder", (str(self._root),))
+
+
+def folder_options(text: str) -> tuple[str, bool | None]:
+    """Split `PATH[?splits=0|1]` into the path and the option, None if it is omitted.
+
+    The name of an existing folder may contain a question mark. Raises `CallError` for other options.
+    """
+    if Path(text).is_dir():
+        return text, None
+    path, options = split_options(text, ("splits",))
+    return path, optional_flag(options, "splits")
 
 
 def _walk(folder: bytes, parts: tuple[bytes, ...], ancestors: frozenset[tuple[int, int]]) -> Iterator[FoundFile]:
@@ -98,7 +112,7 @@ def _is_folder(entry: os.DirEntry[bytes]) -> bool:
     return target is not None and stat.S_ISDIR(target.st_mode)
 
 
-def _split_folders(root: Path, file_kind: FileKind) -> dict[bytes, str]:
+def _split_folders(root: Path, file_kind: FileKind, splits: bool | None) -> dict[bytes, str]:
     """See `catalog.split_folders`. Each folder is read only until its first sample is found."""
     try:
         entries = [(entry.name, _is_folder(entry)) for entry in os.scandir(os.fsencode(root))]
@@ -111,4 +125,4 @@ def _split_folders(root: Path, file_kind: FileKind) -> dict[bytes, str]:
             for file in _walk(os.path.join(os.fsencode(root), name), (name,), frozenset())
         )
 
-    return split_folders(str(root), entries, has_samples, file_kind)
+    return split_folders(str(root), entries, has_samples, file_kind, splits)

@@ -52,7 +52,7 @@ def open_parquet(text: str) -> Source:
 
     If all file names begin with a split's name, such as `train-00000-of-00002.parquet`, the files keep these splits.
     """
-    pattern, options = split_columns(text)
+    pattern, options = split_columns(text, "splits")
     return ParquetSource(expand(pattern, ".parquet", "parquet files"), options)
 
 
@@ -76,7 +76,8 @@ class ParquetSource(Source):
         for column in (*options.keep, *([options.group] if options.group else [])):
             require_column(name, features, column)
         labels = ColumnLabels(name, features, options)
-        scans = {split: _Scan(split, files, schema, image, options, labels) for split, files in by_split(paths).items()}
+        files_of = by_split(paths, options.splits)
+        scans = {split: _Scan(split, files, schema, image, options, labels) for split, files in files_of.items()}
         if not any(scan.rows for scan in scans.values()):
             raise CallError(f"data set {name!r} has no rows; give one with images")
         names = labels.labels.names() if labels.labels is not None else None

@@ -23,7 +23,8 @@ class RemoteFolder(Source):
     Raises `CallError` for a URL that cannot be listed, and in the cases of `FileFolder`.
     """
 
-    def __init__(self, url: str, file_kind: FileKind) -> None:
+    def __init__(self, url: str, file_kind: FileKind, *, splits: bool | None = None) -> None:
+        """`splits`: see `FileFolder`."""
         if url_scheme(url) in WEB_SCHEMES:
             raise CallError(
                 f"{url!r} cannot be listed: http servers cannot list files; name the files in a table, csv:PATH"
@@ -42,7 +43,7 @@ class RemoteFolder(Source):
                     below = f"{root.rstrip('/')}/{name.decode()}"
                     return any(file.has_suffix(file_kind.suffixes) for file in _walk(system, below, (name,)))
 
-                catalog = Catalog(file_kind, split_folders(url, entries, has_samples, file_kind))
+                catalog = Catalog(file_kind, split_folders(url, entries, has_samples, file_kind, splits))
                 for file in _walk(system, root, ()):
                     catalog.add(file)
         except OSError as error:

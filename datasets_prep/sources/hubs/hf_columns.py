@@ -10,7 +10,7 @@ from datasets import ClassLabel, Features, Image, Sequence, Value
 from datasets import List as ListFeature
 
 from datasets_prep.sources.core.label_kinds import ClassLabels, Labels, MultiLabels, Targets
-from datasets_prep.sources.core.options import column_names, flag, split_options
+from datasets_prep.sources.core.options import column_names, flag, optional_flag, split_options
 from walloc_cdl.errors import CallError
 
 IMAGE_NAMES = ("image", "img", "jpg", "png")
@@ -32,21 +32,25 @@ class ColumnOptions:
     keep: tuple[str, ...] = ()
     """Further columns, stored in the ledger."""
     streaming: bool = False
+    splits: bool | None = None
+    """Whether the names of files begin with names of splits; None to decide by these names."""
 
     def __post_init__(self) -> None:
         if self.label is not None and self.target:
             raise CallError("source options label and target; give one of them")
 
 
-def split_columns(text: str, *, streaming: bool = False) -> tuple[str, ColumnOptions]:
-    """Split `text` into the name and the options after the question mark; `streaming` allows the option of this name.
+def split_columns(text: str, further: str) -> tuple[str, ColumnOptions]:
+    """Split `text` into the name and the options after the question mark.
 
-    Raises `CallError` for unknown or contradictory options.
+    `further`: the option that is allowed besides those of columns, `streaming` or `splits`. Raises `CallError` for
+    unknown or contradictory options.
     """
-    name, options = split_options(text, (*OPTIONS, "streaming") if streaming else OPTIONS)
+    name, options = split_options(text, (*OPTIONS, further))
     multiple = {key: column_names(options, key) for key in ("target", "keep")}
     single = {key: options.get(key) for key in ("image", "label", "group")}
-    return name, ColumnOptions(**single, **multiple, streaming=flag(options, "streaming"))
+    streaming, splits = flag(options, "streaming"), optional_flag(options, "splits")
+    return name, ColumnOptions(**single, **multiple, streaming=streaming, splits=splits)
 
 
 def image_column(name: str, features: Features, wanted: str | None) -> str:

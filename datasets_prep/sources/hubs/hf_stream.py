@@ -18,7 +18,7 @@ from walloc_cdl.errors import CallError, JobError, one_line
 
 def open_hub_stream(text: str) -> StreamingSource:
     """Open the stream `NAME[:CONFIG]?streaming=1`; raises `CallError` if it cannot be opened."""
-    name, options = split_columns(text, streaming=True)
+    name, options = split_columns(text, "streaming")
     folder = Path(name)
     path, _, config = (name, "", "") if folder.is_dir() else name.partition(":")
     try:

@@ -35,7 +35,7 @@ def open_hub(text: str) -> Source:
 
     Raises `CallError` if it cannot be opened, and for the option `streaming`.
     """
-    name, options = split_columns(text, streaming=True)
+    name, options = split_columns(text, "streaming")
     if options.streaming:
         raise CallError(
             f"hf:{name} as a stream has no listing and no access to single samples, which only `cdl prepare` and "

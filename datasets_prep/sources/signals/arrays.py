@@ -11,14 +11,14 @@ import numpy as np
 
 from datasets_prep.decode.arrays import ArrayLayout, ArrayPreparation, open_array
 from datasets_prep.samples.stored import ArrayWindow, BadSignalError
-from datasets_prep.sources.core.options import number_range, positive_integer, split_options
+from datasets_prep.sources.core.options import number_range, optional_flag, positive_integer, split_options
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
 from datasets_prep.sources.folders.catalog import FileKind
 from datasets_prep.sources.folders.local_folder import FileFolder
 from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.latents import UNKNOWN_LABEL
 
-OPTIONS = ("layout", "height", "range", "patch", "hop")
+OPTIONS = ("layout", "height", "range", "patch", "hop", "splits")
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class ArrayOptions:
     """Side of the square patches, in pixels; None for whole arrays."""
     hop: int | None = None
     """Distance between adjacent patches, in pixels; None for the patch's side."""
+    splits: bool | None = None
+    """Whether the direct subfolders of a folder are splits; None to decide by their names."""
 
     def __post_init__(self) -> None:
         if self.hop is not None and self.patch is None:
@@ -69,6 +71,7 @@ def open_arrays(scheme: str, text: str) -> Source:
         range=number_range(options, "range"),
         patch=positive_integer(options, "patch"),
         hop=positive_integer(options, "hop"),
+        splits=optional_flag(options, "splits"),
     )
     return ArraySource(Path(path), f".{scheme}", parsed)
 
@@ -76,9 +79,9 @@ def open_arrays(scheme: str, text: str) -> Source:
 class _ArrayFolder(FileFolder):
     """The files of a folder; `ArraySource` reads their content."""
 
-    def __init__(self, folder: Path, suffix: str) -> None:
+    def __init__(self, folder: Path, suffix: str, *, splits: bool | None) -> None:
         self.file_kind = FileKind("an" if suffix == ".npy" else "a", f"{suffix[1:]} array", "FILE", frozenset({suffix}))
-        super().__init__(folder)
+        super().__init__(folder, splits=splits)
 
 
 class ArraySource(Source):
@@ -100,7 +103,7 @@ class ArraySource(Source):
         splits: dict[str, list[_Sample]] = {}
         class_names, strays = None, []
         if path.is_dir():
-            files = _ArrayFolder(path, suffix)
+            files = _ArrayFolder(path, suffix, splits=options.splits)
             class_names, strays, name = files.class_names, files.strays, files.name
             for split in files.split_names:
                 rows = range(files.num_samples(split))

@@ -13,10 +13,16 @@ from datasets_prep.samples.stored import AudioSegment, BadSignalError, Stored
 from datasets_prep.sources.core.derived import DerivedSource
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
 from datasets_prep.sources.folders.catalog import FileKind
-from datasets_prep.sources.folders.local_folder import FileFolder
+from datasets_prep.sources.folders.local_folder import FileFolder, folder_options
 from walloc_cdl.errors import CallError
 
 AUDIO_SUFFIXES = frozenset({".aif", ".aiff", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".wav"})
+
+
+def open_sounds(text: str) -> AudioFolder:
+    """Open the source `audiofolder:…`; `text` is the path of a folder, with the option `splits`."""
+    folder, splits = folder_options(text)
+    return AudioFolder(folder, splits=splits)
 
 
 class AudioFolder(FileFolder):
@@ -28,9 +34,9 @@ class AudioFolder(FileFolder):
     kind = "audio"
     file_kind = FileKind("a", "sound", "SOUND", AUDIO_SUFFIXES)
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, *, splits: bool | None = None) -> None:
         require_audio_packages()
-        super().__init__(folder)
+        super().__init__(folder, splits=splits)
 
     @cached_property
     def clip_infos(self) -> dict[tuple[str, int], ClipInfo]:

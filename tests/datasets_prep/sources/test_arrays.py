@@ -204,7 +204,7 @@ def test_invalid_files(tmp_path):
         ("range=5,1", "expected two numbers, the lower first"),
         ("range=1", "expected two numbers"),
         ("range=nan,1", "expected two numbers"),
-        ("size=4", "source options 'size=4'; expected some of layout, height, range, patch, hop, each once"),
+        ("size=4", "source options 'size=4'; expected some of layout, height, range, patch, hop, splits, each once"),
         ("variable=Y", "expected some of layout"),
         ("patch=4&patch=5", "each once"),
         ("layout=C(WH)", r"it needs ?height=ROWS"),

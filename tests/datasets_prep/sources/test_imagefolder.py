@@ -24,15 +24,6 @@ def test_native_splits_keep_their_names_and_share_classes(make_folder):
     assert source.num_bytes("test", 1) == (root / "test/dog/01.png").stat().st_size
 
 
-def test_a_class_named_test_is_not_a_split(make_folder):
-    root = make_folder(splits=("train", "test"), classes=("x",), each=1)
-    (root / "quiz").mkdir()
-    picture(0).save(root / "quiz" / "a.png")
-    source = open_source(str(root))
-    assert source.split_names == ["train"]
-    assert source.class_names == ["quiz", "test", "train"]
-
-
 def test_folders_without_images_do_not_count_as_classes(make_folder):
     root = make_folder(each=1)
     (root / "notes").mkdir()
@@ -169,7 +160,7 @@ def test_refused_layouts(make_folder):
     picture(0).save(root / "train/cover.png")
     assert "has class folders (cat is the first) and 1 images outside of them (train/cover.png" in message(str(root))
     root = make_folder("twice", splits=("val", "valid"), each=1)
-    assert "has val and valid, which all mean validation" in message(str(root))
+    assert "has val and valid, which all mean validation; keep one of them, or append ?splits=0" in message(str(root))
 
 
 def test_a_tilde_is_expanded(make_folder, tmp_path, monkeypatch):
