@@ -133,7 +133,9 @@ def test_weights_that_are_trained_while_the_encoder_is_built_are_noticed(monkeyp
 
     monkeypatch.setattr(fused.FusedEncoder, "__init__", trained_meanwhile)
     codec.encode(signal)
-    assert torch.equal(codec.encode(signal), copy.deepcopy(codec).encode(signal))
+    expected, _ = make("rgb-16x")
+    expected.load_state_dict(codec.state_dict())
+    assert torch.equal(codec.encode(signal), expected.encode(signal))
 
 
 @pytest.mark.parametrize("name", CODECS)
