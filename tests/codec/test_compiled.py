@@ -140,6 +140,7 @@ def test_a_detached_encoder_keeps_the_weights_it_was_created_with():
     before = codec.encode(signal)
     with torch.no_grad():
         codec.encoder[0].weight.mul_(-1)
+        codec.encoder[0].bias.mul_(-1)
     assert torch.equal(torch.from_numpy(detached.encode(signal.numpy())), before)
     assert not torch.equal(codec.encode(signal), before)
     assert codec.double().detached_encoder() is None

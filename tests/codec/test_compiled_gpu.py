@@ -1,5 +1,7 @@
 """`encode` uses the GPU kernels automatically; here Triton's interpreter runs them, which precedes numba on the CPU."""
 
+import copy
+import pickle
 import warnings
 
 import pytest
@@ -149,3 +151,15 @@ def test_a_gpu_on_which_the_kernel_fails_uses_the_plain_path(broken, reason, mon
     assert torch.equal(first, codec._quantize(codec.latents(pixels)))
     with warnings.catch_warnings(action="error"):  # the warning is issued once
         assert torch.equal(codec.encode(pixels), first)
+
+
+def test_a_copy_compiles_its_own_encoder_and_moved_weights_give_the_same_codes():
+    codec, pixels = make("gray of 5 bits")
+    fresh = len(pickle.dumps(codec))
+    before = codec.encode(pixels)
+    assert len(pickle.dumps(codec)) == fresh
+    for twin in (copy.deepcopy(codec), pickle.loads(pickle.dumps(codec))):
+        assert twin._compiled._encoder is None
+        assert torch.equal(twin.encode(pixels), before)
+    codec.share_memory()
+    assert torch.equal(codec.encode(pixels), before)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from walloc_cdl.codec.config import CodecConfig
 from walloc_cdl.codec.hub_mixin import HubMixin
+from walloc_cdl.codec.signal_checks import require_range, require_tensor
 from walloc_cdl.codec.weights import build_with_weights, config_from_bytes, tensors_from_bytes
 from walloc_cdl.errors import CallError
 from walloc_cdl.spec import LatentSpec, byte_values
@@ -80,7 +81,9 @@ class Codec(HubMixin, nn.Module, ABC):
         """Return stored codes, uint8 (B, K, h, w) or (B, K, t), always rounded.
 
         Images are uint8, audio is int16 PCM (value / 65536), and both may be float in [-0.5, 0.5].
-        Raises `CallError` for sizes that are not multiples of the stride and for other channel counts or types.
+        Raises `CallError` for sizes that are not multiples of the stride, for other channel counts or types, for arrays
+        and PIL images, and for float signals with NaN or beyond ±0.75, as resizing overshoots a little; on a GPU these
+        fail an assertion on the device. Dark images in [0, 1] cannot be told from correct ones: subtract 0.5.
         """
 
     def detached_encoder(self) -> FusedEncoder | None:
@@ -150,6 +153,7 @@ class Codec(HubMixin, nn.Module, ABC):
     def _check_signal(self, signal: Tensor) -> None:
         content = "pixels" if self.kind == "image" else "audio"
         axes = ("batch", "channels", *AXES[self.kind])
+        require_tensor(signal, content, axes, self.source_channels)
         if signal.ndim != len(axes):
             raise CallError(f"{content} of shape {tuple(signal.shape)}; expected ({', '.join(axes)})")
         stored = STORED_TYPE[self.kind]
@@ -158,9 +162,14 @@ class Codec(HubMixin, nn.Module, ABC):
             raise CallError(f"{content} of type {signal.dtype}; expected {name}, or float in [-0.5, 0.5]")
         self.latent_shape(tuple(signal.shape[1:]))
 
+    def check_range(self, signal: Tensor) -> None:
+        """Raise `CallError` for a float signal with NaN or beyond ±0.75; see `encode`."""
+        require_range(signal, self.kind)
+
     def check_codes(self, codes: Tensor) -> None:
         """Raise `CallError` unless `codes` are stored codes that this codec can decode, uint8 (B, K, …)."""
         axes = ("batch", str(self.latent_channels), *(("h", "w") if self.kind == "image" else ("t",)))
+        require_tensor(codes, "codes", axes, self.latent_channels)
         if codes.ndim != len(axes) or codes.shape[1] != self.latent_channels:
             raise CallError(f"codes of shape {tuple(codes.shape)}; codec {self.name} decodes ({', '.join(axes)})")
         if codes.dtype != torch.uint8:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,9 @@ class CompiledEncoder:
 
     On the CPU it uses numba, on a GPU Triton. On a GPU, comparing the weights would wait for the device, so changes are
     detected by torch's version counter, which does not count edits of a parameter's `.data`.
+
+    A compiled encoder never refers to the memory of a parameter, which moves when the codec is moved, shared with
+    another process, or loaded. A copy of the codec, whether by `copy.deepcopy` or by pickling, compiles its own.
     """
 
     def __init__(self, *, levels: int, dimensions: int, bits: int) -> None:
@@ -35,6 +39,9 @@ class CompiledEncoder:
         self._last_versions: tuple[int, ...] | None = None
         self._encoder: FusedEncoder | GpuEncoder | None = None
         self._failed: set[torch.device] = set()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), **self._transform, bits=self._bits), ()
 
     def encode(self, linear: nn.Module, signal: Tensor, plain: Callable[[Tensor], Tensor]) -> Tensor | None:
         """Return the stored codes of the signal's own positions, or None if the plain path is required.
@@ -74,8 +81,11 @@ class CompiledEncoder:
     def _on_cpu(self, weight: Tensor, bias: Tensor) -> FusedEncoder:
         fused = importlib.import_module("walloc_cdl.kernels.cpu.fused")  # imports numba, which takes half a second
         if not isinstance(self._encoder, fused.FusedEncoder) or not all(map(_equal, self._weights, (weight, bias))):
-            self._encoder = self._fused(weight, bias)
-            self._weights = weight.clone(), bias.clone()
+            # The encoder is built from the copies that later weights are compared with, since another thread or process
+            # may be training the weights meanwhile.
+            copies = weight.clone(), bias.clone()
+            self._encoder = self._fused(*copies)
+            self._weights = copies
         return self._encoder
 
     def _fused(self, weight: Tensor, bias: Tensor) -> FusedEncoder:

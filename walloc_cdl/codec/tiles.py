@@ -170,7 +170,9 @@ def _encode_spans(
     windows = _clipped(spans, field.reach + 2 * padding, positions)
     pieces, margins = _periodic_pieces(windows, positions)
     if field.reach or padding:  # the network adds the frames of padding, which a periodic window lacks
-        coefficients = codec.analyze(_samples(codec, signal, pieces))
+        samples = _samples(codec, signal, pieces)
+        codec.check_range(samples)
+        coefficients = codec.analyze(samples)
         codes = codec.encode_coefficients(_trim(coefficients, margins))
     else:
         codes = _trim(codec.encode(_samples(codec, signal, pieces)), margins)

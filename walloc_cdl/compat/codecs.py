@@ -1,9 +1,9 @@
 """The codec classes of the `walloc` package, as thin layers over the codecs of `walloc_cdl`.
 
-They compute the same as the package, and differ in three ways only. Signals shorter than 10 samples at some level are
-periodic, whereas the package's transform has no inverse there. Sizes that are not multiples of the stride raise a
-`CallError` with a remedy, whereas the package fails or returns a signal of another size. The methods of `Codec`, such
-as `encode`, `decode` and `latents`, are available as well.
+They compute the same as the package, take signals of any range as it does, and differ in three ways only. Signals
+shorter than 10 samples at some level are periodic, whereas the package's transform has no inverse there. Sizes that are
+not multiples of the stride raise a `CallError` with a remedy, whereas the package fails or returns a signal of another
+size. The methods of `Codec`, such as `encode`, `decode` and `latents`, are available as well.
 
 Attributes are those of the package: `channels`, `J`, `freq_bands` (4^J, or 2^J for audio), `Ne`, `Nd`,
 `latent_dim`, `latent_bits`, `latent_max`.
@@ -33,6 +33,9 @@ class _PackageCodec(WallocCodec):
     def from_files(cls, files: dict[str, bytes], *, origin: str) -> NoReturn:
         """Raise `CallError`: these classes are built from the package's arguments."""
         raise CallError(f"{origin}: {cls.__name__} reads a state_dict only; use load_codec, which reads codec files")
+
+    def check_range(self, signal: Tensor) -> None:
+        """Accept every range, as the package does."""
 
     def _name_attributes(self) -> None:
         config = self.config

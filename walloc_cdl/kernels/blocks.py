@@ -15,9 +15,16 @@ CHUNK_VALUES = 400_000
 """Input values that are processed at a time; the intermediate results fit in a few MB of cache."""
 
 
-@lru_cache(maxsize=32)
 def tile_operator(levels: int, inverse: bool, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, int]:
     """Return `block_operator` for tiles of `TILE_SAMPLES` as a tensor, and its reach in samples."""
+    return _tile_operator(levels, inverse, dtype, device, torch.is_inference_mode_enabled())
+
+
+@lru_cache(maxsize=32)
+def _tile_operator(
+    levels: int, inverse: bool, dtype: torch.dtype, device: torch.device, is_inference: bool
+) -> tuple[Tensor, int]:
+    # Tensors made in inference mode are cached separately, since gradients cannot be computed with them.
     positions = max(1, TILE_SAMPLES // 2**levels)
     matrix, reach = block_operator(levels, positions, inverse=inverse)
     return torch.as_tensor(matrix, dtype=dtype, device=device), reach

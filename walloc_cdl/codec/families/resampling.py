@@ -20,6 +20,8 @@ class ResamplingCodec(Codec):
     @torch.no_grad()
     def encode(self, signal: Tensor) -> Tensor:
         """Return stored samples uint8, (B, C, h, w) or (B, C, t); see `Codec.encode`."""
+        self._check_signal(signal)
+        self.check_range(signal)
         return self.latents(signal).round().to(torch.uint8)
 
     def files(self) -> dict[str, bytes]:

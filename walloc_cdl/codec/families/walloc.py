@@ -164,6 +164,7 @@ class WallocCodec(PacketCodec):
     def encode(self, signal: Tensor) -> Tensor:
         """Return stored codes; see `Codec.encode`. A light encoder uses the compiled path where there is one."""
         self._check_signal(signal)
+        self.check_range(signal)
         linear = self._linear_encoder()
         codes = None if linear is None else self._compiled.encode(linear, signal, self._unpadded_codes)
         return self._quantize(self.latents(signal)) if codes is None else codes

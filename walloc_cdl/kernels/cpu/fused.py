@@ -184,7 +184,7 @@ class FusedEncoder:
     """The encoding side of a codec with a linear encoder on the CPU: pixels or samples to stored codes.
 
     `weight` (K, C · bands) over bands in the published order and `bias` (K,) are those of the linear layer on
-    pixels in [-0.5, 0.5]; `dimensions` is 2 for images and 1 for audio. Thread-safe.
+    pixels in [-0.5, 0.5], and are copied; `dimensions` is 2 for images and 1 for audio. Thread-safe.
     """
 
     def __init__(self, weight: np.ndarray, bias: np.ndarray, *, levels: int, dimensions: int, bits: int) -> None:
@@ -199,7 +199,7 @@ class FusedEncoder:
         self._weights = {
             kind: np.ascontiguousarray(by_phase / values, dtype=np.float32) for kind, values in VALUES_PER_UNIT.items()
         }
-        self._bias = np.asarray(bias, np.float32)
+        self._bias = np.array(bias, np.float32)
         self._search = code_search(bits)
 
     def encode(self, signal: np.ndarray, num_threads: int = 1) -> np.ndarray:
