@@ -8,6 +8,7 @@ from datasets_prep.decode.audio import AudioPreparation
 from datasets_prep.job.choose_preparation import choose_preparation
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.plan import Plan, make_plan
+from datasets_prep.job.read_failures import QUARANTINE
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.sources.core.keyed import KeyedSource
 from datasets_prep.sources.core.limits import within_limit
@@ -40,7 +41,7 @@ def plan_job(source: Source, codec: Codec, config: PrepareConfig) -> PlannedJob:
 def plan_prepared(source: Source, codec: Codec, preparation: Preparation, config: PrepareConfig) -> PlannedJob:
     """Plan a job with a given preparation instead of the settings of a kind of signal; see `plan_job`."""
     if isinstance(preparation, AudioPreparation):
-        source = SegmentedSource(source, preparation)
+        source = SegmentedSource(source, preparation, skip_unreadable=config.unreadable == QUARANTINE)
     if preparation.view_names:
         source = KeyedSource(source)
     source = within_limit(source, config.limit)

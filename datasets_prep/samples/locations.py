@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
+from datasets_prep.samples.stored import ReadFailure
 from walloc_cdl.addresses import WEB_SCHEMES, is_url, url_scheme
 from walloc_cdl.errors import CallError, CdlError, one_line
 from walloc_cdl.retries import is_transient_status, retry
@@ -32,6 +33,11 @@ RETRY_PAUSES_S = (1.0, 4.0)
 
 class FetchError(OSError):
     """A file at a URL cannot be fetched; the message is short and does not contain the URL."""
+
+    def __init__(self, message: str, failure: ReadFailure | None = None) -> None:
+        """`failure`: None if the file was reached, but cannot be used."""
+        super().__init__(message)
+        self.failure = failure
 
 
 def file_system(url: str) -> tuple[AbstractFileSystem, str]:
@@ -86,14 +92,15 @@ def read_range(location: str, offset: int = 0, num_bytes: int | None = None, *, 
     except FetchError:
         raise
     except FileNotFoundError as error:
-        raise FetchError("no such file at its URL") from error
+        raise FetchError("no such file at its URL", ReadFailure.REFUSED) from error
     except PermissionError as error:
-        raise FetchError("access to its URL is denied") from error
+        raise FetchError("access to its URL is denied", ReadFailure.REFUSED) from error
     except (OSError, http.client.HTTPException) as error:
         status = getattr(error, "code", None)
         cause = f"HTTP status {status}" if status else f"not reached ({type(error).__name__})"
         tries = f", {len(RETRY_PAUSES_S) + 1} times" if _is_transient(error) else ""
-        raise FetchError(f"{cause}{tries}") from error
+        failure = ReadFailure.FAILED if _is_transient(error) else ReadFailure.REFUSED
+        raise FetchError(f"{cause}{tries}", failure) from error
 
 
 def _is_transient(error: Exception) -> bool:

@@ -20,14 +20,14 @@ from datasets_prep.samples.columns import CHUNK_ROWS, Column, TextColumn
 from datasets_prep.samples.lazy_sequence import LazySequence
 from datasets_prep.samples.locations import file_system
 from datasets_prep.samples.origin import Origin
-from datasets_prep.samples.stored import FileSlice, Stored
+from datasets_prep.samples.stored import FileSlice, ReadFailure, Stored, read_failure
 from datasets_prep.samples.unique_names import has_repeats, name_hash
 from datasets_prep.sources.core.label_kinds import ClassLabels, Labels, MultiLabels, Targets
 from datasets_prep.sources.core.options import column_names, flag, split_options
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
 from datasets_prep.sources.core.split_names import in_order, split_in_column
 from walloc_cdl.addresses import WEB_SCHEMES, is_url, url_scheme
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, system_reason
 
 OPTIONS = ("path", "label", "target", "separator", "split", "group", "key", "keep", "absolute", "delimiter")
 PATH_NAMES = ("path", "file", "filename", "file_name", "filepath", "image", "image_path", "url")
@@ -129,7 +129,9 @@ class CsvTable(Source):
             raise CallError(f"{where}: path {location[:100]!r} leaves the table's folder; move the table or the files")
         try:
             return os.stat(self._folder / location).st_size
-        except OSError:
+        except OSError as error:
+            if read_failure(error) is ReadFailure.FAILED:
+                raise CallError(f"{where}: path {location[:100]!r}: {system_reason(error)}; check the files") from error
             return 0  # reading the file records the reason in the ledger
 
     def _require_scheme(self, url: str) -> None:

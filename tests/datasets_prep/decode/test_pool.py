@@ -18,7 +18,7 @@ from datasets_prep.decode.images import ImagePreparation, load_pixels
 from datasets_prep.decode.pool import DecodePool
 from datasets_prep.decode.views import ViewedImagePreparation
 from datasets_prep.decode.worker import decode_chunk, undecodable
-from datasets_prep.samples.stored import ArrayWindow, KeyedSample
+from datasets_prep.samples.stored import ArrayWindow, KeyedSample, ReadFailure
 from tests.support.fragile import FragilePreparation, Unloadable
 from tests.support.pictures import encoded, picture
 from walloc_cdl.codec import load_codec
@@ -127,6 +127,15 @@ def test_samples_that_end_their_worker_are_quarantined(workers):
         assert chunks[tag].hashes == [hashlib.sha256(sample).hexdigest() for sample in samples]
         assert chunks[tag].num_bytes == [len(sample) for sample in samples]
     assert chunks[1].signals.tolist() == [[3]]
+
+
+@needs_signals
+def test_a_bus_error_is_a_failure_of_the_system():
+    """It ends a process that touches a page of a memory-mapped file that the system can no longer read."""
+    with DecodePool(1, FragilePreparation()) as pool:
+        ((_, chunk),) = pool.decode([(0, [b"0", b"bus", b"abort"])])
+    assert chunk.reasons == {1: "the decoder crashed", 2: "the decoder crashed"}
+    assert chunk.failures == {1: ReadFailure.FAILED}
 
 
 @needs_signals
