@@ -42,7 +42,7 @@ class ReadFailures:
             if failure is not None and presence is Presence.FOUND and unreadable != QUARANTINE:
                 raise JobError(
                     f"{_described(source, split, start + position, chunk.reasons[position])}, although the source "
-                    f"was listed with it{_others(chunk)}; restore the source and run the same command again to "
+                    f"lists it{_others(chunk)}; restore the source and run the same command again to "
                     "continue, or give `cdl prepare` --unreadable quarantine to go on without such samples"
                 )
             self._recent.append(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import urllib.error
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from datasets_prep import PrepareConfig, open_source, prepare
 from datasets_prep.samples import content, locations
+from datasets_prep.samples.stored import ReadFailure
 from datasets_prep.sources.core.source import Source
 from tests.support.pictures import picture
 from tests.support.sounds import sound, write_sound
@@ -115,7 +115,7 @@ def test_the_job_stops_and_is_resumed_without_a_loss(photos, tmp_path, monkeypat
     if kind == "whole folder":
         assert text == f"the folder '{photos}' is missing; restore it and run the same command again to continue"
     else:
-        assert "although the source was listed with it" in text
+        assert "although the source lists it" in text
         assert "; restore the source and run the same command again to continue, or give `cdl prepare` --unrea" in text
         code = ERRORS.get(kind.removeprefix("reading: "))
         assert ("no such file" if code is None else os.strerror(code)) in text
@@ -147,9 +147,7 @@ def test_a_job_without_the_lost_samples_if_told_so(photos, tmp_path):
     for number in (3, 4):
         (photos / f"train/cat/{number:03d}.png").unlink()
     text = stopped(source, tmp_path / "out", SMALL, lambda state: None)
-    assert text.startswith(
-        "sample 'train/cat/003.png' of split 'train': no such file, although the source was listed with it; "
-    )
+    assert text.startswith("sample 'train/cat/003.png' of split 'train': no such file, although the source lists it; ")
     notes: list[str] = []
 
     def lose_another(state: object) -> None:
@@ -186,30 +184,28 @@ def server(tmp_path, monkeypatch) -> dict[int, Exception]:
     failures: dict[int, Exception] = {}
     data = (photos_in(tmp_path / "served", 2) / "train/cat/000.png").read_bytes()
 
-    def fetched(url: str, *_: object) -> bytes:
+    def read_range(url: str, *_: object, **options: object) -> bytes:
         if (failure := failures.get(int(url.rpartition("/")[2].removesuffix(".png")))) is not None:
             raise failure
         return data
 
-    monkeypatch.setattr(locations, "RETRY_PAUSES_S", ())
-    monkeypatch.setattr(locations, "_fetched", fetched)
+    monkeypatch.setattr(content, "read_range", read_range)
     return failures
 
 
-def status(code: int) -> urllib.error.HTTPError:
-    return urllib.error.HTTPError("http://host", code, "", None, None)
+GONE = locations.FetchError("HTTP status 404", ReadFailure.REFUSED)
+DOWN = locations.FetchError("HTTP status 503, 3 times", ReadFailure.FAILED)
 
 
 def test_dead_urls_of_a_table_are_bad_samples_but_a_network_that_is_down_is_not(server, tmp_path):
     config = replace(SMALL, shard_samples=100)
-    server.update({number: status(404) for number in range(10, 90)})
-    server.update({number: urllib.error.URLError("no route") for number in (1, 3, 5)})
+    server.update(dict.fromkeys(range(10, 90), GONE) | dict.fromkeys((1, 3, 5), DOWN))
     manifest = prepare(table_of_urls(tmp_path / "dead", 100), CODEC, tmp_path / "out", config)
     assert manifest.ledger["reasons"] == {
         "cannot be fetched: HTTP status 404": 80,
-        "cannot be fetched: not reached (URLError), 1 times": 3,
+        "cannot be fetched: HTTP status 503, 3 times": 3,
     }
-    server.update({number: status(503) for number in range(10, 90)})
+    server.update(dict.fromkeys(range(10, 90), DOWN))
     text = stopped(table_of_urls(tmp_path / "down", 100), tmp_path / "out 2", config, lambda state: None)
     assert "48 of the last " in text
     assert "HTTP status 503" in text

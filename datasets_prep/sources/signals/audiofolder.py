@@ -96,7 +96,7 @@ class SegmentedSource(DerivedSource):
     def _skipped(self, error: UnreadableError, key: str, split: str) -> UnusableSample:
         if not self._skip_unreadable:
             raise JobError(
-                f"clip {key!r} of split {split!r}: {error}, although the source was listed with it; restore it and run "
+                f"clip {key!r} of split {split!r}: {error}, although the source lists it; restore it and run "
                 "the same command again, or add --unreadable quarantine to go on without such clips"
             ) from error
         return UnusableSample.from_error(error)

@@ -6,7 +6,6 @@ import errno
 import io
 import os
 import shutil
-import urllib.error
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ import pytest
 
 from datasets_prep import PrepareConfig, holdout, open_source, prepare, prepare_to
 from datasets_prep.forecast import forecast_extension
+from datasets_prep.samples.locations import FetchError
+from datasets_prep.samples.stored import ReadFailure
 from datasets_prep.upkeep.drop import drop
 from datasets_prep.upkeep.encode_again import RepairConfig
 from datasets_prep.upkeep.repair import repair
@@ -311,15 +312,14 @@ def interrupt(*_: object) -> None:
 
 def test_urls_that_answered_503_are_added_when_they_answer(rgb_codec, tmp_path, monkeypatch):
     (tmp_path / "table.csv").write_text("url\n" + "".join(f"http://host/{number}.png\n" for number in range(60)))
-    failing, down = set(range(1, 40, 2)), urllib.error.HTTPError("http://host", 503, "", None, None)
+    failing = set(range(1, 40, 2))
 
-    def fetched(url: str, *_: object) -> bytes:
+    def read_range(url: str, *_: object, **options: object) -> bytes:
         if int(url[12:-4]) in failing:
-            raise down
+            raise FetchError("HTTP status 503, 3 times", ReadFailure.FAILED)
         return encoded(picture(int(url[12:-4])))
 
-    monkeypatch.setattr("datasets_prep.samples.locations.RETRY_PAUSES_S", ())
-    monkeypatch.setattr("datasets_prep.samples.locations._fetched", fetched)
+    monkeypatch.setattr("datasets_prep.samples.content.read_range", read_range)
     source, out = open_source(f"csv:{tmp_path / 'table.csv'}"), tmp_path / "out"
     assert prepare(source, rgb_codec, out, SMALL).ledger["num_quarantined"] == 20
     failing.update(range(60))  # nothing is lost that was not lost before, so that even this stops no extension
