@@ -18,7 +18,7 @@ import pytest
 
 from datasets_prep import IterableSource, PrepareConfig, open_source, prepare
 from datasets_prep.job import finish
-from tests.support.every_call import Completed, calls
+from tests.support.every_call import RARELY, Completed, calls
 from tests.support.faults import KINDS, Faults, KilledError
 from tests.support.pictures import picture
 from tests.support.trees import contents
@@ -125,14 +125,16 @@ def nothing_synced(monkeypatch):
 
 @pytest.mark.parametrize("name", JOBS)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("step", [97, pytest.param(1, marks=pytest.mark.slow)])
-def test_prepare(source, tmp_path, monkeypatch, name, kind, step):
+@pytest.mark.parametrize("thorough", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_prepare(source, tmp_path, monkeypatch, name, kind, thorough):
+    """If thorough, every call fails, or every third of each of the jobs with mostly the same calls."""
+    step = (1 if name in ("whole", "of a stream") else 3) if thorough else RARELY
     job = SmallJob(source, JOBS[name], streaming=name == "of a stream")
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
     with monkeypatch.context() as patch:
         faults = Faults(patch, undisturbed, kind)
         job.run(undisturbed)
-    completed, num_whole, stops = Completed(job.run, undisturbed), 0, calls(faults, step, kind)
+    completed, num_whole, stops = Completed(job.run, undisturbed), 0, calls(faults, kind, step, list(JOBS).index(name))
     assert faults.num_calls > 90
     for first in stops:
         with monkeypatch.context() as patch:

@@ -18,7 +18,7 @@ from datasets_prep.upkeep.encode_again import RepairConfig
 from datasets_prep.upkeep.merge import merge
 from datasets_prep.upkeep.repair import repair
 from datasets_prep.upkeep.split import SplitConfig, split_in_place, take_split
-from tests.support.every_call import Completed, calls
+from tests.support.every_call import RARELY, Completed, calls
 from tests.support.faults import KINDS, Faults, KilledError
 from tests.support.pictures import picture
 from walloc_cdl.codec import ResizeCodec, ResizeConfig
@@ -106,14 +106,16 @@ def begin(name: str, prepared: Path, out: Path) -> None:
 
 @pytest.mark.parametrize("name", [*EDITS, *COPIES])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("step", [197, pytest.param(1, marks=pytest.mark.slow)])
-def test_edits(prepared, tmp_path, monkeypatch, name, kind, step):
+@pytest.mark.parametrize("thorough", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_edits(prepared, tmp_path, monkeypatch, name, kind, thorough):
+    """If thorough, every third call of each fails: most are the same. Kills are made at every call."""
     run, undisturbed, out = {**EDITS, **COPIES}[name], tmp_path / "undisturbed", tmp_path / "out"
+    step, number = 3 if thorough else 2 * RARELY, [*EDITS, *COPIES].index(name)
     begin(name, prepared, undisturbed)
     with monkeypatch.context() as patch:
         faults = Faults(patch, undisturbed, kind)
         run(undisturbed)
-    completed, stops = Completed(lambda folder, _: run(folder), undisturbed), calls(faults, step, kind)
+    completed, stops = Completed(lambda folder, _: run(folder), undisturbed), calls(faults, kind, step, number)
     errors: list[str] = []
     for first in stops:
         begin(name, prepared, out)
