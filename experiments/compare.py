@@ -239,7 +239,8 @@ def _with_test_split(source: Source, seed: int) -> tuple[Source, str]:
             f"{source.name} has no split `train`, only {', '.join(source.split_names)}; give a source that has one"
         )
     if not source.class_names or len(source.class_names) < 2:
-        raise CallError(f"{source.name} has fewer than two classes; give a source with labels")
+        reasons = "".join(f"; {note}" for note in source.notes)
+        raise CallError(f"{source.name} has fewer than two classes; give a source with labels{reasons}")
     for split in TEST_SPLITS:
         if split in source.split_names:
             return source, split

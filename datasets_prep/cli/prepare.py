@@ -124,6 +124,8 @@ def _forecast(samples: Source, model: Codec, out: str, config: PrepareConfig, js
             say(note)
     else:
         expected = forecast(samples, model, config)
+        for note in expected.notes:
+            say(note)
     rows: dict[str, object] = {"source": f"{expected.source} ({expected.fingerprint[:16]})"}
     rows |= {split: f"{count:,} samples" for split, count in expected.num_samples.items()}
     if expected.num_strays:

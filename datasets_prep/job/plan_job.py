@@ -10,6 +10,7 @@ from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.plan import Plan, make_plan
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.sources.core.keyed import KeyedSource
+from datasets_prep.sources.core.label_notes import unlabeled_notes
 from datasets_prep.sources.core.limits import within_limit
 from datasets_prep.sources.core.source import Source
 from datasets_prep.sources.signals.audiofolder import SegmentedSource
@@ -30,6 +31,8 @@ class PlannedJob:
     preparation: Preparation
     codec: Codec
     config: PrepareConfig
+    notes: tuple[str, ...] = ()
+    """Messages for users, to be shown before the job: what they may miss, and how to change it."""
 
 
 def plan_job(source: Source, codec: Codec, config: PrepareConfig) -> PlannedJob:
@@ -44,7 +47,8 @@ def plan_prepared(source: Source, codec: Codec, preparation: Preparation, config
     if preparation.view_names:
         source = KeyedSource(source)
     source = within_limit(source, config.limit)
-    return PlannedJob(make_plan(source, codec, preparation, config), source, preparation, codec, config)
+    notes = (*source.notes, *unlabeled_notes(source))
+    return PlannedJob(make_plan(source, codec, preparation, config), source, preparation, codec, config, notes)
 
 
 def choose_workers(config: PrepareConfig, num_samples: int) -> int:

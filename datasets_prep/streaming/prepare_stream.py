@@ -24,7 +24,7 @@ from datasets_prep.job.finish import num_calibration_samples
 from datasets_prep.job.output import finished_manifest, open_output, remove_work
 from datasets_prep.job.plan import Plan, split_shards
 from datasets_prep.job.plan_job import MAX_SAMPLES_WITHOUT_WORKERS, choose_workers
-from datasets_prep.job.progress import Reporter, count_text
+from datasets_prep.job.progress import Reporter, count_text, report_notes
 from datasets_prep.job.run import OnProgress, end_job, report_finished
 from datasets_prep.sources.core.limits import most_samples
 from datasets_prep.sources.core.streaming_source import StreamingSource
@@ -51,6 +51,7 @@ def prepare_stream(
     """
     started_s, work = time.time(), folder / WORK_NAME
     planned = plan_stream(stream, codec, config)
+    report_notes(stream.notes, None, progress)
     manifest = finished_manifest(folder, planned.plan, restart=config.restart)
     if manifest is None or work.is_dir():
         with locks.job_lock(work):

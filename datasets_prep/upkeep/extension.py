@@ -51,7 +51,7 @@ class Extension:
             notes.append(
                 f"WARNING: {diff.num_relabeled:,} samples have another label in the source now; they keep their old one"
             )
-        return notes
+        return [*notes, *self.job.notes]
 
 
 def require_folder(out: str | os.PathLike[str]) -> Path:

@@ -83,7 +83,7 @@ class HuggingFaceSource(Source):
             for split, images in self._images.items()
         }
         kind = labels.labels.kind if labels.labels is not None and names else None
-        super().__init__(name, Listing(listings, names, label_kind=kind))
+        super().__init__(name, Listing(listings, names, label_kind=kind, notes=labels.notes()))
 
     def read(self, split: str, index: int) -> bytes | Path:
         """Return the encoded image, or its path if the data set holds only that; b"" for a missing image."""
