@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -11,10 +11,18 @@ from datasets_prep.sources.core.label_values import UNKNOWN_SHOWN
 from datasets_prep.sources.core.source import CLASSES, TARGETS, Source
 from walloc_cdl.latents import UNKNOWN_LABEL
 
+NO_LABELS = "no labels"
+"""How messages begin that say why a source has no labels."""
+
+
+def without_label_notes(notes: Iterable[str]) -> list[str]:
+    """Return messages without those about missing labels, for a source that gets labels from elsewhere."""
+    return [note for note in notes if not note.startswith(NO_LABELS)]
+
 
 def all_unknown_note(where: str) -> str:
     """Return the message for labels that were found, but of which none is known."""
-    return f"no labels: {where} has only unknown labels ({UNKNOWN_SHOWN}); name another place of the labels"
+    return f"{NO_LABELS}: {where} has only unknown labels ({UNKNOWN_SHOWN}); name another place of the labels"
 
 
 def unlabeled_notes(source: Source) -> Iterator[str]:

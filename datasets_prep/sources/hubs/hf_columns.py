@@ -130,6 +130,13 @@ class ColumnLabels:
                 if self.labels is None:
                     return
 
+    def append_unknown(self, split: str, count: int) -> None:
+        """Append unknown labels for the rows of a split that does not have the columns."""
+        if self.labels is not None:
+            value = [None] * len(self.columns) if isinstance(self.labels, Targets) else None
+            for _ in range(count):
+                self.labels.append(split, value)
+
     def notes(self) -> list[str]:
         """Return why there are no labels, if there are none, for users; call it after the last `append`."""
         if self.labels is not None and not self.labels.names():

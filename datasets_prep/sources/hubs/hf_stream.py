@@ -77,7 +77,7 @@ class HuggingFaceStream(StreamingSource):
             ) from error
 
     def _label_of(self, row: dict[str, Any]) -> int | str | None:
-        return None if self._label is None else row[self._label]
+        return None if self._label is None else row.get(self._label)
 
 
 def _opened(path: str, config: str | None, *, saved: bool) -> dict[str, IterableDataset]:
