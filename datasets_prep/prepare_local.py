@@ -10,7 +10,7 @@ from datasets_prep.folders.system_errors import resumable
 from datasets_prep.job.choose_engine import choose_engine
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.plan_job import plan_job
-from datasets_prep.job.progress import Progress, report_notes
+from datasets_prep.job.progress import Progress
 from datasets_prep.job.run import run_job
 from datasets_prep.sources.core.source import Source
 from datasets_prep.sources.core.streaming_source import StreamingSource
@@ -59,6 +59,5 @@ def prepare(
         return extend(source, codec, out, config, progress=progress)
     folder = local_path(out)
     planned = plan_job(source, codec, config)
-    report_notes(planned.notes, planned.plan.num_samples, progress)
     with resumable(folder):
         return run_job(planned, folder, progress, started_s)
