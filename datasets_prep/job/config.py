@@ -108,7 +108,8 @@ class PrepareConfig:
         check=_check_duration,
         option="segment",
     )
-    """Seconds of a segment of audio, rounded down to a multiple of the codec's stride; None is 5."""
+    """Seconds of a segment of audio, rounded down to a multiple of the codec's stride, or up if `rest` is `pad`; None
+    is 5."""
     hop_s: float | None = setting(
         None,
         "Audio: seconds from segment to segment; default the segment's length.",
@@ -119,6 +120,16 @@ class PrepareConfig:
         option="hop",
     )
     """Seconds from the start of a segment to the start of the next one; None is the segment's length."""
+    rest: str | None = setting(
+        None,
+        "Audio: drop the end of a clip after its last segment, or pad it to one more; default drop.",
+        signal="audio",
+        remedy="only audio is cut into segments",
+        determines_size=True,
+        choices=("drop", "pad"),
+    )
+    """What becomes of the end of a clip after its last complete segment: `drop`, or `pad`, a segment filled with
+    silence. None is `drop`."""
     normalization: str | None = setting(
         None,
         "Audio: none, or clip (subtract the mean, scale the peak to full scale); default none.",
