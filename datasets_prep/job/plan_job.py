@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from datasets_prep.decode.arrays import ArrayPreparation
 from datasets_prep.decode.audio import AudioPreparation
 from datasets_prep.decode.ragged import RaggedPreparation
 from datasets_prep.job.choose_preparation import choose_preparation
@@ -53,6 +54,8 @@ def plan_prepared(source: Source, codec: Codec, preparation: Preparation, config
         for info in source.root.clip_infos.values():
             clip_notes.add(info, None)
         source = _with_notes(source, clip_notes.notes(codec.name, codec.spec.reduction()))
+    elif isinstance(preparation, ArrayPreparation):
+        source = _with_notes(source, source.root.cut_notes(preparation))
     if preparation.view_names:
         source = KeyedSource(source)
     return plan_samples(within_limit(source, config.limit, config.seed), codec, preparation, config)
