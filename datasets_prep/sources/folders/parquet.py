@@ -87,7 +87,7 @@ class ParquetSource(Source):
             listings[split] = scan.listing(labels.labels.close(split) if labels.labels and names else unknown)
         self._readers = {split: RowReader(scan.paths, scan.ends, image) for split, scan in scans.items()}
         kind = labels.labels.kind if labels.labels is not None and names else None
-        super().__init__(name, Listing(listings, names, label_kind=kind))
+        super().__init__(name, Listing(listings, names, label_kind=kind, notes=labels.notes()))
 
     def read(self, split: str, index: int) -> bytes | Path:
         """Return the encoded image, or its path if the file holds only that; b"" for a missing image."""

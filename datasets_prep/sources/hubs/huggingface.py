@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, DatasetDict, Image, load_dataset, load_from_disk
+from datasets import Dataset, DatasetDict, Features, Image, load_dataset, load_from_disk
 from datasets.exceptions import DatasetsError
 
 from datasets_prep.samples.columns import Column, RowNumbers, TextColumn, Texts
@@ -59,12 +59,17 @@ class HuggingFaceSource(Source):
 
     def __init__(self, name: str, splits: DatasetDict, options: ColumnOptions | None = None) -> None:
         options = options or ColumnOptions()
-        features = next(iter(splits.values())).features
+        # a split without labels, such as a test split, may lack their column
+        every = {name: kind for rows in reversed(splits.values()) for name, kind in rows.features.items()}
+        features = Features(every)
         self._image = image_column(name, features, options.image)
         labels = ColumnLabels(name, features, options)
         for split, rows in splits.items():
-            for column in (self._image, *labels.columns, *options.keep, *([options.group] if options.group else [])):
+            for column in (self._image, *options.keep, *([options.group] if options.group else [])):
                 require_column(f"{name}, split {split}", rows.features, column)
+            if not rows.features.keys() >= {*labels.columns}:
+                labels.append_unknown(split, len(rows))
+                continue
             labels.require_same(rows.features, f"split {split!r}")
             for batch in _arrow_batches(rows, labels.columns) if labels.columns else ():
                 labels.append(split, batch)
@@ -83,7 +88,7 @@ class HuggingFaceSource(Source):
             for split, images in self._images.items()
         }
         kind = labels.labels.kind if labels.labels is not None and names else None
-        super().__init__(name, Listing(listings, names, label_kind=kind))
+        super().__init__(name, Listing(listings, names, label_kind=kind, notes=labels.notes()))
 
     def read(self, split: str, index: int) -> bytes | Path:
         """Return the encoded image, or its path if the data set holds only that; b"" for a missing image."""

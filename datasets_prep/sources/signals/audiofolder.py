@@ -14,6 +14,7 @@ from datasets_prep.sources.core.derived import DerivedSource
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
 from datasets_prep.sources.folders.catalog import FileKind
 from datasets_prep.sources.folders.local_folder import FileFolder, folder_options
+from datasets_prep.sources.signals.sound_notes import ClipNotes
 from walloc_cdl.errors import CallError
 
 AUDIO_SUFFIXES = frozenset({".aif", ".aiff", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".wav"})
@@ -75,9 +76,10 @@ class SegmentedSource(DerivedSource):
     """
 
     def __init__(self, source: Source, preparation: AudioPreparation) -> None:
+        self.clip_notes = ClipNotes(preparation)
         self._starts: dict[str, list[tuple[int, int]]] = {}
         listings = {split: self._cut(source, split, preparation) for split in source.split_names}
-        super().__init__(source, Listing(listings, source.class_names, source.strays))
+        super().__init__(source, Listing(listings, source.class_names, source.strays, notes=source.notes))
 
     def read(self, split: str, index: int) -> Stored:
         """Return the location of the segment."""
@@ -98,6 +100,7 @@ class SegmentedSource(DerivedSource):
                 info = read_clip_info(source.read(split, index))
                 info.require_decodable()  # a header can claim so many samples that the list of segments fills memory
                 starts = preparation.starts(info.resampled_frames(preparation.sample_rate))
+                self.clip_notes.add(info, starts)
             except BadSignalError:
                 starts = range(1)
             for number, start in enumerate(starts):
