@@ -10,8 +10,9 @@ import os
 import stat
 from pathlib import Path
 
-from datasets_prep.samples.locations import FetchError, read_range
+from datasets_prep.samples.locations import read_range
 from datasets_prep.samples.stored import BadSignalError, FileSlice, Stored, failure_reason
+from datasets_prep.samples.web import FetchError
 
 MAX_FILE_BYTES = 2**30
 """Size limit for a file. The largest image that can be decoded has half of it, uncompressed in 16-bit color."""
@@ -47,7 +48,7 @@ def _read_slice(stored: FileSlice) -> bytes:
     if (stored.num_bytes or 0) > MAX_FILE_BYTES:
         raise BadSignalError(f"{stored.num_bytes:,} bytes, more than {MAX_FILE_BYTES:,}")
     try:
-        data = read_range(stored.path, stored.offset, stored.num_bytes, limit=MAX_FILE_BYTES)
+        data = read_range(stored.path, stored.offset, stored.num_bytes, limit=MAX_FILE_BYTES, public=stored.public)
     except FetchError as error:
         raise BadSignalError(f"cannot be fetched: {error}") from error
     except OSError as error:

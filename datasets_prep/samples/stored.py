@@ -41,6 +41,8 @@ class FileSlice:
     offset: int = 0
     num_bytes: int | None = None
     """None for everything from `offset` to the end."""
+    public: bool = False
+    """Whether a URL, and what it redirects to, must be at public addresses, not at ones of this machine's networks."""
 
 
 @dataclass(frozen=True)

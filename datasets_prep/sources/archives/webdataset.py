@@ -19,6 +19,7 @@ from datasets_prep.samples.locations import as_os_errors, open_binary
 from datasets_prep.samples.origin import Origin
 from datasets_prep.samples.stored import FileSlice
 from datasets_prep.samples.unique_names import has_repeats, name_hash
+from datasets_prep.samples.web import Deadline
 from datasets_prep.sources.archives.tars import DamagedTarError, TarMember, members, require_tar
 from datasets_prep.sources.core.label_kinds import ClassLabels, Labels, MultiLabels
 from datasets_prep.sources.core.options import optional_flag, split_options
@@ -26,8 +27,12 @@ from datasets_prep.sources.core.source import Listing, Source, SplitListing, Str
 from datasets_prep.sources.core.strays import StrayColumn
 from datasets_prep.sources.folders.file_lists import by_split, expand, folder_name, short_names
 from datasets_prep.sources.folders.imagefolder import IMAGE_SUFFIXES
+from walloc_cdl.addresses import is_url
 from walloc_cdl.errors import CallError, system_reason
 from walloc_cdl.fields import parse_json
+
+SCAN_S = 3600.0
+"""Time limit for reading the headers of a tar at a URL: 100,000 requests of 64 KiB, of which each takes 36 ms."""
 
 MAX_CLS_BYTES = 4096
 MAX_JSON_BYTES = 2**20
@@ -126,7 +131,7 @@ class _Scan:
         name = self._names[rows.paths[number]]
         seen: set[bytes] = set()
         try:
-            for sample in _samples(file):
+            for sample in _samples(file, Deadline(SCAN_S) if is_url(rows.paths[number]) else None):
                 shown = f"{name}/{sample.stem.decode('utf-8', 'backslashreplace')}"
                 image = self._image_of(sample, shown)
                 if sample.stem in seen:
@@ -150,7 +155,7 @@ class _Scan:
             return found[0] if found else None
         images = [(suffix, member) for suffix, member in sample.members if _is_image(suffix)]
         if len(images) > 1:
-            suffixes = " and ".join(suffix for suffix, _ in images)
+            suffixes = " and ".join(suffix for suffix, _ in images[:5]) + " and others" * (len(images) > 5)
             raise CallError(f"sample {shown!r} has several images, {suffixes}; choose with ?image={images[0][0]}")
         return images[0][1] if images else None
 
@@ -227,11 +232,11 @@ class _TarKeys(LazySequence[str]):
         return f"{self._names[self._tars[position]]}/{self._stems[position]}"
 
 
-def _samples(file: BinaryIO) -> Iterator[_Sample]:
+def _samples(file: BinaryIO, deadline: Deadline | None) -> Iterator[_Sample]:
     """Group adjacent members by stem. The last sample of a tar without an end mark is `cut_off`."""
     sample: _Sample | None = None
     try:
-        for member in members(file):
+        for member in members(file, deadline=deadline):
             folder, slash, base = member.name.rpartition(b"/")
             stem, dot, suffix = base.partition(b".")
             if not stem or not dot or (stem.startswith(b"__") and stem.endswith(b"__")):

@@ -12,6 +12,7 @@ from datasets_prep.samples.columns import CHUNK_ROWS
 from datasets_prep.sources.core.derived import DerivedSource
 from datasets_prep.sources.core.label_kinds import MAX_CLASSES, ordered_names
 from datasets_prep.sources.core.source import CLASSES, Source
+from datasets_prep.sources.core.text_files import CONVERT, open_text
 from walloc_cdl.errors import CallError
 
 MAX_LINE_CHARACTERS = 65_536
@@ -60,10 +61,11 @@ class LabeledSource(DerivedSource):
 def label_lines(path: Path) -> Iterator[tuple[int, str, str]]:
     """Yield line number, name and label. A tab separates name and label, or else a comma, or else spaces.
 
-    Empty lines are skipped. Raises `CallError` for a file that cannot be read and for a line of another form.
+    Empty lines are skipped. Raises `CallError` for a file that cannot be read, such as a pipe, and for a line of
+    another form.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with open_text(path) as file:
             for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_CHARACTERS), ""), 1):
                 text = line.strip()
                 if not text:
@@ -74,7 +76,7 @@ def label_lines(path: Path) -> Iterator[tuple[int, str, str]]:
                     raise CallError(f"{str(path)!r}, line {number}: {text[:60]!r}; expected a name and its label")
                 yield number, parts[0], parts[1]
     except (OSError, UnicodeDecodeError) as error:
-        cause = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        cause = getattr(error, "strerror", None) or f"it is not UTF-8 text; {CONVERT}"
         raise CallError(f"label file {str(path)!r} cannot be read: {cause}; expected lines of NAME LABEL") from error
 
 

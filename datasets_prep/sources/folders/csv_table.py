@@ -55,7 +55,7 @@ class CsvTable(Source):
 
     def __init__(self, table: Path, options: dict[str, str]) -> None:
         if not table.is_file():
-            found = "is a folder" if table.is_dir() else "does not exist"
+            found = "is a folder" if table.is_dir() else "is not a regular file" if table.exists() else "does not exist"
             raise CallError(f"table {str(table)!r} {found}; give the path of a CSV file")
         self._table, self._folder = table, table.absolute().parent
         self._schemes: set[str] = set()
