@@ -10,9 +10,15 @@ import os
 import stat
 from pathlib import Path
 
-from datasets_prep.samples.locations import read_range
-from datasets_prep.samples.stored import BadSignalError, FileSlice, Stored, failure_reason
-from datasets_prep.samples.web import FetchError
+from datasets_prep.samples.locations import FetchError, read_range
+from datasets_prep.samples.stored import (
+    BadSignalError,
+    FileSlice,
+    Stored,
+    UnreadableError,
+    UnusableSample,
+    sample_error,
+)
 
 MAX_FILE_BYTES = 2**30
 """Size limit for a file. The largest image that can be decoded has half of it, uncompressed in 16-bit color."""
@@ -21,13 +27,16 @@ MAX_FILE_BYTES = 2**30
 def read_stored(stored: Stored) -> bytes:
     """Return the encoded sample.
 
-    Raises `BadSignalError` for a sample that cannot be read, is not a regular file, exceeds `MAX_FILE_BYTES`, or has
-    another size than listed, and `TypeError` for array windows and audio segments, which are only parts of files.
+    Raises `BadSignalError` for a sample that is not a regular file, exceeds `MAX_FILE_BYTES`, or has another size than
+    listed, its subclass `UnreadableError` for one that the system cannot read, and `TypeError` for array windows and
+    audio segments, which are only parts of files.
     """
     if isinstance(stored, bytes):
         return stored
     if isinstance(stored, FileSlice):
         return _read_slice(stored)
+    if isinstance(stored, UnusableSample):
+        raise stored.error()
     if not isinstance(stored, os.PathLike):
         raise TypeError(f"{type(stored).__name__} is not a whole file")
     try:
@@ -36,7 +45,7 @@ def read_stored(stored: Stored) -> bytes:
         regular = stat.S_ISREG(status.st_mode)
         data = Path(stored).read_bytes() if regular and status.st_size <= MAX_FILE_BYTES else None
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte, which a list of files can contain
-        raise BadSignalError(failure_reason(error)) from error
+        raise sample_error(error) from error
     if not regular:
         raise BadSignalError("not a regular file")
     if data is None:
@@ -50,9 +59,11 @@ def _read_slice(stored: FileSlice) -> bytes:
     try:
         data = read_range(stored.path, stored.offset, stored.num_bytes, limit=MAX_FILE_BYTES, public=stored.public)
     except FetchError as error:
-        raise BadSignalError(f"cannot be fetched: {error}") from error
+        reason = f"cannot be fetched: {error}"
+        unusable = BadSignalError(reason) if error.failure is None else UnreadableError(reason, error.failure)
+        raise unusable from error
     except OSError as error:
-        raise BadSignalError(failure_reason(error)) from error
+        raise sample_error(error) from error
     if stored.num_bytes is not None and len(data) != stored.num_bytes:
         raise BadSignalError(f"{len(data):,} bytes, where {stored.num_bytes:,} were listed")
     return data

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
-from datasets_prep.samples.web import Deadline, FetchError, UnreachableError, fetch_range, file_size, too_large
+from datasets_prep.samples.stored import ReadFailure
+from datasets_prep.samples.web import Deadline, FetchError, fetch_range, file_size, too_large
 from walloc_cdl.addresses import WEB_SCHEMES, is_url, url_scheme
 from walloc_cdl.errors import CallError, CdlError, one_line
 from walloc_cdl.files import open_regular
@@ -109,23 +110,23 @@ def _fetched(attempt: Callable[[], Result], deadline: Deadline) -> Result:
         raise
     except Exception as error:  # of urllib, http.client, ssl, and the packages of fsspec's file systems
         if deadline.has_passed:
-            raise UnreachableError(f"took longer than {deadline.limit_s:g} s") from error
+            raise FetchError(f"took longer than {deadline.limit_s:g} s", ReadFailure.FAILED) from error
         raise _fetch_error(error) from error
 
 
 def _fetch_error(error: Exception) -> FetchError:
     if isinstance(error, FileNotFoundError):
-        return FetchError("no such file at its URL")
+        return FetchError("no such file at its URL", ReadFailure.REFUSED)
     if isinstance(error, PermissionError):
-        return FetchError("access to its URL is denied")
+        return FetchError("access to its URL is denied", ReadFailure.REFUSED)
     if isinstance(error, CallError) and not isinstance(error.__cause__, ImportError):
         return FetchError("its URL is malformed")
     status = getattr(error, "code", None)
     cause = f"HTTP status {status}" if status else f"not reached ({type(error).__name__})"
     if not _is_transient(error):
-        return FetchError(cause)
-    kind = FetchError if _is_of_one_host(getattr(error, "reason", None)) else UnreachableError
-    return kind(f"{cause}, {len(RETRY_PAUSES_S) + 1} times")
+        return FetchError(cause, ReadFailure.REFUSED)
+    failure = ReadFailure.REFUSED if _is_of_one_host(getattr(error, "reason", None)) else ReadFailure.FAILED
+    return FetchError(f"{cause}, {len(RETRY_PAUSES_S) + 1} times", failure)
 
 
 def _is_of_one_host(reason: object) -> bool:

@@ -25,6 +25,7 @@ from functools import cache, partial
 from typing import IO, Any
 from urllib.parse import quote, urljoin, urlsplit
 
+from datasets_prep.samples.stored import ReadFailure
 from walloc_cdl.addresses import WEB_SCHEMES, ascii_url, is_public
 
 WAIT_S = 15.0
@@ -43,12 +44,10 @@ _NUMBER = re.compile(r"[0-9]{1,18}")
 class FetchError(OSError):
     """A file at a URL cannot be fetched; the message is short and does not contain the URL."""
 
-
-class UnreachableError(FetchError):
-    """A file at a URL cannot be fetched now, but perhaps later: its server or the network fails, or takes too long.
-
-    Examples are a refused connection, a wait that takes too long, and a status such as 503.
-    """
+    def __init__(self, message: str, failure: ReadFailure | None = None) -> None:
+        """`failure`: None if the URL itself is wrong, or the file was reached, but cannot be used."""
+        super().__init__(message)
+        self.failure = failure
 
 
 class Deadline:
