@@ -17,6 +17,8 @@ _URL = re.compile(rf"{_SCHEME}://")
 _ADDRESS = re.compile(rf"{_SCHEME}(::{_SCHEME})*://.")
 _ADDRESS_AS_PATH = re.compile(rf"{_SCHEME}:[/\\]")
 _LOCAL_SCHEME = "file://"
+_CHAIN = re.compile(rf"{_SCHEME}::{_SCHEME}:(//|:)")
+_IPV6_HOST = re.compile(r"//[^/?#]*\[[0-9A-Fa-f:.%]*\]")
 
 
 def is_url(text: str) -> bool:
@@ -26,6 +28,20 @@ def is_url(text: str) -> bool:
     (True, True, False)
     """
     return _URL.match(text) is not None
+
+
+def is_chained(text: str) -> bool:
+    """Return whether `text` is a chain of URLs in the sense of fsspec, such as a file in an archive at a URL.
+
+    >>> is_chained("simplecache::s3://bucket/a.png"), is_chained("zip://a.png::s3://bucket/b.zip")
+    (True, True)
+    >>> is_chained("http://[::1]:8000/a.png"), is_chained("https://h/a::b.png"), is_chained("C++::notes/a.png")
+    (False, False, False)
+    """
+    if not is_url(text):
+        return _CHAIN.match(text) is not None
+    _, colons, rest = _IPV6_HOST.sub("//", text, count=1).partition("::")
+    return bool(colons) and ("://" in rest or url_scheme(text) not in WEB_SCHEMES)
 
 
 def is_address(location: object) -> bool:

@@ -41,11 +41,23 @@ def file_system(url: str) -> tuple[AbstractFileSystem, str]:
     try:
         system, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError, OSError) as error:
-        cause = one_line(error)
-        raise CallError(
-            f"{url!r} cannot be opened: {cause}; check it, and install the package that its scheme needs"
-        ) from error
+        raise _not_opened(url, error) from error
     return system, path
+
+
+def require_package(url: str) -> None:
+    """Raise `CallError` if the package that the scheme of a URL needs is missing, without looking at the rest of it."""
+    import fsspec
+
+    try:
+        fsspec.get_filesystem_class(url_scheme(url))
+    except (ImportError, ValueError) as error:
+        raise _not_opened(url, error) from error
+
+
+def _not_opened(url: str, error: Exception) -> CallError:
+    cause = one_line(error)
+    return CallError(f"{url!r} cannot be opened: {cause}; check it, and install the package that its scheme needs")
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from datasets_prep.samples.unique_names import has_repeats, name_hash
 from datasets_prep.samples.web import Deadline
 from datasets_prep.sources.archives.tars import DamagedTarError, TarMember, members, require_tar
 from datasets_prep.sources.core.label_kinds import ClassLabels, Labels, MultiLabels
-from datasets_prep.sources.core.options import optional_flag, split_options
+from datasets_prep.sources.core.options import flag, optional_flag, split_options
 from datasets_prep.sources.core.source import Listing, Source, SplitListing, Stray
 from datasets_prep.sources.core.strays import StrayColumn
 from datasets_prep.sources.folders.file_lists import by_split, expand, folder_name, short_names
@@ -41,10 +41,15 @@ MAX_JSON_BYTES = 2**20
 
 def open_webdataset(text: str) -> Source:
     """Open the source `webdataset:…`; `text` is the part after the colon."""
-    pattern, options = split_options(text, ("image", "label", "splits"))
+    pattern, options = split_options(text, ("image", "label", "public", "splits"))
     paths = expand(pattern, ".tar", "plain tar files")
-    splits = optional_flag(options, "splits")
-    return WebDataset(paths, image=options.get("image"), label=options.get("label"), splits=splits)
+    return WebDataset(
+        paths,
+        image=options.get("image"),
+        label=options.get("label"),
+        public=flag(options, "public"),
+        splits=optional_flag(options, "splits"),
+    )
 
 
 class WebDataset(Source):
@@ -57,16 +62,22 @@ class WebDataset(Source):
     """
 
     def __init__(
-        self, paths: list[str], *, image: str | None = None, label: str | None = None, splits: bool | None = None
+        self,
+        paths: list[str],
+        *,
+        image: str | None = None,
+        label: str | None = None,
+        public: bool = False,
+        splits: bool | None = None,
     ) -> None:
         """`image`: suffix of the members that are images; `label`: field of the `.json` that holds the label.
 
-        `splits`: see `by_split`.
+        `public`: see `FileSlice.public`; `splits`: see `by_split`.
         """
         self._paths = paths
         files_of = by_split(paths, splits)
         names = dict(zip(paths, short_names(paths), strict=True))
-        scan = _Scan(names, image and image.lower().lstrip("."), label)
+        scan = _Scan(names, image and image.lower().lstrip("."), label, public=public)
         self._splits = {split: scan.split(split, files) for split, files in files_of.items()}
         class_names = scan.labels.names() if scan.labels is not None else None
         listings = {split: rows.listing(_labels(scan, split, len(rows))) for split, rows in self._splits.items()}
@@ -105,20 +116,20 @@ class _Sample:
 class _Scan:
     """One pass over all headers."""
 
-    def __init__(self, names: dict[str, str], image: str | None, label: str | None) -> None:
+    def __init__(self, names: dict[str, str], image: str | None, label: str | None, *, public: bool) -> None:
         self.strays = StrayColumn()
         self.labels: Labels | None = None
         """None until the first label, which determines the kind of all labels."""
-        self._names, self._image, self._field = names, image, label
+        self._names, self._image, self._field, self._public = names, image, label, public
         self._unlabeled: Counter[str] = Counter()
         """For each split, the number of samples before the first label."""
 
     def split(self, split: str, paths: list[str]) -> _Rows:
         """Return the samples of a split's tars, in order."""
-        rows = _Rows(paths, [self._names[path] for path in paths])
+        rows = _Rows(paths, [self._names[path] for path in paths], public=self._public)
         for number, path in enumerate(paths):
             try:
-                with as_os_errors(), open_binary(path) as file:
+                with as_os_errors(), open_binary(path, public=self._public) as file:
                     require_tar(file, path)
                     self._tar(split, rows, number, file)
             except OSError as error:
@@ -189,8 +200,8 @@ class _Scan:
 class _Rows:
     """The samples of one split, collected in columns."""
 
-    def __init__(self, paths: list[str], names: list[str]) -> None:
-        self.paths, self._names = paths, names
+    def __init__(self, paths: list[str], names: list[str], *, public: bool) -> None:
+        self.paths, self._names, self._public = paths, names, public
         self._stems, self._hashes = TextColumn(), Column(np.uint64)
         self._tars, self._offsets, self._num_bytes = Column(np.int32), Column(np.int64), Column(np.int64)
 
@@ -210,7 +221,8 @@ class _Rows:
         return len(self._texts)
 
     def slice(self, index: int) -> FileSlice:
-        return FileSlice(self.paths[self._tar_of[index]], int(self._offset_of[index]), int(self._size_of[index]))
+        path = self.paths[self._tar_of[index]]
+        return FileSlice(path, int(self._offset_of[index]), int(self._size_of[index]), public=self._public)
 
     def listing(self, labels: np.ndarray) -> SplitListing:
         keys: Sequence[str] = self._texts

@@ -1,14 +1,12 @@
 """`csv:PATH`: a table of image files or URLs, with their labels, splits and groups in further columns.
 
-The table is untrusted: relative paths may not leave its folder, absolute paths need `?absolute=1`, and URLs must have
-one of `REMOTE_SCHEMES`.
+The table is untrusted; `NamedFiles` has the rules for the paths and URLs in it.
 """
 
 from __future__ import annotations
 
 import csv
 import os
-import posixpath
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,22 +16,21 @@ import pyarrow as pa
 from datasets_prep.samples.arrow_columns import TableBuilder
 from datasets_prep.samples.columns import CHUNK_ROWS, Column, TextColumn
 from datasets_prep.samples.lazy_sequence import LazySequence
-from datasets_prep.samples.locations import file_system
+from datasets_prep.samples.locations import require_package
 from datasets_prep.samples.origin import Origin
-from datasets_prep.samples.stored import FileSlice, Stored
+from datasets_prep.samples.stored import Stored
 from datasets_prep.samples.unique_names import has_repeats, name_hash
 from datasets_prep.sources.core.label_kinds import ClassLabels, Labels, MultiLabels, Targets
+from datasets_prep.sources.core.named_files import NamedFiles
 from datasets_prep.sources.core.options import column_names, flag, split_options
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
 from datasets_prep.sources.core.split_names import in_order, split_in_column
 from walloc_cdl.addresses import WEB_SCHEMES, is_url, url_scheme
 from walloc_cdl.errors import CallError
 
-OPTIONS = ("path", "label", "target", "separator", "split", "group", "key", "keep", "absolute", "delimiter")
+OPTIONS = ("path", "label", "target", "separator", "split", "group", "key", "keep", "absolute", "public", "delimiter")
 PATH_NAMES = ("path", "file", "filename", "file_name", "filepath", "image", "image_path", "url")
 """Names of the column of files, searched if the options do not name it."""
-
-REMOTE_SCHEMES = frozenset({"http", "https", "s3", "gs", "gcs", "az", "abfs", "abfss", "hf", "oss", "memory"})
 
 MAX_SPLITS = 64
 
@@ -59,7 +56,9 @@ class CsvTable(Source):
             raise CallError(f"table {str(table)!r} {found}; give the path of a CSV file")
         self._table, self._folder = table, table.absolute().parent
         self._schemes: set[str] = set()
-        self._absolute = flag(options, "absolute")
+        self._files = NamedFiles(
+            str(self._folder), absolute=flag(options, "absolute"), public=flag(options, "public"), noun="table"
+        )
         rows = _rows(table, options.get("delimiter"))
         header = next(rows, (0, []))[1]
         if not header:
@@ -82,8 +81,7 @@ class CsvTable(Source):
 
     def read(self, split: str, index: int) -> Stored:
         """Return the path of the file, or its URL."""
-        text = self._splits[split].locations[index]
-        return FileSlice(text) if is_url(text) else self._folder / text
+        return self._files.stored(self._splits[split].locations[index])
 
     @property
     def origin(self) -> Origin:
@@ -111,22 +109,10 @@ class CsvTable(Source):
 
         Raises `CallError` for a location that the table may not name.
         """
-        if not location or "\0" in location:
-            raise CallError(f"{where}: path {location[:60]!r}; expected the path or URL of an image file")
+        self._files.require(location, lambda: where)
         if is_url(location):
-            if url_scheme(location) not in REMOTE_SCHEMES or "::" in location:
-                raise CallError(
-                    f"{where}: URL {location[:100]!r}; expected one of the schemes {', '.join(sorted(REMOTE_SCHEMES))}"
-                )
             self._require_scheme(location)
             return 0
-        if os.path.isabs(location):
-            if not self._absolute:
-                raise CallError(
-                    f"{where}: absolute path {location[:100]!r}; give ?absolute=1 if the table may name any file"
-                )
-        elif posixpath.normpath(location.replace(os.sep, "/")).split("/")[0] == "..":
-            raise CallError(f"{where}: path {location[:100]!r} leaves the table's folder; move the table or the files")
         try:
             return os.stat(self._folder / location).st_size
         except OSError:
@@ -137,7 +123,7 @@ class CsvTable(Source):
         scheme = url_scheme(url)
         if scheme not in self._schemes:
             if scheme not in WEB_SCHEMES:
-                file_system(url)
+                require_package(url)
             self._schemes.add(scheme)
 
 

@@ -15,7 +15,7 @@ from walloc_cdl.errors import CallError
 
 IMAGE_NAMES = ("image", "img", "jpg", "png")
 LABEL_NAMES = ("label", "labels")
-OPTIONS = ("image", "label", "target", "group", "keep")
+OPTIONS = ("image", "label", "target", "group", "keep", "absolute", "public")
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,10 @@ class ColumnOptions:
     """Column of groups: samples with the same value stay together in a holdout."""
     keep: tuple[str, ...] = ()
     """Further columns, stored in the ledger."""
+    absolute: bool = False
+    """Whether rows may name files by absolute paths; see `NamedFiles`."""
+    public: bool = False
+    """See `FileSlice.public`."""
     streaming: bool = False
     splits: bool | None = None
     """Whether the names of files begin with names of splits; None to decide by these names."""
@@ -50,7 +54,8 @@ def split_columns(text: str, further: str) -> tuple[str, ColumnOptions]:
     multiple = {key: column_names(options, key) for key in ("target", "keep")}
     single = {key: options.get(key) for key in ("image", "label", "group")}
     streaming, splits = flag(options, "streaming"), optional_flag(options, "splits")
-    return name, ColumnOptions(**single, **multiple, streaming=streaming, splits=splits)
+    files = {key: flag(options, key) for key in ("absolute", "public")}
+    return name, ColumnOptions(**single, **multiple, **files, streaming=streaming, splits=splits)
 
 
 def image_column(name: str, features: Features, wanted: str | None) -> str:

@@ -90,16 +90,15 @@ def test_urls_and_missing_files_have_no_size(table, tmp_path):
         ("a/../../x.png", "path .* leaves the table's folder"),
         ("/etc/passwd", "absolute path '/etc/passwd'; give \\?absolute=1 if the table may name any file"),
         ("file:///etc/passwd", "URL 'file:///etc/passwd'; expected one of the schemes abfs"),
-        ("simplecache::http://h/a.png", "path 'simplecache::http://h/a.png'|URL"),
+        ("simplecache::http://h/a.png", "URL 'simplecache::http://h/a.png'; expected one of the schemes"),
+        ("zip://a.png::s3://b/c.zip", "URL 'zip://a.png::s3://b/c.zip'"),
+        ("s3://b/c::d", "URL 's3://b/c::d'"),
         ("http://h/a::file:///etc/passwd", "URL 'http://h/a::file"),
         ('""', "path ''; expected the path or URL of an image file"),
     ],
 )
 def test_locations_that_a_table_may_not_name(table, location, reason):
     text = table(f"path,label\n0.png,a\n{location},b\n")
-    if location.startswith("simplecache"):
-        assert open_source(text).num_bytes("train", 1) == 0  # not a URL, but a file that does not exist
-        return
     with pytest.raises(CallError, match=f"line 3: {reason}"):
         open_source(text)
 
@@ -107,6 +106,13 @@ def test_locations_that_a_table_may_not_name(table, location, reason):
 @pytest.mark.skipif(importlib.util.find_spec("s3fs") is not None, reason="needs to lack s3fs")
 def test_a_scheme_whose_package_is_missing(table):
     assert "'s3://bucket/a.png' cannot be opened: " in message(table("url\ns3://bucket/a.png\n"))
+
+
+def test_colons_that_make_no_chain(table):
+    rows = ["http://[::1]:80/a.png", "https://h/a::b.png", "a::b.png"]
+    source = open_source(table("url\n" + "\n".join(rows)) + "?public=1")
+    assert keys(source) == rows
+    assert source.read("train", 0) == FileSlice(rows[0], public=True)
 
 
 def test_absolute_paths_with_the_option(table, tmp_path):

@@ -164,7 +164,9 @@ def test_refusals(tmp_path):
     assert "no file matches" in message(f"webdataset:{tmp_path}/*.tar")
     (tmp_path / "a.tar").write_bytes(b"\x1f\x8b" + bytes(600))
     assert "is compressed with gzip" in message(f"webdataset:{tmp_path}/a.tar")
-    assert "expected some of image, label, splits, each once" in message(f"webdataset:{tmp_path}/a.tar?imag=png")
+    assert "expected some of image, label, public, splits, each once" in message(
+        f"webdataset:{tmp_path}/a.tar?imag=png"
+    )
     path = write(tmp_path / "b.tar", [("x.png", b"-"), ("x.cls", b"9" * 5000)])
     assert "cls of 'b.tar/x' has 5,000 bytes; expected at most 4,096" in message(f"webdataset:{path}")
 
