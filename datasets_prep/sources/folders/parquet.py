@@ -7,6 +7,7 @@ each run once (87 MB of clothing photos in 0.1 s), with the memory of one run.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from datasets import Features
+from datasets import ClassLabel, Features
 
 from datasets_prep.samples.arrow_columns import TableBuilder
 from datasets_prep.samples.columns import Column, RowNumbers, TextColumn
@@ -26,6 +27,7 @@ from datasets_prep.samples.stored import Stored
 from datasets_prep.sources.core.named_files import NamedFiles
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
 from datasets_prep.sources.folders.file_lists import by_split, expand, folder_name
+from datasets_prep.sources.folders.parquet_schema import common_schema
 from datasets_prep.sources.hubs.hf_columns import (
     ColumnLabels,
     ColumnOptions,
@@ -70,8 +72,10 @@ class ParquetSource(Source):
     def __init__(self, paths: list[str], options: ColumnOptions | None = None) -> None:
         options = options or ColumnOptions()
         name, self._paths = folder_name(paths[0]), paths
-        schema = _opened(paths[0], options.public).schema_arrow
-        features = _features(schema)
+        first = _opened(paths[0], options.public).schema_arrow
+        others = ((path, _opened(path, options.public).schema_arrow) for path in paths[1:])
+        schema = common_schema(itertools.chain([(paths[0], first)], others))
+        features = _common_features(first, schema)
         image = image_column(name, features, options.image)
         _require_images(name, image, schema)
         for column in (*options.keep, *([options.group] if options.group else [])):
@@ -204,9 +208,7 @@ class _Scan:
         ends = []
         for path in paths:
             file = _opened(path, options.public)
-            if file.schema_arrow.remove_metadata() != schema.remove_metadata():
-                raise CallError(f"{path!r} has other columns than {paths[0]!r}; give files of one data set")
-            labels.require_same(_features(file.schema_arrow), repr(path))
+            labels.require_same(_common_features(file.schema_arrow, schema), repr(path))
             sized = [] if is_url(path) else [image]
             wanted = [*dict.fromkeys([*sized, *labels.columns, *options.keep, *filter(None, [options.group])])]
             if is_url(path):
@@ -234,6 +236,8 @@ class _Scan:
             data = pc.struct_field(values, "bytes")
             if values.type.get_field_index("path") >= 0:
                 require_named_files(values, files, where, row)
+        if pa.types.is_binary_view(data.type):  # whose length pyarrow does not compute
+            data = data.cast(pa.large_binary())
         self._sizes.extend(pc.fill_null(pc.binary_length(data), 0).to_numpy(zero_copy_only=False))
 
     def _append(self, batch: pa.RecordBatch) -> None:
@@ -241,7 +245,13 @@ class _Scan:
             for text in texts(batch.column(self._options.group)):
                 self._groups.append(text)
         if self._options.keep:
-            self._kept.append(batch.select(list(self._options.keep)))
+            try:
+                columns = [batch.column(field.name).cast(field.type) for field in self._kept.schema]
+            except pa.ArrowException as error:
+                raise CallError(
+                    f"columns {', '.join(self._options.keep)}: {one_line(error)}; omit one of ?keep="
+                ) from error
+            self._kept.append(pa.record_batch(columns, schema=self._kept.schema))
 
 
 def _batches(file: pq.ParquetFile, path: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -272,17 +282,36 @@ def _unreadable(path: str, error: Exception) -> CallError:
 
 
 def _features(schema: pa.Schema) -> Features:
-    """Return the features that `datasets` stored in the schema's metadata, or else those that follow from the types."""
+    """Return the features that `datasets` stored in the schema's metadata, or else those that follow from the types.
+
+    `datasets` ignores the metadata of columns of another type; class numbers may have been stored in fewer bits.
+    """
     try:
-        return Features.from_arrow_schema(schema)
+        features = Features.from_arrow_schema(schema)
+        narrow = [field.name for field in schema if pa.types.is_integer(field.type) and field.type != pa.int64()]
+        if narrow and schema.metadata:
+            fields = [field.with_type(pa.int64()) if field.name in narrow else field for field in schema]
+            wide = Features.from_arrow_schema(pa.schema(fields, schema.metadata))
+            features.update({name: wide[name] for name in narrow if isinstance(wide[name], ClassLabel)})
+        return features
     except (ValueError, TypeError, KeyError):
         return Features.from_arrow_schema(schema.remove_metadata())
+
+
+def _common_features(own: pa.Schema, common: pa.Schema) -> Features:
+    """Return the features of a file, with those of the common schema for columns without values in the file."""
+    features = _features(own)
+    for name in common.names:
+        kind = own.field(name).type
+        if pa.types.is_null(kind) or (pa.types.is_list(kind) and pa.types.is_null(kind.value_type)):
+            features[name] = _features(pa.schema([common.field(name)]))[name]
+    return features
 
 
 def _require_images(name: str, column: str, schema: pa.Schema) -> None:
     kind = schema.field(column).type
     inner = kind.field("bytes").type if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
-    if not (pa.types.is_binary(inner) or pa.types.is_large_binary(inner)):
+    if not (pa.types.is_binary(inner) or pa.types.is_large_binary(inner) or pa.types.is_binary_view(inner)):
         raise CallError(
             f"column {column!r} of data set {name!r} holds {kind}, not images; choose another with ?image=COLUMN"
         )

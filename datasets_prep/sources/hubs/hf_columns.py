@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
-from datasets import ClassLabel, Features, Image, Sequence, Value
+from datasets import ClassLabel, Features, Image, LargeList, Sequence, Value
 from datasets import List as ListFeature
 
 from datasets_prep.sources.core.label_kinds import ClassLabels, Labels, MultiLabels, Targets
@@ -159,7 +159,7 @@ def is_class(feature: object) -> bool:
     """Return whether values of a feature can be classes: a `ClassLabel`, strings, integers, or booleans."""
     dtype = str(getattr(feature, "dtype", ""))
     return isinstance(feature, ClassLabel) or (
-        isinstance(feature, Value) and (dtype in ("string", "large_string", "bool") or "int" in dtype)
+        isinstance(feature, Value) and (dtype in ("string", "large_string", "string_view", "bool") or "int" in dtype)
     )
 
 
@@ -171,7 +171,7 @@ def _class_names(feature: object) -> list[str] | None:
 
 def _item(feature: object) -> object:
     """Return the item feature of a list; any other feature itself."""
-    if isinstance(feature, (ListFeature, Sequence)):
+    if isinstance(feature, (ListFeature, LargeList, Sequence)):
         return feature.feature
     return feature[0] if isinstance(feature, list) and feature else feature
 
@@ -188,7 +188,7 @@ def _holds_images(column: str, feature: object) -> bool:
         return True
     if isinstance(feature, dict):
         return "bytes" in feature and column in IMAGE_NAMES
-    return getattr(feature, "dtype", None) in ("binary", "large_binary") and column in IMAGE_NAMES
+    return getattr(feature, "dtype", None) in ("binary", "large_binary", "binary_view") and column in IMAGE_NAMES
 
 
 def texts(array: pa.Array | pa.ChunkedArray) -> Iterable[bytes]:

@@ -180,8 +180,8 @@ def _sizes(images: Dataset, column: str, files: NamedFiles, where: str) -> np.nd
 
 def require_named_files(array: pa.StructArray, files: NamedFiles, where: str, first_row: int) -> None:
     """Raise `CallError` for the first row without bytes whose path the data set may not name."""
-    lengths, paths = pc.binary_length(pc.struct_field(array, "bytes")), pc.struct_field(array, "path")
-    for row in np.flatnonzero(pc.and_(pc.is_null(lengths), pc.is_valid(paths)).to_numpy(zero_copy_only=False)):
+    data, paths = pc.struct_field(array, "bytes"), pc.struct_field(array, "path")
+    for row in np.flatnonzero(pc.and_(pc.is_null(data), pc.is_valid(paths)).to_numpy(zero_copy_only=False)):
         if path := paths[int(row)].as_py():
             files.require(path, lambda number=first_row + int(row): f"{where}, row {number}")
 
