@@ -24,10 +24,10 @@ from datasets_prep.samples.lazy_sequence import LazySequence
 from datasets_prep.samples.locations import open_binary
 from datasets_prep.samples.origin import Origin
 from datasets_prep.samples.stored import Stored
+from datasets_prep.sources.core.common_schema import common_schema
 from datasets_prep.sources.core.named_files import NamedFiles
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
 from datasets_prep.sources.folders.file_lists import by_split, expand, folder_name
-from datasets_prep.sources.folders.parquet_schema import common_schema
 from datasets_prep.sources.hubs.hf_columns import (
     ColumnLabels,
     ColumnOptions,
@@ -73,8 +73,8 @@ class ParquetSource(Source):
         options = options or ColumnOptions()
         name, self._paths = folder_name(paths[0]), paths
         first = _opened(paths[0], options.public).schema_arrow
-        others = ((path, _opened(path, options.public).schema_arrow) for path in paths[1:])
-        schema = common_schema(itertools.chain([(paths[0], first)], others))
+        others = ((repr(path), _opened(path, options.public).schema_arrow) for path in paths[1:])
+        schema = common_schema(itertools.chain([(repr(paths[0]), first)], others))
         features = _common_features(first, schema)
         image = image_column(name, features, options.image)
         _require_images(name, image, schema)

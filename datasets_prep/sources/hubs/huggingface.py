@@ -17,6 +17,7 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from datasets_prep.samples.columns import Column, RowNumbers, TextColumn, Texts
 from datasets_prep.samples.lazy_sequence import LazySequence
 from datasets_prep.samples.stored import Stored
+from datasets_prep.sources.core.common_schema import common_schema
 from datasets_prep.sources.core.named_files import NamedFiles
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
 from datasets_prep.sources.hubs.hf_columns import (
@@ -78,6 +79,7 @@ class HuggingFaceSource(Source):
             for batch in _arrow_batches(rows, labels.columns) if labels.columns else ():
                 labels.append(split, batch)
         self._images = {split: _encoded_images(name, rows, self._image) for split, rows in splits.items()}
+        kept = common_schema(_kept_schemas(name, splits, options.keep)) if options.keep else None
         names = labels.labels.names() if labels.labels is not None else None
         listings = {
             split: SplitListing(
@@ -87,7 +89,7 @@ class HuggingFaceSource(Source):
                 else np.full(len(images), UNKNOWN_LABEL, np.int64),
                 num_bytes=_sizes(images, self._image, self._files, f"data set {name!r}, split {split!r}"),
                 groups=_groups(splits[split], options.group) if options.group else None,
-                columns=_table(splits[split], options.keep) if options.keep else None,
+                columns=None if kept is None else _table(splits[split], options.keep).cast(kept),
             )
             for split, images in self._images.items()
         }
@@ -192,6 +194,11 @@ def _groups(rows: Dataset, column: str) -> Texts:
         for text in texts(batch.column(column)):
             names.append(text)
     return names.texts()
+
+
+def _kept_schemas(name: str, splits: DatasetDict, columns: Sequence[str]) -> Iterator[tuple[str, pa.Schema]]:
+    for split, rows in splits.items():
+        yield f"split {split!r} of data set {name!r}", _table(rows, columns).schema.remove_metadata()
 
 
 def _table(rows: Dataset, columns: Sequence[str]) -> pa.Table:

@@ -185,7 +185,7 @@ def test_files_with_other_columns_or_without_rows(files, tmp_path):
     pq.write_table(pa.table({"image": [b"-"], "kind": ["a"]}), folder / "train-2.parquet")
     said = message(f"parquet:{folder}")
     assert said.startswith(f"'{folder}/train-2.parquet' has other columns than '{folder}/train-0.parquet': ")
-    assert said.endswith(": no 'label' and also 'kind'; give files of one data set")
+    assert said.endswith(": no 'label' and also 'kind'; give parts of one data set")
     pq.write_table(pa.table({"image": [1], "label": ["a"]}), tmp_path / "x.parquet")
     assert "column 'image' of data set '" in message(f"parquet:{tmp_path}/x.parquet?image=image")
     pq.write_table(pa.table({"image": pa.array([], pa.binary())}), tmp_path / "y.parquet")

@@ -1,4 +1,4 @@
-"""The common schema of Parquet files that are one data set, though their writers chose types of different widths."""
+"""The common schema of parts of one data set, such as Parquet files, whose writers chose types of different widths."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ _VIEWS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary
 
 
 def common_schema(schemas: Iterable[tuple[str, pa.Schema]]) -> pa.Schema:
-    """Return the columns of the first file, with types that hold the values of all files.
+    """Return the columns of the first part, with types that hold the values of all parts.
 
     Integers, floats, strings, binaries, and lists and structs of these, may differ in width, in signedness, and in
-    whether they are dictionaries or views; a column may be without values (`null`) in some files. The order of the
+    whether they are dictionaries or views; a column may be without values (`null`) in some parts. The order of the
     columns, and whether they allow nulls, may differ.
 
-    `schemas`: path and schema of each file. Raises `CallError` for other differences, with the first of them.
+    `schemas`: name, for messages, and schema of each part. Raises `CallError` for other differences, with the first of
+    them.
     """
     remaining = iter(schemas)
-    first_path, first = next(remaining)
-    _require_distinct(first_path, first)
+    first_name, first = next(remaining)
+    _require_distinct(first_name, first)
     common = first
-    for path, schema in remaining:
+    for name, schema in remaining:
         if schema.equals(first, check_metadata=False):
             continue
-        _require_distinct(path, schema)
+        _require_distinct(name, schema)
         missing, further = _difference(first, schema), _difference(schema, first)
         if missing or further:
             found = [f"no {', '.join(missing)}"] * bool(missing) + [f"also {', '.join(further)}"] * bool(further)
             raise CallError(
-                f"{path!r} has other columns than {first_path!r}: {' and '.join(found)}; give files of one data set"
+                f"{name} has other columns than {first_name}: {' and '.join(found)}; give parts of one data set"
             )
         fields = []
         for field in common:
@@ -40,18 +41,18 @@ def common_schema(schemas: Iterable[tuple[str, pa.Schema]]) -> pa.Schema:
             wider = _wider(field.type, found_type)
             if wider is None:
                 raise CallError(
-                    f"column {field.name!r} is {found_type} in {path!r}, but {field.type} in {first_path!r}; give "
-                    "files of one data set, or cast the column"
+                    f"column {field.name!r} is {found_type} in {name}, but {field.type} in {first_name}; give "
+                    "parts of one data set, or cast the column"
                 )
             fields.append(pa.field(field.name, wider, metadata=field.metadata))
         common = pa.schema(fields, first.metadata)
     return common
 
 
-def _require_distinct(path: str, schema: pa.Schema) -> None:
+def _require_distinct(name: str, schema: pa.Schema) -> None:
     twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if twice:
-        raise CallError(f"{path!r} has several columns called {twice[0]!r}; rename them")
+        raise CallError(f"{name} has several columns called {twice[0]!r}; rename them")
 
 
 def _difference(schema: pa.Schema, other: pa.Schema) -> list[str]:

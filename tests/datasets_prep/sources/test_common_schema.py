@@ -1,11 +1,11 @@
-"""Parquet files whose writers chose other widths for the same columns are one data set; others are told apart."""
+"""Files and splits whose writers chose other widths for the same columns are one data set; others are told apart."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import ClassLabel, Features, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 
 from datasets_prep import PrepareConfig, open_source, prepare
 from tests.support.pictures import encoded, picture
@@ -122,7 +122,7 @@ def test_other_types_are_named_with_file_and_column(write, tmp_path, first, seco
     said = message(write(pa.nulls(2, first), pa.nulls(2, second), "kind"))
     assert said == (
         f"column 'kind' is {second} in '{tmp_path}/train-1.parquet', but {first} in '{tmp_path}/train-0.parquet'; give "
-        "files of one data set, or cast the column"
+        "parts of one data set, or cast the column"
     )
 
 
@@ -143,6 +143,22 @@ def test_class_labels_of_several_widths(tmp_path):
     text = f"parquet:{tmp_path}"
     source = open_source(text)
     assert (source.class_names, labels(source)) == (["x", "y"], [1, 0, 1, 0])
+
+
+def test_kept_columns_of_splits_of_a_saved_data_set(tmp_path, rgb_codec):
+    def rows(kind: str, number: object) -> Dataset:
+        features = Features({"img": Image(), "number": Value(kind)})
+        return Dataset.from_dict({"img": [picture(0)], "number": [number]}, features=features)
+
+    DatasetDict({"train": rows("int32", 1), "test": rows("int64", 2**40)}).save_to_disk(tmp_path / "saved")
+    source = open_source(f"hf:{tmp_path / 'saved'}?keep=number")
+    prepare(source, rgb_codec, tmp_path / "out", PrepareConfig(size=32, workers=0))
+    assert pq.read_table(tmp_path / "out/ledger.parquet")["number"].to_pylist() == [1, 2**40]
+    DatasetDict({"train": rows("int32", 1), "test": rows("string", "x")}).save_to_disk(tmp_path / "odd")
+    assert message(f"hf:{tmp_path / 'odd'}?keep=number") == (
+        "column 'number' is string in split 'test' of data set 'odd', but int32 in split 'train' of data set 'odd'; "
+        "give parts of one data set, or cast the column"
+    )
 
 
 def test_columns_of_one_name(tmp_path):
