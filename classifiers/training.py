@@ -110,5 +110,5 @@ def _require_trainable(model: LatentClassifier, train_ds: LatentDataset, val_ds:
     if len(np.unique(train_ds.labels[train_ds.labels >= 0])) < 2:
         raise CallError(
             f"all samples of split {train_ds.split!r} in {train_ds.folder} have the same class, so there is nothing "
-            "to learn; prepare more of the source (--limit takes the first samples only)"
+            "to learn; prepare more of the source, or all of its classes"
         )

@@ -47,6 +47,8 @@ class CompareConfig:
     pretrained: bool = False
     holdout_seed: int = 0
     """Seed of the test split of a source that has none; the same for every training seed."""
+    limit: int | None = None
+    """Only this number of samples of each split, see `datasets_prep.sources.core.limits`; None takes all."""
     workers: int | None = None
     training: TrainConfig = field(default_factory=TrainConfig)
 
@@ -107,7 +109,9 @@ class _Comparison:
             raise CallError(f"num_seeds is {config.num_seeds}; it must be at least 1, and 2 for an interval")
         _require_output(out)
         self.config, self.out, self.notify = config, out, notify
-        self.preparation = PrepareConfig(size=config.size, workers=config.workers)
+        self.preparation = PrepareConfig(
+            size=config.size, workers=config.workers, limit=config.limit, seed=config.holdout_seed
+        )
         self.source, self.test_split = _with_test_split(open_source(config.source), config.holdout_seed)
         self.conditions = _parse_conditions(config, self.source)
 
@@ -239,11 +243,13 @@ def _with_test_split(source: Source, seed: int) -> tuple[Source, str]:
             f"{source.name} has no split `train`, only {', '.join(source.split_names)}; give a source that has one"
         )
     if not source.class_names or len(source.class_names) < 2:
-        raise CallError(f"{source.name} has fewer than two classes; give a source with labels")
+        reasons = "".join(f"; {note}" for note in source.notes)
+        raise CallError(f"{source.name} has fewer than two classes; give a source with labels{reasons}")
     for split in TEST_SPLITS:
-        if split in source.split_names:
+        if split in source.split_names and (source.listing.splits[split].labels >= 0).any():
             return source, split
-    return holdout(source, HOLDOUT_FRACTION, seed), "test"
+    name = next(name for name in ("test", "held_out") if name not in source.split_names)
+    return holdout(source, HOLDOUT_FRACTION, seed, into=name), name
 
 
 def _parse_conditions(config: CompareConfig, source: Source) -> list[Condition]:

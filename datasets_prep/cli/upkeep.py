@@ -23,7 +23,6 @@ def repair(
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="As given to `cdl prepare`.")] = None,
     holdout: Annotated[float | None, typer.Option(help="As given to `cdl prepare`.")] = None,
-    limit: Annotated[int | None, typer.Option(help="As given to `cdl prepare`.")] = None,
     workers: Annotated[int | None, typer.Option(help="Decoding processes; default one for each CPU.", min=0)] = None,
     seed: Seed = 0,
     json_path: JsonPath = None,
@@ -38,7 +37,7 @@ def repair(
 
     config = None
     if source is not None:
-        config = RepairConfig(open_samples(source, labels, holdout, seed), limit, workers)
+        config = RepairConfig(open_samples(source, labels, holdout, seed), workers)
     with interruptible(), progress("repair", "shards checked") as update:
         result = run(folder, config, on_shard=update)
     for problem in result.problems:

@@ -135,8 +135,14 @@ class PrepareConfig:
     """Decoding processes, up to 1,024; 0 decodes in the calling process, None starts one for each CPU."""
     batch: int = setting(32, "Samples encoded at once.", minimum=1, maximum=4096)
     """Samples encoded at once, up to 4,096."""
-    limit: int | None = setting(None, "Encode at most this many samples of each split.", minimum=1)
-    """Only this number of samples of each split, from the first; None encodes all."""
+    limit: int | None = setting(
+        None,
+        "Encode at most this many samples of each split, the same share of each class, drawn by --seed.",
+        minimum=1,
+    )
+    """Only this number of samples of each split, see `datasets_prep.sources.core.limits`; None encodes all."""
+    seed: int = setting(0, "Seed of the random choices of --limit and --holdout.", minimum=0)
+    """The seed by which the samples of `limit` are drawn."""
     engine: str = setting("local", "What runs the job: local (processes) or ray (a cluster).", choices=("local", "ray"))
     """The engine that runs the job: `local` processes, or `ray`, tasks on a cluster."""
     address: str | None = setting(None, "Ray: HOST:PORT of a cluster, or local; default the one Ray finds, else local.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from datasets_prep.decode.audio import AudioPreparation
 from datasets_prep.job.choose_preparation import choose_preparation
@@ -10,7 +10,8 @@ from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.plan import Plan, make_plan
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.sources.core.keyed import KeyedSource
-from datasets_prep.sources.core.limits import within_limit
+from datasets_prep.sources.core.label_notes import unlabeled_notes
+from datasets_prep.sources.core.limits import LimitedSource, within_limit
 from datasets_prep.sources.core.source import Source
 from datasets_prep.sources.signals.audiofolder import SegmentedSource
 from walloc_cdl.codec import Codec
@@ -30,6 +31,8 @@ class PlannedJob:
     preparation: Preparation
     codec: Codec
     config: PrepareConfig
+    notes: tuple[str, ...] = ()
+    """Messages for users, to be shown before the job: what they may miss, and how to change it."""
 
 
 def plan_job(source: Source, codec: Codec, config: PrepareConfig) -> PlannedJob:
@@ -43,8 +46,16 @@ def plan_prepared(source: Source, codec: Codec, preparation: Preparation, config
         source = SegmentedSource(source, preparation)
     if preparation.view_names:
         source = KeyedSource(source)
-    source = within_limit(source, config.limit)
-    return PlannedJob(make_plan(source, codec, preparation, config), source, preparation, codec, config)
+    return plan_samples(within_limit(source, config.limit, config.seed), codec, preparation, config)
+
+
+def plan_samples(source: Source, codec: Codec, preparation: Preparation, config: PrepareConfig) -> PlannedJob:
+    """Plan a job of exactly the samples of `source`; see `plan_prepared`, which chooses them."""
+    plan = make_plan(source, codec, preparation, config)
+    if isinstance(source, LimitedSource):
+        plan = replace(plan, source={**plan.source, **source.limit_record()})
+    notes = (*source.notes, *unlabeled_notes(source))
+    return PlannedJob(plan, source, preparation, codec, config, notes)
 
 
 def choose_workers(config: PrepareConfig, num_samples: int) -> int:

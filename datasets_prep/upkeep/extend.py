@@ -32,7 +32,7 @@ from datasets_prep.job.drop_duplicates import drop_duplicate_samples
 from datasets_prep.job.output import EXTENSION_NAME, extension_folder, extension_plan
 from datasets_prep.job.plan import Plan, save_plan
 from datasets_prep.job.plan_job import PlannedJob, plan_job
-from datasets_prep.job.progress import Progress
+from datasets_prep.job.progress import report_notes
 from datasets_prep.job.run import OnProgress, encode_pending, open_context
 from datasets_prep.ledger.duplicates import DuplicateFinder
 from datasets_prep.ledger.index import row_hashes
@@ -77,16 +77,11 @@ def _extend(folder: Path, planned: PlannedJob, progress: OnProgress) -> Manifest
         if planned.config.restart:
             shutil.rmtree(extension_folder(folder), ignore_errors=True)
         notes = ["an interrupted edit was completed"] if was_committed else []
-        _report(progress, extension.diff.num_new, [*notes, *extension.notes()])
+        report_notes([*notes, *extension.notes()], extension.diff.num_new, progress)
         if not extension.diff.num_new:
             return manifest
         _open_extension(folder, extension.job.plan)
         return _encode(Edit(folder, manifest), extension, progress)
-
-
-def _report(progress: OnProgress, total: int, notes: list[str]) -> None:
-    for note in notes if progress else ():
-        progress(Progress(0, total, 0, note=note))
 
 
 def _encode(edit: Edit, extension: Extension, progress: OnProgress) -> Manifest:

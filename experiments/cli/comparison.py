@@ -36,6 +36,9 @@ def compare(
     lr: LearningRate = 1e-3,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from published weights.")] = False,
     precision: Precision = "auto",
+    limit: Annotated[
+        int | None, typer.Option(help="At most this many samples of each split, the same share of each class.", min=1)
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Decoding processes; default one per CPU.")] = None,
     json_path: JsonPath = None,
 ) -> None:
@@ -54,6 +57,7 @@ def compare(
         size=size,
         num_seeds=num_seeds,
         pretrained=pretrained,
+        limit=limit,
         workers=workers,
         training=TrainConfig(epochs=epochs, batch_size=batch_size, lr=lr, precision=precision),
     )

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from datasets_prep.sources.core.label_files import label_lines
+from datasets_prep.sources.core.label_values import is_unknown
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import open_regular
 
@@ -30,9 +31,9 @@ def validation_synsets(path: Path, meta: Path | None) -> dict[str, str]:
         return _from_devkit(path, meta)
     found: dict[str, str] = {}
     for line, name, label in label_lines(path):
-        synset = label.split()[0]
-        if line == 1 and name == "ImageId":
+        if is_unknown(label) or (line == 1 and name == "ImageId"):
             continue
+        synset = label.split()[0]
         if not SYNSET.fullmatch(synset):
             raise CallError(f"{str(path)!r}, line {line}: label {label[:60]!r}; expected a synset, such as n01440764")
         found[Path(name).stem] = synset

@@ -6,7 +6,6 @@ A sample consists of adjacent members that share their stem, the path up to the 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -20,23 +19,17 @@ from datasets_prep.samples.origin import Origin
 from datasets_prep.samples.stored import FileSlice
 from datasets_prep.samples.unique_names import has_repeats, name_hash
 from datasets_prep.samples.web import Deadline
+from datasets_prep.sources.archives.tar_labels import TarLabels, is_image
 from datasets_prep.sources.archives.tars import DamagedTarError, TarMember, members, require_tar
-from datasets_prep.sources.core.label_kinds import ClassLabels, Labels, MultiLabels
 from datasets_prep.sources.core.options import flag, optional_flag, split_options
 from datasets_prep.sources.core.source import Listing, Source, SplitListing, Stray
 from datasets_prep.sources.core.strays import StrayColumn
 from datasets_prep.sources.folders.file_lists import by_split, expand, folder_name, short_names
-from datasets_prep.sources.folders.imagefolder import IMAGE_SUFFIXES
 from walloc_cdl.addresses import is_url
 from walloc_cdl.errors import CallError, system_reason
-from walloc_cdl.fields import parse_json
 
 SCAN_S = 3600.0
 """Time limit for reading the headers of a tar at a URL: 100,000 requests of 64 KiB, of which each takes 36 ms."""
-
-MAX_CLS_BYTES = 4096
-MAX_JSON_BYTES = 2**20
-"""Larger labels are refused, since labels are read into memory."""
 
 
 def open_webdataset(text: str) -> Source:
@@ -79,14 +72,14 @@ class WebDataset(Source):
         names = dict(zip(paths, short_names(paths), strict=True))
         scan = _Scan(names, image and image.lower().lstrip("."), label, public=public)
         self._splits = {split: scan.split(split, files) for split, files in files_of.items()}
-        class_names = scan.labels.names() if scan.labels is not None else None
-        listings = {split: rows.listing(_labels(scan, split, len(rows))) for split, rows in self._splits.items()}
+        labels = scan.labels
+        listings = {split: rows.listing(labels.close(split, len(rows))) for split, rows in self._splits.items()}
         strays = scan.strays.strays()
         if not any(map(len, self._splits.values())):
             first = f"; the first stray is {strays[0].key} ({strays[0].reason})" if len(strays) else ""
             raise CallError(f"no image in {paths[0]!r} and the other {len(paths) - 1} tars{first}; choose with ?image=")
-        kind = scan.labels.kind if class_names is not None and scan.labels is not None else None
-        super().__init__(folder_name(paths[0]), Listing(listings, class_names, strays, kind))
+        listing = Listing(listings, labels.names(), strays, labels.kind, labels.notes())
+        super().__init__(folder_name(paths[0]), listing)
 
     def read(self, split: str, index: int) -> FileSlice:
         """Return the location of the image."""
@@ -96,12 +89,6 @@ class WebDataset(Source):
     def origin(self) -> Origin:
         """See `Source.origin`."""
         return Origin("tar", tuple(self._paths))
-
-
-def _labels(scan: _Scan, split: str, length: int) -> np.ndarray:
-    if scan.labels is None or scan.labels.names() is None:
-        return np.full(length, -1, np.int64)
-    return scan.labels.close(split)
 
 
 @dataclass
@@ -118,11 +105,8 @@ class _Scan:
 
     def __init__(self, names: dict[str, str], image: str | None, label: str | None, *, public: bool) -> None:
         self.strays = StrayColumn()
-        self.labels: Labels | None = None
-        """None until the first label, which determines the kind of all labels."""
-        self._names, self._image, self._field, self._public = names, image, label, public
-        self._unlabeled: Counter[str] = Counter()
-        """For each split, the number of samples before the first label."""
+        self.labels = TarLabels(label)
+        self._names, self._image, self._public = names, image, public
 
     def split(self, split: str, paths: list[str]) -> _Rows:
         """Return the samples of a split's tars, in order."""
@@ -154,8 +138,9 @@ class _Scan:
                 else:
                     seen.add(sample.stem)
                     rows.append(number, sample.stem, image)
-                    self._label(split, sample, file, shown)
+                    self.labels.append(split, sample.members, image, file, shown)
                     continue
+                self.labels.skip(sample.members, shown)
                 self.strays.append(Stray(split, shown, sum(m.num_bytes for _, m in sample.members), reason))
         except DamagedTarError as error:
             self.strays.append(Stray(split, name, 0, f"the tar {error}"))
@@ -164,37 +149,11 @@ class _Scan:
         if self._image is not None:
             found = [member for suffix, member in sample.members if suffix == self._image]
             return found[0] if found else None
-        images = [(suffix, member) for suffix, member in sample.members if _is_image(suffix)]
+        images = [(suffix, member) for suffix, member in sample.members if is_image(suffix)]
         if len(images) > 1:
             suffixes = " and ".join(suffix for suffix, _ in images[:5]) + " and others" * (len(images) > 5)
             raise CallError(f"sample {shown!r} has several images, {suffixes}; choose with ?image={images[0][0]}")
         return images[0][1] if images else None
-
-    def _label(self, split: str, sample: _Sample, file: BinaryIO, shown: str) -> None:
-        suffix = "json" if self._field is not None else "cls"
-        member = next((member for name, member in sample.members if name == suffix), None)
-        max_bytes = MAX_JSON_BYTES if self._field is not None else MAX_CLS_BYTES
-        value: object = None
-        if member is not None:
-            if member.num_bytes > max_bytes:
-                raise CallError(f"{suffix} of {shown!r} has {member.num_bytes:,} bytes; expected at most {max_bytes:,}")
-            position = file.tell()
-            file.seek(member.offset)
-            value = _parsed(file.read(member.num_bytes), self._field, f"{suffix} of sample {shown!r}")
-            file.seek(position)
-        if self.labels is None:
-            if value is None:
-                self._unlabeled[split] += 1
-                return
-            self.labels = MultiLabels() if isinstance(value, list) else ClassLabels()
-            for before, count in self._unlabeled.items():
-                for _ in range(count):
-                    self.labels.append(before, None)
-        if value is not None and isinstance(value, list) != isinstance(self.labels, MultiLabels):
-            raise CallError(
-                f"label of {shown!r} is {str(value)[:60]}, of another kind than those before; choose another field"
-            )
-        self.labels.append(split, value)
 
 
 class _Rows:
@@ -266,22 +225,3 @@ def _samples(file: BinaryIO, deadline: Deadline | None) -> Iterator[_Sample]:
         raise
     if sample is not None:
         yield sample
-
-
-def _is_image(suffix: str) -> bool:
-    return f".{suffix.rpartition('.')[2]}" in IMAGE_SUFFIXES
-
-
-def _parsed(data: bytes, wanted: str | None, where: str) -> str | int | list[str | int] | None:
-    """Return the label in a `.cls`, or in a field of a `.json`."""
-    try:
-        if wanted is None:
-            return data.decode("utf-8").strip()
-        record = parse_json(data)
-    except ValueError as error:
-        raise CallError(f"{where} cannot be read: {str(error)[:100]}; choose another label, or repair it") from error
-    value = record.get(wanted) if isinstance(record, dict) else None
-    items = value if isinstance(value, list) else [value]
-    if any(isinstance(item, bool) or not isinstance(item, (str, int, type(None))) for item in items):
-        raise CallError(f"{where} has {str(value)[:60]!r} as {wanted!r}; expected an integer, a name or a list of them")
-    return value

@@ -17,11 +17,12 @@ from datasets_prep.samples.arrow_columns import TableBuilder
 from datasets_prep.samples.columns import CHUNK_ROWS, Column, TextColumn
 from datasets_prep.samples.lazy_sequence import LazySequence
 from datasets_prep.samples.locations import require_package
+from datasets_prep.samples.named_files import NamedFiles
 from datasets_prep.samples.origin import Origin
 from datasets_prep.samples.stored import Stored
 from datasets_prep.samples.unique_names import has_repeats, name_hash
 from datasets_prep.sources.core.label_kinds import ClassLabels, Labels, MultiLabels, Targets
-from datasets_prep.sources.core.named_files import NamedFiles
+from datasets_prep.sources.core.label_notes import all_unknown_note
 from datasets_prep.sources.core.options import column_names, flag, split_options
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
 from datasets_prep.sources.core.split_names import in_order, split_in_column
@@ -77,7 +78,7 @@ class CsvTable(Source):
             for split, rows in self._splits.items()
         }
         kind = columns.labels.kind if columns.labels is not None and names else None
-        super().__init__(table.stem, Listing(listings, names, label_kind=kind))
+        super().__init__(table.stem, Listing(listings, names, label_kind=kind, notes=columns.label_notes()))
 
     def read(self, split: str, index: int) -> Stored:
         """Return the path of the file, or its URL."""
@@ -162,6 +163,17 @@ class _Columns:
             text = row[self._label[0]].strip()
             items = [part.strip() for part in text.split(self._separator)] if self._separator else text
             self.labels.append(split, [item for item in items if item] if isinstance(items, list) else items)
+
+    def label_notes(self) -> list[str]:
+        """Return why there are no labels, if there are none, for users; call it after the last row."""
+        if self.labels is None:
+            return [
+                f"no labels in table {self._shown!r}: it has no column called label; its columns are "
+                f"{', '.join(self.header)[:400]}; name one with ?label=COLUMN (classes) or ?target=COLUMN (numbers)"
+            ]
+        if not self.labels.names():
+            return [all_unknown_note(f"column {self.header[self._label[0]]!r} of table {self._shown!r}")]
+        return []
 
     def _path_column(self, wanted: str | None) -> int:
         if wanted is not None:

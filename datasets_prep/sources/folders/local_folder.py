@@ -22,11 +22,11 @@ class FileFolder(Source):
 
     The direct subfolders that have such files are splits if all of them have names of splits (see `split_names`), and
     classes of one split, `train`, if none of them resembles a split. Within a split the first folder is the class;
-    files outside of class folders are allowed only if there is no class folder at all. Hidden files are ignored; files
-    with another suffix are stray files.
+    the label of files outside of class folders is unknown. Hidden files are ignored; files with another suffix, and
+    files beside the splits, are stray files.
 
-    Raises `CallError` for a missing folder, one without such files, one with another layout, and one whose subfolders
-    could be splits as well as classes.
+    Raises `CallError` for a missing folder, one without such files, and one whose subfolders could be splits as well as
+    classes.
     """
 
     file_kind: FileKind

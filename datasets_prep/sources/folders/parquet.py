@@ -22,12 +22,12 @@ from datasets_prep.samples.arrow_columns import TableBuilder
 from datasets_prep.samples.columns import Column, RowNumbers, TextColumn
 from datasets_prep.samples.lazy_sequence import LazySequence
 from datasets_prep.samples.locations import open_binary
+from datasets_prep.samples.named_files import NamedFiles
 from datasets_prep.samples.origin import Origin
 from datasets_prep.samples.stored import Stored
-from datasets_prep.sources.core.common_schema import common_schema
-from datasets_prep.sources.core.named_files import NamedFiles
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
 from datasets_prep.sources.folders.file_lists import by_split, expand, folder_name
+from datasets_prep.sources.hubs.common_schema import common_schema
 from datasets_prep.sources.hubs.hf_columns import (
     ColumnLabels,
     ColumnOptions,
@@ -92,7 +92,7 @@ class ParquetSource(Source):
             listings[split] = scan.listing(labels.labels.close(split) if labels.labels and names else unknown)
         self._readers = {split: RowReader(scan.paths, scan.ends, image, options) for split, scan in scans.items()}
         kind = labels.labels.kind if labels.labels is not None and names else None
-        super().__init__(name, Listing(listings, names, label_kind=kind))
+        super().__init__(name, Listing(listings, names, label_kind=kind, notes=labels.notes()))
 
     def read(self, split: str, index: int) -> Stored:
         """Return the encoded image, or its location if the file holds only that; b"" for a missing image."""

@@ -56,15 +56,21 @@ class HuggingFaceStream(StreamingSource):
         if options.target or options.group or options.keep:
             raise CallError("source options target, group and keep need all rows; omit ?streaming=1")
         self._image = image_column(name, features, options.image)
-        columns = ColumnLabels(name, features, options).columns
-        self._label = columns[0] if columns else None
+        labels = ColumnLabels(name, features, options)
+        self._label = labels.columns[0] if labels.columns and not labels.is_tentative else None
         if self._label is not None and not isinstance(features[self._label], ClassLabel):
             raise CallError(
                 f"column {self._label!r} of data set {name!r} holds {features[self._label]}; the labels of a stream "
                 "must be a ClassLabel, one per sample, since class names are needed before its end: omit ?streaming=1"
             )
         self._splits = {split: rows.cast_column(self._image, Image(decode=False)) for split, rows in splits.items()}
-        super().__init__(name, list(splits), _class_names(features, self._label))
+        notes = labels.notes() if self._label is None else []
+        if labels.is_tentative:
+            notes = [
+                f"no labels: column {labels.columns[0]!r} of data set {name!r} holds floats, and only the end of the "
+                "stream shows whether they are classes; cast it to a ClassLabel, or omit ?streaming=1"
+            ]
+        super().__init__(name, list(splits), _class_names(features, self._label), notes=notes)
 
     def stream(self, split: str, start: int = 0) -> Iterator[StreamedSample]:
         """See `StreamingSource.stream`."""
@@ -83,7 +89,7 @@ class HuggingFaceStream(StreamingSource):
             ) from error
 
     def _label_of(self, row: dict[str, Any]) -> int | str | None:
-        return None if self._label is None else row[self._label]
+        return None if self._label is None else row.get(self._label)
 
 
 def _opened(path: str, config: str | None, *, saved: bool) -> dict[str, IterableDataset]:

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, DatasetDict, Image, config, load_dataset, load_from_disk
+from datasets import Dataset, DatasetDict, Features, Image, config, load_dataset, load_from_disk
 from datasets.exceptions import DatasetsError
 from huggingface_hub.constants import HF_HUB_CACHE
 
 from datasets_prep.samples.columns import Column, RowNumbers, TextColumn, Texts
 from datasets_prep.samples.lazy_sequence import LazySequence
+from datasets_prep.samples.named_files import NamedFiles
 from datasets_prep.samples.stored import Stored
-from datasets_prep.sources.core.common_schema import common_schema
-from datasets_prep.sources.core.named_files import NamedFiles
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
+from datasets_prep.sources.hubs.common_schema import common_schema
 from datasets_prep.sources.hubs.hf_columns import (
     ColumnLabels,
     ColumnOptions,
@@ -69,12 +69,17 @@ class HuggingFaceSource(Source):
         """`folder`: the data set's folder, which contains the files that its rows may name; see `named_files`."""
         options = options or ColumnOptions()
         self._files = named_files(options, folder)
-        features = next(iter(splits.values())).features
+        # a split without labels, such as a test split, may lack their column
+        every = {name: kind for rows in reversed(splits.values()) for name, kind in rows.features.items()}
+        features = Features(every)
         self._image = image_column(name, features, options.image)
         labels = ColumnLabels(name, features, options)
         for split, rows in splits.items():
-            for column in (self._image, *labels.columns, *options.keep, *([options.group] if options.group else [])):
+            for column in (self._image, *options.keep, *([options.group] if options.group else [])):
                 require_column(f"{name}, split {split}", rows.features, column)
+            if not rows.features.keys() >= {*labels.columns}:
+                labels.append_unknown(split, len(rows))
+                continue
             labels.require_same(rows.features, f"split {split!r}")
             for batch in _arrow_batches(rows, labels.columns) if labels.columns else ():
                 labels.append(split, batch)
@@ -94,7 +99,7 @@ class HuggingFaceSource(Source):
             for split, images in self._images.items()
         }
         kind = labels.labels.kind if labels.labels is not None and names else None
-        super().__init__(name, Listing(listings, names, label_kind=kind))
+        super().__init__(name, Listing(listings, names, label_kind=kind, notes=labels.notes()))
 
     def read(self, split: str, index: int) -> Stored:
         """Return the encoded image, or its location if the data set holds only that; b"" for a missing image."""

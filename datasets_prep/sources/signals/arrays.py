@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -102,9 +102,10 @@ class ArraySource(Source):
         self._first_failure = ""
         splits: dict[str, list[_Sample]] = {}
         class_names, strays = None, []
+        notes: Sequence[str] = [f"no labels: {path.name} is one file; labels come from class folders (PATH/CLASS/FILE)"]
         if path.is_dir():
             files = _ArrayFolder(path, suffix, splits=options.splits)
-            class_names, strays, name = files.class_names, files.strays, files.name
+            class_names, strays, name, notes = files.class_names, files.strays, files.name, files.notes
             for split in files.split_names:
                 rows = range(files.num_samples(split))
                 splits[split] = [
@@ -121,7 +122,7 @@ class ArraySource(Source):
             raise CallError(f"no array of {str(path)!r} can be used: {self._first_failure}")
         self._windows = {split: [sample.window for sample in samples] for split, samples in splits.items()}
         listings = {split: _listing(samples) for split, samples in splits.items()}
-        super().__init__(name, Listing(listings, class_names, strays))
+        super().__init__(name, Listing(listings, class_names, strays, notes=notes))
 
     def read(self, split: str, index: int) -> ArrayWindow:
         """Return the location of the sample."""

@@ -77,7 +77,7 @@ class SegmentedSource(DerivedSource):
     def __init__(self, source: Source, preparation: AudioPreparation) -> None:
         self._starts: dict[str, list[tuple[int, int]]] = {}
         listings = {split: self._cut(source, split, preparation) for split in source.split_names}
-        super().__init__(source, Listing(listings, source.class_names, source.strays))
+        super().__init__(source, Listing(listings, source.class_names, source.strays, notes=source.notes))
 
     def read(self, split: str, index: int) -> Stored:
         """Return the location of the segment."""

@@ -113,6 +113,16 @@ def test_columns_can_be_selected(tmp_path):
         open_source(f"hf:{tmp_path / 'saved'}?picture=left")
 
 
+@pytest.mark.parametrize("first", ["train", "test"])
+def test_splits_without_the_column_of_labels(tmp_path, first):
+    splits = {"train": photos(0, 5), "test": photos(5, 2).remove_columns("label")}
+    DatasetDict({first: splits.pop(first), **splits}).save_to_disk(tmp_path / "saved")
+    source = open_source(f"hf:{tmp_path / 'saved'}")
+    assert source.class_names == ["cat", "dog"]
+    assert [source.label("train", index) for index in range(5)] == [0, 1, 1, 0, 1]
+    assert [source.label("test", index) for index in range(2)] == [-1, -1]
+
+
 def test_data_sets_without_images(tmp_path):
     Dataset.from_dict({"text": ["a"], "label": [0]}).save_to_disk(tmp_path / "saved")
     with pytest.raises(CallError, match="no image column in data set 'saved', only text, label; "):
