@@ -20,6 +20,7 @@ from datasets_prep.samples.locations import require_package
 from datasets_prep.samples.named_files import NamedFiles
 from datasets_prep.samples.origin import Origin
 from datasets_prep.samples.stored import Stored
+from datasets_prep.samples.text_files import open_text
 from datasets_prep.samples.unique_names import has_repeats, name_hash
 from datasets_prep.sources.core.label_kinds import ClassLabels, Labels, MultiLabels, Targets
 from datasets_prep.sources.core.label_notes import all_unknown_note
@@ -29,7 +30,20 @@ from datasets_prep.sources.core.split_names import in_order, split_in_column
 from walloc_cdl.addresses import WEB_SCHEMES, is_url, url_scheme
 from walloc_cdl.errors import CallError
 
-OPTIONS = ("path", "label", "target", "separator", "split", "group", "key", "keep", "absolute", "public", "delimiter")
+OPTIONS = (
+    "path",
+    "label",
+    "target",
+    "separator",
+    "split",
+    "group",
+    "key",
+    "keep",
+    "absolute",
+    "public",
+    "delimiter",
+    "encoding",
+)
 PATH_NAMES = ("path", "file", "filename", "file_name", "filepath", "image", "image_path", "url")
 """Names of the column of files, searched if the options do not name it."""
 
@@ -60,7 +74,7 @@ class CsvTable(Source):
         self._files = NamedFiles(
             str(self._folder), absolute=flag(options, "absolute"), public=flag(options, "public"), noun="table"
         )
-        rows = _rows(table, options.get("delimiter"))
+        rows = _rows(table, options.get("delimiter"), options.get("encoding"))
         header = next(rows, (0, []))[1]
         if not header:
             raise CallError(f"table {str(table)!r} has no column names; give them in its first line")
@@ -261,20 +275,21 @@ class _LineKeys(LazySequence[str]):
         return f"{self._keys[position]}#{self._lines[position]}"
 
 
-def _rows(table: Path, delimiter: str | None) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line number and the fields of each row."""
+def _rows(table: Path, delimiter: str | None, encoding: str | None) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line number and the fields of each row; `encoding`: see `open_text`."""
     separator = {None: "\t" if table.suffix.lower() == ".tsv" else ",", "tab": "\t"}.get(delimiter, delimiter)
     if len(separator or "") != 1:
         raise CallError(f"source option delimiter={delimiter!r}; expected one character, or tab")
-    with table.open(encoding="utf-8-sig", newline="") as file:
+    with open_text(table, encoding, newline="") as file:
         reader = csv.reader(file, delimiter=separator, strict=True)
         try:
             for row in reader:
+                if reader.line_num == 1 and any("\0" in name for name in row):
+                    raise csv.Error("a zero byte in the first line, as in UTF-16 without a byte order mark")
                 yield reader.line_num, row
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise CallError(
-                f"{str(table)!r}, line {reader.line_num + 1}: {error}; expected CSV in UTF-8, see ?delimiter="
-            ) from error
+        except (csv.Error, UnicodeError) as error:
+            known = f"CSV in {encoding or 'UTF-8'}; see ?delimiter=, and ?encoding=, such as latin-1 or utf-16-le"
+            raise CallError(f"{str(table)!r}, line {reader.line_num + 1}: {error}; expected {known}") from error
 
 
 def _encode_text(text: str) -> bytes:

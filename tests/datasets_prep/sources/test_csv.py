@@ -48,6 +48,25 @@ def test_named_columns_tabs_and_byte_order_marks(table):
     assert source.listing.splits["train"].columns.to_pydict() == {"kind": ["x", "y"], "id": ["7", "8"]}
 
 
+@pytest.mark.parametrize(
+    ("encoding", "option"),
+    [
+        ("utf-16", ""),
+        ("utf-16", "?encoding=utf-16"),
+        ("utf-16-be", "?encoding=utf-16-be"),
+        ("latin-1", "?encoding=latin-1"),
+        ("cp1252", "?encoding=windows-1252"),
+        ("shift-jis", "?encoding=shift-jis"),
+    ],
+)
+def test_tables_in_other_encodings(table, encoding, option):
+    names = ("犬", "猫") if encoding == "shift-jis" else ("Bär", "Möwe")
+    text = f'path,label\r\n0.png,{names[0]}\r\n"1.png",{names[1]}\r\n'
+    source = open_source(table(text, encoding=encoding) + option)
+    assert source.class_names == sorted(names)
+    assert keys(source) == ["0.png", "1.png"]
+
+
 def test_kinds_of_labels(table):
     text = "path,tags,age,weight\n0.png,a|b,1.5,2\n1.png,,,3\n2.png,b,nan,4\n"
     source = open_source(table(text) + "?label=tags&separator=|")
@@ -138,7 +157,14 @@ def test_refusals(table, tmp_path):
     assert "has no column ''" in message(table("path,a\n1,2\n") + "?target=")
     assert "separator='|' without a label column" in message(table("path\n1\n") + "?separator=|")
     assert "delimiter='ab'; expected one character, or tab" in message(table("path\n1\n") + "?delimiter=ab")
-    assert "expected CSV in UTF-8" in message(table("path\né.png\n", encoding="latin-1"))
+    said = message(table("path\né.png\n", encoding="latin-1"))
+    assert said.endswith("; expected CSV in UTF-8; see ?delimiter=, and ?encoding=, such as latin-1 or utf-16-le")
+    assert "a zero byte in the first line, as in UTF-16 without" in message(
+        table("path\n0.png\n", encoding="utf-16-le")
+    )
+    assert "unknown encoding 'x'; expected one such as latin-1" in message(table("path\n1\n") + "?encoding=x")
+    assert "unknown encoding 'base64'; expected one such as latin-1" in message(table("path\n1\n") + "?encoding=base64")
+    assert "expected CSV in ascii; see" in message(table("path\né.png\n") + "?encoding=ascii")
     assert "unexpected end of data; expected CSV" in message(table('path\n"0.png'))
 
 
