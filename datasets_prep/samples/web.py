@@ -114,24 +114,21 @@ def too_large(limit: int) -> FetchError:
     return FetchError(f"more than {limit:,} bytes at its URL")
 
 
+class _Request(urllib.request.Request):
+    """A request that ends at a deadline, with the requests to which it is redirected."""
+
+    def __init__(self, url: str, headers: dict[str, str], deadline: Deadline) -> None:
+        super().__init__(url, headers={"User-Agent": "walloc-cdl", **headers})
+        self.deadline = deadline
+
+
 def _opened(url: str, headers: dict[str, str], deadline: Deadline, *, public: bool) -> http.client.HTTPResponse:
-    opener = urllib.request.OpenerDirector()
-    open_connection = partial(_connected, deadline=deadline, public=public)
-    for handler in (
-        *(() if public else (urllib.request.ProxyHandler(),)),  # a proxy would look names up by itself
-        _Connector(open_connection, deadline),
-        _Redirects(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-    ):
-        opener.add_handler(handler)
     try:
         sent = ascii_url(url)
     except ValueError as error:
         raise FetchError("its URL is malformed") from error
-    request = urllib.request.Request(sent, headers={"User-Agent": "walloc-cdl", **headers})
     try:
-        return opener.open(request, timeout=WAIT_S)
+        return _opener(public).open(_Request(sent, headers, deadline), timeout=WAIT_S)
     except urllib.error.HTTPError as error:
         error.close()
         raise
@@ -141,30 +138,42 @@ def _opened(url: str, headers: dict[str, str], deadline: Deadline, *, public: bo
         raise
 
 
+@cache
+def _opener(public: bool) -> urllib.request.OpenerDirector:
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        *(() if public else (urllib.request.ProxyHandler(),)),  # a proxy would look names up by itself
+        _Connector(public),
+        _Redirects(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
 class _Connector(urllib.request.AbstractHTTPHandler):
-    """Opens connections by a given function, whose responses are read until a deadline."""
+    """Sends requests over connections whose waits end at the requests' deadlines."""
 
-    def __init__(self, open_connection: Callable[..., socket.socket], deadline: Deadline) -> None:
+    def __init__(self, public: bool) -> None:
         super().__init__()
-        self._open_connection, self._deadline = open_connection, deadline
+        self._public = public
 
-    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(self._plain, request)
+    def http_open(self, request: _Request) -> http.client.HTTPResponse:
+        return self.do_open(partial(self._connection, http.client.HTTPConnection, request.deadline), request)
 
-    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(self._secure, request)
+    def https_open(self, request: _Request) -> http.client.HTTPResponse:
+        secure = partial(http.client.HTTPSConnection, context=_tls_context())
+        return self.do_open(partial(self._connection, secure, request.deadline), request)
 
     http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
 
-    def _plain(self, host: str, **options: Any) -> http.client.HTTPConnection:
-        return self._prepared(http.client.HTTPConnection(host, **options))
-
-    def _secure(self, host: str, **options: Any) -> http.client.HTTPConnection:
-        return self._prepared(http.client.HTTPSConnection(host, context=_tls_context(), **options))
-
-    def _prepared(self, connection: http.client.HTTPConnection) -> http.client.HTTPConnection:
-        connection._create_connection = self._open_connection
-        timed: Any = partial(_TimedResponse, deadline=self._deadline)  # the declared type is a class
+    def _connection(
+        self, kind: Callable[..., http.client.HTTPConnection], deadline: Deadline, host: str, **options: Any
+    ) -> http.client.HTTPConnection:
+        connection = kind(host, **options)
+        connection._create_connection = partial(_connected, deadline=deadline, public=self._public)
+        timed: Any = partial(_TimedResponse, deadline=deadline)  # the declared type is a class
         connection.response_class = timed
         return connection
 
@@ -241,6 +250,10 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             headers["Location"] = target
         fp.close()
         return super().http_error_302(req, fp, code, msg, headers)
+
+    def redirect_request(self, req: Any, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str) -> Any:
+        request = super().redirect_request(req, fp, code, msg, headers, newurl)
+        return None if request is None else _Request(request.full_url, dict(request.header_items()), req.deadline)
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 

@@ -46,6 +46,8 @@ def _quickly(monkeypatch):
     monkeypatch.setattr(locations, "RETRY_PAUSES_S", (0.0,))
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
+    yield
+    web._opener.cache_clear()
 
 
 def failure(url: str, **options) -> FetchError:
@@ -161,6 +163,7 @@ def test_a_proxy_is_not_asked_for_public_addresses(monkeypatch):
     with serving(lambda request: request.answer(200, b"from the proxy")) as proxy:
         monkeypatch.setenv("http_proxy", proxy)
         monkeypatch.delenv("no_proxy", raising=False)
+        web._opener.cache_clear()  # which keeps the proxies of the environment
         assert read_range("http://203.0.113.1/a") == b"from the proxy"
         assert "private address" in str(failure("http://203.0.113.1/a", public=True))
 
