@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +45,20 @@ def open_atomic(path: Path | str) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
+    """Open a file for reading; raises `OSError` for anything else, such as a pipe, which could be waited for forever.
+
+    The error's `strerror` is then "not a regular file".
+    """
+    # O_NONBLOCK: opening a pipe returns at once; it has no effect on regular files
+    nonblocking = getattr(os, "O_NONBLOCK", 0)
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | nonblocking))  # noqa: SIM115 - returned
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.ENOTSUP, "not a regular file", os.fspath(path))
+    return file
 
 
 def is_temporary(name: str) -> bool:

@@ -83,6 +83,8 @@ def stored_bytes(stored: Stored) -> int:
         return len(stored)
     if isinstance(stored, FileSlice):
         return stored.num_bytes or 0
+    if not isinstance(stored, (str, os.PathLike)):
+        return 0
     with suppress(OSError, ValueError):
         return os.stat(stored).st_size
     return 0

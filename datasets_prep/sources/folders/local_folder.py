@@ -36,6 +36,7 @@ class FileFolder(Source):
         root, file_kind = Path(folder), self.file_kind
         if not root.is_dir():
             found = "is a file" if root.exists() else "does not exist"
+            found = "is a zip archive: unpack it" if is_zip(root) else found
             raise CallError(
                 f"{file_kind.name} folder {str(root)!r} {found}; give the path of a folder of {file_kind.name}s"
             )
@@ -57,12 +58,17 @@ class FileFolder(Source):
         return Origin("folder", (str(self._root),))
 
 
+def is_zip(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path is that of a file whose name ends in `.zip`."""
+    return Path(path).suffix.lower() == ".zip" and Path(path).is_file()
+
+
 def folder_options(text: str) -> tuple[str, bool | None]:
     """Split `PATH[?splits=0|1]` into the path and the option, None if it is omitted.
 
-    The name of an existing folder may contain a question mark. Raises `CallError` for other options.
+    The name of an existing folder or zip archive may contain a question mark. Raises `CallError` for other options.
     """
-    if Path(text).is_dir():
+    if Path(text).is_dir() or is_zip(text):
         return text, None
     path, options = split_options(text, ("splits",))
     return path, optional_flag(options, "splits")

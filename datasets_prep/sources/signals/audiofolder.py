@@ -17,7 +17,8 @@ from datasets_prep.sources.folders.local_folder import FileFolder, folder_option
 from datasets_prep.sources.signals.sound_notes import ClipNotes
 from walloc_cdl.errors import CallError
 
-AUDIO_SUFFIXES = frozenset({".aif", ".aiff", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".wav"})
+AUDIO_TYPES = "aif aifc aiff au caf flac mp3 oga ogg opus rf64 snd w64 wav"
+AUDIO_SUFFIXES = frozenset(f".{name}" for name in AUDIO_TYPES.split())
 
 
 def open_sounds(text: str) -> AudioFolder:
