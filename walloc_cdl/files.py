@@ -145,9 +145,11 @@ def foreign_names(folder: Path, expected: set[str]) -> list[str]:
 
     A folder that does not exist has none.
     """
-    if not folder.is_dir():
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(path.name for path in folder.iterdir() if path.name not in expected and not is_temporary(path.name))
+    return sorted(name for name in names if name not in expected and not is_temporary(name))
 
 
 def sync_folder(folder: Path) -> None:

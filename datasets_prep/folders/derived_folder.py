@@ -33,17 +33,22 @@ def derive(
     in it, or is being worked on by another process.
     """
     work = folder / WORK_NAME
-    found = find()
-    if found is None:
-        _require_own(folder, state)
-    elif not _is_to_be_ended(work):
+    if folder.exists() and not folder.is_dir():
+        raise CallError(f"{folder} is a file; give a new or empty folder")
+    # In this order, a job that another process begins or completes meanwhile is not taken for other files.
+    foreign, has_state, found = _foreign_name(folder), (work / STATE_NAME).is_file(), find()
+    if found is not None and not _is_to_be_ended(work):
         return found
+    if found is None and not has_state:
+        _require_nothing(folder, foreign)
     with locks.job_lock(work):
         try:
-            # again: before this call got the lock, another one may have completed the job
+            # again: before this call got the lock, another one may have begun or completed a job
             result = find()
             if result is None:
-                _begin(folder, state)
+                if not _has_begun(folder, state):
+                    _require_nothing(folder, _foreign_name(folder))
+                    write_atomic(work / STATE_NAME, encode_json_with_digest(state))
                 result = make()
             _end(folder)
         finally:
@@ -57,25 +62,25 @@ def _is_to_be_ended(work: Path) -> bool:
     return (work / STATE_NAME).is_file() or (work.is_dir() and not foreign_names(work, {locks.FOLDER}))
 
 
-def _require_own(folder: Path, state: dict[str, Any]) -> bool:
-    """Return whether the job has begun in a folder; raises `CallError` if it holds anything else."""
+def _has_begun(folder: Path, state: dict[str, Any]) -> bool:
+    """Return whether this job has begun in a folder; raises `CallError` if another one has."""
     path = folder / WORK_NAME / STATE_NAME
-    if folder.exists() and not folder.is_dir():
-        raise CallError(f"{folder} is a file; give a new or empty folder")
-    if path.is_file():
-        if parse_json_with_digest(path.read_bytes(), origin=str(path)) != state:
-            raise CallError(f"{folder} holds an unfinished job of another data set or form; give a new folder")
-        return True
-    # a job that was killed before it wrote its state leaves a work folder with nothing but locks
-    own_names = set() if foreign_names(path.parent, {locks.FOLDER}) else {WORK_NAME}
-    if foreign := foreign_names(folder, own_names):
-        raise CallError(f"{folder} holds other files ({foreign[0]}); give a new or empty folder")
-    return False
+    if not path.is_file():
+        return False
+    if parse_json_with_digest(path.read_bytes(), origin=str(path)) != state:
+        raise CallError(f"{folder} holds an unfinished job of another data set or form; give a new folder")
+    return True
 
 
-def _begin(folder: Path, state: dict[str, Any]) -> None:
-    if not _require_own(folder, state):
-        write_atomic(folder / WORK_NAME / STATE_NAME, encode_json_with_digest(state))
+def _foreign_name(folder: Path) -> str | None:
+    """Return the name of a file that no job has left before it wrote its state, which leaves nothing but locks."""
+    own_names = set() if foreign_names(folder / WORK_NAME, {locks.FOLDER}) else {WORK_NAME}
+    return next(iter(foreign_names(folder, own_names)), None)
+
+
+def _require_nothing(folder: Path, foreign: str | None) -> None:
+    if foreign is not None:
+        raise CallError(f"{folder} holds other files ({foreign}); give a new or empty folder")
 
 
 def copy_files(source: Path, out: Path, files: dict[str, FileEntry]) -> None:

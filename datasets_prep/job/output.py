@@ -14,7 +14,7 @@ from datasets_prep.folders import locks
 from datasets_prep.job.plan import PLAN_NAME, Plan, difference_from_finished, first_difference, load_plan, save_plan
 from walloc_cdl.errors import CallError
 from walloc_cdl.fields import is_plain_path
-from walloc_cdl.files import is_temporary, move_file, remove_file, remove_folder, remove_temporaries, remove_tree
+from walloc_cdl.files import foreign_names, move_file, remove_file, remove_folder, remove_temporaries, remove_tree
 from walloc_cdl.latents import (
     COPY_FOLDER,
     EDIT_NAME,
@@ -45,6 +45,9 @@ def finished_manifest(folder: Path, plan: Plan, *, restart: bool) -> Manifest | 
     """
     if folder.exists() and not folder.is_dir():
         raise CallError(f"output {str(folder)!r} is a file; give a new or empty folder")
+    # In this order, a job that another process begins or completes meanwhile is not taken for other files.
+    foreign = _foreign_name(folder)
+    is_job = any((folder / WORK_NAME / name).is_file() for name in (PLAN_NAME, DISCARDED_NAME))
     if (folder / WORK_NAME / EDIT_NAME).is_file():
         raise CallError(f"an edit of {folder} was interrupted: run `cdl repair {folder}` first")
     if (folder / MANIFEST_NAME).is_file():
@@ -61,10 +64,9 @@ def finished_manifest(folder: Path, plan: Plan, *, restart: bool) -> Manifest | 
         raise CallError(
             f"{folder} holds a data set that --restart has begun to remove; give --restart again, or another folder"
         )
-    is_job = any((folder / WORK_NAME / name).is_file() for name in (PLAN_NAME, DISCARDED_NAME))
-    if not is_job and (found := _foreign_name(folder)):
+    if not is_job and foreign:
         raise CallError(
-            f"output folder {str(folder)!r} holds {found!r}, which is neither a data set nor an unfinished job; "
+            f"output folder {str(folder)!r} holds {foreign!r}, which is neither a data set nor an unfinished job; "
             "give a new or empty folder"
         )
     return None
@@ -153,15 +155,12 @@ def short_text(value: object) -> str:
 
 def _foreign_name(folder: Path) -> str | None:
     """Return the name of a file that no job leaves before it has written its plan; None for an empty or new folder."""
-    if not folder.is_dir():
-        return None
-    for path in sorted(folder.iterdir()):
-        if path.name == WORK_NAME and path.is_dir():
-            inside = [entry for entry in path.iterdir() if not is_temporary(entry.name) and entry.name != locks.FOLDER]
-        else:
-            inside = [path]
-        if inside:
-            return inside[0].relative_to(folder).as_posix()
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    for name in names:
+        if name != WORK_NAME or not (folder / name).is_dir():
+            return name
+        for inside in foreign_names(folder / name, {locks.FOLDER}):
+            return f"{name}/{inside}"
     return None
 
 

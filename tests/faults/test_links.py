@@ -26,15 +26,18 @@ from datasets_prep.upkeep.drop import drop
 from datasets_prep.upkeep.merge import merge
 from datasets_prep.upkeep.repair import repair
 from datasets_prep.upkeep.split import SplitConfig, split_in_place, take_split
+from experiments.compare import CompareConfig, compare
 from tests.support.any_sets import write_any_set
 from tests.support.pictures import picture
 from tests.support.small_sets import make_spec
 from tests.support.trees import all_files
 from walloc_cdl.codec import ResizeCodec, ResizeConfig, load_codec
+from walloc_cdl.codec.codec_files import FILE_NAMES, write_codec_files
 from walloc_cdl.data.cache import FileCache
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import LabelSpec, SampleLayout, load_manifest, verify
 from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
+from walloc_cdl.training import RunFolder
 
 LAYOUT = SampleLayout(make_spec(2), (2, 2, 3), LabelSpec("class", 3))
 CODEC = ResizeCodec(ResizeConfig(channels=3, factor=4, name="resize-rgb-16x"))
@@ -373,3 +376,35 @@ def test_the_cache_of_remote_files(tmp_path):
     path = cache.fetch("cd" + "0" * 62, 8, lambda file: file.write(b"verified") and None)
     assert path.read_bytes() == b"verified"
     assert all_files(elsewhere) == before
+
+
+def test_run_and_codec_folders(tmp_path):
+    """Their files lie side by side, so that a link is replaced or removed itself."""
+    run, elsewhere = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "elsewhere")
+    elsewhere.claim({"seed": 1}, resume=False)
+    for path in (elsewhere.record_path, elsewhere.weights_path, elsewhere.checkpoint_path):
+        path.write_text("precious")
+    before = all_files(elsewhere.path)
+    run.path.mkdir()
+    for name in before:
+        (run.path / name).symlink_to(elsewhere.path / name)
+    run.claim({"seed": 2}, resume=False)
+    assert os.listdir(run.path) == ["config.json"]
+    assert run.load_config() == {"seed": 2}
+    (tmp_path / "codec").mkdir()
+    for name in FILE_NAMES:
+        (tmp_path / "codec" / name).symlink_to(elsewhere.config_path)
+    write_codec_files(tmp_path / "codec", CODEC.files())
+    assert all_files(tmp_path / "codec") == CODEC.files()
+    assert all_files(elsewhere.path) == before
+
+
+@pytest.mark.parametrize("name", ["latents", "runs"])
+def test_comparisons(photos, tmp_path, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out" / name).symlink_to(tmp_path / "elsewhere")
+    config = CompareConfig(str(photos), conditions=("pixels-16",), model="test_resnet", size=16, workers=0)
+    with pytest.raises(CallError, match=f"out/{name} is a link to "):
+        compare(config, tmp_path / "out")
+    assert not os.listdir(tmp_path / "elsewhere")

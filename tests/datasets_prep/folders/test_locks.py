@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +23,9 @@ from datasets_prep.upkeep.edit import held
 from datasets_prep.upkeep.merge import merge
 from datasets_prep.upkeep.split import take_split
 from tests.support.any_sets import write_any_set
+from tests.support.paths import ROOT
+from tests.support.pictures import picture
+from tests.support.rival_jobs import REFUSALS
 from tests.support.small_sets import make_spec
 from tests.support.trees import all_files, contents
 from walloc_cdl.errors import CallError
@@ -71,7 +78,7 @@ def test_several_calls_at_once(folder, tmp_path, command):
         outcomes = at_once(3, lambda out=out: COMMANDS[command](folder, out))
         refusals = [outcome for outcome in outcomes if outcome is not None]
         num_done += len(outcomes) - len(refusals)
-        assert all("is being worked on by process" in str(error) for error in refusals), refusals
+        assert all("is being worked on by" in str(error) for error in refusals), refusals
         assert len(refusals) < 3
         assert contents(out) == expected
     assert num_done >= 5
@@ -131,3 +138,17 @@ def test_a_work_folder_that_another_call_has_begun_to_use_stays(tmp_path):
         locks.remove_work(work)
         assert all_files(tmp_path) == {"out/_work/locks/other": b""}
     locks.remove_work(tmp_path / "absent")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_three_prepares_at_once(tmp_path):
+    """None of them ever sees more than that another one is at it, however the others begin and end."""
+    for number in range(6):
+        path = tmp_path / "photos/train" / ("cat", "dog")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(number, 20, 18).save(path)
+    command = ["-m", "tests.support.rival_jobs", tmp_path / "photos", tmp_path, 5, 3]
+    outcomes = json.loads(subprocess.check_output([sys.executable, *map(str, command)], cwd=ROOT, timeout=600))
+    assert outcomes.pop("done") == 15
+    assert {*outcomes} <= {*REFUSALS}
