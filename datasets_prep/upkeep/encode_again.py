@@ -8,7 +8,6 @@ SHA-256 shows whether that matters.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,7 +38,7 @@ from datasets_prep.upkeep.source_diff import NewSamplesSource
 from walloc_cdl.canonical import differences
 from walloc_cdl.codec import Codec, load_codec
 from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.files import sync_folder
+from walloc_cdl.files import make_folder, move_file, sync_folder
 from walloc_cdl.latents import WORK_NAME, Manifest, SampleLayout, ShardEntry, load_provenance, open_shard
 
 
@@ -69,7 +68,7 @@ def encode_again(
     rows, problems = _rows(folder, planned, damaged, stored)
     source, shards = _select_rows(planned, manifest, [entry for entry in damaged if entry.name in rows], rows)
     stage = folder / WORK_NAME / STAGE_NAME
-    (stage / WORK_NAME).mkdir(exist_ok=True)
+    make_folder(stage / WORK_NAME)
     num_samples = sum(shard.num_samples for shard in shards)
     context = JobContext(
         folder=stage,
@@ -89,7 +88,7 @@ def encode_again(
         if found.sha256 != expected.sha256:
             found = _without_removed(stage, found, stored[found.name], manifest.layout)
         if found.sha256 == expected.sha256:
-            os.replace(stage / found.name, folder / found.name)
+            move_file(stage / found.name, folder / found.name)
             sync_folder(folder)
             encoded.append(found.name)
         else:

@@ -15,7 +15,6 @@ provenance records those of each extension.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -43,7 +42,7 @@ from datasets_prep.sources.core.source import Source
 from datasets_prep.upkeep.edit import Edit, held, recover
 from datasets_prep.upkeep.extension import Extension, compare, require_folder
 from walloc_cdl.codec import Codec
-from walloc_cdl.files import remove_temporaries
+from walloc_cdl.files import link_file, make_folder, move_file, remove_temporaries, remove_tree
 from walloc_cdl.latents import LEDGER_NAME, WORK_NAME, Manifest, SplitSummary, load_manifest
 
 
@@ -75,7 +74,7 @@ def _extend(folder: Path, planned: PlannedJob, progress: OnProgress) -> Manifest
         manifest = load_manifest(folder)
         extension = compare(folder, planned, manifest)
         if planned.config.restart:
-            shutil.rmtree(extension_folder(folder), ignore_errors=True)
+            remove_tree(extension_folder(folder))
         notes = ["an interrupted edit was completed"] if was_committed else []
         report_notes([*notes, *extension.notes()], extension.diff.num_new, progress)
         if not extension.diff.num_new:
@@ -97,7 +96,7 @@ def _encode(edit: Edit, extension: Extension, progress: OnProgress) -> Manifest:
         for part in parts.before():
             finder.mark(part)
         drop_duplicate_samples(context, finder)
-    edit.stage.mkdir()
+    make_folder(edit.stage)
     schema = stored_ledger_schema(edit.folder, edit.manifest)
     entry, summary = write_edited_ledger(edit.stage / LEDGER_NAME, parts.all, num_rows, schema)
     manifest = replace(
@@ -116,8 +115,8 @@ def _open_extension(folder: Path, plan: Plan) -> None:
     """Prepare the extension's folder for the job: save the plan and remove temporary files."""
     job = extension_folder(folder)
     if extension_plan(folder) is None:
-        shutil.rmtree(job, ignore_errors=True)  # left by a call that was killed before it wrote its plan
-        (job / WORK_NAME).mkdir(parents=True)
+        remove_tree(job)  # left by a call that was killed before it wrote its plan
+        make_folder(job / WORK_NAME)
         save_plan(job / WORK_NAME, plan)
     for parent in (job, job / WORK_NAME):
         remove_temporaries(parent)
@@ -186,6 +185,6 @@ def _padded_counts(split: SplitSummary | None, zero_counts: np.ndarray | None) -
 def _stage(path: Path, target: Path) -> None:
     """Link the file, so that the shard need not be made again if the process ends before the commit."""
     try:
-        os.link(path, target)
+        link_file(path, target)
     except OSError:  # the file system does not support links
-        os.replace(path, target)
+        move_file(path, target)
