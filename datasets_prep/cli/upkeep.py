@@ -34,7 +34,8 @@ def repair(
     """Repair a damaged data set.
 
     An interrupted edit is completed first. Shards are encoded again from the source, all other files are restored
-    from their copies. The exit code is 1 if something stays damaged.
+    from their copies. Quarantined samples are tried again if there is a source. The exit code is 1 if something stays
+    damaged.
     """
     from datasets_prep.upkeep.encode_again import RepairConfig
     from datasets_prep.upkeep.repair import repair as run
@@ -51,11 +52,17 @@ def repair(
         rows["edit"] = "an interrupted edit was completed"
     rows["from copies"] = ", ".join(result.restored) or "nothing"
     rows["from the source"] = ", ".join(result.encoded) or "nothing"
+    tried = result.tried_again
+    if tried.num_tried or tried.hindrance:
+        added = f"{tried.num_added:,} of {tried.num_tried:,} can be used now, and were added"
+        rows["quarantined"] = tried.hindrance or added
     rows["state"] = f"damaged ({len(result.problems)} problems)" if result.problems else "intact"
     payload = {
         "edit_ended": result.edit_ended,
         "restored": result.restored,
         "encoded": result.encoded,
+        "num_tried_again": tried.num_tried,
+        "num_added": tried.num_added,
         "problems": result.problems,
     }
     report(rows, json_path, payload)

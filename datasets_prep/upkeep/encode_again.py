@@ -62,7 +62,7 @@ def encode_again(
     """
     engine = (load_provenance(folder) or {}).get("engine") or {}
     codec = load_codec(str(folder / CODEC_FOLDER))
-    planned = _planned(folder, manifest, engine, codec, config)
+    planned = planned_job(folder, manifest, engine, codec, config)
     _require_same_source(folder, planned, manifest)
     stored = _stored_keys(folder, manifest, damaged)
     rows, problems = _rows(folder, planned, damaged, stored)
@@ -164,7 +164,7 @@ def _select_rows(
     return NewSamplesSource(planned.source, manifest, selected), shards
 
 
-def _planned(
+def planned_job(
     folder: Path, manifest: Manifest, engine: dict[str, Any], codec: Codec, config: RepairConfig
 ) -> PlannedJob:
     """Return the job that made the data set, as far as its manifest and provenance describe it."""
