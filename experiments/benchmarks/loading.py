@@ -97,12 +97,13 @@ _LIMIT_TEXTS = {
 def index_select_readers(task: ReadingTask) -> dict[str, ReadEpoch]:
     """Returns the readers of the limit, which shuffle within each shard in turn, since each shard is one tensor."""
     dataset = task.dataset
-    mapped = [torch.from_numpy(dataset.shard_codes(number)) for number in range(len(dataset.shard_starts) - 1)]
+    stored = dataset.stored
+    mapped = [torch.from_numpy(stored.shard_codes(number)) for number in range(stored.num_shards)]
     labels = torch.from_numpy(dataset.labels)
 
     def select(epoch: int) -> Iterator[Batch]:
         rng = np.random.default_rng(epoch)
-        for codes, start in zip(mapped, dataset.shard_starts.tolist(), strict=False):
+        for codes, start in zip(mapped, stored.starts.tolist(), strict=False):
             for rows in torch.from_numpy(rng.permutation(len(codes))).split(task.batch_size):
                 yield codes.index_select(0, rows), labels[start : start + len(codes)][: len(rows)]
 
