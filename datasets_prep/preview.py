@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from datasets_prep.job.plan import JOB_SETTINGS
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.samples.stored import BadSignalError
 from datasets_prep.sources.core.source import Source
+from walloc_cdl.addresses import local_path
 from walloc_cdl.canonical import first_difference
 from walloc_cdl.codec import Codec, load_codec_folder, to_bytes
 from walloc_cdl.data import LatentDataset, open_latents
@@ -60,7 +60,7 @@ def contact_sheet(
     Raises `CallError` for an unknown or empty split, for audio, and for a source that has none of the samples.
     """
     dataset = open_latents(folder, _split(folder, split))
-    codec = load_codec_folder(Path(folder) / "codec")
+    codec = load_codec_folder(local_path(folder) / "codec")
     if codec.spec.kind != "image":
         raise CallError(
             f"{folder} holds {codec.spec.kind}, which cannot be drawn; use `cdl inspect` or `cdl verify` instead"

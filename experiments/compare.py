@@ -22,6 +22,7 @@ from experiments.conditions import COLORS, Condition, parse_condition
 from experiments.differences import paired_difference
 from experiments.outcome import RESULTS_NAME, ConditionOutcome, Outcome, describe, merge_environments, save_outcome
 from experiments.report import PLOT_NAME, TABLE_NAME, write_report
+from walloc_cdl.addresses import local_path
 from walloc_cdl.codec import Codec, load_codec
 from walloc_cdl.codec.fit.synthesis import available_block_sizes
 from walloc_cdl.data import LatentDataset, open_latents
@@ -72,7 +73,7 @@ def compare(config: CompareConfig, out: Path, *, progress: Reporter | None = Non
     Raises `CallError` for invalid settings before anything is written, and for a model that does not
     support one of the conditions before any model is trained.
     """
-    comparison = _Comparison(config, out, progress or (lambda state: None))
+    comparison = _Comparison(config, local_path(out), progress or (lambda state: None))
     comparison.prepare()
     comparison.require_models()
     runs: dict[str, list[_Run]] = {condition.name: [] for condition in comparison.conditions}

@@ -40,6 +40,7 @@ def open_source(text: str) -> Source:
 
     `docs/sources.md` describes schemes and options. Raises `CallError` for anything that cannot be opened.
     """
+    text = os.path.expanduser(text)
     scheme, colon, rest = text.partition(":")
     if Path(text).is_dir() or not colon:
         scheme, rest = "imagefolder", text

@@ -12,6 +12,7 @@ from datasets_prep.folders.verified_read import matches_entry
 from datasets_prep.job.output import clear_temporaries
 from datasets_prep.upkeep.edit import STAGE_NAME, held, recover
 from datasets_prep.upkeep.encode_again import RepairConfig, encode_again
+from walloc_cdl.addresses import local_path
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.latents import (
     EDIT_NAME,
@@ -59,7 +60,7 @@ def repair(
     `CallError` for a folder that is not a data set, or that another process works on, and for a source that the data
     set was not made from; `DamagedError` if neither the manifest nor its copy is intact.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     _require_data_set(folder)
     with held(folder):
         report = Repaired(edit_ended=recover(folder))

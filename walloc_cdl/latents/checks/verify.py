@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from walloc_cdl.addresses import local_path
 from walloc_cdl.canonical import sha256_file
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.fields import REMEDY
@@ -75,7 +76,7 @@ def verify(
     and class counts. `progress` is called with (done, total) after each file. Raises `CallError` if `folder` is not a
     data set.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     report = VerifyReport()
     try:
         manifest = load_manifest(folder)
