@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Subset
 
 from walloc_cdl.data.batch import GatheredSamples, LatentBatch, LatentSample
-from walloc_cdl.data.files import CachedFiles, open_files
+from walloc_cdl.data.files import CachedFiles, LocalFiles, open_files
 from walloc_cdl.data.stored_split import StoredSplit
-from walloc_cdl.errors import CallError, DamagedError, unknown_name
+from walloc_cdl.errors import CallError, CdlError, unknown_name
 from walloc_cdl.latents import ChannelStatistics, channel_statistics
 from walloc_cdl.spec import LatentSpec
 from walloc_cdl.synthesis import FILE_NAME, SynthesisBank, synthesis_from_bytes
 
-SYNTHESIS_PATH = f"codec/{FILE_NAME}"
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from walloc_cdl.codec import Codec
+
+CODEC_FOLDER = "codec"
+SYNTHESIS_PATH = f"{CODEC_FOLDER}/{FILE_NAME}"
+SHOWN_SAMPLES = 8
+"""Number of samples that a notebook shows of a data set."""
 TRAIN_SPLIT = "train"
 
 Indices: TypeAlias = Sequence[int] | np.ndarray | torch.Tensor
@@ -100,6 +109,29 @@ class LatentDataset(Dataset):
             raise CallError(
                 f"view {view} of {self.folder}, which stores {self.num_views} views, counted from 0: {self.view_names}"
             )
+
+    def __repr__(self) -> str:
+        count = f"{len(self):,}" if self.rows is None else f"{len(self):,} of {len(self.stored):,}"
+        sizes = "codes of any size" if self.layout.ragged else f"codes {tuple(self.latent_shape)}"
+        views = f", view {self.view} of {self.num_views}" if self.num_views > 1 else ""
+        labels = self.layout.labels
+        classes = f"{self.num_classes:,} classes" if self.class_names else ""
+        kinds = {"none": "no labels", "class": classes, "multilabel": f"any of {classes}", "regression": "targets"}
+        return (
+            f"LatentDataset({str(self.folder)!r}, split {self.split!r}: {count} samples, {sizes}{views}, "
+            f"{kinds[labels.kind] or 'class numbers'})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Returns the description and the first samples' pictures, for notebooks; nothing is fetched for it."""
+        from walloc_cdl.codec.pictures import to_html
+
+        pictures = []
+        if self.spec.kind == "image" and isinstance(self.stored.files, LocalFiles):
+            # A damaged data set has a description, too; reading it says what is wrong.
+            with contextlib.suppress(CdlError, OSError):
+                pictures = [(self.image(row), self.label_text(row)) for row in range(min(len(self), SHOWN_SAMPLES))]
+        return to_html(repr(self), pictures)
 
     def __len__(self) -> int:
         return len(self.stored) if self.rows is None else len(self.rows)
@@ -223,6 +255,66 @@ class LatentDataset(Dataset):
         """
         return self.stored.labels if self.rows is None else self.stored.labels[self.rows]
 
+    @property
+    def classes(self) -> list[str]:
+        """The class names, as torchvision calls them; empty for a data set without classes."""
+        return list(self.class_names or [])
+
+    @property
+    def targets(self) -> np.ndarray:
+        """The labels, as torchvision calls them; see `labels`."""
+        return self.labels
+
+    def label_text(self, index: int) -> str:
+        """Returns a sample's label as text: its class, its classes, or its targets; empty if it is unknown."""
+        label, names = self.stored.labels_at(self._require_rows([index], from_end=True))[0], self.class_names
+        if self.layout.labels.kind == "regression":
+            return ", ".join(f"{value:g}" for value in np.atleast_1d(label))
+        if names is None:
+            return ""
+        if self.layout.labels.kind == "multilabel":
+            return ", ".join(names[number] for number in np.flatnonzero(label))
+        return names[label] if label >= 0 else ""
+
+    @cached_property
+    def codec(self) -> Codec:
+        """The codec of the data set, which decodes it.
+
+        Raises `DamagedError` if its files are missing or broken, and `CallError` for a data set without it.
+        """
+        from walloc_cdl.codec.codec_files import FILE_NAMES  # reading of batches needs no codec
+        from walloc_cdl.codec.io.folder import codec_from_files
+
+        names = [f"{CODEC_FOLDER}/{name}" for name in FILE_NAMES]
+        entries = self.manifest.files
+        if not entries.keys() >= set(names):
+            raise CallError(f"{self.folder} has no codec; decode it with the one that it was made with, load_codec")
+        return codec_from_files(
+            {name.rpartition("/")[2]: self.stored.read_file(name) for name in names},
+            origin=f"{self.folder}/{CODEC_FOLDER}",
+        )
+
+    def image(self, index: int) -> Image:
+        """Returns a sample as a PIL picture, decoded with the data set's codec, of the size that was encoded.
+
+        Its mode is L or RGB; arrays of other values or channels are shown in false color. Raises `CallError` for audio.
+        """
+        from walloc_cdl.codec import to_bytes
+        from walloc_cdl.codec.pictures import to_picture
+        from walloc_cdl.codec.tiles import decode_tiled
+
+        if self.spec.kind != "image":
+            raise CallError(f"{self.folder} holds {self.spec.kind}, which has no picture; decode it with dataset.codec")
+        codes = self[index].codes
+        with torch.inference_mode():
+            if self.layout.ragged:
+                height, width = self.signal_sizes([index % len(self)])[0].tolist()
+                signal = decode_tiled(self.codec, codes.numpy(), approximate=True)[:, :height, :width]
+            else:
+                decoded = self.codec.decode(codes[None])[0]
+                signal = decoded if self.manifest.preprocessing.get("kind") == "array" else to_bytes(decoded)
+        return to_picture(signal.numpy())
+
     @cached_property
     def statistics(self) -> ChannelStatistics:
         """Channel statistics of the train split, or of this split if there is no train split."""
@@ -242,10 +334,8 @@ class LatentDataset(Dataset):
             if self.spec.kind == "audio" or self.layout.ragged:
                 reason = "audio has none" if self.spec.kind == "audio" else "its samples differ in size"
             raise CallError(f"{self.folder} has no linear synthesis ({reason}); use the `channels` stem for images")
-        path = self.stored.files.path(SYNTHESIS_PATH, entry)
-        if not path.is_file():
-            raise DamagedError(f"{path} is missing; restore it from a copy or prepare the data set again")
-        return synthesis_from_bytes(path.read_bytes(), spec=self.spec, origin=str(path))
+        origin = f"{self.folder}/{SYNTHESIS_PATH}"
+        return synthesis_from_bytes(self.stored.read_file(SYNTHESIS_PATH), spec=self.spec, origin=origin)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"stored": self.stored, "view": self.view, "rows": self.rows}

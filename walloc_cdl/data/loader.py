@@ -103,6 +103,15 @@ class LatentLoader:
         self._host_reader: Reader | None = None
         self._device_reader: DeviceReader | None = None
 
+    def __repr__(self) -> str:
+        order = "shuffled" if self.batches.shuffle else "in order"
+        last = ", the last one dropped if incomplete" if self.batches.drop_last else ""
+        rank = f", rank {self.rank} of {self.world_size}" if self.world_size > 1 else ""
+        return (
+            f"LatentLoader({len(self):,} batches of {self.batch_size}, {order}{last}{rank}, on {self.device}, "
+            f"residency {self.residency}, of {self.dataset!r})"
+        )
+
     @property
     def batch_size(self) -> int:
         """Number of samples of a global batch."""

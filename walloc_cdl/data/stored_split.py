@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.data.files import DataFiles
 from walloc_cdl.data.gather import RowGatherer
 from walloc_cdl.errors import DamagedError
+from walloc_cdl.fields import REMEDY
 from walloc_cdl.latents import Manifest, Shard
 
 
@@ -63,6 +65,20 @@ class StoredSplit:
     def fetch(self, progress: Callable[[int, int], object] | None = None) -> None:
         """See `LatentDataset.fetch`."""
         self.files.fetch(self._entries, progress)
+
+    def read_file(self, name: str) -> bytes:
+        """Returns the content of a small file that the manifest lists.
+
+        Raises `DamagedError` if it is missing, or another one than the manifest lists.
+        """
+        entry = self.manifest.files[name]
+        path = self.files.path(name, entry)
+        if not path.is_file():
+            raise DamagedError(f"{path} is missing; restore it from a copy or prepare the data set again")
+        data = path.read_bytes()
+        if (found := sha256_hex(data)) != entry.sha256:
+            raise DamagedError(f"{path}: SHA-256 is {found[:12]}…, expected {entry.sha256[:12]}…; {REMEDY}")
+        return data
 
     def shard_numbers(self, rows: np.ndarray) -> np.ndarray:
         """Returns the number of the shard that has each sample, int64 (B,)."""
