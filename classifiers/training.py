@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from classifiers.evaluation import evaluate, require_compatible
 from classifiers.metrics import Metrics
@@ -14,7 +15,7 @@ from classifiers.model import LatentClassifier
 from classifiers.run_config import run_config
 from classifiers.step import ClassificationStep
 from classifiers.train_config import TrainConfig
-from walloc_cdl.data import LatentDataset, LatentLoader
+from walloc_cdl.data import LatentDataset, LatentLoader, as_latents
 from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CallError
 from walloc_cdl.training import (
@@ -35,8 +36,8 @@ __all__ = ["Progress", "RunRecord", "TrainProgress", "train"]
 
 def train(
     model: LatentClassifier | Callable[[], LatentClassifier],
-    train_ds: LatentDataset,
-    val_ds: LatentDataset | None,
+    train_ds: Dataset,
+    val_ds: Dataset | None,
     config: TrainConfig,
     out: Path | str,
     *,
@@ -54,12 +55,14 @@ def train(
     record is returned; with `resume` false an earlier run in `out` is discarded. Torch's global
     generators keep their state.
 
-    If the data set stores several views, training draws one for each sample in every epoch, and validation uses the
+    The data sets are `LatentDataset`s, or `torch.utils.data.Subset`s of them, such as `random_split` makes. If they
+    store several views, training draws one for each sample in every epoch, and validation uses the
     `view` of `val_ds`.
 
     Raises `CallError` if `out` holds other files or a run of another configuration, if the data sets
     do not match the model, or if no label is known; `JobError` if the loss diverges.
     """
+    train_ds, val_ds = as_latents(train_ds), None if val_ds is None else as_latents(val_ds)
     run = RunFolder(out)
     device = choose_device(device)
     precision = choose_precision(config.precision, device)

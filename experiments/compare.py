@@ -22,6 +22,7 @@ from experiments.conditions import COLORS, Condition, parse_condition
 from experiments.differences import paired_difference
 from experiments.outcome import RESULTS_NAME, ConditionOutcome, Outcome, describe, merge_environments, save_outcome
 from experiments.report import PLOT_NAME, TABLE_NAME, write_report
+from walloc_cdl.addresses import local_path
 from walloc_cdl.codec import Codec, load_codec
 from walloc_cdl.codec.fit.synthesis import available_block_sizes
 from walloc_cdl.confinement import confined, require_no_links
@@ -75,6 +76,7 @@ def compare(config: CompareConfig, out: Path, *, progress: Reporter | None = Non
     Raises `CallError` for invalid settings before anything is written, and for a model that does not
     support one of the conditions before any model is trained.
     """
+    out = local_path(out)
     comparison = _Comparison(config, out, progress or (lambda state: None))
     with confined(out):
         return _compare(comparison, config, out)

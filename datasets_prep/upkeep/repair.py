@@ -13,6 +13,7 @@ from datasets_prep.job.output import clear_temporaries
 from datasets_prep.upkeep.edit import STAGE_NAME, held, recover
 from datasets_prep.upkeep.encode_again import RepairConfig, encode_again
 from datasets_prep.upkeep.try_again import TriedAgain, try_again
+from walloc_cdl.addresses import local_path
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.files import make_folder
 from walloc_cdl.latents import (
@@ -68,7 +69,7 @@ def repair(
     an edit that is not completed, and for a source that the data set was not made from; `DamagedError` if neither the
     manifest nor its copy is intact.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     _require_data_set(folder)
     with held(folder):
         report = Repaired(edit_ended=recover(folder, trusted=finish_edit))

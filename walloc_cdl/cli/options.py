@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from walloc_cdl.addresses import is_collapsed_address
+from walloc_cdl.addresses import is_collapsed_address, local_path
 from walloc_cdl.errors import CallError
 
 
 def require_parent(path: Path | None) -> Path | None:
     """Returns the path of a file to write; raises `CallError`, before any work is done, if it cannot be written."""
+    path = None if path is None else local_path(path)
     if path is not None and not path.parent.is_dir():
         raise CallError(f"{path} cannot be written: there is no folder {path.parent}; create it first")
     if path is not None and path.is_dir():

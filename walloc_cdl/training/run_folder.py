@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from walloc_cdl.addresses import local_path
 from walloc_cdl.canonical import canonical_json, first_difference, sha256_hex
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.files import foreign_names, make_folder, remove_file, remove_temporaries, write_atomic
@@ -26,7 +27,7 @@ class RunFolder:
     """The paths and JSON files of one run."""
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self.path = local_path(path)
         self.config_path = self.path / "config.json"
         self.checkpoint_path = self.path / "checkpoint.safetensors"
         self.weights_path = self.path / "model.safetensors"
