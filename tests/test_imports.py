@@ -18,6 +18,7 @@ BASE = (
     "version",
     "errors",
     "machine",
+    "threads",
     "devices",
     "addresses",
     "retries",

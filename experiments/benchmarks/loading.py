@@ -21,10 +21,11 @@ from experiments.benchmarks.autotune import Candidate, choose_peer_settings, cho
 from experiments.benchmarks.machine import describe_machine
 from experiments.benchmarks.reading import TRIAL_S, ReadingConfig, loader_settings, make_reading_task, read_for
 from experiments.benchmarks.result import Figure, Limit, Result
-from experiments.benchmarks.threads import choose_threads, torch_threads
+from experiments.benchmarks.threads import choose_threads
 from experiments.benchmarks.timing import OnPhase, OnRun, Run, Timing, limit_time, silent, time_in_turn
 from experiments.peers.catalog import choose_peers
 from experiments.peers.peer import Batch, ReadEpoch, ReadingTask
+from walloc_cdl.threads import torch_threads
 
 CONSUMER_S = 0.010
 """Time that the consumer takes for a batch of `CONSUMER_SAMPLES`."""

@@ -39,6 +39,13 @@ JsonPath = Annotated[
     typer.Option("--json", help="Also write the report as JSON to this file.", metavar="PATH", callback=require_parent),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice.", min=0)]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        help="Number of torch's threads; default the one that is fastest when the work begins, at most one per CPU.",
+        min=1,
+    ),
+]
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data set.")]
 CodecName = Annotated[
