@@ -21,10 +21,10 @@ from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, Dataset, R
 
 from experiments.benchmarks.machine import describe_machine, machine_text
 from experiments.benchmarks.synthetic import SyntheticSet, write_synthetic_set
-from experiments.benchmarks.threads import torch_threads
 from experiments.benchmarks.timing import Run, Spread, limit_time, shares, time_in_turn
 from experiments.peers.peer import worker_options
 from walloc_cdl.data import LatentBatch, LatentDataset, LatentLoader, open_latents
+from walloc_cdl.threads import torch_threads
 
 BATCH_SIZE = 64
 REFERENCE = "gather, not collated"
