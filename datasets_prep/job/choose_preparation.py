@@ -156,6 +156,7 @@ def _audio(source: Source, codec: Codec, config: PrepareConfig) -> AudioPreparat
     """
     spec = codec.spec
     rate = source.root.sample_rate() if spec.sample_rate is None else spec.sample_rate
-    length = segment_samples(config.segment_s or DEFAULT_SEGMENT_S, rate, spec.stride)
+    rest = config.rest or "drop"
+    length = segment_samples(config.segment_s or DEFAULT_SEGMENT_S, rate, spec.stride, up=rest == "pad")
     hop = length if config.hop_s is None else max(1, round(config.hop_s * rate))
-    return AudioPreparation(spec.source_channels, rate, length, hop, config.normalization or "none")
+    return AudioPreparation(spec.source_channels, rate, length, hop, config.normalization or "none", rest)

@@ -37,7 +37,7 @@ from walloc_cdl.codec import Codec
 from walloc_cdl.codec.fit.synthesis import fit_synthesis, num_synthesis_samples
 from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import JobError
-from walloc_cdl.files import write_atomic
+from walloc_cdl.files import make_folder, write_atomic
 from walloc_cdl.latents import (
     LEDGER_NAME,
     FileEntry,
@@ -83,7 +83,7 @@ def finish(context: JobContext) -> Manifest:
     fits = has_synthesis(codec, preparation)
     if fits and (bank := fit_synthesis(codec, [torch.from_numpy(chunk) for chunk in chunks])):
         files[f"{CODEC_FOLDER}/{SYNTHESIS_NAME}"] = synthesis_to_bytes(bank)
-    (folder / CODEC_FOLDER).mkdir(exist_ok=True)
+    make_folder(folder / CODEC_FOLDER)
     for name, data in sorted(files.items()):
         write_atomic(folder / name, data)
     entries = {name: FileEntry(len(data), sha256_hex(data)) for name, data in files.items()}

@@ -17,8 +17,10 @@ from datasets_prep.samples.stored import (
     Stored,
     UnreadableError,
     UnusableSample,
+    ZipMember,
     sample_error,
 )
+from datasets_prep.samples.zip_members import unpack
 
 MAX_FILE_BYTES = 2**30
 """Size limit for a file. The largest image that can be decoded has half of it, uncompressed in 16-bit color."""
@@ -56,8 +58,10 @@ def read_stored(stored: Stored) -> bytes:
 def _read_slice(stored: FileSlice) -> bytes:
     if (stored.num_bytes or 0) > MAX_FILE_BYTES:
         raise BadSignalError(f"{stored.num_bytes:,} bytes, more than {MAX_FILE_BYTES:,}")
+    if isinstance(stored, ZipMember):
+        return unpack(stored, lambda start, size: _read_slice(FileSlice(stored.path, start, size, stored.public)))
     try:
-        data = read_range(stored.path, stored.offset, stored.num_bytes, limit=MAX_FILE_BYTES)
+        data = read_range(stored.path, stored.offset, stored.num_bytes, limit=MAX_FILE_BYTES, public=stored.public)
     except FetchError as error:
         reason = f"cannot be fetched: {error}"
         unusable = BadSignalError(reason) if error.failure is None else UnreadableError(reason, error.failure)

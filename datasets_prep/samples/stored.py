@@ -60,6 +60,20 @@ class FileSlice:
     offset: int = 0
     num_bytes: int | None = None
     """None for everything from `offset` to the end."""
+    public: bool = False
+    """Whether a URL, and what it redirects to, must be at public addresses, not at ones of this machine's networks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZipMember(FileSlice):
+    """A file in a zip archive: `offset` is that of its header, `num_bytes` is its size when it is unpacked."""
+
+    packed_bytes: int
+    """Its size in the archive."""
+    method: int
+    """The method of compression, see `zip_members`."""
+    crc32: int
+    """The checksum of its content."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ provenance records those of each extension.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -32,7 +31,7 @@ from datasets_prep.job.drop_duplicates import drop_duplicate_samples
 from datasets_prep.job.output import EXTENSION_NAME, extension_folder, extension_plan
 from datasets_prep.job.plan import Plan, save_plan
 from datasets_prep.job.plan_job import PlannedJob, plan_job
-from datasets_prep.job.progress import Progress
+from datasets_prep.job.progress import report_notes
 from datasets_prep.job.run import OnProgress, encode_pending, open_context
 from datasets_prep.ledger.duplicates import DuplicateFinder
 from datasets_prep.ledger.index import row_hashes
@@ -44,7 +43,7 @@ from datasets_prep.sources.core.source import Source
 from datasets_prep.upkeep.edit import Edit, held, recover
 from datasets_prep.upkeep.extension import Extension, compare, require_folder
 from walloc_cdl.codec import Codec
-from walloc_cdl.files import remove_temporaries
+from walloc_cdl.files import link_file, make_folder, move_file, remove_temporaries, remove_tree
 from walloc_cdl.latents import LEDGER_NAME, WORK_NAME, Manifest, SplitSummary, load_manifest
 
 
@@ -76,15 +75,10 @@ def _extend(folder: Path, planned: PlannedJob, progress: OnProgress) -> Manifest
         manifest = load_manifest(folder)
         extension = compare(folder, planned, manifest)
         if planned.config.restart:
-            shutil.rmtree(extension_folder(folder), ignore_errors=True)
+            remove_tree(extension_folder(folder))
         notes = ["an interrupted edit was completed"] if was_committed else []
-        _report(progress, extension.job.plan.num_samples, [*notes, *extension.notes()])
+        report_notes([*notes, *extension.notes()], extension.job.plan.num_samples, progress)
         return make_extension(folder, manifest, extension, progress)
-
-
-def _report(progress: OnProgress, total: int, notes: list[str]) -> None:
-    for note in notes if progress else ():
-        progress(Progress(0, total, 0, note=note))
 
 
 def make_extension(folder: Path, manifest: Manifest, extension: Extension, progress: OnProgress) -> Manifest:
@@ -100,7 +94,7 @@ def make_extension(folder: Path, manifest: Manifest, extension: Extension, progr
     encode_pending(context, plan.shards)
     if not extension.diff.num_new and not any(_has_usable(context, shard) for shard in plan.shards):
         context.reporter.note("none of them can be used now; nothing was changed")
-        shutil.rmtree(job_folder)
+        remove_tree(job_folder)
         return manifest
     context.reporter.note("writing ledger and manifest")
     return _commit(Edit(folder, manifest), extension, context)
@@ -122,7 +116,7 @@ def _commit(edit: Edit, extension: Extension, context: JobContext) -> Manifest:
         for part in parts.before():
             finder.mark(part)
         drop_duplicate_samples(context, finder)
-    edit.stage.mkdir()
+    make_folder(edit.stage)
     schema = stored_ledger_schema(edit.folder, edit.manifest)
     entry, summary = write_edited_ledger(edit.stage / LEDGER_NAME, parts.all, num_rows, schema)
     manifest = replace(
@@ -142,8 +136,8 @@ def _open_extension(folder: Path, plan: Plan) -> None:
     """Prepare the extension's folder for the job: save the plan and remove temporary files."""
     job = extension_folder(folder)
     if extension_plan(folder) is None:
-        shutil.rmtree(job, ignore_errors=True)  # left by a call that was killed before it wrote its plan
-        (job / WORK_NAME).mkdir(parents=True)
+        remove_tree(job)  # left by a call that was killed before it wrote its plan
+        make_folder(job / WORK_NAME)
         save_plan(job / WORK_NAME, plan)
     for parent in (job, job / WORK_NAME):
         remove_temporaries(parent)
@@ -214,6 +208,6 @@ def _padded_counts(split: SplitSummary | None, zero_counts: np.ndarray | None) -
 def _stage(path: Path, target: Path) -> None:
     """Link the file, so that the shard need not be made again if the process ends before the commit."""
     try:
-        os.link(path, target)
+        link_file(path, target)
     except OSError:  # the file system does not support links
-        os.replace(path, target)
+        move_file(path, target)

@@ -12,11 +12,18 @@ from pathlib import Path
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.output import extension_plan, require_same
 from datasets_prep.job.plan import Plan, difference_from_finished, first_difference, plan_shards
-from datasets_prep.job.plan_job import PlannedJob
+from datasets_prep.job.plan_job import PlannedJob, plan_samples
 from datasets_prep.ledger.index import STORED, LedgerIndex
 from datasets_prep.ledger.rewrite import ledger_parts, stored_ledger_schema
 from datasets_prep.ledger.table import ledger_schema
-from datasets_prep.upkeep.source_diff import NewSamplesSource, SourceDiff, diff_source, require_same_labels
+from datasets_prep.sources.core.limits import LimitedSource
+from datasets_prep.upkeep.source_diff import (
+    NewSamplesSource,
+    SourceDiff,
+    diff_source,
+    known_rows,
+    require_same_labels,
+)
 from walloc_cdl.addresses import is_address, local_path
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import LEDGER_NAME, Manifest, ShardEntry
@@ -52,7 +59,7 @@ class Extension:
             notes.append(
                 f"WARNING: {diff.num_relabeled:,} samples have another label in the source now; they keep their old one"
             )
-        return notes
+        return [*notes, *self.job.notes]
 
 
 def require_folder(out: str | os.PathLike[str]) -> Path:
@@ -71,6 +78,7 @@ def compare(folder: Path, planned: PlannedJob, manifest: Manifest, *, only_retri
     """
     _require_compatible(folder, planned, manifest)
     known = LedgerIndex(ledger_parts(folder, manifest))
+    planned = with_known(planned, known, manifest)
     diff = diff_source(planned.source, known, manifest)
     _require_unchanged(folder, diff)
     if only_retried:
@@ -80,6 +88,14 @@ def compare(folder: Path, planned: PlannedJob, manifest: Manifest, *, only_retri
     if not planned.config.restart:
         plan = _plan_to_follow(folder, plan, planned.config)
     return Extension(folder, replace(job, plan=plan), known, diff)
+
+
+def with_known(planned: PlannedJob, known: LedgerIndex, manifest: Manifest) -> PlannedJob:
+    """Return the job with a limit, if it has one, that counts the samples of the data set and draws only the rest."""
+    if not isinstance(planned.source, LimitedSource):
+        return planned
+    source = planned.source.extending(known_rows(planned.source.unlimited, known, manifest))
+    return plan_samples(source, planned.codec, planned.preparation, planned.config)
 
 
 def _require_compatible(folder: Path, planned: PlannedJob, manifest: Manifest) -> None:

@@ -76,6 +76,23 @@ def diff_source(source: Source, known: LedgerIndex, manifest: Manifest) -> Sourc
     return diff
 
 
+def known_rows(source: Source, known: LedgerIndex, manifest: Manifest) -> dict[str, np.ndarray]:
+    """Return which samples of the source are in the ledger, bool (N,) for each split: in it, or moved to another."""
+    found = {split: np.zeros(source.num_samples(split), bool) for split in source.split_names}
+    for split, listing in source.listing.splits.items():
+        for start in range(0, len(listing.keys), CHUNK_ROWS):
+            keys, sizes = listing.keys[start : start + CHUNK_ROWS], listing.num_bytes[start : start + CHUNK_ROWS]
+            chunk = found[split][start : start + CHUNK_ROWS]
+            chunk |= known.find(sample_hashes(split, keys)) != UNKNOWN
+            for other in manifest.splits:
+                positions = known.find(sample_hashes(other, keys)) if other != split else np.full(len(keys), UNKNOWN)
+                candidates = np.flatnonzero(positions != UNKNOWN)
+                entries = positions[candidates]
+                same = (known.states[entries] == REMOVED) | (known.num_bytes[entries] == np.asarray(sizes)[candidates])
+                chunk[candidates[same]] = True
+    return found
+
+
 def _unknown_rows(
     source: Source, split: str, numbers: np.ndarray | None, known: LedgerIndex, diff: SourceDiff
 ) -> np.ndarray:

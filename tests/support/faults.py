@@ -80,7 +80,7 @@ class Faults:
             raise OSError(code, os.strerror(code), *([path] if name in CALLS else []))
 
     def _is_below(self, path: Any, options: dict[str, Any]) -> bool:
-        for descriptor in (path, options.get("dir_fd")):
+        for descriptor in (path, options.get("dir_fd"), options.get("src_dir_fd")):
             if isinstance(descriptor, int):
                 return descriptor in self._descriptors
         return isinstance(path, (str, os.PathLike)) and f"{os.path.abspath(path)}/".startswith(f"{self._below}/")

@@ -82,6 +82,8 @@ class Listing:
     label_kind: str | None = None
     """See `LabelSpec`: `class`, the default if there are class names; `multilabel` or `regression`, for which the
     class names are the names of the label columns; or None."""
+    notes: Sequence[str] = ()
+    """Messages for users about what they may miss, such as labels that were not found, each with what to do."""
 
     def __post_init__(self) -> None:
         if self.label_kind is None and self.class_names is not None:
@@ -131,6 +133,11 @@ class Source(ABC):
     def class_names(self) -> list[str] | None:
         """Names of the classes; None for a source without labels."""
         return self.listing.class_names
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """See `Listing.notes`."""
+        return self.listing.notes
 
     @property
     def strays(self) -> Sequence[Stray]:

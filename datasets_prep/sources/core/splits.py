@@ -61,7 +61,7 @@ def holdout(source: Source, fraction: float, seed: int = 0, *, split: str = "tra
         )
     selected = np.zeros(len(names), bool)
     classes, members = np.unique(labels, return_counts=True)
-    for label, share in zip(classes, _shares(members, count), strict=True):
+    for label, share in zip(classes, shares(members, count), strict=True):
         indices = np.flatnonzero(labels == label)
         order = seeded_order([names[index] for index in indices], seed)
         selected[indices[order[:share]]] = True
@@ -90,8 +90,8 @@ def _units(listing: SplitListing) -> tuple[Sequence[str], np.ndarray, np.ndarray
     return names.tolist(), labels[first], member_of
 
 
-def _shares(members: np.ndarray, count: int) -> np.ndarray:
-    """Distribute `count` in proportion to `members`, by largest remainders."""
+def shares(members: np.ndarray, count: int) -> np.ndarray:
+    """Distribute `count` in proportion to the sizes of classes, by largest remainders; int64."""
     exact = members * (count / members.sum())
     shares = np.floor(exact).astype(np.int64)
     extra = np.argsort(shares - exact, kind="stable")[: count - shares.sum()]

@@ -12,6 +12,8 @@ from datasets_prep.samples.lazy_sequence import LazySequence
 from datasets_prep.samples.netpbm import encode_pixels
 from datasets_prep.samples.stored import Stored, UnusableSample
 from datasets_prep.sources.core.label_kinds import ClassLabels
+from datasets_prep.sources.core.label_notes import all_unknown_note
+from datasets_prep.sources.core.label_values import class_value
 from datasets_prep.sources.core.source import Listing, Presence, Source, SplitListing
 from datasets_prep.sources.python.loading import attempt
 from walloc_cdl.errors import CallError
@@ -24,7 +26,8 @@ class MapSource(Source):
     """One sample per index of a data set; keys are the indices, and sizes are unknown, 0.
 
     Samples are pairs (image, label). The image is a PIL image, uint8 (H, W) or (H, W, 3), encoded bytes or a path; the
-    label is an integer, a name or None. Pixels are encoded losslessly for their transfer to the worker.
+    label is an integer, a name or None; see `label_values` for further values of unknown labels. Pixels are encoded
+    losslessly for their transfer to the worker.
 
     A sample that cannot be loaded, or is no such pair, has no label if labels are loaded, and is quarantined. Raises
     `CallError` for an empty data set, and if no sample can be loaded for its label.
@@ -77,7 +80,8 @@ class MapSource(Source):
             )
             for split, length in lengths.items()
         }
-        super().__init__(name, Listing(listings, names))
+        notes = [] if names else [all_unknown_note(f"data set {name!r}")]
+        super().__init__(name, Listing(listings, names, notes=notes))
 
     def read(self, split: str, index: int) -> Stored:
         """Return the image as an encoded file, the path that the data set gives, or why the sample cannot be used."""
@@ -130,16 +134,9 @@ def _length(dataset: Any) -> int:
 
 
 def _label(value: Any, class_names: Sequence[str] | None) -> int | str | None:
-    if value is None or isinstance(value, str):
-        return value
-    try:
-        number = value.__index__() if hasattr(value, "__index__") else value.item().__index__()
-    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
-        raise CallError(f"label {str(value)[:60]!r}; expected an integer, a name or None") from error
-    if class_names is None:
+    number = value if isinstance(value, str) else class_value(value)
+    if number is None or isinstance(number, str) or class_names is None:
         return number
-    if number == UNKNOWN_LABEL:
-        return None
     if not 0 <= number < len(class_names):
         raise CallError(f"label {number}; expected 0 to {len(class_names) - 1}; check the labels, or class_names")
     return class_names[number]

@@ -14,9 +14,11 @@ from datasets_prep.sources.core.derived import DerivedSource
 from datasets_prep.sources.core.source import Listing, Presence, Source, SplitListing
 from datasets_prep.sources.folders.catalog import FileKind
 from datasets_prep.sources.folders.local_folder import FileFolder, folder_options
+from datasets_prep.sources.signals.sound_notes import ClipNotes
 from walloc_cdl.errors import CallError, JobError
 
-AUDIO_SUFFIXES = frozenset({".aif", ".aiff", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".wav"})
+AUDIO_TYPES = "aif aifc aiff au caf flac mp3 oga ogg opus rf64 snd w64 wav"
+AUDIO_SUFFIXES = frozenset(f".{name}" for name in AUDIO_TYPES.split())
 
 
 def open_sounds(text: str) -> AudioFolder:
@@ -76,11 +78,12 @@ class SegmentedSource(DerivedSource):
     """
 
     def __init__(self, source: Source, preparation: AudioPreparation, *, skip_unreadable: bool = False) -> None:
+        self.clip_notes = ClipNotes(preparation)
         self._starts: dict[str, list[tuple[int, int]]] = {}
         self._unreadable: dict[tuple[str, int], UnusableSample] = {}
         self._skip_unreadable = skip_unreadable
         listings = {split: self._cut(source, split, preparation) for split in source.split_names}
-        super().__init__(source, Listing(listings, source.class_names, source.strays))
+        super().__init__(source, Listing(listings, source.class_names, source.strays, notes=source.notes))
 
     def read(self, split: str, index: int) -> Stored:
         """Return the location of the segment."""
@@ -111,6 +114,7 @@ class SegmentedSource(DerivedSource):
                 info = read_clip_info(source.read(split, index))
                 info.require_decodable()  # a header can claim so many samples that the list of segments fills memory
                 starts = preparation.starts(info.resampled_frames(preparation.sample_rate))
+                self.clip_notes.add(info, starts)
             except BadSignalError as error:
                 starts = range(1)
                 if isinstance(error, UnreadableError) and source.presence(split, index) is Presence.FOUND:

@@ -72,11 +72,11 @@ def test_interrupted_at_any_write(source, rgb_codec, undisturbed, tmp_path, monk
         out = tmp_path / f"out{failing}"
         renamed = []
 
-        def failing_rename(before, after, renamed=renamed, failing=failing):
+        def failing_rename(before, after, renamed=renamed, failing=failing, **options):
             if len(renamed) == failing:
                 raise StopError
             renamed.append(after)
-            rename(before, after)
+            rename(before, after, **options)
 
         with monkeypatch.context() as patch:
             patch.setattr(files.os, "replace", failing_rename)

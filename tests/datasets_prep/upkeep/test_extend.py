@@ -371,11 +371,11 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, number: int, work: Any) -> bool:
     """Run with an exception in place of a file's renaming, by its number; whether it came to that."""
     rename, seen = os.replace, []
 
-    def failing(before: Any, after: Any) -> None:
+    def failing(before: Any, after: Any, **options: Any) -> None:
         seen.append(after)
         if len(seen) == number + 1:
             raise StopError
-        rename(before, after)
+        rename(before, after, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(files.os, "replace", failing)
