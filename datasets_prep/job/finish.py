@@ -216,9 +216,9 @@ def _report_lost(context: JobContext, split: str, index: int, reason: str) -> No
     require_source(context.source)
     if context.config.unreadable != QUARANTINE:
         raise JobError(
-            f"sample {context.source.key(split, index)!r} of split {split!r} was encoded, but cannot be read again "
-            f"({reason}) for the end of the job; restore it and run the same command again to continue, or add "
-            "--unreadable quarantine to use the other samples"
+            f"{context.folder}: sample {context.source.key(split, index)!r} of split {split!r} was encoded, but cannot "
+            f"be read again ({reason}) for the end of the job; restore it and run the same command again to continue, "
+            "or add --unreadable quarantine to use the other samples"
         )
 
 
