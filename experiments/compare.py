@@ -24,6 +24,7 @@ from experiments.outcome import RESULTS_NAME, ConditionOutcome, Outcome, describ
 from experiments.report import PLOT_NAME, TABLE_NAME, write_report
 from walloc_cdl.codec import Codec, load_codec
 from walloc_cdl.codec.fit.synthesis import available_block_sizes
+from walloc_cdl.confinement import confined, require_no_links
 from walloc_cdl.data import LatentDataset, open_latents
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import foreign_names, remove_temporaries
@@ -75,6 +76,12 @@ def compare(config: CompareConfig, out: Path, *, progress: Reporter | None = Non
     support one of the conditions before any model is trained.
     """
     comparison = _Comparison(config, out, progress or (lambda state: None))
+    with confined(out):
+        return _compare(comparison, config, out)
+
+
+def _compare(comparison: _Comparison, config: CompareConfig, out: Path) -> Outcome:
+    """Carry out `compare` in a folder that has no links."""
     comparison.prepare()
     comparison.require_models()
     runs: dict[str, list[_Run]] = {condition.name: [] for condition in comparison.conditions}
@@ -235,6 +242,7 @@ def _require_output(out: Path) -> None:
         raise CallError(f"{out} is a file; name a folder for the comparison")
     if foreign := foreign_names(out, OUTPUT_NAMES):
         raise CallError(f"{out} holds other files ({foreign[0]}); name a new folder for the comparison")
+    require_no_links(out)
 
 
 def _with_test_split(source: Source, seed: int) -> tuple[Source, str]:

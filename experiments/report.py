@@ -6,6 +6,7 @@ from pathlib import Path
 
 from experiments.differences import Difference
 from experiments.outcome import ConditionOutcome, Outcome, summarize
+from walloc_cdl.files import open_atomic, write_atomic
 
 TABLE_NAME, PLOT_NAME = "table.md", "plot.png"
 METRIC_LABELS = {"auc": "AUC", "accuracy": "accuracy"}
@@ -73,7 +74,7 @@ def markdown(outcome: Outcome) -> str:
 
 def write_report(outcome: Outcome, folder: Path) -> None:
     """Write the table and the plot to `folder`."""
-    (folder / TABLE_NAME).write_text(markdown(outcome), encoding="utf-8")
+    write_atomic(folder / TABLE_NAME, markdown(outcome).encode())
     _plot(outcome, folder / PLOT_NAME)
 
 
@@ -111,4 +112,5 @@ def _plot(outcome: Outcome, path: Path) -> None:
     axes.set_title(f"{outcome.model} on {outcome.source}, {outcome.size} px, {len(outcome.seeds)} seeds", fontsize=10)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(fontsize=8, loc="best")
-    figure.savefig(path, dpi=150)
+    with open_atomic(path) as file:
+        figure.savefig(file, format="png", dpi=150)

@@ -22,6 +22,7 @@ BASE = (
     "addresses",
     "retries",
     "canonical",
+    "confinement",
     "files",
     "file_locks",
     "spec",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from datasets_prep.archives.signal import decode_signal, encode_signal
 from datasets_prep.archives.signal_files import signal_files
 from datasets_prep.encode.torch_settings import few_threads, full_precision
 from walloc_cdl.codec import Codec
+from walloc_cdl.confinement import confined
 from walloc_cdl.errors import CallError, CdlError, DamagedError, SpecMismatchError
-from walloc_cdl.files import write_atomic
+from walloc_cdl.file_locks import LockState, locked_folder
+from walloc_cdl.files import make_folder, remove_temporaries, write_atomic
 from walloc_cdl.latents.archive import (
     CONTAINERS,
     Container,
@@ -101,11 +104,12 @@ def encode_files(
             return _Result(pair.target.stat().st_size, _signal_shape_of_archive(pair.target, spec), existed=True)
         signal = files.read(pair.source, spec)
         data = encode_signal(signal, codec, spec, container=picture_format.name)
-        pair.target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(pair.target, data)
+        with _writing(pair.target):
+            write_atomic(pair.target, data)
         return _Result(len(data), signal.shape, existed=False)
 
-    return _process(pairs, encode, single=source.is_file(), on_file=on_file)
+    with _working_in(source, out, pairs):
+        return _process(pairs, encode, single=source.is_file(), on_file=on_file)
 
 
 def decode_files(
@@ -138,11 +142,34 @@ def decode_files(
             info = read_info(data, origin=str(pair.source))
             return _Result(len(data), info.signal_shape if info else (0, 0), existed=True)
         signal, spec = decode_signal(data, lookup, origin=str(pair.source), max_code_bytes=max_code_bytes)
-        pair.target.parent.mkdir(parents=True, exist_ok=True)
-        signal_files(spec).write(pair.target, signal, spec)
+        with _writing(pair.target):
+            signal_files(spec).write(pair.target, signal, spec)
         return _Result(len(data), signal.shape, existed=False)
 
-    return _process(pairs, decode, single=source.is_file(), on_file=on_file)
+    with _working_in(source, out, pairs):
+        return _process(pairs, decode, single=source.is_file(), on_file=on_file)
+
+
+@contextmanager
+def _working_in(source: Path, out: Path, pairs: list[FilePair]) -> Iterator[None]:
+    """Remove what killed calls have left of these files, and follow no link in the output folder of a source folder."""
+    with nullcontext() if source.is_file() else confined(out):
+        names: dict[Path, set[str]] = {}
+        for pair in pairs:
+            names.setdefault(pair.target.parent, set()).add(pair.target.name)
+        for folder in filter(Path.is_dir, names):
+            with suppress(CallError), locked_folder(folder) as state:  # each file in a link's folder is refused later
+                if state is LockState.HELD:  # no other call is writing there
+                    remove_temporaries(folder, names[folder])
+        yield
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    """Make the folder of a file, and show other calls that its temporary file is in use while the block runs."""
+    make_folder(target.parent)
+    with locked_folder(target.parent, shared=True, wait=True):
+        yield
 
 
 def _choose_container(source: Path, out: Path, name: str | None, spec: LatentSpec) -> Container:

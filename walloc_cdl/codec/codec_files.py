@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from walloc_cdl.confinement import confined
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import foreign_names, remove_temporaries, write_atomic
 
@@ -24,10 +25,10 @@ def write_codec_files(folder: str | os.PathLike[str], files: dict[str, bytes]) -
     """Write both files, each atomically; raise `CallError` if the folder holds other files."""
     path = Path(folder)
     require_codec_folder(path)
-    path.mkdir(parents=True, exist_ok=True)
-    remove_temporaries(path)
-    for name, data in files.items():
-        write_atomic(path / name, data)
+    with confined(path):
+        remove_temporaries(path)
+        for name, data in files.items():
+            write_atomic(path / name, data)
 
 
 def require_codec_folder(path: Path) -> None:

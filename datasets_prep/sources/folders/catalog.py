@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datasets_prep.samples.columns import CHUNK_ROWS, Column, TextColumn, Texts
+from datasets_prep.sources.core.label_notes import NO_LABELS
 from datasets_prep.sources.core.label_values import is_unknown
 from datasets_prep.sources.core.source import Listing, SplitListing, Stray
 from datasets_prep.sources.core.split_names import in_order, known_split, named_split, resembled_split, two_readings
@@ -69,8 +70,8 @@ class Catalog:
         self._classes: dict[str, int] = {}
         """Provisional numbers, in the order of their first files."""
         self._strays = StrayColumn()
-        self._loose, self._beside, self._unknown = _Count(), _Count(), _Count()
-        """Samples outside of class folders, beside the splits, and in folders whose names are unknown labels."""
+        self._loose, self._beside, self._unknown, self._others = _Count(), _Count(), _Count(), _Count()
+        """Samples outside of class folders, beside splits, in folders whose names are unknown labels; other files."""
 
     def add(self, file: FoundFile) -> None:
         """Add one file. Files must be added in the order of their paths."""
@@ -79,6 +80,7 @@ class Catalog:
             split = self._split_folders.get(top) if self._split_folders else "train"
             reason = f"not {file_kind.article} {file_kind.name} file name" if file.regular else "not a regular file"
             self._strays.append(Stray(split, file.key, file.num_bytes, reason))
+            self._others.add(file)
             return
         split = self._split_folders.get(top) if self._split_folders else "train"
         if split is None:
@@ -113,11 +115,11 @@ class Catalog:
             {split: columns.close(numbers) for split, columns in self._splits.items()},
             names or None,
             strays,
-            notes=list(self._notes(root, len(strays) - self._beside.number)),
+            notes=list(self._notes(root)),
         )
 
-    def _notes(self, root: str, num_others: int) -> Iterator[str]:
-        """Yield messages for users about samples without a class or a split; `num_others`: number of other files."""
+    def _notes(self, root: str) -> Iterator[str]:
+        """Yield messages for users about samples without a class or a split."""
         noun = self._file_kind.name
         if self._beside.number:
             yield (
@@ -131,13 +133,16 @@ class Catalog:
             )
         if self._classes and self._loose.number:
             yield (
-                f"{self._loose.number:,} {noun}s lie outside of the class folders ({self._loose.first} is the first), "
-                "so their label is unknown"
+                f"{NO_LABELS} of {self._loose.number:,} {noun}s: they lie outside of the class folders "
+                f"({self._loose.first} is the first)"
             )
         elif not self._classes:
-            others = f"; {num_others:,} other files beside them are not read" if num_others else ""
+            others = self._others
+            beside = (
+                f"; {others.number:,} other files are not read ({others.first} is the first)" if others.number else ""
+            )
             yield (
-                f"no labels in {root!r}: it has no class folders (PATH/CLASS/{self._file_kind.placeholder}){others}; "
+                f"{NO_LABELS} in {root!r}: it has no class folders (PATH/CLASS/{self._file_kind.placeholder}){beside}; "
                 f"make a folder for each class, or give --labels FILE, a text file of lines NAME LABEL"
             )
 

@@ -19,7 +19,7 @@ from datasets_prep.samples.lazy_sequence import LazySequence
 from datasets_prep.samples.locations import require_package
 from datasets_prep.samples.named_files import NamedFiles
 from datasets_prep.samples.origin import Origin
-from datasets_prep.samples.stored import Stored
+from datasets_prep.samples.stored import ReadFailure, Stored, read_failure
 from datasets_prep.samples.text_files import open_text
 from datasets_prep.samples.unique_names import has_repeats, name_hash
 from datasets_prep.sources.core.label_kinds import ClassLabels, Labels, MultiLabels, Targets
@@ -28,7 +28,7 @@ from datasets_prep.sources.core.options import column_names, flag, split_options
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
 from datasets_prep.sources.core.split_names import in_order, split_in_column
 from walloc_cdl.addresses import WEB_SCHEMES, is_url, url_scheme
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, system_reason
 
 OPTIONS = (
     "path",
@@ -130,7 +130,9 @@ class CsvTable(Source):
             return 0
         try:
             return os.stat(self._folder / location).st_size
-        except OSError:
+        except OSError as error:
+            if read_failure(error) is ReadFailure.FAILED:
+                raise CallError(f"{where}: path {location[:100]!r}: {system_reason(error)}; check the files") from error
             return 0  # reading the file records the reason in the ledger
 
     def _require_scheme(self, url: str) -> None:

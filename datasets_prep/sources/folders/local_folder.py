@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from datasets_prep.samples.origin import Origin
+from datasets_prep.samples.stored import ReadFailure, read_failure
 from datasets_prep.sources.core.options import optional_flag, split_options
 from datasets_prep.sources.core.source import Source
 from datasets_prep.sources.folders.catalog import Catalog, FileKind, FoundFile, display_name, split_folders
@@ -92,9 +93,12 @@ def _walk(folder: bytes, parts: tuple[bytes, ...], ancestors: frozenset[tuple[in
         if entry.name.startswith(b"."):
             continue
         below = (*parts, entry.name)
-        target = _target_status(entry)
+        try:
+            target = _target_status(entry)
+        except OSError as error:
+            raise _unexamined(entry.path, error) from error
         if target is None:  # a broken or circular link counts as a sample that cannot be read
-            yield FoundFile(below, 0, regular=entry.is_symlink())
+            yield FoundFile(below, 0, regular=True)
         elif stat.S_ISDIR(target.st_mode):
             yield from _walk(entry.path, below, ancestors)
         else:  # pipes and sockets must not be opened
@@ -105,12 +109,23 @@ def _unlisted(folder: bytes, error: OSError) -> CallError:
     return CallError(f"folder {os.fsdecode(folder)!r} cannot be listed: {system_reason(error)}; allow reading it")
 
 
+def _unexamined(path: bytes, error: OSError) -> CallError:
+    return CallError(
+        f"{os.fsdecode(path)!r} is listed in its folder, but {system_reason(error)}; check the source, and try again"
+    )
+
+
 def _target_status(entry: os.DirEntry[bytes]) -> os.stat_result | None:
-    """Return the status of an entry, or of a link's target; None for a broken link."""
+    """Return the status of an entry, or of a link's target; None for a broken or circular link.
+
+    Raises `OSError` for an entry that the folder has, but the system cannot examine.
+    """
     try:
         return entry.stat()
-    except OSError:
-        return None
+    except OSError as error:
+        if entry.is_symlink() and read_failure(error) is ReadFailure.REFUSED:
+            return None
+        raise
 
 
 def _is_folder(entry: os.DirEntry[bytes]) -> bool:

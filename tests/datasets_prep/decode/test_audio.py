@@ -79,6 +79,33 @@ def test_segments_are_all_that_lie_in_a_clip_and_at_least_one(clip, length, hop)
     assert starts[-1] + hop + length > clip  # the next one would not
 
 
+@given(st.integers(0, 5000), st.integers(1, 600), st.integers(1, 700))
+def test_padded_segments_reach_the_end_of_a_clip(clip, length, hop):
+    starts = list(preparation(length, hop, rest="pad").starts(clip))
+    assert starts[0] == 0
+    assert np.all(np.diff(starts) == hop)
+    assert starts[-1] < max(clip, 1)
+    assert starts[-1] + max(hop, length) >= clip
+    assert len(starts) == 1 or starts[-2] + length < clip  # no segment more than needed
+    assert set(preparation(length, hop).starts(clip)) <= set(starts)
+
+
+def test_the_last_segment_is_filled_with_silence(tmp_path):
+    path = write_sound(tmp_path / "a.wav", sound(1, 400))
+    whole = preparation(length=400).load(AudioSegment(path, 0))
+    piece = preparation(length=250, rest="pad").load(AudioSegment(path, 250))
+    np.testing.assert_array_equal(piece[:, :150], whole[:, 250:])
+    assert not piece[:, 150:].any()
+
+
+@given(st.floats(0.001, 100), st.sampled_from([8000, 22050, 44100]), st.sampled_from([1, 16, 64, 256]))
+def test_a_padded_segment_is_the_shortest_whole_number_of_strides_that_lasts_as_long(seconds, rate, stride):
+    length = segment_samples(seconds, rate, stride, up=True)
+    assert length % stride == 0
+    assert length >= seconds * rate - 1e-3
+    assert length - stride < seconds * rate + 1e-3
+
+
 @given(st.floats(0.001, 100), st.sampled_from([8000, 22050, 44100]), st.sampled_from([1, 16, 64, 256]))
 def test_a_segment_is_the_longest_whole_number_of_strides_within_its_duration(seconds, rate, stride):
     length = segment_samples(seconds, rate, stride)

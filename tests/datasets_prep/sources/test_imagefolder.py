@@ -173,9 +173,7 @@ def test_images_outside_of_class_folders_have_an_unknown_label(make_folder):
     source = open_source(str(root))
     assert keys(source) == ["cat/00.png", "cover.png", "dog/00.png"]
     assert (source.class_names, labels(source)) == (["cat", "dog"], [0, -1, 1])
-    assert source.notes == [
-        "1 images lie outside of the class folders (cover.png is the first), so their label is unknown"
-    ]
+    assert source.notes == ["no labels of 1 images: they lie outside of the class folders (cover.png is the first)"]
 
 
 def test_each_split_has_class_folders_or_none(make_folder):
@@ -192,7 +190,7 @@ def test_a_folder_without_classes_says_how_to_give_labels(tmp_path):
     picture(0).save(tmp_path / "a.png")
     (tmp_path / "a.json").write_text("{}")
     (note,) = open_source(str(tmp_path)).notes
-    assert "has no class folders (PATH/CLASS/IMAGE); 1 other files beside them are not read; make a folder" in note
+    assert "has no class folders (PATH/CLASS/IMAGE); 1 other files are not read (a.json is the first); make" in note
     assert "or give --labels FILE, a text file of lines NAME LABEL" in note
 
 

@@ -184,6 +184,7 @@ def test_names_in_label_files_may_lack_suffix_and_folders(tmp_path, make_folder)
         picture(number).save(root / "test" / name)
     source = labeled(open_source(str(root)), path, "00 dog\nb.x emu\ntest/c.jpg cat\n./test/d emu\n")
     assert source.class_names == ["cat", "dog", "emu"]
+    assert source.notes == []
     assert (labels(source), labels(source, "test")) == ([0, 0, 1, 1], [1, 2, 0, 2])
     picture(0).save(root / "test" / "c.png")
     with pytest.raises(CallError, match=r"line 1: 'c' may be 'test/c.jpg' of split test and 'test/c.png' of split"):

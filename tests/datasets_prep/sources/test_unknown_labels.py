@@ -216,7 +216,7 @@ def test_jobs_and_forecasts_say_what_has_no_label(make_folder, rgb_codec, tmp_pa
     source, said = open_source(str(root)), []
     config = PrepareConfig(size=32, workers=0)
     expected = [
-        "3 images lie outside of the class folders (train/loose-00.png is the first), so their label is unknown",
+        "no labels of 3 images: they lie outside of the class folders (train/loose-00.png is the first)",
         "split train: 3 of its 6 samples have no label; they are stored with their label unknown",
     ]
     assert list(forecast(source, rgb_codec, config).notes) == expected
