@@ -21,7 +21,7 @@ from datasets_prep.cli.prepare_options import (
     with_settings,
 )
 from datasets_prep.cli.samples import Holdout, LabelFile, open_samples
-from walloc_cdl.cli.console import duration_text, interruptible, progress, report, say, size_text
+from walloc_cdl.cli.console import duration_text, progress, report, say, size_text
 from walloc_cdl.cli.contents import contents, latents_text
 from walloc_cdl.cli.options import JsonPath, require_local
 from walloc_cdl.errors import CallError
@@ -150,7 +150,7 @@ def _encode(
             f"--work {work} needs an --out that is an address; omit it, since a folder needs no work folder"
         )
 
-    with interruptible(), progress("prepare", "samples", lines=False) as update:
+    with progress("prepare", "samples", lines=False) as update:
 
         def on_progress(state: Progress) -> None:
             if state.note:

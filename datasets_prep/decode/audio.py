@@ -30,7 +30,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from datasets_prep.samples.preparation import Preparation
-from datasets_prep.samples.stored import AudioSegment, BadSignalError, Stored, failure_reason
+from datasets_prep.samples.stored import AudioSegment, BadSignalError, Stored, sample_error
 from walloc_cdl.errors import CallError
 
 MAX_CLIP_VALUES = 2**28
@@ -83,6 +83,7 @@ def read_clip_info(path: os.PathLike[str]) -> ClipInfo:
     try:
         info = soundfile.info(os.fspath(path))
     except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError) as error:
+        _require_readable(path)
         raise BadSignalError(_reason(path, error)) from error
     if info.frames <= 0 or info.samplerate <= 0:
         raise BadSignalError("no samples")
@@ -198,7 +199,7 @@ class AudioPreparation(Preparation):
         try:
             stamp = os.stat(stored).st_mtime_ns
         except OSError as error:
-            raise BadSignalError(failure_reason(error)) from error
+            raise sample_error(error) from error
         return _cached_clip(os.fspath(stored), stamp, self.channels, self.sample_rate, self.normalization)
 
 
@@ -231,9 +232,12 @@ def _decode(file: str | bytes) -> tuple[np.ndarray, int]:
         with soundfile.SoundFile(io.BytesIO(file) if isinstance(file, bytes) else file) as sound:
             ClipInfo(sound.frames, sound.samplerate, sound.channels).require_decodable()
             samples, rate = sound.read(dtype="float32", always_2d=True), sound.samplerate
+            if len(samples) < sound.frames:  # libsndfile takes an error of the system for the end of the file
+                _require_readable(file)
     except BadSignalError:
         raise
     except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError) as error:
+        _require_readable(file)
         raise BadSignalError(_reason(file, error)) from error
     if not len(samples) or rate <= 0:
         raise BadSignalError("no samples")
@@ -285,12 +289,21 @@ def segment_samples(seconds: float, sample_rate: int, stride: int, *, up: bool =
     return max(1, math.ceil(strides - 1e-9) if up else math.floor(strides + 1e-9)) * stride
 
 
+def _require_readable(file: bytes | str | os.PathLike[str]) -> None:
+    """Raise `UnreadableError` if the system cannot read a whole file; libsndfile's errors do not tell."""
+    if isinstance(file, bytes):
+        return
+    try:
+        with open(file, "rb") as stream:
+            while stream.read(2**20):
+                pass
+    except OSError as error:
+        raise sample_error(error) from error
+
+
 def _reason(file: str | bytes | os.PathLike[str], error: Exception) -> str:
     """Return a ledger's reason without the file's path, which libsndfile's messages may contain."""
-    if not isinstance(file, bytes):
-        if not Path(file).exists():
-            return "no such file"
-        if Path(file).is_file() and not Path(file).stat().st_size:
-            return "empty file"
+    if not isinstance(file, bytes) and Path(file).is_file() and not Path(file).stat().st_size:
+        return "empty file"
     text = getattr(error, "error_string", None) or str(error).rpartition(": ")[2]
     return f"cannot be decoded: {' '.join(text.split())[:200] or type(error).__name__}"

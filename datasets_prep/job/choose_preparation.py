@@ -13,6 +13,7 @@ from datasets_prep.decode.views import ViewedImagePreparation, parse_views
 from datasets_prep.job.config import DEFAULT_SEGMENT_S, PrepareConfig
 from datasets_prep.job.settings import settings_of
 from datasets_prep.samples.preparation import Preparation
+from datasets_prep.samples.stored import UnusableSample
 from datasets_prep.sources.core.source import Source
 from walloc_cdl.codec import Codec
 from walloc_cdl.errors import CallError
@@ -125,6 +126,8 @@ def require_kind(source: Source, codec: Codec) -> None:
 def require_channels(source: Source, codec: Codec) -> None:
     """Raise `CallError` if the images do not have the codec's channel count: their codes would not be comparable."""
     wanted, found = codec.spec.source_channels, source.channels
+    if found is None:
+        _require_loadable(source)
     if found is None or found == wanted:
         return
     if source.kind == "array":
@@ -137,6 +140,13 @@ def require_channels(source: Source, codec: Codec) -> None:
         f"the images of source {source.name} are {kind} (channels: {found}), but codec {codec.name} takes "
         f"channels: {wanted}; use a codec for such images, such as {example}"
     )
+
+
+def _require_loadable(source: Source) -> None:
+    """Raise `CallError` for a Python data set of which no sample that was looked at is an image: the call is wrong."""
+    first = next(source.read(split, 0) for split in source.split_names if source.num_samples(split))
+    if isinstance(first, UnusableSample) and first.failure is None:
+        raise CallError(f"the samples of source {source.name} cannot be used; the first: {first.reason}")
 
 
 def _audio(source: Source, codec: Codec, config: PrepareConfig) -> AudioPreparation:

@@ -179,6 +179,14 @@ class PrepareConfig:
         is_share=True,
     )
     """Largest share of unusable samples, above which the job fails; None allows any."""
+    unreadable: str = setting(
+        "stop",
+        "Samples that were listed but cannot be read (missing, forbidden, I/O error): stop, or quarantine.",
+        choices=("stop", "quarantine"),
+    )
+    """What to do with a sample that the source was listed with and that the system cannot read (missing, forbidden, an
+    I/O error, no network): `stop` the job, which can be resumed, or `quarantine` it. See
+    `datasets_prep.job.read_failures`."""
     drop_duplicates: bool = setting(False, "Store only the first of samples with the same content.")
     """Whether only the first of several samples with the same content is stored."""
     extend: bool = setting(False, "Add new samples of SOURCE to the finished data set in --out.")

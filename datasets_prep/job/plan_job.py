@@ -10,6 +10,7 @@ from datasets_prep.decode.ragged import RaggedPreparation
 from datasets_prep.job.choose_preparation import choose_preparation
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.plan import Plan, make_plan
+from datasets_prep.job.read_failures import QUARANTINE
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.sources.core.derived import DerivedSource
 from datasets_prep.sources.core.keyed import KeyedSource
@@ -47,7 +48,7 @@ def plan_job(source: Source, codec: Codec, config: PrepareConfig) -> PlannedJob:
 def plan_prepared(source: Source, codec: Codec, preparation: Preparation, config: PrepareConfig) -> PlannedJob:
     """Plan a job with a given preparation instead of the settings of a kind of signal; see `plan_job`."""
     if isinstance(preparation, AudioPreparation):
-        source = SegmentedSource(source, preparation)
+        source = SegmentedSource(source, preparation, skip_unreadable=config.unreadable == QUARANTINE)
         source = _with_notes(source, source.clip_notes.notes(codec.name, codec.spec.reduction()))
     elif isinstance(preparation, RaggedPreparation) and isinstance(preparation.inner, AudioPreparation):
         clip_notes = ClipNotes(preparation.inner)

@@ -8,7 +8,6 @@ SHA-256 shows whether that matters.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,7 +38,7 @@ from datasets_prep.upkeep.source_diff import NewSamplesSource
 from walloc_cdl.canonical import differences
 from walloc_cdl.codec import Codec, load_codec
 from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.files import sync_folder
+from walloc_cdl.files import make_folder, move_file, sync_folder
 from walloc_cdl.latents import WORK_NAME, Manifest, SampleLayout, ShardEntry, load_provenance, open_shard
 
 
@@ -63,13 +62,13 @@ def encode_again(
     """
     engine = (load_provenance(folder) or {}).get("engine") or {}
     codec = load_codec(str(folder / CODEC_FOLDER))
-    planned = _planned(folder, manifest, engine, codec, config)
+    planned = planned_job(folder, manifest, engine, codec, config)
     _require_same_source(folder, planned, manifest)
     stored = _stored_keys(folder, manifest, damaged)
     rows, problems = _rows(folder, planned, damaged, stored)
     source, shards = _select_rows(planned, manifest, [entry for entry in damaged if entry.name in rows], rows)
     stage = folder / WORK_NAME / STAGE_NAME
-    (stage / WORK_NAME).mkdir(exist_ok=True)
+    make_folder(stage / WORK_NAME)
     num_samples = sum(shard.num_samples for shard in shards)
     context = JobContext(
         folder=stage,
@@ -89,7 +88,7 @@ def encode_again(
         if found.sha256 != expected.sha256:
             found = _without_removed(stage, found, stored[found.name], manifest.layout)
         if found.sha256 == expected.sha256:
-            os.replace(stage / found.name, folder / found.name)
+            move_file(stage / found.name, folder / found.name)
             sync_folder(folder)
             encoded.append(found.name)
         else:
@@ -165,7 +164,7 @@ def _select_rows(
     return NewSamplesSource(planned.source, manifest, selected), shards
 
 
-def _planned(
+def planned_job(
     folder: Path, manifest: Manifest, engine: dict[str, Any], codec: Codec, config: RepairConfig
 ) -> PlannedJob:
     """Return the job that made the data set, as far as its manifest and provenance describe it."""

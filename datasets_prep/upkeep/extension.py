@@ -46,10 +46,11 @@ class Extension:
     def notes(self) -> list[str]:
         """Return messages for users about the comparison, the number of new samples first."""
         folder, known, diff = self.folder, self.known, self.diff
-        notes = [f"{folder}: {diff.num_new:,} new samples" if diff.num_new else f"{folder}: nothing to extend"]
+        nothing = "no new samples" if diff.num_retried else "nothing to extend"
+        notes = [f"{folder}: {f'{diff.num_new:,} new samples' if diff.num_new else nothing}"]
         num_gone = int(((known.states == STORED) & ~diff.seen).sum())
-        if diff.retried.any():
-            notes.append(f"{int(diff.retried.sum()):,} of them were unusable before, and have another size now")
+        if diff.num_retried:
+            notes.append(f"{diff.num_retried:,} samples that could not be used before are tried again")
         if num_gone:
             notes.append(f"{num_gone:,} samples are no longer in the source; they stay in the data set")
         if diff.num_moved:
@@ -68,9 +69,10 @@ def require_folder(out: str | os.PathLike[str]) -> Path:
     return local_path(out)
 
 
-def compare(folder: Path, planned: PlannedJob, manifest: Manifest) -> Extension:
+def compare(folder: Path, planned: PlannedJob, manifest: Manifest, *, only_retried: bool = False) -> Extension:
     """Plan the extension of the data set `folder` by the new samples of its source; `planned` is for the whole source.
 
+    Samples that could not be used before are tried again; with `only_retried`, nothing else is.
     The plan of an unfinished extension is used, unless the configuration has `restart`. Raises `CallError` as `extend`
     does.
     """
@@ -79,7 +81,9 @@ def compare(folder: Path, planned: PlannedJob, manifest: Manifest) -> Extension:
     planned = with_known(planned, known, manifest)
     diff = diff_source(planned.source, known, manifest)
     _require_unchanged(folder, diff)
-    job = replace(planned, source=NewSamplesSource(planned.source, manifest, diff.rows))
+    if only_retried:
+        diff = diff.only_retried()
+    job = replace(planned, source=NewSamplesSource(planned.source, manifest, diff.rows, diff.retried_rows))
     plan = _plan(job, manifest)
     if not planned.config.restart:
         plan = _plan_to_follow(folder, plan, planned.config)

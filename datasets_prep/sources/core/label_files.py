@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets_prep.samples.text_files import CONVERT, open_text
 from datasets_prep.sources.core.derived import DerivedSource
 from datasets_prep.sources.core.label_kinds import MAX_CLASSES, ordered_names
 from datasets_prep.sources.core.label_notes import all_unknown_note, without_label_notes
@@ -98,10 +99,10 @@ def label_lines(path: Path) -> Iterator[tuple[int, str, str]]:
     """Yield line number, name and label. A tab separates name and label, or else a comma, or else spaces.
 
     After a tab or a comma the label may be empty. Empty lines are skipped. Raises `CallError` for a file that cannot be
-    read and for a line of another form.
+    read, such as a pipe, and for a line of another form.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with open_text(path) as file:
             for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_CHARACTERS), ""), 1):
                 text = line.strip(" \r\n")
                 if not text.strip():
@@ -112,5 +113,5 @@ def label_lines(path: Path) -> Iterator[tuple[int, str, str]]:
                     raise CallError(f"{str(path)!r}, line {number}: {text[:60]!r}; expected a name and its label")
                 yield number, parts[0].removeprefix("./"), parts[1]
     except (OSError, UnicodeDecodeError) as error:
-        cause = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        cause = getattr(error, "strerror", None) or f"it is not UTF-8 text; {CONVERT}"
         raise CallError(f"label file {str(path)!r} cannot be read: {cause}; expected lines of NAME LABEL") from error

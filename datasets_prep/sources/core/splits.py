@@ -103,4 +103,5 @@ def _subset(listing: SplitListing, indices: np.ndarray) -> SplitListing:
     keys = [listing.keys[index] for index in indices]
     groups = None if listing.groups is None else [listing.groups[index] for index in indices]
     columns = None if listing.columns is None else listing.columns.take(indices)
-    return SplitListing(keys, listing.labels[indices], listing.num_bytes[indices], groups, columns)
+    presence = None if listing.presence is None else listing.presence[indices]
+    return SplitListing(keys, listing.labels[indices], listing.num_bytes[indices], groups, columns, presence)

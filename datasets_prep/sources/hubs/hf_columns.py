@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from datasets import ClassLabel, Features, Image, Sequence, Value
+from datasets import ClassLabel, Features, Image, LargeList, Sequence, Value
 from datasets import List as ListFeature
 
 from datasets_prep.sources.core.label_kinds import ClassLabels, Labels, MultiLabels, Targets
@@ -17,7 +17,7 @@ from walloc_cdl.errors import CallError
 
 IMAGE_NAMES = ("image", "img", "jpg", "png")
 LABEL_NAMES = ("label", "labels")
-OPTIONS = ("image", "label", "target", "group", "keep")
+OPTIONS = ("image", "label", "target", "group", "keep", "absolute", "public")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,10 @@ class ColumnOptions:
     """Column of groups: samples with the same value stay together in a holdout."""
     keep: tuple[str, ...] = ()
     """Further columns, stored in the ledger."""
+    absolute: bool = False
+    """Whether rows may name files by absolute paths; see `NamedFiles`."""
+    public: bool = False
+    """See `FileSlice.public`."""
     streaming: bool = False
     splits: bool | None = None
     """Whether the names of files begin with names of splits; None to decide by these names."""
@@ -52,7 +56,8 @@ def split_columns(text: str, further: str) -> tuple[str, ColumnOptions]:
     multiple = {key: column_names(options, key) for key in ("target", "keep")}
     single = {key: options.get(key) for key in ("image", "label", "group")}
     streaming, splits = flag(options, "streaming"), optional_flag(options, "splits")
-    return name, ColumnOptions(**single, **multiple, streaming=streaming, splits=splits)
+    files = {key: flag(options, key) for key in ("absolute", "public")}
+    return name, ColumnOptions(**single, **multiple, **files, streaming=streaming, splits=splits)
 
 
 def image_column(name: str, features: Features, wanted: str | None) -> str:
@@ -199,7 +204,7 @@ def is_class(feature: object) -> bool:
     """Return whether values of a feature can be classes: a `ClassLabel`, strings, integers, or booleans."""
     dtype = str(getattr(feature, "dtype", ""))
     return isinstance(feature, ClassLabel) or (
-        isinstance(feature, Value) and (dtype in ("string", "large_string", "bool") or "int" in dtype)
+        isinstance(feature, Value) and (dtype in ("string", "large_string", "string_view", "bool") or "int" in dtype)
     )
 
 
@@ -235,7 +240,7 @@ def _class_names(feature: object) -> list[str] | None:
 
 def _item(feature: object) -> object:
     """Return the item feature of a list; any other feature itself."""
-    if isinstance(feature, (ListFeature, Sequence)):
+    if isinstance(feature, (ListFeature, LargeList, Sequence)):
         return feature.feature
     return feature[0] if isinstance(feature, list) and feature else feature
 
@@ -252,7 +257,7 @@ def _holds_images(column: str, feature: object) -> bool:
         return True
     if isinstance(feature, dict):
         return "bytes" in feature and column in IMAGE_NAMES
-    return getattr(feature, "dtype", None) in ("binary", "large_binary") and column in IMAGE_NAMES
+    return getattr(feature, "dtype", None) in ("binary", "large_binary", "binary_view") and column in IMAGE_NAMES
 
 
 def texts(array: pa.Array | pa.ChunkedArray) -> Iterable[bytes]:

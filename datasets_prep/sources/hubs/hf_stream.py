@@ -12,7 +12,7 @@ from datasets.exceptions import DatasetsError
 
 from datasets_prep.sources.core.streaming_source import StreamedSample, StreamingSource
 from datasets_prep.sources.hubs.hf_columns import ColumnLabels, ColumnOptions, image_column, split_columns
-from datasets_prep.sources.hubs.huggingface import encoded, is_saved
+from datasets_prep.sources.hubs.huggingface import encoded, is_saved, named_files
 from walloc_cdl.errors import CallError, JobError, one_line
 
 
@@ -26,17 +26,29 @@ def open_hub_stream(text: str) -> StreamingSource:
     except (DatasetsError, OSError, ValueError, RuntimeError, pa.ArrowException) as error:
         cause = one_line(error, 300)
         raise CallError(f"data set {name!r} cannot be streamed: {cause}; check its name and the network") from error
-    return HuggingFaceStream(folder.resolve().name if folder.is_dir() else path, splits, options)
+    if folder.is_dir():
+        return HuggingFaceStream(folder.resolve().name, splits, options, folder=folder)
+    return HuggingFaceStream(path, splits, options)
 
 
 class HuggingFaceStream(StreamingSource):
     """The splits of a `datasets.IterableDatasetDict`; labels come from a `ClassLabel` column."""
 
-    def __init__(self, name: str, splits: Mapping[str, IterableDataset], options: ColumnOptions | None = None) -> None:
-        """Raises `CallError` if it is ambiguous which column holds the images or the labels, for labels without class
+    def __init__(
+        self,
+        name: str,
+        splits: Mapping[str, IterableDataset],
+        options: ColumnOptions | None = None,
+        *,
+        folder: Path | None = None,
+    ) -> None:
+        """`folder`: see `HuggingFaceSource`; a file that a row may not name is an unusable sample.
+
+        Raises `CallError` if it is ambiguous which column holds the images or the labels, for labels without class
         names, and for multiple labels per sample.
         """
         options = options or ColumnOptions()
+        self._files = named_files(options, folder)
         first = next(iter(splits.values()))
         features = first.features or first._resolve_features().features
         if features is None:
@@ -67,7 +79,7 @@ class HuggingFaceStream(StreamingSource):
         number = start
         try:
             for row in self._splits[split].skip(start):
-                yield f"{number:08d}", self._label_of(row), encoded(row[self._image])
+                yield f"{number:08d}", self._label_of(row), encoded(row[self._image], self._files)
                 number += 1
         except (DatasetsError, ValueError, RuntimeError, pa.ArrowException) as error:
             cause = one_line(error)

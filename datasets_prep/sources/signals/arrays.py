@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets_prep.decode.arrays import ArrayLayout, ArrayPreparation, open_array
-from datasets_prep.samples.stored import ArrayWindow, BadSignalError
+from datasets_prep.samples.stored import ArrayWindow, BadSignalError, ReadFailure, UnreadableError
 from datasets_prep.sources.core.options import number_range, optional_flag, positive_integer, split_options
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
 from datasets_prep.sources.folders.catalog import FileKind
@@ -222,6 +222,8 @@ class ArraySource(Source):
             arrays = options.layout.arrange(open_array(path, options.variable))
             rectangles = list(_rectangles(arrays.shape[2], arrays.shape[3], options))
         except BadSignalError as error:
+            if isinstance(error, UnreadableError) and (error.failure is ReadFailure.FAILED or not path.is_file()):
+                raise CallError(f"{str(path)!r}: {error}; check the source, and try again") from error
             self._first_failure = self._first_failure or str(error)
             size = path.stat().st_size if path.is_file() else 0
             yield _Sample(key, key, label, size, ArrayWindow(path, 0, None))
@@ -254,6 +256,10 @@ class ArraySource(Source):
         for path in dict.fromkeys(window.path for windows in self._windows.values() for window in windows):
             try:
                 values = open_array(path, self.options.variable)
+            except UnreadableError as error:
+                raise JobError(
+                    f"the range of {self.name} needs {str(path)!r}: {error}; restore it, or give ?range=LOW,HIGH"
+                ) from error
             except BadSignalError:
                 continue
             finite = values if np.isfinite(values).all() else values[np.isfinite(values)]

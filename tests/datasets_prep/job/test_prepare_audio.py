@@ -127,11 +127,11 @@ def test_interrupted_at_any_write(make_sounds, codec, tmp_path, monkeypatch):
     for failing in range(1 + 2 * len(manifest.shards) + 3 + 2):
         renamed = []
 
-        def failing_rename(before, after, renamed=renamed, failing=failing):
+        def failing_rename(before, after, renamed=renamed, failing=failing, **options):
             if len(renamed) == failing:
                 raise KeyboardInterrupt
             renamed.append(after)
-            rename(before, after)
+            rename(before, after, **options)
 
         with monkeypatch.context() as patch:
             patch.setattr(files.os, "replace", failing_rename)
