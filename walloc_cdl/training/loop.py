@@ -50,6 +50,10 @@ class Loader(Protocol):
         ...
 
 
+class DivergedError(JobError):
+    """Training has left the finite numbers; the same run would do so again."""
+
+
 @dataclass(frozen=True)
 class TrainProgress:
     """The progress of training after an update."""
@@ -143,7 +147,7 @@ class TrainingLoop:
     def run_epoch(self) -> None:
         """Train one epoch; its randomness follows from the seed and the number of the epoch alone.
 
-        Raises `JobError` if the mean loss is not finite.
+        Raises `DivergedError` if the mean loss, or a weight after the last update, is not finite.
         """
         epoch, steps = self.epoch, len(self.loader)
         seed_torch(self.config.seed, epoch)
@@ -159,12 +163,24 @@ class TrainingLoop:
         mean = float(total) / steps  # waits for the device
         elapsed = time.perf_counter() - start
         if not math.isfinite(mean):
-            raise JobError(
-                f"the loss is {mean} in epoch {epoch + 1}; choose an lr below {self.config.lr:g}, or precision fp32"
-            )
+            raise DivergedError(f"the loss is {mean} in epoch {epoch + 1}; {self._calmer}")
+        if not self._is_finite():
+            raise DivergedError(f"weights are not finite after epoch {epoch + 1}; {self._calmer}")
         self.history.losses.append(mean)
         self.history.images_per_s.append(num_images / elapsed)
         self.history.elapsed_s += elapsed
+
+    @property
+    def _calmer(self) -> str:
+        return f"choose an lr below {self.config.lr:g}, or precision fp32"
+
+    def _is_finite(self) -> bool:
+        """Returns whether all parameters and their averages are finite; waits for the device once."""
+        names = {name for name, _ in self.model.named_parameters()}
+        tensors = [
+            value for part in (self.weights(), self.average.weights) for name, value in part.items() if name in names
+        ]
+        return bool(torch.stack([value.isfinite().all() for value in tensors]).all()) if tensors else True
 
     def use_average(self) -> None:
         """Replace the weights of the model by the averaged ones."""
