@@ -340,3 +340,31 @@ def test_predictions_that_are_not_finite_have_no_metrics(striped):
         next(model.backbone.parameters()).fill_(float("nan"))
     with pytest.raises(JobError, match=r"^96 of 96 predictions are not finite numbers: the classifier diverged in"):
         evaluate(model, striped["validation"])
+
+
+def test_a_converted_model_is_trained_and_loaded_in_its_type(striped, tmp_path):
+    model = make(striped["train"])().double()
+    record = train(model, striped["train"], striped["validation"], QUICK, tmp_path / "run")
+    loaded = load_classifier(tmp_path / "run")
+    assert {value.dtype for value in loaded.state_dict().values() if value.is_floating_point()} == {torch.float64}
+    assert evaluate(loaded, striped["validation"]).accuracy == record.metrics.accuracy
+
+
+def test_a_batch_of_one_sample_is_refused_where_batch_normalization_sees_one_value(striped, tmp_path):
+    config = TrainConfig(epochs=1, batch_size=1, precision="fp32")
+    model = make(striped["train"])()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(
+        CallError,
+        match=r"batch_size is 1, with which test_resnet cannot train on a grid of 16 pixels: its batch normalization "
+        r"needs several values \(Expected more than 1 value per channel.*\); choose a batch size of at least 2",
+    ):
+        train(model, striped["train"], None, config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_batch_of_one_sample_trains_a_model_without_batch_normalization(striped, tmp_path):
+    config = TrainConfig(epochs=1, batch_size=1, precision="fp32")
+    record = train(make(striped["train"], "test_vit"), striped["train"], None, config, tmp_path / "run")
+    assert np.isfinite(record.losses).all()
