@@ -26,6 +26,7 @@ BASE = (
     "file_locks",
     "spec",
     "fields",
+    "json_files",
     "synthesis",
 )
 """Modules right below `walloc_cdl`, which everybody may import; each of them only those before it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -129,22 +128,3 @@ def damaged(where: str, value: Any, expected: str) -> DamagedError:
     if len(shown) > 60:
         shown = shown[:60] + "…"
     return DamagedError(f"{where}: found {shown}, expected {expected}; {REMEDY}")
-
-
-def parse_json(data: bytes) -> Any:
-    """Parse strict JSON from untrusted bytes; raise `ValueError` also for NaN, repeated names and too deep nesting."""
-    try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_unique_names, parse_constant=_refuse_constant)
-    except RecursionError as error:
-        raise ValueError("nested too deep") from error
-
-
-def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise ValueError("a name occurs twice in one object")
-    return fields
-
-
-def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is no number")

@@ -13,7 +13,7 @@ from datasets_prep.folders.verified_read import read_verified_file
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import foreign_names, remove_temporaries, write_atomic
 from walloc_cdl.latents import WORK_NAME, FileEntry
-from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
+from walloc_cdl.latents.json_with_digest import encode_json_with_digest, read_json_with_digest
 
 STATE_NAME = "state.json"
 FETCHED_NAME = "hub"
@@ -29,7 +29,7 @@ def begin(folder: Path, state: dict[str, Any]) -> None:
     if folder.exists() and not folder.is_dir():
         raise CallError(f"{folder} is a file; give a new or empty folder")
     if path.is_file():
-        if parse_json_with_digest(path.read_bytes(), origin=str(path)) != state:
+        if read_json_with_digest(path) != state:
             raise CallError(f"{folder} holds an unfinished job of another data set or form; give a new folder")
         return
     # a job that was killed before it wrote its state leaves an empty work folder

@@ -24,7 +24,7 @@ from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.files import write_atomic
 from walloc_cdl.latents import Manifest
-from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
+from walloc_cdl.latents.json_with_digest import encode_json_with_digest, read_json_with_digest
 
 FORMAT = "walloc-cdl plan"
 FORMAT_VERSION = 1
@@ -136,7 +136,7 @@ def save_plan(work: Path, plan: Plan) -> None:
 def load_plan(work: Path) -> Plan:
     """Inverse of `save_plan`; raises `DamagedError` for an altered plan and `CallError` for another version's plan."""
     path = work / PLAN_NAME
-    values = parse_json_with_digest(path.read_bytes(), origin=str(path))
+    values = read_json_with_digest(path)
     if values.pop("format", None) != FORMAT or values.pop("format_version", None) != FORMAT_VERSION:
         raise CallError(
             f"{path} is not a plan of version {FORMAT_VERSION}; remove the folder, or continue with the version that "

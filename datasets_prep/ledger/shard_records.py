@@ -20,7 +20,7 @@ from walloc_cdl.canonical import sha256_file, sha256_hex
 from walloc_cdl.errors import DamagedError, JobError
 from walloc_cdl.files import write_atomic
 from walloc_cdl.latents import ShardEntry
-from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
+from walloc_cdl.latents.json_with_digest import encode_json_with_digest, read_json_with_digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ def load_record(folder: Path, work: Path, shard: PlannedShard, digest: str) -> S
     """Load the record of a shard that is finished under the plan of this digest; None if it must be made (again)."""
     path = _path(work, shard.name)
     try:
-        fields = parse_json_with_digest(path.read_bytes(), origin=str(path))
+        fields = read_json_with_digest(path)
         plan, rows = fields.pop("plan"), fields.pop("rows_sha256")
         entry, histogram = ShardEntry(**fields.pop("entry")), np.array(fields.pop("histogram"), np.int64)
         record = ShardRecord(entry, histogram, **fields)

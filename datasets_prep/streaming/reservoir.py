@@ -27,7 +27,7 @@ from datasets_prep.samples.planned_shard import PlannedShard
 from datasets_prep.samples.stored import BadSignalError, FileSlice, Stored
 from walloc_cdl.errors import DamagedError, JobError
 from walloc_cdl.files import open_atomic, remove_temporaries, write_atomic
-from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
+from walloc_cdl.latents.json_with_digest import encode_json_with_digest, read_json_with_digest
 
 FOLDER = "kept"
 
@@ -111,7 +111,7 @@ class Reservoir:
         path = self._folder / f"{selected.shard}.json"
         try:
             if selected.shard not in self._offsets:
-                self._offsets[selected.shard] = parse_json_with_digest(path.read_bytes(), origin=str(path))
+                self._offsets[selected.shard] = read_json_with_digest(path)
             offset, num_bytes = self._offsets[selected.shard][str(selected.index)]
         except (OSError, DamagedError, KeyError) as error:
             raise JobError(

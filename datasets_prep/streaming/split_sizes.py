@@ -6,7 +6,7 @@ from pathlib import Path
 
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.files import write_atomic
-from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
+from walloc_cdl.latents.json_with_digest import encode_json_with_digest, read_json_with_digest
 
 FILE_NAME = "ends.json"
 
@@ -15,7 +15,7 @@ def load_split_sizes(work: Path, digest: str) -> dict[str, int]:
     """Return the number of samples of each completed split, if it was saved under the plan with this digest."""
     path = work / FILE_NAME
     try:
-        fields = parse_json_with_digest(path.read_bytes(), origin=str(path))
+        fields = read_json_with_digest(path)
     except (FileNotFoundError, DamagedError):
         return {}  # the stream is read again, which determines the sizes
     return fields["num_samples"] if fields.get("plan") == digest else {}

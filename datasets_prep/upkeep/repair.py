@@ -13,9 +13,11 @@ from datasets_prep.job.output import clear_temporaries
 from datasets_prep.upkeep.edit import STAGE_NAME, held, recover
 from datasets_prep.upkeep.encode_again import RepairConfig, encode_again
 from walloc_cdl.errors import DamagedError
+from walloc_cdl.json_files import read_limited
 from walloc_cdl.latents import (
     EDIT_NAME,
     MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
     PROVENANCE_NAME,
     WORK_NAME,
     FileEntry,
@@ -28,7 +30,6 @@ from walloc_cdl.latents import (
 )
 from walloc_cdl.latents.copies import write_with_parents
 from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
-from walloc_cdl.latents.manifest_file import read_limited
 
 
 @dataclass
@@ -133,7 +134,7 @@ def _restore_json(
     for path in (name, copy_path(name)):
         if (folder / path).is_file():
             try:
-                found[path] = read_limited(folder / path)
+                found[path] = read_limited(folder / path, MAX_MANIFEST_BYTES)
                 parsed.append(parse(found[path], str(folder / path)))
             except DamagedError:
                 continue

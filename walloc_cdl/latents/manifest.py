@@ -28,8 +28,8 @@ EDIT_NAME = "edit.json"
 COPY_FOLDER = "copy"
 """Second copies of all files except the shards, under the same relative paths."""
 SHARD_SUFFIX = ".safetensors"
-MAX_MANIFEST_BYTES = 1 << 28
-"""Larger manifests are refused; a shard takes about 250 bytes of the manifest."""
+MAX_MANIFEST_BYTES = 1 << 26
+"""Larger manifests are refused: a shard takes about 250 bytes of the manifest, and a byte up to 16 bytes of memory."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from walloc_cdl.errors import CallError, CdlError, DamagedError
 from walloc_cdl.fields import REMEDY, Fields, damaged, require_integer, require_path, require_text
+from walloc_cdl.json_files import read_limited
 from walloc_cdl.latents.consistency import inconsistency
 from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
 from walloc_cdl.latents.manifest import (
@@ -35,17 +36,10 @@ def load_manifest(folder: Path | str) -> Manifest:
     if not path.is_file():
         raise _missing_manifest_error(Path(folder))
     try:
-        return parse_manifest(read_limited(path), origin=str(path))
+        return parse_manifest(read_limited(path, MAX_MANIFEST_BYTES), origin=str(path))
     except DamagedError as error:
         reason = str(error).removesuffix(f"; {REMEDY}")
         raise DamagedError(f"{reason}; `cdl repair {folder}` restores it from its copy") from error
-
-
-def read_limited(path: Path) -> bytes:
-    """Read a manifest, or a file that should become one; `DamagedError` if it exceeds `MAX_MANIFEST_BYTES`."""
-    if (found := path.stat().st_size) > MAX_MANIFEST_BYTES:
-        raise DamagedError(f"{path}: {found} bytes, expected at most {MAX_MANIFEST_BYTES}; {REMEDY}")
-    return path.read_bytes()
 
 
 def parse_manifest(data: bytes, *, origin: str) -> Manifest:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from walloc_cdl.files import write_atomic
-from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
+from walloc_cdl.latents.json_with_digest import encode_json_with_digest, read_json_with_digest
 from walloc_cdl.latents.manifest import PROVENANCE_NAME
 
 
@@ -20,4 +20,4 @@ def load_provenance(folder: Path | str) -> dict[str, Any] | None:
     path = Path(folder) / PROVENANCE_NAME
     if not path.is_file():
         return None
-    return parse_json_with_digest(path.read_bytes(), origin=str(path))
+    return read_json_with_digest(path)

@@ -27,7 +27,7 @@ from datasets_prep.sources.core.strays import StrayColumn
 from datasets_prep.sources.folders.file_lists import by_split, expand, folder_name, short_names
 from datasets_prep.sources.folders.imagefolder import IMAGE_SUFFIXES
 from walloc_cdl.errors import CallError, system_reason
-from walloc_cdl.fields import parse_json
+from walloc_cdl.json_files import parse_json
 
 MAX_CLS_BYTES = 4096
 MAX_JSON_BYTES = 2**20

@@ -10,7 +10,8 @@ from crc32c import crc32c
 
 from walloc_cdl.canonical import canonical_json
 from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.fields import REMEDY, Fields, parse_json, require_integer
+from walloc_cdl.fields import REMEDY, Fields, require_integer
+from walloc_cdl.json_files import parse_json
 from walloc_cdl.latents.archive.mosaic import Layout, Mosaic
 from walloc_cdl.latents.archive.picture import PictureError
 from walloc_cdl.spec import LatentSpec
