@@ -27,6 +27,7 @@ BASE = (
     "spec",
     "fields",
     "json_files",
+    "schema",
     "synthesis",
 )
 """Modules right below `walloc_cdl`, which everybody may import; each of them only those before it."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from typing import Any
 
-from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.spec import LatentSpec
+from walloc_cdl.errors import DamagedError
 
 REMEDY = "restore the folder from a copy or prepare it again"
 """The remedy for damaged data, which ends every message about it."""
@@ -15,6 +15,11 @@ MAX_INTEGER = 2**63 - 1
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PATH_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
+
+_SHORT = reprlib.Repr()
+"""Shortens values that would be cut anyway, without writing all of a long one first."""
+_SHORT.maxlist = _SHORT.maxdict = 30
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 200
 
 
 def is_plain_path(path: str) -> bool:
@@ -87,19 +92,6 @@ class Fields:
         """Return a nested object."""
         return Fields(self.get(name), f"{self.where}, {name}")
 
-    def spec(self, name: str) -> LatentSpec:
-        """Return a `LatentSpec`."""
-        fields = self.object(name)
-        texts = {field: fields.text(field) for field in ("codec_id", "kind", "companding")}
-        counts = {field: fields.integer(field) for field in ("source_channels", "latent_channels", "stride", "bits")}
-        extra = fields.integer("extra_frames")
-        rate = fields.optional_integer("sample_rate")
-        fields.require_names({*texts, *counts, "extra_frames", "sample_rate"})
-        try:
-            return LatentSpec(**texts, **counts, extra_frames=extra, sample_rate=rate)
-        except CallError as error:
-            raise DamagedError(f"{fields.where}: {error}; {REMEDY}") from error
-
 
 def require_integer(value: Any, where: str, minimum: int = 0) -> int:
     """Return `value` if it is an integer from `minimum` to `MAX_INTEGER`; `DamagedError` otherwise."""
@@ -122,9 +114,9 @@ def require_path(value: Any, where: str, *, parts: bool = False) -> str:
     return value
 
 
-def damaged(where: str, value: Any, expected: str) -> DamagedError:
+def damaged(where: str, value: Any, expected: str, remedy: str = REMEDY) -> DamagedError:
     """Return the error for a field: where it is, its value, and what was expected."""
-    shown = repr(value)
+    shown = _SHORT.repr(value)
     if len(shown) > 60:
         shown = shown[:60] + "…"
-    return DamagedError(f"{where}: found {shown}, expected {expected}; {REMEDY}")
+    return DamagedError(f"{where}: found {shown}, expected {expected}; {remedy}")

@@ -95,6 +95,9 @@ class LatentSpec:
         for name in ("source_channels", "latent_channels", "stride"):
             if getattr(self, name) < 1:
                 raise CallError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("extra_frames", "sample_rate"):
+            if (getattr(self, name) or 0) < 0:
+                raise CallError(f"{name} is {getattr(self, name)}; it must not be negative")
 
     def to_json(self) -> dict[str, object]:
         """Return the fields as plain values, for canonical JSON."""
