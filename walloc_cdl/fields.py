@@ -19,7 +19,7 @@ _PATH_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 _SHORT = reprlib.Repr()
 """Shortens values that would be cut anyway, without writing all of a long one first."""
 _SHORT.maxlist = _SHORT.maxdict = 30
-_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 200
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 1000
 
 
 def is_plain_path(path: str) -> bool:
@@ -116,7 +116,14 @@ def require_path(value: Any, where: str, *, parts: bool = False) -> str:
 
 def damaged(where: str, value: Any, expected: str, remedy: str = REMEDY) -> DamagedError:
     """Return the error for a field: where it is, its value, and what was expected."""
+    return DamagedError(f"{where}: found {shorten(value)}, expected {expected}; {remedy}")
+
+
+def shorten(value: Any, max_chars: int = 60) -> str:
+    """Return the `repr` of a JSON value for a message, cut after `max_chars`; a long one is not built first.
+
+    >>> shorten("a" * 1000) == f"'{'a' * 59}…"
+    True
+    """
     shown = _SHORT.repr(value)
-    if len(shown) > 60:
-        shown = shown[:60] + "…"
-    return DamagedError(f"{where}: found {shown}, expected {expected}; {remedy}")
+    return shown if len(shown) <= max_chars else shown[:max_chars] + "…"

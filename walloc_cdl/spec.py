@@ -103,15 +103,6 @@ class LatentSpec:
         """Return the fields as plain values, for canonical JSON."""
         return dataclasses.asdict(self)
 
-    @classmethod
-    def from_json(cls, fields: dict[str, object]) -> LatentSpec:
-        """Return the spec of the fields that `to_json` returned; raise `CallError` for missing or unknown fields."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        wrong = known ^ set(fields)
-        if wrong:
-            raise CallError(f"latent spec with missing or unknown fields {sorted(wrong)}; expected {sorted(known)}")
-        return cls(**fields)  # type: ignore[arg-type]
-
     @property
     def byte_range(self) -> tuple[int, int]:
         """Smallest and largest byte that occurs in stored codes: (1, 255) for companded 8 bits."""

@@ -11,11 +11,14 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.file_locks import LockState, lock, open_locked
+from walloc_cdl.json_files import read_json
+from walloc_cdl.schema import from_json
 
 FOLDER = "locks"
 JOB = "job"
@@ -85,7 +88,14 @@ def _is_free(folder: Path, name: str, *, shared: bool) -> bool:
 
 def _signature(path: Path) -> str | None:
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        return f"process {fields['process']} on {fields['host']} since {fields['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+        signature = from_json(_Signature, read_json(path, max_bytes=1 << 10), str(path))
+        return f"process {signature.process} on {signature.host} since {signature.since}"
+    except (OSError, DamagedError):
         return None
+
+
+@dataclass(frozen=True)
+class _Signature:
+    process: int
+    host: str
+    since: str

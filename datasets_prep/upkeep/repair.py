@@ -13,7 +13,7 @@ from datasets_prep.job.output import clear_temporaries
 from datasets_prep.upkeep.edit import STAGE_NAME, held, recover
 from datasets_prep.upkeep.encode_again import RepairConfig, encode_again
 from walloc_cdl.errors import DamagedError
-from walloc_cdl.json_files import read_limited
+from walloc_cdl.json_files import MAX_JSON_BYTES, read_limited
 from walloc_cdl.latents import (
     EDIT_NAME,
     MANIFEST_NAME,
@@ -134,7 +134,9 @@ def _restore_json(
     for path in (name, copy_path(name)):
         if (folder / path).is_file():
             try:
-                found[path] = read_limited(folder / path, MAX_MANIFEST_BYTES)
+                found[path] = read_limited(
+                    folder / path, MAX_MANIFEST_BYTES if name == MANIFEST_NAME else MAX_JSON_BYTES
+                )
                 parsed.append(parse(found[path], str(folder / path)))
             except DamagedError:
                 continue

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from walloc_cdl.errors import DamagedError, JobError
+from walloc_cdl.schema import from_json
 from walloc_cdl.training.average import WeightAverage
-from walloc_cdl.training.checkpoint import copy_into
+from walloc_cdl.training.checkpoint import REMEDY, copy_into
 from walloc_cdl.training.config import LoopConfig
 from walloc_cdl.training.optimizer import build_optimizer, optimizer_tensors, restore_optimizer
 from walloc_cdl.training.schedule import learning_rate
@@ -168,10 +169,14 @@ class TrainingLoop:
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
             parts.setdefault(part, {})[rest] = value
-        try:
-            history = History(list(values["losses"]), list(values["images_per_s"]), float(values["elapsed_s"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise DamagedError(f"{origin}: not a training state ({error}); train again in another folder") from error
+        names = {field.name for field in fields(History)}
+        stored = {name: value for name, value in values.items() if name in names}
+        history = from_json(History, stored, f"{origin}, training state", remedy=REMEDY)
+        if not len(history.losses) == len(history.images_per_s) <= self.config.epochs:
+            raise DamagedError(
+                f"{origin}: {len(history.losses)} losses and {len(history.images_per_s)} rates of "
+                f"{self.config.epochs} epochs; {REMEDY}"
+            )
         copy_into(self.weights(), parts["model"], origin=origin)
         copy_into(self.average.weights, parts["average"], origin=origin)
         restore_optimizer(self.optimizer, self.model, parts["optimizer"], origin=origin)
