@@ -24,9 +24,9 @@ _SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 1000
 
 def is_plain_path(path: str) -> bool:
     """Return whether `path` is relative, and its parts consist of letters, digits, `_`, `.`, `-`, none starting with
-    `.` or `-`.
+    `.` or `-`, each at most 255 long, which file systems allow.
     """
-    return all(_PATH_PART.fullmatch(part) for part in path.split("/"))
+    return len(path) < 4096 and all(len(part) < 256 and _PATH_PART.fullmatch(part) for part in path.split("/"))
 
 
 def sanitize_path_part(name: str) -> str:

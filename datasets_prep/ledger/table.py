@@ -158,7 +158,7 @@ def write_ledger(path: Path, parts: Iterable[pa.Table], strays: Sequence[Stray],
                     f"{', '.join(schema.names)[:200]}, or other types; start over with --restart"
                 )
             summary.add(part)
-            writer.write_table(part)
+            writer.write_table(pa.Table.from_arrays(part.columns, schema=schema))  # which may be null is ours to say
         for start in range(0, len(strays), STRAY_ROWS):
             part = stray_rows(strays[start : start + STRAY_ROWS], schema)
             summary.add(part)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from walloc_cdl.errors import CallError, CdlError, DamagedError
-from walloc_cdl.fields import REMEDY, Fields, damaged, require_path
+from walloc_cdl.fields import REMEDY, Fields, damaged, require_path, shorten
 from walloc_cdl.json_files import read_limited
 from walloc_cdl.latents.consistency import inconsistency
 from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
@@ -83,7 +83,7 @@ def manifest_from_json(values: Any, *, origin: str = MANIFEST_NAME) -> Manifest:
     """
     header = Fields(values, origin)
     if header.get("format") != FORMAT:
-        raise DamagedError(f"{origin}: format is {header.get('format')!r}, expected {FORMAT!r}; {REMEDY}")
+        raise DamagedError(f"{origin}: format is {shorten(header.get('format'))}, expected {FORMAT!r}; {REMEDY}")
     version = header.integer("format_version", 1)
     if version != FORMAT_VERSION:
         raise CallError(f"{origin}: format version {version}, this program reads {FORMAT_VERSION}; update walloc-cdl")
@@ -101,7 +101,7 @@ def manifest_from_json(values: Any, *, origin: str = MANIFEST_NAME) -> Manifest:
     if stored.geometry != (expected := "ragged" if manifest.layout.ragged else "fixed"):
         raise damaged(f"{origin}, geometry", stored.geometry, f"{expected!r}, which the latent shape implies")
     if problem := inconsistency(manifest):
-        raise DamagedError(f"{origin}: {problem}; {REMEDY}")
+        raise DamagedError(f"{origin}: {problem[:500]}; {REMEDY}")
     return manifest
 
 
