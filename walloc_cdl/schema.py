@@ -97,14 +97,11 @@ class _Reader:
         return value
 
     def _union(self, arguments: tuple[Any, ...], value: Any, where: str) -> Any:
-        """Read a value as the first member of a union that its JSON type fits, or else as the first of all."""
-        members = [argument for argument in arguments if _is_of(_json_kind(argument), value)]
-        if not members and types.NoneType in arguments and len(arguments) == 2:
-            members = [argument for argument in arguments if argument is not types.NoneType]
-        if not members:
-            expected = " or ".join(_KINDS[_json_kind(argument)][1] for argument in arguments)
-            raise damaged(where, value, expected, self.remedy)
-        return self.read(members[0], value, where)
+        """Read a value as the first member of a union that its JSON type fits."""
+        for argument in arguments:
+            if _is_of(_json_kind(argument), value):
+                return self.read(argument, value, where)
+        raise damaged(where, value, " or ".join(map(_expected, arguments)), self.remedy)
 
     def _object(self, cls: type, value: Any, where: str) -> Any:
         if not isinstance(value, dict):
@@ -133,6 +130,10 @@ def _json_kind(hint: Any) -> Any:
     if kind is Annotated:
         return _json_kind(get_args(hint)[0])
     return dict if dataclasses.is_dataclass(kind) else kind
+
+
+def _expected(hint: Any) -> str:
+    return get_args(hint)[-1].expected if get_origin(hint) is Annotated else _KINDS[_json_kind(hint)][1]
 
 
 def _is_of(kind: Any, value: Any) -> bool:
