@@ -62,10 +62,6 @@ class Fields:
         """Return an integer of at least `minimum` that fits int64."""
         return require_integer(self.get(name), f"{self.where}, {name}", minimum)
 
-    def optional_integer(self, name: str, minimum: int = 0) -> int | None:
-        """Return an integer as `integer` does, or None for null."""
-        return None if self.get(name) is None else self.integer(name, minimum)
-
     def text(self, name: str) -> str:
         """Return a string."""
         return require_text(self.get(name), f"{self.where}, {name}")
