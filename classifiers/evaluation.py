@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from classifiers.metrics import Metrics, compute_metrics
 from classifiers.model import LatentClassifier, require_class_numbers
-from walloc_cdl.data import LatentDataset, LatentLoader
+from walloc_cdl.data import LatentDataset, LatentLoader, as_latents
 from walloc_cdl.errors import CallError
 from walloc_cdl.training import autocast, choose_precision
 
@@ -34,7 +35,7 @@ class Predictions:
 @torch.inference_mode()
 def predict(
     model: LatentClassifier,
-    dataset: LatentDataset,
+    dataset: Dataset,
     *,
     batch_size: int = 256,
     precision: str = "fp32",
@@ -43,10 +44,12 @@ def predict(
 ) -> Predictions:
     """Run the classifier over all samples, on the device that it is on.
 
-    The default precision is fp32, so that figures do not depend on the instructions of a CPU. `progress` is called
-    after each batch with the number of samples done and the number of all samples. Raises
-    `SpecMismatchError` or `CallError` if the data set does not match the one that the classifier was trained on.
+    `dataset` is a `LatentDataset`, or a `torch.utils.data.Subset` of one. The default precision is fp32, so that
+    figures do not depend on the instructions of a CPU. `progress` is called after each batch with the number of
+    samples done and the number of all samples. Raises `SpecMismatchError` or `CallError` if the data set does not
+    match the one that the classifier was trained on.
     """
+    dataset = as_latents(dataset)
     require_compatible(model, dataset)
     device = next(model.parameters()).device
     precision = choose_precision(precision, device)
@@ -67,7 +70,7 @@ def predict(
 
 def evaluate(
     model: LatentClassifier,
-    dataset: LatentDataset,
+    dataset: Dataset,
     *,
     batch_size: int = 256,
     precision: str = "fp32",

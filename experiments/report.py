@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.differences import Difference
+from experiments.differences import Difference, signed
 from experiments.outcome import METRIC_NAMES, ConditionOutcome, Outcome, summarize
+from walloc_cdl.files import open_atomic, write_atomic
 
 TABLE_NAME, PLOT_NAME = "table.md", "plot.png"
 
@@ -33,8 +34,10 @@ def _row(condition: ConditionOutcome, difference: Difference | None, metric: str
     average, deviation = summarize(condition.scores(metric))
     difference_text = "–"
     if difference:
-        interval = f"[{difference.low:+.3f}, {difference.high:+.3f}]" if difference.low is not None else "[–]"
-        difference_text = f"{difference.mean:+.3f} {interval} to {difference.baseline}"
+        interval = "[–]"
+        if difference.low is not None and difference.high is not None:
+            interval = f"[{signed(difference.low)}, {signed(difference.high)}]"
+        difference_text = f"{signed(difference.mean)} {interval} to {difference.baseline}"
     return [
         condition.name,
         condition.stem,
@@ -72,7 +75,7 @@ def markdown(outcome: Outcome) -> str:
 
 def write_report(outcome: Outcome, folder: Path) -> None:
     """Write the table and the plot to `folder`."""
-    (folder / TABLE_NAME).write_text(markdown(outcome), encoding="utf-8")
+    write_atomic(folder / TABLE_NAME, markdown(outcome).encode())
     _plot(outcome, folder / PLOT_NAME)
 
 
@@ -110,4 +113,5 @@ def _plot(outcome: Outcome, path: Path) -> None:
     axes.set_title(f"{outcome.model} on {outcome.source}, {outcome.size} px, {len(outcome.seeds)} seeds", fontsize=10)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(fontsize=8, loc="best")
-    figure.savefig(path, dpi=150)
+    with open_atomic(path) as file:
+        figure.savefig(file, format="png", dpi=150)

@@ -58,18 +58,19 @@ def read_limited(path: Path, max_bytes: int, *, remedy: str = REMEDY) -> bytes:
         return file.read(found)
 
 
-def parse_json(data: bytes) -> Any:
+def parse_json(data: bytes, *, allow_nan: bool = False) -> Any:
     """Parse strict JSON from untrusted bytes, in memory of at most 16 times their size and some 16 MB.
 
     Raises `ValueError` for invalid JSON, and also for NaN and infinities, numbers beyond 64 bits, repeated names, lone
-    surrogates, nesting deeper than `MAX_DEPTH` and very many arrays and objects.
+    surrogates, nesting deeper than `MAX_DEPTH` and very many arrays and objects. `allow_nan` allows NaN and infinities,
+    which Python writes and JSON does not have.
     """
     _require_shallow(data)
     text = data.decode("utf-8")
     value = json.loads(
         text,
         object_pairs_hook=_unique_names,
-        parse_constant=_refuse_constant,
+        parse_constant=None if allow_nan else _refuse_constant,
         parse_int=_bounded_integer,
         parse_float=_finite_number,
     )

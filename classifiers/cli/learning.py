@@ -9,7 +9,8 @@ import typer
 
 from classifiers.cli.options import BatchSize, Epochs, LearningRate, ModelName, Precision
 from walloc_cdl.cli.console import progress, report, say
-from walloc_cdl.cli.options import JsonPath, LocalFolder, Seed
+from walloc_cdl.cli.options import JsonPath, LocalFolder, Seed, Threads
+from walloc_cdl.machine import wait_without_spinning_if_busy
 
 if TYPE_CHECKING:
     from classifiers import Metrics, TrainProgress
@@ -37,6 +38,7 @@ def train(
     ] = None,
     precision: Precision = "auto",
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default the GPU if there is one.")] = None,
+    threads: Threads = None,
     restart: Annotated[bool, typer.Option("--restart", help="Discard an earlier run in --out.")] = False,
     seed: Seed = 0,
     json_path: JsonPath = None,
@@ -45,6 +47,7 @@ def train(
 
     Running the same command again resumes an interrupted run.
     """
+    wait_without_spinning_if_busy()
     import classifiers
     from walloc_cdl.data import open_latents
 
@@ -58,6 +61,8 @@ def train(
 
         def on_progress(state: TrainProgress) -> None:
             nonlocal trained
+            if not trained:
+                say(f"{state.threads} of torch's threads for this run")
             trained = True
             update(state.samples_done, state.samples_total)
 
@@ -69,6 +74,7 @@ def train(
             out,
             resume=not restart,
             device=device,
+            threads=threads,
             progress=on_progress,
         )
     if not trained:
@@ -77,6 +83,7 @@ def train(
         "run": str(out),
         "model": f"{model}, stem {stem}",
         "epochs": epochs,
+        "threads": record.environment["threads"],
         "training images/s": record.images_per_s,
         "loss, last epoch": record.losses[-1],
     }
@@ -95,6 +102,7 @@ def evaluate(
 
     The data set must have the codec, the size and the classes that the classifier was trained on.
     """
+    wait_without_spinning_if_busy()
     import classifiers
     from walloc_cdl.data import open_files, open_latents
 

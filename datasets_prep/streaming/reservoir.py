@@ -26,7 +26,7 @@ from datasets_prep.samples.key_hash import key_hash
 from datasets_prep.samples.planned_shard import PlannedShard
 from datasets_prep.samples.stored import BadSignalError, FileSlice, Stored
 from walloc_cdl.errors import DamagedError, JobError
-from walloc_cdl.files import open_atomic, remove_temporaries, write_atomic
+from walloc_cdl.files import make_folder, open_atomic, remove_file, remove_temporaries, write_atomic
 from walloc_cdl.latents.json_with_digest import encode_json_with_digest, read_json_with_digest
 from walloc_cdl.schema import Count, require_type
 
@@ -55,7 +55,7 @@ class Reservoir:
         self._heaps: dict[str, list[_Selected]] = {}
         self._offsets: dict[str, Offsets] = {}
         self._file: BinaryIO | None = None
-        self._folder.mkdir(exist_ok=True)
+        make_folder(self._folder)
         remove_temporaries(self._folder)
 
     def restore(self, shard: PlannedShard) -> None:
@@ -101,7 +101,7 @@ class Reservoir:
         needed = {each.shard for heap in self._heaps.values() for each in heap}
         for name in os.listdir(self._folder):
             if not name.startswith(".") and Path(name).stem not in needed:
-                (self._folder / name).unlink(missing_ok=True)
+                remove_file(self._folder / name)
 
     def slices(self, split: str) -> dict[int, FileSlice]:
         """Return the locations of the selected samples' content by the samples' index in the split.

@@ -22,12 +22,13 @@ from experiments.benchmarks.machine import describe_machine
 from experiments.benchmarks.reading import ReadingConfig, loader_settings, make_reading_task
 from experiments.benchmarks.result import Figure, Limit, Result
 from experiments.benchmarks.synthetic import SyntheticSet, write_synthetic_set
-from experiments.benchmarks.threads import choose_threads, torch_threads
+from experiments.benchmarks.threads import choose_threads
 from experiments.benchmarks.timing import OnPhase, Run, Timing, limit_time, silent, time_in_turn
 from experiments.peers.catalog import choose_peers
 from experiments.peers.peer import Batch, ReadEpoch
 from walloc_cdl.data import open_latents
 from walloc_cdl.errors import CallError
+from walloc_cdl.threads import torch_threads
 from walloc_cdl.training import LoopConfig, build_optimizer
 
 CODES, PIXELS = "codes", "pixels"

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from torch.utils.data import ConcatDataset, Subset
+from torch.utils.data import random_split as split_at_random
 
 from classifiers import Metrics, RunRecord, TrainConfig, create_model, evaluate, load_classifier, train
 from tests.support.tiny_datasets import make_spec, random_split
@@ -45,6 +47,26 @@ def test_a_learnable_problem_is_learned(striped, tmp_path, stem):
     assert record.metrics.num_samples == 96
     assert record.losses[-1] < record.losses[0] / 2
     assert len(record.losses) == 8
+
+
+def test_subsets_train_and_are_evaluated(striped, tmp_path):
+    """As the data sets of the same samples do; another subset of as many samples is another run."""
+    first, second = split_at_random(striped["train"], [128, 64], torch.Generator().manual_seed(0))
+    config = TrainConfig(epochs=1, batch_size=32, precision="fp32")
+    record = train(make(first), first, second, config, tmp_path / "subset")
+    assert record.metrics.num_samples == 64
+    same = train(make(first), striped["train"].select(first.indices), second, config, tmp_path / "selection")
+    assert (same.weights_sha256, same.metrics.accuracy) == (record.weights_sha256, record.metrics.accuracy)
+    metrics = evaluate(load_classifier(tmp_path / "subset"), Subset(striped["validation"], range(10)))
+    assert metrics.num_samples == 10
+    with pytest.raises(CallError, match=r"has data\.train\.rows_sha256 "):
+        train(make(first), Subset(striped["train"], range(128)), second, config, tmp_path / "subset")
+    for call in (
+        lambda other: train(make(other), other, None, config, tmp_path / "other"),
+        lambda other: evaluate(load_classifier(tmp_path / "subset"), other),
+    ):
+        with pytest.raises(CallError, match=r"is a ConcatDataset; expected .* Subset of it; read others with"):
+            call(ConcatDataset([first, second]))
 
 
 def test_a_vision_transformer_trains_with_dropped_paths_and_smoothed_labels(striped, tmp_path):

@@ -85,10 +85,15 @@ def test_prepare_a_flat_folder_with_labels(cdl, source, tmp_path):
     made = json.loads((tmp_path / "made.json").read_text())
     assert made["class_names"] == ["kind0", "kind1"]
     assert sum(made["splits"]["train"]["class_counts"]) == len(names)
+    labels.write_text(f"{names[0].rpartition('.')[0]} kind0\n")
+    answer = cdl(*command, "--labels", labels, "--restart")
+    assert answer.code == 0
+    assert f"split train: {len(names) - 1} of its {len(names)} samples have no label" in answer.err
+    assert f"kind0 1, {len(names) - 1} without a label" in " ".join(answer.out.split())
     labels.write_text("")
     answer = cdl(*command, "--labels", labels)
     assert answer.code == 2
-    assert f"has no label for {len(names)} images ({names[0]} is the first)" in answer.err
+    assert "names a sample of source cat without a label: it is empty; the samples have names such as" in answer.err
 
 
 def test_prepare_inspect_verify(cdl, source, tmp_path):

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -46,7 +45,7 @@ from datasets_prep.streaming.reservoir import Reservoir
 from datasets_prep.streaming.split_sizes import load_split_sizes, save_split_sizes
 from datasets_prep.upkeep.drop import drop
 from datasets_prep.upkeep.edit import note_edit
-from datasets_prep.upkeep.encode_again import _planned, _stored_keys
+from datasets_prep.upkeep.encode_again import RepairConfig, _stored_keys, planned_job
 from datasets_prep.upkeep.repair import repair
 from experiments.differences import Difference
 from experiments.outcome import ConditionOutcome, Outcome, load_outcome, save_outcome
@@ -162,7 +161,7 @@ def unfinished(photos, tmp_path) -> Path:
 def test_manifests(folder, photos, tmp_path):
     plan = load_manifest(folder)
     source = open_source(str(photos))
-    config = SimpleNamespace(source=source, limit=None, workers=0)
+    config = RepairConfig(source, workers=0)
 
     def read() -> None:
         for split in ("train", "test"):
@@ -172,7 +171,7 @@ def test_manifests(folder, photos, tmp_path):
         with redirect_stdout(io.StringIO()):
             inspect(folder, None)
         manifest = load_manifest(folder)
-        _planned(manifest, {}, CODEC, config)
+        planned_job(folder, manifest, {}, CODEC, config)
         dataset_card(manifest, "owner/name")
 
     assert plan.splits
@@ -187,11 +186,11 @@ def test_manifests_of_finished_jobs(folder, unfinished):
 
 def test_provenance(folder, photos, tmp_path):
     manifest = load_manifest(folder)
-    config = SimpleNamespace(source=open_source(str(photos)), limit=None, workers=0)
+    config = RepairConfig(open_source(str(photos)), workers=0)
 
     def read() -> None:
         engine = (load_provenance(folder) or {}).get("engine") or {}
-        _planned(manifest, engine, CODEC, config)
+        planned_job(folder, manifest, engine, CODEC, config)
         note_edit(folder, tmp_path, "split")
 
     fuzz(folder / "provenance.json", 1200, sealed, read)

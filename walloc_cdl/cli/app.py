@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import typer
 
 from walloc_cdl.cli.command_tree import build_command_tree
-from walloc_cdl.cli.console import Terminated
+from walloc_cdl.cli.console import Terminated, interruptible
 from walloc_cdl.errors import CdlError, system_reason
 
 # New versions of typer include a copy of click, old ones import it. Both export BadParameter, whose base classes are
@@ -42,7 +42,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     try:
         cdl = build_command_tree(lambda text: _print_error(f"cdl: {text}"))
-        code = cdl(args=arguments, prog_name="cdl", standalone_mode=False) or 0
+        with interruptible():
+            code = cdl(args=arguments, prog_name="cdl", standalone_mode=False) or 0
     except UsageError as error:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "cdl"

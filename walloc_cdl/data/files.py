@@ -60,9 +60,9 @@ def open_files(
     The files of an address are kept in the cache in `cache_dir` (see `default_folder`) of at most `cache_bytes`.
     """
     if not is_address(location):
-        return LocalFiles(local_path(location))
+        return LocalFiles(local_path(location).absolute())  # also after a change of directory, and in a worker
     limit = default_bytes() if cache_bytes is None else cache_bytes
-    folder = default_folder() if cache_dir is None else Path(cache_dir)
+    folder = default_folder() if cache_dir is None else local_path(cache_dir)
     return CachedFiles(RemoteFolder(os.fspath(location)), FileCache(folder.absolute(), limit))
 
 

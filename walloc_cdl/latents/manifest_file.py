@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from walloc_cdl.addresses import local_path
 from walloc_cdl.errors import CallError, CdlError, DamagedError
 from walloc_cdl.fields import REMEDY, Fields, damaged, require_path, shorten
 from walloc_cdl.json_files import read_limited
@@ -38,9 +39,10 @@ def load_manifest(folder: Path | str) -> Manifest:
 
     Raises `CallError` if `folder` is not a data set, `DamagedError` if its manifest is damaged.
     """
-    path = Path(folder) / MANIFEST_NAME
+    folder = local_path(folder)
+    path = folder / MANIFEST_NAME
     if not path.is_file():
-        raise _missing_manifest_error(Path(folder))
+        raise _missing_manifest_error(folder)
     try:
         return parse_manifest(read_limited(path, MAX_MANIFEST_BYTES), origin=str(path))
     except DamagedError as error:
@@ -129,7 +131,14 @@ class _StoredManifest:
 
 KNOWN_TYPES: dict[str, dict[str, Any]] = {
     "preprocessing": {"shard_samples": Side, "duplicates": str},
-    "source": {"name": str, "num_samples": dict[str, Count], "num_strays": Count, "fingerprint": str},
+    "source": {
+        "name": str,
+        "num_samples": dict[str, Count],
+        "num_strays": Count,
+        "fingerprint": str,
+        "limit": Side | None,
+        "limit_seed": Count,
+    },
     "ledger": {
         **dict.fromkeys(("num_rows", "num_stored", "num_quarantined", "num_dropped", "num_duplicates"), Count),
         **dict.fromkeys(("num_duplicates_across_splits", "num_duplicates_of_other_label"), Count),

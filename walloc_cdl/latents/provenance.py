@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from walloc_cdl.addresses import local_path
 from walloc_cdl.files import write_atomic
 from walloc_cdl.latents.json_with_digest import encode_json_with_digest, read_json_with_digest
 from walloc_cdl.latents.manifest import PROVENANCE_NAME
@@ -23,7 +24,7 @@ def load_provenance(folder: Path | str) -> dict[str, Any] | None:
 
     Raises `DamagedError` if it was altered, or if a field that this program uses is of another type.
     """
-    path = Path(folder) / PROVENANCE_NAME
+    path = local_path(folder) / PROVENANCE_NAME
     if not path.is_file():
         return None
     fields = read_json_with_digest(path)

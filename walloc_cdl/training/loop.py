@@ -6,19 +6,22 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from walloc_cdl.errors import DamagedError, JobError
-from walloc_cdl.schema import from_json
+from walloc_cdl.errors import CallError, DamagedError, JobError
+from walloc_cdl.schema import Check, from_json, require_type
+from walloc_cdl.threads import MAX_THREADS, choose_threads, require_threads
 from walloc_cdl.training.average import WeightAverage
 from walloc_cdl.training.checkpoint import REMEDY, copy_into
 from walloc_cdl.training.config import LoopConfig
 from walloc_cdl.training.optimizer import build_optimizer, optimizer_tensors, restore_optimizer
 from walloc_cdl.training.schedule import learning_rate
 from walloc_cdl.training.seeding import seed_torch
+
+Threads = Annotated[int, Check(f"an integer from 1 to {MAX_THREADS}", lambda value: 1 <= value <= MAX_THREADS)]
 
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Computes the loss of a batch, a scalar that can be differentiated, from (codes, targets, words).
@@ -67,6 +70,8 @@ class TrainProgress:
     """Mean over the last finished epoch; None in the first epoch."""
     images_per_s: float | None
     """Rate of the last finished epoch; None in the first epoch."""
+    threads: int
+    """Number of torch's threads."""
 
 
 Progress = Callable[[TrainProgress], None]
@@ -86,7 +91,8 @@ class TrainingLoop:
     """A model in training, with its optimizer, average and history.
 
     The loop moves the model to the device. `weights_of` returns, by name, the tensors of the model that are averaged
-    and saved.
+    and saved. `threads` is the number of torch's threads, on which the last bits of the weights depend; by default that
+    of the checkpoint, or the one that is fastest when training begins. Raises `CallError` for a number below 1.
     """
 
     def __init__(
@@ -98,14 +104,17 @@ class TrainingLoop:
         *,
         device: torch.device,
         weights_of: Callable[[nn.Module], dict[str, Tensor]] = nn.Module.state_dict,
+        threads: int | None = None,
         progress: Progress | None = None,
     ) -> None:
+        require_threads(threads)
         # Convolutions are about a quarter faster in this layout, on the CPU as well.
         self.model = model.to(device, memory_format=torch.channels_last)
         self.step = step
         self.loader = loader
         self.config = config
         self.device = device
+        self.threads = threads
         self.progress = progress
         self.optimizer = build_optimizer(self.model, config)
         self._weights_of = weights_of
@@ -120,6 +129,19 @@ class TrainingLoop:
     def weights(self) -> dict[str, Tensor]:
         """Returns the model's weights and buffers that are averaged and saved, not copied."""
         return self._weights_of(self.model)
+
+    def choose_threads(self) -> int:
+        """Returns the number of torch's threads for this run, and chooses it if none was given or restored.
+
+        On a GPU it is the number that is set. On a CPU the gradient of the first batch is computed with several numbers
+        of threads, which leaves the model as it was.
+        """
+        if self.threads is None:
+            if self.device.type == "cpu":
+                self.threads = choose_threads(self._rehearsal(), self.config.epochs * len(self.loader))
+            else:
+                self.threads = torch.get_num_threads()
+        return self.threads
 
     def run_epoch(self) -> None:
         """Train one epoch; its randomness follows from the seed and the number of the epoch alone.
@@ -161,10 +183,14 @@ class TrainingLoop:
             "losses": self.history.losses,
             "images_per_s": self.history.images_per_s,
             "elapsed_s": self.history.elapsed_s,
+            "threads": self.threads,
         }
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any], *, origin: str) -> None:
-        """Inverse of `state`; raises `DamagedError`, naming `origin`, for anything but a state of this loop."""
+        """Inverse of `state`; raises `DamagedError`, naming `origin`, for anything but a state of this loop.
+
+        Raises `CallError` if the loop was given another number of threads.
+        """
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
@@ -177,10 +203,37 @@ class TrainingLoop:
                 f"{origin}: {len(history.losses)} losses and {len(history.images_per_s)} rates of "
                 f"{self.config.epochs} epochs; {REMEDY}"
             )
+        threads = require_type(Threads | None, values.get("threads", ""), f"{origin}, threads", remedy=REMEDY)
+        if self.threads is not None and threads not in (None, self.threads):
+            raise CallError(
+                f"{origin} was trained with {threads} threads, but this call has {self.threads}, which gives other "
+                "weights; omit the number of threads, or name another folder"
+            )
         copy_into(self.weights(), parts["model"], origin=origin)
         copy_into(self.average.weights, parts["average"], origin=origin)
         restore_optimizer(self.optimizer, self.model, parts["optimizer"], origin=origin)
         self.history = history
+        self.threads = threads if self.threads is None else self.threads
+
+    def _rehearsal(self) -> Callable[[], None]:
+        """Returns a function that computes the gradient of the first batch, and leaves the model as it was.
+
+        The state of torch's generators need not be kept, since each epoch seeds them.
+        """
+        self.loader.set_epoch(self.epoch)
+        batches = self.loader.with_words()
+        batch = next(batches)
+        del batches  # ends its prefetching
+        buffers = {name: value.clone() for name, value in self.model.named_buffers()}
+        self.model.train()
+
+        def rehearse() -> None:
+            self.step(*batch).backward()
+            self.optimizer.zero_grad(set_to_none=True)
+            for name, value in self.model.named_buffers():
+                value.data.copy_(buffers[name])
+
+        return rehearse
 
     def _update(self, codes: Tensor, targets: Tensor, words: Tensor, update: int) -> Tensor:
         for group in self.optimizer.param_groups:
@@ -209,5 +262,6 @@ class TrainingLoop:
                 samples_total=num_steps * batch_size,
                 loss=history.losses[-1] if history.losses else None,
                 images_per_s=history.images_per_s[-1] if history.images_per_s else None,
+                threads=torch.get_num_threads(),
             )
         )

@@ -12,10 +12,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from walloc_cdl.addresses import local_path
 from walloc_cdl.canonical import canonical_json, first_difference, sha256_hex
 from walloc_cdl.errors import CallError
 from walloc_cdl.fields import shorten
-from walloc_cdl.files import foreign_names, remove_temporaries, write_atomic
+from walloc_cdl.files import foreign_names, make_folder, remove_file, remove_temporaries, write_atomic
 from walloc_cdl.json_files import read_json
 from walloc_cdl.training.checkpoint import REMEDY
 from walloc_cdl.training.record import MetricsT, RunRecord
@@ -30,7 +31,7 @@ class RunFolder:
     """The paths and JSON files of one run."""
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self.path = local_path(path)
         self.config_path = self.path / "config.json"
         self.checkpoint_path = self.path / "checkpoint.safetensors"
         self.weights_path = self.path / "model.safetensors"
@@ -58,7 +59,7 @@ class RunFolder:
             raise CallError(
                 f"{self.path} holds files that belong to no run ({foreign[0]}); name an empty or a new folder"
             )
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         remove_temporaries(self.path)
         content = {"format": FORMAT, "format_version": FORMAT_VERSION, **config}
         write_atomic(self.config_path, _json_bytes(content))
@@ -89,7 +90,7 @@ class RunFolder:
     def save_record(self, record: RunRecord[Any]) -> None:
         """Write the record, and remove the checkpoint."""
         write_atomic(self.record_path, _json_bytes(record.to_json()))
-        self.checkpoint_path.unlink(missing_ok=True)
+        remove_file(self.checkpoint_path)
         remove_temporaries(self.path)
 
     def load_record(self, metrics_type: type[MetricsT]) -> RunRecord[MetricsT]:
@@ -107,7 +108,7 @@ class RunFolder:
         """Remove the files of a run, config.json last, so that an interrupted removal still leaves a run."""
         self.load_config()  # raises unless this is a run
         for path in (self.record_path, self.weights_path, self.checkpoint_path, self.config_path):
-            path.unlink(missing_ok=True)
+            remove_file(path)
 
     def _require_same(self, config: dict[str, Any]) -> None:
         difference = first_difference(json.loads(canonical_json(config)), self.load_config())
