@@ -16,6 +16,11 @@ class Quality:
     decibels: float
 
 
+@dataclasses.dataclass(frozen=True)
+class Accuracy:
+    accuracy: float
+
+
 def weights_of(loop) -> bytes:
     return tensors_to_bytes(loop.weights())
 
@@ -98,8 +103,10 @@ def test_a_record_has_the_metrics_of_the_trained_model(make_loop, tmp_path):
     assert record.to_json()["metrics"] == {"decibels": 30.5}
     assert "timm" not in environment
     assert "timm" in describe_environment(loop.device, "fp32", ("timm",))
-    with pytest.raises(DamagedError, match=r"record\.json: not the record of a run"):
-        run.load_record(lambda accuracy: accuracy)
+    with pytest.raises(
+        DamagedError, match=r"record\.json, metrics: missing or unknown fields \['accuracy', 'decibels'\]"
+    ):
+        run.load_record(Accuracy)
 
 
 def test_a_checkpoint_of_another_run_is_refused(make_loop, tmp_path):
