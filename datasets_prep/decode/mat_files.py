@@ -24,13 +24,17 @@ from datasets_prep.samples.stored import BadSignalError
 MAX_ARRAY_BYTES = 2**32
 """Limit for the size of an array in a .mat file, whose values are counted as 8 bytes each."""
 
-NUMBER_KINDS = (
-    "double",
-    "single",
-    "logical",
-    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
-)
-"""What scipy calls variables that are arrays of numbers."""
+NUMBER_BYTES = {
+    "double": 8,
+    "single": 4,
+    "logical": 1,
+    **{f"{sign}int{8 * size}": size for sign in ("", "u") for size in (1, 2, 4, 8)},
+}
+"""The size of a number by scipy's name of the kind of variable, for arrays of numbers."""
+
+MAX_RATIO = 256
+"""Limit for the compression of an array, beyond what `datasets_prep.decode.expansion` allows any file; scenes are
+compressed to a half, and zlib could compress zeros to a thousandth."""
 
 HEADER_BYTES = 128
 """Size of the header of a file of version 5 to 7."""
@@ -69,13 +73,13 @@ def load_mat_array(path: str | os.PathLike[str], name: str | None) -> np.ndarray
     with Path(path).open("rb") as file:
         header = _require_header(file)
         variable = _choose(list(_variables(file, header)), name)
-        if variable.kind not in NUMBER_KINDS:
+        if variable.kind not in NUMBER_BYTES:
             raise BadSignalError(f"variable {variable.name} is of kind {variable.kind}; expected an array of numbers")
         if variable.num_values * 8 > MAX_ARRAY_BYTES:
             raise BadSignalError(
                 f"variable {variable.name} of {variable.num_values:,} values; at most {MAX_ARRAY_BYTES // 8:,} are read"
             )
-        require_expansion(variable.num_values, file_bytes)
+        require_expansion(variable.num_values, file_bytes, MAX_RATIO // NUMBER_BYTES[variable.kind])
         values = _load(file, header, variable, 16 * variable.num_values + DESCRIPTION_BYTES)
     if not isinstance(values, np.ndarray):
         raise BadSignalError(f"variable {variable.name} is no array")
@@ -177,7 +181,7 @@ def _choose(variables: list[_Variable], wanted: str | None) -> _Variable:
     large = [
         variable
         for variable in variables
-        if variable.kind in NUMBER_KINDS and sum(side > 1 for side in variable.shape) > 1
+        if variable.kind in NUMBER_BYTES and sum(side > 1 for side in variable.shape) > 1
     ]
     if len(large) != 1:
         names = ", ".join(variable.name for variable in large)

@@ -1,0 +1,122 @@
+"""Files of some kB whose headers or compressed contents stand for gigabytes: refused, or read in bounded memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from datasets_prep.decode.arrays import ArrayPreparation, finite_range
+from datasets_prep.samples.stored import ArrayWindow
+from datasets_prep.sources import open_source
+from datasets_prep.sources.archives.imagenet_labels import validation_synsets
+from tests.support import mat_bombs
+from tests.support.memory import PeakMemory
+from walloc_cdl.errors import CallError
+
+MB = 10**6
+
+
+def sparse(path, shape, dtype=np.uint8):
+    """A .npy file of a header and a hole."""
+    values = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    assert path.stat().st_blocks * 512 < 100_000
+    return values, path
+
+
+@pytest.mark.parametrize(
+    ("variable", "reason"),
+    [
+        (
+            mat_bombs.variable(mat_bombs.CELL, (1000, 1000), mat_bombs.cells(10**6)),
+            "variable Y is of kind cell; expected an array of numbers",
+        ),
+        (
+            mat_bombs.variable(mat_bombs.DOUBLE, (4, 4), mat_bombs.numbers(2**26)),
+            "variable Y of more than 65,792 bytes",
+        ),
+        (
+            mat_bombs.variable(mat_bombs.DOUBLE, (4, 4), mat_bombs.numbers(128), name=bytes(2**26)),
+            "cannot be decoded: could not read bytes",
+        ),
+        (
+            mat_bombs.variable(mat_bombs.DOUBLE, (2**29, 2**29), mat_bombs.numbers(128)),
+            "variable Y of 288,230,376,151,711,744 values; at most 536,870,912 are read",
+        ),
+        (
+            mat_bombs.variable(mat_bombs.UINT8, (2**13, 2**12), mat_bombs.numbers(2**25)),
+            "33,554,432 values from a file of",
+        ),
+    ],
+    ids=["cells", "data", "name", "shape", "zeros"],
+)
+def test_a_mat_file_takes_no_more_memory_than_its_array_may_have(tmp_path, variable, reason):
+    path = mat_bombs.write_mat(tmp_path / "a.mat", variable)
+    with PeakMemory() as memory, pytest.raises(CallError, match=reason):
+        open_source(f"mat:{path}?variable=Y")
+    assert memory.num_bytes < 40 * MB
+
+
+def test_variables_of_other_kinds_are_not_taken_for_the_array(tmp_path):
+    path = tmp_path / "a.mat"
+    others = {"names": np.array([["a", "b"], ["c", "d"]], object), "mask": np.eye(4, dtype=bool).tolist()}
+    savemat(path, {**others, "Y": np.arange(48.0).reshape(3, 4, 4)}, do_compression=True)
+    with pytest.raises(CallError, match=r"2 arrays \(mask, Y\); choose one"):
+        open_source(f"mat:{path}")
+    for compressed in (False, True):
+        savemat(path, {"names": others["names"], "Y": np.arange(48.0).reshape(3, 4, 4)}, do_compression=compressed)
+        source = open_source(f"mat:{path}")
+        loaded = source.preparation(multiple=1).load(source.read("train", 0))
+        np.testing.assert_allclose(loaded, np.arange(48.0).reshape(3, 4, 4) / 47 - 0.5, atol=1e-6)
+
+
+def test_a_table_of_cells_is_no_table_of_synsets(tmp_path):
+    (tmp_path / "labels.txt").write_text("1\n2\n")
+    bomb = mat_bombs.variable(mat_bombs.CELL, (3000, 1000), mat_bombs.cells(3 * 10**6), name=b"synsets")
+    mat_bombs.write_mat(tmp_path / "meta.mat", bomb)
+    with (
+        PeakMemory() as memory,
+        pytest.raises(CallError, match=r"not the devkit's meta.mat \(variable synsets of more"),
+    ):
+        validation_synsets(tmp_path / "labels.txt", None)
+    assert memory.num_bytes < 60 * MB
+
+
+def test_windows_are_not_listed_one_by_one(tmp_path):
+    _, path = sparse(tmp_path / "a.npy", (10**6, 1, 8, 8))
+    with PeakMemory() as memory:
+        source = open_source(f"npy:{path}?patch=4&hop=2")
+    assert memory.num_bytes < 30 * MB
+    assert source.num_samples("train") == 9 * 10**6
+    assert source.key("train", 9 * 10**6 - 2) == "a.npy#999999@4,2"
+    assert source.read("train", 13) == ArrayWindow(path, 1, (2, 2, 4, 4))
+    assert source.listing.splits["train"].groups[13] == "a.npy#00001"
+
+
+def test_more_windows_than_can_be_listed_are_refused(tmp_path):
+    _, path = sparse(tmp_path / "a.npy", (10**9, 1, 8, 8))
+    with pytest.raises(CallError, match="1,000,000,000 arrays or patches, more than 134,217,728; split the file"):
+        open_source(f"npy:{path}")
+    _, path = sparse(tmp_path / "b.npy", (1, 20_000, 20_000))
+    with pytest.raises(CallError, match=r"400,000,000 values, more than 268,435,456; cut it with \?patch=SIDE"):
+        open_source(f"npy:{path}")
+    assert open_source(f"npy:{path}?patch=5000").num_samples("train") == 16
+
+
+def test_a_window_is_converted_in_the_memory_of_the_result(tmp_path):
+    _, path = sparse(tmp_path / "a.npy", (16, 1024, 1024))
+    preparation = ArrayPreparation(16, 1024, 1024, 0, 255)
+    with PeakMemory() as memory:
+        loaded = preparation.load(ArrayWindow(path, 0, None))
+    assert loaded.nbytes == 2**26
+    assert memory.num_bytes < 1.6 * loaded.nbytes  # the file's pages count, too: a quarter
+
+
+def test_the_range_is_measured_in_blocks():
+    values = np.linspace(-3, 5, 2**24, dtype=np.float32).reshape(4096, 4096).T
+    values[0, 0], values[-1, -1], values[7, 7] = np.nan, np.inf, -np.inf
+    with PeakMemory() as memory:
+        low, high = finite_range(values)
+    assert memory.num_bytes < values.nbytes // 4
+    assert (low, high) == (pytest.approx(-3, abs=1e-5), pytest.approx(5, abs=1e-5))
+    assert finite_range(np.full(3, np.nan)) == (np.inf, -np.inf)
