@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,7 @@ from datasets_prep.samples.origin import Origin
 from datasets_prep.samples.stored import Stored
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
 from datasets_prep.sources.folders.file_lists import by_split, expand, folder_name
+from datasets_prep.sources.folders.parquet_rows import rows_at_once
 from datasets_prep.sources.hubs.hf_columns import (
     ColumnLabels,
     ColumnOptions,
@@ -39,7 +40,7 @@ from walloc_cdl.errors import CallError, one_line
 from walloc_cdl.latents import UNKNOWN_LABEL
 
 RUN_ROWS = 64
-"""Rows decoded at once: a reader holds this many images in memory."""
+"""Rows decoded at once, or fewer if they are large (`rows_at_once`): a reader holds this many images in memory."""
 
 BUFFER_BYTES = 2**20
 """Size of the pieces in which a column is read."""
@@ -125,7 +126,8 @@ class RowReader:
         first = int(self._ends[number - 1]) if number else 0
         if number != self._open_file:
             self._close()
-            self._open_file, self._file = number, _opened(self._paths[number])
+            self._open_file, self._stream = number, _open_stream(self._paths[number])
+            self._file = _opened(self._paths[number], self._stream)
             groups = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
             self._group_ends = np.cumsum(groups)
             listed, found = int(self._ends[number]) - first, sum(groups)
@@ -154,7 +156,9 @@ class RowReader:
         group = int(np.searchsorted(self._group_ends, row, side="right"))
         if group != self._group or row < self._run_start:
             self._group = group
-            self._runs = self._file.iter_batches(RUN_ROWS, row_groups=[group], columns=[self._column])
+            path = self._paths[self._open_file]
+            rows = _rows_at_once(self._file, self._stream, path, [self._column], RUN_ROWS, group=group)
+            self._runs = self._file.iter_batches(rows, row_groups=[group], columns=[self._column])
             self._run_start, self._run = int(self._group_ends[group - 1]) if group else 0, pa.nulls(0)
         try:
             while row >= self._run_start + len(self._run):
@@ -166,6 +170,7 @@ class RowReader:
     def _close(self) -> None:
         self._open_file, self._group = -1, -1
         self._file: pq.ParquetFile | None = None
+        self._stream: BinaryIO | None = None
         self._runs: Iterator[pa.RecordBatch] = iter(())
         self._group_ends = np.empty(0, np.int64)
         self._run_start, self._run = 0, pa.nulls(0)
@@ -202,7 +207,8 @@ class _Scan:
         self._kept = TableBuilder(pa.schema([schema.field(column) for column in options.keep]))
         ends = []
         for path in paths:
-            file = _opened(path)
+            stream = _open_stream(path)
+            file = _opened(path, stream)
             if file.schema_arrow.remove_metadata() != schema.remove_metadata():
                 raise CallError(f"{path!r} has other columns than {paths[0]!r}; give files of one data set")
             labels.require_same(_features(file.schema_arrow), repr(path))
@@ -210,7 +216,7 @@ class _Scan:
             wanted = [*dict.fromkeys([*sized, *labels.columns, *options.keep, *filter(None, [options.group])])]
             if is_url(path):
                 self._sizes.extend(np.zeros(file.metadata.num_rows, np.int64))
-            for batch in _batches(file, path, wanted):
+            for batch in _batches(file, stream, path, wanted):
                 labels.append(split, batch)
                 self._append(batch, sized=bool(sized))
             self.rows += file.metadata.num_rows
@@ -235,19 +241,37 @@ class _Scan:
             self._kept.append(batch.select(list(self._options.keep)))
 
 
-def _batches(file: pq.ParquetFile, path: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
+def _batches(file: pq.ParquetFile, stream: BinaryIO, path: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
     if not columns:
         return
+    rows = _rows_at_once(file, stream, path, columns, SCAN_ROWS)
     try:
-        yield from file.iter_batches(SCAN_ROWS, columns=columns)
+        yield from file.iter_batches(rows, columns=columns)
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(path, error) from error
 
 
-def _opened(path: str) -> pq.ParquetFile:
+def _open_stream(path: str) -> BinaryIO:
     try:
-        return pq.ParquetFile(open_binary(path), pre_buffer=False, buffer_size=BUFFER_BYTES)
+        return open_binary(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _opened(path: str, stream: BinaryIO | None = None) -> pq.ParquetFile:
+    """Open a file, or a stream of its bytes."""
+    try:
+        return pq.ParquetFile(stream or open_binary(path), pre_buffer=False, buffer_size=BUFFER_BYTES)
     except (OSError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
+
+
+def _rows_at_once(
+    file: pq.ParquetFile, stream: BinaryIO, path: str, columns: list[str], most: int, *, group: int | None = None
+) -> int:
+    try:
+        return rows_at_once(file, stream, columns, most, group=group)
+    except OSError as error:
         raise _unreadable(path, error) from error
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy.io import savemat
 
@@ -10,6 +12,7 @@ from datasets_prep.decode.arrays import ArrayPreparation, finite_range
 from datasets_prep.samples.stored import ArrayWindow
 from datasets_prep.sources import open_source
 from datasets_prep.sources.archives.imagenet_labels import validation_synsets
+from datasets_prep.sources.folders import parquet_rows
 from tests.support import mat_bombs
 from tests.support.memory import PeakMemory
 from walloc_cdl.errors import CallError
@@ -120,3 +123,40 @@ def test_the_range_is_measured_in_blocks():
     assert memory.num_bytes < values.nbytes // 4
     assert (low, high) == (pytest.approx(-3, abs=1e-5), pytest.approx(5, abs=1e-5))
     assert finite_range(np.full(3, np.nan)) == (np.inf, -np.inf)
+
+
+@pytest.mark.parametrize("struct", [False, True], ids=["binary", "struct"])
+def test_one_large_value_in_many_rows_of_a_parquet_file(tmp_path, monkeypatch, struct):
+    # 262 kB, which became 268 MB where 1,024 rows were decoded at once
+    value = np.random.default_rng(0).bytes(2**18)
+    images = pa.DictionaryArray.from_arrays(pa.array([0] * 1024, pa.int32()), pa.array([value]))
+    if struct:
+        images = pa.StructArray.from_arrays([images, pa.nulls(1024, pa.string())], ["bytes", "path"])
+    pq.write_table(pa.table({"image": images}), tmp_path / "a.parquet", store_schema=False)
+    assert (tmp_path / "a.parquet").stat().st_size < 300_000
+    monkeypatch.setattr(parquet_rows, "BATCH_BYTES", 2**22)
+    with PeakMemory() as memory:
+        source = open_source(f"parquet:{tmp_path / 'a.parquet'}")
+        assert len(source.read("train", 1000)) == 2**18
+    assert memory.num_bytes < 50 * MB
+    assert (source.num_samples("train"), source.num_bytes("train", 1023)) == (1024, 2**18)
+
+
+def test_rows_of_moderate_size_are_decoded_in_full_runs(tmp_path):
+    pq.write_table(pa.table({"image": [b"%08d" % n for n in range(2000)]}), tmp_path / "a.parquet", row_group_size=500)
+    with open(tmp_path / "a.parquet", "rb") as stream:
+        file = pq.ParquetFile(stream)
+        assert parquet_rows.rows_at_once(file, stream, ["image"], 1024) == 1024
+        assert parquet_rows.rows_at_once(file, stream, ["image"], 64, group=3) == 64
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_the_size_of_a_dictionary_is_read_from_its_page(tmp_path, monkeypatch, compression, dictionary):
+    values = [b"a" * 3000, b"b" * 2000] * 8
+    options = {"compression": compression, "use_dictionary": dictionary, "write_statistics": False}
+    pq.write_table(pa.table({"image": values}), tmp_path / "a.parquet", **options)
+    monkeypatch.setattr(parquet_rows, "BATCH_BYTES", 30_000)
+    with open(tmp_path / "a.parquet", "rb") as stream:
+        rows = parquet_rows.rows_at_once(pq.ParquetFile(stream), stream, ["image"], 1024)
+    assert rows == (5 if dictionary else 11)  # 5,008 bytes in the dictionary; 2,504 bytes on the average
