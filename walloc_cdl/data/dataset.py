@@ -15,9 +15,10 @@ from torch.utils.data import Dataset
 from walloc_cdl.data.files import CachedFiles, DataFiles, LocalFiles, open_files
 from walloc_cdl.data.gather import RowGatherer
 from walloc_cdl.errors import CallError, DamagedError, unknown_name
+from walloc_cdl.fields import REMEDY
 from walloc_cdl.latents import ChannelStatistics, Manifest, Shard, channel_statistics
 from walloc_cdl.spec import LatentSpec
-from walloc_cdl.synthesis import FILE_NAME, SynthesisBank, synthesis_from_bytes
+from walloc_cdl.synthesis import FILE_NAME, MAX_FILE_BYTES, SynthesisBank, synthesis_from_bytes
 
 SYNTHESIS_PATH = f"codec/{FILE_NAME}"
 TRAIN_SPLIT = "train"
@@ -254,9 +255,16 @@ class LatentDataset(Dataset):
             if self.spec.kind == "audio" or self.layout.ragged:
                 reason = "audio has none" if self.spec.kind == "audio" else "its samples differ in size"
             raise CallError(f"{self.folder} has no linear synthesis ({reason}); use the `channels` stem for images")
+        if entry.num_bytes > MAX_FILE_BYTES:
+            raise DamagedError(
+                f"{self.folder}: {SYNTHESIS_PATH} of {entry.num_bytes} bytes, "
+                f"expected at most {MAX_FILE_BYTES}; {REMEDY}"
+            )
         path = self.files.path(SYNTHESIS_PATH, entry)
         if not path.is_file():
             raise DamagedError(f"{path} is missing; restore it from a copy or prepare the data set again")
+        if (found := path.stat().st_size) != entry.num_bytes:
+            raise DamagedError(f"{path}: {found} bytes, expected {entry.num_bytes}; {REMEDY}")
         return synthesis_from_bytes(path.read_bytes(), spec=self.spec, origin=str(path))
 
     def __getstate__(self) -> dict[str, Any]:
