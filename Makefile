@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out/demo
 COVERED ?= -m ""
+# Tests run in as many processes as there are cores, four at most: each imports torch, and some need gigabytes.
+PARALLEL ?= -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test test-slow lint format coverage dist clean
 
@@ -12,10 +14,10 @@ demo: $(VENV)/.ready-sample
 	$(BIN)/cdl demo --out $(OUT)
 
 test: $(VENV)/.ready-test
-	CDL_REQUIRE_REFERENCE=1 $(BIN)/python -m pytest
+	CDL_REQUIRE_REFERENCE=1 $(BIN)/python -m pytest $(PARALLEL)
 
 test-slow: $(VENV)/.ready-test
-	CDL_REQUIRE_REFERENCE=1 $(BIN)/python -m pytest -m slow
+	CDL_REQUIRE_REFERENCE=1 $(BIN)/python -m pytest $(PARALLEL) -m slow
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .
