@@ -6,6 +6,9 @@ import os
 import re
 from pathlib import Path
 
+from walloc_cdl.errors import CallError
+from walloc_cdl.text import utf8_text
+
 WEB_SCHEMES = ("http", "https")
 
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.\-]+"
@@ -58,5 +61,10 @@ def local_path(location: str | os.PathLike[str]) -> Path:
 
     >>> str(local_path("file:///flowers")), str(local_path("latents/flowers"))
     ('/flowers', 'latents/flowers')
+
+    Raises `CallError` for a path that is not UTF-8: libraries that read and write files cannot open it.
     """
-    return Path(os.fspath(location).removeprefix(_LOCAL_SCHEME))
+    path = os.fspath(location).removeprefix(_LOCAL_SCHEME)
+    if path != utf8_text(path):
+        raise CallError(f"{path!r} is not UTF-8; rename the folder, or name it by a link")
+    return Path(path)

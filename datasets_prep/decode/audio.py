@@ -87,7 +87,7 @@ def read_clip_info(path: os.PathLike[str]) -> ClipInfo:
     import soundfile
 
     try:
-        info, file_bytes = soundfile.info(os.fspath(path)), os.stat(path).st_size
+        info, file_bytes = soundfile.info(_system_path(path)), os.stat(path).st_size
     except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError) as error:
         raise BadSignalError(_reason(path, error)) from error
     if info.frames <= 0 or info.samplerate <= 0:
@@ -237,7 +237,7 @@ def _decode(file: str | bytes, channels: int, sample_rate: int) -> tuple[np.ndar
     import soundfile
 
     try:
-        with soundfile.SoundFile(io.BytesIO(file) if isinstance(file, bytes) else file) as sound:
+        with soundfile.SoundFile(io.BytesIO(file) if isinstance(file, bytes) else _system_path(file)) as sound:
             file_bytes = len(file) if isinstance(file, bytes) else os.stat(file).st_size
             if sound.frames and sound.samplerate > 0:
                 info = ClipInfo(sound.frames, sound.samplerate, sound.channels, file_bytes)
@@ -252,6 +252,11 @@ def _decode(file: str | bytes, channels: int, sample_rate: int) -> tuple[np.ndar
     if not np.isfinite([samples.min(), samples.max()]).all():
         raise BadSignalError("samples that are not finite")
     return samples, rate
+
+
+def _system_path(path: str | os.PathLike[str]) -> str | bytes:
+    """Return a path as soundfile takes it: as the system's bytes, which need not be UTF-8."""
+    return os.fsencode(path) if os.name == "posix" else os.fspath(path)
 
 
 def to_channels(samples: np.ndarray, channels: int) -> np.ndarray:

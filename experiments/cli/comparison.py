@@ -9,7 +9,7 @@ import typer
 
 from classifiers.cli.options import BatchSize, Epochs, LearningRate, ModelName, Precision
 from datasets_prep.cli.options import SourceName
-from walloc_cdl.cli.console import PhaseProgress, table, write_json
+from walloc_cdl.cli.console import PhaseProgress, show, table, write_json
 from walloc_cdl.cli.options import JsonPath, out_option
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ def _show(outcome: Outcome, folder: Path, json_path: Path | None) -> None:
     headings, rows = table_rows(outcome)
     columns = [number for number, heading in enumerate(headings) if heading not in REDUNDANT_COLUMNS]
     table([headings[number] for number in columns], [[row[number] for number in columns] for row in rows])
-    print(f"\n{outcome.sentence}\n")
-    print(f"Table, plot and results: {folder / TABLE_NAME}, {folder / PLOT_NAME}, {folder / RESULTS_NAME}")
+    print()
+    show(outcome.sentence)
+    print()
+    show(f"Table, plot and results: {folder / TABLE_NAME}, {folder / PLOT_NAME}, {folder / RESULTS_NAME}")
     write_json(json_path, outcome.to_json())

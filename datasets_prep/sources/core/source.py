@@ -17,6 +17,7 @@ from datasets_prep.samples.columns import CHUNK_ROWS
 from datasets_prep.samples.origin import Origin
 from datasets_prep.samples.stored import Stored
 from walloc_cdl.canonical import canonical_json, sha256_hex
+from walloc_cdl.text import utf8_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,7 +85,7 @@ class Source(ABC):
     """`image`, `array` or `audio`: the kind of preparation that its samples need."""
 
     def __init__(self, name: str, listing: Listing) -> None:
-        self.name = name
+        self.name = utf8_text(name)
         self.listing = listing
 
     @abstractmethod

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import sys
+
 import numpy as np
 import pytest
 import soundfile
@@ -208,6 +211,14 @@ def test_one_clip_at_a_time_is_kept(tmp_path):
     with PeakMemory() as memory:
         preparation().load(AudioSegment(paths[1], 0))
     assert memory.num_bytes < 1.4 * 2**25
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes on Linux only")
+def test_a_file_whose_name_is_not_utf8(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xe9.wav")
+    os.rename(write_sound(tmp_path / "a.wav", sound(10, 500)), path)
+    assert read_clip_info(path).num_frames == 500
+    assert preparation().load(AudioSegment(path, 0)).any()
 
 
 def test_lossy_files_decode_as_soundfile_does(tmp_path):
