@@ -16,11 +16,13 @@ VALUES_PER_BYTE = 256
 """Further values for each byte of the file."""
 
 
-def require_expansion(num_values: int, file_bytes: int, values_per_byte: int = VALUES_PER_BYTE) -> None:
+def require_expansion(
+    num_values: int, file_bytes: int, values_per_byte: int = VALUES_PER_BYTE, unit: str = "values"
+) -> None:
     """Raise `BadSignalError` for more values than a file of `file_bytes` bytes may have."""
     limit = FREE_VALUES + values_per_byte * file_bytes
     if num_values > limit:
         raise BadSignalError(
-            f"{num_values:,} values from a file of {file_bytes:,} bytes, more than {limit:,}; store it without "
+            f"{num_values:,} {unit} from a file of {file_bytes:,} bytes, more than {limit:,}; store it without "
             "compression if they are wanted"
         )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from scipy.io import savemat
 
 from datasets_prep.decode.arrays import ArrayPreparation, finite_range
-from datasets_prep.samples.stored import ArrayWindow
+from datasets_prep.decode.images import load_pixels
+from datasets_prep.samples.stored import ArrayWindow, BadSignalError
 from datasets_prep.sources import open_source
 from datasets_prep.sources.archives.imagenet_labels import validation_synsets
 from datasets_prep.sources.folders import parquet_rows
@@ -113,6 +117,23 @@ def test_a_window_is_converted_in_the_memory_of_the_result(tmp_path):
         loaded = preparation.load(ArrayWindow(path, 0, None))
     assert loaded.nbytes == 2**26
     assert memory.num_bytes < 1.6 * loaded.nbytes  # the file's pages count, too: a quarter
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "JPEG2000"])
+def test_some_bytes_of_an_image_do_not_become_megapixels(kind):
+    file = io.BytesIO()
+    Image.new("RGB", (4200, 4200)).save(file, kind, **({"lossless": True, "method": 0} if kind == "WEBP" else {}))
+    reason = r"17,640,000 pixels from a file of \d+ bytes, more than 1[67],"
+    with PeakMemory() as memory, pytest.raises(BadSignalError, match=reason):
+        load_pixels(file.getvalue(), 16, 3)
+    assert memory.num_bytes < 10 * MB
+
+
+def test_a_blank_page_of_bits_is_an_image():
+    page = io.BytesIO()
+    Image.new("1", (7016, 4960), 1).save(page, "TIFF", compression="group4")
+    assert len(page.getvalue()) < 3000
+    assert (load_pixels(page.getvalue(), 16, 1) == 255).all()
 
 
 def test_the_range_is_measured_in_blocks():
