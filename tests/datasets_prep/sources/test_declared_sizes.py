@@ -119,10 +119,12 @@ def test_a_window_is_converted_in_the_memory_of_the_result(tmp_path):
     assert memory.num_bytes < 1.6 * loaded.nbytes  # the file's pages count, too: a quarter
 
 
-@pytest.mark.parametrize("kind", ["WEBP", "JPEG2000"])
-def test_some_bytes_of_an_image_do_not_become_megapixels(kind):
+@pytest.mark.parametrize(
+    ("kind", "mode", "options"), [("WEBP", "RGB", {"lossless": True, "method": 0}), ("JPEG2000", "L", {})]
+)
+def test_some_bytes_of_an_image_do_not_become_megapixels(kind, mode, options):
     file = io.BytesIO()
-    Image.new("RGB", (4200, 4200)).save(file, kind, **({"lossless": True, "method": 0} if kind == "WEBP" else {}))
+    Image.new(mode, (4200, 4200)).save(file, kind, **options)
     reason = r"17,640,000 pixels from a file of \d+ bytes, more than 1[67],"
     with PeakMemory() as memory, pytest.raises(BadSignalError, match=reason):
         load_pixels(file.getvalue(), 16, 3)
