@@ -270,7 +270,7 @@ def _rows_at_once(
     file: pq.ParquetFile, stream: BinaryIO, path: str, columns: list[str], most: int, *, group: int | None = None
 ) -> int:
     try:
-        return rows_at_once(file, stream, columns, most, group=group)
+        return rows_at_once(file, stream, columns, most, group=group, only_first=is_url(path))
     except OSError as error:
         raise _unreadable(path, error) from error
 

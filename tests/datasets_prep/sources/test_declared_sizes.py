@@ -16,7 +16,7 @@ from datasets_prep.decode.images import load_pixels
 from datasets_prep.samples.stored import ArrayWindow, BadSignalError
 from datasets_prep.sources import open_source
 from datasets_prep.sources.archives.imagenet_labels import validation_synsets
-from datasets_prep.sources.folders import parquet_rows
+from datasets_prep.sources.folders import parquet_pages, parquet_rows
 from tests.support import mat_bombs
 from tests.support.memory import PeakMemory
 from walloc_cdl.errors import CallError
@@ -163,6 +163,45 @@ def test_one_large_value_in_many_rows_of_a_parquet_file(tmp_path, monkeypatch, s
         assert len(source.read("train", 1000)) == 2**18
     assert memory.num_bytes < 50 * MB
     assert (source.num_samples("train"), source.num_bytes("train", 1023)) == (1024, 2**18)
+
+
+def test_a_page_that_is_compressed_too_much_is_not_read(tmp_path, monkeypatch):
+    pq.write_table(pa.table({"image": [bytes(2**25), b"a"]}), tmp_path / "a.parquet", compression="zstd")
+    assert (tmp_path / "a.parquet").stat().st_size < 10_000
+    monkeypatch.setattr(parquet_rows, "BATCH_BYTES", 2**23)
+    reason = r"a.parquet' cannot be read: a page of [\d,]+ bytes becomes 33,554,4\d\d, decompressed; restore or omit it"
+    with PeakMemory() as memory, pytest.raises(CallError, match=reason):
+        open_source(f"parquet:{tmp_path / 'a.parquet'}")
+    assert memory.num_bytes < 20 * MB
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("statistics", [True, False])
+def test_the_headers_of_all_pages_are_found(tmp_path, version, statistics):
+    values = [np.random.default_rng(n % 700).bytes(1000) for n in range(2000)]
+    options = {"data_page_version": version, "write_statistics": statistics, "write_page_checksum": True}
+    pq.write_table(pa.table({"image": values}), tmp_path / "a.parquet", data_page_size=50_000, **options)
+    chunk = pq.ParquetFile(tmp_path / "a.parquet").metadata.row_group(0).column(0)
+    with open(tmp_path / "a.parquet", "rb") as stream:
+        pages = list(parquet_pages.page_headers(stream, chunk))
+        assert list(parquet_pages.page_headers(stream, chunk, only_first=True)) == pages[:1]
+    assert [page.kind for page in pages] == [2, *[0 if version == "1.0" else 3] * (len(pages) - 1)]
+    assert pages[0].num_bytes == 700 * 1004
+    assert 0 < chunk.total_compressed_size - sum(page.stored_bytes for page in pages) < 5000 * len(pages)
+
+
+@pytest.mark.parametrize("position", range(4, 40))
+def test_a_damaged_header_of_a_page_is_an_error_of_the_file(tmp_path, position):
+    pq.write_table(pa.table({"image": [b"a" * 100, b"b"] * 8}), tmp_path / "a.parquet")
+    data = bytearray((tmp_path / "a.parquet").read_bytes())
+    data[position] ^= 0xFF
+    (tmp_path / "a.parquet").write_bytes(data)
+    raised = None
+    try:
+        open_source(f"parquet:{tmp_path / 'a.parquet'}").read("train", 3)
+    except CallError as error:
+        raised = str(error)
+    assert raised is None or "cannot be read: " in raised
 
 
 def test_rows_of_moderate_size_are_decoded_in_full_runs(tmp_path):
