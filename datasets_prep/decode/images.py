@@ -29,6 +29,7 @@ import numpy as np
 from PIL import Image, features
 
 from datasets_prep.decode.color import eight_bit_color
+from datasets_prep.decode.expansion import require_expansion
 from datasets_prep.decode.orientation import Box, apply_orientation, oriented_box
 from datasets_prep.decode.pil_quirks import refuse_pil_quirks
 from datasets_prep.samples.content import read_stored
@@ -45,6 +46,10 @@ of 256, has 1.3 gigapixels."""
 
 MAX_PIXELS = 89_478_485
 """Limit for the number of pixels: PIL's own limit (a quarter of a gigabyte of RGB), at which PIL only warns."""
+
+PIXELS_PER_BYTE = 2048
+"""Limit for the pixels of a file beyond 4096 × 4096, for each of its bytes: 34 bytes of WebP can be 89 megapixels. PNG
+cannot exceed 1,032 bytes of pixels per byte. Pixels of one bit do not count: a blank page has thousands per byte."""
 
 SCALED_MARGIN = 2
 """Scaled decoding gives at least this many times the required size, so that the resize kernel determines which
@@ -257,6 +262,8 @@ def _opened(data: Stored) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore")  # this module refuses or corrects what PIL warns about
             with Image.open(io.BytesIO(encoded), formats=formats) as image:
                 refuse_pil_quirks(image, encoded)
+                if image.mode != "1" and image.width * image.height <= MAX_PIXELS:
+                    require_expansion(image.width * image.height, len(encoded), PIXELS_PER_BYTE, "pixels")
                 yield image
     except (BadImageError, UnreadableError, CallError, MemoryError):
         raise

@@ -16,10 +16,11 @@ from torch.utils.data import Dataset, Subset
 from walloc_cdl.data.batch import GatheredSamples, LatentBatch, LatentSample
 from walloc_cdl.data.files import CachedFiles, LocalFiles, open_files
 from walloc_cdl.data.stored_split import StoredSplit
-from walloc_cdl.errors import CallError, CdlError, unknown_name
+from walloc_cdl.errors import CallError, CdlError, DamagedError, unknown_name
+from walloc_cdl.fields import REMEDY
 from walloc_cdl.latents import ChannelStatistics, channel_statistics
 from walloc_cdl.spec import LatentSpec
-from walloc_cdl.synthesis import FILE_NAME, SynthesisBank, synthesis_from_bytes
+from walloc_cdl.synthesis import FILE_NAME, MAX_FILE_BYTES, SynthesisBank, synthesis_from_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -334,6 +335,11 @@ class LatentDataset(Dataset):
             if self.spec.kind == "audio" or self.layout.ragged:
                 reason = "audio has none" if self.spec.kind == "audio" else "its samples differ in size"
             raise CallError(f"{self.folder} has no linear synthesis ({reason}); use the `channels` stem for images")
+        if entry.num_bytes > MAX_FILE_BYTES:
+            raise DamagedError(
+                f"{self.folder}: {SYNTHESIS_PATH} of {entry.num_bytes} bytes, "
+                f"expected at most {MAX_FILE_BYTES}; {REMEDY}"
+            )
         origin = f"{self.folder}/{SYNTHESIS_PATH}"
         return synthesis_from_bytes(self.stored.read_file(SYNTHESIS_PATH), spec=self.spec, origin=origin)
 

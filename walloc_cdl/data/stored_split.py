@@ -75,6 +75,8 @@ class StoredSplit:
         path = self.files.path(name, entry)
         if not path.is_file():
             raise DamagedError(f"{path} is missing; restore it from a copy or prepare the data set again")
+        if (num_bytes := path.stat().st_size) != entry.num_bytes:
+            raise DamagedError(f"{path}: {num_bytes} bytes, expected {entry.num_bytes}; {REMEDY}")
         data = path.read_bytes()
         if (found := sha256_hex(data)) != entry.sha256:
             raise DamagedError(f"{path}: SHA-256 is {found[:12]}…, expected {entry.sha256[:12]}…; {REMEDY}")
