@@ -10,7 +10,6 @@ from PIL import Image
 
 from tests.support.rows_first import resized_by_pillow
 from walloc_cdl.kernels.cpu.resample import SUPPORTS, resample
-from walloc_cdl.kernels.cpu.transpose import transpose_bytes
 
 
 def by_pillow(pixels, size, kernel, box):
@@ -51,10 +50,3 @@ def test_whole_photos(height, width):
     np.testing.assert_array_equal(resample(noise, size, "lanczos"), expected)
     reversed_rows = resample(noise[::-1], size, "lanczos")  # not a contiguous array
     np.testing.assert_array_equal(reversed_rows, resample(noise[::-1].copy(), size, "lanczos"))
-
-
-def test_bytes_are_transposed():
-    data = np.arange(16 * 24, dtype=np.uint8).reshape(16, 24)
-    transposed = np.zeros((16, 2), np.uint64)
-    transpose_bytes(data.view(np.uint64), 1, transposed)
-    np.testing.assert_array_equal(transposed.view(np.uint8), data[:, 8:].T)
