@@ -312,7 +312,9 @@ def _decode_scaled(image: Image.Image, size: int, crop: str) -> Box | None:
 
 def _channels_first(pixels: np.ndarray, channels: int) -> np.ndarray:
     """Return a copy of pixels (H, W, C) as (channels, H, W)."""
-    return _with_channels(pixels.transpose(2, 0, 1), channels).copy()
+    from walloc_cdl.kernels.cpu.pixel_layout import interleaved  # importing numba would delay `--help`
+
+    return _with_channels(interleaved(pixels).transpose(2, 0, 1), channels).copy()
 
 
 def _with_channels(pixels: np.ndarray, channels: int, axis: int = 0) -> np.ndarray:

@@ -32,6 +32,7 @@ import numpy as np
 
 from walloc_cdl.kernels.cpu.compiling import compiled
 from walloc_cdl.kernels.cpu.lifting import address_of
+from walloc_cdl.kernels.cpu.pixel_layout import interleaved
 from walloc_cdl.kernels.cpu.vector_loads import transpose_8x8
 from walloc_cdl.kernels.cpu.vector_resample import (
     FRACTION_BITS,
@@ -77,7 +78,7 @@ def resample(
     padded = -(-(last_x - first_x) // WIDTH) * WIDTH
     num_pairs = int(rows.starts.max()) + rows.units.shape[1]
     narrow = np.empty((channels, -(-num_pairs // WIDTH) * WIDTH, padded), np.int32)
-    lines = np.ascontiguousarray(pixels).reshape(height, width * channels)
+    lines = interleaved(pixels).reshape(height, width * channels)
     _filter_rows(lines, rows.begin, columns.begin, columns.starts, columns.units, narrow)
     result = np.empty((channels, last_y - first_y, padded), np.uint8)
     _filter_columns(narrow, rows.starts, rows.units, result)
