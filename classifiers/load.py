@@ -31,5 +31,8 @@ def load_classifier(folder: Path | str) -> LatentClassifier:
         raise DamagedError(f"{run.weights_path}: SHA-256 is {found[:12]}…, expected {expected[:12]}…; {REMEDY}")
     model = rebuild_model(config)
     tensors, _ = load_tensors(run.weights_path)
+    dtypes = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+    if len(dtypes) == 1:  # that of a model that was converted before training, such as by `model.bfloat16()`
+        model.to(dtypes.pop())
     copy_into(model.saved_weights(), tensors, origin=str(run.weights_path))
     return model.eval()

@@ -9,7 +9,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from experiments.conditions import ConditionKind, find_kind
-from experiments.differences import Difference
+from experiments.differences import Difference, signed
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import write_atomic
 
@@ -95,12 +95,13 @@ def describe(
 def _describe_difference(difference: Difference) -> str:
     if difference.low is None or difference.high is None:
         return (
-            f"{difference.verdict}: {difference.mean:+.3f}, and one seed says nothing of the spread; run at least two"
+            f"{difference.verdict}: {signed(difference.mean)}, and one seed says nothing of the spread; "
+            "run at least two"
         )
     suffix = "" if difference.verdict == "not shown to differ" else " here"
     return (
-        f"{difference.verdict}{suffix}: {difference.mean:+.3f}, "
-        f"95 % interval {difference.low:+.3f} to {difference.high:+.3f}"
+        f"{difference.verdict}{suffix}: {signed(difference.mean)}, "
+        f"95 % interval {signed(difference.low)} to {signed(difference.high)}"
     )
 
 

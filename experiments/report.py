@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.differences import Difference
+from experiments.differences import Difference, signed
 from experiments.outcome import ConditionOutcome, Outcome, summarize
 from walloc_cdl.files import open_atomic, write_atomic
 
@@ -35,8 +35,10 @@ def _row(condition: ConditionOutcome, difference: Difference | None, metric: str
     average, deviation = summarize(condition.scores(metric))
     difference_text = "–"
     if difference:
-        interval = f"[{difference.low:+.3f}, {difference.high:+.3f}]" if difference.low is not None else "[–]"
-        difference_text = f"{difference.mean:+.3f} {interval} to {difference.baseline}"
+        interval = "[–]"
+        if difference.low is not None and difference.high is not None:
+            interval = f"[{signed(difference.low)}, {signed(difference.high)}]"
+        difference_text = f"{signed(difference.mean)} {interval} to {difference.baseline}"
     return [
         condition.name,
         condition.stem,

@@ -131,10 +131,14 @@ def damaged(where: str, value: Any, expected: str) -> DamagedError:
     return DamagedError(f"{where}: found {shown}, expected {expected}; {REMEDY}")
 
 
-def parse_json(data: bytes) -> Any:
-    """Parse strict JSON from untrusted bytes; raise `ValueError` also for NaN, repeated names and too deep nesting."""
+def parse_json(data: bytes, *, allow_nan: bool = False) -> Any:
+    """Parse strict JSON from untrusted bytes; raise `ValueError` also for repeated names and too deep nesting.
+
+    NaN and infinities, which Python writes and JSON does not have, raise it, too, unless `allow_nan` is true.
+    """
+    constants = None if allow_nan else _refuse_constant
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_unique_names, parse_constant=_refuse_constant)
+        return json.loads(data.decode("utf-8"), object_pairs_hook=_unique_names, parse_constant=constants)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
 

@@ -5,9 +5,12 @@ Writes are atomic: no reader sees, and no killed writer leaves, a partial file u
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import re
 import secrets
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -142,6 +145,20 @@ def _remove_files(folder: Path) -> list[Path]:
             else:
                 remove_file(path)
     return subfolders
+
+
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
+    """Open a file for reading; raises `OSError` for anything else, such as a pipe, which could be waited for forever.
+
+    The error's `strerror` is then "not a regular file".
+    """
+    # O_NONBLOCK: opening a pipe returns at once; it has no effect on regular files
+    nonblocking = getattr(os, "O_NONBLOCK", 0)
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | nonblocking))  # noqa: SIM115 - returned
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.ENOTSUP, "not a regular file", os.fspath(path))
+    return file
 
 
 def is_temporary(name: str) -> bool:

@@ -23,7 +23,6 @@ def repair(
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="As given to `cdl prepare`.")] = None,
     holdout: Annotated[float | None, typer.Option(help="As given to `cdl prepare`.")] = None,
-    limit: Annotated[int | None, typer.Option(help="As given to `cdl prepare`.")] = None,
     workers: Annotated[int | None, typer.Option(help="Decoding processes; default one for each CPU.", min=0)] = None,
     finish_edit: Annotated[
         bool,
@@ -35,14 +34,15 @@ def repair(
     """Repair a damaged data set.
 
     An interrupted edit is completed first. Shards are encoded again from the source, all other files are restored
-    from their copies. The exit code is 1 if something stays damaged.
+    from their copies. Quarantined samples are tried again if there is a source. The exit code is 1 if something stays
+    damaged.
     """
     from datasets_prep.upkeep.encode_again import RepairConfig
     from datasets_prep.upkeep.repair import repair as run
 
     config = None
     if source is not None:
-        config = RepairConfig(open_samples(source, labels, holdout, seed), limit, workers)
+        config = RepairConfig(open_samples(source, labels, holdout, seed), workers)
     with progress("repair", "shards checked") as update:
         result = run(folder, config, finish_edit=finish_edit, on_shard=update)
     for problem in result.problems:
@@ -52,11 +52,17 @@ def repair(
         rows["edit"] = "an interrupted edit was completed"
     rows["from copies"] = ", ".join(result.restored) or "nothing"
     rows["from the source"] = ", ".join(result.encoded) or "nothing"
+    tried = result.tried_again
+    if tried.num_tried or tried.hindrance:
+        added = f"{tried.num_added:,} of {tried.num_tried:,} can be used now, and were added"
+        rows["quarantined"] = tried.hindrance or added
     rows["state"] = f"damaged ({len(result.problems)} problems)" if result.problems else "intact"
     payload = {
         "edit_ended": result.edit_ended,
         "restored": result.restored,
         "encoded": result.encoded,
+        "num_tried_again": tried.num_tried,
+        "num_added": tried.num_added,
         "problems": result.problems,
     }
     report(rows, json_path, payload)

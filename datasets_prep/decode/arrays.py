@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from datasets_prep.samples.preparation import Preparation, centered
-from datasets_prep.samples.stored import BadSignalError, Stored, failure_reason
+from datasets_prep.samples.stored import BadSignalError, Stored, sample_error
 from walloc_cdl.errors import CallError
 
 NPY_SIGNATURE = b"\x93NUMPY"
@@ -87,7 +87,7 @@ def open_array(path: os.PathLike[str], variable: str | None) -> np.ndarray:
     except (BadSignalError, MemoryError):
         raise
     except Exception as error:  # NumPy and SciPy raise exceptions of any type for broken files
-        raise BadSignalError(failure_reason(error)) from error
+        raise sample_error(error) from error
 
 
 @lru_cache(maxsize=1)

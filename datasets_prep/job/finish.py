@@ -24,6 +24,7 @@ from datasets_prep.encode.sample_layout import label_names, label_spec, sample_l
 from datasets_prep.job.context import JobContext
 from datasets_prep.job.drop_duplicates import drop_duplicate_samples
 from datasets_prep.job.output import CODEC_FOLDER
+from datasets_prep.job.read_failures import QUARANTINE, require_source
 from datasets_prep.ledger.duplicates import HASH_COLUMNS, DuplicateFinder, write_marked_ledger
 from datasets_prep.ledger.shard_records import ShardRecord, load_rows, require_record
 from datasets_prep.ledger.table import ledger_schema
@@ -178,7 +179,8 @@ def _require_usable(context: JobContext, num_samples: dict[str, int]) -> None:
 def _calibration_signals(context: JobContext, count: int) -> list[np.ndarray]:
     """Return chunks (n, C, …) of evaluation signals of the `count` samples with the smallest key hashes.
 
-    They are decoded again in this process, since workers would take longer to start.
+    They are decoded again in this process, since workers would take longer to start. Raises `JobError` if one cannot
+    be, since the others would give another synthesis; with `unreadable` "quarantine", the others are used.
     """
     source, preparation = context.source, context.preparation
     split, step = _fit_split(source), preparation.chunk_samples
@@ -188,14 +190,36 @@ def _calibration_signals(context: JobContext, count: int) -> list[np.ndarray]:
     )
     # Decoding changes the process's warning filters temporarily; they are restored here after all threads have ended.
     with warnings.catch_warnings(), ThreadPoolExecutor(min(DECODING_THREADS, cpu_count())) as threads:
-        decoded = threads.map(lambda samples: decode_chunk(samples, preparation), tasks)
-        chunks = [preparation.evaluation_signals(chunk.signals) for chunk in decoded if len(chunk.signals)]
+        chunks: list[np.ndarray] = []
+        done = num_lost = 0
+        for chunk in threads.map(lambda samples: decode_chunk(samples, preparation), tasks):
+            if chunk.reasons:
+                _report_lost(context, split, indices[done + min(chunk.reasons)], chunk.reasons[min(chunk.reasons)])
+            if len(chunk.signals):
+                chunks.append(preparation.evaluation_signals(chunk.signals))
+            done, num_lost = done + len(chunk.hashes), num_lost + len(chunk.reasons)
+    if num_lost and chunks:
+        context.reporter.note(
+            f"WARNING: {num_lost} of {len(indices)} samples for synthesis and flip rate can no longer be read; the "
+            "others are used"
+        )
     if not chunks:
         raise JobError(
             f"the {_unit_name(source)} of split {split!r} can no longer be read; restore the source and run the same "
             "command again to continue"
         )
     return chunks
+
+
+def _report_lost(context: JobContext, split: str, index: int, reason: str) -> None:
+    """Raise `JobError` for a stored sample that cannot be decoded again, unless the job does without such samples."""
+    require_source(context.source)
+    if context.config.unreadable != QUARANTINE:
+        raise JobError(
+            f"{context.folder}: sample {context.source.key(split, index)!r} of split {split!r} was encoded, but cannot "
+            f"be read again ({reason}) for the end of the job; restore it and run the same command again to continue, "
+            "or add --unreadable quarantine to use the other samples"
+        )
 
 
 def _equally_sized(chunks: list[np.ndarray]) -> np.ndarray:

@@ -33,8 +33,8 @@ PLAN_NAME = "plan.json"
 JOB_SETTINGS = ("shard_samples", "duplicates")
 """Settings in the preprocessing of a plan or manifest that do not affect single samples."""
 
-STREAM_FIELDS = ("streaming", "limit")
-"""Additional fields of a manifest's source for streams."""
+UNCOMPARED_FIELDS = ("streaming", "limit", "limit_seed")
+"""Fields of a manifest's source that say how samples were chosen; which ones, the fingerprint says."""
 
 MAX_SHARD_SAMPLES = 8192
 MAX_SHARD_BYTES = 128 * 2**20
@@ -45,8 +45,8 @@ class Plan:
     """A job's plan as plain JSON values, and the shards that they determine."""
 
     source: dict[str, Any]
-    """Name, counts and fingerprint, copied into the manifest. For a stream that has not ended, name, limit, splits and
-    class names."""
+    """Name, counts, fingerprint and the limit, if any, copied into the manifest. For a stream that has not ended, name,
+    limit, splits and class names."""
     codec: dict[str, str]
     """Codec id and the SHA-256 of the codec's files."""
     preprocessing: dict[str, Any]
@@ -180,7 +180,7 @@ def _comparable_sources(plan: Plan, manifest: Manifest) -> tuple[dict[str, Any],
     """
     if not plan.is_stream:
         planned, stored = (
-            {name: value for name, value in source.items() if name not in STREAM_FIELDS}
+            {name: value for name, value in source.items() if name not in UNCOMPARED_FIELDS}
             for source in (plan.source, manifest.source)
         )
         return planned, stored

@@ -27,10 +27,13 @@ from datasets_prep.job.output import CODEC_FOLDER, short_text
 from datasets_prep.job.plan import difference_from_finished
 from datasets_prep.job.plan_job import PlannedJob, choose_workers, plan_prepared
 from datasets_prep.job.progress import Reporter
+from datasets_prep.ledger.index import LedgerIndex
 from datasets_prep.ledger.rewrite import ledger_parts
 from datasets_prep.samples.planned_shard import PlannedShard
+from datasets_prep.sources.core.limits import first_samples
 from datasets_prep.sources.core.source import Source
 from datasets_prep.upkeep.edit import STAGE_NAME
+from datasets_prep.upkeep.extension import with_known
 from datasets_prep.upkeep.source_diff import NewSamplesSource
 from walloc_cdl.canonical import differences
 from walloc_cdl.codec import Codec, load_codec
@@ -45,8 +48,6 @@ class RepairConfig:
 
     source: Source
     """The source that the data set was made from."""
-    limit: int | None = None
-    """The original `PrepareConfig.limit`."""
     workers: int | None = None
     """Decoding processes; see `PrepareConfig.workers`."""
 
@@ -61,7 +62,7 @@ def encode_again(
     """
     engine = (load_provenance(folder) or {}).get("engine") or {}
     codec = load_codec(str(folder / CODEC_FOLDER))
-    planned = _planned(manifest, engine, codec, config)
+    planned = planned_job(folder, manifest, engine, codec, config)
     _require_same_source(folder, planned, manifest)
     stored = _stored_keys(folder, manifest, damaged)
     rows, problems = _rows(folder, planned, damaged, stored)
@@ -163,19 +164,30 @@ def _select_rows(
     return NewSamplesSource(planned.source, manifest, selected), shards
 
 
-def _planned(manifest: Manifest, engine: dict[str, Any], codec: Codec, config: RepairConfig) -> PlannedJob:
+def planned_job(
+    folder: Path, manifest: Manifest, engine: dict[str, Any], codec: Codec, config: RepairConfig
+) -> PlannedJob:
     """Return the job that made the data set, as far as its manifest and provenance describe it."""
-    preprocessing = manifest.preprocessing
+    preprocessing, source, limit = manifest.preprocessing, config.source, manifest.source.get("limit")
+    if limit is not None and manifest.source.get("streaming"):
+        source, limit = first_samples(source, limit), None
     settings = PrepareConfig(
         shard_samples=preprocessing.get("shard_samples"),
         batch=int(engine.get("batch", PrepareConfig.batch)),
-        limit=config.limit,
+        limit=limit,
+        seed=manifest.source.get("limit_seed", 0),
         workers=config.workers,
         drop_duplicates=preprocessing.get("duplicates") == "left out",
         device=_device(engine),
     )
-    preparation = stored_preparation(config.source, codec, preprocessing)
-    return plan_prepared(config.source, codec, preparation, settings)
+    preparation = stored_preparation(source, codec, preprocessing)
+    planned = plan_prepared(source, codec, preparation, settings)
+    if limit is None or difference_from_finished(planned.plan, manifest) is None:
+        return planned
+    # the limit of an extension counted samples that the data set had before; the ledger has all of them
+    with suppress(DamagedError):
+        return with_known(planned, LedgerIndex(ledger_parts(folder, manifest)), manifest)
+    return planned
 
 
 def _device(engine: dict[str, Any]) -> str:
@@ -187,7 +199,7 @@ def _require_same_source(folder: Path, planned: PlannedJob, manifest: Manifest) 
         name, given, stored = difference
         raise CallError(
             f"{folder} was made from another source: its {name} is {short_text(stored)}, that of this source "
-            f"{short_text(given)}; give the original source, with the same --labels, --holdout, --seed and --limit"
+            f"{short_text(given)}; give the original source, with the same --labels, --holdout and --seed"
         )
 
 

@@ -12,6 +12,8 @@ from datasets_prep.folders.verified_read import matches_entry
 from datasets_prep.job.output import clear_temporaries
 from datasets_prep.upkeep.edit import STAGE_NAME, held, recover
 from datasets_prep.upkeep.encode_again import RepairConfig, encode_again
+from datasets_prep.upkeep.try_again import TriedAgain, try_again
+from walloc_cdl.addresses import local_path
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.files import make_folder
 from walloc_cdl.latents import (
@@ -42,6 +44,8 @@ class Repaired:
     """Relative paths of restored files, and of restored copies."""
     encoded: list[str] = field(default_factory=list)
     """Names of shards that were encoded again."""
+    tried_again: TriedAgain = field(default_factory=TriedAgain)
+    """What became of the quarantined samples."""
     problems: list[str] = field(default_factory=list)
     """One line for each file that could not be repaired."""
 
@@ -54,7 +58,8 @@ def repair(
     on_shard: Callable[[int, int], object] | None = None,
 ) -> Repaired:
     """Complete an interrupted edit, restore files from their copies and copies from their files, and encode damaged
-    shards again.
+    shards again. With a `config`, quarantined samples are tried again once the data set is whole; those that can be
+    used now are added in further shards.
 
     A restored file equals its manifest entry byte for byte. Without a `config`, which names the source, shards are only
     checked. `on_shard` is called after each shard with the number of checked shards and of all shards. An edit that
@@ -64,7 +69,7 @@ def repair(
     an edit that is not completed, and for a source that the data set was not made from; `DamagedError` if neither the
     manifest nor its copy is intact.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     _require_data_set(folder)
     with held(folder):
         report = Repaired(edit_ended=recover(folder, trusted=finish_edit))
@@ -87,6 +92,8 @@ def repair(
                 f"{folder / shard.name}: damaged or missing; `cdl repair {folder} --source SOURCE` encodes it again"
                 for shard in damaged
             ]
+        if config is not None and not report.problems:
+            report.tried_again = try_again(folder, manifest, config)
         clear_temporaries(folder)
     return report
 

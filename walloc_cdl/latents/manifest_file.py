@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from walloc_cdl.addresses import local_path
 from walloc_cdl.errors import CallError, CdlError, DamagedError
 from walloc_cdl.fields import REMEDY, Fields, damaged, require_integer, require_path, require_text
 from walloc_cdl.latents.consistency import inconsistency
@@ -31,9 +32,10 @@ def load_manifest(folder: Path | str) -> Manifest:
 
     Raises `CallError` if `folder` is not a data set, `DamagedError` if its manifest is damaged.
     """
-    path = Path(folder) / MANIFEST_NAME
+    folder = local_path(folder)
+    path = folder / MANIFEST_NAME
     if not path.is_file():
-        raise _missing_manifest_error(Path(folder))
+        raise _missing_manifest_error(folder)
     try:
         return parse_manifest(read_limited(path), origin=str(path))
     except DamagedError as error:

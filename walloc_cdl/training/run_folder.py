@@ -2,6 +2,7 @@
 
 config.json              everything that the run depends on; written first, never changed
 checkpoint.safetensors   the state of training; replaced after every epoch, removed when the run is finished
+diverged.json            why a run cannot go on, if its loss diverged
 model.safetensors        the averaged weights
 record.json              the `RunRecord`; written last: a run that has it is finished
 """
@@ -13,9 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from walloc_cdl.addresses import local_path
 from walloc_cdl.canonical import canonical_json, first_difference, sha256_hex
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.files import foreign_names, make_folder, remove_file, remove_temporaries, write_atomic
+from walloc_cdl.training.loop import DivergedError
 from walloc_cdl.training.record import MetricsT, RunRecord
 
 FORMAT = "walloc-cdl run"
@@ -26,9 +29,10 @@ class RunFolder:
     """The paths and JSON files of one run."""
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self.path = local_path(path)
         self.config_path = self.path / "config.json"
         self.checkpoint_path = self.path / "checkpoint.safetensors"
+        self.diverged_path = self.path / "diverged.json"
         self.weights_path = self.path / "model.safetensors"
         self.record_path = self.path / "record.json"
 
@@ -80,6 +84,23 @@ class RunFolder:
         """Returns the SHA-256 of the run's configuration, which checkpoints store; raises as `load_config` does."""
         return sha256_hex(canonical_json(self.load_config()))
 
+    def note_divergence(self, reason: str) -> None:
+        """Record that the run cannot go on, since the same call would train to the same end again."""
+        write_atomic(self.diverged_path, _json_bytes({"reason": reason}))
+
+    def require_not_diverged(self) -> None:
+        """Raise `DivergedError`, with the recorded reason and what to do, if the run has diverged before."""
+        if not self.diverged_path.is_file():
+            return
+        values = _load_json(self.diverged_path)
+        reason = values.get("reason") if isinstance(values, dict) else None
+        if not isinstance(reason, str):
+            raise DamagedError(f"{self.diverged_path}: no reason in it; remove it to resume the run")
+        raise DivergedError(
+            f"{reason}; so ended an earlier call of the run in {self.path}: start over there with --restart "
+            f"(resume=False), or remove {self.diverged_path.name} to resume after the last finished epoch"
+        )
+
     def save_record(self, record: RunRecord[Any]) -> None:
         """Write the record, and remove the checkpoint."""
         write_atomic(self.record_path, _json_bytes(record.to_json()))
@@ -99,7 +120,13 @@ class RunFolder:
     def _discard(self) -> None:
         """Remove the files of a run, config.json last, so that an interrupted removal still leaves a run."""
         self.load_config()  # raises unless this is a run
-        for path in (self.record_path, self.weights_path, self.checkpoint_path, self.config_path):
+        for path in (
+            self.record_path,
+            self.weights_path,
+            self.checkpoint_path,
+            self.diverged_path,
+            self.config_path,
+        ):
             remove_file(path)
 
     def _require_same(self, config: dict[str, Any]) -> None:

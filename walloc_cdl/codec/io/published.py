@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from walloc_cdl.addresses import local_path
 from walloc_cdl.canonical import sha256_file
 from walloc_cdl.codec.config import require_bool
 from walloc_cdl.codec.families.walloc import WallocCodec, WallocConfig
@@ -33,10 +34,10 @@ def load_published(
     defaults to the name of the file. `sample_rate` in Hz, which published files lack, applies to audio codecs. Raises
     `CallError` for a missing file and `DamagedError` for an invalid one.
     """
-    path = Path(checkpoint)
+    path = local_path(checkpoint)
     if not path.is_file():
         raise CallError(f"{path}: no such checkpoint; give a .pth file")
-    config_path = Path(config) if config is not None else path.with_suffix(".json")
+    config_path = local_path(config) if config is not None else path.with_suffix(".json")
     if config is not None and not config_path.is_file():
         raise CallError(f"{config_path}: no such file; give the checkpoint's .json, or omit it")
     found = read_torch_checkpoint(path)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from walloc_cdl.addresses import local_path
 from walloc_cdl.canonical import sha256_file
 from walloc_cdl.confinement import REMEDY as LINK_REMEDY
 from walloc_cdl.confinement import describe_link, find_links, is_link
@@ -77,7 +78,7 @@ def verify(
     the CRC32C of every sample, byte and label ranges, histograms and class counts. `progress` is called with (done,
     total) after each file. Raises `CallError` if `folder` is not a data set.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     report = VerifyReport()
     try:
         manifest = load_manifest(folder)
