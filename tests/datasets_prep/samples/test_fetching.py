@@ -258,6 +258,17 @@ def test_sizes_that_no_file_has(total):
             assert read_range(other) in (b"", b"1")
 
 
+def test_ranges_of_local_files(tmp_path):
+    (tmp_path / "a").write_bytes(b"0123")
+    assert [read_range(str(tmp_path / "a"), *range_) for range_ in ((), (1,), (1, 2), (2, 2**62), (9, 5))] == [
+        b"0123",
+        b"123",
+        b"12",
+        b"23",
+        b"",
+    ]
+
+
 def test_another_range_than_asked_for():
     with serving(lambda request: request.answer(206, b"123", Content_Range="bytes 0-2/9")) as url:
         assert "sent another range" in str(failure(url, offset=4, num_bytes=3))
