@@ -22,7 +22,7 @@ from datasets_prep.sources.core.source import Source
 from datasets_prep.sources.core.streaming_source import StreamingSource
 from datasets_prep.streaming.plan_stream import plan_stream
 from datasets_prep.upkeep.extension import require_folder
-from walloc_cdl.addresses import WEB_SCHEMES, url_scheme
+from walloc_cdl.addresses import WEB_SCHEMES, local_path, url_scheme
 from walloc_cdl.canonical import sha256_file, sha256_hex
 from walloc_cdl.codec import Codec
 from walloc_cdl.confinement import confined, require_no_links
@@ -79,7 +79,7 @@ def prepare_to(
         require_folder(address)
     require_writable(address)
     remote = RemoteFolder(address)
-    work = default_work(address) if work is None else work
+    work = default_work(address) if work is None else local_path(work)
     is_stream = isinstance(source, StreamingSource)
     plan = plan_stream(source, codec, config).plan if is_stream else plan_job(source, codec, config).plan
     uploads = _Uploads(remote, work)
@@ -89,7 +89,7 @@ def prepare_to(
     if (finished := _finished(remote, plan)) is not None:
         if progress is not None:
             note = f"{address} is already finished; nothing to do"
-            total = sum(finished.source["num_samples"].values())
+            total = sum(finished.source.get("num_samples", {}).values())
             progress(Progress(total, total, 0, note=note))
         if _address_of(work) == address:
             _discard(work)

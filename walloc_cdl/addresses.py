@@ -73,12 +73,16 @@ def url_scheme(url: str) -> str:
 
 
 def local_path(location: str | os.PathLike[str]) -> Path:
-    """Return a local location as a path, without the scheme `file://` if it has one.
+    """Return a local location as a path, without the scheme `file://` if it has one; `~` is the home folder.
+
+    Shells expand `~` at the beginning of a word only, and not in `--out=~/flowers`, and Python does not at all.
 
     >>> str(local_path("file:///flowers")), str(local_path("latents/flowers"))
     ('/flowers', 'latents/flowers')
+    >>> local_path("~/flowers") == Path.home() / "flowers"
+    True
     """
-    return Path(os.fspath(location).removeprefix(_LOCAL_SCHEME))
+    return Path(os.path.expanduser(os.fspath(location).removeprefix(_LOCAL_SCHEME)))
 
 
 def ascii_url(url: str) -> str:

@@ -16,6 +16,7 @@ from datasets_prep.archives.file_pairs import FilePair, pair_files
 from datasets_prep.archives.signal import decode_signal, encode_signal
 from datasets_prep.archives.signal_files import signal_files
 from datasets_prep.encode.torch_settings import few_threads, full_precision
+from walloc_cdl.addresses import local_path
 from walloc_cdl.codec import Codec
 from walloc_cdl.confinement import confined
 from walloc_cdl.errors import CallError, CdlError, DamagedError, SpecMismatchError
@@ -94,7 +95,7 @@ def encode_files(
     folder that cannot be used are reported, and the others are encoded; the error of a single file is raised. Raises
     `CallError` for invalid arguments and `SpecMismatchError` for an existing archive of another codec.
     """
-    spec = codec.spec
+    source, out, spec = local_path(source), local_path(out), codec.spec
     picture_format = _choose_container(source, out, container, spec)
     files = signal_files(spec)
     pairs = pair_files(source, out, files.suffixes, lambda name: name + picture_format.suffixes[0])
@@ -126,7 +127,7 @@ def decode_files(
     Without `codec`, the codec that each archive records is looked up. Existing files and errors are treated as by
     `encode_files`; see `archive_from_bytes` for `max_code_bytes`.
     """
-    lookup = CodecLookup(codec)
+    source, out, lookup = local_path(source), local_path(out), CodecLookup(codec)
     suffixes = frozenset(suffix for container in CONTAINERS.values() for suffix in container.suffixes)
 
     def decoded_name(name: str) -> str:

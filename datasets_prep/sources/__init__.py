@@ -42,6 +42,7 @@ def open_source(text: str) -> Source:
     `docs/sources.md` describes schemes and options. Raises `CallError` for anything that cannot be opened.
     """
     _refuse_chain(text)
+    text = os.path.expanduser(text)
     scheme, colon, rest = text.partition(":")
     if Path(text).is_dir() or not colon:
         scheme, rest = "imagefolder", text

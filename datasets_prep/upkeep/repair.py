@@ -13,11 +13,14 @@ from datasets_prep.job.output import clear_temporaries
 from datasets_prep.upkeep.edit import STAGE_NAME, held, recover
 from datasets_prep.upkeep.encode_again import RepairConfig, encode_again
 from datasets_prep.upkeep.try_again import TriedAgain, try_again
+from walloc_cdl.addresses import local_path
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.files import make_folder
+from walloc_cdl.json_files import MAX_JSON_BYTES, read_limited
 from walloc_cdl.latents import (
     EDIT_NAME,
     MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
     PROVENANCE_NAME,
     WORK_NAME,
     FileEntry,
@@ -30,7 +33,6 @@ from walloc_cdl.latents import (
 )
 from walloc_cdl.latents.copies import write_with_parents
 from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
-from walloc_cdl.latents.manifest_file import read_limited
 
 
 @dataclass
@@ -68,7 +70,7 @@ def repair(
     an edit that is not completed, and for a source that the data set was not made from; `DamagedError` if neither the
     manifest nor its copy is intact.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     _require_data_set(folder)
     with held(folder):
         report = Repaired(edit_ended=recover(folder, trusted=finish_edit))
@@ -144,7 +146,9 @@ def _restore_json(
     for path in (name, copy_path(name)):
         if (folder / path).is_file():
             try:
-                found[path] = read_limited(folder / path)
+                found[path] = read_limited(
+                    folder / path, MAX_MANIFEST_BYTES if name == MANIFEST_NAME else MAX_JSON_BYTES
+                )
                 parsed.append(parse(found[path], str(folder / path)))
             except DamagedError:
                 continue

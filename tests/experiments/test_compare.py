@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -10,6 +11,7 @@ from experiments.outcome import load_outcome
 from tests.support.pictures import picture
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import load_manifest
+from walloc_cdl.training import loop
 
 CONDITIONS = ("pixels-16", "latents-16x", "latents-16x:channels")
 
@@ -115,3 +117,18 @@ def test_a_limit_is_a_share_of_each_class_and_a_test_split_without_labels_is_not
     assert manifest.splits["train"].class_counts == [2, 2]
     assert manifest.splits["held_out"].class_counts == [2, 2]
     assert (manifest.source["limit"], manifest.source["limit_seed"]) == (4, 0)
+
+
+def test_all_runs_of_a_comparison_have_the_threads_of_the_first(source, tmp_path, monkeypatch):
+    numbers = iter([2, 1, 1])
+    monkeypatch.setattr(loop, "choose_threads", lambda work, num_calls: next(numbers))
+    config = configure(source, conditions=("pixels-16", "latents-16x"), num_seeds=1)
+    outcome = compare(config, tmp_path)
+    assert outcome.environment["threads"] == 2  # a list if the runs differed
+    shutil.rmtree(tmp_path / "runs" / "pixels-16")  # the first run is to be trained again, the other is finished
+    assert compare(config, tmp_path).environment["threads"] == 2
+    assert next(numbers) == 1
+    with pytest.raises(CallError, match=r"were trained with 2 threads, but threads is 1, which gives other weights"):
+        compare(dataclasses.replace(config, threads=1), tmp_path)
+    with pytest.raises(CallError, match="threads is 0; it must be at least 1"):
+        compare(dataclasses.replace(config, threads=0), tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from walloc_cdl.addresses import local_path
 from walloc_cdl.confinement import confined
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import foreign_names, remove_temporaries, write_atomic
@@ -14,7 +15,7 @@ FILE_NAMES = ("config.json", "model.safetensors")
 
 def read_codec_files(folder: str | os.PathLike[str]) -> dict[str, bytes]:
     """Return the contents of both files by name; raise `CallError` if one of them is missing."""
-    path = Path(folder)
+    path = local_path(folder)
     for name in FILE_NAMES:
         if not (path / name).is_file():
             raise CallError(f"{path} is not a codec: it has no {name}; give a folder written by `cdl codec fit`")
@@ -23,7 +24,7 @@ def read_codec_files(folder: str | os.PathLike[str]) -> dict[str, bytes]:
 
 def write_codec_files(folder: str | os.PathLike[str], files: dict[str, bytes]) -> None:
     """Write both files, each atomically; raise `CallError` if the folder holds other files."""
-    path = Path(folder)
+    path = local_path(folder)
     require_codec_folder(path)
     with confined(path):
         remove_temporaries(path)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from walloc_cdl.addresses import local_path
 from walloc_cdl.confinement import confined, is_link
 from walloc_cdl.errors import CallError
 from walloc_cdl.file_locks import LockState, open_locked
@@ -43,7 +44,7 @@ _IN_USE_LOCK = threading.RLock()
 def default_folder() -> Path:
     """Returns `WALLOC_CDL_CACHE` if it is set, otherwise `walloc-cdl` in the user's cache folder."""
     if named := os.environ.get(FOLDER_VARIABLE):
-        return Path(named)
+        return local_path(named)
     base = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if os.name == "nt" else None)
     return (Path(base) if base else Path.home() / ".cache") / "walloc-cdl"
 

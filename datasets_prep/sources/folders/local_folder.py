@@ -12,6 +12,7 @@ from datasets_prep.samples.stored import ReadFailure, read_failure
 from datasets_prep.sources.core.options import optional_flag, split_options
 from datasets_prep.sources.core.source import Source
 from datasets_prep.sources.folders.catalog import Catalog, FileKind, FoundFile, display_name, split_folders
+from walloc_cdl.addresses import local_path
 from walloc_cdl.errors import CallError, system_reason
 
 MAX_DEPTH = 256
@@ -34,7 +35,7 @@ class FileFolder(Source):
 
     def __init__(self, folder: str | os.PathLike[str], *, splits: bool | None = None) -> None:
         """`splits`: whether the direct subfolders are splits; None to decide by their names."""
-        root, file_kind = Path(folder), self.file_kind
+        root, file_kind = local_path(folder), self.file_kind
         if not root.is_dir():
             found = "is a file" if root.exists() else "does not exist"
             found = "is a zip archive: unpack it" if is_zip(root) else found
