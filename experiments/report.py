@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from experiments.differences import Difference, signed
-from experiments.outcome import ConditionOutcome, Outcome, summarize
+from experiments.outcome import METRIC_NAMES, ConditionOutcome, Outcome, summarize
 from walloc_cdl.files import open_atomic, write_atomic
 
 TABLE_NAME, PLOT_NAME = "table.md", "plot.png"
-METRIC_LABELS = {"auc": "AUC", "accuracy": "accuracy"}
 
 # Colorblind-safe (Okabe and Ito): baselines gray, latents blue, latents as channels orange.
 BASELINE_COLOR = "#555555"
@@ -24,7 +23,7 @@ SMALLEST_SPAN = 0.06
 
 def table_rows(outcome: Outcome) -> tuple[list[str], list[list[str]]]:
     """Returns headings and rows of cells, with a row for each condition."""
-    metric = METRIC_LABELS[outcome.metric]
+    metric = METRIC_NAMES[outcome.metric]
     headings = ["condition", "stem", "grid", metric, "std", "difference [95 %]", "values", "bytes", "train images/s"]
     differences = {difference.condition: difference for difference in outcome.differences}
     rows = [_row(condition, differences.get(condition.name), outcome.metric) for condition in outcome.conditions]
@@ -110,7 +109,7 @@ def _plot(outcome: Outcome, path: Path) -> None:
     axes.set_xlim(values[0] / 1.6, values[-1] * 1.6)
     axes.minorticks_off()
     axes.set_xlabel("stored values per sample (8 bits each)")
-    axes.set_ylabel(f"{METRIC_LABELS[outcome.metric]} on the test split")
+    axes.set_ylabel(f"{METRIC_NAMES[outcome.metric]} on the test split")
     axes.set_title(f"{outcome.model} on {outcome.source}, {outcome.size} px, {len(outcome.seeds)} seeds", fontsize=10)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(fontsize=8, loc="best")

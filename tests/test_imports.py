@@ -28,6 +28,8 @@ BASE = (
     "file_locks",
     "spec",
     "fields",
+    "json_files",
+    "schema",
     "synthesis",
 )
 """Modules right below `walloc_cdl`, which everybody may import; each of them only those before it."""

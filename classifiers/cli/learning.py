@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from classifiers.cli.options import BatchSize, Epochs, LearningRate, ModelName, Precision
+from classifiers.cli.options import (
+    BatchSize,
+    Epochs,
+    LearningRate,
+    ModelName,
+    Precision,
+    Pretrained,
+    pretrained_weights,
+)
 from walloc_cdl.cli.console import progress, report, say
 from walloc_cdl.cli.options import JsonPath, LocalFolder, Seed, Threads
 from walloc_cdl.machine import wait_without_spinning_if_busy
@@ -31,7 +39,7 @@ def train(
     grid: Annotated[
         int | None, typer.Option(help="Height in pixels of the model's input; default as many values as are stored.")
     ] = None,
-    pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from published weights.")] = False,
+    pretrained: Pretrained = None,
     epochs: Epochs = 15,
     batch_size: BatchSize = 64,
     lr: LearningRate = 1e-3,
@@ -57,7 +65,7 @@ def train(
     chosen_split = validation or next(iter(_splits_with_labels(train_set.manifest.splits)), None)
     validation_set = open_latents(folder, chosen_split) if chosen_split else None
     config = classifiers.TrainConfig(epochs=epochs, batch_size=batch_size, lr=lr, precision=precision, seed=seed)
-    trained = False
+    trained, weights = False, pretrained_weights(pretrained)
     with progress("train", "samples") as update:
 
         def on_progress(state: TrainProgress) -> None:
@@ -68,7 +76,7 @@ def train(
             update(state.samples_done, state.samples_total)
 
         record = classifiers.train(
-            lambda: classifiers.create_model(model, train_set, stem=stem, grid=grid, pretrained=pretrained),
+            lambda: classifiers.create_model(model, train_set, stem=stem, grid=grid, pretrained=weights),
             train_set,
             validation_set,
             config,

@@ -38,8 +38,10 @@ from datasets_prep.upkeep.source_diff import NewSamplesSource
 from walloc_cdl.canonical import differences
 from walloc_cdl.codec import Codec, load_codec
 from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.fields import REMEDY, shorten
 from walloc_cdl.files import make_folder, move_file, sync_folder
 from walloc_cdl.latents import WORK_NAME, Manifest, SampleLayout, ShardEntry, load_provenance, open_shard
+from walloc_cdl.schema import require_type
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def encode_again(
     codec = load_codec(str(folder / CODEC_FOLDER))
     planned = planned_job(folder, manifest, engine, codec, config)
     _require_same_source(folder, planned, manifest)
+    _require_same_shape(folder, planned, manifest)
     stored = _stored_keys(folder, manifest, damaged)
     rows, problems = _rows(folder, planned, damaged, stored)
     source, shards = _select_rows(planned, manifest, [entry for entry in damaged if entry.name in rows], rows)
@@ -173,7 +176,7 @@ def planned_job(
         source, limit = first_samples(source, limit), None
     settings = PrepareConfig(
         shard_samples=preprocessing.get("shard_samples"),
-        batch=int(engine.get("batch", PrepareConfig.batch)),
+        batch=require_type(int, engine.get("batch", PrepareConfig.batch), "the provenance's engine, batch"),
         limit=limit,
         seed=manifest.source.get("limit_seed", 0),
         workers=config.workers,
@@ -213,6 +216,16 @@ def _without_removed(stage: Path, encoded: ShardEntry, keys: list[str], layout: 
     if not keys or any(key not in row_of for key in keys):
         return encoded
     return write_rows(stage, encoded, shard, np.array([row_of[key] for key in keys], np.int64), layout)[0]
+
+
+def _require_same_shape(folder: Path, planned: PlannedJob, manifest: Manifest) -> None:
+    """Raise `DamagedError` if the preprocessing makes latents of another shape, which could take any memory."""
+    shape = tuple(planned.codec.latent_shape(planned.preparation.shape))
+    if not manifest.layout.ragged and shape != manifest.latent_shape:
+        raise DamagedError(
+            f"{folder}: its preprocessing makes latents of {shorten(shape)}, its manifest lists "
+            f"{shorten(manifest.latent_shape)}; {REMEDY}"
+        )
 
 
 def _difference_text(

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from classifiers.cli.options import BatchSize, Epochs, LearningRate, ModelName, Precision
+from classifiers.cli.options import (
+    BatchSize,
+    Epochs,
+    LearningRate,
+    ModelName,
+    Precision,
+    Pretrained,
+    pretrained_weights,
+)
 from datasets_prep.cli.options import SourceName
 from walloc_cdl.cli.console import PhaseProgress, table, write_json
 from walloc_cdl.cli.options import JsonPath, Threads, out_option
@@ -35,7 +43,7 @@ def compare(
     epochs: Epochs = 15,
     batch_size: BatchSize = 64,
     lr: LearningRate = 1e-3,
-    pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from published weights.")] = False,
+    pretrained: Pretrained = None,
     precision: Precision = "auto",
     limit: Annotated[
         int | None, typer.Option(help="At most this many samples of each split, the same share of each class.", min=1)
@@ -59,7 +67,7 @@ def compare(
         model=model,
         size=size,
         num_seeds=num_seeds,
-        pretrained=pretrained,
+        pretrained=pretrained_weights(pretrained),
         limit=limit,
         workers=workers,
         threads=threads,

@@ -8,7 +8,6 @@ completed once for each state in which they are, however many calls lead to it.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +18,10 @@ import pytest
 
 from datasets_prep import IterableSource, PrepareConfig, open_source, prepare
 from datasets_prep.job import finish
+from tests.support.every_call import RARELY, Completed, calls
 from tests.support.faults import KINDS, Faults, KilledError
 from tests.support.pictures import picture
-from tests.support.trees import all_files, contents
+from tests.support.trees import contents
 from walloc_cdl.codec import ResizeCodec, ResizeConfig
 from walloc_cdl.errors import CdlError
 from walloc_cdl.latents import verify
@@ -123,57 +123,18 @@ def nothing_synced(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
-class Completed:
-    """Completes interrupted jobs, once for each state of their folder, and compares the result with an undisturbed one.
-
-    `complete` gets the folder and the number of the call of several that was interrupted.
-    """
-
-    def __init__(self, complete: Callable[[Path, int], object], undisturbed: Path) -> None:
-        self._complete, self._expected = complete, contents(undisturbed)
-        self._seen: set[tuple[object, ...]] = set()
-        assert verify(undisturbed, full=True).problems == []
-
-    def check(self, out: Path, position: int, whole: bool, what: str) -> None:
-        state = (position, whole, *sorted(_state(out).items()))
-        if state in self._seen:
-            return
-        self._seen.add(state)
-        if not whole:
-            self._complete(out, position)
-        assert contents(out) == self._expected, what  # as whole as the undisturbed one
-        assert not [path for path in out.rglob("*") if path.name.startswith((".", "_"))], what
-
-    @property
-    def num_states(self) -> int:
-        return len(self._seen)
-
-
-def _state(folder: Path) -> dict[str, bytes]:
-    """Return the content of a folder without what differs from run to run: the names of temporary files, and times."""
-    return {
-        re.sub(r"\.[0-9a-f]{16}\.tmp$", ".tmp", name): b"" if "provenance.json" in name else data
-        for name, data in (all_files(folder) | {f"{path}/": b"" for path in folder.rglob("*") if path.is_dir()}).items()
-    }
-
-
-def calls(faults: Faults, step: int, kind: str) -> Sequence[int]:
-    """Return the calls at which a job is stopped: every one that counts, or every `step`-th."""
-    if step > 1:
-        return range(7 * KINDS.index(kind), faults.num_calls, step)
-    return faults.states if kind == "killed" else range(faults.num_calls)
-
-
 @pytest.mark.parametrize("name", JOBS)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("step", [97, pytest.param(1, marks=pytest.mark.slow)])
-def test_prepare(source, tmp_path, monkeypatch, name, kind, step):
+@pytest.mark.parametrize("thorough", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_prepare(source, tmp_path, monkeypatch, name, kind, thorough):
+    """If thorough, every call fails, or every third of each of the jobs with mostly the same calls."""
+    step = (1 if name in ("whole", "of a stream") else 3) if thorough else RARELY
     job = SmallJob(source, JOBS[name], streaming=name == "of a stream")
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
     with monkeypatch.context() as patch:
         faults = Faults(patch, undisturbed, kind)
         job.run(undisturbed)
-    completed, num_whole, stops = Completed(job.run, undisturbed), 0, calls(faults, step, kind)
+    completed, num_whole, stops = Completed(job.run, undisturbed), 0, calls(faults, kind, step, list(JOBS).index(name))
     assert faults.num_calls > 90
     for first in stops:
         with monkeypatch.context() as patch:

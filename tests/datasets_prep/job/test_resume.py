@@ -107,7 +107,8 @@ def test_shards_of_another_plan_are_made_again(source, rgb_codec, undisturbed, t
 
 
 def test_shards_of_another_plan_of_a_stream_are_made_again(rgb_codec, tmp_path):
-    stream = IterableSource([(picture(number), number % 2) for number in range(12)], name="p", class_names=["a", "b"])
+    pairs = [(picture(number, 44, 36), number % 2) for number in range(12)]
+    stream = IterableSource(pairs, name="p", class_names=["a", "b"])
     other, out = tmp_path / "other", tmp_path / "out"
     prepare(stream, rgb_codec, tmp_path / "undisturbed", SMALL)
     for folder, config in ((other, replace(SMALL, resize="box")), (out, SMALL)):

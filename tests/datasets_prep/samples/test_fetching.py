@@ -68,9 +68,15 @@ def test_a_malformed_url_is_refused_as_the_samples_own(url):
         open_binary(url)
 
 
-@pytest.mark.parametrize("url", ["memory://[x/", "hf://x", "hf://datasets", "memory://"])
+@pytest.mark.parametrize("url", ["hf://x", "hf://datasets/a"])
 def test_a_url_that_its_file_system_does_not_understand(url):
-    assert isinstance(failure(url), FetchError)
+    error = failure(url)
+    assert (str(error), error.failure) == ("its URL is malformed", None)
+
+
+@pytest.mark.parametrize("url", ["memory://[x/", "memory://"])
+def test_a_url_of_no_file(url):
+    assert failure(url).failure is ReadFailure.REFUSED
 
 
 @pytest.mark.parametrize("path", ["straße 1.png", "%D7%A9.png", "a b.png?q=ü", "x.png#part", "☃/100%.png"])
