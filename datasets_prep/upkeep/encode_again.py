@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.context import JobContext
 from datasets_prep.job.local_engine import LocalEngine
 from datasets_prep.job.output import CODEC_FOLDER, short_text
-from datasets_prep.job.plan import difference_from_finished
+from datasets_prep.job.plan import UNCOMPARED_FIELDS, difference_from_finished
 from datasets_prep.job.plan_job import PlannedJob, choose_workers, plan_prepared
 from datasets_prep.job.progress import Reporter
 from datasets_prep.ledger.index import LedgerIndex
@@ -185,6 +185,9 @@ def planned_job(
     )
     preparation = stored_preparation(source, codec, preprocessing)
     planned = plan_prepared(source, codec, preparation, settings)
+    if manifest.source.get("streaming"):  # what says so stays in the manifest of samples that are tried again
+        chosen = {name: manifest.source[name] for name in UNCOMPARED_FIELDS if name in manifest.source}
+        planned = replace(planned, plan=replace(planned.plan, source={**planned.plan.source, **chosen}))
     if limit is None or difference_from_finished(planned.plan, manifest) is None:
         return planned
     # the limit of an extension counted samples that the data set had before; the ledger has all of them
