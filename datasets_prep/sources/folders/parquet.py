@@ -110,6 +110,7 @@ class RowReader:
     def __init__(self, paths: Sequence[str], ends: np.ndarray, column: str) -> None:
         """`ends`: int64, for each file the cumulative number of rows up to its end."""
         self._paths, self._ends, self._column = list(paths), ends, column
+        self._stream: BinaryIO | None = None
         self._close()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -170,7 +171,9 @@ class RowReader:
     def _close(self) -> None:
         self._open_file, self._group = -1, -1
         self._file: pq.ParquetFile | None = None
-        self._stream: BinaryIO | None = None
+        if self._stream is not None:
+            self._stream.close()
+        self._stream = None
         self._runs: Iterator[pa.RecordBatch] = iter(())
         self._group_ends = np.empty(0, np.int64)
         self._run_start, self._run = 0, pa.nulls(0)
@@ -219,6 +222,7 @@ class _Scan:
             for batch in _batches(file, stream, path, wanted):
                 labels.append(split, batch)
                 self._append(batch, sized=bool(sized))
+            stream.close()
             self.rows += file.metadata.num_rows
             ends.append(self.rows)
         self.ends = np.array(ends, np.int64)
