@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from classifiers.metrics import Metrics, compute_metrics
 from classifiers.model import LatentClassifier, require_class_numbers
-from walloc_cdl.data import LatentDataset, LatentLoader
-from walloc_cdl.errors import CallError
+from walloc_cdl.data import LatentDataset, LatentLoader, as_latents
+from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.training import autocast, choose_precision
 
 
@@ -34,7 +35,7 @@ class Predictions:
 @torch.inference_mode()
 def predict(
     model: LatentClassifier,
-    dataset: LatentDataset,
+    dataset: Dataset,
     *,
     batch_size: int = 256,
     precision: str = "fp32",
@@ -43,10 +44,12 @@ def predict(
 ) -> Predictions:
     """Run the classifier over all samples, on the device that it is on.
 
-    The default precision is fp32, so that figures do not depend on the instructions of a CPU. `progress` is called
-    after each batch with the number of samples done and the number of all samples. Raises
-    `SpecMismatchError` or `CallError` if the data set does not match the one that the classifier was trained on.
+    `dataset` is a `LatentDataset`, or a `torch.utils.data.Subset` of one. The default precision is fp32, so that
+    figures do not depend on the instructions of a CPU. `progress` is called after each batch with the number of
+    samples done and the number of all samples. Raises `SpecMismatchError` or `CallError` if the data set does not
+    match the one that the classifier was trained on.
     """
+    dataset = as_latents(dataset)
     require_compatible(model, dataset)
     device = next(model.parameters()).device
     precision = choose_precision(precision, device)
@@ -67,14 +70,22 @@ def predict(
 
 def evaluate(
     model: LatentClassifier,
-    dataset: LatentDataset,
+    dataset: Dataset,
     *,
     batch_size: int = 256,
     precision: str = "fp32",
     progress: Callable[[int, int], None] | None = None,
 ) -> Metrics:
-    """Returns the metrics of the predictions of `predict`; samples of unknown label are left out."""
+    """Returns the metrics of the predictions of `predict`; samples of unknown label are left out.
+
+    Raises `JobError` if logits are not finite, as those of a classifier whose training diverged.
+    """
     predictions = predict(model, dataset, batch_size=batch_size, precision=precision, progress=progress)
+    if num_wrong := int((~np.isfinite(predictions.logits)).any(1).sum()):
+        raise JobError(
+            f"{num_wrong} of {len(predictions.logits)} predictions are not finite numbers: the classifier diverged in "
+            "training, or its precision is too low; train it with a lower lr, or evaluate it with precision fp32"
+        )
     return compute_metrics(predictions.probabilities, predictions.labels)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from classifiers.evaluation import evaluate, require_compatible
 from classifiers.metrics import Metrics
@@ -14,9 +15,10 @@ from classifiers.model import LatentClassifier
 from classifiers.run_config import run_config
 from classifiers.step import ClassificationStep
 from classifiers.train_config import TrainConfig
-from walloc_cdl.data import LatentDataset, LatentLoader
+from walloc_cdl.data import LatentDataset, LatentLoader, as_latents
 from walloc_cdl.devices import choose_device
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, first_line
+from walloc_cdl.threads import torch_threads
 from walloc_cdl.training import (
     Progress,
     RunFolder,
@@ -35,13 +37,14 @@ __all__ = ["Progress", "RunRecord", "TrainProgress", "train"]
 
 def train(
     model: LatentClassifier | Callable[[], LatentClassifier],
-    train_ds: LatentDataset,
-    val_ds: LatentDataset | None,
+    train_ds: Dataset,
+    val_ds: Dataset | None,
     config: TrainConfig,
     out: Path | str,
     *,
     device: str | torch.device | None = None,
     residency: str = "auto",
+    threads: int | None = None,
     resume: bool = True,
     progress: Progress | None = None,
 ) -> RunRecord[Metrics]:
@@ -54,12 +57,19 @@ def train(
     record is returned; with `resume` false an earlier run in `out` is discarded. Torch's global
     generators keep their state.
 
-    If the data set stores several views, training draws one for each sample in every epoch, and validation uses the
+    The last bits of the weights depend on the number of torch's threads as well. By default, a short trial on a CPU
+    chooses the number that is fastest when the run begins, at most the one that is set; the record has it as
+    `environment["threads"]`, and a resumed run keeps it. `threads` repeats a run with the same number.
+
+    The data sets are `LatentDataset`s, or `torch.utils.data.Subset`s of them, such as `random_split` makes. If they
+    store several views, training draws one for each sample in every epoch, and validation uses the
     `view` of `val_ds`.
 
-    Raises `CallError` if `out` holds other files or a run of another configuration, if the data sets
-    do not match the model, or if no label is known; `JobError` if the loss diverges.
+    Raises `CallError` if `out` holds other files or a run of another configuration, if the data sets do not match the
+    model, if no label is known, or for a batch of one sample that batch normalization cannot take; `JobError` if the
+    loss diverges.
     """
+    train_ds, val_ds = as_latents(train_ds), None if val_ds is None else as_latents(val_ds)
     run = RunFolder(out)
     device = choose_device(device)
     precision = choose_precision(config.precision, device)
@@ -79,17 +89,48 @@ def train(
             residency=residency,
             views="random" if train_ds.num_views > 1 else None,
         )
+        _require_variance(model, loader.batch_size)
         settings = run_config(model, loader, val_ds, config, is_seeded=is_seeded, device=device, precision=precision)
         run.claim(settings, resume=resume)
         if run.is_finished:
             return run.load_record(Metrics)
         step = ClassificationStep(model, config.label_smoothing, precision, device)
         loop = TrainingLoop(
-            model, step, loader, config, device=device, weights_of=LatentClassifier.saved_weights, progress=progress
+            model,
+            step,
+            loader,
+            config,
+            device=device,
+            weights_of=LatentClassifier.saved_weights,
+            threads=threads,
+            progress=progress,
         )
         run_epochs(loop, run)
-    metrics = None if val_ds is None else evaluate(model, val_ds)
-    return finish_run(loop, run, metrics=metrics, environment=describe_environment(device, precision, ("timm",)))
+    with torch_threads(loop.threads):
+        metrics = None if val_ds is None else evaluate(model, val_ds)
+        environment = describe_environment(device, precision, ("timm",))
+    return finish_run(loop, run, metrics=metrics, environment=environment)
+
+
+def _require_variance(model: LatentClassifier, batch_size: int) -> None:
+    """Raise `CallError` if batch normalization would see a single value of each channel, which has no variance."""
+    if batch_size > 1:
+        return
+    buffers = {name: value.clone() for name, value in model.named_buffers()}
+    was_training = model.training
+    device = next(model.parameters()).device
+    try:
+        with torch.no_grad():
+            model.train()(torch.full((1, *model.config.latent_shape), 128, dtype=torch.uint8, device=device))
+    except ValueError as error:
+        raise CallError(
+            f"batch_size is 1, with which {model.config.name} cannot train on a grid of {model.config.grid} pixels: "
+            f"its batch normalization needs several values ({first_line(error)}); choose a batch size of at least 2"
+        ) from error
+    finally:
+        model.train(was_training)
+        for name, value in model.named_buffers():
+            value.copy_(buffers[name])
 
 
 def _require_trainable(model: LatentClassifier, train_ds: LatentDataset, val_ds: LatentDataset | None) -> None:
@@ -110,5 +151,5 @@ def _require_trainable(model: LatentClassifier, train_ds: LatentDataset, val_ds:
     if len(np.unique(train_ds.labels[train_ds.labels >= 0])) < 2:
         raise CallError(
             f"all samples of split {train_ds.split!r} in {train_ds.folder} have the same class, so there is nothing "
-            "to learn; prepare more of the source (--limit takes the first samples only)"
+            "to learn; prepare more of the source, or all of its classes"
         )

@@ -50,6 +50,8 @@ class Forecast:
     """Number of unusable samples among those measured."""
     time_s: float
     """Time for all samples, extrapolated."""
+    notes: tuple[str, ...] = ()
+    """Messages for users that the job would begin with."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the forecast as plain values."""
@@ -121,6 +123,7 @@ def _measured(planned: PlannedJob) -> Forecast:
         num_measured=num,
         num_bad=len(chunk.reasons),
         time_s=per_sample / max(num, 1) * total,
+        notes=planned.notes,
     )
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from classifiers import LatentClassifier, TrainConfig, create_model, load_classifier, predict, train
-from classifiers.backbones import require_model
+from classifiers import LatentClassifier, Metrics, TrainConfig, create_model, load_classifier, predict, train
+from classifiers.backbones import resolve_model
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.prepare_local import prepare
 from datasets_prep.sources import Source, open_source
@@ -22,11 +22,14 @@ from experiments.conditions import COLORS, Condition, parse_condition
 from experiments.differences import paired_difference
 from experiments.outcome import RESULTS_NAME, ConditionOutcome, Outcome, describe, merge_environments, save_outcome
 from experiments.report import PLOT_NAME, TABLE_NAME, write_report
+from walloc_cdl.addresses import local_path
 from walloc_cdl.codec import Codec, load_codec
 from walloc_cdl.codec.fit.synthesis import available_block_sizes
+from walloc_cdl.confinement import confined, require_no_links
 from walloc_cdl.data import LatentDataset, open_latents
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import foreign_names, remove_temporaries
+from walloc_cdl.threads import require_threads, torch_threads
 from walloc_cdl.training import RunFolder
 
 HOLDOUT_FRACTION = 0.25
@@ -44,10 +47,16 @@ class CompareConfig:
     model: str = "resnet18"
     size: int = 256
     num_seeds: int = 3
-    pretrained: bool = False
+    pretrained: bool | Path = False
+    """Whether to start from published weights, or a safetensors file of such weights."""
     holdout_seed: int = 0
     """Seed of the test split of a source that has none; the same for every training seed."""
+    limit: int | None = None
+    """Only this number of samples of each split, see `datasets_prep.sources.core.limits`; None takes all."""
     workers: int | None = None
+    threads: int | None = None
+    """Number of torch's threads for all runs; by default that of the finished runs, or the one that is fastest when the
+    first run begins."""
     training: TrainConfig = field(default_factory=TrainConfig)
 
 
@@ -72,7 +81,14 @@ def compare(config: CompareConfig, out: Path, *, progress: Reporter | None = Non
     Raises `CallError` for invalid settings before anything is written, and for a model that does not
     support one of the conditions before any model is trained.
     """
+    out = local_path(out)
     comparison = _Comparison(config, out, progress or (lambda state: None))
+    with confined(out):
+        return _compare(comparison, config, out)
+
+
+def _compare(comparison: _Comparison, config: CompareConfig, out: Path) -> Outcome:
+    """Carry out `compare` in a folder that has no links."""
     comparison.prepare()
     comparison.require_models()
     runs: dict[str, list[_Run]] = {condition.name: [] for condition in comparison.conditions}
@@ -102,14 +118,18 @@ class _Comparison:
     """The checked settings of a comparison, and its steps."""
 
     def __init__(self, config: CompareConfig, out: Path, notify: Reporter) -> None:
-        require_model(config.model)
+        resolve_model(config.model)
+        require_threads(config.threads)
         if config.num_seeds < 1:
             raise CallError(f"num_seeds is {config.num_seeds}; it must be at least 1, and 2 for an interval")
         _require_output(out)
         self.config, self.out, self.notify = config, out, notify
-        self.preparation = PrepareConfig(size=config.size, workers=config.workers)
+        self.preparation = PrepareConfig(
+            size=config.size, workers=config.workers, limit=config.limit, seed=config.holdout_seed
+        )
         self.source, self.test_split = _with_test_split(open_source(config.source), config.holdout_seed)
         self.conditions = _parse_conditions(config, self.source)
+        self.threads = self._recorded_threads() or config.threads
 
     def prepare(self) -> None:
         """Encode the source once with each codec."""
@@ -132,7 +152,7 @@ class _Comparison:
     def train(self, condition: Condition, seed: int) -> _Run:
         """Train one condition with one seed, or reuse the finished run, and evaluate it on the test split."""
         notify = _phase_notifier(self.notify, f"{condition.name}, seed {seed}")
-        folder = self.out / "runs" / _file_name(condition.name) / f"seed-{seed}"
+        folder = self._run_folder(condition, seed)
         if RunFolder(folder).is_finished:
             notify(0, 0, "trained already")
         test_set = self._open(condition, self.test_split)
@@ -143,10 +163,15 @@ class _Comparison:
             test_set,
             dataclasses.replace(self.config.training, seed=seed),
             folder,
+            threads=self.threads,
             progress=lambda state: notify(state.samples_done, state.samples_total),
         )
+        if self.threads is None:
+            self.threads = record.environment["threads"]
+            notify(0, 0, f"{self.threads} of torch's threads for all runs")
         model = load_classifier(folder)
-        predictions = predict(model, test_set)
+        with torch_threads(self.threads):
+            predictions = predict(model, test_set)
         return _Run(
             record.to_json(),
             predictions.probabilities[predictions.labels >= 0],
@@ -209,6 +234,24 @@ class _Comparison:
             pretrained=self.config.pretrained,
         )
 
+    def _recorded_threads(self) -> int | None:
+        """Return the number of threads of the finished runs, which the others must have, too; None without one."""
+        for seed in range(self.config.num_seeds):
+            for condition in self.conditions:
+                run = RunFolder(self._run_folder(condition, seed))
+                if run.is_finished:
+                    found = run.load_record(Metrics).environment["threads"]
+                    if self.config.threads not in (None, found):
+                        raise CallError(
+                            f"the runs in {self.out} were trained with {found} threads, but threads is "
+                            f"{self.config.threads}, which gives other weights; omit it, or name another folder"
+                        )
+                    return found
+        return None
+
+    def _run_folder(self, condition: Condition, seed: int) -> Path:
+        return self.out / "runs" / _file_name(condition.name) / f"seed-{seed}"
+
     def _open(self, condition: Condition, split: str) -> LatentDataset:
         return open_latents(self._latents_folder(condition.codec), split)
 
@@ -231,6 +274,7 @@ def _require_output(out: Path) -> None:
         raise CallError(f"{out} is a file; name a folder for the comparison")
     if foreign := foreign_names(out, OUTPUT_NAMES):
         raise CallError(f"{out} holds other files ({foreign[0]}); name a new folder for the comparison")
+    require_no_links(out)
 
 
 def _with_test_split(source: Source, seed: int) -> tuple[Source, str]:
@@ -239,11 +283,13 @@ def _with_test_split(source: Source, seed: int) -> tuple[Source, str]:
             f"{source.name} has no split `train`, only {', '.join(source.split_names)}; give a source that has one"
         )
     if not source.class_names or len(source.class_names) < 2:
-        raise CallError(f"{source.name} has fewer than two classes; give a source with labels")
+        reasons = "".join(f"; {note}" for note in source.notes)
+        raise CallError(f"{source.name} has fewer than two classes; give a source with labels{reasons}")
     for split in TEST_SPLITS:
-        if split in source.split_names:
+        if split in source.split_names and (source.listing.splits[split].labels >= 0).any():
             return source, split
-    return holdout(source, HOLDOUT_FRACTION, seed), "test"
+    name = next(name for name in ("test", "held_out") if name not in source.split_names)
+    return holdout(source, HOLDOUT_FRACTION, seed, into=name), name
 
 
 def _parse_conditions(config: CompareConfig, source: Source) -> list[Condition]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments.differences import Difference
-from experiments.outcome import ConditionOutcome, Outcome, summarize
+from experiments.differences import Difference, signed
+from experiments.outcome import METRIC_NAMES, ConditionOutcome, Outcome, summarize
+from walloc_cdl.files import open_atomic, write_atomic
 from walloc_cdl.text import markdown_text, plot_text, terminal_text
 
 TABLE_NAME, PLOT_NAME = "table.md", "plot.png"
-METRIC_LABELS = {"auc": "AUC", "accuracy": "accuracy"}
 
 # Colorblind-safe (Okabe and Ito): baselines gray, latents blue, latents as channels orange.
 BASELINE_COLOR = "#555555"
@@ -25,7 +25,7 @@ SMALLEST_SPAN = 0.06
 
 def table_rows(outcome: Outcome, shown: Callable[[str], str] = terminal_text) -> tuple[list[str], list[list[str]]]:
     """Returns headings and rows of cells, with a row for each condition; `shown` escapes names for a medium."""
-    metric = METRIC_LABELS[outcome.metric]
+    metric = METRIC_NAMES[outcome.metric]
     headings = ["condition", "stem", "grid", metric, "std", "difference [95 %]", "values", "bytes", "train images/s"]
     differences = {difference.condition: difference for difference in outcome.differences}
     rows = [_row(condition, differences.get(condition.name), outcome.metric, shown) for condition in outcome.conditions]
@@ -38,8 +38,10 @@ def _row(
     average, deviation = summarize(condition.scores(metric))
     difference_text = "–"
     if difference:
-        interval = f"[{difference.low:+.3f}, {difference.high:+.3f}]" if difference.low is not None else "[–]"
-        difference_text = f"{difference.mean:+.3f} {interval} to {shown(difference.baseline)}"
+        interval = "[–]"
+        if difference.low is not None and difference.high is not None:
+            interval = f"[{signed(difference.low)}, {signed(difference.high)}]"
+        difference_text = f"{signed(difference.mean)} {interval} to {shown(difference.baseline)}"
     return [
         shown(condition.name),
         shown(condition.stem),
@@ -77,7 +79,7 @@ def markdown(outcome: Outcome) -> str:
 
 def write_report(outcome: Outcome, folder: Path) -> None:
     """Write the table and the plot to `folder`."""
-    (folder / TABLE_NAME).write_text(markdown(outcome), encoding="utf-8")
+    write_atomic(folder / TABLE_NAME, markdown(outcome).encode())
     _plot(outcome, folder / PLOT_NAME)
 
 
@@ -112,9 +114,10 @@ def _plot(outcome: Outcome, path: Path) -> None:
     axes.set_xlim(values[0] / 1.6, values[-1] * 1.6)
     axes.minorticks_off()
     axes.set_xlabel("stored values per sample (8 bits each)")
-    axes.set_ylabel(f"{METRIC_LABELS[outcome.metric]} on the test split")
+    axes.set_ylabel(f"{METRIC_NAMES[outcome.metric]} on the test split")
     title = f"{outcome.model} on {outcome.source}, {outcome.size} px, {len(outcome.seeds)} seeds"
     axes.set_title(plot_text(title), fontsize=10)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(fontsize=8, loc="best")
-    figure.savefig(path, dpi=150)
+    with open_atomic(path) as file:
+        figure.savefig(file, format="png", dpi=150)

@@ -8,7 +8,8 @@ import typer
 
 from datasets_prep.cli.options import SourceName
 from walloc_cdl.cli.console import progress, report
-from walloc_cdl.cli.options import JsonPath, LocalFolder, Seed
+from walloc_cdl.cli.options import JsonPath, LocalFolder, Seed, Threads
+from walloc_cdl.machine import wait_without_spinning_if_busy
 
 
 def fit(
@@ -38,6 +39,7 @@ def fit(
     fraction: Annotated[float, typer.Option(help="Fraction of the samples to fit to, drawn by --seed.")] = 1.0,
     split: Annotated[str | None, typer.Option(help="Split to fit to; by default `train`, or the first.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the codec; by default that of the folder.")] = None,
+    threads: Threads = None,
     seed: Seed = 0,
     json_path: JsonPath = None,
 ) -> None:
@@ -45,6 +47,7 @@ def fit(
 
     The codec keeps the principal components of wavelet packets. Fitting to hundreds of photos takes seconds.
     """
+    wait_without_spinning_if_busy()
     from datasets_prep.codec_fit.fit_source import configure_fit, fit_to_source, save_codec
     from datasets_prep.sources import open_source
     from walloc_cdl.codec.codec_files import require_codec_folder
@@ -64,7 +67,9 @@ def fit(
         seed=seed,
     )
     with progress("fit", "samples") as update:
-        codec, fitted, num_skipped = fit_to_source(samples, config, fraction=fraction, split=split, progress=update)
+        codec, fitted, num_skipped = fit_to_source(
+            samples, config, fraction=fraction, split=split, threads=threads, progress=update
+        )
     save_codec(codec, out)
     plural = {"image": "images", "array": "arrays", "audio": "clips"}[samples.kind]
     per = "sample" if samples.kind == "audio" else "pixel"
@@ -77,5 +82,6 @@ def fit(
         "gain": fitted.chosen.gain,
         "PSNR (dB, sample)": fitted.chosen.psnr_db,
         f"bits per {per} (entropy, sample)": fitted.chosen.bpp,
+        "threads": fitted.threads,
     }
     report(rows, json_path, fitted.to_json())

@@ -50,12 +50,14 @@ def fit_to_source(
     *,
     fraction: float = 1.0,
     split: str | None = None,
+    threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[WallocCodec, FitReport, int]:
     """Fit a codec to a source; returns the codec, the report, and the number of samples that could not be used.
 
-    Without `split`, the train split is used, or the first split if there is no train split. Raises `JobError` if more
-    than half of the samples cannot be used.
+    Without `split`, the train split is used, or the first split if there is no train split. `threads` is the number of
+    torch's threads, by default the one that is fastest when the fit begins. Raises `JobError` if more than half of the
+    samples cannot be used.
     """
     split = split or ("train" if "train" in source.split_names else source.split_names[0])
     signals = native_signals(
@@ -74,7 +76,7 @@ def fit_to_source(
             if progress:
                 progress(done, len(signals))
 
-    codec, report = fit_codec(with_progress(), config)
+    codec, report = fit_codec(with_progress(), config, num_signals=len(signals), threads=threads)
     if signals.num_skipped > len(signals) // 2:
         raise JobError(
             f"{signals.num_skipped} of {len(signals)} samples of {source.name} could not be used; check the source"

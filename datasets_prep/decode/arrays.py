@@ -18,7 +18,7 @@ import numpy as np
 
 from datasets_prep.decode.mat_files import load_mat_array
 from datasets_prep.samples.preparation import Preparation, centered
-from datasets_prep.samples.stored import BadSignalError, Stored, failure_reason
+from datasets_prep.samples.stored import BadSignalError, Stored, sample_error
 from walloc_cdl.errors import CallError
 
 NPY_SIGNATURE = b"\x93NUMPY"
@@ -90,7 +90,7 @@ def open_array(path: os.PathLike[str], variable: str | None) -> np.ndarray:
     except (BadSignalError, MemoryError):
         raise
     except Exception as error:  # NumPy and SciPy raise exceptions of any type for broken files
-        raise BadSignalError(failure_reason(error)) from error
+        raise sample_error(error) from error
 
 
 def _cached_array(path: str, variable: str | None, mtime_ns: int, num_bytes: int) -> np.ndarray:

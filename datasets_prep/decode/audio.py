@@ -13,7 +13,8 @@ packets). The price is that a clip is decoded as a whole, with at most `MAX_CLIP
 `datasets_prep.decode.expansion` allows a file of its size; a worker caches the last clip, since its segments are
 requested in sequence.
 
-Durations are rounded down to the stride, so that a clip of exactly that duration is one segment.
+Durations are rounded down to the stride, so that a clip of exactly that duration is one segment; they are rounded up
+if the rest of a clip is padded, for the same reason.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import numpy as np
 
 from datasets_prep.decode.expansion import require_expansion
 from datasets_prep.samples.preparation import Preparation
-from datasets_prep.samples.stored import AudioSegment, BadSignalError, Stored, failure_reason
+from datasets_prep.samples.stored import AudioSegment, BadSignalError, Stored, sample_error
 from walloc_cdl.errors import CallError
 
 MAX_CLIP_VALUES = 2**28
@@ -40,6 +41,9 @@ UNKNOWN_FRAMES = 2**63 - 1
 """The number of frames that libsndfile reports for a FLAC file that was written as a stream."""
 
 RESAMPLER = "HQ"
+
+RESTS = {"drop": "dropped", "pad": "silence at the end"}
+"""Maps each value of `AudioPreparation.rest` to its description in manifests."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ def read_clip_info(path: os.PathLike[str]) -> ClipInfo:
     try:
         info, file_bytes = soundfile.info(_system_path(path)), os.stat(path).st_size
     except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError) as error:
+        _require_readable(path)
         raise BadSignalError(_reason(path, error)) from error
     if info.frames <= 0 or info.samplerate <= 0:
         raise BadSignalError("no samples")
@@ -108,6 +113,8 @@ class AudioPreparation(Preparation):
     """Samples from the start of a segment to the start of the next one."""
     normalization: str = "none"
     """`none`, or `clip`."""
+    rest: str = "drop"
+    """What becomes of a clip's end after its last complete segment: `drop`, or `pad`, a last segment with silence."""
 
     kind: ClassVar[str] = "audio"
     dtype: ClassVar[np.dtype] = np.dtype(np.float32)
@@ -122,13 +129,18 @@ class AudioPreparation(Preparation):
     def starts(self, clip_samples: int) -> range:
         """Return the starts of the segments of a clip.
 
-        A clip shorter than a segment gives one segment, padded with silence; the rest of a longer clip after its last
-        complete segment is dropped.
+        A clip shorter than a segment gives one segment, padded with silence; for the rest of a longer clip after its
+        last complete segment see `rest`.
 
         >>> AudioPreparation(1, 44100, num_samples=100, hop=50).starts(240)
         range(0, 101, 50)
+        >>> AudioPreparation(1, 44100, num_samples=100, hop=50, rest="pad").starts(240)
+        range(0, 151, 50)
         """
-        return range(0, max(clip_samples - self.num_samples, 0) + 1, self.hop)
+        last = max(clip_samples - self.num_samples, 0)
+        if self.rest == "pad":  # the first start from which a segment reaches the end, if any of the clip is there
+            last = min(-(-last // self.hop) * self.hop, max(clip_samples - 1, 0))
+        return range(0, last + 1, self.hop)
 
     def load(self, stored: Stored) -> np.ndarray:
         """See `Preparation.load`; samples beyond the clip's end are silence."""
@@ -164,7 +176,7 @@ class AudioPreparation(Preparation):
             "normalization": self.normalization,
             "resampling": f"soxr {RESAMPLER}, whole clip",
             "short_clips": "silence at the end",
-            "rest": "dropped",
+            "rest": RESTS[self.rest],
         }
 
     @classmethod
@@ -182,7 +194,9 @@ class AudioPreparation(Preparation):
         for name, value in numbers.items():
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} is {value!r}, expected a whole number above 0")
-        return AudioPreparation(**numbers, normalization=values["normalization"])
+        rests = {text: rest for rest, text in RESTS.items()}
+        rest = rests.get(values.get("rest", RESTS["drop"]), str(values.get("rest"))[:60])
+        return AudioPreparation(**numbers, normalization=values["normalization"], rest=rest)
 
     def versions(self) -> dict[str, str]:
         """See `Preparation.versions`; adds libsndfile, which decodes and may be the system's."""
@@ -196,7 +210,7 @@ class AudioPreparation(Preparation):
         try:
             stamp = os.stat(stored).st_mtime_ns
         except OSError as error:
-            raise BadSignalError(failure_reason(error)) from error
+            raise sample_error(error) from error
         key = os.fspath(stored), stamp, self.channels, self.sample_rate, self.normalization
         clip = _LAST_CLIP.get(key)
         if clip is None:
@@ -243,9 +257,12 @@ def _decode(file: str | bytes, channels: int, sample_rate: int) -> tuple[np.ndar
                 info = ClipInfo(sound.frames, sound.samplerate, sound.channels, file_bytes)
                 info.require_decodable(sample_rate, channels)
             samples, rate = sound.read(dtype="float32", always_2d=True), sound.samplerate
+            if len(samples) < sound.frames:  # libsndfile takes an error of the system for the end of the file
+                _require_readable(file)
     except BadSignalError:
         raise
     except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError) as error:
+        _require_readable(file)
         raise BadSignalError(_reason(file, error)) from error
     if not len(samples) or rate <= 0:
         raise BadSignalError("no samples")
@@ -283,28 +300,40 @@ def resample(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
     return soxr.resample(samples, rate, wanted, quality=RESAMPLER)
 
 
-def segment_samples(seconds: float, sample_rate: int, stride: int) -> int:
-    """Return the largest multiple of the stride within a duration, at least one stride.
+def segment_samples(seconds: float, sample_rate: int, stride: int, *, up: bool = False) -> int:
+    """Return the largest multiple of the stride within a duration, at least one stride; with `up` the next larger one.
 
     Raises `CallError` for a duration that is not positive, or longer than the longest clip.
 
     >>> segment_samples(1.0, 44100, 256)
     44032
+    >>> segment_samples(1.0, 44100, 256, up=True)
+    44288
     """
     if not 0 < seconds < math.inf:
         raise CallError(f"segments of {seconds:g} s; expected a duration above 0")
     if seconds * sample_rate > MAX_CLIP_VALUES:
         longest = MAX_CLIP_VALUES // sample_rate
         raise CallError(f"segments of {seconds:g} s; the longest clip that is decoded has {longest:,} s")
-    return max(1, math.floor(seconds * sample_rate / stride + 1e-9)) * stride
+    strides = seconds * sample_rate / stride
+    return max(1, math.ceil(strides - 1e-9) if up else math.floor(strides + 1e-9)) * stride
+
+
+def _require_readable(file: bytes | str | os.PathLike[str]) -> None:
+    """Raise `UnreadableError` if the system cannot read a whole file; libsndfile's errors do not tell."""
+    if isinstance(file, bytes):
+        return
+    try:
+        with open(file, "rb") as stream:
+            while stream.read(2**20):
+                pass
+    except OSError as error:
+        raise sample_error(error) from error
 
 
 def _reason(file: str | bytes | os.PathLike[str], error: Exception) -> str:
     """Return a ledger's reason without the file's path, which libsndfile's messages may contain."""
-    if not isinstance(file, bytes):
-        if not Path(file).exists():
-            return "no such file"
-        if Path(file).is_file() and not Path(file).stat().st_size:
-            return "empty file"
+    if not isinstance(file, bytes) and Path(file).is_file() and not Path(file).stat().st_size:
+        return "empty file"
     text = getattr(error, "error_string", None) or str(error).rpartition(": ")[2]
     return f"cannot be decoded: {' '.join(text.split())[:200] or type(error).__name__}"

@@ -34,7 +34,7 @@ from datasets_prep.decode.orientation import Box, apply_orientation, oriented_bo
 from datasets_prep.decode.pil_quirks import refuse_pil_quirks
 from datasets_prep.samples.content import read_stored
 from datasets_prep.samples.preparation import Preparation
-from datasets_prep.samples.stored import BadSignalError, Stored, failure_reason
+from datasets_prep.samples.stored import BadSignalError, Stored, UnreadableError, failure_reason
 from walloc_cdl.errors import CallError
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -248,7 +248,10 @@ def image_mode(data: Stored) -> str:
 
 @contextmanager
 def _opened(data: Stored) -> Iterator[Image.Image]:
-    """Open an image without decoding it; exceptions from decoding in the `with` block become `BadImageError`."""
+    """Open an image without decoding it; exceptions from decoding in the `with` block become `BadImageError`.
+
+    Raises `UnreadableError` if the system cannot read the file.
+    """
     try:
         encoded = read_stored(data)
         if not encoded:
@@ -262,7 +265,7 @@ def _opened(data: Stored) -> Iterator[Image.Image]:
                 if image.mode != "1" and image.width * image.height <= MAX_PIXELS:
                     require_expansion(image.width * image.height, len(encoded), PIXELS_PER_BYTE, "pixels")
                 yield image
-    except (BadImageError, CallError, MemoryError):
+    except (BadImageError, UnreadableError, CallError, MemoryError):
         raise
     except BadSignalError as error:
         raise BadImageError(str(error)) from error

@@ -11,6 +11,7 @@ from datasets_prep.encode.encoder import Encoder
 from datasets_prep.encode.torch_settings import full_precision
 from walloc_cdl.codec import Codec
 from walloc_cdl.machine import cpu_count
+from walloc_cdl.threads import torch_threads
 
 
 def flip_rate(codec: Codec, encoder: Encoder, signals: np.ndarray) -> dict[str, Any]:
@@ -33,13 +34,8 @@ def flip_rate(codec: Codec, encoder: Encoder, signals: np.ndarray) -> dict[str, 
 
 
 def _on_cpu(codec: Codec, signals: np.ndarray, threads: int) -> np.ndarray:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with torch.inference_mode(), full_precision():
-            return codec.encode(torch.from_numpy(signals)).numpy()
-    finally:
-        torch.set_num_threads(before)
+    with torch_threads(threads), torch.inference_mode(), full_precision():
+        return codec.encode(torch.from_numpy(signals)).numpy()
 
 
 def _share(codes: np.ndarray, other: np.ndarray) -> float:

@@ -19,12 +19,13 @@ from experiments.benchmarks.limits import EncodeCost, make_copy_run, make_matmul
 from experiments.benchmarks.machine import describe_machine
 from experiments.benchmarks.result import Figure, Limit, Result
 from experiments.benchmarks.synthetic import DEFAULT_BYTES, synthetic_signals
-from experiments.benchmarks.threads import choose_threads, torch_threads
+from experiments.benchmarks.threads import choose_threads
 from experiments.benchmarks.timing import OnPhase, Run, Timing, limit_time, silent, time_in_turn
 from experiments.peers.catalog import choose_peers
 from experiments.peers.peer import Encode, Setting
 from walloc_cdl.codec import Codec, WallocCodec, load_codec
 from walloc_cdl.errors import CallError
+from walloc_cdl.threads import torch_threads
 
 IMAGE_SIDE = 256
 CLIP_SAMPLES = 2**17

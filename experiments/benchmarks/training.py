@@ -16,18 +16,19 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from classifiers import create_model
-from classifiers.backbones import require_model
+from classifiers.backbones import resolve_model
 from experiments.benchmarks.autotune import choose_peer_settings, choose_setting
 from experiments.benchmarks.machine import describe_machine
 from experiments.benchmarks.reading import ReadingConfig, loader_settings, make_reading_task
 from experiments.benchmarks.result import Figure, Limit, Result
 from experiments.benchmarks.synthetic import SyntheticSet, write_synthetic_set
-from experiments.benchmarks.threads import choose_threads, torch_threads
+from experiments.benchmarks.threads import choose_threads
 from experiments.benchmarks.timing import OnPhase, Run, Timing, limit_time, silent, time_in_turn
 from experiments.peers.catalog import choose_peers
 from experiments.peers.peer import Batch, ReadEpoch
 from walloc_cdl.data import open_latents
 from walloc_cdl.errors import CallError
+from walloc_cdl.threads import torch_threads
 from walloc_cdl.training import LoopConfig, build_optimizer
 
 CODES, PIXELS = "codes", "pixels"
@@ -63,7 +64,7 @@ def measure_training(
     `against` names the peers, as `cdl bench train --against` does. Raises `CallError` for an unknown model.
     """
     peers, absent = choose_peers("train", against)
-    require_model(config.model)
+    resolve_model(config.model)
     threads = choose_threads(config.reading.threads)
     with tempfile.TemporaryDirectory(dir=folder, prefix="cdl-bench-") as parent, torch_threads(threads):
         machine = describe_machine(tuple(peer.package for peer in peers if peer.package))

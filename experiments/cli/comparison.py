@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from classifiers.cli.options import BatchSize, Epochs, LearningRate, ModelName, Precision
+from classifiers.cli.options import (
+    BatchSize,
+    Epochs,
+    LearningRate,
+    ModelName,
+    Precision,
+    Pretrained,
+    pretrained_weights,
+)
 from datasets_prep.cli.options import SourceName
 from walloc_cdl.cli.console import PhaseProgress, show, table, write_json
-from walloc_cdl.cli.options import JsonPath, out_option
+from walloc_cdl.cli.options import JsonPath, Threads, out_option
+from walloc_cdl.machine import wait_without_spinning_if_busy
 
 if TYPE_CHECKING:
     from experiments.compare import CompareConfig
@@ -34,9 +43,13 @@ def compare(
     epochs: Epochs = 15,
     batch_size: BatchSize = 64,
     lr: LearningRate = 1e-3,
-    pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from published weights.")] = False,
+    pretrained: Pretrained = None,
     precision: Precision = "auto",
+    limit: Annotated[
+        int | None, typer.Option(help="At most this many samples of each split, the same share of each class.", min=1)
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Decoding processes; default one per CPU.")] = None,
+    threads: Threads = None,
     json_path: JsonPath = None,
 ) -> None:
     """Train one model on latents and on pixels of the same images.
@@ -44,6 +57,7 @@ def compare(
     Prepares all conditions from the same crops, trains with the same recipe and seeds, and reports which
     does better. Running the same command again resumes an interrupted comparison.
     """
+    wait_without_spinning_if_busy()
     from classifiers import TrainConfig
     from experiments.compare import CompareConfig
 
@@ -53,8 +67,10 @@ def compare(
         model=model,
         size=size,
         num_seeds=num_seeds,
-        pretrained=pretrained,
+        pretrained=pretrained_weights(pretrained),
+        limit=limit,
         workers=workers,
+        threads=threads,
         training=TrainConfig(epochs=epochs, batch_size=batch_size, lr=lr, precision=precision),
     )
     _run_comparison(config, out, json_path)
@@ -70,6 +86,7 @@ def demo(
     Compares 4,096 latent values with 4,096 pixels of the same photos for classifying cells as defective or not. Takes
     a few minutes on two CPUs.
     """
+    wait_without_spinning_if_busy()
     from experiments.demo import demo_config
 
     _run_comparison(demo_config(num_seeds), out, json_path)

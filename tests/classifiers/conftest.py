@@ -12,6 +12,14 @@ from tests.support.tiny_datasets import (
 )
 from walloc_cdl.data import LatentDataset, open_latents
 from walloc_cdl.spec import LatentSpec
+from walloc_cdl.threads import torch_threads
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """So that no trial chooses the number of threads, on which the last bits of the weights depend."""
+    with torch_threads(1):
+        yield
 
 
 @pytest.fixture

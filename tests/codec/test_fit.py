@@ -6,6 +6,7 @@ import torch
 from torch.nn.functional import conv2d, pad, pixel_shuffle
 
 from walloc_cdl.codec import ResizeCodec, ResizeConfig, to_bytes
+from walloc_cdl.codec.fit import closed_form
 from walloc_cdl.codec.fit.closed_form import FitConfig, fit_codec
 from walloc_cdl.codec.fit.moments import PacketMoments, signal_weights
 from walloc_cdl.codec.fit.synthesis import fit_synthesis
@@ -113,3 +114,23 @@ def test_for_pixels_on_their_own_grid_the_synthesis_is_the_identity():
     assert difference.abs().max() < 0.01
     with pytest.raises(JobError, match="no sample to fit the linear synthesis to"):
         fit_synthesis(codec, [])
+
+
+def test_a_fit_reports_the_threads_that_were_fastest_at_its_beginning(monkeypatch):
+    asked = []
+
+    def choose(work, num_calls):
+        asked.append(num_calls)
+        work()
+        return 2
+
+    monkeypatch.setattr(closed_form, "choose_threads", choose)
+    config = FitConfig(channels=1, reduction=4, gain=16.0, num_curve_signals=3)
+    codec, report = fit_codec(textures(1), config, num_signals=500)
+    assert (report.threads, asked) == (2, [503])
+    assert torch.get_num_threads() == 1
+    fixed, report = fit_codec(textures(1), config, num_signals=500, threads=1)
+    assert (report.threads, asked) == (1, [503])
+    assert codec.encoder_id() == fixed.encoder_id()  # the trial has left no trace
+    with pytest.raises(CallError, match="threads is 0; it must be at least 1"):
+        fit_codec(textures(1), config, threads=0)

@@ -4,6 +4,7 @@ import pytest
 
 from experiments.differences import Difference
 from experiments.outcome import ConditionOutcome, Outcome
+from walloc_cdl.threads import torch_threads
 
 
 def run_record(accuracy: float, seed: int) -> dict:
@@ -15,6 +16,13 @@ def run_record(accuracy: float, seed: int) -> dict:
         "confusion": [[20, 0], [0, 20]],
     }
     return {"metrics": metrics, "images_per_s": 100.0 + seed, "seeds": {"train": seed}}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """So that no trial chooses the number of threads, on which the last bits of the weights depend."""
+    with torch_threads(1):
+        yield
 
 
 @pytest.fixture

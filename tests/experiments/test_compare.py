@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import shutil
 
 import pytest
 from PIL import Image
@@ -8,6 +10,8 @@ from experiments.compare import CompareConfig, Progress, compare
 from experiments.outcome import load_outcome
 from tests.support.pictures import picture
 from walloc_cdl.errors import CallError
+from walloc_cdl.latents import load_manifest
+from walloc_cdl.training import loop
 
 CONDITIONS = ("pixels-16", "latents-16x", "latents-16x:channels")
 
@@ -99,3 +103,32 @@ def test_the_metric_of_a_test_split_of_one_class_is_accuracy(source, tmp_path):
             (root / folder / path.name).write_bytes(path.read_bytes())
     outcome = compare(configure(root, conditions=("pixels-16", "latents-16x"), num_seeds=1), tmp_path / "out")
     assert outcome.metric == "accuracy"
+
+
+def test_a_limit_is_a_share_of_each_class_and_a_test_split_without_labels_is_not_used(source, tmp_path):
+    root = tmp_path / "photos"
+    shutil.copytree(source, root)
+    for path in sorted((root / "test").glob("*/*")):
+        path.rename(root / "test" / f"{path.parent.name}-{path.name}")
+    config = configure(root, conditions=("pixels-16",), num_seeds=1, limit=4)
+    outcome = compare(config, tmp_path / "out")
+    assert (outcome.num_train, outcome.num_test) == (4, 4)
+    manifest = load_manifest(next((tmp_path / "out" / "latents").iterdir()))
+    assert manifest.splits["train"].class_counts == [2, 2]
+    assert manifest.splits["held_out"].class_counts == [2, 2]
+    assert (manifest.source["limit"], manifest.source["limit_seed"]) == (4, 0)
+
+
+def test_all_runs_of_a_comparison_have_the_threads_of_the_first(source, tmp_path, monkeypatch):
+    numbers = iter([2, 1, 1])
+    monkeypatch.setattr(loop, "choose_threads", lambda work, num_calls: next(numbers))
+    config = configure(source, conditions=("pixels-16", "latents-16x"), num_seeds=1)
+    outcome = compare(config, tmp_path)
+    assert outcome.environment["threads"] == 2  # a list if the runs differed
+    shutil.rmtree(tmp_path / "runs" / "pixels-16")  # the first run is to be trained again, the other is finished
+    assert compare(config, tmp_path).environment["threads"] == 2
+    assert next(numbers) == 1
+    with pytest.raises(CallError, match=r"were trained with 2 threads, but threads is 1, which gives other weights"):
+        compare(dataclasses.replace(config, threads=1), tmp_path)
+    with pytest.raises(CallError, match="threads is 0; it must be at least 1"):
+        compare(dataclasses.replace(config, threads=0), tmp_path)

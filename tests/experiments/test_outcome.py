@@ -132,6 +132,16 @@ def test_names_are_only_text_in_table_and_plot(outcome, tmp_path):
     assert "\x1b" not in table
 
 
+def test_a_report_does_not_follow_links(outcome, tmp_path):
+    (tmp_path / "out").mkdir()
+    for name in (TABLE_NAME, PLOT_NAME):
+        (tmp_path / name).write_bytes(b"precious")
+        (tmp_path / "out" / name).symlink_to(tmp_path / name)
+    write_report(outcome, tmp_path / "out")
+    assert [(tmp_path / name).read_bytes() for name in (TABLE_NAME, PLOT_NAME)] == [b"precious"] * 2
+    assert not any((tmp_path / "out" / name).is_symlink() for name in (TABLE_NAME, PLOT_NAME))
+
+
 def test_conditions_on_different_grids_have_different_markers(outcome, tmp_path):
     """`latents-16x` and `latents-16x@128` have the same color."""
     first, second, *_ = outcome.conditions

@@ -8,7 +8,15 @@ from torch import Tensor, nn
 
 from tests.support.small_sets import write_small_set
 from walloc_cdl.data import LatentLoader, open_latents
+from walloc_cdl.threads import torch_threads
 from walloc_cdl.training import LoopConfig, TrainingLoop
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """So that no trial chooses the number of threads, on which the last bits of the weights depend."""
+    with torch_threads(1):
+        yield
 
 
 @pytest.fixture
@@ -20,7 +28,7 @@ def make_loop(tmp_path_factory) -> Callable[..., TrainingLoop]:
     def make(step: Callable | None = None, loader_options: dict | None = None, **settings) -> TrainingLoop:
         config = LoopConfig(**{"epochs": 3, "batch_size": 8, "seed": 4, **settings})
         torch.manual_seed(0)
-        model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3), nn.Dropout(0.2), nn.Linear(3, 1))
+        model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3), nn.BatchNorm1d(3), nn.Dropout(0.2), nn.Linear(3, 1))
         loader = LatentLoader(open_latents(folder), config.batch_size, seed=config.seed, **(loader_options or {}))
 
         def learn_the_mean(codes: Tensor, targets: Tensor, words: Tensor) -> Tensor:

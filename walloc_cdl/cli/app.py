@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import typer
 
 from walloc_cdl.cli.command_tree import build_command_tree
-from walloc_cdl.cli.console import Terminated, show_all_text
+from walloc_cdl.cli.console import Terminated, interruptible, show_all_text
 from walloc_cdl.cli.options import require_utf8
 from walloc_cdl.errors import CdlError, system_reason
 from walloc_cdl.text import terminal_text
@@ -46,7 +46,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         require_utf8(sys.argv[1:] if arguments is None else arguments)
         cdl = build_command_tree(lambda text: _print_error(f"cdl: {text}"))
-        code = cdl(args=arguments, prog_name="cdl", standalone_mode=False) or 0
+        with interruptible():
+            code = cdl(args=arguments, prog_name="cdl", standalone_mode=False) or 0
     except UsageError as error:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "cdl"

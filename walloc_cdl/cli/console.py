@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -78,10 +80,21 @@ def duration_text(seconds: float) -> str:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C: unfinished files are discarded, and the exit code is 143."""
+    """Treat SIGTERM like Ctrl-C: unfinished files are discarded, and the exit code is 143.
+
+    Only the main thread of a process can; in another thread nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    process = os.getpid()
 
     def terminate(number: int, frame: FrameType | None) -> None:
-        raise Terminated
+        if os.getpid() == process:
+            raise Terminated
+        # a worker that was forked, such as by a DataLoader: it ends as if there were no handler
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
     previous = signal.signal(signal.SIGTERM, terminate)
     try:

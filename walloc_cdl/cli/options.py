@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from walloc_cdl.addresses import is_collapsed_address
+from walloc_cdl.addresses import is_collapsed_address, local_path
 from walloc_cdl.errors import CallError
 from walloc_cdl.text import utf8_text
 
@@ -28,6 +28,7 @@ def require_utf8(arguments: Sequence[str]) -> None:
 
 def require_parent(path: Path | None) -> Path | None:
     """Returns the path of a file to write; raises `CallError`, before any work is done, if it cannot be written."""
+    path = None if path is None else local_path(path)
     if path is not None and not path.parent.is_dir():
         raise CallError(f"{path} cannot be written: there is no folder {path.parent}; create it first")
     if path is not None and path.is_dir():
@@ -53,6 +54,13 @@ JsonPath = Annotated[
     typer.Option("--json", help="Also write the report as JSON to this file.", metavar="PATH", callback=require_parent),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice.", min=0)]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        help="Number of torch's threads; default the one that is fastest when the work begins, at most one per CPU.",
+        min=1,
+    ),
+]
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data set.")]
 CodecName = Annotated[

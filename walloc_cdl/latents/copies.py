@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.fields import REMEDY
-from walloc_cdl.files import open_atomic, write_atomic
+from walloc_cdl.files import make_folder, open_atomic, remove_file, write_atomic
 from walloc_cdl.latents.manifest import COPY_FOLDER, MANIFEST_NAME, PROVENANCE_NAME, FileEntry, Manifest
 from walloc_cdl.latents.manifest_file import manifest_bytes
 
@@ -38,7 +38,7 @@ def write_copies(folder: Path, manifest: Manifest) -> None:
     if (folder / PROVENANCE_NAME).is_file():
         write_with_parents(folder, copy_path(PROVENANCE_NAME), (folder / PROVENANCE_NAME).read_bytes())
     else:
-        (folder / copy_path(PROVENANCE_NAME)).unlink(missing_ok=True)
+        remove_file(folder / copy_path(PROVENANCE_NAME))
     write_with_parents(folder, copy_path(MANIFEST_NAME), manifest_bytes(manifest))
 
 
@@ -47,7 +47,7 @@ def copy_listed(source: Path, target: Path, entry: FileEntry) -> None:
 
     Raises `DamagedError`, and writes nothing, if the file differs from its entry.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     digest, num_bytes = hashlib.sha256(), 0
     try:
         with source.open("rb") as original, open_atomic(target) as copy:
@@ -76,5 +76,5 @@ def _chunks(file: BinaryIO, path: Path) -> Iterator[bytes]:
 
 def write_with_parents(folder: Path, name: str, data: bytes) -> None:
     """Write a file at a relative path in `folder`, and create its parent folders."""
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    make_folder((folder / name).parent)
     write_atomic(folder / name, data)

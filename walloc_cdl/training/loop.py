@@ -5,19 +5,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from walloc_cdl.errors import DamagedError, JobError
+from walloc_cdl.errors import CallError, DamagedError, JobError
+from walloc_cdl.schema import Check, from_json, require_type
+from walloc_cdl.threads import MAX_THREADS, choose_threads, require_threads
 from walloc_cdl.training.average import WeightAverage
-from walloc_cdl.training.checkpoint import copy_into
+from walloc_cdl.training.checkpoint import REMEDY, copy_into
 from walloc_cdl.training.config import LoopConfig
 from walloc_cdl.training.optimizer import build_optimizer, optimizer_tensors, restore_optimizer
 from walloc_cdl.training.schedule import learning_rate
 from walloc_cdl.training.seeding import seed_torch
+
+Threads = Annotated[int, Check(f"an integer from 1 to {MAX_THREADS}", lambda value: 1 <= value <= MAX_THREADS)]
 
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Computes the loss of a batch, a scalar that can be differentiated, from (codes, targets, words).
@@ -49,6 +53,10 @@ class Loader(Protocol):
         ...
 
 
+class DivergedError(JobError):
+    """Training has left the finite numbers; the same run would do so again."""
+
+
 @dataclass(frozen=True)
 class TrainProgress:
     """The progress of training after an update."""
@@ -66,6 +74,8 @@ class TrainProgress:
     """Mean over the last finished epoch; None in the first epoch."""
     images_per_s: float | None
     """Rate of the last finished epoch; None in the first epoch."""
+    threads: int
+    """Number of torch's threads."""
 
 
 Progress = Callable[[TrainProgress], None]
@@ -85,7 +95,8 @@ class TrainingLoop:
     """A model in training, with its optimizer, average and history.
 
     The loop moves the model to the device. `weights_of` returns, by name, the tensors of the model that are averaged
-    and saved.
+    and saved. `threads` is the number of torch's threads, on which the last bits of the weights depend; by default that
+    of the checkpoint, or the one that is fastest when training begins. Raises `CallError` for a number below 1.
     """
 
     def __init__(
@@ -97,14 +108,17 @@ class TrainingLoop:
         *,
         device: torch.device,
         weights_of: Callable[[nn.Module], dict[str, Tensor]] = nn.Module.state_dict,
+        threads: int | None = None,
         progress: Progress | None = None,
     ) -> None:
+        require_threads(threads)
         # Convolutions are about a quarter faster in this layout, on the CPU as well.
         self.model = model.to(device, memory_format=torch.channels_last)
         self.step = step
         self.loader = loader
         self.config = config
         self.device = device
+        self.threads = threads
         self.progress = progress
         self.optimizer = build_optimizer(self.model, config)
         self._weights_of = weights_of
@@ -120,10 +134,23 @@ class TrainingLoop:
         """Returns the model's weights and buffers that are averaged and saved, not copied."""
         return self._weights_of(self.model)
 
+    def choose_threads(self) -> int:
+        """Returns the number of torch's threads for this run, and chooses it if none was given or restored.
+
+        On a GPU it is the number that is set. On a CPU the gradient of the first batch is computed with several numbers
+        of threads, which leaves the model as it was.
+        """
+        if self.threads is None:
+            if self.device.type == "cpu":
+                self.threads = choose_threads(self._rehearsal(), self.config.epochs * len(self.loader))
+            else:
+                self.threads = torch.get_num_threads()
+        return self.threads
+
     def run_epoch(self) -> None:
         """Train one epoch; its randomness follows from the seed and the number of the epoch alone.
 
-        Raises `JobError` if the mean loss is not finite.
+        Raises `DivergedError` if the mean loss, or a weight after the last update, is not finite.
         """
         epoch, steps = self.epoch, len(self.loader)
         seed_torch(self.config.seed, epoch)
@@ -139,12 +166,24 @@ class TrainingLoop:
         mean = float(total) / steps  # waits for the device
         elapsed = time.perf_counter() - start
         if not math.isfinite(mean):
-            raise JobError(
-                f"the loss is {mean} in epoch {epoch + 1}; choose an lr below {self.config.lr:g}, or precision fp32"
-            )
+            raise DivergedError(f"the loss is {mean} in epoch {epoch + 1}; {self._calmer}")
+        if not self._is_finite():
+            raise DivergedError(f"weights are not finite after epoch {epoch + 1}; {self._calmer}")
         self.history.losses.append(mean)
         self.history.images_per_s.append(num_images / elapsed)
         self.history.elapsed_s += elapsed
+
+    @property
+    def _calmer(self) -> str:
+        return f"choose an lr below {self.config.lr:g}, or precision fp32"
+
+    def _is_finite(self) -> bool:
+        """Returns whether all parameters and their averages are finite; waits for the device once."""
+        names = {name for name, _ in self.model.named_parameters()}
+        tensors = [
+            value for part in (self.weights(), self.average.weights) for name, value in part.items() if name in names
+        ]
+        return bool(torch.stack([value.isfinite().all() for value in tensors]).all()) if tensors else True
 
     def use_average(self) -> None:
         """Replace the weights of the model by the averaged ones."""
@@ -160,22 +199,57 @@ class TrainingLoop:
             "losses": self.history.losses,
             "images_per_s": self.history.images_per_s,
             "elapsed_s": self.history.elapsed_s,
+            "threads": self.threads,
         }
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any], *, origin: str) -> None:
-        """Inverse of `state`; raises `DamagedError`, naming `origin`, for anything but a state of this loop."""
+        """Inverse of `state`; raises `DamagedError`, naming `origin`, for anything but a state of this loop.
+
+        Raises `CallError` if the loop was given another number of threads.
+        """
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
             parts.setdefault(part, {})[rest] = value
-        try:
-            history = History(list(values["losses"]), list(values["images_per_s"]), float(values["elapsed_s"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise DamagedError(f"{origin}: not a training state ({error}); train again in another folder") from error
+        names = {field.name for field in fields(History)}
+        stored = {name: value for name, value in values.items() if name in names}
+        history = from_json(History, stored, f"{origin}, training state", remedy=REMEDY)
+        if not len(history.losses) == len(history.images_per_s) <= self.config.epochs:
+            raise DamagedError(
+                f"{origin}: {len(history.losses)} losses and {len(history.images_per_s)} rates of "
+                f"{self.config.epochs} epochs; {REMEDY}"
+            )
+        threads = require_type(Threads | None, values.get("threads", ""), f"{origin}, threads", remedy=REMEDY)
+        if self.threads is not None and threads not in (None, self.threads):
+            raise CallError(
+                f"{origin} was trained with {threads} threads, but this call has {self.threads}, which gives other "
+                "weights; omit the number of threads, or name another folder"
+            )
         copy_into(self.weights(), parts["model"], origin=origin)
         copy_into(self.average.weights, parts["average"], origin=origin)
         restore_optimizer(self.optimizer, self.model, parts["optimizer"], origin=origin)
         self.history = history
+        self.threads = threads if self.threads is None else self.threads
+
+    def _rehearsal(self) -> Callable[[], None]:
+        """Returns a function that computes the gradient of the first batch, and leaves the model as it was.
+
+        The state of torch's generators need not be kept, since each epoch seeds them.
+        """
+        self.loader.set_epoch(self.epoch)
+        batches = self.loader.with_words()
+        batch = next(batches)
+        del batches  # ends its prefetching
+        buffers = {name: value.clone() for name, value in self.model.named_buffers()}
+        self.model.train()
+
+        def rehearse() -> None:
+            self.step(*batch).backward()
+            self.optimizer.zero_grad(set_to_none=True)
+            for name, value in self.model.named_buffers():
+                value.data.copy_(buffers[name])
+
+        return rehearse
 
     def _update(self, codes: Tensor, targets: Tensor, words: Tensor, update: int) -> Tensor:
         for group in self.optimizer.param_groups:
@@ -204,5 +278,6 @@ class TrainingLoop:
                 samples_total=num_steps * batch_size,
                 loss=history.losses[-1] if history.losses else None,
                 images_per_s=history.images_per_s[-1] if history.images_per_s else None,
+                threads=torch.get_num_threads(),
             )
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets_prep.decode.arrays import ArrayLayout, ArrayPreparation, finite_range, open_array, require_window
-from datasets_prep.samples.stored import ArrayWindow, BadSignalError
+from datasets_prep.samples.stored import ArrayWindow, BadSignalError, ReadFailure, UnreadableError
 from datasets_prep.sources.core.options import number_range, optional_flag, positive_integer, split_options
 from datasets_prep.sources.core.source import Listing, Source
 from datasets_prep.sources.folders.catalog import FileKind
@@ -92,11 +92,14 @@ class ArraySource(Source):
         self.options = options
         self._facts: list[tuple[int, np.dtype]] = []
         self._first_failure = ""
+        self._num_cut = self._pixels_cut = self._pixels = 0
+        """Numbers of arrays of which a rest is in no patch, of the pixels of these rests, and of all pixels."""
         splits: dict[str, SplitWindows] = {}
         class_names, strays = None, []
+        notes: Sequence[str] = [f"no labels: {path.name} is one file; labels come from class folders (PATH/CLASS/FILE)"]
         if path.is_dir():
             files = _ArrayFolder(path, suffix, splits=options.splits)
-            class_names, strays, name = files.class_names, files.strays, files.name
+            class_names, strays, name, notes = files.class_names, files.strays, files.name, files.notes
             for split in files.split_names:
                 rows = range(files.num_samples(split))
                 splits[split] = SplitWindows(
@@ -111,7 +114,7 @@ class ArraySource(Source):
             raise CallError(f"no array of {str(path)!r} can be used: {self._first_failure}")
         self._splits = splits
         listings = {split: windows.listing() for split, windows in splits.items()}
-        super().__init__(name, Listing(listings, class_names, strays))
+        super().__init__(name, Listing(listings, class_names, strays, notes=notes))
 
     def read(self, split: str, index: int) -> ArrayWindow:
         """Return the location of the sample."""
@@ -143,6 +146,32 @@ class ArraySource(Source):
             layout=self.options.layout,
             variable=self.options.variable,
         )
+
+    def cut_notes(self, preparation: ArrayPreparation) -> list[str]:
+        """Return messages for users about pixels that are in no sample, each with the option that changes it."""
+        notes, (height, width) = [], (preparation.height, preparation.width)
+        if self._num_cut:
+            notes.append(
+                f"{self._num_cut:,} arrays are no whole number of patches of {self.options.patch} pixels: "
+                f"{self._pixels_cut / self._pixels:.1%} of all pixels, at the right and bottom, are in no patch; "
+                "choose ?patch and ?hop that divide their sides"
+            )
+        sizes = [
+            (len(file), file.grid.height, file.grid.width)
+            for file in self._files()
+            if file.grid is not None and min(file.grid.height - height, file.grid.width - width) >= 0
+        ]
+        larger = [size for size in sizes if size[1:] != (height, width)]
+        if larger:
+            lost = sum(count * (rows * columns - height * width) for count, rows, columns in larger)
+            share = lost / sum(count * rows * columns for count, rows, columns in sizes)
+            num_larger, num_windows = (sum(count for count, *_ in group) for group in (larger, sizes))
+            notes.append(
+                f"{num_larger:,} of {num_windows:,} arrays or patches are larger than {height}×{width} pixels, the "
+                f"size of the first as a multiple of the codec's stride, and are cut to it: {share:.1%} of the pixels "
+                "are dropped; ?patch=SIDE with a multiple of the stride cuts patches"
+            )
+        return notes
 
     @cached_property
     def value_range(self) -> tuple[float, float, str]:
@@ -183,11 +212,24 @@ class ArraySource(Source):
             grid.require_listable()
             require_window(arrays.shape[1] * grid.height * grid.width)
         except BadSignalError as error:
+            if isinstance(error, UnreadableError) and (error.failure is ReadFailure.FAILED or not path.is_file()):
+                raise CallError(f"{str(path)!r}: {error}; check the source, and try again") from error
             self._first_failure = self._first_failure or str(error)
             return FileWindows(path, key, label, path.stat().st_size if path.is_file() else 0, None)
         self._facts.append((arrays.shape[1], arrays.dtype))
+        self._count_rest(arrays.shape, grid)
         num_bytes = arrays.dtype.itemsize * arrays.shape[1] * grid.height * grid.width
         return FileWindows(path, key, label, num_bytes, grid)
+
+    def _count_rest(self, shape: tuple[int, ...], grid: WindowGrid) -> None:
+        """Count the pixels of arrays (N, C, H, W) that lie beyond the last patches."""
+        number, _, height, width = shape
+        hop = self.options.hop or 0
+        top, left, rows, columns = grid.rectangle(grid.rows * grid.columns - 1)
+        inside = min(height, top + max(rows, hop)) * min(width, left + max(columns, hop))
+        self._pixels += number * height * width
+        self._pixels_cut += number * (height * width - inside)
+        self._num_cut += number * (inside < height * width)
 
     def _measured(self) -> tuple[float, float]:
         """Return the smallest and the largest finite value of all arrays; raises `JobError` if they are equal."""
@@ -195,6 +237,10 @@ class ArraySource(Source):
         for path in dict.fromkeys(file.path for file in self._files()):
             try:
                 lowest, highest = finite_range(open_array(path, self.options.variable))
+            except UnreadableError as error:
+                raise JobError(
+                    f"the range of {self.name} needs {str(path)!r}: {error}; restore it, or give ?range=LOW,HIGH"
+                ) from error
             except BadSignalError:
                 continue
             low, high = min(low, lowest), max(high, highest)

@@ -10,8 +10,9 @@ import soxr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datasets_prep import open_source
 from datasets_prep.decode import audio
-from datasets_prep.decode.audio import AudioPreparation, ClipInfo, read_clip_info, segment_samples
+from datasets_prep.decode.audio import AudioPreparation, ClipInfo, load_clip, read_clip_info, segment_samples
 from datasets_prep.decode.expansion import require_expansion
 from datasets_prep.samples.stored import AudioSegment, BadSignalError
 from datasets_prep.sources.signals.audiofolder import AudioFolder, SegmentedSource
@@ -24,7 +25,7 @@ def preparation(length=64, hop=64, channels=1, rate=8000, **settings):
     return AudioPreparation(channels, rate, length, hop, **settings)
 
 
-@pytest.mark.parametrize("suffix", ["wav", "flac", "aiff"])
+@pytest.mark.parametrize("suffix", ["wav", "flac", "aiff", "caf", "au", "w64", "rf64"])
 def test_16_bit_samples_are_exact(tmp_path, suffix):
     values = np.array([[-32768], [-1], [0], [1], [32767], [12345]], np.int16)
     path = write_sound(tmp_path / f"a.{suffix}", values, subtype="PCM_16")
@@ -82,6 +83,33 @@ def test_segments_are_all_that_lie_in_a_clip_and_at_least_one(clip, length, hop)
     assert np.all(np.diff(starts) == hop)
     assert all(start + length <= clip for start in starts) or (starts == [0] and clip < length)
     assert starts[-1] + hop + length > clip  # the next one would not
+
+
+@given(st.integers(0, 5000), st.integers(1, 600), st.integers(1, 700))
+def test_padded_segments_reach_the_end_of_a_clip(clip, length, hop):
+    starts = list(preparation(length, hop, rest="pad").starts(clip))
+    assert starts[0] == 0
+    assert np.all(np.diff(starts) == hop)
+    assert starts[-1] < max(clip, 1)
+    assert starts[-1] + max(hop, length) >= clip
+    assert len(starts) == 1 or starts[-2] + length < clip  # no segment more than needed
+    assert set(preparation(length, hop).starts(clip)) <= set(starts)
+
+
+def test_the_last_segment_is_filled_with_silence(tmp_path):
+    path = write_sound(tmp_path / "a.wav", sound(1, 400))
+    whole = preparation(length=400).load(AudioSegment(path, 0))
+    piece = preparation(length=250, rest="pad").load(AudioSegment(path, 250))
+    np.testing.assert_array_equal(piece[:, :150], whole[:, 250:])
+    assert not piece[:, 150:].any()
+
+
+@given(st.floats(0.001, 100), st.sampled_from([8000, 22050, 44100]), st.sampled_from([1, 16, 64, 256]))
+def test_a_padded_segment_is_the_shortest_whole_number_of_strides_that_lasts_as_long(seconds, rate, stride):
+    length = segment_samples(seconds, rate, stride, up=True)
+    assert length % stride == 0
+    assert length >= seconds * rate - 1e-3
+    assert length - stride < seconds * rate + 1e-3
 
 
 @given(st.floats(0.001, 100), st.sampled_from([8000, 22050, 44100]), st.sampled_from([1, 16, 64, 256]))
@@ -225,3 +253,13 @@ def test_lossy_files_decode_as_soundfile_does(tmp_path):
     path = write_sound(tmp_path / "a.ogg", sound(8, 4000) / 32768)
     samples, _ = soundfile.read(path, dtype="float32")
     np.testing.assert_array_equal(preparation().load_native(path, 1)[0], np.clip(samples, -1, 1) / 2)
+
+
+def test_every_kind_of_sound_file_is_listed_and_decoded(tmp_path):
+    kinds = {"aifc": "AIFF", "au": None, "caf": None, "flac": None, "rf64": None, "snd": "AU", "w64": None, "WAV": None}
+    for suffix, kind in kinds.items():
+        soundfile.write(tmp_path / f"a.{suffix}", sound(1, 800), 8000, format=kind)
+    source = open_source(f"audiofolder:{tmp_path}")
+    assert [source.key("train", row) for row in range(len(kinds))] == sorted(f"a.{suffix}" for suffix in kinds)
+    clips = [load_clip(str(source.read("train", row)), 1, 8000, "none") for row in range(len(kinds))]
+    assert all(np.array_equal(clip, clips[0]) for clip in clips)

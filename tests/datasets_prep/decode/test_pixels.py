@@ -22,6 +22,7 @@ from datasets_prep.decode.images import (
 from datasets_prep.decode.worker import decode_chunk
 from datasets_prep.job.choose_preparation import choose_preparation
 from datasets_prep.job.settings import settings_of
+from datasets_prep.samples.stored import UnreadableError
 from tests.support.pictures import encoded, picture
 from tests.support.rows_first import resized_by_pillow
 from walloc_cdl.codec import ResizeCodec, ResizeConfig
@@ -260,7 +261,7 @@ def test_unusable_images_have_a_reason(data, reason):
 
 
 def test_reasons_hold_no_paths(tmp_path):
-    with pytest.raises(BadImageError, match=r"^no such file$"):
+    with pytest.raises(UnreadableError, match=r"^no such file$"):
         load_pixels(tmp_path / "gone.png", 16, 3)
     with pytest.raises(BadImageError, match=r"^not a regular file$"):
         load_pixels(tmp_path, 16, 3)

@@ -37,6 +37,7 @@ from walloc_cdl.codec.families.walloc_2d import WallocCodec2D, WallocConfig2D
 from walloc_cdl.codec.fit.gain_curve import CURVE_CROP, GAINS, CurvePoint, Reservoir, center_crop, measure_point
 from walloc_cdl.codec.fit.moments import PacketMoments, num_bands, principal_directions, signal_weights
 from walloc_cdl.errors import CallError, JobError
+from walloc_cdl.threads import choose_threads, require_threads, torch_threads
 
 MAX_COEFFICIENTS = 4096
 """Maximum number of packet coefficients at one position. Their covariance takes 134 MB in doubles, and its eigenvectors
@@ -134,19 +135,31 @@ class FitReport:
     """Fraction of the signals' variance in the K components, before rounding."""
     chosen: CurvePoint
     curve: tuple[CurvePoint, ...]
+    threads: int
+    """Number of torch's threads."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain values."""
         return dataclasses.asdict(self)
 
 
-def fit_codec(signals: Iterable[Tensor], config: FitConfig) -> tuple[WallocCodec, FitReport]:
+def fit_codec(
+    signals: Iterable[Tensor], config: FitConfig, *, num_signals: int = 0, threads: int | None = None
+) -> tuple[WallocCodec, FitReport]:
     """Fit a codec in one pass over signals of any size, (C, H, W) or (C, T); deterministic for the same order.
 
     Signals have the types that `Codec.encode` accepts. They are cropped to multiples of the stride; signals smaller
-    than the stride are skipped. Raises `CallError` for a wrong channel count or reduction and for more than
-    `MAX_COEFFICIENTS`, and `JobError` if there is too little data.
+    than the stride are skipped. Given about how many there are (`num_signals`), the number of torch's threads is the
+    one that is fastest when the fit begins, at most the one that is set; `threads` fixes it. Raises `CallError` for a
+    wrong channel count or reduction and for more than `MAX_COEFFICIENTS`, and `JobError` if there is too little data.
     """
+    require_threads(threads)
+    with torch_threads(threads):
+        return _fit(signals, config, 0 if threads else num_signals)
+
+
+def _fit(signals: Iterable[Tensor], config: FitConfig, num_expected: int) -> tuple[WallocCodec, FitReport]:
+    """Fit with the number of threads that is set, or, given how many signals to expect, with the fastest number."""
     count, stride = config.latent_channels, 2**config.levels
     _require_size(config)
     moments = PacketMoments(config.kind, config.channels, config.levels)
@@ -158,7 +171,10 @@ def fit_codec(signals: Iterable[Tensor], config: FitConfig) -> tuple[WallocCodec
             raise CallError(f"{signal_name} of {signal.shape[0]} channels; this codec is fitted to {config.channels}")
         if min(signal.shape[1:]) < stride:
             continue
-        for piece in _pieces(_cropped(signal, stride), config.kind):
+        pieces = _pieces(_cropped(signal, stride), config.kind)
+        if num_expected and not num_signals:
+            torch.set_num_threads(_fastest_threads(config, pieces[0], num_expected))
+        for piece in pieces:
             moments.update(piece)
         sample.offer(center_crop(signal, stride, CURVE_CROP[config.kind]))
         num_signals += 1
@@ -176,8 +192,19 @@ def fit_codec(signals: Iterable[Tensor], config: FitConfig) -> tuple[WallocCodec
             break  # the curve is concave, so larger gains are worse
     chosen = max(curve, key=config.merit)
     axes = 2 if config.kind == "image" else 1
-    report = FitReport(num_signals, moments.num_positions * stride**axes, kept, chosen, tuple(curve))
+    num_points, threads = moments.num_positions * stride**axes, torch.get_num_threads()
+    report = FitReport(num_signals, num_points, kept, chosen, tuple(curve), threads)
     return _assemble(config, directions, moments.mean(), chosen.gain, _fit_info(config, report)), report
+
+
+def _fastest_threads(config: FitConfig, piece: Tensor, num_signals: int) -> int:
+    """Return the number of threads with which the moments of a signal like `piece` are computed fastest now.
+
+    Measuring a signal of the curve at one gain takes about as long.
+    """
+    num_measured = config.num_curve_signals * (1 if config.gain else len(GAINS) // 2)
+    trial = PacketMoments(config.kind, config.channels, config.levels)
+    return choose_threads(lambda: trial.update(piece), num_signals + num_measured)
 
 
 def _fit_info(config: FitConfig, report: FitReport) -> dict[str, Any]:
