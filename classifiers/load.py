@@ -7,7 +7,7 @@ from pathlib import Path
 from classifiers.config import ClassifierConfig
 from classifiers.metrics import Metrics
 from classifiers.model import LatentClassifier, rebuild_model
-from classifiers.size_check import require_weights_fit
+from classifiers.size_check import common_dtype, require_weights_fit
 from walloc_cdl.canonical import sha256_file
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.training import RunFolder, copy_into, load_tensors
@@ -33,8 +33,7 @@ def load_classifier(folder: Path | str) -> LatentClassifier:
         model = rebuild_model(config)
     except CallError as error:
         raise DamagedError(f"{run.config_path}, classifier: {error}; {REMEDY}") from error
-    dtypes = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
-    if len(dtypes) == 1:  # that of a model that was converted before training, such as by `model.bfloat16()`
-        model.to(dtypes.pop())
+    if dtype := common_dtype(tensors):
+        model.to(dtype)
     copy_into(model.saved_weights(), tensors, origin=str(run.weights_path))
     return model.eval()

@@ -39,7 +39,9 @@ def require_weights_fit(config: ClassifierConfig, tensors: dict[str, Tensor], ru
     except CallError as error:
         if not builds_without_memory(config.name):
             return
-        raise DamagedError(f"{run.config_path}: {error}; {REMEDY}") from error
+        raise DamagedError(f"{run.config_path}, classifier: {error}; {REMEDY}") from error
+    if dtype := common_dtype(tensors):
+        model.to(dtype)
     require_same_tensors(model.saved_weights(), tensors, origin=origin)
     num_bytes = _unsaved_bytes(model)
     if num_bytes > MAX_UNSAVED_BYTES:
@@ -47,6 +49,12 @@ def require_weights_fit(config: ClassifierConfig, tensors: dict[str, Tensor], ru
             f"{origin}: {config.name} takes {num_bytes:,} bytes besides its weights on a grid of {config.grid}, "
             f"expected at most {MAX_UNSAVED_BYTES:,}; {REMEDY}"
         )
+
+
+def common_dtype(tensors: dict[str, Tensor]) -> torch.dtype | None:
+    """Return the type that all floating-point tensors share, such as that of a model that was trained as bfloat16."""
+    dtypes = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+    return dtypes.pop() if len(dtypes) == 1 else None
 
 
 def _unsaved_bytes(model: nn.Module) -> int:

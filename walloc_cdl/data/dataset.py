@@ -335,13 +335,9 @@ class LatentDataset(Dataset):
             if self.spec.kind == "audio" or self.layout.ragged:
                 reason = "audio has none" if self.spec.kind == "audio" else "its samples differ in size"
             raise CallError(f"{self.folder} has no linear synthesis ({reason}); use the `channels` stem for images")
-        if entry.num_bytes > MAX_FILE_BYTES:
-            raise DamagedError(
-                f"{self.folder}: {SYNTHESIS_PATH} of {entry.num_bytes} bytes, "
-                f"expected at most {MAX_FILE_BYTES}; {REMEDY}"
-            )
         origin = f"{self.folder}/{SYNTHESIS_PATH}"
-        return synthesis_from_bytes(self.stored.read_file(SYNTHESIS_PATH), spec=self.spec, origin=origin)
+        data = self.stored.read_file(SYNTHESIS_PATH, MAX_FILE_BYTES)
+        return synthesis_from_bytes(data, spec=self.spec, origin=origin)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"stored": self.stored, "view": self.view, "rows": self.rows}

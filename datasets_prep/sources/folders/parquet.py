@@ -115,6 +115,7 @@ class RowReader:
     def __init__(self, paths: Sequence[str], ends: np.ndarray, column: str, options: ColumnOptions) -> None:
         """`ends`: int64, for each file the cumulative number of rows up to its end."""
         self._paths, self._ends, self._column, self._options = list(paths), ends, column, options
+        self._stream: BinaryIO | None = None
         self._close()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -175,7 +176,9 @@ class RowReader:
     def _close(self) -> None:
         self._open_file, self._group = -1, -1
         self._file: pq.ParquetFile | None = None
-        self._stream: BinaryIO | None = None
+        if self._stream is not None:
+            self._stream.close()
+        self._stream = None
         self._runs: Iterator[pa.RecordBatch] = iter(())
         self._group_ends = np.empty(0, np.int64)
         self._run_start, self._run = 0, pa.nulls(0)
@@ -226,6 +229,7 @@ class _Scan:
                     self._append_sizes(batch.column(image), files, repr(path), row)
                 self._append(batch)
                 row += len(batch)
+            stream.close()
             self.rows += file.metadata.num_rows
             ends.append(self.rows)
         self.ends = np.array(ends, np.int64)
@@ -284,7 +288,7 @@ def _open_stream(path: str, public: bool) -> BinaryIO:
 
 
 def _opened(path: str, stream: BinaryIO) -> pq.ParquetFile:
-    """Open a stream of a file's bytes."""
+    """Open the file of a path, whose bytes `stream` has."""
     try:
         return pq.ParquetFile(stream, pre_buffer=False, buffer_size=BUFFER_BYTES)
     except (OSError, pa.ArrowException) as error:

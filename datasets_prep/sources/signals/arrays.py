@@ -157,16 +157,20 @@ class ArraySource(Source):
                 f"{self._pixels_cut / self._pixels:.1%} of all pixels, at the right and bottom, are in no patch; "
                 "choose ?patch and ?hop that divide their sides"
             )
-        grids = [file.grid for file in self._files() if file.grid is not None]
-        usable = [grid for grid in grids if min(grid.height - height, grid.width - width) >= 0]
-        larger = [grid for grid in usable if (grid.height, grid.width) != (height, width)]
+        sizes = [
+            (len(file), file.grid.height, file.grid.width)
+            for file in self._files()
+            if file.grid is not None and min(file.grid.height - height, file.grid.width - width) >= 0
+        ]
+        larger = [size for size in sizes if size[1:] != (height, width)]
         if larger:
-            lost = sum(len(grid) * (grid.height * grid.width - height * width) for grid in larger)
-            share = lost / sum(len(grid) * grid.height * grid.width for grid in usable)
+            lost = sum(count * (rows * columns - height * width) for count, rows, columns in larger)
+            share = lost / sum(count * rows * columns for count, rows, columns in sizes)
+            num_larger, num_windows = (sum(count for count, *_ in group) for group in (larger, sizes))
             notes.append(
-                f"{sum(map(len, larger)):,} of {sum(map(len, usable)):,} arrays or patches are larger than "
-                f"{height}×{width} pixels, the size of the first as a multiple of the codec's stride, and are cut to "
-                f"it: {share:.1%} of the pixels are dropped; ?patch=SIDE with a multiple of the stride cuts patches"
+                f"{num_larger:,} of {num_windows:,} arrays or patches are larger than {height}×{width} pixels, the "
+                f"size of the first as a multiple of the codec's stride, and are cut to it: {share:.1%} of the pixels "
+                "are dropped; ?patch=SIDE with a multiple of the stride cuts patches"
             )
         return notes
 
@@ -222,11 +226,8 @@ class ArraySource(Source):
         """Count the pixels of arrays (N, C, H, W) that lie beyond the last patches."""
         number, _, height, width = shape
         hop = self.options.hop or 0
-        reached = (
-            (count - 1) * grid.hop + max(side, hop)
-            for count, side in ((grid.rows, grid.height), (grid.columns, grid.width))
-        )
-        inside = math.prod(min(length, end) for length, end in zip((height, width), reached, strict=True))
+        top, left, rows, columns = grid.rectangle(grid.rows * grid.columns - 1)
+        inside = min(height, top + max(rows, hop)) * min(width, left + max(columns, hop))
         self._pixels += number * height * width
         self._pixels_cut += number * (height * width - inside)
         self._num_cut += number * (inside < height * width)
