@@ -16,8 +16,7 @@ from torch.utils.data import Dataset, Subset
 from walloc_cdl.data.batch import GatheredSamples, LatentBatch, LatentSample
 from walloc_cdl.data.files import CachedFiles, LocalFiles, open_files
 from walloc_cdl.data.stored_split import StoredSplit
-from walloc_cdl.errors import CallError, CdlError, DamagedError, unknown_name
-from walloc_cdl.fields import REMEDY
+from walloc_cdl.errors import CallError, CdlError, unknown_name
 from walloc_cdl.latents import ChannelStatistics, channel_statistics
 from walloc_cdl.spec import LatentSpec
 from walloc_cdl.synthesis import FILE_NAME, MAX_FILE_BYTES, SynthesisBank, synthesis_from_bytes
