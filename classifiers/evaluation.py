@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from classifiers.metrics import Metrics, compute_metrics
+from classifiers.metrics import Metrics, metrics_of_classes
 from classifiers.model import LatentClassifier, require_class_numbers
 from walloc_cdl.data import LatentDataset, LatentLoader
 from walloc_cdl.errors import CallError
@@ -31,7 +31,18 @@ class Predictions:
         return shifted / shifted.sum(1, keepdims=True)
 
 
-@torch.inference_mode()
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """The predicted classes and the labels of all samples of a split, in the order of the split."""
+
+    predicted: np.ndarray
+    """int64 (N,)."""
+    labels: np.ndarray
+    """int64 (N,), -1 where unknown."""
+    probabilities: np.ndarray | None
+    """float64 (N, 2) of a classifier of two classes; None for more, so that memory does not grow with their number."""
+
+
 def predict(
     model: LatentClassifier,
     dataset: LatentDataset,
@@ -41,28 +52,30 @@ def predict(
     residency: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
-    """Run the classifier over all samples, on the device that it is on.
+    """Run the classifier over all samples, on the device that it is on, and return the logits of all.
 
     The default precision is fp32, so that figures do not depend on the instructions of a CPU. `progress` is called
     after each batch with the number of samples done and the number of all samples. Raises
     `SpecMismatchError` or `CallError` if the data set does not match the one that the classifier was trained on.
     """
-    require_compatible(model, dataset)
-    device = next(model.parameters()).device
-    precision = choose_precision(precision, device)
-    loader = LatentLoader(dataset, batch_size, device=device, shuffle=False, drop_last=False, residency=residency)
-    was_training = model.training
-    model.eval()
-    try:
-        logits = [torch.zeros(0, model.config.num_classes)]
-        for number, (codes, _) in enumerate(loader, start=1):
-            with autocast(precision, device):
-                logits.append(model(codes).float().cpu())
-            if progress:
-                progress(min(number * batch_size, len(dataset)), len(dataset))
-    finally:
-        model.train(was_training)
-    return Predictions(torch.cat(logits).numpy(), dataset.labels)
+    kept = _run(model, dataset, lambda logits: logits.float(), batch_size, precision, residency, progress)
+    return Predictions(torch.cat([torch.zeros(0, model.config.num_classes), *kept]).numpy(), dataset.labels)
+
+
+def classify(
+    model: LatentClassifier,
+    dataset: LatentDataset,
+    *,
+    batch_size: int = 256,
+    precision: str = "fp32",
+    progress: Callable[[int, int], None] | None = None,
+) -> Answers:
+    """Run the classifier as `predict` does, and keep only the classes; a million samples of many classes fit."""
+    if model.config.num_classes == 2:
+        predictions = predict(model, dataset, batch_size=batch_size, precision=precision, progress=progress)
+        return Answers(predictions.logits.argmax(1), predictions.labels, predictions.probabilities)
+    kept = _run(model, dataset, lambda logits: logits.float().argmax(1), batch_size, precision, "auto", progress)
+    return Answers(torch.cat([torch.zeros(0, dtype=torch.int64), *kept]).numpy(), dataset.labels, None)
 
 
 def evaluate(
@@ -73,9 +86,39 @@ def evaluate(
     precision: str = "fp32",
     progress: Callable[[int, int], None] | None = None,
 ) -> Metrics:
-    """Returns the metrics of the predictions of `predict`; samples of unknown label are left out."""
-    predictions = predict(model, dataset, batch_size=batch_size, precision=precision, progress=progress)
-    return compute_metrics(predictions.probabilities, predictions.labels)
+    """Returns the metrics of the answers of `classify`; samples of unknown label are left out."""
+    answers = classify(model, dataset, batch_size=batch_size, precision=precision, progress=progress)
+    positive = None if answers.probabilities is None else answers.probabilities[:, 1]
+    return metrics_of_classes(answers.predicted, answers.labels, model.config.num_classes, positive=positive)
+
+
+@torch.inference_mode()
+def _run(
+    model: LatentClassifier,
+    dataset: LatentDataset,
+    reduce: Callable[[torch.Tensor], torch.Tensor],
+    batch_size: int,
+    precision: str,
+    residency: str,
+    progress: Callable[[int, int], None] | None,
+) -> list[torch.Tensor]:
+    """Returns what `reduce` makes of the logits of each batch, on the CPU."""
+    require_compatible(model, dataset)
+    device = next(model.parameters()).device
+    precision = choose_precision(precision, device)
+    loader = LatentLoader(dataset, batch_size, device=device, shuffle=False, drop_last=False, residency=residency)
+    was_training = model.training
+    model.eval()
+    kept = []
+    try:
+        for number, (codes, _) in enumerate(loader, start=1):
+            with autocast(precision, device):
+                kept.append(reduce(model(codes)).cpu())
+            if progress:
+                progress(min(number * batch_size, len(dataset)), len(dataset))
+    finally:
+        model.train(was_training)
+    return kept
 
 
 def require_compatible(model: LatentClassifier, dataset: LatentDataset) -> None:

@@ -3,6 +3,7 @@
 config.json              everything that the run depends on; written first, never changed
 checkpoint.safetensors   the state of training; replaced after every epoch, removed when the run is finished
 model.safetensors        the averaged weights
+classes.csv              the figures of each class on the validation data, if a classifier was evaluated
 record.json              the `RunRecord`; written last: a run that has it is finished
 """
 
@@ -30,6 +31,7 @@ class RunFolder:
         self.config_path = self.path / "config.json"
         self.checkpoint_path = self.path / "checkpoint.safetensors"
         self.weights_path = self.path / "model.safetensors"
+        self.classes_path = self.path / "classes.csv"
         self.record_path = self.path / "record.json"
 
     @property
@@ -99,7 +101,8 @@ class RunFolder:
     def _discard(self) -> None:
         """Remove the files of a run, config.json last, so that an interrupted removal still leaves a run."""
         self.load_config()  # raises unless this is a run
-        for path in (self.record_path, self.weights_path, self.checkpoint_path, self.config_path):
+        files = (self.record_path, self.classes_path, self.weights_path, self.checkpoint_path, self.config_path)
+        for path in files:
             path.unlink(missing_ok=True)
 
     def _require_same(self, config: dict[str, Any]) -> None:
