@@ -22,6 +22,7 @@ OTHERS = {
     "walloc_cdl/cli/console.py": {"write_text"},  # --json
     "experiments/gpu_speed.py": {"write_text"},  # --json
     "experiments/opening_speed.py": {"write_text"},  # --json, and a file of the kernel
+    "experiments/torch_loader_speed.py": {"write_text"},  # --json
     "walloc_cdl/compat/walloc.py": {"open w"},  # the path that the package's function is given
     "walloc_cdl/data/remote.py": {"makedirs"},  # on the other side
     "datasets_prep/upkeep/derive.py": {"rename"},  # of keys

@@ -6,7 +6,6 @@ an extension as `cdl prepare --extend` makes it, of such samples alone: new samp
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from datasets_prep.upkeep.encode_again import RepairConfig, planned_job
 from datasets_prep.upkeep.extend import make_extension
 from datasets_prep.upkeep.extension import compare
 from walloc_cdl.codec import load_codec
+from walloc_cdl.files import remove_tree
 from walloc_cdl.latents import LEDGER_NAME, WORK_NAME, Manifest, load_provenance
 
 
@@ -55,7 +55,7 @@ def try_again(folder: Path, manifest: Manifest, config: RepairConfig) -> TriedAg
         return TriedAgain(
             hindrance="not tried: an extension is unfinished; complete it by the command that started it, with --extend"
         )
-    shutil.rmtree(folder / WORK_NAME / STAGE_NAME, ignore_errors=True)
+    remove_tree(folder / WORK_NAME / STAGE_NAME)
     extended = make_extension(folder, manifest, extension, None)
     before, after = (sum(split.num_samples for split in each.splits.values()) for each in (manifest, extended))
     return TriedAgain(extension.diff.num_retried, after - before)
