@@ -19,8 +19,24 @@ _BUILD_ERRORS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError
 """Exceptions that timm models raise for sizes and arguments that they do not support."""
 
 
-def require_model(name: str) -> None:
-    """Raise `CallError`, naming the nearest models, unless timm has a model of this name and tag."""
+HUB_PREFIXES = ("hf_hub:", "hf-hub:")
+"""What timm writes before the address of a model on the Hugging Face Hub."""
+
+
+def resolve_model(name: str) -> str:
+    """Returns the name in timm's registry of a model that is named by it or by its address, `hf_hub:timm/NAME`.
+
+    Raises `CallError`, naming the nearest models, unless timm has a model of this name and tag.
+    """
+    for prefix in HUB_PREFIXES:
+        if name.startswith(prefix):
+            owner, _, repository = name.removeprefix(prefix).rpartition("/")
+            if owner != "timm":
+                raise CallError(
+                    f"{name} is not a model of hf_hub:timm/…, and models are rebuilt without the Hub; name its "
+                    "architecture as `timm.list_models()` shows it, and its model.safetensors as pretrained weights"
+                )
+            return resolve_model(repository)
     architecture, _, tag = name.partition(".")
     if not is_model(architecture):
         raise unknown_name("model", name, timm.list_models(), "`timm.list_models()` shows all")
@@ -28,6 +44,7 @@ def require_model(name: str) -> None:
         known = [published.partition(".")[2] for published in timm.list_pretrained(f"{architecture}.*")]
         if tag not in known:
             raise unknown_name(f"weights of {architecture}", tag, known, f"there are {', '.join(known) or 'none'}")
+    return name
 
 
 def token_embedding(backbone: nn.Module) -> PatchEmbed | None:
@@ -154,6 +171,16 @@ def _load_pretrained(name: str, pretrained: bool | str | Path, arguments: dict[s
             f"the weights of {name} could not be downloaded: {first_line(error)}; they are downloaded "
             "once and cached: connect to the network, or give a safetensors file as `pretrained`"
         ) from error
+
+
+def builds_without_memory(name: str) -> bool:
+    """Return whether timm builds the model on the meta device, where its weights take no memory."""
+    try:
+        with torch.device("meta"):
+            timm.create_model(name)
+    except RuntimeError:  # some models compute with their weights during construction
+        return False
+    return True
 
 
 def _default_model(name: str) -> nn.Module:

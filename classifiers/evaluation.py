@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from classifiers.metrics import Metrics, compute_metrics
 from classifiers.model import LatentClassifier, require_class_numbers
 from walloc_cdl.data import LatentDataset, LatentLoader, as_latents
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.training import autocast, choose_precision
 
 
@@ -76,8 +76,16 @@ def evaluate(
     precision: str = "fp32",
     progress: Callable[[int, int], None] | None = None,
 ) -> Metrics:
-    """Returns the metrics of the predictions of `predict`; samples of unknown label are left out."""
+    """Returns the metrics of the predictions of `predict`; samples of unknown label are left out.
+
+    Raises `JobError` if logits are not finite, as those of a classifier whose training diverged.
+    """
     predictions = predict(model, dataset, batch_size=batch_size, precision=precision, progress=progress)
+    if num_wrong := int((~np.isfinite(predictions.logits)).any(1).sum()):
+        raise JobError(
+            f"{num_wrong} of {len(predictions.logits)} predictions are not finite numbers: the classifier diverged in "
+            "training, or its precision is too low; train it with a lower lr, or evaluate it with precision fp32"
+        )
     return compute_metrics(predictions.probabilities, predictions.labels)
 
 

@@ -26,6 +26,10 @@ class Metrics:
     confusion: list[list[int]]
     """Number of samples by true class (rows) and predicted class (columns)."""
 
+    def __post_init__(self) -> None:
+        if any(len(row) != len(self.confusion) for row in self.confusion):
+            raise CallError(f"a confusion matrix of {len(self.confusion)} classes, and a row of another length")
+
     def to_json(self) -> dict[str, Any]:
         """Returns plain values for canonical JSON."""
         return dataclasses.asdict(self)

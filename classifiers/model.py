@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from classifiers.adapt import adapt_to_latents
-from classifiers.backbones import build_backbone, choose_patch_size, pretrained_identity, require_logits, require_model
+from classifiers.backbones import build_backbone, choose_patch_size, pretrained_identity, require_logits, resolve_model
 from classifiers.config import STEMS, ClassifierConfig
 from classifiers.stems import ChannelsStem, SynthesisStem
 from walloc_cdl.data import ChannelStatistics, LatentDataset, ModelInput, as_latents
@@ -87,7 +87,7 @@ def create_model(
     drop_path_rate: float = 0.0,
     transforms: nn.Module | None = None,
 ) -> LatentClassifier:
-    """Build a classifier from the timm model `name` for the latents of a data set.
+    """Build a classifier from the timm model `name`, such as `resnet18.a1_in1k` or `hf_hub:timm/resnet18.a1_in1k`.
 
     `dataset` is a `LatentDataset`, or a `torch.utils.data.Subset` of one; the statistics are those of the
     whole train split.
@@ -105,7 +105,7 @@ def create_model(
     torch.Size([B, 10])
     """
     dataset = as_latents(dataset)
-    require_model(name)
+    name = resolve_model(name)
     if stem not in STEMS:
         raise unknown_name("stem", stem, STEMS, f"choose one of {', '.join(STEMS)}")
     require_class_numbers(dataset)
@@ -139,7 +139,7 @@ def create_model(
 
 def rebuild_model(config: ClassifierConfig) -> LatentClassifier:
     """Build a classifier of the given structure, into which weights, synthesis and statistics can be loaded."""
-    require_model(config.name)
+    resolve_model(config.name)
     channels = config.spec.latent_channels
     model_input = ModelInput(config.spec, ChannelStatistics(np.zeros(channels), np.ones(channels)), config.alpha)
     backbone = build_backbone(config)

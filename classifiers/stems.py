@@ -17,14 +17,14 @@ class SynthesisStem(nn.Module):
         pixels = shuffle(W ∗ v + bias),  v = x / scale + mean;   output = (pixels - μ) / σ
 
     The inverse of the model input's scaling and the normalization are folded into the layer. It is not
-    trained: its weights are buffers. It always computes in float32: the operations are few compared with those of
-    the network, whose input would be rounded otherwise.
+    trained: its weights are buffers. It always computes in float32 or, after `model.double()`, in float64: the
+    operations are few compared with those of the network, whose input would be rounded otherwise.
     """
 
     weight: Tensor
-    """float32 (C b², K, n, n), n = `NEIGHBORHOOD`."""
+    """(C b², K, n, n), n = `NEIGHBORHOOD`; float32, or the type to which the model was converted."""
     bias: Tensor
-    """float32 (C b²,)."""
+    """(C b²,), of the same type."""
 
     def __init__(self, weight: Tensor, bias: Tensor, block: int) -> None:
         super().__init__()
@@ -58,10 +58,12 @@ class SynthesisStem(nn.Module):
         return cls(torch.zeros(shape), torch.zeros(rows), block)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns normalized pixels, float32 (B, C, h b, w b)."""
+        """Returns normalized pixels (B, C, h b, w b), of the type of the weights."""
+        dtype = torch.promote_types(self.weight.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):
-            padded = pad(x.float(), (self.weight.shape[-1] // 2,) * 4, mode="circular")
-            return pixel_shuffle(conv2d(padded, self.weight, self.bias), self.block)
+            padded = pad(x.to(dtype), (self.weight.shape[-1] // 2,) * 4, mode="circular")
+            pixels = conv2d(padded, self.weight.to(dtype), self.bias.to(dtype))
+            return pixel_shuffle(pixels, self.block).to(self.weight.dtype)
 
 
 class ChannelsStem(nn.Module):

@@ -17,7 +17,7 @@ from classifiers.step import ClassificationStep
 from classifiers.train_config import TrainConfig
 from walloc_cdl.data import LatentDataset, LatentLoader, as_latents
 from walloc_cdl.devices import choose_device
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, first_line
 from walloc_cdl.threads import torch_threads
 from walloc_cdl.training import (
     Progress,
@@ -65,8 +65,9 @@ def train(
     store several views, training draws one for each sample in every epoch, and validation uses the
     `view` of `val_ds`.
 
-    Raises `CallError` if `out` holds other files or a run of another configuration, if the data sets
-    do not match the model, or if no label is known; `JobError` if the loss diverges.
+    Raises `CallError` if `out` holds other files or a run of another configuration, if the data sets do not match the
+    model, if no label is known, or for a batch of one sample that batch normalization cannot take; `JobError` if the
+    loss diverges.
     """
     train_ds, val_ds = as_latents(train_ds), None if val_ds is None else as_latents(val_ds)
     run = RunFolder(out)
@@ -88,6 +89,7 @@ def train(
             residency=residency,
             views="random" if train_ds.num_views > 1 else None,
         )
+        _require_variance(model, loader.batch_size)
         settings = run_config(model, loader, val_ds, config, is_seeded=is_seeded, device=device, precision=precision)
         run.claim(settings, resume=resume)
         if run.is_finished:
@@ -108,6 +110,27 @@ def train(
         metrics = None if val_ds is None else evaluate(model, val_ds)
         environment = describe_environment(device, precision, ("timm",))
     return finish_run(loop, run, metrics=metrics, environment=environment)
+
+
+def _require_variance(model: LatentClassifier, batch_size: int) -> None:
+    """Raise `CallError` if batch normalization would see a single value of each channel, which has no variance."""
+    if batch_size > 1:
+        return
+    buffers = {name: value.clone() for name, value in model.named_buffers()}
+    was_training = model.training
+    device = next(model.parameters()).device
+    try:
+        with torch.no_grad():
+            model.train()(torch.full((1, *model.config.latent_shape), 128, dtype=torch.uint8, device=device))
+    except ValueError as error:
+        raise CallError(
+            f"batch_size is 1, with which {model.config.name} cannot train on a grid of {model.config.grid} pixels: "
+            f"its batch normalization needs several values ({first_line(error)}); choose a batch size of at least 2"
+        ) from error
+    finally:
+        model.train(was_training)
+        for name, value in model.named_buffers():
+            value.copy_(buffers[name])
 
 
 def _require_trainable(model: LatentClassifier, train_ds: LatentDataset, val_ds: LatentDataset | None) -> None:

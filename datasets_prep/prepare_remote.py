@@ -89,7 +89,7 @@ def prepare_to(
     if (finished := _finished(remote, plan)) is not None:
         if progress is not None:
             note = f"{address} is already finished; nothing to do"
-            total = sum(finished.source["num_samples"].values())
+            total = sum(finished.source.get("num_samples", {}).values())
             progress(Progress(total, total, 0, note=note))
         if _address_of(work) == address:
             _discard(work)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from classifiers import LatentClassifier, Metrics, TrainConfig, create_model, load_classifier, predict, train
-from classifiers.backbones import require_model
+from classifiers.backbones import resolve_model
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.prepare_local import prepare
 from datasets_prep.sources import Source, open_source
@@ -47,7 +47,8 @@ class CompareConfig:
     model: str = "resnet18"
     size: int = 256
     num_seeds: int = 3
-    pretrained: bool = False
+    pretrained: bool | Path = False
+    """Whether to start from published weights, or a safetensors file of such weights."""
     holdout_seed: int = 0
     """Seed of the test split of a source that has none; the same for every training seed."""
     limit: int | None = None
@@ -117,7 +118,7 @@ class _Comparison:
     """The checked settings of a comparison, and its steps."""
 
     def __init__(self, config: CompareConfig, out: Path, notify: Reporter) -> None:
-        require_model(config.model)
+        resolve_model(config.model)
         require_threads(config.threads)
         if config.num_seeds < 1:
             raise CallError(f"num_seeds is {config.num_seeds}; it must be at least 1, and 2 for an interval")

@@ -17,6 +17,7 @@ MAX_FILES = 18
 BASE = (
     "version",
     "errors",
+    "text",
     "machine",
     "threads",
     "devices",
@@ -28,6 +29,8 @@ BASE = (
     "file_locks",
     "spec",
     "fields",
+    "json_files",
+    "schema",
     "synthesis",
 )
 """Modules right below `walloc_cdl`, which everybody may import; each of them only those before it."""

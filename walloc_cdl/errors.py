@@ -39,9 +39,10 @@ def unknown_name(kind: str, name: str, known: Iterable[str], remedy: str) -> Cal
     >>> print(unknown_name("codec", "rgb16x", ["rgb-16x", "rgb-4x"], "`cdl codec list` shows all"))
     unknown codec 'rgb16x'; nearest: rgb-16x, rgb-4x; `cdl codec list` shows all
     """
-    near = difflib.get_close_matches(name, list(known), n=5, cutoff=0.4)
+    near = difflib.get_close_matches(name[:200], list(known), n=5, cutoff=0.4)
     hint = f"; nearest: {', '.join(near)}" if near else ""
-    return CallError(f"unknown {kind} {name!r}{hint}; {remedy}")
+    shown = repr(name if len(name) <= 200 else f"{name[:200]}…")
+    return CallError(f"unknown {kind} {shown}{hint}; {remedy}")
 
 
 def abbreviate(names: Sequence[str], limit: int = 5) -> str:

@@ -115,6 +115,9 @@ class LatentSpec:
         for name in ("source_channels", "latent_channels", "stride"):
             if getattr(self, name) < 1:
                 raise CallError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("extra_frames", "sample_rate"):
+            if (getattr(self, name) or 0) < 0:
+                raise CallError(f"{name} is {getattr(self, name)}; it must not be negative")
 
     def __repr__(self) -> str:
         shapes = shapes_text(
@@ -131,15 +134,6 @@ class LatentSpec:
     def to_json(self) -> dict[str, object]:
         """Return the fields as plain values, for canonical JSON."""
         return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: dict[str, object]) -> LatentSpec:
-        """Return the spec of the fields that `to_json` returned; raise `CallError` for missing or unknown fields."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        wrong = known ^ set(fields)
-        if wrong:
-            raise CallError(f"latent spec with missing or unknown fields {sorted(wrong)}; expected {sorted(known)}")
-        return cls(**fields)  # type: ignore[arg-type]
 
     @property
     def byte_range(self) -> tuple[int, int]:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from classifiers.cli.options import BatchSize, Epochs, LearningRate, ModelName, Precision
+from classifiers.cli.options import (
+    BatchSize,
+    Epochs,
+    LearningRate,
+    ModelName,
+    Precision,
+    Pretrained,
+    pretrained_weights,
+)
 from walloc_cdl.cli.console import progress, report, say
 from walloc_cdl.cli.options import JsonPath, LocalFolder, Seed, Threads
 from walloc_cdl.machine import wait_without_spinning_if_busy
 
 if TYPE_CHECKING:
     from classifiers import Metrics, TrainProgress
+    from walloc_cdl.latents import SplitSummary
 
 DataSet = Annotated[
     str, typer.Argument(metavar="DIR", help="Folder of the data set, or its address (hf://datasets/OWNER/NAME).")
@@ -29,7 +39,7 @@ def train(
     grid: Annotated[
         int | None, typer.Option(help="Height in pixels of the model's input; default as many values as are stored.")
     ] = None,
-    pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from published weights.")] = False,
+    pretrained: Pretrained = None,
     epochs: Epochs = 15,
     batch_size: BatchSize = 64,
     lr: LearningRate = 1e-3,
@@ -52,11 +62,10 @@ def train(
     from walloc_cdl.data import open_latents
 
     train_set = open_latents(folder, "train")
-    splits = [split for split in VALIDATION_SPLITS if split in train_set.manifest.splits]
-    chosen_split = validation or (splits[0] if splits else None)
+    chosen_split = validation or next(iter(_splits_with_labels(train_set.manifest.splits)), None)
     validation_set = open_latents(folder, chosen_split) if chosen_split else None
     config = classifiers.TrainConfig(epochs=epochs, batch_size=batch_size, lr=lr, precision=precision, seed=seed)
-    trained = False
+    trained, weights = False, pretrained_weights(pretrained)
     with progress("train", "samples") as update:
 
         def on_progress(state: TrainProgress) -> None:
@@ -67,7 +76,7 @@ def train(
             update(state.samples_done, state.samples_total)
 
         record = classifiers.train(
-            lambda: classifiers.create_model(model, train_set, stem=stem, grid=grid, pretrained=pretrained),
+            lambda: classifiers.create_model(model, train_set, stem=stem, grid=grid, pretrained=weights),
             train_set,
             validation_set,
             config,
@@ -92,6 +101,15 @@ def train(
     report(rows, json_path, record.to_json())
 
 
+def _splits_with_labels(splits: Mapping[str, SplitSummary]) -> list[str]:
+    """Return the splits to evaluate on by default; test splits without labels are frequent, and are left out."""
+    found = [name for name in VALIDATION_SPLITS if name in splits]
+    labeled = [name for name in found if any(splits[name].class_counts or [1])]
+    if len(labeled) < len(found):
+        say(f"no sample of split {', '.join(name for name in found if name not in labeled)} has a label; not evaluated")
+    return labeled
+
+
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a run of `cdl train`.")],
     folder: DataSet,
@@ -108,7 +126,7 @@ def evaluate(
 
     model = classifiers.load_classifier(run)
     splits = open_files(folder).load_manifest().splits
-    chosen_split = split or next((name for name in reversed(VALIDATION_SPLITS) if name in splits), next(iter(splits)))
+    chosen_split = split or next(reversed(_splits_with_labels(splits)), next(iter(splits)))
     with progress("evaluate", "samples") as update:
         metrics = classifiers.evaluate(model, open_latents(folder, chosen_split), progress=update)
     report(

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-ModelName = Annotated[str, typer.Option("--model", help="A timm model.")]
+from walloc_cdl.cli.optional_values import OMITTED, optional_value
+
+ModelName = Annotated[
+    str, typer.Option("--model", help="A timm model, such as resnet18 or hf_hub:timm/resnet18.a1_in1k.")
+]
+Pretrained = Annotated[
+    str | None,
+    typer.Option(
+        "--pretrained",
+        metavar=optional_value("FILE"),
+        help="Start from published weights, which are downloaded, or from a safetensors file of them.",
+    ),
+]
 Epochs = Annotated[int, typer.Option(help="Passes over the training split.")]
 BatchSize = Annotated[int, typer.Option(help="Samples per update.")]
 LearningRate = Annotated[float, typer.Option("--lr", help="Peak learning rate.")]
 Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
+
+
+def pretrained_weights(option: str | None) -> bool | Path:
+    """Returns the argument `pretrained` of `create_model` for a value of `--pretrained`."""
+    return Path(option).expanduser() if option not in (None, OMITTED) else option == OMITTED

@@ -14,7 +14,7 @@ from datasets_prep.folders.verified_read import read_verified_file
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import foreign_names, make_folder, remove_file, remove_temporaries, remove_tree, write_atomic
 from walloc_cdl.latents import WORK_NAME, FileEntry
-from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
+from walloc_cdl.latents.json_with_digest import encode_json_with_digest, read_json_with_digest
 
 STATE_NAME = "state.json"
 FETCHED_NAME = "hub"
@@ -67,7 +67,7 @@ def _has_begun(folder: Path, state: dict[str, Any]) -> bool:
     path = folder / WORK_NAME / STATE_NAME
     if not path.is_file():
         return False
-    if parse_json_with_digest(path.read_bytes(), origin=str(path)) != state:
+    if read_json_with_digest(path) != state:
         raise CallError(f"{folder} holds an unfinished job of another data set or form; give a new folder")
     return True
 

@@ -11,6 +11,7 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +19,8 @@ from walloc_cdl.confinement import confined, require_no_links
 from walloc_cdl.errors import CallError
 from walloc_cdl.file_locks import LockState, lock, open_lock_file, open_locked
 from walloc_cdl.files import remove_file, remove_folder, remove_tree
+from walloc_cdl.json_files import parse_json
+from walloc_cdl.schema import from_json
 
 FOLDER = "locks"
 JOB = "job"
@@ -114,7 +117,15 @@ def _signature(path: Path) -> str | None:
     try:
         with open_lock_file(path) as file:
             file.seek(0)
-            fields = json.loads(file.read(MAX_SIGNATURE_CHARS))
-        return f"process {fields['process']} on {fields['host']} since {fields['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+            fields = parse_json(file.read(MAX_SIGNATURE_CHARS).encode("utf-8"))
+        signature = from_json(_Signature, fields, str(path))
+        return f"process {signature.process} on {signature.host} since {signature.since}"
+    except (OSError, ValueError):  # a DamagedError is a ValueError
         return None
+
+
+@dataclass(frozen=True)
+class _Signature:
+    process: int
+    host: str
+    since: str

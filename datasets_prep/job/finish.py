@@ -26,7 +26,7 @@ from datasets_prep.job.drop_duplicates import drop_duplicate_samples
 from datasets_prep.job.output import CODEC_FOLDER
 from datasets_prep.job.read_failures import QUARANTINE, require_source
 from datasets_prep.ledger.duplicates import HASH_COLUMNS, DuplicateFinder, write_marked_ledger
-from datasets_prep.ledger.shard_records import ShardRecord, load_rows, require_record
+from datasets_prep.ledger.shard_records import ShardRecord, load_rows, require_fitting, require_record
 from datasets_prep.ledger.table import ledger_schema
 from datasets_prep.samples.key_hash import key_hash
 from datasets_prep.samples.preparation import Preparation
@@ -64,7 +64,8 @@ def finish(context: JobContext) -> Manifest:
     folder, plan, source, preparation = context.folder, context.plan, context.source, context.preparation
 
     def parts(columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        return (load_rows(context.work, shard.name, columns) for shard in plan.shards)
+        for shard in plan.shards:
+            yield load_rows(context.work, shard.name, columns, num_rows=shard.num_samples)
 
     def hashes() -> Iterator[pa.Table]:
         return parts(HASH_COLUMNS)
@@ -142,10 +143,12 @@ class _Totals:
         _require_usable(self.context, self.num_samples)
 
     def _add(self, split: str, record: ShardRecord) -> None:
+        counts = self.class_counts[split]
+        require_fitting(record, len(self.histograms[split]), None if counts is None else len(counts))
         self.entries.append(record.entry)
         self.histograms[split] += record.histogram
         self.num_samples[split] += record.entry.num_samples
-        if (counts := self.class_counts[split]) is not None and record.class_counts is not None:
+        if counts is not None and record.class_counts is not None:
             counts += np.array(record.class_counts, np.int64)
 
     def summary(self, split: str) -> SplitSummary:
@@ -233,7 +236,7 @@ def _hashed_samples(context: JobContext, split: str) -> Iterator[tuple[str, int]
     """Yield the key hash and the index of every stored sample of the split that can be read."""
     for shard in context.plan.shards:
         if shard.split == split:
-            rows = load_rows(context.work, shard.name, ["key", "row"]).to_pydict()
+            rows = load_rows(context.work, shard.name, ["key", "row"], num_rows=shard.num_samples).to_pydict()
             for index, (key, row) in enumerate(zip(rows["key"], rows["row"], strict=True), start=shard.start):
                 if row is not None and context.source.can_read(split, index):
                     yield key_hash(key), index

@@ -15,11 +15,13 @@ from datasets_prep.job.plan import PLAN_NAME, Plan, difference_from_finished, fi
 from walloc_cdl.errors import CallError
 from walloc_cdl.fields import is_plain_path
 from walloc_cdl.files import foreign_names, move_file, remove_file, remove_folder, remove_temporaries, remove_tree
+from walloc_cdl.json_files import read_limited
 from walloc_cdl.latents import (
     COPY_FOLDER,
     EDIT_NAME,
     LEDGER_NAME,
     MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
     PROVENANCE_NAME,
     WORK_NAME,
     Manifest,
@@ -85,7 +87,9 @@ def open_output(folder: Path, plan: Plan, *, restart: bool, allow_drift: bool = 
         # Moved first, since the folder is no data set without it; it then lists the files to remove.
         move_file(folder / MANIFEST_NAME, work / DISCARDED_NAME)
     if (work / DISCARDED_NAME).is_file():
-        manifest = parse_manifest((work / DISCARDED_NAME).read_bytes(), origin=str(work / DISCARDED_NAME))
+        manifest = parse_manifest(
+            read_limited(work / DISCARDED_NAME, MAX_MANIFEST_BYTES), origin=str(work / DISCARDED_NAME)
+        )
         _remove_files(folder, [*(entry.name for entry in manifest.shards), *manifest.files])
     elif (work / PLAN_NAME).is_file():
         unfinished = load_plan(work)

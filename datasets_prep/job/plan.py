@@ -23,12 +23,14 @@ from walloc_cdl.codec import Codec
 from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.files import write_atomic
-from walloc_cdl.latents import Manifest
-from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
+from walloc_cdl.latents import MAX_MANIFEST_BYTES, Manifest
+from walloc_cdl.latents.json_with_digest import encode_json_with_digest, read_json_with_digest
+from walloc_cdl.schema import from_json, require_type
 
 FORMAT = "walloc-cdl plan"
 FORMAT_VERSION = 1
 PLAN_NAME = "plan.json"
+REMEDY = "remove its folder and start over"
 
 JOB_SETTINGS = ("shard_samples", "duplicates")
 """Settings in the preprocessing of a plan or manifest that do not affect single samples."""
@@ -136,19 +138,18 @@ def save_plan(work: Path, plan: Plan) -> None:
 def load_plan(work: Path) -> Plan:
     """Inverse of `save_plan`; raises `DamagedError` for an altered plan and `CallError` for another version's plan."""
     path = work / PLAN_NAME
-    values = parse_json_with_digest(path.read_bytes(), origin=str(path))
+    values = read_json_with_digest(path, max_bytes=MAX_MANIFEST_BYTES)
     if values.pop("format", None) != FORMAT or values.pop("format_version", None) != FORMAT_VERSION:
         raise CallError(
             f"{path} is not a plan of version {FORMAT_VERSION}; remove the folder, or continue with the version that "
             "wrote it"
         )
-    try:
-        shards = tuple(PlannedShard(**shard) for shard in values.pop("shards"))
-        return Plan(**values, shards=shards)
-    except (TypeError, KeyError) as error:
-        raise DamagedError(
-            f"{path} has missing or unknown fields ({error}); remove its folder and start over"
-        ) from error
+    plan = from_json(Plan, values, str(path), remedy=REMEDY)
+    if any(not shard.start <= shard.stop for shard in plan.shards):
+        raise DamagedError(f"{path}: a shard ends before it begins; {REMEDY}")
+    if plan.is_stream:
+        require_type(list[str], plan.source.get("splits"), f"{path}, source, splits", remedy=REMEDY)
+    return plan
 
 
 def first_difference(plan: Plan, other: Plan) -> tuple[str, Any, Any] | None:

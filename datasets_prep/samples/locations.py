@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import json
 import os
 import socket
 import ssl
@@ -99,7 +100,10 @@ def read_range(
     if not is_url(location):
         with open_regular(location) as file:
             file.seek(offset)
-            return file.read() if num_bytes is None else file.read(num_bytes)
+            if num_bytes is None:
+                return file.read()
+            # read() would allocate all that an untrusted archive declares
+            return file.read(max(0, min(num_bytes, os.fstat(file.fileno()).st_size - offset)))
     if num_bytes is not None and num_bytes > limit:
         raise too_large(limit)
     deadline = Deadline()
@@ -131,7 +135,7 @@ def _fetch_error(error: Exception) -> FetchError:
         return FetchError("no such file at its URL", ReadFailure.REFUSED)
     if isinstance(error, PermissionError):
         return FetchError("access to its URL is denied", ReadFailure.REFUSED)
-    if isinstance(error, CallError) and not isinstance(error.__cause__, ImportError):
+    if _is_misunderstood(error):
         return FetchError("its URL is malformed")
     status = getattr(error, "code", None)
     cause = f"HTTP status {status}" if status else f"not reached ({type(error).__name__})"
@@ -141,6 +145,12 @@ def _fetch_error(error: Exception) -> FetchError:
     return FetchError(f"{cause}, {len(RETRY_PAUSES_S) + 1} times", failure)
 
 
+def _is_misunderstood(error: Exception) -> bool:
+    """Return whether a file system's package does not understand a URL: it raises `ValueError`, but not for JSON."""
+    cause = error.__cause__
+    return isinstance(cause, ValueError) and not isinstance(cause, json.JSONDecodeError)
+
+
 def _is_of_one_host(reason: object) -> bool:
     """Return whether a connection failed because of the host that a URL names, while servers and network may work."""
     unknown = isinstance(reason, socket.gaierror) and reason.errno != socket.EAI_AGAIN
@@ -148,7 +158,7 @@ def _is_of_one_host(reason: object) -> bool:
 
 
 def _is_transient(error: Exception) -> bool:
-    if isinstance(error, (FetchError, FileNotFoundError, PermissionError)):
+    if isinstance(error, (FetchError, FileNotFoundError, PermissionError)) or _is_misunderstood(error):
         return False
     status = getattr(error, "code", None)
     return isinstance(error, (OSError, http.client.HTTPException)) and (status is None or is_transient_status(status))

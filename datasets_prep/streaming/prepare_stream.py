@@ -64,7 +64,7 @@ def prepare_stream(
                 context = _open_context(planned, folder, plan, reservoir, progress, started_s)
                 return end_job(_encode(context, planned, reservoir))
             remove_work(folder)
-    report_finished(folder, sum(manifest.source["num_samples"].values()), progress)
+    report_finished(folder, sum(manifest.source.get("num_samples", {}).values()), progress)
     return manifest
 
 

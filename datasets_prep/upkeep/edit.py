@@ -43,7 +43,7 @@ from walloc_cdl.latents import (
     write_provenance,
 )
 from walloc_cdl.latents.copies import write_with_parents
-from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
+from walloc_cdl.latents.json_with_digest import encode_json_with_digest, read_json_with_digest
 
 FORMAT = "walloc-cdl edit"
 FORMAT_VERSION = 1
@@ -154,7 +154,7 @@ def _apply_record(folder: Path, *, trusted: bool) -> None:
     """Perform the steps of the record that have not been performed yet."""
     path = folder / WORK_NAME / EDIT_NAME
     stage = folder / WORK_NAME / STAGE_NAME
-    fields = Fields(parse_json_with_digest(path.read_bytes(), origin=str(path)), str(path))
+    fields = Fields(read_json_with_digest(path), str(path))
     if (fields.get("format"), fields.get("format_version")) != (FORMAT, FORMAT_VERSION):
         raise CallError(f"{path} is not an edit of version {FORMAT_VERSION}; continue with the version that began it")
     place, remove, clear = _paths(fields, "place"), _paths(fields, "remove"), _paths(fields, "clear")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.context import JobContext
 from datasets_prep.job.local_engine import LocalEngine
 from datasets_prep.job.output import CODEC_FOLDER, short_text
-from datasets_prep.job.plan import difference_from_finished
+from datasets_prep.job.plan import UNCOMPARED_FIELDS, difference_from_finished
 from datasets_prep.job.plan_job import PlannedJob, choose_workers, plan_prepared
 from datasets_prep.job.progress import Reporter
 from datasets_prep.ledger.index import LedgerIndex
@@ -38,8 +38,10 @@ from datasets_prep.upkeep.source_diff import NewSamplesSource
 from walloc_cdl.canonical import differences
 from walloc_cdl.codec import Codec, load_codec
 from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.fields import REMEDY, shorten
 from walloc_cdl.files import make_folder, move_file, sync_folder
 from walloc_cdl.latents import WORK_NAME, Manifest, SampleLayout, ShardEntry, load_provenance, open_shard
+from walloc_cdl.schema import require_type
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def encode_again(
     codec = load_codec(str(folder / CODEC_FOLDER))
     planned = planned_job(folder, manifest, engine, codec, config)
     _require_same_source(folder, planned, manifest)
+    _require_same_shape(folder, planned, manifest)
     stored = _stored_keys(folder, manifest, damaged)
     rows, problems = _rows(folder, planned, damaged, stored)
     source, shards = _select_rows(planned, manifest, [entry for entry in damaged if entry.name in rows], rows)
@@ -173,7 +176,7 @@ def planned_job(
         source, limit = first_samples(source, limit), None
     settings = PrepareConfig(
         shard_samples=preprocessing.get("shard_samples"),
-        batch=int(engine.get("batch", PrepareConfig.batch)),
+        batch=require_type(int, engine.get("batch", PrepareConfig.batch), "the provenance's engine, batch"),
         limit=limit,
         seed=manifest.source.get("limit_seed", 0),
         workers=config.workers,
@@ -182,6 +185,9 @@ def planned_job(
     )
     preparation = stored_preparation(source, codec, preprocessing)
     planned = plan_prepared(source, codec, preparation, settings)
+    if manifest.source.get("streaming"):  # what says so stays in the manifest of samples that are tried again
+        chosen = {name: manifest.source[name] for name in UNCOMPARED_FIELDS if name in manifest.source}
+        planned = replace(planned, plan=replace(planned.plan, source={**planned.plan.source, **chosen}))
     if limit is None or difference_from_finished(planned.plan, manifest) is None:
         return planned
     # the limit of an extension counted samples that the data set had before; the ledger has all of them
@@ -210,6 +216,16 @@ def _without_removed(stage: Path, encoded: ShardEntry, keys: list[str], layout: 
     if not keys or any(key not in row_of for key in keys):
         return encoded
     return write_rows(stage, encoded, shard, np.array([row_of[key] for key in keys], np.int64), layout)[0]
+
+
+def _require_same_shape(folder: Path, planned: PlannedJob, manifest: Manifest) -> None:
+    """Raise `DamagedError` if the preprocessing makes latents of another shape, which could take any memory."""
+    shape = tuple(planned.codec.latent_shape(planned.preparation.shape))
+    if not manifest.layout.ragged and shape != manifest.latent_shape:
+        raise DamagedError(
+            f"{folder}: its preprocessing makes latents of {shorten(shape)}, its manifest lists "
+            f"{shorten(manifest.latent_shape)}; {REMEDY}"
+        )
 
 
 def _difference_text(

@@ -36,7 +36,7 @@ from datasets_prep.job.run import OnProgress, encode_pending, open_context
 from datasets_prep.ledger.duplicates import DuplicateFinder
 from datasets_prep.ledger.index import row_hashes
 from datasets_prep.ledger.rewrite import ledger_parts, stored_ledger_schema, write_edited_ledger
-from datasets_prep.ledger.shard_records import load_rows, require_record
+from datasets_prep.ledger.shard_records import load_rows, require_fitting, require_record
 from datasets_prep.ledger.table import DUPLICATE, STRAY_ROWS, stray_rows
 from datasets_prep.samples.planned_shard import PlannedShard
 from datasets_prep.sources.core.source import Source
@@ -162,7 +162,7 @@ class _LedgerParts:
         """Yield the rows of `before`, then those of the new samples, then those of the new stray files."""
         yield from self.before()
         for shard in self._context.plan.shards:
-            yield load_rows(self._context.work, shard.name)
+            yield load_rows(self._context.work, shard.name, num_rows=shard.num_samples)
         strays = self._diff.strays
         for start in range(0, len(strays), STRAY_ROWS):
             yield stray_rows(strays[start : start + STRAY_ROWS], self._schema)
@@ -180,13 +180,15 @@ def _with_shards(edit: Edit, context: JobContext) -> Manifest:
     entries = []
     for shard in context.plan.shards:
         record = require_record(context.folder, context.work, shard, context.plan_digest)
+        classes = counts[shard.split]
+        require_fitting(record, len(zeros), None if classes is None else len(classes))
         if not record.entry.num_samples:  # nothing but samples that still cannot be used
             continue
         _stage(context.folder / shard.name, edit.stage / shard.name)
         entries.append(record.entry)
         histograms[shard.split] += record.histogram
         num_samples[shard.split] += record.entry.num_samples
-        if (classes := counts[shard.split]) is not None and record.class_counts is not None:
+        if classes is not None and record.class_counts is not None:
             classes += np.array(record.class_counts, np.int64)
     splits = {
         name: SplitSummary(num_samples[name], None if (classes := counts[name]) is None else classes.tolist())

@@ -16,9 +16,11 @@ from datasets_prep.upkeep.try_again import TriedAgain, try_again
 from walloc_cdl.addresses import local_path
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.files import make_folder
+from walloc_cdl.json_files import MAX_JSON_BYTES, read_limited
 from walloc_cdl.latents import (
     EDIT_NAME,
     MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
     PROVENANCE_NAME,
     WORK_NAME,
     FileEntry,
@@ -31,7 +33,6 @@ from walloc_cdl.latents import (
 )
 from walloc_cdl.latents.copies import write_with_parents
 from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
-from walloc_cdl.latents.manifest_file import read_limited
 
 
 @dataclass
@@ -145,7 +146,9 @@ def _restore_json(
     for path in (name, copy_path(name)):
         if (folder / path).is_file():
             try:
-                found[path] = read_limited(folder / path)
+                found[path] = read_limited(
+                    folder / path, MAX_MANIFEST_BYTES if name == MANIFEST_NAME else MAX_JSON_BYTES
+                )
                 parsed.append(parse(found[path], str(folder / path)))
             except DamagedError:
                 continue

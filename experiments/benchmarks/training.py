@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from classifiers import create_model
-from classifiers.backbones import require_model
+from classifiers.backbones import resolve_model
 from experiments.benchmarks.autotune import choose_peer_settings, choose_setting
 from experiments.benchmarks.machine import describe_machine
 from experiments.benchmarks.reading import ReadingConfig, loader_settings, make_reading_task
@@ -64,7 +64,7 @@ def measure_training(
     `against` names the peers, as `cdl bench train --against` does. Raises `CallError` for an unknown model.
     """
     peers, absent = choose_peers("train", against)
-    require_model(config.model)
+    resolve_model(config.model)
     threads = choose_threads(config.reading.threads)
     with tempfile.TemporaryDirectory(dir=folder, prefix="cdl-bench-") as parent, torch_threads(threads):
         machine = describe_machine(tuple(peer.package for peer in peers if peer.package))

@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from classifiers.cli.options import BatchSize, Epochs, LearningRate, ModelName, Precision
+from classifiers.cli.options import (
+    BatchSize,
+    Epochs,
+    LearningRate,
+    ModelName,
+    Precision,
+    Pretrained,
+    pretrained_weights,
+)
 from datasets_prep.cli.options import SourceName
-from walloc_cdl.cli.console import PhaseProgress, table, write_json
+from walloc_cdl.cli.console import PhaseProgress, show, table, write_json
 from walloc_cdl.cli.options import JsonPath, Threads, out_option
 from walloc_cdl.machine import wait_without_spinning_if_busy
 
@@ -35,7 +43,7 @@ def compare(
     epochs: Epochs = 15,
     batch_size: BatchSize = 64,
     lr: LearningRate = 1e-3,
-    pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from published weights.")] = False,
+    pretrained: Pretrained = None,
     precision: Precision = "auto",
     limit: Annotated[
         int | None, typer.Option(help="At most this many samples of each split, the same share of each class.", min=1)
@@ -59,7 +67,7 @@ def compare(
         model=model,
         size=size,
         num_seeds=num_seeds,
-        pretrained=pretrained,
+        pretrained=pretrained_weights(pretrained),
         limit=limit,
         workers=workers,
         threads=threads,
@@ -114,6 +122,8 @@ def _show(outcome: Outcome, folder: Path, json_path: Path | None) -> None:
     headings, rows = table_rows(outcome)
     columns = [number for number, heading in enumerate(headings) if heading not in REDUNDANT_COLUMNS]
     table([headings[number] for number in columns], [[row[number] for number in columns] for row in rows])
-    print(f"\n{outcome.sentence}\n")
-    print(f"Table, plot and results: {folder / TABLE_NAME}, {folder / PLOT_NAME}, {folder / RESULTS_NAME}")
+    print()
+    show(outcome.sentence)
+    print()
+    show(f"Table, plot and results: {folder / TABLE_NAME}, {folder / PLOT_NAME}, {folder / RESULTS_NAME}")
     write_json(json_path, outcome.to_json())

@@ -176,3 +176,35 @@ def test_pretrained_patches_must_divide_the_grid(write, tmp_path):
     dataset = write("small", spec, {"train": random_split(spec, 2, 12)})["train"]
     with pytest.raises(CallError, match="test_vit has patches of 16 pixels, which do not divide a grid of 24; choose"):
         create_model("test_vit", dataset, pretrained=tmp_path / "weights.safetensors")
+
+
+@pytest.mark.parametrize("prefix", ["hf_hub:timm/", "hf-hub:timm/"])
+def test_a_model_is_named_by_its_address_on_the_hub(rgb16, tmp_path, prefix):
+    published = save_published(tmp_path / "weights.safetensors", "test_resnet")
+    model = create_model(f"{prefix}test_resnet.r160_in1k", rgb16, pretrained=tmp_path / "weights.safetensors")
+    assert model.config.name == "test_resnet.r160_in1k"  # from which it is rebuilt without the Hub
+    assert torch.equal(model.backbone.conv1[0].weight, published.conv1[0].weight)
+
+
+def test_models_of_others_on_the_hub_are_refused_with_the_remedy(rgb16):
+    with pytest.raises(CallError, match=r"hf_hub:me/mine is not a model of hf_hub:timm/…, .*; name its architecture"):
+        create_model("hf_hub:me/mine", rgb16)
+    with pytest.raises(CallError, match=r"unknown model 'resnet_18'.*resnet18"):
+        create_model("hf_hub:timm/resnet_18", rgb16)
+
+
+@pytest.mark.parametrize("stem", ["synthesis", "channels"])
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float16, 0.02), (torch.bfloat16, 0.1), (torch.float64, 1e-3)], ids=str
+)
+def test_a_model_computes_in_the_type_to_which_it_is_converted(rgb16, name, stem, dtype, tolerance):
+    model = create_model(name, rgb16, stem=stem).eval()
+    codes = rgb16.gather(range(4))[0]
+    with torch.no_grad():
+        expected = model(codes)
+        convert = {torch.float16: model.half, torch.bfloat16: model.bfloat16, torch.float64: model.double}[dtype]
+        logits = convert()(codes)
+        assert {value.dtype for value in model.state_dict().values() if value.is_floating_point()} == {dtype}
+    assert logits.dtype == dtype
+    assert float((logits.double() - expected).abs().max()) < tolerance * float(expected.abs().max())

@@ -10,6 +10,7 @@ from torch.utils.data import ConcatDataset, Subset
 from torch.utils.data import random_split as split_at_random
 
 from classifiers import Metrics, RunRecord, TrainConfig, create_model, evaluate, load_classifier, train
+from tests.support.memory import PeakMemory
 from tests.support.tiny_datasets import make_spec, random_split
 from walloc_cdl.data import open_latents
 from walloc_cdl.errors import CallError, DamagedError, JobError, SpecMismatchError
@@ -272,6 +273,28 @@ def test_a_truncated_file_is_reported_as_damaged(finished, name):
         load_classifier(finished[0])
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"num_classes": 10**8}, r"'backbone.fc.weight' is .* \[2, \d+\], expected torch.float32 \[100000000"),
+        ({"name": "vit_large_patch16_224"}, r"'backbone.\S+' is (missing|unknown)"),
+        ({"latent_channels": 10**8}, r"'input.table' is of shape \[3, 256\], expected 100000000 latent channels"),
+        ({"grid": 16 * 10**5}, r"'stem.weight' is torch.float32 .*, expected torch.float32 \[30000000000"),
+    ],
+    ids=["classes", "model", "channels", "grid"],
+)
+def test_a_configuration_of_another_size_than_the_weights_takes_no_memory(finished, changes, reason):
+    path = finished[0] / "config.json"
+    config = json.loads(path.read_bytes())
+    classifier = config["classifier"]
+    if channels := changes.pop("latent_channels", None):
+        classifier["spec"]["latent_channels"] = classifier["latent_shape"][0] = channels
+    path.write_text(json.dumps({**config, "classifier": {**classifier, **changes}}))
+    with PeakMemory() as memory, pytest.raises(DamagedError, match=rf"model.safetensors: {reason}.*train again"):
+        load_classifier(finished[0])
+    assert memory.num_bytes < 10**8
+
+
 def test_a_truncated_checkpoint_is_reported_as_damaged(striped, tmp_path):
     arguments = (make(striped["train"]), striped["train"], None, QUICK, tmp_path / "run")
     with pytest.raises(Interrupted):
@@ -279,7 +302,10 @@ def test_a_truncated_checkpoint_is_reported_as_damaged(striped, tmp_path):
     path = tmp_path / "run" / "checkpoint.safetensors"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    with pytest.raises(DamagedError, match=r"checkpoint.safetensors: not readable as safetensors"):
+    with pytest.raises(
+        DamagedError,
+        match=r"checkpoint\.safetensors: SHA-256 of the content is .*; restore it from a copy or train again",
+    ):
         train(*arguments)
     path.write_bytes(whole)
     train(*arguments)
@@ -290,3 +316,78 @@ def test_a_moved_data_set_is_recognized(finished, striped):
     folder, record = finished
     again = open_latents(striped["train"].folder, "train")
     assert train(make(again), again, striped["validation"], QUICK, folder) == record
+
+
+def test_a_diverged_run_says_so_at_every_start(striped, tmp_path):
+    """The last update of the first epoch diverges: the loss before it is finite, but the model is not."""
+
+    def diverge_at(step):
+        def progress(event):
+            if event.step == step:
+                with torch.no_grad():
+                    next(models[-1].backbone.parameters()).fill_(float("nan"))
+
+        return progress
+
+    models = []
+
+    def build():
+        models.append(create_model("test_resnet", striped["train"]))
+        return models[-1]
+
+    arguments = (build, striped["train"], striped["validation"], QUICK, tmp_path / "run")
+    with pytest.raises(
+        JobError, match=r"^weights are not finite after epoch 2; choose an lr below 0\.002, or precision"
+    ):
+        train(*arguments, progress=diverge_at(6))
+    for _ in range(2):
+        with pytest.raises(JobError, match=r"^weights are not .*; so ended an earlier call of the run in .* --restart"):
+            train(*arguments, progress=lambda event: pytest.fail("it trained again"))
+    (tmp_path / "run" / "diverged.json").unlink()
+    assert len(train(*arguments).losses) == 3  # goes on after the first epoch, whose checkpoint is intact
+
+
+def test_a_diverged_run_can_start_over(striped, tmp_path):
+    arguments = (make(striped["train"]), striped["train"], striped["validation"])
+    high = TrainConfig(epochs=2, batch_size=64, lr=1e30, precision="fp32", clip_norm=None)
+    with pytest.raises(JobError, match=r"not finite|the loss is (nan|inf)"):
+        train(*arguments, high, tmp_path / "run")
+    record = train(*arguments, QUICK, tmp_path / "run", resume=False)
+    assert np.isfinite(record.losses).all()
+    assert not (tmp_path / "run" / "diverged.json").exists()
+
+
+def test_predictions_that_are_not_finite_have_no_metrics(striped):
+    model = create_model("test_resnet", striped["train"])
+    with torch.no_grad():
+        next(model.backbone.parameters()).fill_(float("nan"))
+    with pytest.raises(JobError, match=r"^96 of 96 predictions are not finite numbers: the classifier diverged in"):
+        evaluate(model, striped["validation"])
+
+
+def test_a_converted_model_is_trained_and_loaded_in_its_type(striped, tmp_path):
+    model = make(striped["train"])().double()
+    record = train(model, striped["train"], striped["validation"], QUICK, tmp_path / "run")
+    loaded = load_classifier(tmp_path / "run")
+    assert {value.dtype for value in loaded.state_dict().values() if value.is_floating_point()} == {torch.float64}
+    assert evaluate(loaded, striped["validation"]).accuracy == record.metrics.accuracy
+
+
+def test_a_batch_of_one_sample_is_refused_where_batch_normalization_sees_one_value(striped, tmp_path):
+    config = TrainConfig(epochs=1, batch_size=1, precision="fp32")
+    model = make(striped["train"])()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(
+        CallError,
+        match=r"batch_size is 1, with which test_resnet cannot train on a grid of 16 pixels: its batch normalization "
+        r"needs several values \(Expected more than 1 value per channel.*\); choose a batch size of at least 2",
+    ):
+        train(model, striped["train"], None, config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_batch_of_one_sample_trains_a_model_without_batch_normalization(striped, tmp_path):
+    config = TrainConfig(epochs=1, batch_size=1, precision="fp32")
+    record = train(make(striped["train"], "test_vit"), striped["train"], None, config, tmp_path / "run")
+    assert np.isfinite(record.losses).all()

@@ -185,6 +185,17 @@ def test_preview(cdl, source, latents, tmp_path):
         assert 2 * 256 < picture.height < 3 * 256  # in two rows
 
 
+def test_splits_without_labels_are_not_evaluated_by_default(cdl, source, tmp_path):
+    root, out, run = tmp_path / "photos", tmp_path / "set", tmp_path / "run"
+    shutil.copytree(source, root)
+    for path in sorted((root / "test").glob("*/*")):
+        path.rename(root / "test" / f"{path.parent.name}-{path.name}")
+    assert cdl("prepare", root, "--codec", "rgb-16x", "--size", 32, "--workers", 0, "--out", out).code == 0
+    answer = cdl("train", out, "--model", "test_resnet", "--out", run, "--epochs", 1, "--batch-size", 8)
+    assert answer.code == 0
+    assert "no sample of split test has a label; not evaluated" in answer.err
+
+
 def test_train_and_evaluate(cdl, latents, tmp_path):
     run = tmp_path / "run"
     call = ("train", latents, "--model", "test_resnet", "--out", run, "--epochs", 1, "--batch-size", 8)

@@ -36,6 +36,10 @@ def test_the_global_batches_are_the_same_for_any_number_of_ranks(num_samples, ba
     parts = [rank_slices(batches, epoch, rank=rank, world_size=world_size) for rank in range(world_size)]
     for number, whole in enumerate(rank_slices(batches, epoch)):
         slices = [part[number] for part in parts]
+        if len(whole) < world_size:  # some are read twice, so that no rank is left without a sample
+            assert [len(rows) for rows in slices] == [1] * world_size
+            assert set(np.concatenate(slices)) == set(whole)
+            continue
         np.testing.assert_array_equal(np.concatenate(slices), whole)
         assert max(map(len, slices)) - min(map(len, slices)) <= 1
 
@@ -78,3 +82,18 @@ def test_positions_are_uniform():
 def test_wrong_settings(arguments, message):
     with pytest.raises(CallError, match=message):
         make(10, **({"batch_size": 4} | arguments))
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 4, 7])
+@pytest.mark.parametrize("num_samples", [17, 18, 23])
+def test_no_rank_is_left_without_a_sample(num_samples, world_size):
+    """Of the last batch, too; where there are enough samples, the parts still are the batch."""
+    batches = GlobalBatches(num_samples, 8, shuffle=True, drop_last=False, seed=1)
+    for number in range(len(batches)):
+        whole = batches.part(number)
+        positions = range(whole.start, whole.stop)
+        parts = [batches.part(number, rank=rank, world_size=world_size) for rank in range(world_size)]
+        read = [position for part in parts for position in range(part.start, part.stop)]
+        assert all(part.stop > part.start for part in parts)
+        assert set(read) == set(positions)
+        assert read == list(positions) or len(positions) < world_size == len(read)

@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from walloc_cdl.addresses import local_path
 from walloc_cdl.cli.commands import COMMANDS
 from walloc_cdl.cli.console import show_help
+from walloc_cdl.cli.optional_values import OptionalValueCommand
 from walloc_cdl.cli.registry import installed_tables, skip_warning
 from walloc_cdl.errors import CallError
 from walloc_cdl.version import __version__
@@ -60,7 +61,7 @@ def build_command_tree(warn: Callable[[str], None]) -> TyperGroup:
 def _command(words: str, function: Callable[..., object]) -> Any:
     """Build a command from a function; raises the errors of typer for annotations that it does not support."""
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command(words.rpartition(" ")[2])(_with_home_folder(function))
+    app.command(words.rpartition(" ")[2], cls=OptionalValueCommand)(_with_home_folder(function))
     return typer.main.get_command(app)
 
 

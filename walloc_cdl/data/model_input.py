@@ -15,7 +15,8 @@ from walloc_cdl.spec import LatentSpec
 class ModelInput(nn.Module):
     """Inverse companding and scaling by one table lookup.
 
-    Converts uint8 (B, K, h, w), or (B, K, t) for audio, to float32 of the same shape:
+    Converts uint8 (B, K, h, w), or (B, K, t) for audio, to float32 of the same shape, or to the type to which the
+    model was converted, such as by `model.half()`:
 
         x = s (v - μ_c) / σ_c^α
 
@@ -49,7 +50,7 @@ class ModelInput(nn.Module):
         self.register_buffer("mean", torch.from_numpy(statistics.mean).float())
 
     def forward(self, codes: torch.Tensor) -> torch.Tensor:
-        """Returns the model input, float32, for codes, uint8, both (B, K, h, w) or (B, K, t)."""
+        """Returns the model input, of the table's type, for codes, uint8, both (B, K, h, w) or (B, K, t)."""
         num_channels = self.table.shape[0]
         if codes.dtype != torch.uint8 or codes.ndim != 1 + len(self._axes) or codes.shape[1] != num_channels:
             expected = ", ".join(["B", str(num_channels), *self._axes[1:]])

@@ -86,12 +86,14 @@ class GlobalBatches:
     def part(self, number: int, *, rank: int = 0, world_size: int = 1) -> slice:
         """Returns the positions, in an epoch's order, of one rank's part of global batch `number`.
 
-        The concatenated parts of all ranks are the global batch. Their sizes differ by at most one, so
-        that a rank may have no sample of a last, incomplete batch.
+        The concatenated parts of all ranks are the global batch. Their sizes differ by at most one. No part is empty,
+        since ranks that train together would wait for one another, and the mean of no samples is NaN: where a last,
+        incomplete batch has fewer samples than there are ranks, a rank without one gets the next rank's as well.
         """
         first = number * self.batch_size
         count = min(self.batch_size, self.num_samples - first)
-        return slice(first + rank * count // world_size, first + (rank + 1) * count // world_size)
+        start, stop = (first + each * count // world_size for each in (rank, rank + 1))
+        return slice(start, max(stop, start + 1))
 
     def selections(
         self, epoch: int, *, draw: bool, rank: int = 0, world_size: int = 1, start: int = 0

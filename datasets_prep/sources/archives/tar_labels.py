@@ -13,7 +13,7 @@ from datasets_prep.sources.core.label_notes import all_unknown_note
 from datasets_prep.sources.core.label_values import class_value, is_unknown
 from datasets_prep.sources.folders.imagefolder import IMAGE_SUFFIXES
 from walloc_cdl.errors import CallError
-from walloc_cdl.fields import parse_json
+from walloc_cdl.json_files import parse_json
 from walloc_cdl.latents import UNKNOWN_LABEL
 
 MAX_CLS_BYTES = 4096

@@ -26,6 +26,8 @@ class _Form:
         >>> [_Form(*form).of("a/b.c.png") for form in ((True, True), (False, True), (True, False), (False, False))]
         ['a/b.c.png', 'b.c.png', 'a/b.c', 'b.c']
         """
+        if self.folders and self.suffix:
+            return key
         folder, slash, base = key.rpartition("/")
         stem = base.rpartition(".")[0] or base
         return (folder + slash if self.folders else "") + (base if self.suffix else stem)

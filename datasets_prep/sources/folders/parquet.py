@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,7 @@ from datasets_prep.samples.origin import Origin
 from datasets_prep.samples.stored import Stored
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
 from datasets_prep.sources.folders.file_lists import by_split, expand, folder_name
+from datasets_prep.sources.folders.parquet_rows import rows_at_once
 from datasets_prep.sources.hubs.common_schema import common_schema
 from datasets_prep.sources.hubs.hf_columns import (
     ColumnLabels,
@@ -42,7 +43,7 @@ from walloc_cdl.errors import CallError, one_line
 from walloc_cdl.latents import UNKNOWN_LABEL
 
 RUN_ROWS = 64
-"""Rows decoded at once: a reader holds this many images in memory."""
+"""Rows decoded at once, or fewer if they are large (`rows_at_once`): a reader holds this many images in memory."""
 
 BUFFER_BYTES = 2**20
 """Size of the pieces in which a column is read."""
@@ -114,6 +115,7 @@ class RowReader:
     def __init__(self, paths: Sequence[str], ends: np.ndarray, column: str, options: ColumnOptions) -> None:
         """`ends`: int64, for each file the cumulative number of rows up to its end."""
         self._paths, self._ends, self._column, self._options = list(paths), ends, column, options
+        self._stream: BinaryIO | None = None
         self._close()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -130,7 +132,8 @@ class RowReader:
         first = int(self._ends[number - 1]) if number else 0
         if number != self._open_file:
             self._close()
-            self._open_file, self._file = number, _opened(self._paths[number], self._options.public)
+            self._open_file, self._stream = number, _open_stream(self._paths[number], self._options.public)
+            self._file = _opened(self._paths[number], self._stream)
             groups = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
             self._group_ends = np.cumsum(groups)
             listed, found = int(self._ends[number]) - first, sum(groups)
@@ -159,7 +162,9 @@ class RowReader:
         group = int(np.searchsorted(self._group_ends, row, side="right"))
         if group != self._group or row < self._run_start:
             self._group = group
-            self._runs = self._file.iter_batches(RUN_ROWS, row_groups=[group], columns=[self._column])
+            path = self._paths[self._open_file]
+            rows = _rows_at_once(self._file, self._stream, path, [self._column], RUN_ROWS, group=group)
+            self._runs = self._file.iter_batches(rows, row_groups=[group], columns=[self._column])
             self._run_start, self._run = int(self._group_ends[group - 1]) if group else 0, pa.nulls(0)
         try:
             while row >= self._run_start + len(self._run):
@@ -171,6 +176,9 @@ class RowReader:
     def _close(self) -> None:
         self._open_file, self._group = -1, -1
         self._file: pq.ParquetFile | None = None
+        if self._stream is not None:
+            self._stream.close()
+        self._stream = None
         self._runs: Iterator[pa.RecordBatch] = iter(())
         self._group_ends = np.empty(0, np.int64)
         self._run_start, self._run = 0, pa.nulls(0)
@@ -207,19 +215,21 @@ class _Scan:
         self._kept = TableBuilder(pa.schema([schema.field(column) for column in options.keep]))
         ends = []
         for path in paths:
-            file = _opened(path, options.public)
+            stream = _open_stream(path, options.public)
+            file = _opened(path, stream)
             labels.require_same(_common_features(file.schema_arrow, schema), repr(path))
             sized = [] if is_url(path) else [image]
             wanted = [*dict.fromkeys([*sized, *labels.columns, *options.keep, *filter(None, [options.group])])]
             if is_url(path):
                 self._sizes.extend(np.zeros(file.metadata.num_rows, np.int64))
             files, row = named_files(path, options), 0
-            for batch in _batches(file, path, wanted):
+            for batch in _batches(file, stream, path, wanted):
                 labels.append(split, batch)
                 if sized:
                     self._append_sizes(batch.column(image), files, repr(path), row)
                 self._append(batch)
                 row += len(batch)
+            stream.close()
             self.rows += file.metadata.num_rows
             ends.append(self.rows)
         self.ends = np.array(ends, np.int64)
@@ -254,11 +264,12 @@ class _Scan:
             self._kept.append(pa.record_batch(columns, schema=self._kept.schema))
 
 
-def _batches(file: pq.ParquetFile, path: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
+def _batches(file: pq.ParquetFile, stream: BinaryIO, path: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
     if not columns:
         return
+    rows = _rows_at_once(file, stream, path, columns, SCAN_ROWS)
     try:
-        yield from file.iter_batches(SCAN_ROWS, columns=columns)
+        yield from file.iter_batches(rows, columns=columns)
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(path, error) from error
 
@@ -269,10 +280,27 @@ def named_files(path: str, options: ColumnOptions) -> NamedFiles:
     return NamedFiles(folder, absolute=options.absolute, public=options.public)
 
 
-def _opened(path: str, public: bool) -> pq.ParquetFile:
+def _open_stream(path: str, public: bool) -> BinaryIO:
     try:
-        return pq.ParquetFile(open_binary(path, public=public), pre_buffer=False, buffer_size=BUFFER_BYTES)
+        return open_binary(path, public=public)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _opened(path: str, stream: BinaryIO) -> pq.ParquetFile:
+    """Open the file of a path, whose bytes `stream` has."""
+    try:
+        return pq.ParquetFile(stream, pre_buffer=False, buffer_size=BUFFER_BYTES)
     except (OSError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
+
+
+def _rows_at_once(
+    file: pq.ParquetFile, stream: BinaryIO, path: str, columns: list[str], most: int, *, group: int | None = None
+) -> int:
+    try:
+        return rows_at_once(file, stream, columns, most, group=group, only_first=is_url(path))
+    except OSError as error:
         raise _unreadable(path, error) from error
 
 

@@ -135,6 +135,16 @@ class ColumnLabels:
                 if self.labels is None:
                     return
 
+    def are_missing(self, features: Features, where: str) -> bool:
+        """Return whether further rows, whose location `where` describes, have no labels, as those of a test split.
+
+        Raises `CallError` if they have only some of the columns, or labels in another column.
+        """
+        missing = [column for column in self.columns if column not in features]
+        if missing and (len(missing) < len(self.columns) or _label_column(where, features, None) is not None):
+            require_column(where, features, missing[0])
+        return bool(missing)
+
     def append_unknown(self, split: str, count: int) -> None:
         """Append unknown labels for the rows of a split that does not have the columns."""
         if self.labels is not None:

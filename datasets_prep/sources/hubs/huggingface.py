@@ -77,7 +77,7 @@ class HuggingFaceSource(Source):
         for split, rows in splits.items():
             for column in (self._image, *options.keep, *([options.group] if options.group else [])):
                 require_column(f"{name}, split {split}", rows.features, column)
-            if not rows.features.keys() >= {*labels.columns}:
+            if labels.are_missing(rows.features, f"{name}, split {split}"):
                 labels.append_unknown(split, len(rows))
                 continue
             labels.require_same(rows.features, f"split {split!r}")

@@ -69,7 +69,9 @@ class ClipNotes:
         for (found, found_channels), count in others[:MAX_KINDS]:
             real = reduction * found * found_channels / (rate * channels)
             changes = ["resampled"] if found != rate else []
-            changes += ["mixed down" if channels < found_channels else "repeated"] if found_channels != channels else []
+            if found_channels != channels:
+                is_mixed = channels < found_channels
+                changes.append("mixed down" if is_mixed else f"turned into {_channels_text(channels)}")
             lost = f", frequencies above {rate // 2:,} Hz are lost," if found > rate else ""
             notes.append(
                 f"{count:,} of {total:,} clips have {found:,} Hz and {_channels_text(found_channels)}, but codec "

@@ -233,6 +233,8 @@ def test_rates_and_channels_other_than_the_codecs_are_reported(codec, tmp_path):
     (tmp_path / "sounds" / "a.wav").unlink()
     source = open_source(f"audiofolder:{tmp_path / 'sounds'}")
     assert len(plan_job(source, resizing, PrepareConfig(segment_s=1.0)).notes) == 1  # its rate is that of the clips
+    (note,) = plan_job(source, load_codec("resize-stereo-4x"), PrepareConfig(segment_s=1.0)).notes[1:]
+    assert "they are turned into stereo and 4 times fewer values are 2 times fewer than in these files" in note
 
 
 def test_other_rates_are_resampled_and_stereo_is_mixed_down(make_sounds, codec, tmp_path):

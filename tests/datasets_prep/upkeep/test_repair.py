@@ -16,7 +16,7 @@ from datasets_prep.upkeep.drop import drop
 from datasets_prep.upkeep.encode_again import RepairConfig
 from datasets_prep.upkeep.repair import repair
 from tests.support.any_sets import write_any_set
-from tests.support.pictures import picture
+from tests.support.pictures import encoded, picture
 from tests.support.small_sets import make_spec
 from tests.support.trees import all_files
 from walloc_cdl.errors import CallError, DamagedError
@@ -216,10 +216,15 @@ def test_a_limit_counts_the_samples_of_the_data_set(make_folder, rgb_codec, tmp_
     assert all_files(out) == before
 
 
-def saved_photos(folder: Path, count: int) -> str:
-    """Write a data set of two classes, sorted, and return its name as a source."""
-    features = Features({"image": Image(), "label": ClassLabel(names=["b", "c"])})
-    rows = {"image": [picture(n) for n in range(count)], "label": [2 * n // count for n in range(count)]}
+def saved_photos(folder: Path, count: int, broken: int | None = None) -> str:
+    """Write a data set of two classes, sorted, and return its name as a source; the image `broken` has no pixels."""
+    features = Features({"image": Image(decode=False), "label": ClassLabel(names=["b", "c"])})
+    images = [encoded(picture(n)) for n in range(count)]
+    images = [bytes(len(data)) if n == broken else data for n, data in enumerate(images)]
+    rows = {
+        "image": [{"bytes": data, "path": None} for data in images],
+        "label": [2 * n // count for n in range(count)],
+    }
     Dataset.from_dict(rows, features=features).save_to_disk(folder / "saved")
     return f"hf:{folder / 'saved'}"
 
@@ -232,6 +237,18 @@ def test_the_first_samples_of_a_stream_are_encoded_again(rgb_codec, tmp_path):
     (out / "train-00001.safetensors").unlink()
     assert repair(out, RepairConfig(open_source(name), workers=0)).encoded == ["train-00001.safetensors"]
     assert all_files(out) == before
+
+
+def test_samples_of_a_limited_stream_are_tried_again(rgb_codec, tmp_path):
+    out = tmp_path / "out"
+    config = PrepareConfig(size=32, shard_samples=3, workers=0, limit=7)
+    stream = open_stream(f"{saved_photos(tmp_path / 'broken', 12, broken=4)}?streaming=1")
+    assert prepare(stream, rgb_codec, out, config).splits["train"].num_samples == 6
+    before = load_manifest(out).source
+    source = open_source(saved_photos(tmp_path / "mended", 12))
+    repair(out, RepairConfig(source, workers=0))
+    manifest = load_manifest(out)
+    assert (manifest.splits["train"].num_samples, manifest.source) == (7, before)
 
 
 def test_a_source_that_changed_is_refused(prepared):

@@ -16,7 +16,7 @@ from walloc_cdl.codec.families.walloc_residual import ResidualCodec2D, ResidualC
 from walloc_cdl.codec.io.torch_archive import TorchCheckpoint, read_torch_checkpoint
 from walloc_cdl.codec.weights import build_with_weights
 from walloc_cdl.errors import CallError, DamagedError, one_line
-from walloc_cdl.fields import parse_json
+from walloc_cdl.json_files import parse_json
 
 MAX_CONFIG_BYTES = 1 << 20
 

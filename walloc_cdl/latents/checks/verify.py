@@ -14,6 +14,7 @@ from walloc_cdl.confinement import REMEDY as LINK_REMEDY
 from walloc_cdl.confinement import describe_link, find_links, is_link
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.fields import REMEDY
+from walloc_cdl.json_files import MAX_JSON_BYTES, read_limited
 from walloc_cdl.latents.checks.ledger_keys import ledger_keys
 from walloc_cdl.latents.checks.shard_content import ContentTotals, damaged_rows
 from walloc_cdl.latents.copies import copy_path
@@ -169,7 +170,11 @@ class _Check:
         self._check_json_file(MANIFEST_NAME, data)
         self._check_copy(MANIFEST_NAME, data)
         if (self.folder / PROVENANCE_NAME).is_file():
-            data = (self.folder / PROVENANCE_NAME).read_bytes()
+            try:
+                data = read_limited(self.folder / PROVENANCE_NAME, MAX_JSON_BYTES)
+            except DamagedError as error:
+                self.report.add(PROVENANCE_NAME, str(error))
+                return
             if self._check_json_file(PROVENANCE_NAME, data):
                 self._check_copy(PROVENANCE_NAME, data)
         elif (self.folder / copy_path(PROVENANCE_NAME)).is_file():
