@@ -131,7 +131,7 @@ def test_edits(prepared, tmp_path, monkeypatch, name, kind, thorough):
             except (CdlError, OSError) as error:
                 errors.append(str(error))
         what = f"call {first}: {faults.failed}"
-        assert faults.failed, what
+        assert faults.failed or (whole and first >= faults.num_calls), what  # a call more or less at the end
         if (out / "manifest.json").is_file() and name != "repair":  # never a mixture of old and new files
             assert verify(out, full=True).problems == [], what
         completed.check(out, 0, whole, what)
