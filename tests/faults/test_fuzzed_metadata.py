@@ -212,20 +212,24 @@ def test_ledgers(folder, tmp_path):
 
     def read() -> None:
         data = path.read_bytes()
-        ledger_keys(path, manifest.shards[0].name, range(3))
         entry = FileEntry(len(data), sha256_hex(data))
         listed = replace(manifest, files={**manifest.files, "ledger.parquet": entry})
-        _stored_keys(folder, listed, listed.shards)
-        LedgerIndex(ledger_parts(folder, listed))
-        num_rows = sum(part.num_rows for part in ledger_parts(folder, listed))
-        schema = stored_ledger_schema(folder, listed)
+        reader = data[len(data) // 2] % 4 if data else 0  # each takes some milliseconds
+        if reader == 0:
+            ledger_keys(path, manifest.shards[0].name, range(3))
+            LedgerIndex(ledger_parts(folder, listed))
+        elif reader == 1:
+            _stored_keys(folder, listed, listed.shards)
+            stored_ledger_schema(folder, listed)
+        elif reader == 2:
+            for part in ledger_parts(folder, listed):
+                rewrite_rows(part, dict)
+        else:
+            num_rows = sum(part.num_rows for part in ledger_parts(folder, listed))
+            schema = stored_ledger_schema(folder, listed)
+            write_edited_ledger(tmp_path / "ledger.parquet", lambda: ledger_parts(folder, listed), num_rows, schema)
 
-        def parts() -> Any:
-            return (rewrite_rows(part, dict) for part in ledger_parts(folder, listed))
-
-        write_edited_ledger(tmp_path / "ledger.parquet", parts, num_rows, schema)
-
-    fuzz(path, 3500, mutate, read)
+    fuzz(path, 3000, mutate, read)
 
 
 def test_ledgers_that_expand(folder):
@@ -251,7 +255,7 @@ def test_ledgers_that_expand(folder):
 def test_repairs_and_drops(folder, tmp_path):
     """Whole commands on folders with an altered file."""
     manifest = load_manifest(folder)
-    for seed in range(80):
+    for seed in range(40):
         draw = random.Random(seed)
         name = draw.choice(("manifest.json", "copy/manifest.json", "provenance.json", "copy/provenance.json"))
         copy = shutil.copytree(folder, tmp_path / "copy")
@@ -342,7 +346,7 @@ def test_jobs_are_resumed_with_altered_records(unfinished, photos, tmp_path):
     prepare(source, CODEC, tmp_path / "whole", SMALL)
     expected = (tmp_path / "whole/manifest.json").read_bytes()
     successes = 0
-    for seed in range(40):
+    for seed in range(25):
         draw = random.Random(seed)
         copy = shutil.copytree(unfinished, tmp_path / "copy")
         path = copy / "_work" / draw.choice(names)
@@ -352,7 +356,7 @@ def test_jobs_are_resumed_with_altered_records(unfinished, photos, tmp_path):
             assert (copy / "manifest.json").read_bytes() == expected, f"{path.name}, seed {seed}"
             successes += 1
         shutil.rmtree(copy)
-    assert successes > 10
+    assert successes > 5
 
 
 def test_records_of_streams_and_derived_folders(tmp_path):
@@ -527,7 +531,7 @@ def test_weights_of_runs(run):
     """With the hash of the altered weights in the record, so that they are read."""
     record = json.loads((run / "record.json").read_text())
     original = (run / "model.safetensors").read_bytes()
-    for seed in range(100):
+    for seed in range(60):
         data = altered_tensors(original, random.Random(seed))
         (run / "model.safetensors").write_bytes(data)
         (run / "record.json").write_text(json.dumps({**record, "weights_sha256": sha256_hex(data)}))
