@@ -13,7 +13,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from datasets_prep.archives.export import export_archives
 from datasets_prep.exports.description import load_export
 from datasets_prep.exports.export import export_latents
 from datasets_prep.folders import locks
-from datasets_prep.folders.derived_folder import begin
+from datasets_prep.folders.derived_folder import derive
 from datasets_prep.hub.card import dataset_card
 from datasets_prep.job.output import finished_manifest, open_output
 from datasets_prep.job.plan import load_plan
@@ -212,20 +212,24 @@ def test_ledgers(folder, tmp_path):
 
     def read() -> None:
         data = path.read_bytes()
-        ledger_keys(path, manifest.shards[0].name, range(3))
         entry = FileEntry(len(data), sha256_hex(data))
         listed = replace(manifest, files={**manifest.files, "ledger.parquet": entry})
-        _stored_keys(folder, listed, listed.shards)
-        LedgerIndex(ledger_parts(folder, listed))
-        num_rows = sum(part.num_rows for part in ledger_parts(folder, listed))
-        schema = stored_ledger_schema(folder, listed)
+        reader = data[len(data) // 2] % 4 if data else 0  # each takes some milliseconds
+        if reader == 0:
+            ledger_keys(path, manifest.shards[0].name, range(3))
+            LedgerIndex(ledger_parts(folder, listed))
+        elif reader == 1:
+            _stored_keys(folder, listed, listed.shards)
+            stored_ledger_schema(folder, listed)
+        elif reader == 2:
+            for part in ledger_parts(folder, listed):
+                rewrite_rows(part, dict)
+        else:
+            num_rows = sum(part.num_rows for part in ledger_parts(folder, listed))
+            schema = stored_ledger_schema(folder, listed)
+            write_edited_ledger(tmp_path / "ledger.parquet", lambda: ledger_parts(folder, listed), num_rows, schema)
 
-        def parts() -> Any:
-            return (rewrite_rows(part, dict) for part in ledger_parts(folder, listed))
-
-        write_edited_ledger(tmp_path / "ledger.parquet", parts, num_rows, schema)
-
-    fuzz(path, 3500, mutate, read)
+    fuzz(path, 3000, mutate, read)
 
 
 def test_ledgers_that_expand(folder):
@@ -251,7 +255,7 @@ def test_ledgers_that_expand(folder):
 def test_repairs_and_drops(folder, tmp_path):
     """Whole commands on folders with an altered file."""
     manifest = load_manifest(folder)
-    for seed in range(80):
+    for seed in range(40):
         draw = random.Random(seed)
         name = draw.choice(("manifest.json", "copy/manifest.json", "provenance.json", "copy/provenance.json"))
         copy = shutil.copytree(folder, tmp_path / "copy")
@@ -275,10 +279,11 @@ def test_edit_records(folder):
     def read() -> None:
         work.mkdir(exist_ok=True)
         (work / "edit.json").write_bytes(current)
-        edit.recover(folder)
+        edit.recover(folder, trusted=draw.random() < 0.9)
 
     for seed in range(600):
-        current = sealed(data, random.Random(seed))
+        draw = random.Random(seed)
+        current = sealed(data, draw)
         attempt(read, len(current), f"edit.json, seed {seed}")
     assert verify(folder).problems == []
 
@@ -341,7 +346,7 @@ def test_jobs_are_resumed_with_altered_records(unfinished, photos, tmp_path):
     prepare(source, CODEC, tmp_path / "whole", SMALL)
     expected = (tmp_path / "whole/manifest.json").read_bytes()
     successes = 0
-    for seed in range(40):
+    for seed in range(25):
         draw = random.Random(seed)
         copy = shutil.copytree(unfinished, tmp_path / "copy")
         path = copy / "_work" / draw.choice(names)
@@ -351,7 +356,7 @@ def test_jobs_are_resumed_with_altered_records(unfinished, photos, tmp_path):
             assert (copy / "manifest.json").read_bytes() == expected, f"{path.name}, seed {seed}"
             successes += 1
         shutil.rmtree(copy)
-    assert successes > 10
+    assert successes > 5
 
 
 def test_records_of_streams_and_derived_folders(tmp_path):
@@ -370,8 +375,16 @@ def test_records_of_streams_and_derived_folders(tmp_path):
 
     fuzz(tmp_path / "kept/train-00000.json", 500, sealed, slices)
     state = {"job": "pull", "manifest": "0" * 64}
-    begin(tmp_path / "derived", state)
-    fuzz(tmp_path / "derived/_work/state.json", 500, sealed, lambda: begin(tmp_path / "derived", state))
+
+    def stop() -> None:
+        raise StopError
+
+    def resume() -> None:
+        with suppress(StopError):
+            derive(tmp_path / "derived", state, lambda: None, stop)
+
+    resume()
+    fuzz(tmp_path / "derived/_work/state.json", 300, sealed, resume)
     with locks.job_lock(tmp_path / "locked"):
         fuzz(
             tmp_path / "locked/locks/job.lock", 500, plain, lambda: locks._signature(tmp_path / "locked/locks/job.lock")
@@ -518,7 +531,7 @@ def test_weights_of_runs(run):
     """With the hash of the altered weights in the record, so that they are read."""
     record = json.loads((run / "record.json").read_text())
     original = (run / "model.safetensors").read_bytes()
-    for seed in range(100):
+    for seed in range(60):
         data = altered_tensors(original, random.Random(seed))
         (run / "model.safetensors").write_bytes(data)
         (run / "record.json").write_text(json.dumps({**record, "weights_sha256": sha256_hex(data)}))
