@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from classifiers.metrics import Metrics, compute_metrics
+from classifiers.metrics import Metrics, metrics_of_classes
 from classifiers.model import LatentClassifier, require_class_numbers
 from walloc_cdl.data import LatentDataset, LatentLoader, as_latents
 from walloc_cdl.errors import CallError, JobError
@@ -32,7 +32,18 @@ class Predictions:
         return shifted / shifted.sum(1, keepdims=True)
 
 
-@torch.inference_mode()
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """The predicted classes and the labels of all samples of a split, in the order of the split."""
+
+    predicted: np.ndarray
+    """int64 (N,)."""
+    labels: np.ndarray
+    """int64 (N,), -1 where unknown."""
+    probabilities: np.ndarray | None
+    """float64 (N, 2) of a classifier of two classes; None for more, so that memory does not grow with their number."""
+
+
 def predict(
     model: LatentClassifier,
     dataset: Dataset,
@@ -42,7 +53,7 @@ def predict(
     residency: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
-    """Run the classifier over all samples, on the device that it is on.
+    """Run the classifier over all samples, on the device that it is on, and return the logits of all.
 
     `dataset` is a `LatentDataset`, or a `torch.utils.data.Subset` of one. The default precision is fp32, so that
     figures do not depend on the instructions of a CPU. `progress` is called after each batch with the number of
@@ -50,22 +61,44 @@ def predict(
     match the one that the classifier was trained on.
     """
     dataset = as_latents(dataset)
-    require_compatible(model, dataset)
-    device = next(model.parameters()).device
-    precision = choose_precision(precision, device)
-    loader = LatentLoader(dataset, batch_size, device=device, shuffle=False, drop_last=False, residency=residency)
-    was_training = model.training
-    model.eval()
-    try:
-        logits = [torch.zeros(0, model.config.num_classes)]
-        for number, (codes, _) in enumerate(loader, start=1):
-            with autocast(precision, device):
-                logits.append(model(codes).float().cpu())
-            if progress:
-                progress(min(number * batch_size, len(dataset)), len(dataset))
-    finally:
-        model.train(was_training)
-    return Predictions(torch.cat(logits).numpy(), dataset.labels)
+    kept = _run(model, dataset, lambda logits: logits.float(), batch_size, precision, residency, progress)
+    return Predictions(torch.cat([torch.zeros(0, model.config.num_classes), *kept]).numpy(), dataset.labels)
+
+
+def classify(
+    model: LatentClassifier,
+    dataset: Dataset,
+    *,
+    batch_size: int = 256,
+    precision: str = "fp32",
+    progress: Callable[[int, int], None] | None = None,
+) -> Answers:
+    """Run the classifier as `predict` does, and keep only the classes; a million samples of many classes fit.
+
+    Raises `JobError` if logits are not finite, as those of a classifier whose training diverged.
+    """
+    dataset = as_latents(dataset)
+    if model.config.num_classes == 2:
+        predictions = predict(model, dataset, batch_size=batch_size, precision=precision, progress=progress)
+        _require_finite(np.isfinite(predictions.logits).all(1))
+        return Answers(predictions.logits.argmax(1), predictions.labels, predictions.probabilities)
+    kept = _run(model, dataset, _predicted_classes, batch_size, precision, "auto", progress)
+    predicted = torch.cat([torch.zeros(0, dtype=torch.int64), *kept]).numpy()
+    _require_finite(predicted >= 0)
+    return Answers(predicted, dataset.labels, None)
+
+
+def _predicted_classes(logits: torch.Tensor) -> torch.Tensor:
+    """Return the class of each sample (B,), and -1 for logits that are not finite."""
+    return torch.where(logits.isfinite().all(1), logits.float().argmax(1), -1)
+
+
+def _require_finite(finite: np.ndarray) -> None:
+    if num_wrong := int((~finite).sum()):
+        raise JobError(
+            f"{num_wrong} of {len(finite)} predictions are not finite numbers: the classifier diverged in "
+            "training, or its precision is too low; train it with a lower lr, or evaluate it with precision fp32"
+        )
 
 
 def evaluate(
@@ -76,17 +109,39 @@ def evaluate(
     precision: str = "fp32",
     progress: Callable[[int, int], None] | None = None,
 ) -> Metrics:
-    """Returns the metrics of the predictions of `predict`; samples of unknown label are left out.
+    """Returns the metrics of the answers of `classify`, and raises as it does; samples without a label are left out."""
+    answers = classify(model, dataset, batch_size=batch_size, precision=precision, progress=progress)
+    positive = None if answers.probabilities is None else answers.probabilities[:, 1]
+    return metrics_of_classes(answers.predicted, answers.labels, model.config.num_classes, positive=positive)
 
-    Raises `JobError` if logits are not finite, as those of a classifier whose training diverged.
-    """
-    predictions = predict(model, dataset, batch_size=batch_size, precision=precision, progress=progress)
-    if num_wrong := int((~np.isfinite(predictions.logits)).any(1).sum()):
-        raise JobError(
-            f"{num_wrong} of {len(predictions.logits)} predictions are not finite numbers: the classifier diverged in "
-            "training, or its precision is too low; train it with a lower lr, or evaluate it with precision fp32"
-        )
-    return compute_metrics(predictions.probabilities, predictions.labels)
+
+@torch.inference_mode()
+def _run(
+    model: LatentClassifier,
+    dataset: LatentDataset,
+    reduce: Callable[[torch.Tensor], torch.Tensor],
+    batch_size: int,
+    precision: str,
+    residency: str,
+    progress: Callable[[int, int], None] | None,
+) -> list[torch.Tensor]:
+    """Returns what `reduce` makes of the logits of each batch, on the CPU."""
+    require_compatible(model, dataset)
+    device = next(model.parameters()).device
+    precision = choose_precision(precision, device)
+    loader = LatentLoader(dataset, batch_size, device=device, shuffle=False, drop_last=False, residency=residency)
+    was_training = model.training
+    model.eval()
+    kept = []
+    try:
+        for number, (codes, _) in enumerate(loader, start=1):
+            with autocast(precision, device):
+                kept.append(reduce(model(codes)).cpu())
+            if progress:
+                progress(min(number * batch_size, len(dataset)), len(dataset))
+    finally:
+        model.train(was_training)
+    return kept
 
 
 def require_compatible(model: LatentClassifier, dataset: LatentDataset) -> None:

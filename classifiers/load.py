@@ -7,6 +7,7 @@ from pathlib import Path
 from classifiers.config import ClassifierConfig
 from classifiers.metrics import Metrics
 from classifiers.model import LatentClassifier, rebuild_model
+from classifiers.size_check import common_dtype, require_weights_fit
 from walloc_cdl.canonical import sha256_file
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.training import RunFolder, copy_into, load_tensors
@@ -26,13 +27,13 @@ def load_classifier(folder: Path | str) -> LatentClassifier:
     found = sha256_file(run.weights_path)
     if found != expected:
         raise DamagedError(f"{run.weights_path}: SHA-256 is {found[:12]}…, expected {expected[:12]}…; {REMEDY}")
+    tensors, _ = load_tensors(run.weights_path)
+    require_weights_fit(config, tensors, run)
     try:
         model = rebuild_model(config)
     except CallError as error:
         raise DamagedError(f"{run.config_path}, classifier: {error}; {REMEDY}") from error
-    tensors, _ = load_tensors(run.weights_path)
-    dtypes = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
-    if len(dtypes) == 1:  # that of a model that was converted before training, such as by `model.bfloat16()`
-        model.to(dtypes.pop())
+    if dtype := common_dtype(tensors):
+        model.to(dtype)
     copy_into(model.saved_weights(), tensors, origin=str(run.weights_path))
     return model.eval()

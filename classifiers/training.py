@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from classifiers.evaluation import evaluate, require_compatible
-from classifiers.metrics import Metrics
+from classifiers.metrics import Metrics, class_table
 from classifiers.model import LatentClassifier
 from classifiers.run_config import run_config
 from classifiers.step import ClassificationStep
@@ -18,6 +18,7 @@ from classifiers.train_config import TrainConfig
 from walloc_cdl.data import LatentDataset, LatentLoader, as_latents
 from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CallError, first_line
+from walloc_cdl.files import write_atomic
 from walloc_cdl.threads import torch_threads
 from walloc_cdl.training import (
     Progress,
@@ -56,6 +57,8 @@ def train(
     uninterrupted run (on the same machine; CUDA kernels may differ in the last bit). For a finished run the
     record is returned; with `resume` false an earlier run in `out` is discarded. Torch's global
     generators keep their state.
+
+    The folder also has `classes.csv`, the figures of each class on `val_ds`.
 
     The last bits of the weights depend on the number of torch's threads as well. By default, a short trial on a CPU
     chooses the number that is fastest when the run begins, at most the one that is set; the record has it as
@@ -109,6 +112,8 @@ def train(
     with torch_threads(loop.threads):
         metrics = None if val_ds is None else evaluate(model, val_ds)
         environment = describe_environment(device, precision, ("timm",))
+    if metrics is not None:
+        write_atomic(run.classes_path, class_table(metrics).to_csv(model.config.class_names).encode())
     return finish_run(loop, run, metrics=metrics, environment=environment)
 
 

@@ -22,6 +22,7 @@ from walloc_cdl.codec.pictures import false_color, to_picture
 from walloc_cdl.data import LatentDataset, open_latents
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import load_manifest
+from walloc_cdl.text import terminal_text
 
 TILE = 256
 """Pixels a side at which every image is shown."""
@@ -176,7 +177,8 @@ def _draw(cells: list[_Cell], *, columns: int, tiles: int) -> Image.Image:
         left, top = GAP + number % columns * width, GAP + number // columns * height
         for column, image in enumerate(cell.images, start=tiles - len(cell.images)):
             sheet.paste(_tile(image), (left + column * TILE, top))
-        pen.text((left, top + TILE + 2), _truncated(pen, cell.caption, tiles * TILE), fill="black")
+        caption = _truncated(pen, terminal_text(cell.caption), tiles * TILE)
+        pen.text((left, top + TILE + 2), caption, fill="black")
     return sheet
 
 

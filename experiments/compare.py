@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from classifiers import LatentClassifier, Metrics, TrainConfig, create_model, load_classifier, predict, train
+from classifiers import LatentClassifier, Metrics, TrainConfig, create_model, load_classifier, train
 from classifiers.backbones import resolve_model
+from classifiers.evaluation import classify
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.prepare_local import prepare
 from datasets_prep.sources import Source, open_source
@@ -108,8 +109,9 @@ class _Run:
     """One trained model, evaluated on the test split."""
 
     record: dict[str, Any]
-    probabilities: np.ndarray
-    """float64 (N, classes) for the N test samples that have a label."""
+    answers: np.ndarray
+    """For the N test samples that have a label: the probabilities, float64 (N, 2), or, of more than two classes, the
+    predicted classes, int64 (N,)."""
     grid: int
     num_parameters: int
 
@@ -171,10 +173,11 @@ class _Comparison:
             notify(0, 0, f"{self.threads} of torch's threads for all runs")
         model = load_classifier(folder)
         with torch_threads(self.threads):
-            predictions = predict(model, test_set)
+            answers = classify(model, test_set)
+        kept = answers.predicted if answers.probabilities is None else answers.probabilities
         return _Run(
             record.to_json(),
-            predictions.probabilities[predictions.labels >= 0],
+            kept[answers.labels >= 0],
             model.config.grid,
             sum(parameter.numel() for parameter in model.parameters()),
         )
@@ -186,11 +189,11 @@ class _Comparison:
         labels = test_set.labels[test_set.labels >= 0]
         metric = "auc" if test_set.num_classes == 2 and len(np.unique(labels)) == 2 else "accuracy"
         outcomes = [self._condition_outcome(condition, runs[condition.name]) for condition in self.conditions]
-        probabilities = {name: [run.probabilities for run in seeds] for name, seeds in runs.items()}
+        answers = {name: [run.answers for run in seeds] for name, seeds in runs.items()}
         differences = [
             paired_difference(
-                (condition.name, probabilities[condition.name]),
-                (baseline.name, probabilities[baseline.name]),
+                (condition.name, answers[condition.name]),
+                (baseline.name, answers[baseline.name]),
                 labels,
                 metric,
             )

@@ -56,8 +56,12 @@ def signed(value: float) -> str:
 
 
 def accuracy(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Returns the fraction of the weight on samples whose most probable class is the label, by row of `weights`."""
-    return weights @ (probabilities.argmax(1) == labels) / weights.sum(1)
+    """Returns the fraction of the weight on samples whose most probable class is the label, by row of `weights`.
+
+    The most probable classes (N,) may be given in place of the probabilities.
+    """
+    predicted = probabilities if probabilities.ndim == 1 else probabilities.argmax(1)
+    return weights @ (predicted == labels) / weights.sum(1)
 
 
 def auc(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -94,7 +98,8 @@ def paired_difference(
 ) -> Difference:
     """Compute the difference of `metric`, with a 95 % interval that covers both new seeds and new test samples.
 
-    `condition` and `baseline` are a name and, for each seed, probabilities (N, classes) on the same N test samples.
+    `condition` and `baseline` are a name and, for each seed, probabilities (N, classes) on the same N test samples, or
+    for the accuracy the predicted classes (N,).
     The half width is √(a² + b²): a = t₀.₉₇₅(n-1) · s / √n from the paired differences of the n seeds, and b = 1.96
     times the standard error by bootstrap over the test samples, which are the same for every seed. With one seed,
     a is undefined, so there is no interval.

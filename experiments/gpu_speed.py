@@ -31,6 +31,7 @@ from walloc_cdl.errors import CallError, CdlError
 from walloc_cdl.kernels.gpu.encode import runs_kernels
 from walloc_cdl.kernels.gpu.lookup import lookup_codes, plain_lookup
 from walloc_cdl.kernels.gpu.operators import TILE_SAMPLES, pitch, window_blocks
+from walloc_cdl.text import terminal_text
 
 RESIDENT_BYTES = 2**31
 """Bytes of the codes of an epoch, far more than any cache holds."""
@@ -252,7 +253,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         result = measure_gpu(options.codec, batch=options.batch, side=options.side, repeats=options.repeats)
     except CdlError as error:
-        print(f"gpu_speed: {error}", file=sys.stderr)
+        print(terminal_text(f"gpu_speed: {error}"), file=sys.stderr)
         return error.exit_code
     print(as_table(result))
     if options.json:

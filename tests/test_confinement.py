@@ -18,6 +18,7 @@ from walloc_cdl.files import (
     make_folder,
     move_file,
     open_atomic,
+    open_existing,
     remove_file,
     remove_folder,
     remove_temporaries,
@@ -56,6 +57,7 @@ CHANGES = {
     "link": lambda folder: link_file(folder / "a.bin", folder.parent / "b.bin"),
     "remove temporaries": remove_temporaries,
     "sync": sync_folder,
+    "read": lambda folder: open_existing(folder / "a.bin").__enter__(),
     "lock": lambda folder: open_locked(folder / "a.bin").__enter__(),
 }
 
@@ -112,6 +114,14 @@ def test_links_to_files_are_replaced_and_removed_themselves(root):
     assert all_files(root.parent / "elsewhere") == before
     assert not any(find_links(root))
     assert all_files(root) == {"written": b"new", "moved": b"old"}
+
+
+def test_a_file_that_is_copied_is_no_link(root):
+    (root / "link").symlink_to(root.parent / "elsewhere/a.bin")
+    with confined(root), pytest.raises(CallError, match="root/link is a link to "), open_existing(root / "link"):
+        pass
+    with open_existing(root / "link") as file:  # of a folder that nobody works in
+        assert file.read() == b"precious"
 
 
 def test_links_in_a_tree_that_is_removed(root):

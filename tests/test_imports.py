@@ -17,6 +17,7 @@ MAX_FILES = 18
 BASE = (
     "version",
     "errors",
+    "text",
     "machine",
     "threads",
     "devices",

@@ -9,6 +9,9 @@ import string
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from walloc_cdl.errors import CallError
+from walloc_cdl.text import utf8_text
+
 WEB_SCHEMES = ("http", "https")
 
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.\-]+"
@@ -81,8 +84,13 @@ def local_path(location: str | os.PathLike[str]) -> Path:
     ('/flowers', 'latents/flowers')
     >>> local_path("~/flowers") == Path.home() / "flowers"
     True
+
+    Raises `CallError` for a path that is not UTF-8: libraries that read and write files cannot open it.
     """
-    return Path(os.path.expanduser(os.fspath(location).removeprefix(_LOCAL_SCHEME)))
+    path = os.path.expanduser(os.fspath(location).removeprefix(_LOCAL_SCHEME))
+    if path != utf8_text(path):
+        raise CallError(f"{path!r} is not UTF-8; rename the folder, or name it by a link")
+    return Path(path)
 
 
 def ascii_url(url: str) -> str:

@@ -90,6 +90,12 @@ def opened_parent(path: Path | str, *, create: bool = False) -> Iterator[tuple[s
                 yield name, descriptor
 
 
+def is_confined(path: Path | str) -> bool:
+    """Return whether a path lies below a folder in use."""
+    with _root_of(Path(path)) as root:
+        return root is not None and Path(path).absolute() != root.path
+
+
 @contextmanager
 def errors_of(path: Path, name: str | None = None) -> Iterator[None]:
     """Let errors of the system in the block that name no file, or only `name`, name `path`."""

@@ -16,7 +16,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from walloc_cdl.confinement import confined, errors_of, is_link, link_error, opened_folder, opened_parent
+from walloc_cdl.confinement import (
+    NO_FOLLOW,
+    confined,
+    errors_of,
+    is_confined,
+    is_link,
+    link_error,
+    opened_folder,
+    opened_parent,
+)
 
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{16}\.tmp")
 
@@ -55,6 +64,21 @@ def open_atomic(path: Path | str) -> Iterator[BinaryIO]:
                 os.unlink(temporary, dir_fd=folder)
             raise
         _sync(path.parent, folder)
+
+
+@contextmanager
+def open_existing(path: Path | str) -> Iterator[BinaryIO]:
+    """Open a file for reading whose content goes into another one.
+
+    Raises `CallError` for a link below a folder in use, which could lead to any file of this machine.
+    """
+    path = Path(path)
+    with opened_parent(path) as (name, folder):
+        if is_confined(path) and is_link(name, folder):
+            raise link_error(path)
+        flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | (0 if folder is None else NO_FOLLOW)
+        with os.fdopen(os.open(name, flags, dir_fd=folder), "rb") as file:
+            yield file
 
 
 def make_folder(path: Path | str) -> None:

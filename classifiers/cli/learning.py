@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +18,7 @@ from classifiers.cli.options import (
     pretrained_weights,
 )
 from walloc_cdl.cli.console import progress, report, say
-from walloc_cdl.cli.options import JsonPath, LocalFolder, Seed, Threads
+from walloc_cdl.cli.options import JsonPath, LocalFolder, Seed, Threads, require_parent
 from walloc_cdl.machine import wait_without_spinning_if_busy
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ DataSet = Annotated[
     str, typer.Argument(metavar="DIR", help="Folder of the data set, or its address (hf://datasets/OWNER/NAME).")
 ]
 VALIDATION_SPLITS = ("validation", "valid", "val", "test")
+SHOWN_CLASSES = 20
+"""Maximum number of classes, those of lowest recall, whose confusions are printed."""
+SHOWN_CONFUSIONS = 20
+"""Maximum number of predicted classes that are printed for a class."""
 
 
 def train(
@@ -97,7 +101,7 @@ def train(
         "loss, last epoch": record.losses[-1],
     }
     if record.metrics:
-        rows |= metric_rows(record.metrics, chosen_split or "", train_set.class_names)
+        rows |= metric_rows(record.metrics, chosen_split or "", train_set.class_names, out / "classes.csv")
     report(rows, json_path, record.to_json())
 
 
@@ -114,6 +118,10 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a run of `cdl train`.")],
     folder: DataSet,
     split: Annotated[str | None, typer.Option(help="Split to evaluate on; default test or validation.")] = None,
+    classes_path: Annotated[
+        Path | None,
+        typer.Option("--classes", help="Write the figures of each class to this CSV file.", callback=require_parent),
+    ] = None,
     json_path: JsonPath = None,
 ) -> None:
     """Evaluate a trained classifier on a split of a data set.
@@ -122,6 +130,7 @@ def evaluate(
     """
     wait_without_spinning_if_busy()
     import classifiers
+    from classifiers.metrics import class_table
     from walloc_cdl.data import open_files, open_latents
 
     model = classifiers.load_classifier(run)
@@ -129,15 +138,24 @@ def evaluate(
     chosen_split = split or next(reversed(_splits_with_labels(splits)), next(iter(splits)))
     with progress("evaluate", "samples") as update:
         metrics = classifiers.evaluate(model, open_latents(folder, chosen_split), progress=update)
+    if classes_path is not None:
+        classes_path.write_text(class_table(metrics).to_csv(model.config.class_names), encoding="utf-8")
     report(
-        metric_rows(metrics, chosen_split, model.config.class_names),
+        metric_rows(metrics, chosen_split, model.config.class_names, classes_path),
         json_path,
         {"split": chosen_split, **metrics.to_json()},
     )
 
 
-def metric_rows(metrics: Metrics, split: str, class_names: list[str] | tuple[str, ...] | None) -> dict[str, object]:
-    """Returns the metrics as lines of a report, with one line of the confusion matrix for each true class."""
+def metric_rows(
+    metrics: Metrics, split: str, class_names: Sequence[str] | None, classes_path: Path | None
+) -> dict[str, object]:
+    """Returns the metrics as lines of a report, with a line of the confusion matrix for each of the worst classes.
+
+    `classes_path` is the file that has the figures of all classes.
+    """
+    from classifiers.metrics import class_table, confused_classes
+
     rows: dict[str, object] = {
         "split": f"{split}, {metrics.num_samples:,} labeled samples",
         "accuracy": metrics.accuracy,
@@ -145,9 +163,21 @@ def metric_rows(metrics: Metrics, split: str, class_names: list[str] | tuple[str
     }
     if metrics.auc is not None:
         rows["AUC"] = metrics.auc
-    names = class_names or [str(number) for number in range(len(metrics.confusion))]
-    for name, counts in zip(names, metrics.confusion, strict=True):
-        rows[f"true {name}, predicted as"] = ", ".join(
-            f"{predicted} {count}" for predicted, count in zip(names, counts, strict=True) if count
-        )
+    if classes_path is not None:
+        rows["figures of each class"] = str(classes_path)
+    table = class_table(metrics)
+    occurring = int((table.samples > 0).sum())
+    worst = table.worst(SHOWN_CLASSES)
+    if occurring > SHOWN_CLASSES:
+        remedy = "" if classes_path else "; --classes PATH writes all"
+        rows["classes"] = f"the {SHOWN_CLASSES} of lowest recall of {occurring:,}{remedy}"
+
+    def name(number: int) -> str:
+        return class_names[number] if class_names else str(number)
+
+    for number in worst if occurring > SHOWN_CLASSES else sorted(worst):
+        confused = confused_classes(metrics, number)
+        texts = [f"{name(predicted)} {count}" for predicted, count in confused[:SHOWN_CONFUSIONS]]
+        more = [f"and {len(confused) - SHOWN_CONFUSIONS:,} more"] if len(confused) > SHOWN_CONFUSIONS else []
+        rows[f"true {name(number)}, predicted as"] = ", ".join([*texts, *more])
     return rows

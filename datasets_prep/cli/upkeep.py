@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from datasets_prep.cli.samples import open_samples
-from walloc_cdl.cli.console import progress, report
+from walloc_cdl.cli.console import progress, report, show
 from walloc_cdl.cli.options import Folder, JsonPath, LocalFolder, Seed, out_option, parse_share
 from walloc_cdl.errors import CallError
 
@@ -46,7 +46,7 @@ def repair(
     with progress("repair", "shards checked") as update:
         result = run(folder, config, finish_edit=finish_edit, on_shard=update)
     for problem in result.problems:
-        print(problem)
+        show(problem)
     rows: dict[str, object] = {"data set": str(folder)}
     if result.edit_ended:
         rows["edit"] = "an interrupted edit was completed"

@@ -17,7 +17,7 @@ from classifiers.cli.options import (
     pretrained_weights,
 )
 from datasets_prep.cli.options import SourceName
-from walloc_cdl.cli.console import PhaseProgress, table, write_json
+from walloc_cdl.cli.console import PhaseProgress, show, table, write_json
 from walloc_cdl.cli.options import JsonPath, Threads, out_option
 from walloc_cdl.machine import wait_without_spinning_if_busy
 
@@ -122,6 +122,8 @@ def _show(outcome: Outcome, folder: Path, json_path: Path | None) -> None:
     headings, rows = table_rows(outcome)
     columns = [number for number, heading in enumerate(headings) if heading not in REDUNDANT_COLUMNS]
     table([headings[number] for number in columns], [[row[number] for number in columns] for row in rows])
-    print(f"\n{outcome.sentence}\n")
-    print(f"Table, plot and results: {folder / TABLE_NAME}, {folder / PLOT_NAME}, {folder / RESULTS_NAME}")
+    print()
+    show(outcome.sentence)
+    print()
+    show(f"Table, plot and results: {folder / TABLE_NAME}, {folder / PLOT_NAME}, {folder / RESULTS_NAME}")
     write_json(json_path, outcome.to_json())

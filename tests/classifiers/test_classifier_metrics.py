@@ -1,10 +1,16 @@
 """Metrics are compared with values computed by hand."""
 
+import csv
+import io
+import json
+import time
+
 import numpy as np
 import pytest
 
+from classifiers.cli.learning import metric_rows
 from classifiers.evaluation import Predictions
-from classifiers.metrics import Metrics, compute_metrics
+from classifiers.metrics import Metrics, class_table, compute_metrics, confused_classes, metrics_of_classes
 from walloc_cdl.errors import CallError
 
 # Class 1's probability:    0.1  0.6  0.4  0.9  0.7
@@ -19,7 +25,7 @@ def test_two_classes():
     assert metrics.macro_f1 == pytest.approx((1 / 2 + 2 / 3) / 2)
     # Of the 6 pairs of one sample of each class, only (0.6, 0.4) is in the wrong order.
     assert metrics.auc == pytest.approx(5 / 6)
-    assert metrics.confusion == [[1, 1], [1, 2]]
+    assert metrics.confusion == {"true": [0, 0, 1, 1], "predicted": [0, 1, 0, 1], "count": [1, 1, 1, 2]}
     assert metrics.num_samples == 5
     assert Metrics(**metrics.to_json()) == metrics
 
@@ -29,13 +35,13 @@ def test_unknown_labels_are_left_out():
     metrics = compute_metrics(PROBABILITIES, labels)
     assert metrics.num_samples == 3
     assert metrics.accuracy == pytest.approx(2 / 3)
-    assert metrics.confusion == [[1, 0], [1, 1]]
+    assert metrics.confusion == {"true": [0, 1, 1], "predicted": [0, 0, 1], "count": [1, 1, 1]}
 
 
 def test_auc_is_none_for_three_classes_and_for_labels_of_one_class():
     three = compute_metrics(np.eye(3)[[0, 1, 1]], np.array([0, 1, 2]))
     assert three.auc is None
-    assert three.confusion == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
+    assert three.confusion == {"true": [0, 1, 2], "predicted": [0, 1, 1], "count": [1, 1, 1]}
     assert three.macro_f1 == pytest.approx((1 + 2 / 3 + 0) / 3)
     assert compute_metrics(PROBABILITIES, np.ones(5, np.int64)).auc is None
 
@@ -51,3 +57,69 @@ def test_probabilities_of_large_logits():
     predictions = Predictions(np.float32([[1000, 1001], [0, 0]]), np.array([0, 1]))
     expected = 1 / (1 + np.e)
     np.testing.assert_allclose(predictions.probabilities, [[expected, 1 - expected], [0.5, 0.5]])
+
+
+def test_figures_of_each_class():
+    metrics = metrics_of_classes(np.array([0, 1, 1, 1, 0]), np.array([0, 0, 1, 1, 3]), 5)
+    table = class_table(metrics)
+    assert table.samples.tolist() == [2, 2, 0, 1, 0]
+    assert table.worst(10) == [3, 0, 1]  # classes without samples are not rated
+    assert confused_classes(metrics, 0) == [(0, 1), (1, 1)]
+    rows = list(csv.DictReader(io.StringIO(table.to_csv(["a", "b,c", 'd"', "e\nf", "g"]))))
+    assert [row["name"] for row in rows] == ["a", "b,c", 'd"', "e\nf", "g"]
+    first, last = rows[0], rows[4]
+    assert (first["recall"], first["precision"], first["f1"]) == ("0.5", "0.5", "0.5")
+    assert (last["recall"], last["precision"], last["f1"]) == ("", "", "")
+
+
+def test_all_classes_are_printed_if_they_are_few_and_the_worst_twenty_of_many():
+    few = metric_rows(metrics_of_classes(np.arange(12), np.arange(12), 12), "test", None, None)
+    assert sum(name.startswith("true ") for name in few) == 12
+    labels = np.repeat(np.arange(100), 50)
+    predicted = labels.copy()
+    predicted[labels == 7] = np.arange(50) + 10
+    predicted[:40] = 99
+    many = metric_rows(metrics_of_classes(predicted, labels, 100), "test", [f"c{n}" for n in range(100)], None)
+    lines = [name for name in many if name.startswith("true ")]
+    assert lines[:2] == ["true c7, predicted as", "true c0, predicted as"]
+    assert len(lines) == 20
+    assert many["true c0, predicted as"] == "c99 40, c0 10"
+    assert many["true c7, predicted as"].endswith(", c29 1, and 30 more")
+    assert many["classes"] == "the 20 of lowest recall of 100; --classes PATH writes all"
+
+
+def test_many_classes_and_a_million_samples_take_little_time_and_space():
+    """A dense matrix of 21,000 classes would take 3.5 GB, and its text 1.3 GB."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 21_000, 1_000_000)
+    near = np.minimum(labels + generator.integers(0, 3, len(labels)), 20_999)
+    start = time.process_time()
+    metrics = metrics_of_classes(near, labels, 21_000)
+    text = json.dumps(metrics.to_json())
+    rows = metric_rows(metrics, "test", None, None)
+    table = class_table(metrics).to_csv(None)
+    assert time.process_time() - start < 30  # seconds; about 2 on a quiet machine
+    assert len(text) < 2_000_000
+    assert len(rows) < 30
+    assert table.count("\n") == 21_001
+    assert metrics.accuracy == pytest.approx(1 / 3, abs=0.01)
+    assert sum(metrics.confusion["count"]) == 1_000_000
+
+
+@pytest.mark.parametrize(
+    "confusion",
+    [
+        [[1, 0], [0, 1]],
+        {"true": [0], "predicted": [0]},
+        {"true": [0], "predicted": [0], "count": 1},
+        {"true": [0, 1], "predicted": [0], "count": [1]},
+        {"true": [9], "predicted": [0], "count": [1]},
+        {"true": [0], "predicted": ["0"], "count": [1]},
+        {"true": [0], "predicted": [0], "count": [-1]},
+    ],
+)
+def test_a_confusion_matrix_of_a_foreign_file_is_checked(confusion):
+    with pytest.raises(TypeError, match="confusion"):
+        Metrics(1, 2, 1.0, 1.0, None, confusion)
+    with pytest.raises(TypeError, match="num_classes is 100000000000"):
+        Metrics(1, 10**11, 1.0, 1.0, None, {"true": [], "predicted": [], "count": []})

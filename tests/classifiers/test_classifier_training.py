@@ -10,6 +10,7 @@ from torch.utils.data import ConcatDataset, Subset
 from torch.utils.data import random_split as split_at_random
 
 from classifiers import Metrics, RunRecord, TrainConfig, create_model, evaluate, load_classifier, train
+from tests.support.memory import PeakMemory
 from tests.support.tiny_datasets import make_spec, random_split
 from walloc_cdl.data import open_latents
 from walloc_cdl.errors import CallError, DamagedError, JobError, SpecMismatchError
@@ -128,7 +129,7 @@ def finished(striped, tmp_path):
 def test_a_finished_run_is_returned_unchanged(finished, striped):
     folder, record = finished
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert sorted(before) == ["config.json", "model.safetensors", "record.json"]
+    assert sorted(before) == ["classes.csv", "config.json", "model.safetensors", "record.json"]
     again = train(make(striped["train"]), striped["train"], striped["validation"], QUICK, folder)
     assert again == record
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -270,6 +271,28 @@ def test_a_truncated_file_is_reported_as_damaged(finished, name):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DamagedError, match=f"{name}: .*; restore it from a copy or train again"):
         load_classifier(finished[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"num_classes": 10**8}, r"'backbone.fc.weight' is .* \[2, \d+\], expected torch.float32 \[100000000"),
+        ({"name": "vit_large_patch16_224"}, r"'backbone.\S+' is (missing|unknown)"),
+        ({"latent_channels": 10**8}, r"'input.table' is of shape \[3, 256\], expected 100000000 latent channels"),
+        ({"grid": 16 * 10**5}, r"'stem.weight' is torch.float32 .*, expected torch.float32 \[30000000000"),
+    ],
+    ids=["classes", "model", "channels", "grid"],
+)
+def test_a_configuration_of_another_size_than_the_weights_takes_no_memory(finished, changes, reason):
+    path = finished[0] / "config.json"
+    config = json.loads(path.read_bytes())
+    classifier = config["classifier"]
+    if channels := changes.pop("latent_channels", None):
+        classifier["spec"]["latent_channels"] = classifier["latent_shape"][0] = channels
+    path.write_text(json.dumps({**config, "classifier": {**classifier, **changes}}))
+    with PeakMemory() as memory, pytest.raises(DamagedError, match=rf"model.safetensors: {reason}.*train again"):
+        load_classifier(finished[0])
+    assert memory.num_bytes < 10**8
 
 
 def test_a_truncated_checkpoint_is_reported_as_damaged(striped, tmp_path):

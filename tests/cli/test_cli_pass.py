@@ -214,6 +214,9 @@ def test_train_and_evaluate(cdl, latents, tmp_path):
     metrics = json.loads((tmp_path / "evaluate.json").read_text())
     assert metrics == {"split": "test", **record["metrics"]}
     assert "true cat, predicted as" in answer.out
+    assert cdl("evaluate", run, latents, "--classes", tmp_path / "classes.csv").code == 0
+    assert (tmp_path / "classes.csv").read_text() == (run / "classes.csv").read_text()
+    assert (run / "classes.csv").read_text().splitlines()[1].startswith("0,cat,4,")
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ def run_record(accuracy: float, seed: int) -> dict:
         "accuracy": accuracy,
         "macro_f1": accuracy,
         "auc": None,
-        "confusion": [[20, 0], [0, 20]],
+        "num_classes": 2,
+        "confusion": {"true": [0, 1], "predicted": [0, 1], "count": [20, 20]},
     }
     return {"metrics": metrics, "images_per_s": 100.0 + seed, "seeds": {"train": seed}}
 

@@ -31,6 +31,7 @@ from tests.support.any_sets import write_any_set
 from tests.support.pictures import picture
 from tests.support.small_sets import make_spec
 from tests.support.trees import all_files
+from walloc_cdl.cli.app import run
 from walloc_cdl.codec import ResizeCodec, ResizeConfig, load_codec
 from walloc_cdl.codec.codec_files import FILE_NAMES, write_codec_files
 from walloc_cdl.data.cache import FileCache
@@ -265,7 +266,9 @@ def test_an_edit_of_another_user_or_machine(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state of another"))
     with pytest.raises(CallError, match="was not begun here by you"):
         drop(folder, ["0 0.jpg"])
-    assert repair(folder, finish_edit=True).edit_ended
+    assert run(["repair", str(folder)]) == 2
+    assert run(["repair", str(folder), "--finish-edit"]) == 0
+    assert verify(folder, full=True).problems == []
     assert (tmp_path / "state of another/walloc-cdl/key").stat().st_mode & 0o077 == 0
 
 
@@ -380,17 +383,17 @@ def test_the_cache_of_remote_files(tmp_path):
 
 def test_run_and_codec_folders(tmp_path):
     """Their files lie side by side, so that a link is replaced or removed itself."""
-    run, elsewhere = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "elsewhere")
+    folder, elsewhere = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "elsewhere")
     elsewhere.claim({"seed": 1}, resume=False)
     for path in (elsewhere.record_path, elsewhere.weights_path, elsewhere.checkpoint_path):
         path.write_text("precious")
     before = all_files(elsewhere.path)
-    run.path.mkdir()
+    folder.path.mkdir()
     for name in before:
-        (run.path / name).symlink_to(elsewhere.path / name)
-    run.claim({"seed": 2}, resume=False)
-    assert os.listdir(run.path) == ["config.json"]
-    assert run.load_config() == {"seed": 2}
+        (folder.path / name).symlink_to(elsewhere.path / name)
+    folder.claim({"seed": 2}, resume=False)
+    assert os.listdir(folder.path) == ["config.json"]
+    assert folder.load_config() == {"seed": 2}
     (tmp_path / "codec").mkdir()
     for name in FILE_NAMES:
         (tmp_path / "codec" / name).symlink_to(elsewhere.config_path)

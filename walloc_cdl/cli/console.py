@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -16,15 +17,18 @@ from typing import Any, Protocol
 
 import typer
 
+from walloc_cdl.text import terminal_text
+
 PROGRESS_INTERVAL_S = 10.0
 """Seconds between two lines of progress when standard error is not a terminal."""
 
 
 def report(rows: dict[str, Any], json_path: Path | None = None, payload: Any = None) -> None:
     """Print `rows` as aligned lines, and write `payload` (the rows by default) to `json_path`."""
-    width = max(map(len, rows), default=0)
+    width = max((len(terminal_text(name)) for name in rows), default=0)
     for name, value in rows.items():
-        print(f"{name:<{width}}  {value:.4g}" if isinstance(value, float) else f"{name:<{width}}  {value}")
+        text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        show(f"{terminal_text(name):<{width}}  {text}")
     write_json(json_path, rows if payload is None else payload)
 
 
@@ -36,6 +40,7 @@ def write_json(json_path: Path | None, payload: Any) -> None:
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows of cells in aligned columns, the first left-aligned, the others right-aligned."""
+    headings, rows = [*map(terminal_text, headings)], [[*map(terminal_text, cells)] for cells in rows]
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
     for cells in (headings, *rows):
         first, *others = (
@@ -43,6 +48,18 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
         )
         print("  ".join([first, *others]))
+
+
+def show(line: str) -> None:
+    """Print one line to standard output; what is no plain text in it is escaped."""
+    print(terminal_text(line))
+
+
+def show_all_text() -> None:
+    """Escape characters that the encoding of standard output does not have, in place of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def size_text(num_bytes: int) -> str:
@@ -92,7 +109,7 @@ class Terminated(BaseException):
 
 def say(note: str) -> None:
     """Print a note on a running job to standard error, above the progress bar if there is one."""
-    print(note, file=sys.stderr, flush=True)
+    print(terminal_text(note), file=sys.stderr, flush=True)
 
 
 def show_help(context: typer.Context) -> None:
@@ -140,22 +157,23 @@ def _bar(title: str, unit: str) -> Iterator[Update]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn(unit),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn(unit, markup=False),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None, rate="")
+        task = bar.add_task(terminal_text(title), total=None, rate="")
         rate, byte_rate = _Rate(), _Rate()
 
         def update(done: int, total: int | None, *, num_bytes: int | None = None, details: Sequence[str] = ()) -> None:
             texts = [rate.text(done)]
             if num_bytes is not None:
                 texts.append(f"{size_text(byte_rate.per_second(num_bytes))}/s")
-            bar.update(task, completed=done, total=total, rate=", ".join([*texts, *filter(None, details)]))
+            rate_text = terminal_text(", ".join([*texts, *filter(None, details)]))
+            bar.update(task, completed=done, total=total, rate=rate_text)
 
         yield update
 

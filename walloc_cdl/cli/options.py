@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +11,19 @@ import typer
 
 from walloc_cdl.addresses import is_collapsed_address, local_path
 from walloc_cdl.errors import CallError
+from walloc_cdl.text import utf8_text
+
+_SOURCE = re.compile("(--[a-z-]+=)?[a-z]+:")
+
+
+def require_utf8(arguments: Sequence[str]) -> None:
+    """Raise `CallError` for an argument that is not UTF-8, except for sources, such as `imagefolder:PATH`.
+
+    Libraries that write files, such as Arrow, cannot open such paths.
+    """
+    for argument in arguments:
+        if argument != utf8_text(argument) and not _SOURCE.match(argument):
+            raise CallError(f"{argument!r} is not UTF-8; rename the file or folder, or name it by a link")
 
 
 def require_parent(path: Path | None) -> Path | None:

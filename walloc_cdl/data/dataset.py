@@ -19,7 +19,7 @@ from walloc_cdl.data.stored_split import StoredSplit
 from walloc_cdl.errors import CallError, CdlError, unknown_name
 from walloc_cdl.latents import ChannelStatistics, channel_statistics
 from walloc_cdl.spec import LatentSpec
-from walloc_cdl.synthesis import FILE_NAME, SynthesisBank, synthesis_from_bytes
+from walloc_cdl.synthesis import FILE_NAME, MAX_FILE_BYTES, SynthesisBank, synthesis_from_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -335,7 +335,8 @@ class LatentDataset(Dataset):
                 reason = "audio has none" if self.spec.kind == "audio" else "its samples differ in size"
             raise CallError(f"{self.folder} has no linear synthesis ({reason}); use the `channels` stem for images")
         origin = f"{self.folder}/{SYNTHESIS_PATH}"
-        return synthesis_from_bytes(self.stored.read_file(SYNTHESIS_PATH), spec=self.spec, origin=origin)
+        data = self.stored.read_file(SYNTHESIS_PATH, MAX_FILE_BYTES)
+        return synthesis_from_bytes(data, spec=self.spec, origin=origin)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"stored": self.stored, "view": self.view, "rows": self.rows}

@@ -170,8 +170,14 @@ class CachedFiles:
     def path(self, name: str, entry: FileEntry | ShardEntry) -> Path:
         """Returns the path in the cache; fetches the file if necessary, and checks its size and SHA-256.
 
-        Raises the errors of `RemoteFolder.download`, and `JobError` if the cache cannot be written.
+        Raises the errors of `RemoteFolder.download`, `CallError` for a file that exceeds the cache, and `JobError` if
+        the cache cannot be written.
         """
+        if entry.num_bytes > self.cache.max_bytes:
+            raise CallError(
+                f"{self.remote}/{name} has {entry.num_bytes} bytes, more than the {self.cache.max_bytes} of the cache; "
+                "allow more (cache_bytes), or download the data set with `cdl pull`"
+            )
 
         def download(file: BinaryIO) -> None:
             try:

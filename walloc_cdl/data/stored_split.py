@@ -66,15 +66,22 @@ class StoredSplit:
         """See `LatentDataset.fetch`."""
         self.files.fetch(self._entries, progress)
 
-    def read_file(self, name: str) -> bytes:
+    def read_file(self, name: str, max_bytes: int | None = None) -> bytes:
         """Returns the content of a small file that the manifest lists.
 
-        Raises `DamagedError` if it is missing, or another one than the manifest lists.
+        Raises `DamagedError` if it is missing, or another one than the manifest lists, and, before it is fetched, if it
+        has more than `max_bytes`.
         """
         entry = self.manifest.files[name]
+        if max_bytes is not None and entry.num_bytes > max_bytes:
+            raise DamagedError(
+                f"{self.folder}: {name} of {entry.num_bytes} bytes, expected at most {max_bytes}; {REMEDY}"
+            )
         path = self.files.path(name, entry)
         if not path.is_file():
             raise DamagedError(f"{path} is missing; restore it from a copy or prepare the data set again")
+        if (num_bytes := path.stat().st_size) != entry.num_bytes:
+            raise DamagedError(f"{path}: {num_bytes} bytes, expected {entry.num_bytes}; {REMEDY}")
         data = path.read_bytes()
         if (found := sha256_hex(data)) != entry.sha256:
             raise DamagedError(f"{path}: SHA-256 is {found[:12]}…, expected {entry.sha256[:12]}…; {REMEDY}")

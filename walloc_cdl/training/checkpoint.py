@@ -79,18 +79,24 @@ def _find_digest(data: bytes) -> re.Match[bytes] | None:
 
 def copy_into(targets: dict[str, Tensor], tensors: dict[str, Tensor], *, origin: str) -> None:
     """Copy `tensors` into `targets`; raises `DamagedError`, naming `origin`, if names, shapes or dtypes differ."""
+    require_same_tensors(targets, tensors, origin=origin)
+    with torch.no_grad():
+        for name, target in targets.items():
+            target.copy_(tensors[name])
+
+
+def require_same_tensors(targets: dict[str, Tensor], tensors: dict[str, Tensor], *, origin: str) -> None:
+    """Raise `DamagedError`, naming `origin`, if names, shapes or dtypes differ; `targets` may be on the meta device."""
     differing = sorted(targets.keys() ^ tensors.keys())
     if differing:
         raise DamagedError(
             f"{origin}: {differing[0][:60]!r} is {'missing' if differing[0] in targets else 'unknown'}, and "
             f"{len(differing) - 1} more names differ; it was written by another version or is damaged: {REMEDY}"
         )
-    with torch.no_grad():
-        for name, target in targets.items():
-            value = tensors[name]
-            if value.shape != target.shape or value.dtype != target.dtype:
-                raise DamagedError(
-                    f"{origin}: {name!r} is {value.dtype} {list(value.shape)}, "
-                    f"expected {target.dtype} {list(target.shape)}; {REMEDY}"
-                )
-            target.copy_(value)
+    for name, target in targets.items():
+        value = tensors[name]
+        if value.shape != target.shape or value.dtype != target.dtype:
+            raise DamagedError(
+                f"{origin}: {name!r} is {value.dtype} {list(value.shape)}, "
+                f"expected {target.dtype} {list(target.shape)}; {REMEDY}"
+            )

@@ -4,6 +4,7 @@ config.json              everything that the run depends on; written first, neve
 checkpoint.safetensors   the state of training; replaced after every epoch, removed when the run is finished
 diverged.json            why a run cannot go on, if its loss diverged
 model.safetensors        the averaged weights
+classes.csv              the figures of each class on the validation data, if a classifier was evaluated
 record.json              the `RunRecord`; written last: a run that has it is finished
 """
 
@@ -38,6 +39,7 @@ class RunFolder:
         self.checkpoint_path = self.path / "checkpoint.safetensors"
         self.diverged_path = self.path / "diverged.json"
         self.weights_path = self.path / "model.safetensors"
+        self.classes_path = self.path / "classes.csv"
         self.record_path = self.path / "record.json"
 
     @property
@@ -129,6 +131,7 @@ class RunFolder:
         self.load_config()  # raises unless this is a run
         for path in (
             self.record_path,
+            self.classes_path,
             self.weights_path,
             self.checkpoint_path,
             self.diverged_path,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from datasets_prep.decode.mat_files import load_mat_table
 from datasets_prep.sources.core.label_files import label_lines
 from datasets_prep.sources.core.label_values import is_unknown
 from walloc_cdl.errors import CallError
@@ -12,6 +13,8 @@ from walloc_cdl.files import open_regular
 
 SYNSET = re.compile(r"n\d{8}")
 NUM_CLASSES = 1000
+MAX_META_BYTES = 2**24
+"""Limit for the table in `meta.mat`, decompressed: several times what the devkit's takes."""
 NAMES_FILES = ("LOC_synset_mapping.txt", "words.txt")
 
 
@@ -60,11 +63,9 @@ def _from_devkit(path: Path, meta: Path | None) -> dict[str, str]:
 
 def _meta_synsets(path: Path) -> dict[int, str]:
     """Map class numbers to synsets: `meta.mat` has a structure array `synsets` with ILSVRC2012_ID and WNID."""
-    from scipy.io import loadmat
-
     try:
         open_regular(path).close()  # a pipe would be waited for forever
-        table = loadmat(path, variable_names=["synsets"], squeeze_me=True)["synsets"]
+        table = load_mat_table(path, "synsets", max_bytes=MAX_META_BYTES)
         pairs = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in table}
     except Exception as error:  # SciPy raises exceptions of any type for broken files
         raise CallError(f"{str(path)!r} is not the devkit's meta.mat ({str(error)[:100]}); give that file") from error

@@ -18,6 +18,7 @@ from datasets_prep.samples.columns import CHUNK_ROWS
 from datasets_prep.samples.origin import Origin
 from datasets_prep.samples.stored import BadSignalError, Stored
 from walloc_cdl.canonical import canonical_json, sha256_hex
+from walloc_cdl.text import utf8_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -100,7 +101,7 @@ class Source(ABC):
     """`image`, `array` or `audio`: the kind of preparation that its samples need."""
 
     def __init__(self, name: str, listing: Listing) -> None:
-        self.name = name
+        self.name = utf8_text(name)
         self.listing = listing
 
     @abstractmethod

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from datasets_prep.samples.stored import Stored
 from walloc_cdl.errors import CallError, JobError, one_line
+from walloc_cdl.text import utf8_text
 
 StreamedSample = tuple[str, "int | str | None", Stored]
 """Key, unique in its split; label, a class number or name; the sample, an encoded image or its location."""
@@ -35,7 +36,7 @@ class StreamingSource(ABC):
         if class_names is not None and len(set(class_names)) < len(class_names):
             twice = next(each for each in class_names if class_names.count(each) > 1)
             raise CallError(f"class name {twice!r} of stream {name} occurs twice; name each class once")
-        self.name, self.split_names, self.class_names = name, split_names, class_names or None
+        self.name, self.split_names, self.class_names = utf8_text(name), split_names, class_names or None
         self.notes = list(notes)
 
     @abstractmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,7 @@ from datasets_prep.samples.origin import Origin
 from datasets_prep.samples.stored import Stored
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
 from datasets_prep.sources.folders.file_lists import by_split, expand, folder_name
+from datasets_prep.sources.folders.parquet_rows import rows_at_once
 from datasets_prep.sources.hubs.common_schema import common_schema
 from datasets_prep.sources.hubs.hf_columns import (
     ColumnLabels,
@@ -41,7 +42,7 @@ from walloc_cdl.errors import CallError, one_line
 from walloc_cdl.latents import UNKNOWN_LABEL
 
 RUN_ROWS = 64
-"""Rows decoded at once: a reader holds this many images in memory."""
+"""Rows decoded at once, or fewer if they are large (`rows_at_once`): a reader holds this many images in memory."""
 
 BUFFER_BYTES = 2**20
 """Size of the pieces in which a column is read."""
@@ -72,15 +73,15 @@ class ParquetSource(Source):
         options = options or ColumnOptions()
         name, self._paths = folder_name(paths[0]), paths
         files_of = by_split(paths, options.splits)
-        firsts = {split: _opened(files[0], options.public).schema_arrow for split, files in files_of.items()}
+        firsts = {split: _schema_of(files[0], options) for split, files in files_of.items()}
         absent = _absent_labels(name, firsts, options)
         split_of = {path: split for split, files in files_of.items() for path in files}
         labeled = next(path for path in paths if not absent[split_of[path]])
         schema = common_schema(
-            (repr(path), _padded(_opened(path, options.public).schema_arrow, absent[split_of[path]]))
+            (repr(path), _padded(_schema_of(path, options), absent[split_of[path]]))
             for path in [labeled, *(path for path in paths if path != labeled)]
         )
-        features = _common_features(_opened(labeled, options.public).schema_arrow, schema)
+        features = _common_features(_schema_of(labeled, options), schema)
         image = image_column(name, features, options.image)
         _require_images(name, image, schema)
         for column in (*options.keep, *([options.group] if options.group else [])):
@@ -118,6 +119,7 @@ class RowReader:
     def __init__(self, paths: Sequence[str], ends: np.ndarray, column: str, options: ColumnOptions) -> None:
         """`ends`: int64, for each file the cumulative number of rows up to its end."""
         self._paths, self._ends, self._column, self._options = list(paths), ends, column, options
+        self._stream: BinaryIO | None = None
         self._close()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -134,7 +136,8 @@ class RowReader:
         first = int(self._ends[number - 1]) if number else 0
         if number != self._open_file:
             self._close()
-            self._open_file, self._file = number, _opened(self._paths[number], self._options.public)
+            self._open_file, self._stream = number, _open_stream(self._paths[number], self._options.public)
+            self._file = _opened(self._paths[number], self._stream)
             groups = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
             self._group_ends = np.cumsum(groups)
             listed, found = int(self._ends[number]) - first, sum(groups)
@@ -163,7 +166,9 @@ class RowReader:
         group = int(np.searchsorted(self._group_ends, row, side="right"))
         if group != self._group or row < self._run_start:
             self._group = group
-            self._runs = self._file.iter_batches(RUN_ROWS, row_groups=[group], columns=[self._column])
+            path = self._paths[self._open_file]
+            rows = _rows_at_once(self._file, self._stream, path, [self._column], RUN_ROWS, group=group)
+            self._runs = self._file.iter_batches(rows, row_groups=[group], columns=[self._column])
             self._run_start, self._run = int(self._group_ends[group - 1]) if group else 0, pa.nulls(0)
         try:
             while row >= self._run_start + len(self._run):
@@ -175,6 +180,9 @@ class RowReader:
     def _close(self) -> None:
         self._open_file, self._group = -1, -1
         self._file: pq.ParquetFile | None = None
+        if self._stream is not None:
+            self._stream.close()
+        self._stream = None
         self._runs: Iterator[pa.RecordBatch] = iter(())
         self._group_ends = np.empty(0, np.int64)
         self._run_start, self._run = 0, pa.nulls(0)
@@ -211,7 +219,8 @@ class _Scan:
         self._kept = TableBuilder(pa.schema([schema.field(column) for column in options.keep]))
         ends = []
         for path in paths:
-            file = _opened(path, options.public)
+            stream = _open_stream(path, options.public)
+            file = _opened(path, stream)
             columns = [] if labels.are_missing(_features(file.schema_arrow), repr(path)) else labels.columns
             if columns:
                 labels.require_same(_common_features(file.schema_arrow, schema), repr(path))
@@ -222,13 +231,14 @@ class _Scan:
             if is_url(path):
                 self._sizes.extend(np.zeros(file.metadata.num_rows, np.int64))
             files, row = named_files(path, options), 0
-            for batch in _batches(file, path, wanted):
+            for batch in _batches(file, stream, path, wanted):
                 if columns:
                     labels.append(split, batch)
                 if sized:
                     self._append_sizes(batch.column(image), files, repr(path), row)
                 self._append(batch)
                 row += len(batch)
+            stream.close()
             self.rows += file.metadata.num_rows
             ends.append(self.rows)
         self.ends = np.array(ends, np.int64)
@@ -263,11 +273,12 @@ class _Scan:
             self._kept.append(pa.record_batch(columns, schema=self._kept.schema))
 
 
-def _batches(file: pq.ParquetFile, path: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
+def _batches(file: pq.ParquetFile, stream: BinaryIO, path: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
     if not columns:
         return
+    rows = _rows_at_once(file, stream, path, columns, SCAN_ROWS)
     try:
-        yield from file.iter_batches(SCAN_ROWS, columns=columns)
+        yield from file.iter_batches(rows, columns=columns)
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(path, error) from error
 
@@ -278,10 +289,32 @@ def named_files(path: str, options: ColumnOptions) -> NamedFiles:
     return NamedFiles(folder, absolute=options.absolute, public=options.public)
 
 
-def _opened(path: str, public: bool) -> pq.ParquetFile:
+def _open_stream(path: str, public: bool) -> BinaryIO:
     try:
-        return pq.ParquetFile(open_binary(path, public=public), pre_buffer=False, buffer_size=BUFFER_BYTES)
+        return open_binary(path, public=public)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _schema_of(path: str, options: ColumnOptions) -> pa.Schema:
+    with _open_stream(path, options.public) as stream:
+        return _opened(path, stream).schema_arrow
+
+
+def _opened(path: str, stream: BinaryIO) -> pq.ParquetFile:
+    """Open the file of a path, whose bytes `stream` has."""
+    try:
+        return pq.ParquetFile(stream, pre_buffer=False, buffer_size=BUFFER_BYTES)
     except (OSError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
+
+
+def _rows_at_once(
+    file: pq.ParquetFile, stream: BinaryIO, path: str, columns: list[str], most: int, *, group: int | None = None
+) -> int:
+    try:
+        return rows_at_once(file, stream, columns, most, group=group, only_first=is_url(path))
+    except OSError as error:
         raise _unreadable(path, error) from error
 
 

@@ -112,7 +112,8 @@ class SegmentedSource(DerivedSource):
         for index, key in enumerate(listing.keys):
             try:
                 info = read_clip_info(source.read(split, index))
-                info.require_decodable()  # a header can claim so many samples that the list of segments fills memory
+                # a header can claim so many samples that the list of segments fills memory
+                info.require_decodable(preparation.sample_rate, preparation.channels)
                 starts = preparation.starts(info.resampled_frames(preparation.sample_rate))
                 self.clip_notes.add(info, starts)
             except BadSignalError as error:

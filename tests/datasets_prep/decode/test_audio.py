@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import sys
+
 import numpy as np
 import pytest
 import soundfile
@@ -10,7 +13,10 @@ from hypothesis import strategies as st
 from datasets_prep import open_source
 from datasets_prep.decode import audio
 from datasets_prep.decode.audio import AudioPreparation, ClipInfo, load_clip, read_clip_info, segment_samples
+from datasets_prep.decode.expansion import require_expansion
 from datasets_prep.samples.stored import AudioSegment, BadSignalError
+from datasets_prep.sources.signals.audiofolder import AudioFolder, SegmentedSource
+from tests.support.memory import PeakMemory
 from tests.support.sounds import sound, write_sound
 from walloc_cdl.errors import CallError
 
@@ -66,7 +72,7 @@ def test_resampling_is_soxr_of_the_whole_clip(tmp_path, rate):
 
 @given(st.integers(1, 10**6), st.sampled_from([8000, 16000, 22050, 44100, 48000]), st.integers(8000, 48000))
 def test_a_resampled_length_is_the_nearest_whole_number(frames, rate, wanted):
-    length = ClipInfo(frames, rate, 1).resampled_frames(wanted)
+    length = ClipInfo(frames, rate, 1, 0).resampled_frames(wanted)
     assert abs(length * rate - frames * wanted) * 2 <= rate
 
 
@@ -188,6 +194,59 @@ def test_clips_that_would_not_fit_the_memory_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(audio, "MAX_CLIP_VALUES", 999)
     with pytest.raises(BadSignalError, match="1,000 samples, more than 999"):
         preparation(rate=4000).load(AudioSegment(path, 1))
+
+
+def test_a_small_file_of_silence_does_not_become_gigabytes(tmp_path):
+    # 37 kB, which were decoded to 134 MB; libsndfile writes a gigabyte of silence as 244 kB
+    path = write_sound(tmp_path / "a.flac", np.zeros((2**22, 8), np.int16))
+    assert path.stat().st_size < 2**16
+    reason = r"33,554,432 values from a file of [\d,]+ bytes, more than [\d,]+; store it without compression"
+    with PeakMemory() as memory:
+        with pytest.raises(BadSignalError, match=reason):
+            preparation().load(path)
+        with pytest.raises(BadSignalError, match=reason):
+            preparation().load(path.read_bytes())
+    assert memory.num_bytes < 2**24
+    assert SegmentedSource(AudioFolder(tmp_path), preparation()).num_samples("train") == 1
+
+
+def test_a_rate_of_one_hertz_does_not_make_a_long_clip_of_a_short_file(tmp_path):
+    path = write_sound(tmp_path / "a.wav", np.zeros((5000, 1), np.int16), rate=1)
+    with pytest.raises(BadSignalError, match=r"220,500,000 values from a file of 10,044 bytes, more than 19,348,480"):
+        preparation(rate=44_100).load(path)
+    assert SegmentedSource(AudioFolder(tmp_path), preparation(rate=44_100)).num_samples("train") == 1
+
+
+def test_what_music_and_speech_compress_to_is_within_the_limit():
+    seconds = 3600
+    for rate, channels, bits_per_s in ((48_000, 2, 6000), (22_050, 1, 8000), (44_100, 2, 32_000)):
+        clip = ClipInfo(seconds * rate, rate, channels, seconds * bits_per_s // 8)
+        require_expansion(clip.num_frames * channels, clip.file_bytes)
+
+
+@pytest.mark.parametrize("normalization", ["none", "clip"])
+def test_decoding_takes_the_memory_of_two_clips(tmp_path, normalization):
+    values = np.resize(sound(9, 2**16, channels=2), (2**22, 2))
+    path, num_bytes = write_sound(tmp_path / "a.wav", values), 4 * values.size
+    with PeakMemory() as memory:
+        preparation(channels=2, normalization=normalization).load_clip(path)
+    assert memory.num_bytes < 2.4 * num_bytes
+
+
+def test_one_clip_at_a_time_is_kept(tmp_path):
+    paths = [write_sound(tmp_path / name, np.resize(sound(9, 2**16), (2**23, 1))) for name in ("a.wav", "b.wav")]
+    preparation().load(AudioSegment(paths[0], 0))
+    with PeakMemory() as memory:
+        preparation().load(AudioSegment(paths[1], 0))
+    assert memory.num_bytes < 1.4 * 2**25
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes on Linux only")
+def test_a_file_whose_name_is_not_utf8(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xe9.wav")
+    os.rename(write_sound(tmp_path / "a.wav", sound(10, 500)), path)
+    assert read_clip_info(path).num_frames == 500
+    assert preparation().load(AudioSegment(path, 0)).any()
 
 
 def test_lossy_files_decode_as_soundfile_does(tmp_path):

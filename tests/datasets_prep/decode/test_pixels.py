@@ -200,7 +200,7 @@ def test_scaled_decoding_leaves_the_kernel_twice_the_size(size, reduced, monkeyp
     square = images.square
     monkeypatch.setattr(
         "datasets_prep.decode.images.square",
-        lambda image, *rest, **named: decoded.append(image.size) or square(image, *rest, **named),
+        lambda pixels, *rest, **named: decoded.append(pixels.shape[1::-1]) or square(pixels, *rest, **named),
     )
     load_pixels(encoded(picture(1, 256, 256), "JPEG"), size, 3, decoder="pil-scaled")
     assert decoded == [(reduced, reduced)]
@@ -304,7 +304,7 @@ def test_preparation_records_what_decides_the_pixels():
         "icc": "srgb",
     }
     decoders = {"libavif", "libjpeg-turbo", "libtiff", "libwebp", "openjpeg"}
-    assert set(plain.versions()) == {"numpy", "pillow", "torch", *decoders}
+    assert set(plain.versions()) == {"numpy", "pillow", "simplejpeg", "torch", *decoders}
     assert plain.versions()["libjpeg-turbo"] == features.version("libjpeg_turbo")
     assert set(chosen.versions()) - set(plain.versions()) == {"littlecms"}
 

@@ -258,6 +258,17 @@ def test_sizes_that_no_file_has(total):
             assert read_range(other) in (b"", b"1")
 
 
+def test_ranges_of_local_files(tmp_path):
+    (tmp_path / "a").write_bytes(b"0123")
+    assert [read_range(str(tmp_path / "a"), *range_) for range_ in ((), (1,), (1, 2), (2, 2**62), (9, 5))] == [
+        b"0123",
+        b"123",
+        b"12",
+        b"23",
+        b"",
+    ]
+
+
 def test_another_range_than_asked_for():
     with serving(lambda request: request.answer(206, b"123", Content_Range="bytes 0-2/9")) as url:
         assert "sent another range" in str(failure(url, offset=4, num_bytes=3))
@@ -275,25 +286,33 @@ def test_failures_of_servers_and_network_are_told_from_those_of_a_url():
     assert failure("memory://nowhere/a.png").failure is ReadFailure.REFUSED
 
 
-def test_a_job_accounts_for_every_odd_url(tmp_path, rgb_codec):
+def test_a_job_accounts_for_every_odd_url(tmp_path, rgb_codec, monkeypatch):
+    monkeypatch.setattr(web, "FETCH_S", 0.5)
     image = encoded(picture(0))
 
     def answer(request: Request) -> None:
-        if request.path.startswith("/redirect"):
+        if request.path.startswith("/slow"):
+            dripping(request, b"HTTP/1.1 200 OK\r\n\r\n", b"x")
+        elif request.path.startswith("/redirect"):
             request.answer(302, Location="http://a..b/")
         else:
             request.answer(200, image)
 
     odd = ["http://[x/", "http://a..b/x.png", "hf://x", "memory://none.png"]
     with serving(answer) as url:
-        lines = ["url", f"{url}/grün.png", *odd, f"{url}/redirect"]
+        lines = ["url", f"{url}/grün.png", *odd, f"{url}/redirect", f"{url}/slow"]
         (tmp_path / "list.csv").write_text("\n".join(lines), encoding="utf-8")
         source = open_source(f"csv:{tmp_path}/list.csv")
         assert source.channels == 3
         assert_is_picture(source.read("train", 0), 0)
         manifest = prepare(source, rgb_codec, tmp_path / "out", PrepareConfig(size=32, workers=0))
     assert manifest.splits["train"].num_samples == 1
-    assert sum(manifest.ledger["reasons"].values()) == 5
+    assert manifest.ledger["reasons"] == {
+        "cannot be fetched: its URL is malformed": 3,
+        "cannot be fetched: no such file at its URL": 1,
+        "cannot be fetched: redirected to a malformed URL": 1,
+        "cannot be fetched: took longer than 0.5 s": 1,
+    }
 
 
 def test_any_number_of_addresses_shares_the_time(monkeypatch):

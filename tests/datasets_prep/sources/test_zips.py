@@ -174,6 +174,9 @@ def test_a_member_that_unfolds_to_more_than_it_declares(tmp_path):
         member = ZipMember(str(tmp_path / "a.zip"), 0, num_bytes, packed_bytes=len(packed), method=8, crc32=0)
         with pytest.raises(BadSignalError, match="its content in the zip archive is damaged"):
             read_stored(member)
+    member = ZipMember(str(tmp_path / "a.zip"), 0, 2**29, packed_bytes=len(packed), method=8, crc32=0)
+    with pytest.raises(BadSignalError, match=r"^[\d,]+ bytes in the zip archive, which become 536,870,912$"):
+        read_stored(member)
     with pytest.raises(BadSignalError, match="more than 1,073,741,824"):
         read_stored(ZipMember(str(tmp_path / "a.zip"), 0, 2**40, packed_bytes=5, method=8, crc32=0))
 
