@@ -7,7 +7,6 @@ each run once (87 MB of clothing photos in 0.1 s), with the memory of one run.
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
@@ -73,16 +72,21 @@ class ParquetSource(Source):
     def __init__(self, paths: list[str], options: ColumnOptions | None = None) -> None:
         options = options or ColumnOptions()
         name, self._paths = folder_name(paths[0]), paths
-        first = _opened(paths[0], options.public).schema_arrow
-        others = ((repr(path), _opened(path, options.public).schema_arrow) for path in paths[1:])
-        schema = common_schema(itertools.chain([(repr(paths[0]), first)], others))
-        features = _common_features(first, schema)
+        files_of = by_split(paths, options.splits)
+        firsts = {split: _schema_of(files[0], options) for split, files in files_of.items()}
+        absent = _absent_labels(name, firsts, options)
+        split_of = {path: split for split, files in files_of.items() for path in files}
+        labeled = next(path for path in paths if not absent[split_of[path]])
+        schema = common_schema(
+            (repr(path), _padded(_schema_of(path, options), absent[split_of[path]]))
+            for path in [labeled, *(path for path in paths if path != labeled)]
+        )
+        features = _common_features(_schema_of(labeled, options), schema)
         image = image_column(name, features, options.image)
         _require_images(name, image, schema)
         for column in (*options.keep, *([options.group] if options.group else [])):
             require_column(name, features, column)
         labels = ColumnLabels(name, features, options)
-        files_of = by_split(paths, options.splits)
         scans = {split: _Scan(split, files, schema, image, options, labels) for split, files in files_of.items()}
         if not any(scan.rows for scan in scans.values()):
             raise CallError(f"data set {name!r} has no rows; give one with images")
@@ -217,14 +221,19 @@ class _Scan:
         for path in paths:
             stream = _open_stream(path, options.public)
             file = _opened(path, stream)
-            labels.require_same(_common_features(file.schema_arrow, schema), repr(path))
+            columns = [] if labels.are_missing(_features(file.schema_arrow), repr(path)) else labels.columns
+            if columns:
+                labels.require_same(_common_features(file.schema_arrow, schema), repr(path))
+            else:
+                labels.append_unknown(split, file.metadata.num_rows)
             sized = [] if is_url(path) else [image]
-            wanted = [*dict.fromkeys([*sized, *labels.columns, *options.keep, *filter(None, [options.group])])]
+            wanted = [*dict.fromkeys([*sized, *columns, *options.keep, *filter(None, [options.group])])]
             if is_url(path):
                 self._sizes.extend(np.zeros(file.metadata.num_rows, np.int64))
             files, row = named_files(path, options), 0
             for batch in _batches(file, stream, path, wanted):
-                labels.append(split, batch)
+                if columns:
+                    labels.append(split, batch)
                 if sized:
                     self._append_sizes(batch.column(image), files, repr(path), row)
                 self._append(batch)
@@ -287,6 +296,11 @@ def _open_stream(path: str, public: bool) -> BinaryIO:
         raise _unreadable(path, error) from error
 
 
+def _schema_of(path: str, options: ColumnOptions) -> pa.Schema:
+    with _open_stream(path, options.public) as stream:
+        return _opened(path, stream).schema_arrow
+
+
 def _opened(path: str, stream: BinaryIO) -> pq.ParquetFile:
     """Open the file of a path, whose bytes `stream` has."""
     try:
@@ -324,6 +338,24 @@ def _features(schema: pa.Schema) -> Features:
         return features
     except (ValueError, TypeError, KeyError):
         return Features.from_arrow_schema(schema.remove_metadata())
+
+
+def _absent_labels(name: str, firsts: dict[str, pa.Schema], options: ColumnOptions) -> dict[str, list[str]]:
+    """Return for each split the columns of labels that it lacks: none, or all of them, as a test split may.
+
+    `firsts`: for each split the schema of its first file.
+    """
+    every = {column: kind for schema in reversed(firsts.values()) for column, kind in _features(schema).items()}
+    columns = ColumnLabels(name, Features(every), options).columns
+    return {split: [] if {*columns} & {*schema.names} else columns for split, schema in firsts.items()}
+
+
+def _padded(schema: pa.Schema, absent: list[str]) -> pa.Schema:
+    """Return the schema with columns without values for those that are absent."""
+    for column in absent:
+        if column not in schema.names:
+            schema = schema.append(pa.field(column, pa.null()))
+    return schema
 
 
 def _common_features(own: pa.Schema, common: pa.Schema) -> Features:

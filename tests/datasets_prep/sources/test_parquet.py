@@ -176,6 +176,21 @@ def test_splits_with_different_class_numbers(tmp_path, several):
     assert "'uneven, split test' has no column 'label'; its columns are image, kind" in message(f"hf:{tmp_path}/uneven")
 
 
+@pytest.mark.parametrize("labeled", ["train", "test"])
+def test_files_of_a_split_without_labels(tmp_path, labeled):
+    features = Features({"image": Image(), "label": ClassLabel(names=["cat", "dog"])})
+    rows = Dataset.from_dict({"image": [picture(0), picture(1)], "label": [1, 0]}, features=features)
+    for split in ("train", "test"):
+        part = rows if split == labeled else rows.remove_columns("label")
+        part.to_parquet(tmp_path / f"{split}.parquet")
+    source = open_source(f"parquet:{tmp_path}/*.parquet")
+    assert source.class_names == ["cat", "dog"]
+    found = {split: listing.labels.tolist() for split, listing in source.listing.splits.items()}
+    assert found.pop(labeled) == [1, 0]
+    assert list(found.values()) == [[-1, -1]]
+    assert all(source.num_bytes(split, 1) > 0 for split in source.split_names)
+
+
 def test_class_numbers_without_a_name(tmp_path):
     features = Features({"image": Value("binary"), "label": ClassLabel(names=["x"])})
     plain = pa.table({"image": [b"-", b"-"], "label": pa.array([0, 4], pa.int64())})
