@@ -127,7 +127,8 @@ def test_a_notebook_shows_the_first_pictures(pictures, monkeypatch):
 
 
 def test_a_data_set_without_pictures_is_described(tmp_path, pictures):
-    (tmp_path / "codec" / "config.json").write_text("{}")
+    path = tmp_path / "codec" / "config.json"
+    path.write_bytes(b" " * len(path.read_bytes()))
     with pytest.raises(DamagedError, match=r"config\.json: SHA-256 is [0-9a-f]{12}…, expected"):
         open_latents(tmp_path).image(0)
     assert "<img" not in open_latents(tmp_path)._repr_html_()
