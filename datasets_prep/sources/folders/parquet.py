@@ -73,8 +73,8 @@ class ParquetSource(Source):
     def __init__(self, paths: list[str], options: ColumnOptions | None = None) -> None:
         options = options or ColumnOptions()
         name, self._paths = folder_name(paths[0]), paths
-        first = _opened(paths[0], options.public).schema_arrow
-        others = ((repr(path), _opened(path, options.public).schema_arrow) for path in paths[1:])
+        first = _schema(paths[0], options.public)
+        others = ((repr(path), _schema(path, options.public)) for path in paths[1:])
         schema = common_schema(itertools.chain([(repr(paths[0]), first)], others))
         features = _common_features(first, schema)
         image = image_column(name, features, options.image)
@@ -285,6 +285,11 @@ def _open_stream(path: str, public: bool) -> BinaryIO:
         return open_binary(path, public=public)
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def _schema(path: str, public: bool) -> pa.Schema:
+    with _open_stream(path, public) as stream:
+        return _opened(path, stream).schema_arrow
 
 
 def _opened(path: str, stream: BinaryIO) -> pq.ParquetFile:
