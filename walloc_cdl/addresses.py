@@ -9,8 +9,7 @@ import string
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from walloc_cdl.errors import CallError
-from walloc_cdl.text import utf8_text
+from walloc_cdl.errors import CallError, utf8_text
 
 WEB_SCHEMES = ("http", "https")
 
