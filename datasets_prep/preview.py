@@ -20,9 +20,8 @@ from walloc_cdl.canonical import first_difference
 from walloc_cdl.codec import Codec, load_codec_folder, to_bytes
 from walloc_cdl.codec.pictures import false_color, to_picture
 from walloc_cdl.data import LatentDataset, open_latents
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, terminal_text
 from walloc_cdl.latents import load_manifest
-from walloc_cdl.text import terminal_text
 
 TILE = 256
 """Pixels a side at which every image is shown."""

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from datasets_prep.decode.images import load_native
 from walloc_cdl.codec import Codec
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, plot_text
 from walloc_cdl.latents import code_histogram
 from walloc_cdl.spec import LatentSpec
-from walloc_cdl.text import plot_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure

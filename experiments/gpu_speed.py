@@ -27,11 +27,10 @@ from experiments.benchmarks.machine import describe_machine
 from experiments.benchmarks.timing import Run
 from experiments.peers.walloc import encode_settings
 from walloc_cdl.codec import WallocCodec2D, load_codec
-from walloc_cdl.errors import CallError, CdlError
+from walloc_cdl.errors import CallError, CdlError, terminal_text
 from walloc_cdl.kernels.gpu.encode import runs_kernels
 from walloc_cdl.kernels.gpu.lookup import lookup_codes, plain_lookup
 from walloc_cdl.kernels.gpu.operators import TILE_SAMPLES, pitch, window_blocks
-from walloc_cdl.text import terminal_text
 
 RESIDENT_BYTES = 2**31
 """Bytes of the codes of an epoch, far more than any cache holds."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from experiments.differences import Difference, signed
 from experiments.outcome import METRIC_NAMES, ConditionOutcome, Outcome, summarize
+from walloc_cdl.errors import markdown_text, plot_text, terminal_text
 from walloc_cdl.files import open_atomic, write_atomic
-from walloc_cdl.text import markdown_text, plot_text, terminal_text
 
 TABLE_NAME, PLOT_NAME = "table.md", "plot.png"
 

@@ -17,7 +17,6 @@ MAX_FILES = 18
 BASE = (
     "version",
     "errors",
-    "text",
     "machine",
     "threads",
     "devices",

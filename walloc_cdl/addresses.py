@@ -9,8 +9,7 @@ import string
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from walloc_cdl.errors import CallError
-from walloc_cdl.text import utf8_text
+from walloc_cdl.errors import CallError, utf8_text
 
 WEB_SCHEMES = ("http", "https")
 
@@ -84,13 +83,19 @@ def local_path(location: str | os.PathLike[str]) -> Path:
     ('/flowers', 'latents/flowers')
     >>> local_path("~/flowers") == Path.home() / "flowers"
     True
+    """
+    return Path(os.path.expanduser(os.fspath(location).removeprefix(_LOCAL_SCHEME)))
+
+
+def utf8_path(location: str | os.PathLike[str]) -> Path:
+    """Return the path of a data set's folder, as `local_path` does.
 
     Raises `CallError` for a path that is not UTF-8: libraries that read and write files cannot open it.
     """
-    path = os.path.expanduser(os.fspath(location).removeprefix(_LOCAL_SCHEME))
-    if path != utf8_text(path):
-        raise CallError(f"{path!r} is not UTF-8; rename the folder, or name it by a link")
-    return Path(path)
+    path = local_path(location)
+    if str(path) != utf8_text(str(path)):
+        raise CallError(f"{str(path)!r} is not UTF-8; rename the folder, or name it by a link")
+    return path
 
 
 def ascii_url(url: str) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from datasets_prep.exports.description import DESCRIPTION_NAME
 from datasets_prep.exports.export_format import ExportFormat, Part
+from walloc_cdl.errors import markdown_text
 from walloc_cdl.latents import Manifest
-from walloc_cdl.text import markdown_text
 
 _TEXT = """\
 {header}# Latents

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from walloc_cdl.errors import markdown_text
 from walloc_cdl.latents import Manifest
-from walloc_cdl.text import markdown_text
 
 CARD_NAME = "README.md"
 

@@ -269,7 +269,7 @@ def test_a_file_that_exceeds_the_cache_is_refused_before_it_is_fetched(tmp_path,
 def test_a_synthesis_that_is_larger_than_any_is_neither_fetched_nor_read(address, local, tmp_path, monkeypatch, remote):
     dataset = open_latents(address if remote else local[0], cache_dir=tmp_path / "cache")
     dataset.manifest.files[SYNTHESIS_PATH] = FileEntry(600_000_000, "ab" * 32)
-    monkeypatch.setattr(type(dataset.files), "path", lambda *arguments: pytest.fail("it was fetched"))
+    monkeypatch.setattr(type(dataset.stored.files), "path", lambda *arguments: pytest.fail("it was fetched"))
     with pytest.raises(DamagedError, match=r"synthesis.safetensors of 600000000 bytes, expected at most 134217728"):
         _ = dataset.synthesis_bank
 

@@ -16,8 +16,7 @@ import typer
 from walloc_cdl.cli.command_tree import build_command_tree
 from walloc_cdl.cli.console import Terminated, interruptible, show_all_text
 from walloc_cdl.cli.options import require_utf8
-from walloc_cdl.errors import CdlError, system_reason
-from walloc_cdl.text import terminal_text
+from walloc_cdl.errors import CdlError, system_reason, terminal_text
 
 # New versions of typer include a copy of click, old ones import it. Both export BadParameter, whose base classes are
 # the errors of the click in use.

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import typer
 
-from walloc_cdl.text import terminal_text
+from walloc_cdl.errors import terminal_text
 
 PROGRESS_INTERVAL_S = 10.0
 """Seconds between two lines of progress when standard error is not a terminal."""

@@ -10,8 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from walloc_cdl.addresses import is_collapsed_address, local_path
-from walloc_cdl.errors import CallError
-from walloc_cdl.text import utf8_text
+from walloc_cdl.errors import CallError, utf8_text
 
 _SOURCE = re.compile("(--[a-z-]+=)?[a-z]+:")
 

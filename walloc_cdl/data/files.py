@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from walloc_cdl.addresses import is_address, local_path
+from walloc_cdl.addresses import is_address, local_path, utf8_path
 from walloc_cdl.data.cache import FOLDER_VARIABLE, FileCache, default_bytes, default_folder
 from walloc_cdl.data.remote import MissingFileError, RemoteFolder
 from walloc_cdl.errors import CallError, DamagedError, JobError, system_reason
@@ -60,7 +60,7 @@ def open_files(
     The files of an address are kept in the cache in `cache_dir` (see `default_folder`) of at most `cache_bytes`.
     """
     if not is_address(location):
-        return LocalFiles(local_path(location).absolute())  # also after a change of directory, and in a worker
+        return LocalFiles(utf8_path(location).absolute())  # also after a change of directory, and in a worker
     limit = default_bytes() if cache_bytes is None else cache_bytes
     folder = default_folder() if cache_dir is None else local_path(cache_dir)
     return CachedFiles(RemoteFolder(os.fspath(location)), FileCache(folder.absolute(), limit))

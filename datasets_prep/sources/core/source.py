@@ -18,7 +18,7 @@ from datasets_prep.samples.columns import CHUNK_ROWS
 from datasets_prep.samples.origin import Origin
 from datasets_prep.samples.stored import BadSignalError, Stored
 from walloc_cdl.canonical import canonical_json, sha256_hex
-from walloc_cdl.text import utf8_text
+from walloc_cdl.errors import utf8_text
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -6,8 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
 from datasets_prep.samples.stored import Stored
-from walloc_cdl.errors import CallError, JobError, one_line
-from walloc_cdl.text import utf8_text
+from walloc_cdl.errors import CallError, JobError, one_line, utf8_text
 
 StreamedSample = tuple[str, "int | str | None", Stored]
 """Key, unique in its split; label, a class number or name; the sample, an encoded image or its location."""

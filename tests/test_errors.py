@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 
-from walloc_cdl.text import markdown_text, plot_text, terminal_text, utf8_text
+from walloc_cdl.errors import markdown_text, plot_text, terminal_text, utf8_text
 
 NAMES = (
     "\x1b[31mred\x1b[0m",
