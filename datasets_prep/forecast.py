@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
+import subprocess
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from datasets_prep.decode.worker import decode_chunk
 from datasets_prep.encode.devices import same_kind_devices
-from datasets_prep.encode.encoder import open_encoding
+from datasets_prep.encode.encoder import Encoder, open_encoding
+from datasets_prep.encode.flip_rate import flip_rate
 from datasets_prep.encode.sample_layout import sample_layout
 from datasets_prep.job.choose_engine import choose_engine
 from datasets_prep.job.config import PrepareConfig
+from datasets_prep.job.finish import DECODING_THREADS, FLIP_SAMPLES, has_synthesis, num_calibration_samples
 from datasets_prep.job.plan_job import PlannedJob, choose_workers, plan_job
+from datasets_prep.samples.stored import Stored
 from datasets_prep.sources.core.source import Source
 from datasets_prep.upkeep.extension import compare, require_folder
 from walloc_cdl.codec import Codec
+from walloc_cdl.codec.fit.synthesis import fit_synthesis
 from walloc_cdl.devices import choose_device
 from walloc_cdl.latents import load_manifest
+from walloc_cdl.machine import cpu_count
 
 MEASURED_SAMPLES = 48
 """Number of samples that are decoded and encoded to estimate the time."""
+
+MEASURED_AT_END = 16
+"""Number of samples with which the end of a job is measured: calibration samples are decoded again."""
 
 HEADER_BYTES = 1024
 ROW_BYTES = 24
@@ -49,7 +62,7 @@ class Forecast:
     num_bad: int
     """Number of unusable samples among those measured."""
     time_s: float
-    """Time for all samples, extrapolated."""
+    """Time for all samples and for the end of the job, extrapolated, with the start of the program and the workers."""
     notes: tuple[str, ...] = ()
     """Messages for users that the job would begin with."""
 
@@ -58,28 +71,31 @@ class Forecast:
         return asdict(self)
 
 
-def forecast(source: Source, codec: Codec, config: PrepareConfig) -> Forecast:
-    """Plan a job and measure evenly spaced samples, without writing; raises `CallError` as `prepare` does."""
+def forecast(source: Source, codec: Codec, config: PrepareConfig, *, start_s: float = 0.0) -> Forecast:
+    """Plan a job and measure evenly spaced samples, without writing; raises `CallError` as `prepare` does.
+
+    `start_s` is the time in seconds that the program takes before the job, which is added.
+    """
     choose_engine(config)  # raises the error that the job would raise
-    return _measured(plan_job(source, codec, config))
+    return _measured(plan_job(source, codec, config), start_s)
 
 
 def forecast_extension(
-    source: Source, codec: Codec, out: str | os.PathLike[str], config: PrepareConfig
+    source: Source, codec: Codec, out: str | os.PathLike[str], config: PrepareConfig, *, start_s: float = 0.0
 ) -> tuple[Forecast, list[str]]:
     """Return the forecast of `extend` for the data set `out`, and its messages, without writing.
 
-    Raises `CallError` as `extend` does.
+    `start_s` is that of `forecast`. Raises `CallError` as `extend` does.
     """
     folder = require_folder(out)
     choose_engine(config)
     planned = plan_job(source, codec, config)
     extension = compare(folder, planned, load_manifest(folder))
-    expected = _measured(extension.job)
+    expected = _measured(extension.job, start_s)
     return replace(expected, num_strays=len(extension.diff.strays)), extension.notes()
 
 
-def _measured(planned: PlannedJob) -> Forecast:
+def _measured(planned: PlannedJob, start_s: float) -> Forecast:
     """Measure evenly spaced samples of a planned job."""
     plan, source, codec, config = planned.plan, planned.source, planned.codec, planned.config
     total = plan.num_samples
@@ -122,9 +138,40 @@ def _measured(planned: PlannedJob) -> Forecast:
         workers=workers,
         num_measured=num,
         num_bad=len(chunk.reasons),
-        time_s=per_sample / max(num, 1) * total,
+        time_s=start_s + _workers_start_s(workers) + per_sample / max(num, 1) * total + _end_s(planned, samples),
         notes=planned.notes,
     )
+
+
+def _workers_start_s(workers: int) -> float:
+    """Measure the start of a process like that of a worker; several start one after the other on each CPU."""
+    if not workers:
+        return 0.0
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", f"import {decode_chunk.__module__}"], check=False)
+    return (time.perf_counter() - start) * math.ceil(workers / cpu_count())
+
+
+def _end_s(planned: PlannedJob, samples: Sequence[Stored]) -> float:
+    """Estimate the end of the job: some samples are decoded again, for the linear synthesis and for the flip rate."""
+    codec, preparation, total = planned.codec, planned.preparation, planned.plan.num_samples
+    count = min(num_calibration_samples(codec, preparation), total)
+    some = samples[:MEASURED_AT_END]
+    start = time.perf_counter()
+    signals = decode_chunk(some, preparation).signals
+    decoded = time.perf_counter()
+    decode_s = (decoded - start) / max(len(some), 1) * count / min(DECODING_THREADS, cpu_count())
+    if preparation.ragged or not len(signals):
+        return decode_s
+    signals = preparation.evaluation_signals(signals)
+    on_cpu = copy.deepcopy(codec).cpu()
+    if has_synthesis(codec, preparation):
+        fit_synthesis(on_cpu, [torch.from_numpy(signals)])
+    fitted = time.perf_counter()
+    device = choose_device(planned.config.device)
+    flip_rate(on_cpu, Encoder(on_cpu, device, batch=planned.config.batch, signal_shape=preparation.shape), signals)
+    flip_s = (time.perf_counter() - fitted) * min(FLIP_SAMPLES, count) / len(signals)
+    return decode_s + (fitted - decoded) * count / len(signals) + flip_s
 
 
 def _spaced(total: int, count: int) -> np.ndarray:

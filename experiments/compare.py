@@ -129,7 +129,9 @@ class _Comparison:
         self.preparation = PrepareConfig(
             size=config.size, workers=config.workers, limit=config.limit, seed=config.holdout_seed
         )
-        self.source, self.test_split = _with_test_split(open_source(config.source), config.holdout_seed)
+        source = open_source(config.source)
+        _require_images(source)
+        self.source, self.test_split = _with_test_split(source, config.holdout_seed)
         self.conditions = _parse_conditions(config, self.source)
         self.threads = self._recorded_threads() or config.threads
 
@@ -278,6 +280,15 @@ def _require_output(out: Path) -> None:
     if foreign := foreign_names(out, OUTPUT_NAMES):
         raise CallError(f"{out} holds other files ({foreign[0]}); name a new folder for the comparison")
     require_no_links(out)
+
+
+def _require_images(source: Source) -> None:
+    if source.kind != "image":
+        samples = {"audio": "sound", "array": "arrays of many channels"}[source.kind]
+        raise CallError(
+            f"{source.name} holds {samples}, but comparisons are of images, whose resolution is reduced for the "
+            "baseline; give a source of images, or encode this one with `cdl prepare` and train a model of your own"
+        )
 
 
 def _with_test_split(source: Source, seed: int) -> tuple[Source, str]:

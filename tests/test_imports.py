@@ -130,6 +130,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "datasets_prep": (
         "walloc_cdl.latents",
         "walloc_cdl.codec",
+        "walloc_cdl.codec.fit",
         "walloc_cdl.data",
         *PREPARED,
         "datasets_prep.folders",

@@ -6,6 +6,14 @@ from typing import Annotated
 
 import typer
 
+ImageSource = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="Labeled images: imagefolder:PATH, or just PATH; hf:NAME; sample:elpv; parquet:, webdataset:, csv:, "
+        "imagenet: or torchvision: followed by the location. See docs/sources.md.",
+    ),
+]
 SourceName = Annotated[
     str,
     typer.Argument(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from datasets_prep.cli.prepare_options import (
 )
 from datasets_prep.cli.samples import Holdout, LabelFile, open_samples
 from walloc_cdl.cli.console import duration_text, progress, report, say, size_text
-from walloc_cdl.cli.contents import contents, latents_text
+from walloc_cdl.cli.contents import contents, latents_text, strays_text
 from walloc_cdl.cli.options import JsonPath, require_local
 from walloc_cdl.errors import CallError
 
@@ -117,18 +118,19 @@ def _forecast(samples: Source, model: Codec, out: str, config: PrepareConfig, js
     """Report the forecast of a job (`--dry-run`)."""
     from datasets_prep.forecast import forecast, forecast_extension
 
+    start_s = time.process_time()  # of this program, which lists the source as the job does
     if config.extend:
-        expected, notes = forecast_extension(samples, model, out, config)
+        expected, notes = forecast_extension(samples, model, out, config, start_s=start_s)
         for note in notes:
             say(note)
     else:
-        expected = forecast(samples, model, config)
+        expected = forecast(samples, model, config, start_s=start_s)
         for note in expected.notes:
             say(note)
     rows: dict[str, object] = {"source": f"{expected.source} ({expected.fingerprint[:16]})"}
     rows |= {split: f"{count:,} samples" for split, count in expected.num_samples.items()}
     if expected.num_strays:
-        rows["strays"] = f"{expected.num_strays:,} files that are not samples"
+        rows["strays"] = strays_text(expected.num_strays)
     rows["latents"] = latents_text(expected.latent_shape)
     rows["shards"] = f"{expected.num_shards:,}, {size_text(expected.shard_bytes)} in all"
     rows["time"] = f"about {duration_text(expected.time_s)} with {expected.workers} workers on this machine"

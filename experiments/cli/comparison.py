@@ -16,7 +16,7 @@ from classifiers.cli.options import (
     Pretrained,
     pretrained_weights,
 )
-from datasets_prep.cli.options import SourceName
+from datasets_prep.cli.options import ImageSource
 from walloc_cdl.cli.console import PhaseProgress, show, table, write_json
 from walloc_cdl.cli.options import JsonPath, Threads, out_option
 from walloc_cdl.machine import wait_without_spinning_if_busy
@@ -32,7 +32,7 @@ NumSeeds = Annotated[int, typer.Option("--seeds", help="Training runs of each co
 
 
 def compare(
-    source: SourceName,
+    source: ImageSource,
     out: OutFolder,
     model: ModelName = "resnet18",
     conditions: Annotated[

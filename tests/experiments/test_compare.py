@@ -2,7 +2,9 @@ import dataclasses
 import json
 import shutil
 
+import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 from classifiers import TrainConfig
@@ -132,3 +134,18 @@ def test_all_runs_of_a_comparison_have_the_threads_of_the_first(source, tmp_path
         compare(dataclasses.replace(config, threads=1), tmp_path)
     with pytest.raises(CallError, match="threads is 0; it must be at least 1"):
         compare(dataclasses.replace(config, threads=0), tmp_path)
+
+
+@pytest.mark.parametrize(("name", "samples"), [("audio", "sound"), ("arrays", "arrays of many channels")])
+def test_sources_of_sound_and_of_arrays_are_refused_in_terms_of_the_source(tmp_path, name, samples):
+    folder = tmp_path / name
+    for label in ("a", "b"):
+        (folder / label).mkdir(parents=True)
+        if name == "audio":
+            soundfile.write(folder / label / "1.wav", np.zeros(4000, np.float32), 8000)
+    if name == "arrays":
+        np.save(folder / "cube.npy", np.zeros((64, 64, 8), np.float32))
+    text = f"{'audiofolder' if name == 'audio' else 'npy'}:{folder}"
+    with pytest.raises(CallError, match=rf"^{name} holds {samples}, but comparisons are of images, .*; give a source"):
+        compare(configure(text), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -30,8 +30,11 @@ def contents(manifest: Manifest) -> dict[str, object]:
             counts += [f"{unlabeled:,} without a label"] if unlabeled else []
         rows[split] = ": ".join(filter(None, [f"{summary.num_samples:,} samples", ", ".join(counts)]))
     ledger = manifest.ledger
-    if quarantined := ledger.get("num_quarantined", 0):
+    strays = _num_strays(manifest)
+    if quarantined := ledger.get("num_quarantined", 0) - strays:
         rows["quarantined"] = f"{quarantined:,} unusable samples, with the reasons in {LEDGER_NAME}"
+    if strays:
+        rows["strays"] = strays_text(strays)
     if copies := ledger.get("num_duplicates", 0):
         left_out = ledger.get("reasons", {}).get("duplicate", 0)
         text = f"{copies:,} samples with the content of an earlier one" + (", left out" if left_out else "")
@@ -42,6 +45,21 @@ def contents(manifest: Manifest) -> dict[str, object]:
         rows["duplicates"] = text
     rows["shards"] = f"{len(manifest.shards)}, {size_text(sum(shard.num_bytes for shard in manifest.shards))}"
     return rows
+
+
+def strays_text(num_strays: int) -> str:
+    """Format the number of files of a source that are not samples."""
+    return f"{num_strays:,} files that are not samples"
+
+
+def _num_strays(manifest: Manifest) -> int:
+    """Returns the number of strays among the rows of the ledger; 0 for a data set derived from others."""
+    num_strays, num_samples = (manifest.source.get(name) for name in ("num_strays", "num_samples"))
+    if type(num_strays) is not int or not isinstance(num_samples, dict):
+        return 0
+    counts = [count for count in num_samples.values() if type(count) is int]
+    of_this_source = manifest.ledger.get("num_rows") == sum(counts) + num_strays
+    return num_strays if of_this_source and 0 <= num_strays <= manifest.ledger.get("num_quarantined", 0) else 0
 
 
 def split_names(manifest: Manifest) -> list[str]:

@@ -297,9 +297,11 @@ def test_a_forecast_counts_all_devices(make_folder, rgb_codec, monkeypatch, work
     clock = iter([100.0, 100.0 + decode_s, 100.0 + decode_s + 6])
     monkeypatch.setattr(forecast, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     monkeypatch.setattr(forecast, "same_kind_devices", lambda device: [device] * 3)
+    monkeypatch.setattr(forecast, "_workers_start_s", lambda workers: 10.0 * workers)
+    monkeypatch.setattr(forecast, "_end_s", lambda planned, samples: 100.0)
     source = open_source(str(make_folder(splits=("train",))))
-    found = forecast.forecast(source, rgb_codec, PrepareConfig(size=32, workers=workers))
-    assert found.time_s == pytest.approx(expected)  # all samples are measured
+    found = forecast.forecast(source, rgb_codec, PrepareConfig(size=32, workers=workers), start_s=1000.0)
+    assert found.time_s == pytest.approx(expected + 10 * workers + 1100)  # all samples are measured
 
 
 def test_precision_is_ieee_until_the_last_thread_has_left():

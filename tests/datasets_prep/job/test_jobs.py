@@ -11,12 +11,14 @@ import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from datasets_prep import PrepareConfig, open_source, prepare
+from datasets_prep import forecast as forecasts
 from datasets_prep.folders import locks
 from datasets_prep.forecast import forecast
 from datasets_prep.job import plan
@@ -25,6 +27,8 @@ from datasets_prep.sources.core.splits import SubsetSource
 from tests.support.pictures import picture
 from tests.support.trees import all_files, contents
 from walloc_cdl import file_locks, files
+from walloc_cdl.cli.contents import contents as report_rows
+from walloc_cdl.cli.contents import strays_text
 from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.latents import load_manifest, load_provenance, verify
 
@@ -303,3 +307,30 @@ def test_content_hashes_are_those_of_the_files(tmp_path, rgb_codec):
     picture(1, 40, 40).save(tmp_path / "photos/a.png")
     prepare(open_source(str(tmp_path / "photos")), rgb_codec, tmp_path / "out", SMALL)
     assert ledger(tmp_path / "out")[0]["sha256"] == hashlib.sha256((tmp_path / "photos/a.png").read_bytes()).hexdigest()
+
+
+def test_a_forecast_includes_the_end_of_the_job(make_folder, rgb_codec, monkeypatch):
+    """The synthesis takes 2 s for the 16 samples that are measured; the job fits it to all 60."""
+    now = [0.0]
+
+    def fit(codec, batches):
+        assert sum(map(len, batches)) == 16
+        now[0] += 2.0
+
+    monkeypatch.setattr(forecasts, "fit_synthesis", fit)
+    monkeypatch.setattr(forecasts, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    source = open_source(str(make_folder(splits=("train",), each=30)))
+    assert forecast(source, rgb_codec, SMALL).time_s == pytest.approx(2.0 * 60 / 16)
+    assert forecast(source, rgb_codec, SMALL, start_s=3.0).time_s == pytest.approx(2.0 * 60 / 16 + 3)
+
+
+def test_strays_are_counted_apart_by_forecasts_and_reports(make_folder, rgb_codec, tmp_path):
+    root = make_folder()
+    (root / "train/dog/01.png").write_bytes(b"-")
+    for name in ("notes.txt", "more.doc"):
+        (root / "train/dog" / name).write_text("not a sample")
+    source = open_source(str(root))
+    assert forecast(source, rgb_codec, SMALL).num_strays == 2
+    rows = report_rows(prepare(source, rgb_codec, tmp_path / "out", SMALL))
+    assert rows["strays"] == strays_text(2) == "2 files that are not samples"
+    assert rows["quarantined"] == "1 unusable samples, with the reasons in ledger.parquet"
