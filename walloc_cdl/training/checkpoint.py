@@ -51,10 +51,16 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def checkpoint_to_bytes(tensors: dict[str, Tensor], values: dict[str, Any]) -> bytes:
     """Returns the bytes of a checkpoint, a file of `tensors_to_bytes` with a digest of its content among the values."""
-    data = tensors_to_bytes(tensors, {**values, "content_sha256": _NO_DIGEST})
+    return with_digest(tensors_to_bytes(tensors, {**values, "content_sha256": _NO_DIGEST}))
+
+
+def with_digest(data: bytes) -> bytes:
+    """Returns the bytes of a checkpoint with the right digest in the place of the one in it, if it has one."""
     place = _find_digest(data)
-    assert place is not None
-    return b"".join((data[: place.start(1)], sha256_hex(data).encode(), data[place.end(1) :]))
+    if place is None:
+        return data
+    content = b"".join((data[: place.start(1)], _NO_DIGEST.encode(), data[place.end(1) :]))
+    return b"".join((data[: place.start(1)], sha256_hex(content).encode(), data[place.end(1) :]))
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -65,8 +71,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise DamagedError(
             f"{path}: not readable as safetensors with a digest; it is damaged, or of another version: {REMEDY}"
         )
-    expected = place[1].decode()
-    found = sha256_hex(b"".join((data[: place.start(1)], _NO_DIGEST.encode(), data[place.end(1) :])))
+    expected, found = place[1].decode(), (_find_digest(with_digest(data)) or place)[1].decode()
     if found != expected:
         raise DamagedError(f"{path}: SHA-256 of the content is {found[:12]}…, expected {expected[:12]}…; {REMEDY}")
     return load_tensors(path)
