@@ -447,7 +447,7 @@ def test_runs(run, striped):
         RunFolder(run).claim(config, resume=True)
         record = RunFolder(run).load_record(Metrics)
         if record.metrics is not None:
-            metric_rows(record.metrics, "validation", None)
+            metric_rows(record.metrics, "validation", None, None)
         assert record.losses
 
     fuzz(run / "config.json", 1300, plain, resume)
