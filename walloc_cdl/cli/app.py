@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import typer
 
 from walloc_cdl.cli.command_tree import build_command_tree
-from walloc_cdl.cli.console import Terminated
+from walloc_cdl.cli.console import Terminated, start_clock
 from walloc_cdl.errors import CdlError, system_reason
 
 # New versions of typer include a copy of click, old ones import it. Both export BadParameter, whose base classes are
@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run `cdl` and return the exit code; errors go to standard error, one line each."""
+    start_clock()
     # Arrow's own pools do not return the memory that a job has freed: 18 of 385 MB.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     # Without a handler, Pillow would print the errors that it also raises.
