@@ -173,6 +173,16 @@ def _load_pretrained(name: str, pretrained: bool | str | Path, arguments: dict[s
         ) from error
 
 
+def builds_without_memory(name: str) -> bool:
+    """Return whether timm builds the model on the meta device, where its weights take no memory."""
+    try:
+        with torch.device("meta"):
+            timm.create_model(name)
+    except RuntimeError:  # some models compute with their weights during construction
+        return False
+    return True
+
+
 def _default_model(name: str) -> nn.Module:
     """Build the model with its defaults, on the meta device where that works, so that its weights take no memory."""
     try:

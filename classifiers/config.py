@@ -6,8 +6,10 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import DamagedError
+from walloc_cdl.schema import from_json
 from walloc_cdl.spec import LatentSpec
+from walloc_cdl.training.checkpoint import REMEDY
 
 STEMS = ("synthesis", "channels")
 
@@ -58,23 +60,25 @@ class ClassifierConfig:
         }
 
     @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> ClassifierConfig:
-        """Inverse of `to_json`; raises `CallError` for missing or unknown fields and for invalid values."""
-        wrong = {field.name for field in dataclasses.fields(cls)} ^ set(fields)
-        if wrong:
-            raise CallError(f"classifier configuration with missing or unknown fields {sorted(wrong)}")
-        class_names = fields["class_names"]
-        config = cls(
-            **{
-                **fields,
-                "spec": LatentSpec.from_json(fields["spec"]),
-                "latent_shape": tuple(fields["latent_shape"]),
-                "class_names": None if class_names is None else tuple(class_names),
-            }
-        )
-        sizes = (*config.latent_shape, config.grid, config.num_classes)
-        if len(config.latent_shape) != 3 or not all(isinstance(size, int) and size >= 1 for size in sizes):
-            raise CallError(f"latent shape {config.latent_shape}, grid {config.grid}, {config.num_classes} classes")
-        if config.stem not in STEMS or config.grid % config.latent_shape[1]:
-            raise CallError(f"stem {config.stem!r} on a grid of {config.grid} for latents {config.latent_shape}")
+    def from_json(cls, fields: Any, origin: str) -> ClassifierConfig:
+        """Inverse of `to_json` for untrusted values; raises `DamagedError`, naming `origin`."""
+        config = from_json(cls, fields, origin, remedy=REMEDY)
+        if problem := config._problem():
+            raise DamagedError(f"{origin}: {problem}; {REMEDY}")
         return config
+
+    def _problem(self) -> str | None:
+        """Describe the first contradiction; None if there is none."""
+        if min(*self.latent_shape, self.grid, self.num_classes, self.patch_size or 1) < 1:
+            return (
+                f"latent shape {self.latent_shape}, grid {self.grid}, {self.num_classes} classes; they are at least 1"
+            )
+        if self.stem not in STEMS or self.grid % self.latent_shape[1]:
+            return f"stem {self.stem[:60]!r} on a grid of {self.grid} for latents {self.latent_shape}"
+        if self.spec.kind != "image" or self.spec.latent_channels != self.latent_shape[0]:
+            return f"latents {self.latent_shape} of kind {self.spec.kind} and {self.spec.latent_channels} channels"
+        if self.class_names is not None and len(self.class_names) > self.num_classes:
+            return f"{len(self.class_names)} class names for {self.num_classes} classes"
+        if not (0 <= self.drop_rate < 1 and 0 <= self.drop_path_rate < 1):
+            return f"drop rates {self.drop_rate:g} and {self.drop_path_rate:g}, which are not in [0, 1)"
+        return None

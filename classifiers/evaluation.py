@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from classifiers.metrics import Metrics, metrics_of_classes
 from classifiers.model import LatentClassifier, require_class_numbers
-from walloc_cdl.data import LatentDataset, LatentLoader
-from walloc_cdl.errors import CallError
+from walloc_cdl.data import LatentDataset, LatentLoader, as_latents
+from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.training import autocast, choose_precision
 
 
@@ -45,7 +46,7 @@ class Answers:
 
 def predict(
     model: LatentClassifier,
-    dataset: LatentDataset,
+    dataset: Dataset,
     *,
     batch_size: int = 256,
     precision: str = "fp32",
@@ -54,39 +55,61 @@ def predict(
 ) -> Predictions:
     """Run the classifier over all samples, on the device that it is on, and return the logits of all.
 
-    The default precision is fp32, so that figures do not depend on the instructions of a CPU. `progress` is called
-    after each batch with the number of samples done and the number of all samples. Raises
-    `SpecMismatchError` or `CallError` if the data set does not match the one that the classifier was trained on.
+    `dataset` is a `LatentDataset`, or a `torch.utils.data.Subset` of one. The default precision is fp32, so that
+    figures do not depend on the instructions of a CPU. `progress` is called after each batch with the number of
+    samples done and the number of all samples. Raises `SpecMismatchError` or `CallError` if the data set does not
+    match the one that the classifier was trained on.
     """
+    dataset = as_latents(dataset)
     kept = _run(model, dataset, lambda logits: logits.float(), batch_size, precision, residency, progress)
     return Predictions(torch.cat([torch.zeros(0, model.config.num_classes), *kept]).numpy(), dataset.labels)
 
 
 def classify(
     model: LatentClassifier,
-    dataset: LatentDataset,
+    dataset: Dataset,
     *,
     batch_size: int = 256,
     precision: str = "fp32",
     progress: Callable[[int, int], None] | None = None,
 ) -> Answers:
-    """Run the classifier as `predict` does, and keep only the classes; a million samples of many classes fit."""
+    """Run the classifier as `predict` does, and keep only the classes; a million samples of many classes fit.
+
+    Raises `JobError` if logits are not finite, as those of a classifier whose training diverged.
+    """
+    dataset = as_latents(dataset)
     if model.config.num_classes == 2:
         predictions = predict(model, dataset, batch_size=batch_size, precision=precision, progress=progress)
+        _require_finite(np.isfinite(predictions.logits).all(1))
         return Answers(predictions.logits.argmax(1), predictions.labels, predictions.probabilities)
-    kept = _run(model, dataset, lambda logits: logits.float().argmax(1), batch_size, precision, "auto", progress)
-    return Answers(torch.cat([torch.zeros(0, dtype=torch.int64), *kept]).numpy(), dataset.labels, None)
+    kept = _run(model, dataset, _predicted_classes, batch_size, precision, "auto", progress)
+    predicted = torch.cat([torch.zeros(0, dtype=torch.int64), *kept]).numpy()
+    _require_finite(predicted >= 0)
+    return Answers(predicted, dataset.labels, None)
+
+
+def _predicted_classes(logits: torch.Tensor) -> torch.Tensor:
+    """Return the class of each sample (B,), and -1 for logits that are not finite."""
+    return torch.where(logits.isfinite().all(1), logits.float().argmax(1), -1)
+
+
+def _require_finite(finite: np.ndarray) -> None:
+    if num_wrong := int((~finite).sum()):
+        raise JobError(
+            f"{num_wrong} of {len(finite)} predictions are not finite numbers: the classifier diverged in "
+            "training, or its precision is too low; train it with a lower lr, or evaluate it with precision fp32"
+        )
 
 
 def evaluate(
     model: LatentClassifier,
-    dataset: LatentDataset,
+    dataset: Dataset,
     *,
     batch_size: int = 256,
     precision: str = "fp32",
     progress: Callable[[int, int], None] | None = None,
 ) -> Metrics:
-    """Returns the metrics of the answers of `classify`; samples of unknown label are left out."""
+    """Returns the metrics of the answers of `classify`, and raises as it does; samples without a label are left out."""
     answers = classify(model, dataset, batch_size=batch_size, precision=precision, progress=progress)
     positive = None if answers.probabilities is None else answers.probabilities[:, 1]
     return metrics_of_classes(answers.predicted, answers.labels, model.config.num_classes, positive=positive)

@@ -7,7 +7,8 @@ from pathlib import Path
 from classifiers.config import ClassifierConfig
 from classifiers.metrics import Metrics
 from classifiers.model import LatentClassifier, rebuild_model
-from walloc_cdl.canonical import sha256_hex
+from classifiers.size_check import common_dtype, require_weights_fit
+from walloc_cdl.canonical import sha256_file
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.training import RunFolder, copy_into, load_tensors
 from walloc_cdl.training.checkpoint import REMEDY
@@ -20,19 +21,19 @@ def load_classifier(folder: Path | str) -> LatentClassifier:
     """
     run = RunFolder(folder)
     expected = run.load_record(Metrics).weights_sha256
-    try:
-        config = ClassifierConfig.from_json(run.load_config()["classifier"])
-    except (CallError, KeyError, TypeError) as error:
-        raise DamagedError(f"{run.config_path}: {error}; {REMEDY}") from error
+    config = ClassifierConfig.from_json(run.load_config().get("classifier"), f"{run.config_path}, classifier")
     if not run.weights_path.is_file():
         raise DamagedError(f"{run.weights_path} is missing; {REMEDY}")
-    found = sha256_hex(run.weights_path.read_bytes())
+    found = sha256_file(run.weights_path)
     if found != expected:
         raise DamagedError(f"{run.weights_path}: SHA-256 is {found[:12]}…, expected {expected[:12]}…; {REMEDY}")
-    model = rebuild_model(config)
     tensors, _ = load_tensors(run.weights_path)
-    dtypes = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
-    if len(dtypes) == 1:  # that of a model that was converted before training, such as by `model.bfloat16()`
-        model.to(dtypes.pop())
+    require_weights_fit(config, tensors, run)
+    try:
+        model = rebuild_model(config)
+    except CallError as error:
+        raise DamagedError(f"{run.config_path}, classifier: {error}; {REMEDY}") from error
+    if dtype := common_dtype(tensors):
+        model.to(dtype)
     copy_into(model.saved_weights(), tensors, origin=str(run.weights_path))
     return model.eval()

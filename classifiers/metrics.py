@@ -40,20 +40,20 @@ class Metrics:
     entry for each pair of classes that occurs, at most as many as samples."""
 
     def __post_init__(self) -> None:
-        """Raises `TypeError` for a confusion matrix of untrusted values that is none."""
+        """Raises `CallError` for a confusion matrix of untrusted values that is none."""
         matrix = self.confusion
         if type(self.num_classes) is not int or not 1 <= self.num_classes <= MAX_CLASSES:
-            raise TypeError(f"num_classes is {self.num_classes!r}")
+            raise CallError(f"num_classes is {self.num_classes!r}")
         if not isinstance(matrix, dict) or matrix.keys() != CONFUSION_LISTS:
-            raise TypeError("confusion is not a sparse matrix")
+            raise CallError("confusion is not a sparse matrix")
         if not all(isinstance(numbers, list) for numbers in matrix.values()):
-            raise TypeError("confusion has values that are not lists")
+            raise CallError("confusion has values that are not lists")
         if len({len(numbers) for numbers in matrix.values()}) != 1:
-            raise TypeError("confusion has lists of different lengths")
+            raise CallError("confusion has lists of different lengths")
         limits = {"true": self.num_classes, "predicted": self.num_classes, "count": MAX_COUNT}
         for name, limit in limits.items():
             if not all(type(number) is int and 0 <= number < limit for number in matrix[name]):
-                raise TypeError(f"confusion has a value of {name} that is not a number from 0 to {limit - 1}")
+                raise CallError(f"confusion has a value of {name} that is not a number from 0 to {limit - 1}")
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values for canonical JSON."""

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from classifiers.adapt import adapt_to_latents
 from classifiers.backbones import build_backbone, choose_patch_size, pretrained_identity, require_logits, resolve_model
 from classifiers.config import STEMS, ClassifierConfig
 from classifiers.stems import ChannelsStem, SynthesisStem
-from walloc_cdl.data import ChannelStatistics, LatentDataset, ModelInput
+from walloc_cdl.data import ChannelStatistics, LatentDataset, ModelInput, as_latents
 from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.spec import LatentSpec
 from walloc_cdl.synthesis import LinearSynthesis, choose_block
@@ -75,7 +76,7 @@ class LatentClassifier(nn.Module):
 
 def create_model(
     name: str,
-    dataset: LatentDataset,
+    dataset: Dataset,
     *,
     stem: str = "synthesis",
     grid: int | None = None,
@@ -88,6 +89,8 @@ def create_model(
 ) -> LatentClassifier:
     """Build a classifier from the timm model `name`, such as `resnet18.a1_in1k` or `hf_hub:timm/resnet18.a1_in1k`.
 
+    `dataset` is a `LatentDataset`, or a `torch.utils.data.Subset` of one; the statistics are those of the
+    whole train split.
     `grid` is the height in pixels of the timm model's input, a multiple of the height of the latents. By
     default the input has as many values as are stored: 64 for 12×32×32 codes of RGB. With the `channels`
     stem it chooses the pixel model whose feature maps are matched. `pretrained` may be a safetensors file
@@ -101,6 +104,7 @@ def create_model(
     >>> model(codes).shape                               # uint8 (B, 12, 32, 32)       # doctest: +SKIP
     torch.Size([B, 10])
     """
+    dataset = as_latents(dataset)
     name = resolve_model(name)
     if stem not in STEMS:
         raise unknown_name("stem", stem, STEMS, f"choose one of {', '.join(STEMS)}")

@@ -58,6 +58,7 @@ def _identity(dataset: LatentDataset) -> dict[str, Any]:
         "manifest_sha256": dataset.manifest.digest(),
         "split": dataset.split,
         "num_samples": len(dataset),
+        **({} if dataset.rows is None else {"rows_sha256": sha256_hex(dataset.rows.tobytes())}),
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from classifiers.evaluation import evaluate, require_compatible
 from classifiers.metrics import Metrics, class_table
@@ -14,7 +15,7 @@ from classifiers.model import LatentClassifier
 from classifiers.run_config import run_config
 from classifiers.step import ClassificationStep
 from classifiers.train_config import TrainConfig
-from walloc_cdl.data import LatentDataset, LatentLoader
+from walloc_cdl.data import LatentDataset, LatentLoader, as_latents
 from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CallError, first_line
 from walloc_cdl.files import write_atomic
@@ -37,8 +38,8 @@ __all__ = ["Progress", "RunRecord", "TrainProgress", "train"]
 
 def train(
     model: LatentClassifier | Callable[[], LatentClassifier],
-    train_ds: LatentDataset,
-    val_ds: LatentDataset | None,
+    train_ds: Dataset,
+    val_ds: Dataset | None,
     config: TrainConfig,
     out: Path | str,
     *,
@@ -63,13 +64,15 @@ def train(
     chooses the number that is fastest when the run begins, at most the one that is set; the record has it as
     `environment["threads"]`, and a resumed run keeps it. `threads` repeats a run with the same number.
 
-    If the data set stores several views, training draws one for each sample in every epoch, and validation uses the
+    The data sets are `LatentDataset`s, or `torch.utils.data.Subset`s of them, such as `random_split` makes. If they
+    store several views, training draws one for each sample in every epoch, and validation uses the
     `view` of `val_ds`.
 
     Raises `CallError` if `out` holds other files or a run of another configuration, if the data sets do not match the
     model, if no label is known, or for a batch of one sample that batch normalization cannot take; `JobError` if the
     loss diverges.
     """
+    train_ds, val_ds = as_latents(train_ds), None if val_ds is None else as_latents(val_ds)
     run = RunFolder(out)
     device = choose_device(device)
     precision = choose_precision(config.precision, device)
@@ -153,5 +156,5 @@ def _require_trainable(model: LatentClassifier, train_ds: LatentDataset, val_ds:
     if len(np.unique(train_ds.labels[train_ds.labels >= 0])) < 2:
         raise CallError(
             f"all samples of split {train_ds.split!r} in {train_ds.folder} have the same class, so there is nothing "
-            "to learn; prepare more of the source (--limit takes the first samples only)"
+            "to learn; prepare more of the source, or all of its classes"
         )

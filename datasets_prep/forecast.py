@@ -63,6 +63,8 @@ class Forecast:
     """Number of unusable samples among those measured."""
     time_s: float
     """Time for all samples and for the end of the job, extrapolated, with the start of the program and the workers."""
+    notes: tuple[str, ...] = ()
+    """Messages for users that the job would begin with."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the forecast as plain values."""
@@ -137,6 +139,7 @@ def _measured(planned: PlannedJob, start_s: float) -> Forecast:
         num_measured=num,
         num_bad=len(chunk.reasons),
         time_s=start_s + _workers_start_s(workers) + per_sample / max(num, 1) * total + _end_s(planned, samples),
+        notes=planned.notes,
     )
 
 

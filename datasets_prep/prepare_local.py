@@ -16,7 +16,7 @@ from datasets_prep.sources.core.source import Source
 from datasets_prep.sources.core.streaming_source import StreamingSource
 from datasets_prep.streaming.prepare_stream import prepare_stream
 from datasets_prep.upkeep.extend import extend
-from walloc_cdl.addresses import is_address, local_path
+from walloc_cdl.addresses import is_address, local_path, utf8_path
 from walloc_cdl.codec import Codec
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import Manifest
@@ -48,7 +48,7 @@ def prepare(
         raise CallError(f"{out} is an address, not a folder; use `prepare_to` to write there")
     choose_engine(config)  # an engine that is not installed is refused first
     if isinstance(source, StreamingSource):
-        with resumable(local_path(out)):
+        with resumable(utf8_path(out)):
             return prepare_stream(source, codec, local_path(out), config, progress=progress)
     if not isinstance(source, Source):
         raise CallError(
@@ -57,7 +57,7 @@ def prepare(
         )
     if config.extend:
         return extend(source, codec, out, config, progress=progress)
-    folder = local_path(out)
+    folder = utf8_path(out)
     planned = plan_job(source, codec, config)
     with resumable(folder):
         return run_job(planned, folder, progress, started_s)

@@ -8,9 +8,7 @@ that has changed since (duplicates were removed) and a file that the address has
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,14 +22,23 @@ from datasets_prep.sources.core.source import Source
 from datasets_prep.sources.core.streaming_source import StreamingSource
 from datasets_prep.streaming.plan_stream import plan_stream
 from datasets_prep.upkeep.extension import require_folder
-from walloc_cdl.addresses import WEB_SCHEMES, url_scheme
+from walloc_cdl.addresses import WEB_SCHEMES, local_path, url_scheme
 from walloc_cdl.canonical import sha256_file, sha256_hex
 from walloc_cdl.codec import Codec
+from walloc_cdl.confinement import confined, require_no_links
 from walloc_cdl.data import RemoteFolder
 from walloc_cdl.data.cache import default_folder
 from walloc_cdl.errors import CallError
 from walloc_cdl.fields import sanitize_path_part
-from walloc_cdl.files import foreign_names, remove_temporaries, write_atomic
+from walloc_cdl.files import (
+    foreign_names,
+    make_folder,
+    remove_file,
+    remove_folder,
+    remove_temporaries,
+    remove_tree,
+    write_atomic,
+)
 from walloc_cdl.latents import (
     COPY_FOLDER,
     LEDGER_NAME,
@@ -72,7 +79,7 @@ def prepare_to(
         require_folder(address)
     require_writable(address)
     remote = RemoteFolder(address)
-    work = default_work(address) if work is None else work
+    work = default_work(address) if work is None else local_path(work)
     is_stream = isinstance(source, StreamingSource)
     plan = plan_stream(source, codec, config).plan if is_stream else plan_job(source, codec, config).plan
     uploads = _Uploads(remote, work)
@@ -82,7 +89,7 @@ def prepare_to(
     if (finished := _finished(remote, plan)) is not None:
         if progress is not None:
             note = f"{address} is already finished; nothing to do"
-            total = sum(finished.source["num_samples"].values())
+            total = sum(finished.source.get("num_samples", {}).values())
             progress(Progress(total, total, 0, note=note))
         if _address_of(work) == address:
             _discard(work)
@@ -95,22 +102,23 @@ def prepare_to(
         if progress is not None:
             progress(state)
 
-    manifest = prepare(source, codec, work / SET_FOLDER, config, progress=on_progress)
-    if manifest is None:
-        return None
-    listed = {entry.name: entry.sha256 for entry in manifest.shards}
-    listed |= {name: entry.sha256 for name, entry in manifest.files.items()}
-    listed |= {copy_path(name): entry.sha256 for name, entry in manifest.files.items()}
-    for name in (
-        copy_path(PROVENANCE_NAME),
-        copy_path(MANIFEST_NAME),
-        PROVENANCE_NAME,
-        MANIFEST_NAME,
-    ):  # uploaded last
-        listed[name] = sha256_file(work / SET_FOLDER / name)
-    present = remote.names()
-    for name, sha256 in listed.items():
-        uploads.upload(name, sha256, is_present=name in present)
+    with confined(work):
+        manifest = prepare(source, codec, work / SET_FOLDER, config, progress=on_progress)
+        if manifest is None:
+            return None
+        listed = {entry.name: entry.sha256 for entry in manifest.shards}
+        listed |= {name: entry.sha256 for name, entry in manifest.files.items()}
+        listed |= {copy_path(name): entry.sha256 for name, entry in manifest.files.items()}
+        for name in (
+            copy_path(PROVENANCE_NAME),
+            copy_path(MANIFEST_NAME),
+            PROVENANCE_NAME,
+            MANIFEST_NAME,
+        ):  # uploaded last
+            listed[name] = sha256_file(work / SET_FOLDER / name)
+        present = remote.names()
+        for name, sha256 in listed.items():
+            uploads.upload(name, sha256, is_present=name in present)
     _discard(work)
     return manifest
 
@@ -131,18 +139,19 @@ def default_work(address: str) -> Path:
 
 
 def _open_work_folder(work: Path, address: str) -> None:
-    """Make `work` the work folder of this address; raises `CallError` if it is another's or holds other files.
+    """Make `work` the work folder of this address; raises `CallError` if it is another's or holds other files or links.
 
     Slices may do so concurrently: their files are created after the file with the address, which is checked last.
     """
     if work.exists() and not work.is_dir():
         raise CallError(f"work folder {work} is a file; give a new or empty folder")
+    require_no_links(work)
     found = foreign_names(work, set())
     current = _address_of(work)
     if current is None and found:
         raise CallError(f"work folder {work} holds other files ({found[0]}); give a new or empty folder")
     if current is None:
-        work.mkdir(parents=True, exist_ok=True)
+        make_folder(work)
         write_atomic(work / ADDRESS_NAME, address.encode())
     elif current != address:
         raise CallError(f"work folder {work} is that of {current}; give {address} another one")
@@ -157,11 +166,10 @@ def _address_of(work: Path) -> str | None:
 def _discard(work: Path) -> None:
     """Remove a job's files from its work folder, and the folder if it is empty then."""
     for name in (UPLOADED_FOLDER, SET_FOLDER):
-        shutil.rmtree(work / name, ignore_errors=True)
+        remove_tree(work / name)
     remove_temporaries(work)
-    (work / ADDRESS_NAME).unlink(missing_ok=True)
-    with suppress(OSError):
-        work.rmdir()
+    remove_file(work / ADDRESS_NAME)
+    remove_folder(work)
 
 
 @dataclass(frozen=True)
@@ -177,7 +185,7 @@ class _Uploads:
         if is_present and record.is_file() and record.read_text() == sha256:
             return
         self.remote.upload(name, self.work / SET_FOLDER / name)
-        record.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(record.parent)
         write_atomic(record, sha256.encode())
 
     def names(self) -> set[str]:
@@ -213,7 +221,7 @@ def _remove_earlier(remote: RemoteFolder, uploads: _Uploads) -> None:
         remote.remove(MANIFEST_NAME)  # first, since the rest is no data set without it
     for name in sorted(present & names - {MANIFEST_NAME}):
         remote.remove(name)
-    shutil.rmtree(uploads.work / UPLOADED_FOLDER, ignore_errors=True)
+    remove_tree(uploads.work / UPLOADED_FOLDER)
 
 
 def _load_manifest(remote: RemoteFolder) -> Manifest:

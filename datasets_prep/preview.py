@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,10 +15,12 @@ from datasets_prep.job.plan import JOB_SETTINGS
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.samples.stored import BadSignalError
 from datasets_prep.sources.core.source import Source
+from walloc_cdl.addresses import local_path
 from walloc_cdl.canonical import first_difference
 from walloc_cdl.codec import Codec, load_codec_folder, to_bytes
+from walloc_cdl.codec.pictures import false_color, to_picture
 from walloc_cdl.data import LatentDataset, open_latents
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, terminal_text
 from walloc_cdl.latents import load_manifest
 
 TILE = 256
@@ -60,7 +61,7 @@ def contact_sheet(
     Raises `CallError` for an unknown or empty split, for audio, and for a source that has none of the samples.
     """
     dataset = open_latents(folder, _split(folder, split))
-    codec = load_codec_folder(Path(folder) / "codec")
+    codec = load_codec_folder(local_path(folder) / "codec")
     if codec.spec.kind != "image":
         raise CallError(
             f"{folder} holds {codec.spec.kind}, which cannot be drawn; use `cdl inspect` or `cdl verify` instead"
@@ -76,7 +77,7 @@ def contact_sheet(
         originals = _originals(source, preparation, dataset, rows)
     names = f": {', '.join(dataset.view_names[:MAX_VIEWS])}" if dataset.view_names else ""
     cells = [
-        _cell(original, list(images), _label(dataset, row), key.rpartition("/")[2] + names)
+        _cell(original, list(images), dataset.label_text(int(row)), key.rpartition("/")[2] + names)
         for original, images, row, key in zip(
             originals, zip(*views, strict=True), rows, dataset.keys(rows), strict=True
         )
@@ -102,19 +103,6 @@ def psnr_db(reference: np.ndarray, image: np.ndarray) -> float:
     peak = 255 if reference.dtype == np.uint8 else 1
     error = np.mean((reference.astype(np.float64) - image) ** 2)
     return float("inf") if error == 0 else float(10 * np.log10(peak**2 / error))
-
-
-def false_color(array: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Convert a float array (C, H, W) to an image uint8 (1 or 3, H, W).
-
-    With more than two channels, red, green and blue are the channels at 5/6, 3/6 and 1/6 of C, so that red is the
-    longest wavelength of cubes that begin with the shortest; otherwise the first channel is shown in gray. Each is
-    scaled so that the 2nd and 98th percentiles of `reference` become black and white.
-    """
-    count = len(array)
-    bands = [5 * count // 6, count // 2, count // 6] if count > 2 else [0]
-    low, high = (np.percentile(reference[bands], share, axis=(1, 2), keepdims=True) for share in (2, 98))
-    return (255 * np.clip((array[bands] - low) / np.maximum(high - low, 1e-6), 0, 1)).round().astype(np.uint8)
 
 
 def _split(folder: str | os.PathLike[str], name: str | None) -> str:
@@ -171,18 +159,6 @@ def _originals(
     return originals
 
 
-def _label(dataset: LatentDataset, row: int) -> str:
-    """Return the sample's label as text: its class, its classes, or its targets."""
-    label, names = dataset.labels[row], dataset.class_names
-    if dataset.layout.labels.kind == "regression":
-        return ", ".join(f"{value:g}" for value in np.atleast_1d(label))
-    if names is None:
-        return ""
-    if dataset.layout.labels.kind == "multilabel":
-        return ", ".join(names[number] for number in np.flatnonzero(label))
-    return names[label] if label >= 0 else ""
-
-
 def _cell(original: np.ndarray | None, decoded: list[np.ndarray], label: str, name: str) -> _Cell:
     quality = f"{psnr_db(original, decoded[0]):.1f} dB" if original is not None else ""
     caption = "  ".join(part for part in (label, quality, name) if part)
@@ -200,12 +176,13 @@ def _draw(cells: list[_Cell], *, columns: int, tiles: int) -> Image.Image:
         left, top = GAP + number % columns * width, GAP + number // columns * height
         for column, image in enumerate(cell.images, start=tiles - len(cell.images)):
             sheet.paste(_tile(image), (left + column * TILE, top))
-        pen.text((left, top + TILE + 2), _truncated(pen, cell.caption, tiles * TILE), fill="black")
+        caption = _truncated(pen, terminal_text(cell.caption), tiles * TILE)
+        pen.text((left, top + TILE + 2), caption, fill="black")
     return sheet
 
 
 def _tile(image: np.ndarray) -> Image.Image:
-    picture = Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).convert("RGB")
+    picture = to_picture(image).convert("RGB")
     scale = TILE / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     shown = picture if picture.size == size else picture.resize(size, Image.Resampling.BICUBIC)

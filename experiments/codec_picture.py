@@ -12,7 +12,7 @@ from torch import Tensor
 
 from datasets_prep.decode.images import load_native
 from walloc_cdl.codec import Codec
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, plot_text
 from walloc_cdl.latents import code_histogram
 from walloc_cdl.spec import LatentSpec
 
@@ -56,7 +56,7 @@ def draw_codec(codec: Codec, out: Path, *, image: Path | None = None) -> tuple[i
     heights = [3.2, 1.1 * rows + 0.6, 1.1 * rows + 0.6]
     top, middle, bottom = figure.subfigures(3, 1, squeeze=False, height_ratios=heights)[:, 0]
     sizes = f"channels {spec.source_channels} to {spec.latent_channels}, stride {spec.stride}"
-    figure.suptitle(f"{codec.name}: {sizes}, {spec.bits} bits, companding {spec.companding}")
+    figure.suptitle(f"{plot_text(codec.name)}: {sizes}, {spec.bits} bits, companding {spec.companding}")
     _draw_histogram(top, codes, 1 << (spec.bits - 1) if spec.companding != "none" else 0)
     subject = f"the first {num} of {len(codes)} channels" if num < len(codes) else "channels"
     _draw_tiles(middle, f"{subject} of the latent", list(codes[:num]), (rows, columns), _gray_scale(codes, spec))

@@ -23,8 +23,10 @@ from experiments.conditions import COLORS, Condition, parse_condition
 from experiments.differences import paired_difference
 from experiments.outcome import RESULTS_NAME, ConditionOutcome, Outcome, describe, merge_environments, save_outcome
 from experiments.report import PLOT_NAME, TABLE_NAME, write_report
+from walloc_cdl.addresses import local_path
 from walloc_cdl.codec import Codec, load_codec
 from walloc_cdl.codec.fit.synthesis import available_block_sizes
+from walloc_cdl.confinement import confined, require_no_links
 from walloc_cdl.data import LatentDataset, open_latents
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import foreign_names, remove_temporaries
@@ -50,6 +52,8 @@ class CompareConfig:
     """Whether to start from published weights, or a safetensors file of such weights."""
     holdout_seed: int = 0
     """Seed of the test split of a source that has none; the same for every training seed."""
+    limit: int | None = None
+    """Only this number of samples of each split, see `datasets_prep.sources.core.limits`; None takes all."""
     workers: int | None = None
     threads: int | None = None
     """Number of torch's threads for all runs; by default that of the finished runs, or the one that is fastest when the
@@ -78,7 +82,14 @@ def compare(config: CompareConfig, out: Path, *, progress: Reporter | None = Non
     Raises `CallError` for invalid settings before anything is written, and for a model that does not
     support one of the conditions before any model is trained.
     """
+    out = local_path(out)
     comparison = _Comparison(config, out, progress or (lambda state: None))
+    with confined(out):
+        return _compare(comparison, config, out)
+
+
+def _compare(comparison: _Comparison, config: CompareConfig, out: Path) -> Outcome:
+    """Carry out `compare` in a folder that has no links."""
     comparison.prepare()
     comparison.require_models()
     runs: dict[str, list[_Run]] = {condition.name: [] for condition in comparison.conditions}
@@ -115,7 +126,9 @@ class _Comparison:
             raise CallError(f"num_seeds is {config.num_seeds}; it must be at least 1, and 2 for an interval")
         _require_output(out)
         self.config, self.out, self.notify = config, out, notify
-        self.preparation = PrepareConfig(size=config.size, workers=config.workers)
+        self.preparation = PrepareConfig(
+            size=config.size, workers=config.workers, limit=config.limit, seed=config.holdout_seed
+        )
         source = open_source(config.source)
         _require_images(source)
         self.source, self.test_split = _with_test_split(source, config.holdout_seed)
@@ -266,6 +279,7 @@ def _require_output(out: Path) -> None:
         raise CallError(f"{out} is a file; name a folder for the comparison")
     if foreign := foreign_names(out, OUTPUT_NAMES):
         raise CallError(f"{out} holds other files ({foreign[0]}); name a new folder for the comparison")
+    require_no_links(out)
 
 
 def _require_images(source: Source) -> None:
@@ -283,11 +297,13 @@ def _with_test_split(source: Source, seed: int) -> tuple[Source, str]:
             f"{source.name} has no split `train`, only {', '.join(source.split_names)}; give a source that has one"
         )
     if not source.class_names or len(source.class_names) < 2:
-        raise CallError(f"{source.name} has fewer than two classes; give a source with labels")
+        reasons = "".join(f"; {note}" for note in source.notes)
+        raise CallError(f"{source.name} has fewer than two classes; give a source with labels{reasons}")
     for split in TEST_SPLITS:
-        if split in source.split_names:
+        if split in source.split_names and (source.listing.splits[split].labels >= 0).any():
             return source, split
-    return holdout(source, HOLDOUT_FRACTION, seed), "test"
+    name = next(name for name in ("test", "held_out") if name not in source.split_names)
+    return holdout(source, HOLDOUT_FRACTION, seed, into=name), name
 
 
 def _parse_conditions(config: CompareConfig, source: Source) -> list[Condition]:

@@ -45,6 +45,16 @@ class Difference:
         return "worse" if self.high < 0 else "not shown to differ"
 
 
+def signed(value: float) -> str:
+    """Format a difference with three digits, and with a sign unless it is zero to three digits.
+
+    >>> signed(0.0124), signed(-0.5), signed(0.0004), signed(-0.0)
+    ('+0.012', '-0.500', '0.000', '0.000')
+    """
+    text = f"{value:+.3f}"
+    return text[1:] if float(text) == 0 else text
+
+
 def accuracy(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Returns the fraction of the weight on samples whose most probable class is the label, by row of `weights`.
 

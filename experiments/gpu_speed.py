@@ -27,7 +27,7 @@ from experiments.benchmarks.machine import describe_machine
 from experiments.benchmarks.timing import Run
 from experiments.peers.walloc import encode_settings
 from walloc_cdl.codec import WallocCodec2D, load_codec
-from walloc_cdl.errors import CallError, CdlError
+from walloc_cdl.errors import CallError, CdlError, terminal_text
 from walloc_cdl.kernels.gpu.encode import runs_kernels
 from walloc_cdl.kernels.gpu.lookup import lookup_codes, plain_lookup
 from walloc_cdl.kernels.gpu.operators import TILE_SAMPLES, pitch, window_blocks
@@ -252,7 +252,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         result = measure_gpu(options.codec, batch=options.batch, side=options.side, repeats=options.repeats)
     except CdlError as error:
-        print(f"gpu_speed: {error}", file=sys.stderr)
+        print(terminal_text(f"gpu_speed: {error}"), file=sys.stderr)
         return error.exit_code
     print(as_table(result))
     if options.json:

@@ -6,14 +6,27 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Annotated, Any
 
 from experiments.conditions import ConditionKind, find_kind
-from experiments.differences import Difference
-from walloc_cdl.errors import CallError
+from experiments.differences import Difference, signed
+from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.fields import damaged
 from walloc_cdl.files import write_atomic
+from walloc_cdl.json_files import read_json
+from walloc_cdl.schema import Check, Count, from_json, require_type
 
 RESULTS_NAME = "results.json"
+FORMAT, FORMAT_VERSION = "walloc-cdl-comparison", 1
+MAX_RESULTS_BYTES = 1 << 28
+"""Larger results are refused; most of them are the runs' confusion matrices."""
+REMEDY = "run `cdl compare` again"
+METRIC_NAMES = {"auc": "AUC", "accuracy": "accuracy"}
+"""Names of the metrics in a sentence or table."""
+
+Size = Annotated[int, Check("an integer of at least 1", lambda value: value >= 1)]
+Share = Annotated[float, Check("a number from 0 to 1", lambda value: 0 <= value <= 1)]
+Rate = Annotated[float, Check("a number of at least 0", lambda value: value >= 0)]
 
 
 @dataclass(frozen=True)
@@ -23,11 +36,11 @@ class ConditionOutcome:
     name: str
     codec: str
     stem: str
-    grid: int
-    values_per_sample: int
-    bytes_per_sample: float
+    grid: Size
+    values_per_sample: Size
+    bytes_per_sample: Rate
     """Bytes of the shards, including keys and labels, per sample."""
-    num_parameters: int
+    num_parameters: Count
     runs: list[dict[str, Any]]
     """The `RunRecord` of each seed as JSON."""
 
@@ -50,10 +63,10 @@ class Outcome:
     """The result of a whole comparison."""
 
     source: str
-    size: int
+    size: Size
     model: str
-    num_train: int
-    num_test: int
+    num_train: Count
+    num_test: Count
     seeds: list[int]
     metric: str
     conditions: list[ConditionOutcome]
@@ -64,7 +77,7 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values for `results.json`."""
-        return {"format": "walloc-cdl-comparison", "format_version": 1, **asdict(self)}
+        return {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
 
 
 def summarize(scores: list[float]) -> tuple[float, float]:
@@ -76,31 +89,31 @@ def describe(
     source: str, model: str, metric: str, conditions: list[ConditionOutcome], differences: list[Difference]
 ) -> str:
     """Returns a sentence that describes the result."""
-    names = {"auc": "AUC", "accuracy": "accuracy"}
     scores = {condition.name: summarize(condition.scores(metric))[0] for condition in conditions}
     num_seeds = len(conditions[0].runs)
     trials = f"{num_seeds} seeds" if num_seeds > 1 else "one seed"
     if not differences:
         parts = ", ".join(f"{score:.3f} on {name}" for name, score in scores.items())
-        return f"On {source}, {model} reached an {names[metric]} of {parts} ({trials})."
+        return f"On {source}, {model} reached an {METRIC_NAMES[metric]} of {parts} ({trials})."
     parts = []
     for difference in differences:
         parts.append(
             f"{difference.condition} ({scores[difference.condition]:.3f}) against {difference.baseline} "
             f"({scores[difference.baseline]:.3f}) is {_describe_difference(difference)}"
         )
-    return f"On {source} with {model}, {names[metric]}, {trials}: " + "; ".join(parts) + "."
+    return f"On {source} with {model}, {METRIC_NAMES[metric]}, {trials}: " + "; ".join(parts) + "."
 
 
 def _describe_difference(difference: Difference) -> str:
     if difference.low is None or difference.high is None:
         return (
-            f"{difference.verdict}: {difference.mean:+.3f}, and one seed says nothing of the spread; run at least two"
+            f"{difference.verdict}: {signed(difference.mean)}, and one seed says nothing of the spread; "
+            "run at least two"
         )
     suffix = "" if difference.verdict == "not shown to differ" else " here"
     return (
-        f"{difference.verdict}{suffix}: {difference.mean:+.3f}, "
-        f"95 % interval {difference.low:+.3f} to {difference.high:+.3f}"
+        f"{difference.verdict}{suffix}: {signed(difference.mean)}, "
+        f"95 % interval {signed(difference.low)} to {signed(difference.high)}"
     )
 
 
@@ -130,16 +143,35 @@ def load_outcome(folder: Path) -> Outcome:
     if not path.is_file():
         raise CallError(f"{folder} has no {RESULTS_NAME}; name the --out folder of a finished `cdl compare`")
     try:
-        fields = json.loads(path.read_text())
-        if fields.pop("format") != "walloc-cdl-comparison" or fields.pop("format_version") != 1:
-            raise ValueError("another format")
-        fields["conditions"] = [ConditionOutcome(**condition) for condition in fields["conditions"]]
-        fields["differences"] = [Difference(**difference) for difference in fields["differences"]]
-        outcome = Outcome(**fields)
-        for condition in outcome.conditions:  # check the fields that a table needs
-            summarize(condition.scores(outcome.metric))
-            condition.images_per_s()
-            find_kind(condition.name)
+        fields = read_json(path, max_bytes=MAX_RESULTS_BYTES, remedy=REMEDY)
+        header = (fields.pop("format", None), fields.pop("format_version", None)) if isinstance(fields, dict) else ()
+        if header != (FORMAT, FORMAT_VERSION):
+            raise CallError(f"its format is not version {FORMAT_VERSION} of {FORMAT!r}")
+        outcome = from_json(Outcome, fields, RESULTS_NAME, remedy=REMEDY)
+        _require_table_values(outcome)
         return outcome
-    except (CallError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CallError(f"{path} is not the result of a comparison ({error}); run `cdl compare` again") from error
+    except (CallError, DamagedError) as error:
+        reason = str(error).removesuffix(f"; {REMEDY}").removeprefix(f"{path}: ")
+        raise CallError(f"{path} is not the result of a comparison ({reason}); {REMEDY}") from error
+
+
+def _require_table_values(outcome: Outcome) -> None:
+    """Raise `DamagedError` or `CallError` unless there is all that the table and the plot need."""
+    if outcome.metric not in METRIC_NAMES:
+        raise damaged(f"{RESULTS_NAME}, metric", outcome.metric, " or ".join(METRIC_NAMES), REMEDY)
+    if not outcome.conditions:
+        raise damaged(f"{RESULTS_NAME}, conditions", outcome.conditions, "one or more", REMEDY)
+    for condition in outcome.conditions:
+        where = f"{RESULTS_NAME}, {condition.name[:60]}"
+        if condition.stem not in find_kind(condition.name).stems:
+            raise damaged(f"{where}, stem", condition.stem, " or ".join(condition.kind.stems), REMEDY)
+        if not condition.runs:
+            raise damaged(f"{where}, runs", condition.runs, "one or more", REMEDY)
+        for run in condition.runs:
+            metrics = require_type(dict[str, Any], run.get("metrics"), f"{where}, metrics", remedy=REMEDY)
+            require_type(Share, metrics.get(outcome.metric), f"{where}, {outcome.metric}", remedy=REMEDY)
+            require_type(Rate, run.get("images_per_s"), f"{where}, images_per_s", remedy=REMEDY)
+    for difference in outcome.differences:
+        if (difference.low is None) != (difference.high is None):
+            bounds = [difference.low, difference.high]
+            raise damaged(f"{RESULTS_NAME}, {difference.condition[:60]}, low and high", bounds, "both or none", REMEDY)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from experiments.differences import Difference
-from experiments.outcome import ConditionOutcome, Outcome, summarize
+from experiments.differences import Difference, signed
+from experiments.outcome import METRIC_NAMES, ConditionOutcome, Outcome, summarize
+from walloc_cdl.errors import markdown_text, plot_text, terminal_text
+from walloc_cdl.files import open_atomic, write_atomic
 
 TABLE_NAME, PLOT_NAME = "table.md", "plot.png"
-METRIC_LABELS = {"auc": "AUC", "accuracy": "accuracy"}
 
 # Colorblind-safe (Okabe and Ito): baselines gray, latents blue, latents as channels orange.
 BASELINE_COLOR = "#555555"
@@ -21,24 +23,28 @@ SMALLEST_SPAN = 0.06
 """Smallest range of the metric that the plot shows."""
 
 
-def table_rows(outcome: Outcome) -> tuple[list[str], list[list[str]]]:
-    """Returns headings and rows of cells, with a row for each condition."""
-    metric = METRIC_LABELS[outcome.metric]
+def table_rows(outcome: Outcome, shown: Callable[[str], str] = terminal_text) -> tuple[list[str], list[list[str]]]:
+    """Returns headings and rows of cells, with a row for each condition; `shown` escapes names for a medium."""
+    metric = METRIC_NAMES[outcome.metric]
     headings = ["condition", "stem", "grid", metric, "std", "difference [95 %]", "values", "bytes", "train images/s"]
     differences = {difference.condition: difference for difference in outcome.differences}
-    rows = [_row(condition, differences.get(condition.name), outcome.metric) for condition in outcome.conditions]
+    rows = [_row(condition, differences.get(condition.name), outcome.metric, shown) for condition in outcome.conditions]
     return headings, rows
 
 
-def _row(condition: ConditionOutcome, difference: Difference | None, metric: str) -> list[str]:
+def _row(
+    condition: ConditionOutcome, difference: Difference | None, metric: str, shown: Callable[[str], str]
+) -> list[str]:
     average, deviation = summarize(condition.scores(metric))
     difference_text = "–"
     if difference:
-        interval = f"[{difference.low:+.3f}, {difference.high:+.3f}]" if difference.low is not None else "[–]"
-        difference_text = f"{difference.mean:+.3f} {interval} to {difference.baseline}"
+        interval = "[–]"
+        if difference.low is not None and difference.high is not None:
+            interval = f"[{signed(difference.low)}, {signed(difference.high)}]"
+        difference_text = f"{signed(difference.mean)} {interval} to {shown(difference.baseline)}"
     return [
-        condition.name,
-        condition.stem,
+        shown(condition.name),
+        shown(condition.stem),
         str(condition.grid),
         f"{average:.3f}",
         f"{deviation:.3f}",
@@ -51,10 +57,10 @@ def _row(condition: ConditionOutcome, difference: Difference | None, metric: str
 
 def markdown(outcome: Outcome) -> str:
     """Returns the table, the sentence, and the number of samples, seeds and environment that they are based on."""
-    headings, rows = table_rows(outcome)
+    headings, rows = table_rows(outcome, markdown_text)
     lines = [f"| {' | '.join(cells)} |" for cells in (headings, ["---"] * len(headings), *rows)]
     environment = ", ".join(
-        f"{name} {' and '.join(map(str, value)) if isinstance(value, list) else value}"
+        markdown_text(f"{name} {' and '.join(map(str, value)) if isinstance(value, list) else value}")
         for name, value in outcome.environment.items()
         if value is not None
     )
@@ -62,7 +68,7 @@ def markdown(outcome: Outcome) -> str:
         [
             *lines,
             "",
-            outcome.sentence,
+            markdown_text(outcome.sentence),
             "",
             f"{outcome.num_train:,} training and {outcome.num_test:,} test samples, seeds {outcome.seeds}; "
             f"{environment}.",
@@ -73,7 +79,7 @@ def markdown(outcome: Outcome) -> str:
 
 def write_report(outcome: Outcome, folder: Path) -> None:
     """Write the table and the plot to `folder`."""
-    (folder / TABLE_NAME).write_text(markdown(outcome), encoding="utf-8")
+    write_atomic(folder / TABLE_NAME, markdown(outcome).encode())
     _plot(outcome, folder / PLOT_NAME)
 
 
@@ -93,7 +99,8 @@ def _plot(outcome: Outcome, path: Path) -> None:
         shift = 1.12 ** (group.index(condition) - (len(group) - 1) / 2)
         x = condition.values_per_sample * shift
         average, _ = summarize(scores)
-        axes.plot([x] * len(scores), scores, marker, color=color, alpha=0.55, markersize=6, label=condition.name)
+        label = plot_text(condition.name)
+        axes.plot([x] * len(scores), scores, marker, color=color, alpha=0.55, markersize=6, label=label)
         axes.plot([x], [average], "_", color=color, markersize=22, markeredgewidth=2.5)
         axes.annotate(
             f"{average:.3f}", (x, average), xytext=(12, 0), textcoords="offset points", va="center", fontsize=8
@@ -107,8 +114,10 @@ def _plot(outcome: Outcome, path: Path) -> None:
     axes.set_xlim(values[0] / 1.6, values[-1] * 1.6)
     axes.minorticks_off()
     axes.set_xlabel("stored values per sample (8 bits each)")
-    axes.set_ylabel(f"{METRIC_LABELS[outcome.metric]} on the test split")
-    axes.set_title(f"{outcome.model} on {outcome.source}, {outcome.size} px, {len(outcome.seeds)} seeds", fontsize=10)
+    axes.set_ylabel(f"{METRIC_NAMES[outcome.metric]} on the test split")
+    title = f"{outcome.model} on {outcome.source}, {outcome.size} px, {len(outcome.seeds)} seeds"
+    axes.set_title(plot_text(title), fontsize=10)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(fontsize=8, loc="best")
-    figure.savefig(path, dpi=150)
+    with open_atomic(path) as file:
+        figure.savefig(file, format="png", dpi=150)

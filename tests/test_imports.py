@@ -23,10 +23,13 @@ BASE = (
     "addresses",
     "retries",
     "canonical",
+    "confinement",
     "files",
     "file_locks",
     "spec",
     "fields",
+    "json_files",
+    "schema",
     "synthesis",
 )
 """Modules right below `walloc_cdl`, which everybody may import; each of them only those before it."""
@@ -53,7 +56,13 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "walloc_cdl.codec.fit": ("walloc_cdl.kernels", "walloc_cdl.codec", "walloc_cdl.codec.families"),
     "walloc_cdl.codec.io": ("walloc_cdl.codec", "walloc_cdl.codec.families"),
     "walloc_cdl.compat": ("walloc_cdl.codec", "walloc_cdl.codec.families"),
-    "walloc_cdl.data": ("walloc_cdl.kernels.cpu", "walloc_cdl.kernels.gpu", "walloc_cdl.latents"),
+    "walloc_cdl.data": (
+        "walloc_cdl.kernels.cpu",
+        "walloc_cdl.kernels.gpu",
+        "walloc_cdl.latents",
+        "walloc_cdl.codec",
+        "walloc_cdl.codec.io",
+    ),
     "walloc_cdl.training": ("walloc_cdl.latents", "walloc_cdl.data"),
     "walloc_cdl.cli": ("walloc_cdl.latents", "walloc_cdl.codec", "walloc_cdl.codec.io"),
     "datasets_prep.samples": (),

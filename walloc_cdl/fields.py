@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
+import reprlib
 from typing import Any
 
-from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.spec import LatentSpec
+from walloc_cdl.errors import DamagedError
 
 REMEDY = "restore the folder from a copy or prepare it again"
 """The remedy for damaged data, which ends every message about it."""
@@ -17,12 +16,17 @@ MAX_INTEGER = 2**63 - 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PATH_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 
+_SHORT = reprlib.Repr()
+"""Shortens values that would be cut anyway, without writing all of a long one first."""
+_SHORT.maxlist = _SHORT.maxdict = 30
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 1000
+
 
 def is_plain_path(path: str) -> bool:
     """Return whether `path` is relative, and its parts consist of letters, digits, `_`, `.`, `-`, none starting with
-    `.` or `-`.
+    `.` or `-`, each at most 255 long, which file systems allow.
     """
-    return all(_PATH_PART.fullmatch(part) for part in path.split("/"))
+    return len(path) < 4096 and all(len(part) < 256 and _PATH_PART.fullmatch(part) for part in path.split("/"))
 
 
 def sanitize_path_part(name: str) -> str:
@@ -58,10 +62,6 @@ class Fields:
         """Return an integer of at least `minimum` that fits int64."""
         return require_integer(self.get(name), f"{self.where}, {name}", minimum)
 
-    def optional_integer(self, name: str, minimum: int = 0) -> int | None:
-        """Return an integer as `integer` does, or None for null."""
-        return None if self.get(name) is None else self.integer(name, minimum)
-
     def text(self, name: str) -> str:
         """Return a string."""
         return require_text(self.get(name), f"{self.where}, {name}")
@@ -88,19 +88,6 @@ class Fields:
         """Return a nested object."""
         return Fields(self.get(name), f"{self.where}, {name}")
 
-    def spec(self, name: str) -> LatentSpec:
-        """Return a `LatentSpec`."""
-        fields = self.object(name)
-        texts = {field: fields.text(field) for field in ("codec_id", "kind", "companding")}
-        counts = {field: fields.integer(field) for field in ("source_channels", "latent_channels", "stride", "bits")}
-        extra = fields.integer("extra_frames")
-        rate = fields.optional_integer("sample_rate")
-        fields.require_names({*texts, *counts, "extra_frames", "sample_rate"})
-        try:
-            return LatentSpec(**texts, **counts, extra_frames=extra, sample_rate=rate)
-        except CallError as error:
-            raise DamagedError(f"{fields.where}: {error}; {REMEDY}") from error
-
 
 def require_integer(value: Any, where: str, minimum: int = 0) -> int:
     """Return `value` if it is an integer from `minimum` to `MAX_INTEGER`; `DamagedError` otherwise."""
@@ -123,28 +110,16 @@ def require_path(value: Any, where: str, *, parts: bool = False) -> str:
     return value
 
 
-def damaged(where: str, value: Any, expected: str) -> DamagedError:
+def damaged(where: str, value: Any, expected: str, remedy: str = REMEDY) -> DamagedError:
     """Return the error for a field: where it is, its value, and what was expected."""
-    shown = repr(value)
-    if len(shown) > 60:
-        shown = shown[:60] + "…"
-    return DamagedError(f"{where}: found {shown}, expected {expected}; {REMEDY}")
+    return DamagedError(f"{where}: found {shorten(value)}, expected {expected}; {remedy}")
 
 
-def parse_json(data: bytes) -> Any:
-    """Parse strict JSON from untrusted bytes; raise `ValueError` also for NaN, repeated names and too deep nesting."""
-    try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_unique_names, parse_constant=_refuse_constant)
-    except RecursionError as error:
-        raise ValueError("nested too deep") from error
+def shorten(value: Any, max_chars: int = 60) -> str:
+    """Return the `repr` of a JSON value for a message, cut after `max_chars`; a long one is not built first.
 
-
-def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise ValueError("a name occurs twice in one object")
-    return fields
-
-
-def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is no number")
+    >>> shorten("a" * 1000) == f"'{'a' * 59}…"
+    True
+    """
+    shown = _SHORT.repr(value)
+    return shown if len(shown) <= max_chars else shown[:max_chars] + "…"

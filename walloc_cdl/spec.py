@@ -63,6 +63,26 @@ def byte_values(bits: int, companding: str) -> np.ndarray:
     return values
 
 
+def shapes_text(
+    kind: str, source_channels: int, latent_channels: int, stride: int, *, extra_frames: int = 0, bits: int = 8
+) -> str:
+    """Return a description of signals and their codes.
+
+    >>> shapes_text("image", 3, 12, 8)
+    'images (3, H, W) to codes (12, H/8, W/8) of 8 bits, 16x fewer values'
+    >>> shapes_text("audio", 2, 27, 64, extra_frames=2)
+    'audio (2, T) to codes (27, T/64 + 2) of 8 bits, 4.74x fewer values'
+    """
+    name, sides = ("images", ("H", "W")) if kind == "image" else (kind, ("T",))
+    extra = f" + {extra_frames}" if extra_frames else ""
+    steps = [f"{side}/{stride}{extra}" if stride > 1 else f"{side}{extra}" for side in sides]
+    reduction = source_channels * stride ** len(sides) / latent_channels
+    return (
+        f"{name} ({source_channels}, {', '.join(sides)}) to codes ({latent_channels}, {', '.join(steps)}) "
+        f"of {bits} bits, {reduction:.3g}x fewer values"
+    )
+
+
 @dataclass(frozen=True)
 class LatentSpec:
     """Description of a latent that does not need the codec; stored in every data set and checkpoint."""
@@ -95,19 +115,25 @@ class LatentSpec:
         for name in ("source_channels", "latent_channels", "stride"):
             if getattr(self, name) < 1:
                 raise CallError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("extra_frames", "sample_rate"):
+            if (getattr(self, name) or 0) < 0:
+                raise CallError(f"{name} is {getattr(self, name)}; it must not be negative")
+
+    def __repr__(self) -> str:
+        shapes = shapes_text(
+            self.kind,
+            self.source_channels,
+            self.latent_channels,
+            self.stride,
+            extra_frames=self.extra_frames,
+            bits=self.bits,
+        )
+        rate = f", {self.sample_rate} Hz" if self.sample_rate else ""
+        return f"LatentSpec({shapes}{rate}, companding {self.companding}, codec {self.codec_id[:12]}…)"
 
     def to_json(self) -> dict[str, object]:
         """Return the fields as plain values, for canonical JSON."""
         return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: dict[str, object]) -> LatentSpec:
-        """Return the spec of the fields that `to_json` returned; raise `CallError` for missing or unknown fields."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        wrong = known ^ set(fields)
-        if wrong:
-            raise CallError(f"latent spec with missing or unknown fields {sorted(wrong)}; expected {sorted(known)}")
-        return cls(**fields)  # type: ignore[arg-type]
 
     @property
     def byte_range(self) -> tuple[int, int]:

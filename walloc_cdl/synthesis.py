@@ -21,6 +21,13 @@ because the packet transform is periodic: latents at one border hold detail of t
 
 FILE_NAME = "synthesis.safetensors"
 
+MAX_BANK_BYTES = 2**26
+"""Maximum size of the weights of all block sizes in bytes. RGB at a reduction of 16 takes 0.7 MB; 198 channels with 198
+latent channels get blocks up to 3 pixels."""
+
+MAX_FILE_BYTES = 2 * MAX_BANK_BYTES
+"""More than the weights take with biases, statistics and the header; no larger file is fetched or read."""
+
 
 @dataclass(frozen=True)
 class LinearSynthesis:

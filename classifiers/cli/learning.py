@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +23,7 @@ from walloc_cdl.machine import wait_without_spinning_if_busy
 
 if TYPE_CHECKING:
     from classifiers import Metrics, TrainProgress
+    from walloc_cdl.latents import SplitSummary
 
 DataSet = Annotated[
     str, typer.Argument(metavar="DIR", help="Folder of the data set, or its address (hf://datasets/OWNER/NAME).")
@@ -65,8 +66,7 @@ def train(
     from walloc_cdl.data import open_latents
 
     train_set = open_latents(folder, "train")
-    splits = [split for split in VALIDATION_SPLITS if split in train_set.manifest.splits]
-    chosen_split = validation or (splits[0] if splits else None)
+    chosen_split = validation or next(iter(_splits_with_labels(train_set.manifest.splits)), None)
     validation_set = open_latents(folder, chosen_split) if chosen_split else None
     config = classifiers.TrainConfig(epochs=epochs, batch_size=batch_size, lr=lr, precision=precision, seed=seed)
     trained, weights = False, pretrained_weights(pretrained)
@@ -105,6 +105,15 @@ def train(
     report(rows, json_path, record.to_json())
 
 
+def _splits_with_labels(splits: Mapping[str, SplitSummary]) -> list[str]:
+    """Return the splits to evaluate on by default; test splits without labels are frequent, and are left out."""
+    found = [name for name in VALIDATION_SPLITS if name in splits]
+    labeled = [name for name in found if any(splits[name].class_counts or [1])]
+    if len(labeled) < len(found):
+        say(f"no sample of split {', '.join(name for name in found if name not in labeled)} has a label; not evaluated")
+    return labeled
+
+
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a run of `cdl train`.")],
     folder: DataSet,
@@ -126,7 +135,7 @@ def evaluate(
 
     model = classifiers.load_classifier(run)
     splits = open_files(folder).load_manifest().splits
-    chosen_split = split or next((name for name in reversed(VALIDATION_SPLITS) if name in splits), next(iter(splits)))
+    chosen_split = split or next(reversed(_splits_with_labels(splits)), next(iter(splits)))
     with progress("evaluate", "samples") as update:
         metrics = classifiers.evaluate(model, open_latents(folder, chosen_split), progress=update)
     if classes_path is not None:

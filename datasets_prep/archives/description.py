@@ -11,9 +11,9 @@ from typing import Any
 
 from datasets_prep.folders.verified_read import read_verified_file
 from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.fields import REMEDY, Fields, require_integer, require_path, require_text
+from walloc_cdl.fields import REMEDY, Fields, require_integer, require_path, require_text, shorten
 from walloc_cdl.latents import FileEntry, Manifest, manifest_from_json
-from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
+from walloc_cdl.latents.json_with_digest import encode_json_with_digest, read_json_with_digest
 
 FORMAT = "walloc-cdl archives"
 INDEX_FORMAT = "walloc-cdl archive index"
@@ -99,17 +99,15 @@ def load_index(folder: Path, shard: str, entry: FileEntry) -> list[IndexRow]:
     read_verified_file(path, entry)
     fields = _read_fields(path, INDEX_FORMAT, {"shard", "samples"})
     if fields.text("shard") != shard:
-        raise DamagedError(f"{path}: the index of {fields.text('shard')!r}, expected {shard!r}; {REMEDY}")
+        raise DamagedError(f"{path}: the index of {shorten(fields.text('shard'))}, expected {shard!r}; {REMEDY}")
     return [_row(sample, f"{path}, samples[{number}]") for number, sample in enumerate(fields.items("samples"))]
 
 
 def _read_fields(path: Path, file_format: str, names: set[str]) -> Fields:
     """Read a JSON file with a digest, and check its format, version and the names of its fields."""
-    if path.stat().st_size > MAX_DESCRIPTION_BYTES:
-        raise DamagedError(f"{path}: {path.stat().st_size} bytes, expected at most {MAX_DESCRIPTION_BYTES}; {REMEDY}")
-    fields = Fields(parse_json_with_digest(path.read_bytes(), origin=str(path)), str(path))
+    fields = Fields(read_json_with_digest(path, max_bytes=MAX_DESCRIPTION_BYTES), str(path))
     if fields.get("format") != file_format:
-        raise DamagedError(f"{path}: format is {fields.get('format')!r}, expected {file_format!r}; {REMEDY}")
+        raise DamagedError(f"{path}: format is {shorten(fields.get('format'))}, expected {file_format!r}; {REMEDY}")
     version = fields.integer("format_version", 1)
     if version != FORMAT_VERSION:
         raise CallError(f"{path}: format version {version}, this program reads {FORMAT_VERSION}; update walloc-cdl")

@@ -17,12 +17,12 @@ from datasets_prep.archives.description import (
     load_description,
     require_archivable,
 )
-from datasets_prep.folders.derived_folder import begin, copy_files, end
+from datasets_prep.folders.derived_folder import copy_files, derive
 from datasets_prep.folders.verified_read import read_verified_shard
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.errors import CallError
 from walloc_cdl.fields import sanitize_path_part
-from walloc_cdl.files import write_atomic
+from walloc_cdl.files import make_folder, write_atomic
 from walloc_cdl.latents import (
     PROVENANCE_NAME,
     FileEntry,
@@ -49,19 +49,29 @@ def export_archives(
 
     A sample becomes SPLIT/CLASS/NUMBER-NAME.SUFFIX. Everything else that is needed to restore the same shards is
     written too, and `archives.json` last. Raises `CallError` for a folder that is not a data set and for an `out` that
-    holds anything else, `DamagedError` for damaged samples.
+    holds anything else or that another process works on, `DamagedError` for damaged samples.
     """
     manifest = load_manifest(folder)
     picture_format = find_container(container) if container else default_container(manifest.spec.kind)
     require_archivable(folder, manifest)
-    total = sum(summary.num_samples for summary in manifest.splits.values())
-    if (out / DESCRIPTION_NAME).is_file():
+
+    def find() -> Description | None:
+        if not (out / DESCRIPTION_NAME).is_file():
+            return None
         found = load_description(out)
         if found.container != picture_format.name or found.manifest.to_json() != manifest.to_json():
             raise CallError(f"{out} holds archives of another data set or container; give a new folder")
-        end(out)
         return found
-    begin(out, {"job": "export", "container": picture_format.name, "manifest": manifest.digest()})
+
+    state = {"job": "export", "container": picture_format.name, "manifest": manifest.digest()}
+    return derive(out, state, find, lambda: _export(folder, out, manifest, picture_format, on_samples))
+
+
+def _export(
+    folder: Path, out: Path, manifest: Manifest, container: Container, on_samples: OnSamples | None
+) -> Description:
+    """Write all archives and, last, the description, which is returned."""
+    total = sum(summary.num_samples for summary in manifest.splits.values())
     indices: dict[str, FileEntry] = {}
     done = 0
     starts = dict.fromkeys(manifest.splits, 0)
@@ -69,8 +79,8 @@ def export_archives(
         for entry in manifest.shards:
             path = out / index_path(entry.name)
             if not path.is_file():
-                rows = _export_shard(folder, out, manifest, entry, picture_format, starts[entry.split], pool)
-                path.parent.mkdir(exist_ok=True)
+                rows = _export_shard(folder, out, manifest, entry, container, starts[entry.split], pool)
+                make_folder(path.parent)
                 write_atomic(path, index_bytes(entry.name, rows))  # after its archives: it marks them as complete
             data = path.read_bytes()
             indices[entry.name] = FileEntry(len(data), sha256_hex(data))
@@ -81,9 +91,8 @@ def export_archives(
     copy_files(folder, out, manifest.files)
     if load_provenance(folder) is not None:
         write_atomic(out / PROVENANCE_NAME, (folder / PROVENANCE_NAME).read_bytes())
-    description = Description(picture_format.name, manifest, indices)
+    description = Description(container.name, manifest, indices)
     write_atomic(out / DESCRIPTION_NAME, description.to_bytes())
-    end(out)
     return description
 
 
@@ -104,7 +113,7 @@ def _export_shard(
         name = f"{start + number:07d}-{sanitize_path_part(Path(key).stem)[:STEM_LENGTH]}{container.suffixes[0]}"
         rows.append(IndexRow(f"{entry.split}/{_class_folder(label, manifest)}/{name}", label, key))
     for parent in {(out / row.path).parent for row in rows}:
-        parent.mkdir(parents=True, exist_ok=True)
+        make_folder(parent)
     signal_shape = _signal_shape(manifest.latent_shape, manifest.spec)
 
     def write(number: int) -> None:

@@ -20,7 +20,7 @@ from datasets_prep.archives.description import (
     load_index,
     require_archivable,
 )
-from datasets_prep.folders.derived_folder import begin, copy_files, end
+from datasets_prep.folders.derived_folder import copy_files, derive
 from datasets_prep.folders.verified_read import matches_entry
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.errors import CallError, DamagedError
@@ -44,17 +44,29 @@ def import_archives(folder: Path, out: Path, *, on_samples: Callable[[int, int],
     """Restore the data set of the archives in `folder` to `out`: the same shards, byte for byte, and manifest.
 
     The same call again resumes an interrupted one. Raises `CallError` for a folder that does not hold archives and for
-    an `out` that holds anything else, `DamagedError` for archives that differ from the exported ones.
+    an `out` that holds anything else or that another process works on, `DamagedError` for archives that differ from the
+    exported ones.
     """
     description = load_description(folder)
     manifest = description.manifest
     require_archivable(folder, manifest)
-    if (out / MANIFEST_NAME).is_file():
+
+    def find() -> Manifest | None:
+        if not (out / MANIFEST_NAME).is_file():
+            return None
         if load_manifest(out).to_json() != manifest.to_json():
             raise CallError(f"{out} holds another data set than {folder} was made from; give a new folder")
-        end(out)
         return manifest
-    begin(out, {"job": "import", "archives": sha256_hex((folder / DESCRIPTION_NAME).read_bytes())})
+
+    state = {"job": "import", "archives": sha256_hex((folder / DESCRIPTION_NAME).read_bytes())}
+    return derive(out, state, find, lambda: _import(folder, out, description, on_samples))
+
+
+def _import(
+    folder: Path, out: Path, description: Description, on_samples: Callable[[int, int], object] | None
+) -> Manifest:
+    """Restore all files and, last, the manifest, which is returned."""
+    manifest = description.manifest
     total = sum(summary.num_samples for summary in manifest.splits.values())
     done = 0
     with ThreadPoolExecutor(cpu_count()) as pool:
@@ -68,7 +80,6 @@ def import_archives(folder: Path, out: Path, *, on_samples: Callable[[int, int],
     if load_provenance(folder) is not None:
         write_atomic(out / PROVENANCE_NAME, (folder / PROVENANCE_NAME).read_bytes())
     write_manifest(out, manifest)
-    end(out)
     return manifest
 
 

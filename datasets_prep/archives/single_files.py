@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from datasets_prep.archives.file_pairs import FilePair, pair_files
 from datasets_prep.archives.signal import decode_signal, encode_signal
 from datasets_prep.archives.signal_files import signal_files
 from datasets_prep.encode.torch_settings import few_threads, full_precision
+from walloc_cdl.addresses import local_path
 from walloc_cdl.codec import Codec
+from walloc_cdl.confinement import confined
 from walloc_cdl.errors import CallError, CdlError, DamagedError, SpecMismatchError
-from walloc_cdl.files import write_atomic
+from walloc_cdl.file_locks import LockState, locked_folder
+from walloc_cdl.files import make_folder, remove_temporaries, write_atomic
 from walloc_cdl.latents.archive import (
     CONTAINERS,
     Container,
@@ -91,7 +95,7 @@ def encode_files(
     folder that cannot be used are reported, and the others are encoded; the error of a single file is raised. Raises
     `CallError` for invalid arguments and `SpecMismatchError` for an existing archive of another codec.
     """
-    spec = codec.spec
+    source, out, spec = local_path(source), local_path(out), codec.spec
     picture_format = _choose_container(source, out, container, spec)
     files = signal_files(spec)
     pairs = pair_files(source, out, files.suffixes, lambda name: name + picture_format.suffixes[0])
@@ -101,11 +105,12 @@ def encode_files(
             return _Result(pair.target.stat().st_size, _signal_shape_of_archive(pair.target, spec), existed=True)
         signal = files.read(pair.source, spec)
         data = encode_signal(signal, codec, spec, container=picture_format.name)
-        pair.target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(pair.target, data)
+        with _writing(pair.target):
+            write_atomic(pair.target, data)
         return _Result(len(data), signal.shape, existed=False)
 
-    return _process(pairs, encode, single=source.is_file(), on_file=on_file)
+    with _working_in(source, out, pairs):
+        return _process(pairs, encode, single=source.is_file(), on_file=on_file)
 
 
 def decode_files(
@@ -122,7 +127,7 @@ def decode_files(
     Without `codec`, the codec that each archive records is looked up. Existing files and errors are treated as by
     `encode_files`; see `archive_from_bytes` for `max_code_bytes`.
     """
-    lookup = CodecLookup(codec)
+    source, out, lookup = local_path(source), local_path(out), CodecLookup(codec)
     suffixes = frozenset(suffix for container in CONTAINERS.values() for suffix in container.suffixes)
 
     def decoded_name(name: str) -> str:
@@ -138,11 +143,34 @@ def decode_files(
             info = read_info(data, origin=str(pair.source))
             return _Result(len(data), info.signal_shape if info else (0, 0), existed=True)
         signal, spec = decode_signal(data, lookup, origin=str(pair.source), max_code_bytes=max_code_bytes)
-        pair.target.parent.mkdir(parents=True, exist_ok=True)
-        signal_files(spec).write(pair.target, signal, spec)
+        with _writing(pair.target):
+            signal_files(spec).write(pair.target, signal, spec)
         return _Result(len(data), signal.shape, existed=False)
 
-    return _process(pairs, decode, single=source.is_file(), on_file=on_file)
+    with _working_in(source, out, pairs):
+        return _process(pairs, decode, single=source.is_file(), on_file=on_file)
+
+
+@contextmanager
+def _working_in(source: Path, out: Path, pairs: list[FilePair]) -> Iterator[None]:
+    """Remove what killed calls have left of these files, and follow no link in the output folder of a source folder."""
+    with nullcontext() if source.is_file() else confined(out):
+        names: dict[Path, set[str]] = {}
+        for pair in pairs:
+            names.setdefault(pair.target.parent, set()).add(pair.target.name)
+        for folder in filter(Path.is_dir, names):
+            with suppress(CallError), locked_folder(folder) as state:  # each file in a link's folder is refused later
+                if state is LockState.HELD:  # no other call is writing there
+                    remove_temporaries(folder, names[folder])
+        yield
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    """Make the folder of a file, and show other calls that its temporary file is in use while the block runs."""
+    make_folder(target.parent)
+    with locked_folder(target.parent, shared=True, wait=True):
+        yield
 
 
 def _choose_container(source: Path, out: Path, name: str | None, spec: LatentSpec) -> Container:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from walloc_cdl.cli.console import interruptible, progress, report, size_text
+from walloc_cdl.cli.console import progress, report, size_text
 from walloc_cdl.cli.options import ContainerName, Folder, JsonPath, LocalFolder
 from walloc_cdl.errors import CallError
 
@@ -46,7 +46,7 @@ def _export_form(folder: Path, out: Path, form: str, split: str | None, json_pat
     """`export --to`."""
     from datasets_prep.exports import export_latents
 
-    with interruptible(), progress("export", "samples") as update:
+    with progress("export", "samples") as update:
         description = export_latents(folder, out, form, splits=None if split is None else [split], on_samples=update)
     counts = description.about["num_samples"]
     num_bytes = sum(entry.num_bytes for entry in description.files.values())

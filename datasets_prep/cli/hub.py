@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from walloc_cdl.cli.console import interruptible, progress, report
+from walloc_cdl.cli.console import progress, report
 from walloc_cdl.cli.contents import contents, latents_text
 from walloc_cdl.cli.options import Folder, JsonPath, LocalFolder
 
@@ -25,7 +25,7 @@ def push(
     """
     from datasets_prep.hub import push as upload
 
-    with interruptible(), progress("push", "files") as update:
+    with progress("push", "files") as update:
         address = upload(
             folder,
             repository,
@@ -48,7 +48,7 @@ def pull(
     """
     from datasets_prep.hub import pull as download
 
-    with interruptible(), progress("pull", "files") as update:
+    with progress("pull", "files") as update:
         manifest = download(
             location,
             out,

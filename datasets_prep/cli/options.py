@@ -18,7 +18,7 @@ SourceName = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="imagefolder:PATH, or just PATH; hf:NAME; sample:elpv; parquet:, webdataset:, csv:, imagenet:, "
-        "torchvision:, audiofolder:, npy: or mat: followed by the location. See docs/sources.md.",
+        help="imagefolder:PATH, or just PATH (a folder or zip); hf:NAME; sample:elpv; parquet:, webdataset:, csv:, "
+        "imagenet:, torchvision:, audiofolder:, npy: or mat: followed by the location. See docs/sources.md.",
     ),
 ]

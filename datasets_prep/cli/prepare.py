@@ -21,9 +21,9 @@ from datasets_prep.cli.prepare_options import (
     with_settings,
 )
 from datasets_prep.cli.samples import Holdout, LabelFile, open_samples
-from walloc_cdl.cli.console import duration_text, interruptible, progress, report, say, seconds_since_start, size_text
+from walloc_cdl.cli.console import duration_text, progress, report, say, seconds_since_start, size_text
 from walloc_cdl.cli.contents import contents, latents_text, strays_text
-from walloc_cdl.cli.options import JsonPath, Seed, require_local
+from walloc_cdl.cli.options import JsonPath, require_local
 from walloc_cdl.errors import CallError
 
 if TYPE_CHECKING:
@@ -57,7 +57,6 @@ def prepare(
     holdout: Holdout = None,
     dry_run: DryRun = False,
     work: WorkFolder = None,
-    seed: Seed = 0,
     json_path: JsonPath = None,
     **settings: Any,
 ) -> None:
@@ -88,7 +87,7 @@ def prepare(
     if names_stream(source):
         samples = _open_stream(source, {"--labels": labels, "--holdout": holdout, "--dry-run": dry_run or None})
     else:
-        samples = open_samples(source, labels, holdout, seed)
+        samples = open_samples(source, labels, holdout, config.seed)
     if dry_run:
         _forecast(samples, model, out, config, json_path)
         return
@@ -125,6 +124,8 @@ def _forecast(samples: Source, model: Codec, out: str, config: PrepareConfig, js
             say(note)
     else:
         expected = forecast(samples, model, config, start_s=start_s)
+        for note in expected.notes:
+            say(note)
     rows: dict[str, object] = {"source": f"{expected.source} ({expected.fingerprint[:16]})"}
     rows |= {split: f"{count:,} samples" for split, count in expected.num_samples.items()}
     if expected.num_strays:
@@ -150,7 +151,7 @@ def _encode(
             f"--work {work} needs an --out that is an address; omit it, since a folder needs no work folder"
         )
 
-    with interruptible(), progress("prepare", "samples", lines=False) as update:
+    with progress("prepare", "samples", lines=False) as update:
 
         def on_progress(state: Progress) -> None:
             if state.note:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from walloc_cdl.cli.console import show
 from walloc_cdl.cli.options import Folder, Seed, require_parent
 from walloc_cdl.errors import CallError
 
@@ -36,4 +37,4 @@ def preview(
     images = None if source is None else open_source(source)
     sheet = contact_sheet(folder, source=images, num=num, split=split, seed=seed)
     sheet.save(out)
-    print(f"{out}: {sheet.width}x{sheet.height}")
+    show(f"{out}: {sheet.width}x{sheet.height}")

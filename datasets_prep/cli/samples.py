@@ -10,7 +10,9 @@ import typer
 if TYPE_CHECKING:
     from datasets_prep.sources import Source
 
-LabelFile = Annotated[Path | None, typer.Option(help="A flat folder's labels: a text file of lines NAME LABEL.")]
+LabelFile = Annotated[
+    Path | None, typer.Option(help="Labels of samples that have none: a text file of lines NAME LABEL.")
+]
 Holdout = Annotated[
     float | None, typer.Option(help="Share of a source without splits to hold out as `test`, stratified.")
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from datasets_prep.cli.samples import open_samples
-from walloc_cdl.cli.console import interruptible, progress, report
+from walloc_cdl.cli.console import progress, report, show
 from walloc_cdl.cli.options import Folder, JsonPath, LocalFolder, Seed, out_option, parse_share
 from walloc_cdl.errors import CallError
 
@@ -23,36 +23,46 @@ def repair(
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="As given to `cdl prepare`.")] = None,
     holdout: Annotated[float | None, typer.Option(help="As given to `cdl prepare`.")] = None,
-    limit: Annotated[int | None, typer.Option(help="As given to `cdl prepare`.")] = None,
     workers: Annotated[int | None, typer.Option(help="Decoding processes; default one for each CPU.", min=0)] = None,
+    finish_edit: Annotated[
+        bool,
+        typer.Option("--finish-edit", help="Complete an interrupted edit that another user or machine began."),
+    ] = False,
     seed: Seed = 0,
     json_path: JsonPath = None,
 ) -> None:
     """Repair a damaged data set.
 
     An interrupted edit is completed first. Shards are encoded again from the source, all other files are restored
-    from their copies. The exit code is 1 if something stays damaged.
+    from their copies. Quarantined samples are tried again if there is a source. The exit code is 1 if something stays
+    damaged.
     """
     from datasets_prep.upkeep.encode_again import RepairConfig
     from datasets_prep.upkeep.repair import repair as run
 
     config = None
     if source is not None:
-        config = RepairConfig(open_samples(source, labels, holdout, seed), limit, workers)
-    with interruptible(), progress("repair", "shards checked") as update:
-        result = run(folder, config, on_shard=update)
+        config = RepairConfig(open_samples(source, labels, holdout, seed), workers)
+    with progress("repair", "shards checked") as update:
+        result = run(folder, config, finish_edit=finish_edit, on_shard=update)
     for problem in result.problems:
-        print(problem)
+        show(problem)
     rows: dict[str, object] = {"data set": str(folder)}
     if result.edit_ended:
         rows["edit"] = "an interrupted edit was completed"
     rows["from copies"] = ", ".join(result.restored) or "nothing"
     rows["from the source"] = ", ".join(result.encoded) or "nothing"
+    tried = result.tried_again
+    if tried.num_tried or tried.hindrance:
+        added = f"{tried.num_added:,} of {tried.num_tried:,} can be used now, and were added"
+        rows["quarantined"] = tried.hindrance or added
     rows["state"] = f"damaged ({len(result.problems)} problems)" if result.problems else "intact"
     payload = {
         "edit_ended": result.edit_ended,
         "restored": result.restored,
         "encoded": result.encoded,
+        "num_tried_again": tried.num_tried,
+        "num_added": tried.num_added,
         "problems": result.problems,
     }
     report(rows, json_path, payload)
@@ -78,7 +88,7 @@ def drop(
     from datasets_prep.upkeep.drop import drop as run
 
     all_keys = [*(keys or []), *([] if keys_path is None else _read_keys(keys_path))]
-    with interruptible(), progress("drop", "shards") as update:
+    with progress("drop", "shards") as update:
         result = run(folder, all_keys, split=split, on_shard=update)
     rows: dict[str, object] = {"data set": str(folder), "dropped": f"{result.num_dropped:,} samples"}
     if result.num_already:
@@ -116,7 +126,7 @@ def merge(
     """
     from datasets_prep.upkeep.merge import merge as run
 
-    with interruptible(), progress("merge", "shards") as update:
+    with progress("merge", "shards") as update:
         manifest = run(folders, out, prefix=prefix, on_shard=update)
     _report_splits(out, manifest, json_path)
 
@@ -147,7 +157,7 @@ def split(
         raise CallError("give either --into, such as train=0.8,test=0.2, or --only SPLIT with --out DIR")
     if (only is None) != (out is None):
         raise CallError("--only and --out belong together: --only writes a new folder, --into works in place")
-    with interruptible(), progress("split", "shards") as update:
+    with progress("split", "shards") as update:
         if only is not None and out is not None:
             manifest = take_split(folder, only, out, on_shard=update)
         else:

@@ -11,20 +11,23 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from datasets_prep.decode.mat_files import load_mat_array
 from datasets_prep.samples.preparation import Preparation, centered
-from datasets_prep.samples.stored import BadSignalError, Stored, failure_reason
+from datasets_prep.samples.stored import BadSignalError, Stored, sample_error
 from walloc_cdl.errors import CallError
 
 NPY_SIGNATURE = b"\x93NUMPY"
 
-MAX_ARRAY_BYTES = 2**32
-"""Limit for the size of an array in a .mat file, whose compressed content may be a thousand times larger than it."""
+MAX_WINDOW_VALUES = 2**28
+"""Limit for the values of a window: 1 GiB as float32. A .npy file may be sparse, and state any size."""
+
+BLOCK_VALUES = 2**20
+"""Values that are converted at a time, as float64."""
 
 _LAYOUT = re.compile(r"(?:[NCHW]|\((?:HW|WH)\))+")
 
@@ -87,21 +90,32 @@ def open_array(path: os.PathLike[str], variable: str | None) -> np.ndarray:
     except (BadSignalError, MemoryError):
         raise
     except Exception as error:  # NumPy and SciPy raise exceptions of any type for broken files
-        raise BadSignalError(failure_reason(error)) from error
+        raise sample_error(error) from error
 
 
-@lru_cache(maxsize=1)
 def _cached_array(path: str, variable: str | None, mtime_ns: int, num_bytes: int) -> np.ndarray:
     """Cache the last array, because its windows are requested in sequence."""
+    key = path, variable, mtime_ns, num_bytes
+    values = _LAST_ARRAY.get(key)
+    if values is None:
+        _LAST_ARRAY.clear()  # before the next one is read, so that memory never holds two
+        values = _LAST_ARRAY[key] = _require_numbers(_read_array(path, variable))
+    return values
+
+
+_LAST_ARRAY: dict[tuple[str, str | None, int, int], np.ndarray] = {}
+
+
+def _read_array(path: str, variable: str | None) -> np.ndarray:
     if Path(path).suffix.lower() == ".mat":
-        return _load_mat(path, variable)
+        return load_mat_array(path, variable)
     with Path(path).open("rb") as file:
         if file.read(len(NPY_SIGNATURE)) != NPY_SIGNATURE:  # NumPy would advise to unpickle it
             raise BadSignalError("neither a .npy file nor, by its name, a .mat file")
     values = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(values, np.ndarray):
         raise BadSignalError("no .npy file of one array")
-    return _require_numbers(values)
+    return values
 
 
 def _require_numbers(values: np.ndarray) -> np.ndarray:
@@ -112,35 +126,23 @@ def _require_numbers(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _load_mat(path: str, variable: str | None) -> np.ndarray:
-    """Load one array of a .mat file, read-only."""
-    from scipy.io import loadmat, whosmat
-
-    with Path(path).open("rb") as file:
-        if file.read(8) == b"\x89HDF\r\n\x1a\n" or (file.seek(512) and file.read(8) == b"\x89HDF\r\n\x1a\n"):
-            raise BadSignalError("a MATLAB 7.3 (HDF5) file; save it with MATLAB's -v7, or as .npy")
-    listed = {name: (shape, kind) for name, shape, kind in whosmat(path)}
-    name = _choose_variable(listed, variable)
-    num_values = int(np.prod([int(side) for side in listed[name][0]], dtype=object))
-    if num_values * 8 > MAX_ARRAY_BYTES:
-        raise BadSignalError(f"variable {name} of {num_values:,} values; at most {MAX_ARRAY_BYTES // 8:,} are read")
-    values = loadmat(path, variable_names=[name])[name]
-    if not isinstance(values, np.ndarray):
-        raise BadSignalError(f"variable {name} is no array")
-    values = _require_numbers(values)
-    values.flags.writeable = False
-    return values
+def require_window(num_values: int) -> None:
+    """Raise `BadSignalError` for a window of more than `MAX_WINDOW_VALUES` values."""
+    if num_values > MAX_WINDOW_VALUES:
+        raise BadSignalError(f"{num_values:,} values, more than {MAX_WINDOW_VALUES:,}; cut it with ?patch=SIDE")
 
 
-def _choose_variable(listed: dict[str, tuple[tuple[int, ...], str]], wanted: str | None) -> str:
-    if wanted is not None:
-        if wanted not in listed:
-            raise BadSignalError(f"no variable {wanted!r}; the file has {', '.join(listed) or 'none'}")
-        return wanted
-    large = [name for name, (shape, _) in listed.items() if sum(side > 1 for side in shape) > 1]
-    if len(large) != 1:
-        raise BadSignalError(f"{len(large)} arrays ({', '.join(large)}); choose one with ?variable=NAME")
-    return large[0]
+def finite_range(values: np.ndarray) -> tuple[float, float]:
+    """Return the smallest and the largest finite value of an array of any size, read in blocks; (inf, -inf) if there
+    are none.
+    """
+    low, high, flat = np.inf, -np.inf, values.ravel(order="K")
+    for start in range(0, len(flat), BLOCK_VALUES):
+        block = flat[start : start + BLOCK_VALUES]
+        finite = block if np.isfinite(block).all() else block[np.isfinite(block)]
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    return low, high
 
 
 @dataclass(frozen=True)
@@ -213,8 +215,18 @@ class ArrayPreparation(Preparation):
         return values[:, top : top + height, left : left + width]
 
     def _scaled(self, values: np.ndarray) -> np.ndarray:
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise BadSignalError("values that are not finite")
-        unit = (values.astype(np.float64) - self.low) / (self.high - self.low) - 0.5
+        """Convert values (C, h, w), in blocks of rows: an array of them as float64 would take twice the result."""
+        require_window(values.size)
         # row-major for every layout: NumPy would keep the order of the file, and the hash is of rows
-        return np.clip(unit, -0.5, 0.5).astype(np.float32, order="C")
+        scaled = np.empty(values.shape, np.float32)
+        rows = max(1, BLOCK_VALUES // (values.shape[0] * values.shape[2]))
+        for top in range(0, values.shape[1], rows):
+            block = values[:, top : top + rows]
+            if block.dtype.kind == "f" and not np.isfinite(block).all():
+                raise BadSignalError("values that are not finite")
+            unit = block.astype(np.float64)
+            unit -= self.low
+            unit /= self.high - self.low
+            unit -= 0.5
+            scaled[:, top : top + rows] = np.clip(unit, -0.5, 0.5, out=unit)
+        return scaled

@@ -9,10 +9,12 @@
 
 Clips are cut after resampling so that segments equal the corresponding parts of the resampled clip, a segment is
 normalized with its clip, and nothing depends on the positions to which a decoder can seek (MP3 and Vorbis seek to
-packets). The price is that a clip is decoded as a whole, with at most `MAX_CLIP_VALUES` values; a worker caches the
-last clip, since its segments are requested in sequence.
+packets). The price is that a clip is decoded as a whole, with at most `MAX_CLIP_VALUES` values, and no more than
+`datasets_prep.decode.expansion` allows a file of its size; a worker caches the last clip, since its segments are
+requested in sequence.
 
-Durations are rounded down to the stride, so that a clip of exactly that duration is one segment.
+Durations are rounded down to the stride, so that a clip of exactly that duration is one segment; they are rounded up
+if the rest of a clip is padded, for the same reason.
 """
 
 from __future__ import annotations
@@ -22,23 +24,26 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from datasets_prep.decode.expansion import require_expansion
 from datasets_prep.samples.preparation import Preparation
-from datasets_prep.samples.stored import AudioSegment, BadSignalError, Stored, failure_reason
+from datasets_prep.samples.stored import AudioSegment, BadSignalError, Stored, sample_error
 from walloc_cdl.errors import CallError
 
 MAX_CLIP_VALUES = 2**28
-"""Limit for samples times channels of a clip: 50 minutes of stereo at 44.1 kHz, 1 GiB."""
+"""Limit for samples times channels of a clip, as stored and resampled: 50 minutes of stereo at 44.1 kHz, 1 GiB."""
 
 UNKNOWN_FRAMES = 2**63 - 1
 """The number of frames that libsndfile reports for a FLAC file that was written as a stream."""
 
 RESAMPLER = "HQ"
+
+RESTS = {"drop": "dropped", "pad": "silence at the end"}
+"""Maps each value of `AudioPreparation.rest` to its description in manifests."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,22 @@ class ClipInfo:
     num_frames: int
     sample_rate: int
     channels: int
+    file_bytes: int
+    """The size of the file."""
 
-    def require_decodable(self) -> None:
-        """Raise `BadSignalError` for a clip that is too long by its header, or whose header has no length."""
+    def require_decodable(self, sample_rate: int, channels: int) -> None:
+        """Raise `BadSignalError` for a clip whose header has no length, and for one that has too many samples.
+
+        Both the stored samples count and those that they become at a rate in Hz and with a number of channels.
+        """
         if self.num_frames >= UNKNOWN_FRAMES:
             raise BadSignalError("its header does not say how long it is, as of a recorded stream; encode it again")
         if self.num_frames * self.channels > MAX_CLIP_VALUES:
             raise BadSignalError(f"{self.num_frames:,} samples, more than {MAX_CLIP_VALUES // self.channels:,}")
+        length = max(self.resampled_frames(sample_rate), 1)
+        if length * channels > MAX_CLIP_VALUES:
+            raise BadSignalError(f"{length:,} samples at {sample_rate} Hz, more than {MAX_CLIP_VALUES // channels:,}")
+        require_expansion(max(self.num_frames * self.channels, length * channels), self.file_bytes)
 
     def resampled_frames(self, sample_rate: int) -> int:
         """Number of samples at another rate in Hz, rounded to the nearest integer, halves up."""
@@ -77,12 +91,13 @@ def read_clip_info(path: os.PathLike[str]) -> ClipInfo:
     import soundfile
 
     try:
-        info = soundfile.info(os.fspath(path))
+        info, file_bytes = soundfile.info(_system_path(path)), os.stat(path).st_size
     except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError) as error:
+        _require_readable(path)
         raise BadSignalError(_reason(path, error)) from error
     if info.frames <= 0 or info.samplerate <= 0:
         raise BadSignalError("no samples")
-    return ClipInfo(info.frames, info.samplerate, info.channels)
+    return ClipInfo(info.frames, info.samplerate, info.channels, file_bytes)
 
 
 @dataclass(frozen=True)
@@ -98,10 +113,13 @@ class AudioPreparation(Preparation):
     """Samples from the start of a segment to the start of the next one."""
     normalization: str = "none"
     """`none`, or `clip`."""
+    rest: str = "drop"
+    """What becomes of a clip's end after its last complete segment: `drop`, or `pad`, a last segment with silence."""
 
     kind: ClassVar[str] = "audio"
     dtype: ClassVar[np.dtype] = np.dtype(np.float32)
     packages: ClassVar[tuple[str, ...]] = ("numpy", "soundfile", "soxr")
+    memory_bytes: ClassVar[int | None] = 4 * 2**30
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -111,13 +129,18 @@ class AudioPreparation(Preparation):
     def starts(self, clip_samples: int) -> range:
         """Return the starts of the segments of a clip.
 
-        A clip shorter than a segment gives one segment, padded with silence; the rest of a longer clip after its last
-        complete segment is dropped.
+        A clip shorter than a segment gives one segment, padded with silence; for the rest of a longer clip after its
+        last complete segment see `rest`.
 
         >>> AudioPreparation(1, 44100, num_samples=100, hop=50).starts(240)
         range(0, 101, 50)
+        >>> AudioPreparation(1, 44100, num_samples=100, hop=50, rest="pad").starts(240)
+        range(0, 151, 50)
         """
-        return range(0, max(clip_samples - self.num_samples, 0) + 1, self.hop)
+        last = max(clip_samples - self.num_samples, 0)
+        if self.rest == "pad":  # the first start from which a segment reaches the end, if any of the clip is there
+            last = min(-(-last // self.hop) * self.hop, max(clip_samples - 1, 0))
+        return range(0, last + 1, self.hop)
 
     def load(self, stored: Stored) -> np.ndarray:
         """See `Preparation.load`; samples beyond the clip's end are silence."""
@@ -153,7 +176,7 @@ class AudioPreparation(Preparation):
             "normalization": self.normalization,
             "resampling": f"soxr {RESAMPLER}, whole clip",
             "short_clips": "silence at the end",
-            "rest": "dropped",
+            "rest": RESTS[self.rest],
         }
 
     @classmethod
@@ -171,7 +194,9 @@ class AudioPreparation(Preparation):
         for name, value in numbers.items():
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} is {value!r}, expected a whole number above 0")
-        return AudioPreparation(**numbers, normalization=values["normalization"])
+        rests = {text: rest for rest, text in RESTS.items()}
+        rest = rests.get(values.get("rest", RESTS["drop"]), str(values.get("rest"))[:60])
+        return AudioPreparation(**numbers, normalization=values["normalization"], rest=rest)
 
     def versions(self) -> dict[str, str]:
         """See `Preparation.versions`; adds libsndfile, which decodes and may be the system's."""
@@ -185,48 +210,70 @@ class AudioPreparation(Preparation):
         try:
             stamp = os.stat(stored).st_mtime_ns
         except OSError as error:
-            raise BadSignalError(failure_reason(error)) from error
-        return _cached_clip(os.fspath(stored), stamp, self.channels, self.sample_rate, self.normalization)
+            raise sample_error(error) from error
+        key = os.fspath(stored), stamp, self.channels, self.sample_rate, self.normalization
+        clip = _LAST_CLIP.get(key)
+        if clip is None:
+            _LAST_CLIP.clear()  # before the next one is decoded, so that memory never holds two
+            clip = load_clip(key[0], self.channels, self.sample_rate, self.normalization)
+            _LAST_CLIP[key] = clip
+        return clip
 
 
-@lru_cache(maxsize=1)
-def _cached_clip(path: str, stamp: int, channels: int, sample_rate: int, normalization: str) -> np.ndarray:
-    """Cache the last clip, because its segments are requested in sequence."""
-    return load_clip(path, channels, sample_rate, normalization)
+_LAST_CLIP: dict[tuple[str, int, int, int, str], np.ndarray] = {}
+"""The last clip, by everything that determines it, because its segments are requested in sequence."""
 
 
 def load_clip(file: str | bytes, channels: int, sample_rate: int, normalization: str) -> np.ndarray:
-    """Decode a whole clip to float32 (C, L) in [-0.5, 0.5], read-only; raises `BadSignalError`."""
-    samples, rate = _decode(file)
-    length = ClipInfo(len(samples), rate, channels).resampled_frames(sample_rate)
-    if max(length, 1) * channels > MAX_CLIP_VALUES:
-        raise BadSignalError(f"{length:,} samples at {sample_rate} Hz, more than {MAX_CLIP_VALUES // channels:,}")
-    clip = resample(to_channels(np.clip(samples, -1, 1), channels), rate, sample_rate)
-    if normalization == "clip":
-        clip = clip - clip.mean()
-        clip = clip / (np.abs(clip).max() + 1e-8)
-    clip = np.clip(clip.T, -1, 1).astype(np.float32) / 2
+    """Decode a whole clip to float32 (C, L) in [-0.5, 0.5], read-only; raises `BadSignalError`.
+
+    Takes the memory of two clips: every step that can works in place.
+    """
+    samples, rate = _decode(file, channels, sample_rate)
+    clip = to_channels(np.clip(samples, -1, 1, out=samples), channels)
+    del samples
+    clip = resample(clip, rate, sample_rate)
+    if normalization == "clip" and clip.size:
+        clip -= clip.mean()
+        clip /= max(clip.max(), -clip.min()) + np.float32(1e-8)
+    clip = np.ascontiguousarray(clip.T, dtype=np.float32)
+    np.clip(clip, -1, 1, out=clip)
+    clip /= 2
     clip.flags.writeable = False
     return clip
 
 
-def _decode(file: str | bytes) -> tuple[np.ndarray, int]:
-    """Return samples float32 (L, channels of the file), ±1 at full scale, and their rate in Hz."""
+def _decode(file: str | bytes, channels: int, sample_rate: int) -> tuple[np.ndarray, int]:
+    """Return samples float32 (L, channels of the file), ±1 at full scale, and their rate in Hz.
+
+    Raises `BadSignalError` for a clip that cannot become one of `channels` at `sample_rate` in Hz.
+    """
     import soundfile
 
     try:
-        with soundfile.SoundFile(io.BytesIO(file) if isinstance(file, bytes) else file) as sound:
-            ClipInfo(sound.frames, sound.samplerate, sound.channels).require_decodable()
+        with soundfile.SoundFile(io.BytesIO(file) if isinstance(file, bytes) else _system_path(file)) as sound:
+            file_bytes = len(file) if isinstance(file, bytes) else os.stat(file).st_size
+            if sound.frames and sound.samplerate > 0:
+                info = ClipInfo(sound.frames, sound.samplerate, sound.channels, file_bytes)
+                info.require_decodable(sample_rate, channels)
             samples, rate = sound.read(dtype="float32", always_2d=True), sound.samplerate
+            if len(samples) < sound.frames:  # libsndfile takes an error of the system for the end of the file
+                _require_readable(file)
     except BadSignalError:
         raise
     except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError) as error:
+        _require_readable(file)
         raise BadSignalError(_reason(file, error)) from error
     if not len(samples) or rate <= 0:
         raise BadSignalError("no samples")
-    if not np.isfinite(samples).all():
+    if not np.isfinite([samples.min(), samples.max()]).all():
         raise BadSignalError("samples that are not finite")
     return samples, rate
+
+
+def _system_path(path: str | os.PathLike[str]) -> str | bytes:
+    """Return a path as soundfile takes it: as the system's bytes, which need not be UTF-8."""
+    return os.fsencode(path) if os.name == "posix" else os.fspath(path)
 
 
 def to_channels(samples: np.ndarray, channels: int) -> np.ndarray:
@@ -253,28 +300,40 @@ def resample(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
     return soxr.resample(samples, rate, wanted, quality=RESAMPLER)
 
 
-def segment_samples(seconds: float, sample_rate: int, stride: int) -> int:
-    """Return the largest multiple of the stride within a duration, at least one stride.
+def segment_samples(seconds: float, sample_rate: int, stride: int, *, up: bool = False) -> int:
+    """Return the largest multiple of the stride within a duration, at least one stride; with `up` the next larger one.
 
     Raises `CallError` for a duration that is not positive, or longer than the longest clip.
 
     >>> segment_samples(1.0, 44100, 256)
     44032
+    >>> segment_samples(1.0, 44100, 256, up=True)
+    44288
     """
     if not 0 < seconds < math.inf:
         raise CallError(f"segments of {seconds:g} s; expected a duration above 0")
     if seconds * sample_rate > MAX_CLIP_VALUES:
         longest = MAX_CLIP_VALUES // sample_rate
         raise CallError(f"segments of {seconds:g} s; the longest clip that is decoded has {longest:,} s")
-    return max(1, math.floor(seconds * sample_rate / stride + 1e-9)) * stride
+    strides = seconds * sample_rate / stride
+    return max(1, math.ceil(strides - 1e-9) if up else math.floor(strides + 1e-9)) * stride
+
+
+def _require_readable(file: bytes | str | os.PathLike[str]) -> None:
+    """Raise `UnreadableError` if the system cannot read a whole file; libsndfile's errors do not tell."""
+    if isinstance(file, bytes):
+        return
+    try:
+        with open(file, "rb") as stream:
+            while stream.read(2**20):
+                pass
+    except OSError as error:
+        raise sample_error(error) from error
 
 
 def _reason(file: str | bytes | os.PathLike[str], error: Exception) -> str:
     """Return a ledger's reason without the file's path, which libsndfile's messages may contain."""
-    if not isinstance(file, bytes):
-        if not Path(file).exists():
-            return "no such file"
-        if Path(file).is_file() and not Path(file).stat().st_size:
-            return "empty file"
+    if not isinstance(file, bytes) and Path(file).is_file() and not Path(file).stat().st_size:
+        return "empty file"
     text = getattr(error, "error_string", None) or str(error).rpartition(": ")[2]
     return f"cannot be decoded: {' '.join(text.split())[:200] or type(error).__name__}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+
+from datasets_prep.samples.stored import ReadFailure
 
 
 @dataclass(frozen=True)
@@ -25,14 +27,18 @@ class DecodedChunk:
     """
     num_bytes: list[int]
     """The size of every sample's hashed content; 0 if there is none."""
+    failures: dict[int, ReadFailure] = field(default_factory=dict)
+    """Of the samples with a reason, by position, those that the system could not read: they need not be bad."""
 
 
 def concatenate_chunks(chunks: Sequence[DecodedChunk]) -> DecodedChunk:
     """Return one chunk with the samples of several chunks, in order."""
     reasons: dict[int, str] = {}
+    failures: dict[int, ReadFailure] = {}
     start = 0
     for chunk in chunks:
         reasons.update({start + position: reason for position, reason in chunk.reasons.items()})
+        failures.update({start + position: failure for position, failure in chunk.failures.items()})
         start += len(chunk.hashes)
     parts = [chunk.signals for chunk in chunks]
     ragged = any(isinstance(part, list) for part in parts)
@@ -41,4 +47,5 @@ def concatenate_chunks(chunks: Sequence[DecodedChunk]) -> DecodedChunk:
         reasons=reasons,
         hashes=[sha256 for chunk in chunks for sha256 in chunk.hashes],
         num_bytes=[count for chunk in chunks for count in chunk.num_bytes],
+        failures=failures,
     )

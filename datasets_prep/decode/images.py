@@ -7,12 +7,13 @@
   RGB by PIL's conversion; in JPEG files it is inverted, as Adobe writes it, with or without Adobe's marker.
 - Transparency is composited on white, as viewers show it.
 - Color becomes gray by PIL's luma (ITU-R 601); gray becomes color by repeating the channel.
+- Ordinary JPEG files are decoded to PIL's bytes by a faster library (`datasets_prep.decode.jpeg`).
 - The result is resized to a square and cropped or padded; see `square`. Padding is centered and repeats the edge: a
   border of one color would be an edge that the codec must spend its values on, and a border at one side only would tell
   a model where the image lies.
 
 docs/pixels.md lists the result for every kind of file. Workers import this module, so it imports no more than numpy,
-numba and PIL.
+numba, PIL and simplejpeg.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ import numpy as np
 from PIL import Image, features
 
 from datasets_prep.decode.color import eight_bit_color
-from datasets_prep.decode.orientation import Box, apply_orientation, oriented_box
+from datasets_prep.decode.expansion import require_expansion
+from datasets_prep.decode.jpeg import decode_jpeg
+from datasets_prep.decode.orientation import Box, apply_orientation, oriented, oriented_box
 from datasets_prep.decode.pil_quirks import refuse_pil_quirks
 from datasets_prep.samples.content import read_stored
-from datasets_prep.samples.preparation import Preparation
-from datasets_prep.samples.stored import BadSignalError, Stored, failure_reason
+from datasets_prep.samples.preparation import Preparation, centered
+from datasets_prep.samples.stored import BadSignalError, Stored, UnreadableError, failure_reason
 from walloc_cdl.errors import CallError
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -45,6 +48,10 @@ of 256, has 1.3 gigapixels."""
 
 MAX_PIXELS = 89_478_485
 """Limit for the number of pixels: PIL's own limit (a quarter of a gigabyte of RGB), at which PIL only warns."""
+
+PIXELS_PER_BYTE = 2048
+"""Limit for the pixels of a file beyond 4096 × 4096, for each of its bytes: 34 bytes of WebP can be 89 megapixels. PNG
+cannot exceed 1,032 bytes of pixels per byte. Pixels of one bit do not count: a blank page has thousands per byte."""
 
 SCALED_MARGIN = 2
 """Scaled decoding gives at least this many times the required size, so that the resize kernel determines which
@@ -90,7 +97,7 @@ class ImagePreparation(Preparation):
 
     kind: ClassVar[str] = "image"
     dtype: ClassVar[np.dtype] = np.dtype(np.uint8)
-    packages: ClassVar[tuple[str, ...]] = ("numpy", "pillow")
+    packages: ClassVar[tuple[str, ...]] = ("numpy", "pillow", "simplejpeg")
     memory_bytes: ClassVar[int | None] = 4 * 2**30
 
     @property
@@ -149,15 +156,16 @@ def load_pixels(
 
     Raises `BadImageError` for anything except a complete image within `MAX_PIXELS` and `MAX_ASPECT`.
     """
-    with _opened(data) as image:
+    with _opened(data) as (image, encoded):
         _check_shape(image)
         box = _decode_scaled(image, SCALED_MARGIN * size, crop) if decoder == "pil-scaled" else None
-        pixels = _upright(image, channels, profiles)
-        return square(pixels, size, kernel, crop, box=box and oriented_box(image, box, pixels.size))
+        pixels = _upright(image, encoded, channels, profiles)
+        box = box and oriented_box(image, box, pixels.shape[1::-1])
+        return _with_channels(square(pixels, size, kernel, crop, box=box), channels)
 
 
-def square(image: Image.Image, size: int, kernel: str, crop: str, *, box: Box | None = None) -> np.ndarray:
-    """Resize an image in mode L or RGB, or its part `box`, to pixels uint8 (C, size, size).
+def square(pixels: np.ndarray, size: int, kernel: str, crop: str, *, box: Box | None = None) -> np.ndarray:
+    """Resize pixels uint8 (H, W, C), or their part `box`, to uint8 (C, size, size).
 
     - `center`: resizes the shorter side to `size` and crops the longer side at both ends, as torchvision's
       `Resize(size)` and `CenterCrop(size)` do: the longer side becomes int(size · longer / shorter), and the crop
@@ -165,32 +173,30 @@ def square(image: Image.Image, size: int, kernel: str, crop: str, *, box: Box | 
     - `pad`: resizes the longer side to `size` and the shorter side to int(size · shorter / longer), at least 1, and
       repeats its edge at both ends; an odd pixel is added at the right or bottom.
     """
-    left, top, right, bottom = box or (0, 0, *image.size)
+    left, top, right, bottom = box or (0, 0, *pixels.shape[1::-1])
     sides = right - left, bottom - top
     target = tuple(max(1, int(size * side // deciding_side(sides, crop))) for side in sides)
     if crop == "center":
         width, height = target
         left, top = (round((side - size) / 2) for side in (width, height))
-        return resized(image, target, kernel, box=box, window=(left, top, left + size, top + size))
-    pixels = resized(image, target, kernel, box=box)
-    edges = [((size - side) // 2, size - side - (size - side) // 2) for side in pixels.shape[1:]]
-    return np.pad(pixels, [(0, 0), *edges], mode="edge")
+        return resized(pixels, target, kernel, box=box, window=(left, top, left + size, top + size))
+    result = resized(pixels, target, kernel, box=box)
+    edges = [((size - side) // 2, size - side - (size - side) // 2) for side in result.shape[1:]]
+    return np.pad(result, [(0, 0), *edges], mode="edge")
 
 
 def resized(
-    image: Image.Image, size: tuple[int, int], kernel: str, *, box: Box | None = None, window: Window | None = None
+    pixels: np.ndarray, size: tuple[int, int], kernel: str, *, box: Box | None = None, window: Window | None = None
 ) -> np.ndarray:
-    """Resize the part `box` of an image in mode L or RGB to `size`, (width, height); returns pixels uint8 (C, h, w).
+    """Resize the part `box` of pixels uint8 (H, W, C) to `size`, (width, height); returns a copy, uint8 (C, h, w).
 
     Only the part `window` of the result is computed. None stands for the whole image or the whole result.
     """
     from walloc_cdl.kernels.cpu.resample import resample  # importing numba would delay `--help` by half a second
 
-    pixels = np.asarray(image)
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    if box is None and size == image.size:
+    if box is None and size == pixels.shape[1::-1]:
         left, top, right, bottom = window or (0, 0, *size)
-        return np.ascontiguousarray(pixels[top:bottom, left:right].transpose(2, 0, 1))
+        return pixels[top:bottom, left:right].transpose(2, 0, 1).copy()
     return resample(pixels, size[::-1], kernel, box=box, window=window)
 
 
@@ -199,15 +205,11 @@ def deciding_side(sides: tuple[float, float], crop: str) -> float:
     return min(sides) if crop == "center" else max(sides)
 
 
-@contextmanager
-def upright_image(data: Stored, channels: int, profiles: str = "ignore") -> Iterator[Image.Image]:
-    """Open an image upright, in PIL's mode L or RGB.
-
-    Raises `BadImageError` as `load_pixels` does; errors raised inside of the `with` block become `BadImageError`, too.
-    """
-    with _opened(data) as image:
+def upright_pixels(data: Stored, channels: int, profiles: str = "ignore") -> np.ndarray:
+    """Decode an image to pixels uint8 (H, W, channels), upright; raises `BadImageError` as `load_pixels` does."""
+    with _opened(data) as (image, encoded):
         _check_shape(image)
-        yield _upright(image, channels, profiles)
+        return _with_channels(_upright(image, encoded, channels, profiles), channels, axis=2)
 
 
 def load_native(data: Stored, channels: int, multiple: int, *, profiles: str = "ignore") -> np.ndarray:
@@ -215,14 +217,13 @@ def load_native(data: Stored, channels: int, multiple: int, *, profiles: str = "
 
     Raises `BadImageError` as `load_pixels` does, and for images smaller than `multiple`.
     """
-    with _opened(data) as image:
+    with _opened(data) as (image, encoded):
         _check_shape(image)
-        pixels = _upright(image, channels, profiles)
-        width, height = (side - side % multiple for side in pixels.size)
-        if not width or not height:
-            raise BadImageError(f"{pixels.width}×{pixels.height} pixels, smaller than the stride {multiple}")
-        left, top = (pixels.width - width) // 2, (pixels.height - height) // 2
-        return channels_first(pixels.crop((left, top, left + width, top + height)))
+        pixels = _upright(image, encoded, channels, profiles)
+        height, width = pixels.shape[:2]
+        if min(height, width) < multiple:
+            raise BadImageError(f"{width}×{height} pixels, smaller than the stride {multiple}")
+        return _channels_first(pixels[centered(height, multiple), centered(width, multiple)], channels)
 
 
 def load_whole(data: Stored, channels: int, *, profiles: str = "ignore") -> np.ndarray:
@@ -230,20 +231,24 @@ def load_whole(data: Stored, channels: int, *, profiles: str = "ignore") -> np.n
 
     Raises `BadImageError` for anything except a complete image.
     """
-    with _opened(data) as image:
+    with _opened(data) as (image, encoded):
         _check_size(image)
-        return channels_first(_upright(image, channels, profiles))
+        return _channels_first(_upright(image, encoded, channels, profiles), channels)
 
 
 def image_mode(data: Stored) -> str:
     """Return PIL's name of the stored pixel format, from the header alone; raises `BadImageError` if unreadable."""
-    with _opened(data) as image:
+    with _opened(data) as (image, _):
         return image.mode
 
 
 @contextmanager
-def _opened(data: Stored) -> Iterator[Image.Image]:
-    """Open an image without decoding it; exceptions from decoding in the `with` block become `BadImageError`."""
+def _opened(data: Stored) -> Iterator[tuple[Image.Image, bytes]]:
+    """Open an image without decoding it, and yield it with its file's content.
+
+    Exceptions from decoding in the `with` block become `BadImageError`. Raises `UnreadableError` if the system cannot
+    read the file.
+    """
     try:
         encoded = read_stored(data)
         if not encoded:
@@ -254,8 +259,10 @@ def _opened(data: Stored) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore")  # this module refuses or corrects what PIL warns about
             with Image.open(io.BytesIO(encoded), formats=formats) as image:
                 refuse_pil_quirks(image, encoded)
-                yield image
-    except (BadImageError, CallError, MemoryError):
+                if image.mode != "1" and image.width * image.height <= MAX_PIXELS:
+                    require_expansion(image.width * image.height, len(encoded), PIXELS_PER_BYTE, "pixels")
+                yield image, encoded
+    except (BadImageError, UnreadableError, CallError, MemoryError):
         raise
     except BadSignalError as error:
         raise BadImageError(str(error)) from error
@@ -286,11 +293,18 @@ def _check_shape(image: Image.Image) -> None:
         raise BadImageError(f"{width}×{height} pixels, more than {MAX_ASPECT} times as long as wide")
 
 
-def _upright(image: Image.Image, channels: int, profiles: str) -> Image.Image:
-    """Convert to mode L or RGB and apply the EXIF orientation."""
+def _upright(image: Image.Image, encoded: bytes, channels: int, profiles: str) -> np.ndarray:
+    """Decode to pixels uint8 (H, W, C), upright: gray for one channel, and for three RGB, or gray if the file is."""
     if channels not in (1, 3):
         raise CallError(f"{channels} channels; image files give 1 (gray) or 3 (RGB)")
-    return apply_orientation(image, eight_bit_color(image, channels, profiles))
+    if profiles == "ignore" or "icc_profile" not in image.info:
+        pixels = decode_jpeg(image, encoded)
+        if pixels is not None:
+            if channels == 1 and pixels.shape[2] == 3:
+                pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
+            return oriented(image, pixels)
+    pixels = np.asarray(apply_orientation(image, eight_bit_color(image, channels, profiles)))
+    return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def _decode_scaled(image: Image.Image, size: int, crop: str) -> Box | None:
@@ -304,7 +318,13 @@ def _decode_scaled(image: Image.Image, size: int, crop: str) -> Box | None:
     return box if box is not None and box[2:] != image.size else None
 
 
-def channels_first(image: Image.Image) -> np.ndarray:
-    """Return the pixels uint8 (C, H, W) of an image in mode L or RGB."""
-    pixels = np.asarray(image)
-    return pixels[None].copy() if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+def _channels_first(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """Return a copy of pixels (H, W, C) as (channels, H, W)."""
+    from walloc_cdl.kernels.cpu.pixel_layout import interleaved  # importing numba would delay `--help`
+
+    return _with_channels(interleaved(pixels).transpose(2, 0, 1), channels).copy()
+
+
+def _with_channels(pixels: np.ndarray, channels: int, axis: int = 0) -> np.ndarray:
+    """Return the pixels, and gray ones repeated along `axis` if they need three channels."""
+    return np.repeat(pixels, channels, axis) if pixels.shape[axis] < channels else pixels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from PIL import ExifTags, Image
 
 Box = tuple[float, float, float, float]
@@ -9,6 +10,9 @@ Box = tuple[float, float, float, float]
 
 _FLIPS = {2: "x", 3: "xy", 4: "y", 6: "x", 7: "xy", 8: "y"}
 """Maps EXIF orientations to the axes of the upright image that are flipped."""
+
+_SWAPPED = (5, 6, 7, 8)
+"""EXIF orientations whose upright image has width and height exchanged."""
 
 _TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -28,10 +32,19 @@ def apply_orientation(image: Image.Image, decoded: Image.Image) -> Image.Image:
     return decoded.transpose(transpose) if transpose is not None else decoded
 
 
+def oriented(image: Image.Image, pixels: np.ndarray) -> np.ndarray:
+    """Return the pixels (H, W, …) of `image`, transposed by its EXIF orientation; a view."""
+    orientation = _orientation(image)
+    flips = _FLIPS.get(orientation, "")
+    if orientation in _SWAPPED:
+        pixels = pixels.swapaxes(0, 1)
+    return pixels[:: -1 if "y" in flips else 1, :: -1 if "x" in flips else 1]
+
+
 def oriented_box(image: Image.Image, box: Box, size: tuple[int, int]) -> Box:
     """Return the position of a box (0, 0, w, h) of `image` in the upright image, whose (width, height) is `size`."""
     orientation = _orientation(image)
-    width, height = box[:1:-1] if orientation in (5, 6, 7, 8) else box[2:]
+    width, height = box[:1:-1] if orientation in _SWAPPED else box[2:]
     flips = _FLIPS.get(orientation, "")
     left = size[0] - width if "x" in flips else 0
     top = size[1] - height if "y" in flips else 0

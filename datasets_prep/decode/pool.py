@@ -27,7 +27,7 @@ from datasets_prep.decode.chunks import DecodedChunk, concatenate_chunks
 from datasets_prep.decode.worker import Failure, decode_chunk, serve, undecodable
 from datasets_prep.decode.worker_pipe import receive_result
 from datasets_prep.samples.preparation import Preparation
-from datasets_prep.samples.stored import Stored
+from datasets_prep.samples.stored import ReadFailure, Stored
 from walloc_cdl.errors import JobError
 
 if TYPE_CHECKING:
@@ -145,7 +145,8 @@ class _Supervisor:
                     "a decoding worker was killed twice; run the same command again to continue, with fewer workers if "
                     "memory is short"
                 ) from lost
-            return undecodable(stored, lost.reason, self._preparation, self._encoder)
+            failure = ReadFailure.FAILED if lost.bus_error else None
+            return undecodable(stored, lost.reason, self._preparation, self._encoder, failure=failure)
 
     def _attempt(self, samples: Sequence[Stored]) -> DecodedChunk:
         if self._stopped:
@@ -175,11 +176,13 @@ class _Supervisor:
 class WorkerLost(Exception):
     """The worker died or exceeded its time limit; `reason` describes that for the sample that it was decoding."""
 
-    def __init__(self, reason: str, *, killed: bool = False) -> None:
+    def __init__(self, reason: str, exit_code: int | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.killed = killed
+        self.killed = os.name == "posix" and exit_code == -signal.SIGKILL
         """Whether SIGKILL ended it. No decoder raises SIGKILL, so the system was short of memory or a user sent it."""
+        self.bus_error = os.name == "posix" and exit_code == -signal.SIGBUS
+        """Whether SIGBUS ended it, as when the system cannot read a part of a memory-mapped file."""
 
 
 class WorkerProcess:
@@ -214,8 +217,7 @@ class WorkerProcess:
             result = receive_result(self._connection)
         except (EOFError, OSError) as error:
             self._process.join()
-            killed = os.name == "posix" and self._process.exitcode == -signal.SIGKILL
-            raise WorkerLost("the decoder crashed", killed=killed) from error
+            raise WorkerLost("the decoder crashed", self._process.exitcode) from error
         if isinstance(result, Failure):
             raise result.error from RuntimeError(result.text)
         return result

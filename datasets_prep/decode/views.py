@@ -15,9 +15,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
-from PIL import Image
 
-from datasets_prep.decode.images import Box, ImagePreparation, resized, square, upright_image
+from datasets_prep.decode.images import Box, ImagePreparation, resized, square, upright_pixels
 from datasets_prep.samples.stored import KeyedSample
 from walloc_cdl.errors import CallError
 
@@ -70,9 +69,9 @@ class ViewedImagePreparation(ImagePreparation):
         """Return pixels uint8 (V, C, S, S): the crop of `ImagePreparation`, its mirror image, and random resized crops,
         half of which are mirrored. Raises `BadImageError` as `load_pixels` does.
         """
-        with upright_image(stored.stored, self.channels, self.icc) as image:
-            center = square(image, self.size, self.resize, self.crop)
-            return np.stack([self._view(name, image, center, stored.key) for name in self.view_names])
+        pixels = upright_pixels(stored.stored, self.channels, self.icc)
+        center = square(pixels, self.size, self.resize, self.crop)
+        return np.stack([self._view(name, pixels, center, stored.key) for name in self.view_names])
 
     def evaluation_signals(self, signals: np.ndarray | list[np.ndarray]) -> np.ndarray:
         """See `Preparation.evaluation_signals`; returns the first view."""
@@ -97,14 +96,14 @@ class ViewedImagePreparation(ImagePreparation):
         settings = {each.name: getattr(image, each.name) for each in fields(ImagePreparation)}
         return ViewedImagePreparation(**settings, view_names=tuple(values["views"]))
 
-    def _view(self, name: str, image: Image.Image, center: np.ndarray, key: str) -> np.ndarray:
+    def _view(self, name: str, pixels: np.ndarray, center: np.ndarray, key: str) -> np.ndarray:
         if name == "center":
             return center
         if name == "flip":
             return center[..., ::-1]
-        crop = draw_crop(key, name, *image.size)
-        pixels = resized(image, (self.size, self.size), self.resize, box=crop.box)
-        return pixels[..., ::-1] if crop.mirrored else pixels
+        crop = draw_crop(key, name, *pixels.shape[1::-1])
+        view = resized(pixels, (self.size, self.size), self.resize, box=crop.box)
+        return view[..., ::-1] if crop.mirrored else view
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,16 @@ from datasets_prep.decode.chunks import DecodedChunk
 from datasets_prep.decode.worker_pipe import send_result
 from datasets_prep.samples.content import read_stored
 from datasets_prep.samples.preparation import Preparation
-from datasets_prep.samples.stored import ArrayWindow, AudioSegment, BadSignalError, FileSlice, KeyedSample, Stored
+from datasets_prep.samples.stored import (
+    ArrayWindow,
+    AudioSegment,
+    BadSignalError,
+    FileSlice,
+    KeyedSample,
+    ReadFailure,
+    Stored,
+    UnreadableError,
+)
 from walloc_cdl.addresses import is_url
 from walloc_cdl.canonical import sha256_hex
 
@@ -118,27 +127,34 @@ def decode_chunk(
         reasons={position: sample.reason for position, sample in enumerate(decoded) if sample.reason is not None},
         hashes=[sample.sha256 for sample in decoded],
         num_bytes=[sample.num_bytes for sample in decoded],
+        failures={position: sample.failure for position, sample in enumerate(decoded) if sample.failure is not None},
     )
 
 
 def undecodable(
-    stored: Stored, reason: str, preparation: Preparation, encoder: FusedEncoder | None = None
+    stored: Stored,
+    reason: str,
+    preparation: Preparation,
+    encoder: FusedEncoder | None = None,
+    *,
+    failure: ReadFailure | None = None,
 ) -> DecodedChunk:
     """Return the chunk of a sample that crashed its worker twice: its content is hashed, but not decoded.
 
     Content at a URL is not hashed: the worker may have been waiting for the URL's server, and no time limit applies
-    here.
+    here. `failure` is that of a worker that the system's failure to read ended.
     """
-    sample = _Decoded(reason=reason)
+    sample = _Decoded(reason=reason, failure=failure)
     content = stored.stored if isinstance(stored, KeyedSample) else stored
     remote = isinstance(content, FileSlice) and is_url(content.path)
     if not remote and not isinstance(content, (ArrayWindow, AudioSegment)):
         try:
             sample.take_content(read_stored(content))
         except BadSignalError as error:
-            sample.reason = str(error)
+            sample.fail(error)
     signals = _encoded(_no_signals(preparation), preparation, encoder)
-    return DecodedChunk(signals, {0: sample.reason or reason}, [sample.sha256], [sample.num_bytes])
+    failures = {} if sample.failure is None else {0: sample.failure}
+    return DecodedChunk(signals, {0: sample.reason or reason}, [sample.sha256], [sample.num_bytes], failures)
 
 
 @dataclass
@@ -147,12 +163,17 @@ class _Decoded:
 
     signal: np.ndarray | None = None
     reason: str | None = None
+    failure: ReadFailure | None = None
     sha256: str | None = None
     num_bytes: int = 0
 
     def take_content(self, content: bytes | np.ndarray) -> None:
         view = memoryview(content).cast("B")
         self.sha256, self.num_bytes = sha256_hex(view), len(view)
+
+    def fail(self, error: BadSignalError) -> None:
+        self.reason = str(error)
+        self.failure = error.failure if isinstance(error, UnreadableError) else None
 
 
 def _decode(stored: Stored, preparation: Preparation) -> _Decoded:
@@ -170,7 +191,7 @@ def _decode(stored: Stored, preparation: Preparation) -> _Decoded:
             decoded.take_content(data)
             decoded.signal = preparation.load(data)
     except BadSignalError as error:
-        decoded.reason = str(error)
+        decoded.fail(error)
     except MemoryError:
         if preparation.memory_bytes is None:
             raise

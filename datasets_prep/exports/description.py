@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.fields import REMEDY, Fields, require_path
+from walloc_cdl.fields import REMEDY, Fields, require_path, shorten
 from walloc_cdl.latents import FileEntry, Manifest
-from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
+from walloc_cdl.latents.json_with_digest import encode_json_with_digest, read_json_with_digest
 
 DESCRIPTION_NAME = "walloc-cdl.json"
 FORMAT = "walloc-cdl export"
@@ -73,11 +73,9 @@ def load_export(folder: Path) -> ExportDescription:
     path = folder / DESCRIPTION_NAME
     if not path.is_file():
         raise CallError(f"{folder} is not a finished export (it has no {DESCRIPTION_NAME}); make one with `cdl export`")
-    if (size := path.stat().st_size) > MAX_DESCRIPTION_BYTES:
-        raise DamagedError(f"{path}: {size} bytes, expected at most {MAX_DESCRIPTION_BYTES}; {REMEDY}")
-    fields = Fields(parse_json_with_digest(path.read_bytes(), origin=str(path)), str(path))
+    fields = Fields(read_json_with_digest(path, max_bytes=MAX_DESCRIPTION_BYTES), str(path))
     if fields.get("format") != FORMAT:
-        raise DamagedError(f"{path}: format is {fields.get('format')!r}, expected {FORMAT!r}; {REMEDY}")
+        raise DamagedError(f"{path}: format is {shorten(fields.get('format'))}, expected {FORMAT!r}; {REMEDY}")
     if (version := fields.integer("format_version", 1)) != FORMAT_VERSION:
         raise CallError(f"{path}: format version {version}, this program reads {FORMAT_VERSION}; update walloc-cdl")
     listed = fields.object("files")

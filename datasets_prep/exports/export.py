@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from datasets_prep.exports.description import (
     DESCRIPTION_NAME,
@@ -18,12 +19,12 @@ from datasets_prep.exports.npy import NpyFormat
 from datasets_prep.exports.parquet import ParquetFormat
 from datasets_prep.exports.readme import readme
 from datasets_prep.exports.webdataset import WebDatasetFormat
-from datasets_prep.folders.derived_folder import begin, copy_files, end
+from datasets_prep.folders.derived_folder import copy_files, derive
 from datasets_prep.folders.verified_read import ShardSamples, read_verified_shard
 from datasets_prep.job.output import CODEC_FOLDER
 from walloc_cdl.canonical import sha256_file
 from walloc_cdl.errors import CallError, unknown_name
-from walloc_cdl.files import open_atomic, write_atomic
+from walloc_cdl.files import make_folder, open_atomic, write_atomic
 from walloc_cdl.latents import FileEntry, Manifest, load_manifest
 
 EXPORT_FORMATS: dict[str, ExportFormat] = {
@@ -49,7 +50,8 @@ def export_latents(
 
     The same call again resumes an interrupted export, and does not change a finished one. Every sample is compared
     with its checksum. Raises `CallError` for an unknown format or split, a folder that is not a data set, samples that
-    differ in size and an `out` that holds anything else, `DamagedError` for damaged samples.
+    differ in size and an `out` that holds anything else or that another process works on, `DamagedError` for damaged
+    samples.
     """
     if format_name not in EXPORT_FORMATS:
         raise unknown_name("export format", format_name, EXPORT_FORMATS, f"choose one of {', '.join(EXPORT_FORMATS)}")
@@ -62,14 +64,30 @@ def export_latents(
     selected = _select_splits(folder, manifest, splits)
     parts = export_format.parts(manifest, selected)
     identity = export_identity(manifest, format_name, selected)
-    if (out / DESCRIPTION_NAME).is_file():
-        found = load_export(out)
-        if found.identity != identity:
+
+    def find() -> ExportDescription | None:
+        if not (out / DESCRIPTION_NAME).is_file():
+            return None
+        if (found := load_export(out)).identity != identity:
             raise CallError(f"{out} holds an export of another data set, format or split; give a new folder")
-        end(out)
         return found
-    begin(out, {"job": "export", **identity})
-    _write_parts(folder, out, manifest, export_format, parts, on_samples)
+
+    def make() -> ExportDescription:
+        _write_parts(folder, out, manifest, export_format, parts, on_samples)
+        return _write_rest(folder, out, manifest, export_format, parts, identity)
+
+    return derive(out, {"job": "export", **identity}, find, make)
+
+
+def _write_rest(
+    folder: Path,
+    out: Path,
+    manifest: Manifest,
+    export_format: ExportFormat,
+    parts: Sequence[Part],
+    identity: dict[str, Any],
+) -> ExportDescription:
+    """Write the codec, the small files and, last, the description, which is returned."""
     codec = {name: entry for name, entry in manifest.files.items() if name.startswith(f"{CODEC_FOLDER}/")}
     copy_files(folder, out, codec)
     side_files = {**export_format.side_files(manifest, parts), README_NAME: readme(manifest, export_format, parts)}
@@ -77,9 +95,8 @@ def export_latents(
         write_atomic(out / name, data)
     names = [*(part.name for part in parts), *codec, *side_files]
     files = {name: FileEntry((out / name).stat().st_size, sha256_file(out / name)) for name in names}
-    description = ExportDescription(identity, export_contents(manifest, selected), files)
+    description = ExportDescription(identity, export_contents(manifest, identity["splits"]), files)
     write_atomic(out / DESCRIPTION_NAME, description.to_bytes())
-    end(out)
     return description
 
 
@@ -120,6 +137,6 @@ def _write_parts(
         if path.is_file():
             done += part.num_samples if part.holds_codes else 0
             continue
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with open_atomic(path) as file:
             export_format.write(file, part, manifest, samples(part))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from datasets_prep.exports.description import DESCRIPTION_NAME
 from datasets_prep.exports.export_format import ExportFormat, Part
+from walloc_cdl.errors import markdown_text
 from walloc_cdl.latents import Manifest
 
 _TEXT = """\
@@ -46,7 +47,7 @@ def readme(manifest: Manifest, export_format: ExportFormat, parts: Sequence[Part
         num_samples=sum(manifest.splits[split].num_samples for split in splits),
         shape=" × ".join(map(str, manifest.layout.sample_shape)),
         splits=", ".join(f"`{split}`" for split in splits),
-        source=manifest.source.get("name", "unknown"),
+        source=markdown_text(str(manifest.source.get("name", "unknown"))),
         description=DESCRIPTION_NAME,
         unknown=_UNKNOWN.get(manifest.label_kind, ""),
         example=export_format.example(manifest, example_part),

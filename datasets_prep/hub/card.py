@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from walloc_cdl.errors import markdown_text
 from walloc_cdl.latents import Manifest
 
 CARD_NAME = "README.md"
@@ -59,7 +60,7 @@ def dataset_card(manifest: Manifest, repo_id: str) -> bytes:
     num_samples = sum(summary.num_samples for summary in manifest.splits.values())
     text = _TEXT.format(
         title=repo_id.split("/")[-1],
-        source=_plain(str(manifest.source.get("name", "an unnamed source"))),
+        source=markdown_text(str(manifest.source.get("name", "an unnamed source"))),
         signals="images" if spec.kind == "image" else "sound",
         shape=" × ".join("any" if side is None else str(side) for side in manifest.latent_shape),
         views=f", {len(manifest.views)} views of each" if manifest.views else "",
@@ -85,9 +86,9 @@ def dataset_card(manifest: Manifest, repo_id: str) -> bytes:
 def _names(manifest: Manifest) -> str:
     """The row of the table that says what is known of each sample."""
     if manifest.target_names is not None:
-        return f"| targets | {', '.join(map(_plain, manifest.target_names))} |"
+        return f"| targets | {', '.join(map(markdown_text, manifest.target_names))} |"
     kind = "classes, several a sample" if manifest.label_kind == "multilabel" else "classes"
-    return f"| {kind} | {', '.join(map(_plain, manifest.class_names)) if manifest.class_names else 'none'} |"
+    return f"| {kind} | {', '.join(map(markdown_text, manifest.class_names)) if manifest.class_names else 'none'} |"
 
 
 def _shape(of_a_label: tuple[int, ...]) -> str:
@@ -106,8 +107,3 @@ def _header(manifest: Manifest, repo_id: str, num_samples: int) -> str:
         viewer=False,
     )
     return f"---\n{data.to_yaml()}\n---\n\n"
-
-
-def _plain(text: str) -> str:
-    """Text of a data set's making, as one line without Markdown of its own."""
-    return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#" else letter for letter in " ".join(text.split()))

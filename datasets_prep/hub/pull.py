@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from datasets_prep.folders.derived_folder import FETCHED_NAME, begin, end
+from datasets_prep.folders.derived_folder import FETCHED_NAME, derive
 from datasets_prep.folders.verified_read import matches_entry
 from datasets_prep.hub.repository import REPO_TYPE, hub_errors, list_files, require_repo_id
 from walloc_cdl.addresses import is_address
@@ -20,7 +19,7 @@ from walloc_cdl.canonical import sha256_file
 from walloc_cdl.data import RemoteFolder
 from walloc_cdl.data.remote import MissingFileError
 from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.files import open_atomic, write_atomic
+from walloc_cdl.files import make_folder, move_file, open_atomic, remove_file, write_atomic
 from walloc_cdl.latents import (
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
@@ -65,7 +64,8 @@ def pull(location: str, out: Path, *, revision: str | None = None, on_file: OnFi
 
     Each file must have the size and SHA-256 of its manifest entry. The same call again resumes an interrupted download,
     and does not change a complete folder. Raises `CallError` if there is no such data set, and for an `out` that holds
-    anything else; `DamagedError` for files that differ from the manifest; `JobError` if the location cannot be reached.
+    anything else or that another process works on; `DamagedError` for files that differ from the manifest; `JobError`
+    if the location cannot be reached.
     """
     remote = _open_remote(location, revision)
     try:
@@ -75,19 +75,26 @@ def pull(location: str, out: Path, *, revision: str | None = None, on_file: OnFi
             f"{location} is not a data set of latents: it has no {MANIFEST_NAME}; check its name"
         ) from error
     manifest = parse_manifest(data, origin=f"{location}, {MANIFEST_NAME}")
-    if (out / MANIFEST_NAME).is_file():
+
+    def find() -> Manifest | None:
+        if not (out / MANIFEST_NAME).is_file():
+            return None
         if load_manifest(out).to_json() != manifest.to_json():
             raise CallError(f"{out} holds another data set, or another version of it; give a new folder")
-        end(out)
         return manifest
-    begin(out, {"job": "pull", "manifest": manifest.digest()})
+
+    state = {"job": "pull", "manifest": manifest.digest()}
+    return derive(out, state, find, lambda: _download(remote, location, out, manifest, on_file))
+
+
+def _download(remote: Remote, location: str, out: Path, manifest: Manifest, on_file: OnFile | None) -> Manifest:
+    """Download all files; writes the manifest last, and returns it."""
     _fetch_all(remote, out, {entry.name: entry for entry in manifest.shards} | manifest.files, on_file)
     with suppress(MissingFileError):
         provenance = remote.read(PROVENANCE_NAME, MAX_PROVENANCE_BYTES)
         parse_json_with_digest(provenance, origin=f"{location}, {PROVENANCE_NAME}")
         write_atomic(out / PROVENANCE_NAME, provenance)
     write_manifest(out, manifest)
-    end(out)
     return manifest
 
 
@@ -105,7 +112,7 @@ def _fetch_all(remote: Remote, out: Path, entries: dict[str, FileEntry | ShardEn
     def fetch(item: tuple[str, FileEntry | ShardEntry]) -> int:
         name, entry = item
         path = out / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         if not matches_entry(path, entry):
             remote.save(name, path, entry, out / WORK_NAME)
         return entry.num_bytes
@@ -174,12 +181,12 @@ class HubRemote:
         self._require_size(name, self.files[name].size == entry.num_bytes, str(entry.num_bytes))
         found = self._download(name, work / FETCHED_NAME)
         if (digest := sha256_file(found)) != entry.sha256:
-            found.unlink()
+            remove_file(found)
             raise DamagedError(
                 f"{self.repo_id}, {name}: SHA-256 is {digest[:12]}…, expected {entry.sha256[:12]}…; run the same "
                 "command again, and ask its owner to upload the file again if that does not help"
             )
-        os.replace(found, path)
+        move_file(found, path)
 
     def _require_size(self, name: str, fits: bool, expected: str) -> None:
         if not fits:

@@ -15,6 +15,7 @@ from typing import Any
 
 from datasets_prep.hub.card import CARD_NAME, dataset_card
 from datasets_prep.hub.repository import REPO_TYPE, hub_errors, list_files, require_repo_id
+from walloc_cdl.confinement import require_no_links
 from walloc_cdl.errors import CallError, CdlError, DamagedError
 from walloc_cdl.fields import REMEDY
 from walloc_cdl.latents import (
@@ -46,11 +47,13 @@ def push(
     and removes files that only an earlier version has. The same call again skips uploaded contents. The card is the
     folder's README.md, or else the repository's, or else one generated from the manifest.
 
-    Raises `CallError` for a folder that is not a data set, a repository that holds anything else, and missing rights;
-    `DamagedError` for a file that differs from the manifest; `JobError` if the Hub cannot be reached.
+    Raises `CallError` for a folder that is not a data set or has links in it, a repository that holds anything else,
+    and missing rights; `DamagedError` for a file that differs from the manifest; `JobError` if the Hub cannot be
+    reached.
     """
     require_repo_id(repo_id)
     manifest = load_manifest(folder)
+    require_no_links(folder)  # the card or the provenance could be any file of this machine
     load_provenance(folder)  # raises an error for an altered provenance
     listed: dict[str, FileEntry | ShardEntry] = {entry.name: entry for entry in manifest.shards} | manifest.files
     for name, entry in listed.items():

@@ -13,6 +13,7 @@ from datasets_prep.decode.views import ViewedImagePreparation, parse_views
 from datasets_prep.job.config import DEFAULT_SEGMENT_S, PrepareConfig
 from datasets_prep.job.settings import settings_of
 from datasets_prep.samples.preparation import Preparation
+from datasets_prep.samples.stored import UnusableSample
 from datasets_prep.sources.core.source import Source
 from walloc_cdl.codec import Codec
 from walloc_cdl.errors import CallError
@@ -125,6 +126,8 @@ def require_kind(source: Source, codec: Codec) -> None:
 def require_channels(source: Source, codec: Codec) -> None:
     """Raise `CallError` if the images do not have the codec's channel count: their codes would not be comparable."""
     wanted, found = codec.spec.source_channels, source.channels
+    if found is None:
+        _require_loadable(source)
     if found is None or found == wanted:
         return
     if source.kind == "array":
@@ -139,6 +142,13 @@ def require_channels(source: Source, codec: Codec) -> None:
     )
 
 
+def _require_loadable(source: Source) -> None:
+    """Raise `CallError` for a Python data set of which no sample that was looked at is an image: the call is wrong."""
+    first = next(source.read(split, 0) for split in source.split_names if source.num_samples(split))
+    if isinstance(first, UnusableSample) and first.failure is None:
+        raise CallError(f"the samples of source {source.name} cannot be used; the first: {first.reason}")
+
+
 def _audio(source: Source, codec: Codec, config: PrepareConfig) -> AudioPreparation:
     """Return the preparation at the codec's sample rate.
 
@@ -146,6 +156,7 @@ def _audio(source: Source, codec: Codec, config: PrepareConfig) -> AudioPreparat
     """
     spec = codec.spec
     rate = source.root.sample_rate() if spec.sample_rate is None else spec.sample_rate
-    length = segment_samples(config.segment_s or DEFAULT_SEGMENT_S, rate, spec.stride)
+    rest = config.rest or "drop"
+    length = segment_samples(config.segment_s or DEFAULT_SEGMENT_S, rate, spec.stride, up=rest == "pad")
     hop = length if config.hop_s is None else max(1, round(config.hop_s * rate))
-    return AudioPreparation(spec.source_channels, rate, length, hop, config.normalization or "none")
+    return AudioPreparation(spec.source_channels, rate, length, hop, config.normalization or "none", rest)

@@ -108,7 +108,8 @@ class PrepareConfig:
         check=_check_duration,
         option="segment",
     )
-    """Seconds of a segment of audio, rounded down to a multiple of the codec's stride; None is 5."""
+    """Seconds of a segment of audio, rounded down to a multiple of the codec's stride, or up if `rest` is `pad`; None
+    is 5."""
     hop_s: float | None = setting(
         None,
         "Audio: seconds from segment to segment; default the segment's length.",
@@ -119,6 +120,16 @@ class PrepareConfig:
         option="hop",
     )
     """Seconds from the start of a segment to the start of the next one; None is the segment's length."""
+    rest: str | None = setting(
+        None,
+        "Audio: drop the end of a clip after its last segment, or pad it to one more; default drop.",
+        signal="audio",
+        remedy="only audio is cut into segments",
+        determines_size=True,
+        choices=("drop", "pad"),
+    )
+    """What becomes of the end of a clip after its last complete segment: `drop`, or `pad`, a segment filled with
+    silence. None is `drop`."""
     normalization: str | None = setting(
         None,
         "Audio: none, or clip (subtract the mean, scale the peak to full scale); default none.",
@@ -135,8 +146,14 @@ class PrepareConfig:
     """Decoding processes, up to 1,024; 0 decodes in the calling process, None starts one for each CPU."""
     batch: int = setting(32, "Samples encoded at once.", minimum=1, maximum=4096)
     """Samples encoded at once, up to 4,096."""
-    limit: int | None = setting(None, "Encode at most this many samples of each split.", minimum=1)
-    """Only this number of samples of each split, from the first; None encodes all."""
+    limit: int | None = setting(
+        None,
+        "Encode at most this many samples of each split, the same share of each class, drawn by --seed.",
+        minimum=1,
+    )
+    """Only this number of samples of each split, see `datasets_prep.sources.core.limits`; None encodes all."""
+    seed: int = setting(0, "Seed of the random choices of --limit and --holdout.", minimum=0)
+    """The seed by which the samples of `limit` are drawn."""
     engine: str = setting("local", "What runs the job: local (processes) or ray (a cluster).", choices=("local", "ray"))
     """The engine that runs the job: `local` processes, or `ray`, tasks on a cluster."""
     address: str | None = setting(None, "Ray: HOST:PORT of a cluster, or local; default the one Ray finds, else local.")
@@ -162,6 +179,14 @@ class PrepareConfig:
         is_share=True,
     )
     """Largest share of unusable samples, above which the job fails; None allows any."""
+    unreadable: str = setting(
+        "stop",
+        "Samples that were listed but cannot be read (missing, forbidden, I/O error): stop, or quarantine.",
+        choices=("stop", "quarantine"),
+    )
+    """What to do with a sample that the source was listed with and that the system cannot read (missing, forbidden, an
+    I/O error, no network): `stop` the job, which can be resumed, or `quarantine` it. See
+    `datasets_prep.job.read_failures`."""
     drop_duplicates: bool = setting(False, "Store only the first of samples with the same content.")
     """Whether only the first of several samples with the same content is stored."""
     extend: bool = setting(False, "Add new samples of SOURCE to the finished data set in --out.")

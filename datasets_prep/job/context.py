@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.plan import Plan
 from datasets_prep.job.progress import Reporter
+from datasets_prep.job.read_failures import ReadFailures
 from datasets_prep.ledger.shard_records import ShardRecord
 from datasets_prep.samples.planned_shard import PlannedShard
 from datasets_prep.samples.preparation import Preparation
@@ -41,6 +42,7 @@ class JobContext:
     workers: int
     """Decoding processes; 0 decodes in the calling process."""
     reporter: Reporter
+    read_failures: ReadFailures = field(default_factory=ReadFailures)
     started_s: float = field(default_factory=time.time)
     """Seconds since the epoch."""
     drift: list[tuple[str, Any, Any]] = field(default_factory=list)

@@ -29,7 +29,7 @@ def drop_duplicate_samples(context: JobContext, finder: DuplicateFinder) -> None
     Of equal samples, the first in the plan's order stays. A shard without duplicates is not changed.
     """
     for shard in context.plan.shards:
-        rows = finder.mark(load_rows(context.work, shard.name))
+        rows = finder.mark(load_rows(context.work, shard.name, num_rows=shard.num_samples))
         stored = ~rows["shard"].is_null().to_numpy()
         kept = rows["duplicate_of"].is_null().to_numpy()
         if (stored & ~kept).any():

@@ -24,8 +24,9 @@ from datasets_prep.encode.sample_layout import label_names, label_spec, sample_l
 from datasets_prep.job.context import JobContext
 from datasets_prep.job.drop_duplicates import drop_duplicate_samples
 from datasets_prep.job.output import CODEC_FOLDER
+from datasets_prep.job.read_failures import QUARANTINE, require_source
 from datasets_prep.ledger.duplicates import HASH_COLUMNS, DuplicateFinder, write_marked_ledger
-from datasets_prep.ledger.shard_records import ShardRecord, load_rows, require_record
+from datasets_prep.ledger.shard_records import ShardRecord, load_rows, require_fitting, require_record
 from datasets_prep.ledger.table import ledger_schema
 from datasets_prep.samples.key_hash import key_hash
 from datasets_prep.samples.preparation import Preparation
@@ -36,7 +37,7 @@ from walloc_cdl.codec import Codec
 from walloc_cdl.codec.fit.synthesis import fit_synthesis, num_synthesis_samples
 from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import JobError
-from walloc_cdl.files import write_atomic
+from walloc_cdl.files import make_folder, write_atomic
 from walloc_cdl.latents import (
     LEDGER_NAME,
     FileEntry,
@@ -63,7 +64,8 @@ def finish(context: JobContext) -> Manifest:
     folder, plan, source, preparation = context.folder, context.plan, context.source, context.preparation
 
     def parts(columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        return (load_rows(context.work, shard.name, columns) for shard in plan.shards)
+        for shard in plan.shards:
+            yield load_rows(context.work, shard.name, columns, num_rows=shard.num_samples)
 
     def hashes() -> Iterator[pa.Table]:
         return parts(HASH_COLUMNS)
@@ -82,7 +84,7 @@ def finish(context: JobContext) -> Manifest:
     fits = has_synthesis(codec, preparation)
     if fits and (bank := fit_synthesis(codec, [torch.from_numpy(chunk) for chunk in chunks])):
         files[f"{CODEC_FOLDER}/{SYNTHESIS_NAME}"] = synthesis_to_bytes(bank)
-    (folder / CODEC_FOLDER).mkdir(exist_ok=True)
+    make_folder(folder / CODEC_FOLDER)
     for name, data in sorted(files.items()):
         write_atomic(folder / name, data)
     entries = {name: FileEntry(len(data), sha256_hex(data)) for name, data in files.items()}
@@ -141,10 +143,12 @@ class _Totals:
         _require_usable(self.context, self.num_samples)
 
     def _add(self, split: str, record: ShardRecord) -> None:
+        counts = self.class_counts[split]
+        require_fitting(record, len(self.histograms[split]), None if counts is None else len(counts))
         self.entries.append(record.entry)
         self.histograms[split] += record.histogram
         self.num_samples[split] += record.entry.num_samples
-        if (counts := self.class_counts[split]) is not None and record.class_counts is not None:
+        if counts is not None and record.class_counts is not None:
             counts += np.array(record.class_counts, np.int64)
 
     def summary(self, split: str) -> SplitSummary:
@@ -178,7 +182,8 @@ def _require_usable(context: JobContext, num_samples: dict[str, int]) -> None:
 def _calibration_signals(context: JobContext, count: int) -> list[np.ndarray]:
     """Return chunks (n, C, …) of evaluation signals of the `count` samples with the smallest key hashes.
 
-    They are decoded again in this process, since workers would take longer to start.
+    They are decoded again in this process, since workers would take longer to start. Raises `JobError` if one cannot
+    be, since the others would give another synthesis; with `unreadable` "quarantine", the others are used.
     """
     source, preparation = context.source, context.preparation
     split, step = _fit_split(source), preparation.chunk_samples
@@ -188,14 +193,36 @@ def _calibration_signals(context: JobContext, count: int) -> list[np.ndarray]:
     )
     # Decoding changes the process's warning filters temporarily; they are restored here after all threads have ended.
     with warnings.catch_warnings(), ThreadPoolExecutor(min(DECODING_THREADS, cpu_count())) as threads:
-        decoded = threads.map(lambda samples: decode_chunk(samples, preparation), tasks)
-        chunks = [preparation.evaluation_signals(chunk.signals) for chunk in decoded if len(chunk.signals)]
+        chunks: list[np.ndarray] = []
+        done = num_lost = 0
+        for chunk in threads.map(lambda samples: decode_chunk(samples, preparation), tasks):
+            if chunk.reasons:
+                _report_lost(context, split, indices[done + min(chunk.reasons)], chunk.reasons[min(chunk.reasons)])
+            if len(chunk.signals):
+                chunks.append(preparation.evaluation_signals(chunk.signals))
+            done, num_lost = done + len(chunk.hashes), num_lost + len(chunk.reasons)
+    if num_lost and chunks:
+        context.reporter.note(
+            f"WARNING: {num_lost} of {len(indices)} samples for synthesis and flip rate can no longer be read; the "
+            "others are used"
+        )
     if not chunks:
         raise JobError(
             f"the {_unit_name(source)} of split {split!r} can no longer be read; restore the source and run the same "
             "command again to continue"
         )
     return chunks
+
+
+def _report_lost(context: JobContext, split: str, index: int, reason: str) -> None:
+    """Raise `JobError` for a stored sample that cannot be decoded again, unless the job does without such samples."""
+    require_source(context.source)
+    if context.config.unreadable != QUARANTINE:
+        raise JobError(
+            f"{context.folder}: sample {context.source.key(split, index)!r} of split {split!r} was encoded, but cannot "
+            f"be read again ({reason}) for the end of the job; restore it and run the same command again to continue, "
+            "or add --unreadable quarantine to use the other samples"
+        )
 
 
 def _equally_sized(chunks: list[np.ndarray]) -> np.ndarray:
@@ -209,7 +236,7 @@ def _hashed_samples(context: JobContext, split: str) -> Iterator[tuple[str, int]
     """Yield the key hash and the index of every stored sample of the split that can be read."""
     for shard in context.plan.shards:
         if shard.split == split:
-            rows = load_rows(context.work, shard.name, ["key", "row"]).to_pydict()
+            rows = load_rows(context.work, shard.name, ["key", "row"], num_rows=shard.num_samples).to_pydict()
             for index, (key, row) in enumerate(zip(rows["key"], rows["row"], strict=True), start=shard.start):
                 if row is not None and context.source.can_read(split, index):
                     yield key_hash(key), index

@@ -23,11 +23,7 @@ from datasets_prep.ledger.table import shard_rows
 from datasets_prep.samples.planned_shard import PlannedShard
 from datasets_prep.samples.stored import Stored
 from walloc_cdl.devices import choose_device
-from walloc_cdl.errors import JobError
 from walloc_cdl.latents import SampleLayout, ShardWriter
-
-MISSING_FILE = "no such file"
-"""The ledger's reason for a missing file. If the whole source is missing, the job fails and quarantines no samples."""
 
 
 class LocalEngine:
@@ -67,7 +63,7 @@ def encode_shard(
 ) -> ShardRecord:
     """Encode a shard from its decoded chunks, write the shard and its record, and report the samples.
 
-    Raises `JobError` if the source is missing; then no file of the shard remains.
+    Raises `JobError` if the source is missing or cannot be read; then no file of the shard remains.
     """
     source = context.source
     reasons: dict[int, str] = {}
@@ -79,9 +75,8 @@ def encode_shard(
     def usable() -> Iterator[np.ndarray | list[np.ndarray]]:
         nonlocal source_bytes
         for chunk in chunks:
-            if MISSING_FILE in chunk.reasons.values() and (missing := source.absence()):
-                raise JobError(f"{missing} is missing; restore it and run the same command again to continue")
             start = shard.start + len(hashes)
+            context.read_failures.check(source, shard.split, start, chunk, context.config.unreadable)
             reasons.update({start + position: reason for position, reason in chunk.reasons.items()})
             pending.extend(start + position for position in range(len(chunk.hashes)) if position not in chunk.reasons)
             if layout.ragged:

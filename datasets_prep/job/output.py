@@ -6,7 +6,6 @@ Foreign folders are not changed.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +14,14 @@ from datasets_prep.folders import locks
 from datasets_prep.job.plan import PLAN_NAME, Plan, difference_from_finished, first_difference, load_plan, save_plan
 from walloc_cdl.errors import CallError
 from walloc_cdl.fields import is_plain_path
-from walloc_cdl.files import is_temporary, remove_temporaries
+from walloc_cdl.files import foreign_names, move_file, remove_file, remove_folder, remove_temporaries, remove_tree
+from walloc_cdl.json_files import read_limited
 from walloc_cdl.latents import (
     COPY_FOLDER,
     EDIT_NAME,
     LEDGER_NAME,
     MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
     PROVENANCE_NAME,
     WORK_NAME,
     Manifest,
@@ -46,6 +47,9 @@ def finished_manifest(folder: Path, plan: Plan, *, restart: bool) -> Manifest | 
     """
     if folder.exists() and not folder.is_dir():
         raise CallError(f"output {str(folder)!r} is a file; give a new or empty folder")
+    # In this order, a job that another process begins or completes meanwhile is not taken for other files.
+    foreign = _foreign_name(folder)
+    is_job = any((folder / WORK_NAME / name).is_file() for name in (PLAN_NAME, DISCARDED_NAME))
     if (folder / WORK_NAME / EDIT_NAME).is_file():
         raise CallError(f"an edit of {folder} was interrupted: run `cdl repair {folder}` first")
     if (folder / MANIFEST_NAME).is_file():
@@ -58,10 +62,13 @@ def finished_manifest(folder: Path, plan: Plan, *, restart: bool) -> Manifest | 
             )
         require_same(folder, "a finished data set", difference_from_finished(plan, manifest))
         return manifest
-    is_job = any((folder / WORK_NAME / name).is_file() for name in (PLAN_NAME, DISCARDED_NAME))
-    if not is_job and (found := _foreign_name(folder)):
+    if (folder / WORK_NAME / DISCARDED_NAME).is_file() and not restart:
         raise CallError(
-            f"output folder {str(folder)!r} holds {found!r}, which is neither a data set nor an unfinished job; "
+            f"{folder} holds a data set that --restart has begun to remove; give --restart again, or another folder"
+        )
+    if not is_job and foreign:
+        raise CallError(
+            f"output folder {str(folder)!r} holds {foreign!r}, which is neither a data set nor an unfinished job; "
             "give a new or empty folder"
         )
     return None
@@ -78,9 +85,11 @@ def open_output(folder: Path, plan: Plan, *, restart: bool, allow_drift: bool = 
     if restart and (folder / MANIFEST_NAME).is_file():
         load_manifest(folder)
         # Moved first, since the folder is no data set without it; it then lists the files to remove.
-        os.replace(folder / MANIFEST_NAME, work / DISCARDED_NAME)
+        move_file(folder / MANIFEST_NAME, work / DISCARDED_NAME)
     if (work / DISCARDED_NAME).is_file():
-        manifest = parse_manifest((work / DISCARDED_NAME).read_bytes(), origin=str(work / DISCARDED_NAME))
+        manifest = parse_manifest(
+            read_limited(work / DISCARDED_NAME, MAX_MANIFEST_BYTES), origin=str(work / DISCARDED_NAME)
+        )
         _remove_files(folder, [*(entry.name for entry in manifest.shards), *manifest.files])
     elif (work / PLAN_NAME).is_file():
         unfinished = load_plan(work)
@@ -96,9 +105,8 @@ def open_output(folder: Path, plan: Plan, *, restart: bool, allow_drift: bool = 
 
 def remove_work(folder: Path) -> None:
     """Remove the work folder, whose lock the caller must hold, and temporary files of killed writers."""
-    if (folder / WORK_NAME).is_dir():
-        shutil.rmtree(folder / WORK_NAME)
     clear_temporaries(folder)
+    locks.remove_work(folder / WORK_NAME)
 
 
 def _clear_work(work: Path) -> None:
@@ -109,9 +117,9 @@ def _clear_work(work: Path) -> None:
     clear_temporaries(work.parent)
     for path in sorted(work.iterdir(), key=lambda path: path.name in (PLAN_NAME, DISCARDED_NAME)):
         if path.is_dir() and path.name != locks.FOLDER:
-            shutil.rmtree(path)
+            remove_tree(path)
         elif path.name != locks.FOLDER:
-            path.unlink()
+            remove_file(path)
 
 
 def clear_temporaries(folder: Path) -> None:
@@ -151,15 +159,12 @@ def short_text(value: object) -> str:
 
 def _foreign_name(folder: Path) -> str | None:
     """Return the name of a file that no job leaves before it has written its plan; None for an empty or new folder."""
-    if not folder.is_dir():
-        return None
-    for path in sorted(folder.iterdir()):
-        if path.name == WORK_NAME and path.is_dir():
-            inside = [entry for entry in path.iterdir() if not is_temporary(entry.name) and entry.name != locks.FOLDER]
-        else:
-            inside = [path]
-        if inside:
-            return inside[0].relative_to(folder).as_posix()
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    for name in names:
+        if name != WORK_NAME or not (folder / name).is_dir():
+            return name
+        for inside in foreign_names(folder / name, {locks.FOLDER}):
+            return f"{name}/{inside}"
     return None
 
 
@@ -171,8 +176,7 @@ def _files_of(folder: Path, plan: Plan) -> list[str]:
 def _remove_files(folder: Path, names: Iterable[str]) -> None:
     for name in (*names, PROVENANCE_NAME, MANIFEST_NAME):
         if is_plain_path(name):
-            (folder / name).unlink(missing_ok=True)
-            (folder / copy_path(name)).unlink(missing_ok=True)
+            remove_file(folder / name)
+            remove_file(folder / copy_path(name))
     for parent in (CODEC_FOLDER, copy_path(CODEC_FOLDER), COPY_FOLDER):
-        if (folder / parent).is_dir() and not any((folder / parent).iterdir()):
-            (folder / parent).rmdir()
+        remove_folder(folder / parent)

@@ -23,18 +23,20 @@ from walloc_cdl.codec import Codec
 from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.files import write_atomic
-from walloc_cdl.latents import Manifest
-from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
+from walloc_cdl.latents import MAX_MANIFEST_BYTES, Manifest
+from walloc_cdl.latents.json_with_digest import encode_json_with_digest, read_json_with_digest
+from walloc_cdl.schema import from_json, require_type
 
 FORMAT = "walloc-cdl plan"
 FORMAT_VERSION = 1
 PLAN_NAME = "plan.json"
+REMEDY = "remove its folder and start over"
 
 JOB_SETTINGS = ("shard_samples", "duplicates")
 """Settings in the preprocessing of a plan or manifest that do not affect single samples."""
 
-STREAM_FIELDS = ("streaming", "limit")
-"""Additional fields of a manifest's source for streams."""
+UNCOMPARED_FIELDS = ("streaming", "limit", "limit_seed")
+"""Fields of a manifest's source that say how samples were chosen; which ones, the fingerprint says."""
 
 MAX_SHARD_SAMPLES = 8192
 MAX_SHARD_BYTES = 128 * 2**20
@@ -45,8 +47,8 @@ class Plan:
     """A job's plan as plain JSON values, and the shards that they determine."""
 
     source: dict[str, Any]
-    """Name, counts and fingerprint, copied into the manifest. For a stream that has not ended, name, limit, splits and
-    class names."""
+    """Name, counts, fingerprint and the limit, if any, copied into the manifest. For a stream that has not ended, name,
+    limit, splits and class names."""
     codec: dict[str, str]
     """Codec id and the SHA-256 of the codec's files."""
     preprocessing: dict[str, Any]
@@ -136,19 +138,18 @@ def save_plan(work: Path, plan: Plan) -> None:
 def load_plan(work: Path) -> Plan:
     """Inverse of `save_plan`; raises `DamagedError` for an altered plan and `CallError` for another version's plan."""
     path = work / PLAN_NAME
-    values = parse_json_with_digest(path.read_bytes(), origin=str(path))
+    values = read_json_with_digest(path, max_bytes=MAX_MANIFEST_BYTES)
     if values.pop("format", None) != FORMAT or values.pop("format_version", None) != FORMAT_VERSION:
         raise CallError(
             f"{path} is not a plan of version {FORMAT_VERSION}; remove the folder, or continue with the version that "
             "wrote it"
         )
-    try:
-        shards = tuple(PlannedShard(**shard) for shard in values.pop("shards"))
-        return Plan(**values, shards=shards)
-    except (TypeError, KeyError) as error:
-        raise DamagedError(
-            f"{path} has missing or unknown fields ({error}); remove its folder and start over"
-        ) from error
+    plan = from_json(Plan, values, str(path), remedy=REMEDY)
+    if any(not shard.start <= shard.stop for shard in plan.shards):
+        raise DamagedError(f"{path}: a shard ends before it begins; {REMEDY}")
+    if plan.is_stream:
+        require_type(list[str], plan.source.get("splits"), f"{path}, source, splits", remedy=REMEDY)
+    return plan
 
 
 def first_difference(plan: Plan, other: Plan) -> tuple[str, Any, Any] | None:
@@ -180,7 +181,7 @@ def _comparable_sources(plan: Plan, manifest: Manifest) -> tuple[dict[str, Any],
     """
     if not plan.is_stream:
         planned, stored = (
-            {name: value for name, value in source.items() if name not in STREAM_FIELDS}
+            {name: value for name, value in source.items() if name not in UNCOMPARED_FIELDS}
             for source in (plan.source, manifest.source)
         )
         return planned, stored

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from datasets_prep.ledger.shard_records import ShardRecord
@@ -31,6 +31,12 @@ class Progress:
     """A message for users, when the job's phase changes."""
     finished: ShardRecord | None = None
     """The shard that has just been finished, if any."""
+
+
+def report_notes(notes: Iterable[str], total: int | None, callback: Callable[[Progress], None] | None) -> None:
+    """Report messages for users before a job of `total` samples begins."""
+    for note in notes if callback is not None else ():
+        callback(Progress(0, total, 0, note=note))
 
 
 class Reporter:

@@ -24,6 +24,7 @@ from datasets_prep.samples.planned_shard import PlannedShard
 from datasets_prep.sources.core.shard_source import rows_of, source_facts
 from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CallError, CdlError, JobError
+from walloc_cdl.files import remove_file
 
 RETRIES = 5
 """How often a shard is started again when its node or process is lost."""
@@ -135,6 +136,6 @@ def _stop(marker: Path, references: list[Any]) -> None:
     "Check failed: it != submissible_tasks_.end()"). Tasks that take longer end with the connection, or at their next
     chunk.
     """
-    marker.unlink(missing_ok=True)
+    remove_file(marker)
     if references and ray.is_initialized():
         ray.wait(references, num_returns=len(references), timeout=STOP_TIMEOUT_S)

@@ -24,8 +24,10 @@ from datasets_prep.samples.preparation import Preparation
 from datasets_prep.sources.core.shard_source import ShardRows, ShardSource, SourceFacts
 from walloc_cdl.canonical import differences
 from walloc_cdl.codec import Codec
+from walloc_cdl.confinement import confined
 from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CdlError, JobError
+from walloc_cdl.files import remove_file, write_atomic
 from walloc_cdl.latents import WORK_NAME
 
 
@@ -55,11 +57,11 @@ class NodeJob:
 def job_marker(folder: Path) -> Iterator[Path]:
     """Create a marker file in the data set's work folder while the block runs; tasks stop when it is gone."""
     marker = folder.absolute() / WORK_NAME / f"ray-{uuid.uuid4().hex}"
-    marker.touch()
+    write_atomic(marker, b"")
     try:
         yield marker
     finally:
-        marker.unlink(missing_ok=True)
+        remove_file(marker)
 
 
 def make_shard(job: NodeJob, rows: ShardRows) -> ShardRecord:
@@ -83,7 +85,8 @@ def make_shard(job: NodeJob, rows: ShardRows) -> ShardRecord:
     )
     try:
         _require_marker(job)
-        (record,) = encode_shards(context, [source.shard], resources.pool, resources.encoder)
+        with confined(job.folder):
+            (record,) = encode_shards(context, [source.shard], resources.pool, resources.encoder)
     except BaseException:
         _close_resources()  # a decoder may still be running, although its result is not needed
         raise

@@ -14,7 +14,7 @@ from datasets_prep.job.finish import finish, has_synthesis
 from datasets_prep.job.output import finished_manifest, open_output, remove_work
 from datasets_prep.job.plan import Plan
 from datasets_prep.job.plan_job import PlannedJob, choose_workers
-from datasets_prep.job.progress import Progress, Reporter
+from datasets_prep.job.progress import Progress, Reporter, report_notes
 from datasets_prep.ledger.shard_records import has_record, load_record
 from datasets_prep.samples.planned_shard import PlannedShard
 from walloc_cdl.canonical import differences
@@ -61,6 +61,7 @@ def _lock(folder: Path, config: PrepareConfig) -> AbstractContextManager[None]:
 def _make(planned: PlannedJob, folder: Path, plan: Plan, progress: OnProgress, started_s: float) -> Manifest | None:
     """Make the data set, or the shards of a slice; the caller holds the folder's lock and has saved the plan."""
     config = planned.config
+    report_notes(planned.notes, plan.num_samples, progress)
     shards = plan.shards if config.slice is None else plan.shards[config.slice[0] - 1 :: config.slice[1]]
     context = open_context(planned, folder, plan, shards, progress, started_s)
     encode_pending(context, shards)

@@ -4,11 +4,12 @@ A sample is identified by 128 bits of a hash of its split and the SHA-256 of its
 that SHA-256 of dropped samples.
 
 When a data set is extended, a source sample is known if the ledger has its split and key with its size. A stored
-sample of another size is refused, since old shards do not change; a quarantined sample of another size is a file that
-was repaired, so it is tried again and its row is replaced. Where sizes are unknown (0, for Python data sets), changed
-content is not noticed. A sample of the same size that is known under another split only is not new: otherwise a
-holdout drawn again from the grown source would put samples into `test` that were trained on. Samples that are gone
-from the source stay; so do the ledger's labels, with a warning.
+sample of another size is refused, since old shards do not change. A quarantined sample is always tried again, since the
+ledger cannot tell a file that was repaired, or a URL whose server was down, from others; if it can be used, its row is
+replaced. A sample omitted as a duplicate is tried again if its size has changed. Where sizes are unknown (0, for Python
+data sets), changed content is not noticed. A sample of the same size that is known under another split only is not new:
+otherwise a holdout drawn again from the grown source would put samples into `test` that were trained on. Samples that
+are gone from the source stay; so do the ledger's labels, with a warning.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from datasets_prep.ledger.table import DROPPED, hidden_key
+from datasets_prep.ledger.table import DROPPED, DUPLICATE, hidden_key
 
-STORED, NOT_STORED, REMOVED = range(3)
-"""States: in a shard; quarantined, omitted as a duplicate, or a stray file; dropped on request."""
+STORED, UNUSABLE, OMITTED, REMOVED = range(4)
+"""States: in a shard; quarantined, or a stray file; omitted as a duplicate; dropped on request."""
 
 UNKNOWN = -1
 
@@ -88,6 +89,8 @@ def _hashes(names: Iterable[tuple[str | None, str]]) -> np.ndarray:
 
 
 def _states(rows: pa.Table) -> np.ndarray:
-    states = np.where(rows["shard"].is_null().to_numpy(), NOT_STORED, STORED).astype(np.uint8)
-    states[[reason == DROPPED for reason in rows["reason"].to_pylist()]] = REMOVED
+    states = np.where(rows["shard"].is_null().to_numpy(), UNUSABLE, STORED).astype(np.uint8)
+    reasons = rows["reason"].to_pylist()
+    for reason, state in ((DUPLICATE, OMITTED), (DROPPED, REMOVED)):
+        states[[each == reason for each in reasons]] = state
     return states

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from datasets_prep.folders.copy_samples import require_verified_file
 from datasets_prep.ledger.duplicates import DuplicateFinder, write_marked_ledger
 from datasets_prep.ledger.table import DROPPED, SCHEMA
-from walloc_cdl.errors import DamagedError
+from datasets_prep.ledger.untrusted_rows import require_columns, require_rows, require_stored_rows
 from walloc_cdl.latents import LEDGER_NAME, FileEntry, Manifest
+from walloc_cdl.latents.parquet_groups import read_groups, read_schema
 
 Rewrite = Callable[[dict[str, Any]], dict[str, Any]]
 """Returns the new values of a row of the ledger."""
@@ -28,14 +28,12 @@ def ledger_parts(folder: Path, manifest: Manifest) -> Iterator[pa.Table]:
     if entry is None:
         return
     require_verified_file(folder, LEDGER_NAME, entry)
-    try:
-        with pq.ParquetFile(folder / LEDGER_NAME) as ledger:
-            for number in range(ledger.num_row_groups):
-                yield ledger.read_row_group(number)
-    except pa.ArrowInvalid as error:
-        raise DamagedError(
-            f"{folder / LEDGER_NAME}: not a Parquet file ({error}); prepare the data set again"
-        ) from error
+    path = folder / LEDGER_NAME
+    require_columns(read_schema(path), path)
+    for part in read_groups(path):
+        require_rows(part, path)
+        require_stored_rows(part, manifest, path)
+        yield part
 
 
 def stored_ledger_schema(folder: Path, manifest: Manifest) -> pa.Schema:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from datasets_prep.samples.planned_shard import PlannedShard
 from datasets_prep.sources.core.source import CLASSES, Source, SplitListing, Stray
 from walloc_cdl.canonical import sha256_hex
+from walloc_cdl.errors import DamagedError
 from walloc_cdl.files import open_atomic
 from walloc_cdl.latents import UNKNOWN_LABEL
 
@@ -151,8 +152,13 @@ def write_ledger(path: Path, parts: Iterable[pa.Table], strays: Sequence[Stray],
     summary = LedgerSummary()
     with open_atomic(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for part in parts:
+            if part.schema.names != schema.names or part.schema.types != schema.types:
+                raise DamagedError(
+                    f"rows for {path} have the columns {', '.join(part.schema.names)[:200]}, expected "
+                    f"{', '.join(schema.names)[:200]}, or other types; start over with --restart"
+                )
             summary.add(part)
-            writer.write_table(part)
+            writer.write_table(pa.Table.from_arrays(part.columns, schema=schema))  # which may be null is ours to say
         for start in range(0, len(strays), STRAY_ROWS):
             part = stray_rows(strays[start : start + STRAY_ROWS], schema)
             summary.add(part)

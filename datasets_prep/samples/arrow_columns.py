@@ -14,7 +14,7 @@ class TableBuilder:
     """Builds a table from batches of one schema; beyond `SPILL_BYTES` the table lies in a temporary file."""
 
     def __init__(self, schema: pa.Schema) -> None:
-        self._schema = schema
+        self.schema = schema
         self._batches: list[pa.RecordBatch] = []
         self._pending_bytes = 0
         self._file: Any = None
@@ -30,7 +30,7 @@ class TableBuilder:
     def table(self) -> pa.Table:
         """Return all rows."""
         if self._writer is None:
-            return pa.Table.from_batches(self._batches, self._schema)
+            return pa.Table.from_batches(self._batches, self.schema)
         self._spill()
         self._writer.close()
         self._file.flush()
@@ -39,7 +39,7 @@ class TableBuilder:
     def _spill(self) -> None:
         if self._writer is None:
             self._file = tempfile.NamedTemporaryFile(prefix="cdl-columns-")  # noqa: SIM115 - lives as long as the table
-            self._writer = pa.ipc.new_file(self._file, self._schema)
+            self._writer = pa.ipc.new_file(self._file, self.schema)
         for batch in self._batches:
             self._writer.write_batch(batch)
         self._file.flush()

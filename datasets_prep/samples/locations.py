@@ -8,30 +8,31 @@ from __future__ import annotations
 
 import http.client
 import io
+import json
 import os
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
+import socket
+import ssl
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
+from datasets_prep.samples.stored import ReadFailure
+from datasets_prep.samples.web import Deadline, FetchError, fetch_range, file_size, too_large
 from walloc_cdl.addresses import WEB_SCHEMES, is_url, url_scheme
 from walloc_cdl.errors import CallError, CdlError, one_line
+from walloc_cdl.files import open_regular
 from walloc_cdl.retries import is_transient_status, retry
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-TIMEOUT_S = 15
+Result = TypeVar("Result")
+
 HTTP_BUFFER_BYTES = 2**16
 """Size of the read buffer for a file at an http(s) URL that is read in sequence."""
 
 RETRY_PAUSES_S = (1.0, 4.0)
-"""Pauses before the second and third attempt; all attempts together take less than a worker's time limit."""
-
-
-class FetchError(OSError):
-    """A file at a URL cannot be fetched; the message is short and does not contain the URL."""
+"""Pauses before the second and third attempt. The time limit of a fetch includes them."""
 
 
 def file_system(url: str) -> tuple[AbstractFileSystem, str]:
@@ -41,11 +42,23 @@ def file_system(url: str) -> tuple[AbstractFileSystem, str]:
     try:
         system, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError, OSError) as error:
-        cause = one_line(error)
-        raise CallError(
-            f"{url!r} cannot be opened: {cause}; check it, and install the package that its scheme needs"
-        ) from error
+        raise _not_opened(url, error) from error
     return system, path
+
+
+def require_package(url: str) -> None:
+    """Raise `CallError` if the package that the scheme of a URL needs is missing, without looking at the rest of it."""
+    import fsspec
+
+    try:
+        fsspec.get_filesystem_class(url_scheme(url))
+    except (ImportError, ValueError) as error:
+        raise _not_opened(url, error) from error
+
+
+def _not_opened(url: str, error: Exception) -> CallError:
+    cause = one_line(error)
+    return CallError(f"{url!r} cannot be opened: {cause}; check it, and install the package that its scheme needs")
 
 
 @contextmanager
@@ -59,99 +72,117 @@ def as_os_errors() -> Iterator[None]:
         raise OSError(one_line(error, with_class=True)) from error
 
 
-def open_binary(location: str) -> BinaryIO:
-    """Open a path or URL as a seekable binary stream, which the caller closes. Raises `CallError` or `OSError`."""
+def open_binary(location: str, *, public: bool = False) -> BinaryIO:
+    """Open a path or URL as a seekable binary stream, which the caller closes. Raises `CallError` or `OSError`.
+
+    `public`: see `FileSlice.public`.
+    """
     if not is_url(location):
-        return open(location, "rb")
+        return open_regular(location)
     if url_scheme(location) in WEB_SCHEMES:
-        return io.BufferedReader(_HttpFile(location), HTTP_BUFFER_BYTES)
+        return io.BufferedReader(_HttpFile(location, public=public), HTTP_BUFFER_BYTES)
     system, path = file_system(location)
     with as_os_errors():
         return system.open(path, "rb")
 
 
-def read_range(location: str, offset: int = 0, num_bytes: int | None = None, *, limit: int = 2**30) -> bytes:
+def read_range(
+    location: str, offset: int = 0, num_bytes: int | None = None, *, limit: int = 2**30, public: bool = False
+) -> bytes:
     """Read the bytes of a file from `offset` to the end, or `num_bytes` of them; fewer if the file ends before.
 
-    At most `limit` bytes are read from a URL, so that a server cannot fill the memory. Transient errors (a busy server,
-    a lost connection) are retried after the pauses `RETRY_PAUSES_S`. Raises `OSError`, for URLs its subclass
-    `FetchError`.
+    At most `limit` bytes are read from a URL, so that a server cannot fill the memory; from an http(s) URL for
+    `web.FETCH_S` at most, so that it cannot hold the reader. Transient errors (a busy server, a lost connection) are
+    retried after the pauses `RETRY_PAUSES_S`. `public`: see `FileSlice.public`.
+
+    Raises `OSError`, for URLs its subclass `FetchError`, whatever is wrong with a URL and its server.
     """
     if not is_url(location):
-        with open(location, "rb") as file:
+        with open_regular(location) as file:
             file.seek(offset)
-            return file.read() if num_bytes is None else file.read(num_bytes)
+            if num_bytes is None:
+                return file.read()
+            # read() would allocate all that an untrusted archive declares
+            return file.read(max(0, min(num_bytes, os.fstat(file.fileno()).st_size - offset)))
+    if num_bytes is not None and num_bytes > limit:
+        raise too_large(limit)
+    deadline = Deadline()
+
+    def attempt() -> bytes:
+        if url_scheme(location) in WEB_SCHEMES:
+            return fetch_range(location, offset, num_bytes, limit, deadline, public=public)
+        return _read_with_fsspec(location, offset, num_bytes, limit)
+
+    return _fetched(attempt, deadline)
+
+
+def _fetched(attempt: Callable[[], Result], deadline: Deadline) -> Result:
+    """Return the result of `attempt`, which may be called again after transient errors; raises `FetchError` only."""
     try:
-        return retry(lambda: _fetched(location, offset, num_bytes, limit), RETRY_PAUSES_S, is_transient=_is_transient)
-    except FetchError:
+        return retry(
+            attempt, RETRY_PAUSES_S, is_transient=lambda error: _is_transient(error) and not deadline.has_passed
+        )
+    except (FetchError, MemoryError):
         raise
-    except FileNotFoundError as error:
-        raise FetchError("no such file at its URL") from error
-    except PermissionError as error:
-        raise FetchError("access to its URL is denied") from error
-    except (OSError, http.client.HTTPException) as error:
-        status = getattr(error, "code", None)
-        cause = f"HTTP status {status}" if status else f"not reached ({type(error).__name__})"
-        tries = f", {len(RETRY_PAUSES_S) + 1} times" if _is_transient(error) else ""
-        raise FetchError(f"{cause}{tries}") from error
+    except Exception as error:  # of urllib, http.client, ssl, and the packages of fsspec's file systems
+        if deadline.has_passed:
+            raise FetchError(f"took longer than {deadline.limit_s:g} s", ReadFailure.FAILED) from error
+        raise _fetch_error(error) from error
+
+
+def _fetch_error(error: Exception) -> FetchError:
+    if isinstance(error, FileNotFoundError):
+        return FetchError("no such file at its URL", ReadFailure.REFUSED)
+    if isinstance(error, PermissionError):
+        return FetchError("access to its URL is denied", ReadFailure.REFUSED)
+    if _is_misunderstood(error):
+        return FetchError("its URL is malformed")
+    status = getattr(error, "code", None)
+    cause = f"HTTP status {status}" if status else f"not reached ({type(error).__name__})"
+    if not _is_transient(error):
+        return FetchError(cause, ReadFailure.REFUSED)
+    failure = ReadFailure.REFUSED if _is_of_one_host(getattr(error, "reason", None)) else ReadFailure.FAILED
+    return FetchError(f"{cause}, {len(RETRY_PAUSES_S) + 1} times", failure)
+
+
+def _is_misunderstood(error: Exception) -> bool:
+    """Return whether a file system's package does not understand a URL: it raises `ValueError`, but not for JSON."""
+    cause = error.__cause__
+    return isinstance(cause, ValueError) and not isinstance(cause, json.JSONDecodeError)
+
+
+def _is_of_one_host(reason: object) -> bool:
+    """Return whether a connection failed because of the host that a URL names, while servers and network may work."""
+    unknown = isinstance(reason, socket.gaierror) and reason.errno != socket.EAI_AGAIN
+    return unknown or isinstance(reason, ssl.SSLCertVerificationError)
 
 
 def _is_transient(error: Exception) -> bool:
-    if isinstance(error, (FetchError, FileNotFoundError, PermissionError)):
+    if isinstance(error, (FetchError, FileNotFoundError, PermissionError)) or _is_misunderstood(error):
         return False
     status = getattr(error, "code", None)
     return isinstance(error, (OSError, http.client.HTTPException)) and (status is None or is_transient_status(status))
 
 
-def _fetched(url: str, offset: int, num_bytes: int | None, limit: int) -> bytes:
-    limit = limit if num_bytes is None else min(num_bytes, limit)
-    if url_scheme(url) in WEB_SCHEMES:
-        data = _fetched_http(url, offset, num_bytes, limit)
-    else:
-        system, path = file_system(url)
-        with as_os_errors():
-            if num_bytes is None and (system.size(path) or 0) - offset > limit:
-                raise FetchError(_too_large(limit))
-            data = system.cat_file(path, start=offset, end=offset + limit + (num_bytes is None))
+def _read_with_fsspec(url: str, offset: int, num_bytes: int | None, limit: int) -> bytes:
+    system, path = file_system(url)
+    with as_os_errors():
+        if num_bytes is None and (system.size(path) or 0) - offset > limit:
+            raise too_large(limit)
+        end = offset + (limit + 1 if num_bytes is None else num_bytes)
+        data = system.cat_file(path, start=offset, end=end)
     if len(data) > limit:
-        raise FetchError(_too_large(limit))
+        raise too_large(limit)
     return data
-
-
-def _fetched_http(url: str, offset: int, num_bytes: int | None, limit: int) -> bytes:
-    """Send one request; if the end is open, read one byte more than the limit, so that an excess is detected."""
-    if num_bytes == 0:  # such as an empty member of a tar, which no range of bytes can express
-        return b""
-    request = urllib.request.Request(url, headers={"User-Agent": "walloc-cdl"})
-    ranged = bool(offset) or num_bytes is not None
-    if ranged:
-        request.add_header("Range", f"bytes={offset}-{'' if num_bytes is None else offset + num_bytes - 1}")
-    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
-        if ranged and response.status != http.client.PARTIAL_CONTENT:
-            raise FetchError("its server sends no ranges of bytes")
-        data = response.read(limit + (num_bytes is None))
-        announced = response.headers.get("Content-Length", "")
-        if announced.isdigit() and len(data) < min(int(announced), limit):
-            raise http.client.IncompleteRead(data)
-        return data
 
 
 class _HttpFile(io.RawIOBase):
     """A file at an http(s) URL that is read with range requests."""
 
-    def __init__(self, url: str) -> None:
-        self._url, self._position = url, 0
-        request = urllib.request.Request(url, headers={"User-Agent": "walloc-cdl", "Range": "bytes=0-0"})
-        try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
-                total = response.headers.get("Content-Range", "").rpartition("/")[2]
-        except urllib.error.HTTPError as error:
-            raise FetchError(f"HTTP status {error.code}") from error
-        except (OSError, http.client.HTTPException) as error:
-            raise FetchError(f"not reached ({type(error).__name__})") from error
-        if not total.isdigit():
-            raise FetchError("its server sends no ranges of bytes")
-        self._length = int(total)
+    def __init__(self, url: str, *, public: bool) -> None:
+        self._url, self._public, self._position = url, public, 0
+        deadline = Deadline()
+        self._length = _fetched(lambda: file_size(url, deadline, public=public), deadline)
 
     def readable(self) -> bool:
         return True
@@ -166,15 +197,11 @@ class _HttpFile(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:
         count = max(0, min(len(buffer), self._length - self._position))
         if count:
-            data = read_range(self._url, self._position, count)
+            data = read_range(self._url, self._position, count, public=self._public)
             count = len(data)
             buffer[:count] = data
             self._position += count
         return count
-
-
-def _too_large(limit: int) -> str:
-    return f"more than {limit:,} bytes at its URL"
 
 
 def last_part(location: str) -> str:

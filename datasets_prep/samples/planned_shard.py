@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from walloc_cdl.schema import Count
+
 
 @dataclass(frozen=True)
 class PlannedShard:
@@ -11,8 +13,8 @@ class PlannedShard:
 
     name: str
     split: str
-    start: int
-    stop: int
+    start: Count
+    stop: Count
 
     @property
     def num_samples(self) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets_prep.sources.core.source import Source, SplitListing, Stray
+from walloc_cdl.addresses import is_chained
 from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.latents import UNKNOWN_LABEL
 
@@ -40,6 +41,8 @@ def open_source(text: str) -> Source:
 
     `docs/sources.md` describes schemes and options. Raises `CallError` for anything that cannot be opened.
     """
+    _refuse_chain(text)
+    text = os.path.expanduser(text)
     scheme, colon, rest = text.partition(":")
     if Path(text).is_dir() or not colon:
         scheme, rest = "imagefolder", text
@@ -58,6 +61,16 @@ def open_source(text: str) -> Source:
     return ElpvSource()
 
 
+def _refuse_chain(text: str) -> None:
+    """Raise `CallError` for a chain of URLs, which would be taken for a path."""
+    for address in (text, text.partition(":")[2]):
+        if is_chained(address):
+            raise CallError(
+                f"{address!r} is a chain of URLs; give the URL of the files themselves, or download them, and name "
+                "their local path"
+            )
+
+
 def names_stream(text: str) -> bool:
     """Return whether `text` names a stream, `hf:NAME?streaming=1`."""
     scheme, _, rest = text.partition(":")
@@ -66,6 +79,7 @@ def names_stream(text: str) -> bool:
 
 def open_stream(text: str) -> StreamingSource:
     """Open `hf:NAME[:CONFIG]?streaming=1`, which allows iteration only; raises `CallError` for any other source."""
+    _refuse_chain(text)
     rest = text.removeprefix("hf:")
     if not names_stream(text):
         raise CallError(f"source {text!r} is not a stream; expected hf:NAME?streaming=1; use open_source() for others")

@@ -24,9 +24,9 @@ from datasets_prep.job.finish import num_calibration_samples
 from datasets_prep.job.output import finished_manifest, open_output, remove_work
 from datasets_prep.job.plan import Plan, split_shards
 from datasets_prep.job.plan_job import MAX_SAMPLES_WITHOUT_WORKERS, choose_workers
-from datasets_prep.job.progress import Reporter, count_text
+from datasets_prep.job.progress import Reporter, count_text, report_notes
 from datasets_prep.job.run import OnProgress, end_job, report_finished
-from datasets_prep.sources.core.limits import most_samples
+from datasets_prep.sources.core.limits import most_samples, stream_note
 from datasets_prep.sources.core.streaming_source import StreamingSource
 from datasets_prep.streaming.encode_split import encode_split
 from datasets_prep.streaming.finished_shards import FinishedShards
@@ -59,11 +59,12 @@ def prepare_stream(
             if manifest is None:
                 with locks.planning_lock(work):
                     plan = open_output(folder, planned.plan, restart=config.restart, allow_drift=config.allow_drift)
+                report_notes([*stream.notes, *stream_note(planned.limit)], None, progress)
                 reservoir = Reservoir(work, num_calibration_samples(codec, planned.preparation))
                 context = _open_context(planned, folder, plan, reservoir, progress, started_s)
                 return end_job(_encode(context, planned, reservoir))
             remove_work(folder)
-    report_finished(folder, sum(manifest.source["num_samples"].values()), progress)
+    report_finished(folder, sum(manifest.source.get("num_samples", {}).values()), progress)
     return manifest
 
 

@@ -26,10 +26,13 @@ from datasets_prep.samples.key_hash import key_hash
 from datasets_prep.samples.planned_shard import PlannedShard
 from datasets_prep.samples.stored import BadSignalError, FileSlice, Stored
 from walloc_cdl.errors import DamagedError, JobError
-from walloc_cdl.files import open_atomic, remove_temporaries, write_atomic
-from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
+from walloc_cdl.files import make_folder, open_atomic, remove_file, remove_temporaries, write_atomic
+from walloc_cdl.latents.json_with_digest import encode_json_with_digest, read_json_with_digest
+from walloc_cdl.schema import Count, require_type
 
 FOLDER = "kept"
+Offsets = dict[str, tuple[Count, Count]]
+"""Offset and size of the content of samples in a file, by the samples' index in the split."""
 
 
 @dataclass(frozen=True, order=True)
@@ -50,9 +53,9 @@ class Reservoir:
     def __init__(self, work: Path, count: int) -> None:
         self._work, self._folder, self._count = work, work / FOLDER, count
         self._heaps: dict[str, list[_Selected]] = {}
-        self._offsets: dict[str, dict[str, list[int]]] = {}
+        self._offsets: dict[str, Offsets] = {}
         self._file: BinaryIO | None = None
-        self._folder.mkdir(exist_ok=True)
+        make_folder(self._folder)
         remove_temporaries(self._folder)
 
     def restore(self, shard: PlannedShard) -> None:
@@ -90,7 +93,7 @@ class Reservoir:
                 f"sample {key} of split {split!r} cannot be read since it was encoded: {error}; restore it and run the "
                 "same command again to continue"
             ) from error
-        self._offsets[stem][str(index)] = [self._file.tell(), len(data)]
+        self._offsets[stem][str(index)] = self._file.tell(), len(data)
         self._file.write(data)
 
     def remove_unneeded(self) -> None:
@@ -98,7 +101,7 @@ class Reservoir:
         needed = {each.shard for heap in self._heaps.values() for each in heap}
         for name in os.listdir(self._folder):
             if not name.startswith(".") and Path(name).stem not in needed:
-                (self._folder / name).unlink(missing_ok=True)
+                remove_file(self._folder / name)
 
     def slices(self, split: str) -> dict[int, FileSlice]:
         """Return the locations of the selected samples' content by the samples' index in the split.
@@ -111,7 +114,7 @@ class Reservoir:
         path = self._folder / f"{selected.shard}.json"
         try:
             if selected.shard not in self._offsets:
-                self._offsets[selected.shard] = parse_json_with_digest(path.read_bytes(), origin=str(path))
+                self._offsets[selected.shard] = require_type(Offsets, read_json_with_digest(path), str(path))
             offset, num_bytes = self._offsets[selected.shard][str(selected.index)]
         except (OSError, DamagedError, KeyError) as error:
             raise JobError(

@@ -10,7 +10,7 @@ from datasets_prep.samples.planned_shard import shard_name
 from datasets_prep.samples.stored import KeyedSample, Stored
 from datasets_prep.sources.core.limits import stream_end
 from datasets_prep.sources.core.stream_labels import ClassNumbers
-from datasets_prep.sources.core.stream_shards import PartialShard, stored_bytes, where
+from datasets_prep.sources.core.stream_shards import PartialShard, where
 from datasets_prep.sources.core.streaming_source import StreamedSample, numbered
 from datasets_prep.streaming.finished_shards import FinishedShards
 from datasets_prep.streaming.plan_stream import PlannedStream
@@ -98,7 +98,7 @@ class SplitReader:
 
     def _add(self, chunk: SampleChunk, sample: StreamedSample) -> None:
         key, label, stored = self._with_number(sample)
-        chunk.shard.append(key, label, stored_bytes(stored))
+        chunk.shard.append(key, label, stored)
         chunk.keys.append(key)
         chunk.contents.append(stored)
 

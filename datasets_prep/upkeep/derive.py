@@ -13,7 +13,8 @@ import pyarrow as pa
 from datasets_prep.folders.copy_samples import SplitWriter, max_shard_samples, open_verified_shard
 from datasets_prep.ledger.rewrite import ledger_parts, rewrite_rows, stored_ledger_schema, write_edited_ledger
 from datasets_prep.ledger.table import DROPPED, SCHEMA
-from walloc_cdl.latents import LEDGER_NAME, Manifest, SampleLayout, ShardEntry
+from walloc_cdl.errors import CallError
+from walloc_cdl.latents import LEDGER_NAME, MANIFEST_NAME, Manifest, SampleLayout, ShardEntry, load_manifest
 
 OMITTED = -1
 """Split number of samples that are not part of the new data set."""
@@ -43,6 +44,18 @@ class InputDataSet:
             columns[:, self.class_numbers] = labels
             return columns
         return np.where(labels < 0, labels, self.class_numbers[labels])
+
+
+def find_derived(folder: Path, source: dict[str, Any]) -> Manifest | None:
+    """Return the manifest of the finished data set that was derived from `source`; None if it is not finished.
+
+    Raises `CallError` for another data set.
+    """
+    if not (folder / MANIFEST_NAME).is_file():
+        return None
+    if (found := load_manifest(folder)).source != source:
+        raise CallError(f"{folder} holds another data set; give a new or empty folder")
+    return found
 
 
 Assign = Callable[[int, ShardEntry], np.ndarray]

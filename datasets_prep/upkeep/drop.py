@@ -19,6 +19,7 @@ from datasets_prep.folders.copy_samples import open_verified_shard, read_rows, r
 from datasets_prep.ledger.rewrite import ledger_parts, rewrite_rows, stored_ledger_schema, write_edited_ledger
 from datasets_prep.ledger.table import DROPPED, SCHEMA, hidden_key
 from datasets_prep.upkeep.edit import Edit, editing
+from walloc_cdl.addresses import local_path
 from walloc_cdl.errors import CallError, abbreviate
 from walloc_cdl.latents import (
     LEDGER_NAME,
@@ -81,7 +82,7 @@ def drop(
     Raises `CallError`, before any change, for unknown keys and for keys that occur in several splits, unless `split`
     selects one; `DamagedError` for damaged shards.
     """
-    folder, wanted = Path(folder), list(dict.fromkeys(keys))
+    folder, wanted = local_path(folder), list(dict.fromkeys(keys))
     if not wanted:
         raise CallError("no keys to drop; give some, or a file of them")
     with editing(folder) as edit:

@@ -8,8 +8,6 @@ readers a mixture of old and new files.
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,10 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from datasets_prep.folders import locks
+from datasets_prep.folders.own_records import is_own, with_code
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.fields import Fields, require_path
-from walloc_cdl.files import remove_temporaries, sync_folder, write_atomic
+from walloc_cdl.files import (
+    make_folder,
+    move_file,
+    remove_file,
+    remove_temporaries,
+    remove_tree,
+    sync_folder,
+    write_atomic,
+)
 from walloc_cdl.latents import (
     EDIT_NAME,
     MANIFEST_NAME,
@@ -36,7 +43,7 @@ from walloc_cdl.latents import (
     write_provenance,
 )
 from walloc_cdl.latents.copies import write_with_parents
-from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
+from walloc_cdl.latents.json_with_digest import encode_json_with_digest, read_json_with_digest
 
 FORMAT = "walloc-cdl edit"
 FORMAT_VERSION = 1
@@ -81,8 +88,8 @@ class Edit:
             "clear": list(clear),
             "manifest_sha256": sha256_hex(data),
         }
-        write_atomic(self.folder / WORK_NAME / EDIT_NAME, encode_json_with_digest(record))
-        _apply_record(self.folder)
+        write_atomic(self.folder / WORK_NAME / EDIT_NAME, encode_json_with_digest(with_code(record)))
+        _apply_record(self.folder, trusted=True)
 
 
 def note_edit(folder: Path, out: Path, command: str, **facts: Any) -> None:
@@ -114,7 +121,7 @@ def editing(folder: Path) -> Iterator[Edit]:
                 "command that began it"
             )
         edit = Edit(folder, manifest)
-        edit.stage.mkdir()
+        make_folder(edit.stage)
         yield edit
 
 
@@ -128,47 +135,52 @@ def held(folder: Path) -> Iterator[None]:
             _clean_up(folder)
 
 
-def recover(folder: Path) -> bool:
+def recover(folder: Path, *, trusted: bool = False) -> bool:
     """Complete an interrupted edit that was committed, or discard one that was not; returns whether it completed one.
 
-    Call it with the folder locked. Raises `DamagedError` for a damaged record or stage.
+    Call it with the folder locked. Raises `CallError` for an edit that this user has not begun, which may come from
+    elsewhere with the folder, unless it is `trusted`; `DamagedError` for a damaged record or stage.
     """
     work = folder / WORK_NAME
     if (work / EDIT_NAME).is_file():
-        _apply_record(folder)
+        _apply_record(folder, trusted=trusted)
         return True
     remove_temporaries(work)
-    if (work / STAGE_NAME).is_dir():
-        shutil.rmtree(work / STAGE_NAME)
+    remove_tree(work / STAGE_NAME)
     return False
 
 
-def _apply_record(folder: Path) -> None:
+def _apply_record(folder: Path, *, trusted: bool) -> None:
     """Perform the steps of the record that have not been performed yet."""
     path = folder / WORK_NAME / EDIT_NAME
     stage = folder / WORK_NAME / STAGE_NAME
-    fields = Fields(parse_json_with_digest(path.read_bytes(), origin=str(path)), str(path))
+    fields = Fields(read_json_with_digest(path), str(path))
     if (fields.get("format"), fields.get("format_version")) != (FORMAT, FORMAT_VERSION):
         raise CallError(f"{path} is not an edit of version {FORMAT_VERSION}; continue with the version that began it")
     place, remove, clear = _paths(fields, "place"), _paths(fields, "remove"), _paths(fields, "clear")
+    if not trusted and not is_own(fields.values):
+        raise CallError(
+            f"{folder} holds an interrupted edit that was not begun here by you, and that would remove or replace "
+            f"{len(place) + len(remove)} files; if you trust where the folder comes "
+            f"from, `cdl repair {folder} --finish-edit` completes it"
+        )
     if (stage / MANIFEST_NAME).is_file():  # the manifest is moved last: without it only cleaning up remains
         if sha256_hex((stage / MANIFEST_NAME).read_bytes()) != fields.sha256("manifest_sha256"):
             raise DamagedError(f"{stage / MANIFEST_NAME} differs from the record; restore {folder} from a copy")
-        (folder / MANIFEST_NAME).unlink(missing_ok=True)
+        remove_file(folder / MANIFEST_NAME)
         sync_folder(folder)
         for name in place:
             _move_into_place(stage / name, folder / name)
         for name in remove:
-            (folder / name).unlink(missing_ok=True)
+            remove_file(folder / name)
         for parent in {(folder / name).parent for name in (*place, *remove)}:
             if parent.is_dir():
                 sync_folder(parent)
-        os.replace(stage / MANIFEST_NAME, folder / MANIFEST_NAME)
+        move_file(stage / MANIFEST_NAME, folder / MANIFEST_NAME)
         sync_folder(folder)
     for done in (*(path.parent / name for name in clear), stage):
-        if done.is_dir():
-            shutil.rmtree(done)
-    path.unlink()
+        remove_tree(done)
+    remove_file(path)
     sync_folder(path.parent)
 
 
@@ -178,8 +190,8 @@ def _paths(fields: Fields, name: str) -> list[str]:
 
 def _move_into_place(staged: Path, target: Path) -> None:
     if staged.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(staged, target)
+        make_folder(target.parent)
+        move_file(staged, target)
     elif not target.is_file():
         raise DamagedError(f"{staged} is missing, and so is {target}; restore the data set from a copy")
 
@@ -190,10 +202,9 @@ def _clean_up(folder: Path) -> None:
     if not work.is_dir() or (work / EDIT_NAME).is_file():
         return
     remove_temporaries(work)
-    if (work / STAGE_NAME).is_dir():
-        shutil.rmtree(work / STAGE_NAME)
+    remove_tree(work / STAGE_NAME)
     if {path.name for path in work.iterdir()} <= {locks.FOLDER}:
-        shutil.rmtree(work)
+        locks.remove_work(work)
 
 
 def _listed(manifest: Manifest) -> set[str]:

@@ -8,10 +8,9 @@ SHA-256 shows whether that matters.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +24,24 @@ from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.context import JobContext
 from datasets_prep.job.local_engine import LocalEngine
 from datasets_prep.job.output import CODEC_FOLDER, short_text
-from datasets_prep.job.plan import difference_from_finished
+from datasets_prep.job.plan import UNCOMPARED_FIELDS, difference_from_finished
 from datasets_prep.job.plan_job import PlannedJob, choose_workers, plan_prepared
 from datasets_prep.job.progress import Reporter
+from datasets_prep.ledger.index import LedgerIndex
 from datasets_prep.ledger.rewrite import ledger_parts
 from datasets_prep.samples.planned_shard import PlannedShard
+from datasets_prep.sources.core.limits import first_samples
 from datasets_prep.sources.core.source import Source
 from datasets_prep.upkeep.edit import STAGE_NAME
+from datasets_prep.upkeep.extension import with_known
 from datasets_prep.upkeep.source_diff import NewSamplesSource
 from walloc_cdl.canonical import differences
 from walloc_cdl.codec import Codec, load_codec
 from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.files import sync_folder
+from walloc_cdl.fields import REMEDY, shorten
+from walloc_cdl.files import make_folder, move_file, sync_folder
 from walloc_cdl.latents import WORK_NAME, Manifest, SampleLayout, ShardEntry, load_provenance, open_shard
+from walloc_cdl.schema import require_type
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,6 @@ class RepairConfig:
 
     source: Source
     """The source that the data set was made from."""
-    limit: int | None = None
-    """The original `PrepareConfig.limit`."""
     workers: int | None = None
     """Decoding processes; see `PrepareConfig.workers`."""
 
@@ -62,13 +64,14 @@ def encode_again(
     """
     engine = (load_provenance(folder) or {}).get("engine") or {}
     codec = load_codec(str(folder / CODEC_FOLDER))
-    planned = _planned(manifest, engine, codec, config)
+    planned = planned_job(folder, manifest, engine, codec, config)
     _require_same_source(folder, planned, manifest)
+    _require_same_shape(folder, planned, manifest)
     stored = _stored_keys(folder, manifest, damaged)
     rows, problems = _rows(folder, planned, damaged, stored)
     source, shards = _select_rows(planned, manifest, [entry for entry in damaged if entry.name in rows], rows)
     stage = folder / WORK_NAME / STAGE_NAME
-    (stage / WORK_NAME).mkdir(exist_ok=True)
+    make_folder(stage / WORK_NAME)
     num_samples = sum(shard.num_samples for shard in shards)
     context = JobContext(
         folder=stage,
@@ -88,7 +91,7 @@ def encode_again(
         if found.sha256 != expected.sha256:
             found = _without_removed(stage, found, stored[found.name], manifest.layout)
         if found.sha256 == expected.sha256:
-            os.replace(stage / found.name, folder / found.name)
+            move_file(stage / found.name, folder / found.name)
             sync_folder(folder)
             encoded.append(found.name)
         else:
@@ -164,19 +167,33 @@ def _select_rows(
     return NewSamplesSource(planned.source, manifest, selected), shards
 
 
-def _planned(manifest: Manifest, engine: dict[str, Any], codec: Codec, config: RepairConfig) -> PlannedJob:
+def planned_job(
+    folder: Path, manifest: Manifest, engine: dict[str, Any], codec: Codec, config: RepairConfig
+) -> PlannedJob:
     """Return the job that made the data set, as far as its manifest and provenance describe it."""
-    preprocessing = manifest.preprocessing
+    preprocessing, source, limit = manifest.preprocessing, config.source, manifest.source.get("limit")
+    if limit is not None and manifest.source.get("streaming"):
+        source, limit = first_samples(source, limit), None
     settings = PrepareConfig(
         shard_samples=preprocessing.get("shard_samples"),
-        batch=int(engine.get("batch", PrepareConfig.batch)),
-        limit=config.limit,
+        batch=require_type(int, engine.get("batch", PrepareConfig.batch), "the provenance's engine, batch"),
+        limit=limit,
+        seed=manifest.source.get("limit_seed", 0),
         workers=config.workers,
         drop_duplicates=preprocessing.get("duplicates") == "left out",
         device=_device(engine),
     )
-    preparation = stored_preparation(config.source, codec, preprocessing)
-    return plan_prepared(config.source, codec, preparation, settings)
+    preparation = stored_preparation(source, codec, preprocessing)
+    planned = plan_prepared(source, codec, preparation, settings)
+    if manifest.source.get("streaming"):  # what says so stays in the manifest of samples that are tried again
+        chosen = {name: manifest.source[name] for name in UNCOMPARED_FIELDS if name in manifest.source}
+        planned = replace(planned, plan=replace(planned.plan, source={**planned.plan.source, **chosen}))
+    if limit is None or difference_from_finished(planned.plan, manifest) is None:
+        return planned
+    # the limit of an extension counted samples that the data set had before; the ledger has all of them
+    with suppress(DamagedError):
+        return with_known(planned, LedgerIndex(ledger_parts(folder, manifest)), manifest)
+    return planned
 
 
 def _device(engine: dict[str, Any]) -> str:
@@ -188,7 +205,7 @@ def _require_same_source(folder: Path, planned: PlannedJob, manifest: Manifest) 
         name, given, stored = difference
         raise CallError(
             f"{folder} was made from another source: its {name} is {short_text(stored)}, that of this source "
-            f"{short_text(given)}; give the original source, with the same --labels, --holdout, --seed and --limit"
+            f"{short_text(given)}; give the original source, with the same --labels, --holdout and --seed"
         )
 
 
@@ -199,6 +216,16 @@ def _without_removed(stage: Path, encoded: ShardEntry, keys: list[str], layout: 
     if not keys or any(key not in row_of for key in keys):
         return encoded
     return write_rows(stage, encoded, shard, np.array([row_of[key] for key in keys], np.int64), layout)[0]
+
+
+def _require_same_shape(folder: Path, planned: PlannedJob, manifest: Manifest) -> None:
+    """Raise `DamagedError` if the preprocessing makes latents of another shape, which could take any memory."""
+    shape = tuple(planned.codec.latent_shape(planned.preparation.shape))
+    if not manifest.layout.ragged and shape != manifest.latent_shape:
+        raise DamagedError(
+            f"{folder}: its preprocessing makes latents of {shorten(shape)}, its manifest lists "
+            f"{shorten(manifest.latent_shape)}; {REMEDY}"
+        )
 
 
 def _difference_text(

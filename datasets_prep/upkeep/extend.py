@@ -15,7 +15,6 @@ provenance records those of each extension.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -32,18 +31,19 @@ from datasets_prep.job.drop_duplicates import drop_duplicate_samples
 from datasets_prep.job.output import EXTENSION_NAME, extension_folder, extension_plan
 from datasets_prep.job.plan import Plan, save_plan
 from datasets_prep.job.plan_job import PlannedJob, plan_job
-from datasets_prep.job.progress import Progress
+from datasets_prep.job.progress import report_notes
 from datasets_prep.job.run import OnProgress, encode_pending, open_context
 from datasets_prep.ledger.duplicates import DuplicateFinder
 from datasets_prep.ledger.index import row_hashes
 from datasets_prep.ledger.rewrite import ledger_parts, stored_ledger_schema, write_edited_ledger
-from datasets_prep.ledger.shard_records import load_rows, require_record
-from datasets_prep.ledger.table import STRAY_ROWS, stray_rows
+from datasets_prep.ledger.shard_records import load_rows, require_fitting, require_record
+from datasets_prep.ledger.table import DUPLICATE, STRAY_ROWS, stray_rows
+from datasets_prep.samples.planned_shard import PlannedShard
 from datasets_prep.sources.core.source import Source
 from datasets_prep.upkeep.edit import Edit, held, recover
 from datasets_prep.upkeep.extension import Extension, compare, require_folder
 from walloc_cdl.codec import Codec
-from walloc_cdl.files import remove_temporaries
+from walloc_cdl.files import link_file, make_folder, move_file, remove_temporaries, remove_tree
 from walloc_cdl.latents import LEDGER_NAME, WORK_NAME, Manifest, SplitSummary, load_manifest
 
 
@@ -53,8 +53,8 @@ def extend(
     """Encode the samples that the ledger of the data set `out` does not have, and return the new manifest.
 
     New shards are numbered after the existing ones. Samples that the source no longer has stay, dropped samples stay
-    dropped, and quarantined samples are tried again only if their size has changed. The same call resumes an
-    interrupted extension.
+    dropped, and quarantined samples are tried again: those that can be used now are added as new ones are, and if there
+    are none, and no new samples, no file changes. The same call resumes an interrupted extension.
 
     Raises `CallError`, before anything is changed, for a codec, settings, labels or kept columns that differ from the
     data set's, for stored samples whose size has changed, and for an unfinished extension of another plan; `JobError`
@@ -75,26 +75,40 @@ def _extend(folder: Path, planned: PlannedJob, progress: OnProgress) -> Manifest
         manifest = load_manifest(folder)
         extension = compare(folder, planned, manifest)
         if planned.config.restart:
-            shutil.rmtree(extension_folder(folder), ignore_errors=True)
+            remove_tree(extension_folder(folder))
         notes = ["an interrupted edit was completed"] if was_committed else []
-        _report(progress, extension.diff.num_new, [*notes, *extension.notes()])
-        if not extension.diff.num_new:
-            return manifest
-        _open_extension(folder, extension.job.plan)
-        return _encode(Edit(folder, manifest), extension, progress)
+        report_notes([*notes, *extension.notes()], extension.job.plan.num_samples, progress)
+        return make_extension(folder, manifest, extension, progress)
 
 
-def _report(progress: OnProgress, total: int, notes: list[str]) -> None:
-    for note in notes if progress else ():
-        progress(Progress(0, total, 0, note=note))
+def make_extension(folder: Path, manifest: Manifest, extension: Extension, progress: OnProgress) -> Manifest:
+    """Carry out a planned extension of the data set, whose lock the caller holds, and return its new manifest.
 
-
-def _encode(edit: Edit, extension: Extension, progress: OnProgress) -> Manifest:
-    """Make the new shards, commit the edit, and return the data set's new manifest."""
-    plan, folder = extension.job.plan, extension_folder(edit.folder)
-    context = open_context(extension.job, folder, plan, plan.shards, progress, time.time())
+    The data set stays as it is if there is nothing to encode, or only samples that still cannot be used.
+    """
+    if not extension.job.plan.num_samples:
+        return manifest
+    _open_extension(folder, extension.job.plan)
+    plan, job_folder = extension.job.plan, extension_folder(folder)
+    context = open_context(extension.job, job_folder, plan, plan.shards, progress, time.time())
     encode_pending(context, plan.shards)
+    if not extension.diff.num_new and not any(_has_usable(context, shard) for shard in plan.shards):
+        context.reporter.note("none of them can be used now; nothing was changed")
+        remove_tree(job_folder)
+        return manifest
     context.reporter.note("writing ledger and manifest")
+    return _commit(Edit(folder, manifest), extension, context)
+
+
+def _has_usable(context: JobContext, shard: PlannedShard) -> bool:
+    """Return whether a shard has a sample that is not quarantined; it may be left out later as a duplicate."""
+    reasons = load_rows(context.work, shard.name, ["reason"])["reason"].to_pylist()
+    return any(reason in (None, DUPLICATE) for reason in reasons)
+
+
+def _commit(edit: Edit, extension: Extension, context: JobContext) -> Manifest:
+    """Commit the edit that adds the new shards, and return the data set's new manifest."""
+    plan = extension.job.plan
     parts = _LedgerParts(edit, context, extension)
     num_rows = sum(part.num_rows for part in parts.all())
     if context.config.drop_duplicates:
@@ -102,7 +116,7 @@ def _encode(edit: Edit, extension: Extension, progress: OnProgress) -> Manifest:
         for part in parts.before():
             finder.mark(part)
         drop_duplicate_samples(context, finder)
-    edit.stage.mkdir()
+    make_folder(edit.stage)
     schema = stored_ledger_schema(edit.folder, edit.manifest)
     entry, summary = write_edited_ledger(edit.stage / LEDGER_NAME, parts.all, num_rows, schema)
     manifest = replace(
@@ -112,7 +126,8 @@ def _encode(edit: Edit, extension: Extension, progress: OnProgress) -> Manifest:
         source=plan.source,
     )
     engine = {"name": context.config.engine, **plan.engine}
-    edit.note("extend", num_samples=plan.num_samples, engine=engine)
+    retried = {"num_retried": extension.diff.num_retried} if extension.diff.num_retried else {}
+    edit.note("extend", num_samples=extension.diff.num_new, **retried, engine=engine)
     edit.commit(manifest, clear=[EXTENSION_NAME])
     return manifest
 
@@ -121,8 +136,8 @@ def _open_extension(folder: Path, plan: Plan) -> None:
     """Prepare the extension's folder for the job: save the plan and remove temporary files."""
     job = extension_folder(folder)
     if extension_plan(folder) is None:
-        shutil.rmtree(job, ignore_errors=True)  # left by a call that was killed before it wrote its plan
-        (job / WORK_NAME).mkdir(parents=True)
+        remove_tree(job)  # left by a call that was killed before it wrote its plan
+        make_folder(job / WORK_NAME)
         save_plan(job / WORK_NAME, plan)
     for parent in (job, job / WORK_NAME):
         remove_temporaries(parent)
@@ -147,7 +162,7 @@ class _LedgerParts:
         """Yield the rows of `before`, then those of the new samples, then those of the new stray files."""
         yield from self.before()
         for shard in self._context.plan.shards:
-            yield load_rows(self._context.work, shard.name)
+            yield load_rows(self._context.work, shard.name, num_rows=shard.num_samples)
         strays = self._diff.strays
         for start in range(0, len(strays), STRAY_ROWS):
             yield stray_rows(strays[start : start + STRAY_ROWS], self._schema)
@@ -165,11 +180,15 @@ def _with_shards(edit: Edit, context: JobContext) -> Manifest:
     entries = []
     for shard in context.plan.shards:
         record = require_record(context.folder, context.work, shard, context.plan_digest)
+        classes = counts[shard.split]
+        require_fitting(record, len(zeros), None if classes is None else len(classes))
+        if not record.entry.num_samples:  # nothing but samples that still cannot be used
+            continue
         _stage(context.folder / shard.name, edit.stage / shard.name)
         entries.append(record.entry)
         histograms[shard.split] += record.histogram
         num_samples[shard.split] += record.entry.num_samples
-        if (classes := counts[shard.split]) is not None and record.class_counts is not None:
+        if classes is not None and record.class_counts is not None:
             classes += np.array(record.class_counts, np.int64)
     splits = {
         name: SplitSummary(num_samples[name], None if (classes := counts[name]) is None else classes.tolist())
@@ -191,6 +210,6 @@ def _padded_counts(split: SplitSummary | None, zero_counts: np.ndarray | None) -
 def _stage(path: Path, target: Path) -> None:
     """Link the file, so that the shard need not be made again if the process ends before the commit."""
     try:
-        os.link(path, target)
+        link_file(path, target)
     except OSError:  # the file system does not support links
-        os.replace(path, target)
+        move_file(path, target)

@@ -12,11 +12,18 @@ from pathlib import Path
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.output import extension_plan, require_same
 from datasets_prep.job.plan import Plan, difference_from_finished, first_difference, plan_shards
-from datasets_prep.job.plan_job import PlannedJob
+from datasets_prep.job.plan_job import PlannedJob, plan_samples
 from datasets_prep.ledger.index import STORED, LedgerIndex
 from datasets_prep.ledger.rewrite import ledger_parts, stored_ledger_schema
 from datasets_prep.ledger.table import ledger_schema
-from datasets_prep.upkeep.source_diff import NewSamplesSource, SourceDiff, diff_source, require_same_labels
+from datasets_prep.sources.core.limits import LimitedSource
+from datasets_prep.upkeep.source_diff import (
+    NewSamplesSource,
+    SourceDiff,
+    diff_source,
+    known_rows,
+    require_same_labels,
+)
 from walloc_cdl.addresses import is_address, local_path
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import LEDGER_NAME, Manifest, ShardEntry
@@ -39,10 +46,11 @@ class Extension:
     def notes(self) -> list[str]:
         """Return messages for users about the comparison, the number of new samples first."""
         folder, known, diff = self.folder, self.known, self.diff
-        notes = [f"{folder}: {diff.num_new:,} new samples" if diff.num_new else f"{folder}: nothing to extend"]
+        nothing = "no new samples" if diff.num_retried else "nothing to extend"
+        notes = [f"{folder}: {f'{diff.num_new:,} new samples' if diff.num_new else nothing}"]
         num_gone = int(((known.states == STORED) & ~diff.seen).sum())
-        if diff.retried.any():
-            notes.append(f"{int(diff.retried.sum()):,} of them were unusable before, and have another size now")
+        if diff.num_retried:
+            notes.append(f"{diff.num_retried:,} samples that could not be used before are tried again")
         if num_gone:
             notes.append(f"{num_gone:,} samples are no longer in the source; they stay in the data set")
         if diff.num_moved:
@@ -51,7 +59,7 @@ class Extension:
             notes.append(
                 f"WARNING: {diff.num_relabeled:,} samples have another label in the source now; they keep their old one"
             )
-        return notes
+        return [*notes, *self.job.notes]
 
 
 def require_folder(out: str | os.PathLike[str]) -> Path:
@@ -61,21 +69,33 @@ def require_folder(out: str | os.PathLike[str]) -> Path:
     return local_path(out)
 
 
-def compare(folder: Path, planned: PlannedJob, manifest: Manifest) -> Extension:
+def compare(folder: Path, planned: PlannedJob, manifest: Manifest, *, only_retried: bool = False) -> Extension:
     """Plan the extension of the data set `folder` by the new samples of its source; `planned` is for the whole source.
 
+    Samples that could not be used before are tried again; with `only_retried`, nothing else is.
     The plan of an unfinished extension is used, unless the configuration has `restart`. Raises `CallError` as `extend`
     does.
     """
     _require_compatible(folder, planned, manifest)
     known = LedgerIndex(ledger_parts(folder, manifest))
+    planned = with_known(planned, known, manifest)
     diff = diff_source(planned.source, known, manifest)
     _require_unchanged(folder, diff)
-    job = replace(planned, source=NewSamplesSource(planned.source, manifest, diff.rows))
+    if only_retried:
+        diff = diff.only_retried()
+    job = replace(planned, source=NewSamplesSource(planned.source, manifest, diff.rows, diff.retried_rows))
     plan = _plan(job, manifest)
     if not planned.config.restart:
         plan = _plan_to_follow(folder, plan, planned.config)
     return Extension(folder, replace(job, plan=plan), known, diff)
+
+
+def with_known(planned: PlannedJob, known: LedgerIndex, manifest: Manifest) -> PlannedJob:
+    """Return the job with a limit, if it has one, that counts the samples of the data set and draws only the rest."""
+    if not isinstance(planned.source, LimitedSource):
+        return planned
+    source = planned.source.extending(known_rows(planned.source.unlimited, known, manifest))
+    return plan_samples(source, planned.codec, planned.preparation, planned.config)
 
 
 def _require_compatible(folder: Path, planned: PlannedJob, manifest: Manifest) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from datasets_prep.folders.derived_folder import begin, copy_files, end
+from datasets_prep.folders.derived_folder import copy_files, derive
 from datasets_prep.job.plan import JOB_SETTINGS
-from datasets_prep.upkeep.derive import Derivation, InputDataSet
+from datasets_prep.upkeep.derive import Derivation, InputDataSet, find_derived
 from walloc_cdl.canonical import canonical_json, first_difference, sha256_hex
 from walloc_cdl.errors import CallError, abbreviate
 from walloc_cdl.latents import (
@@ -41,8 +41,8 @@ def merge(
     without it, no key may occur twice in a split. Codec and synthesis are those of the first data set. The same call
     again resumes an interrupted one.
 
-    Raises `CallError`, with both values, for incompatible data sets, and for an `out` that holds anything else;
-    `DamagedError` for damaged data sets.
+    Raises `CallError`, with both values, for incompatible data sets, and for an `out` that holds anything else or that
+    another process works on; `DamagedError` for damaged data sets.
     """
     if len(folders) < 2:
         raise CallError(f"merging {len(folders)} data set; name two or more")
@@ -50,26 +50,37 @@ def merge(
     for folder, manifest in zip(folders[1:], manifests[1:], strict=True):
         _require_compatible(folders[0], manifests[0], folder, manifest)
     source = _source(folders, manifests, prefix)
-    if (out / MANIFEST_NAME).is_file():
-        if (found := load_manifest(out)).source != source:
-            raise CallError(f"{out} holds another data set; give a new or empty folder")
-        end(out)
-        return found
     inputs, class_names = _inputs(folders, manifests, prefix)
-    _require_distinct_keys(inputs)
-    begin(out, {"job": "merge", "source": source})
-    splits = list(dict.fromkeys(split for manifest in manifests for split in manifest.splits))
+    described = replace(manifests[0], class_names=class_names, source=source)
+
+    if not (out / MANIFEST_NAME).is_file():
+        _require_distinct_keys(inputs)
+    return derive(
+        out,
+        {"job": "merge", "source": source},
+        lambda: find_derived(out, source),
+        lambda: _write(folders, inputs, described, out, on_shard),
+    )
+
+
+def _write(
+    folders: Sequence[Path],
+    inputs: Sequence[InputDataSet],
+    described: Manifest,
+    out: Path,
+    on_shard: Callable[[int, int], object] | None,
+) -> Manifest:
+    """Write the merged data set; `described` is its manifest without what `Derivation` adds."""
+    splits = list(dict.fromkeys(split for each in inputs for split in each.manifest.splits))
 
     def assign(number: int, entry: Any) -> np.ndarray:
         return np.full(entry.num_samples, splits.index(entry.split), np.int64)
 
-    described = replace(manifests[0], class_names=class_names, source=source)
     manifest = Derivation(inputs, described, splits, assign).write(out, on_shard)
     copy_files(folders[0], out, {name: entry for name, entry in manifest.files.items() if name != LEDGER_NAME})
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     write_provenance(out, {"created": created, "merged": [folder.resolve().name for folder in folders]})
     write_manifest(out, manifest)
-    end(out)
     return manifest
 
 

@@ -12,10 +12,15 @@ from datasets_prep.folders.verified_read import matches_entry
 from datasets_prep.job.output import clear_temporaries
 from datasets_prep.upkeep.edit import STAGE_NAME, held, recover
 from datasets_prep.upkeep.encode_again import RepairConfig, encode_again
+from datasets_prep.upkeep.try_again import TriedAgain, try_again
+from walloc_cdl.addresses import local_path
 from walloc_cdl.errors import DamagedError
+from walloc_cdl.files import make_folder
+from walloc_cdl.json_files import MAX_JSON_BYTES, read_limited
 from walloc_cdl.latents import (
     EDIT_NAME,
     MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
     PROVENANCE_NAME,
     WORK_NAME,
     FileEntry,
@@ -28,7 +33,6 @@ from walloc_cdl.latents import (
 )
 from walloc_cdl.latents.copies import write_with_parents
 from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
-from walloc_cdl.latents.manifest_file import read_limited
 
 
 @dataclass
@@ -41,6 +45,8 @@ class Repaired:
     """Relative paths of restored files, and of restored copies."""
     encoded: list[str] = field(default_factory=list)
     """Names of shards that were encoded again."""
+    tried_again: TriedAgain = field(default_factory=TriedAgain)
+    """What became of the quarantined samples."""
     problems: list[str] = field(default_factory=list)
     """One line for each file that could not be repaired."""
 
@@ -49,20 +55,25 @@ def repair(
     folder: Path | str,
     config: RepairConfig | None = None,
     *,
+    finish_edit: bool = False,
     on_shard: Callable[[int, int], object] | None = None,
 ) -> Repaired:
     """Complete an interrupted edit, restore files from their copies and copies from their files, and encode damaged
-    shards again.
+    shards again. With a `config`, quarantined samples are tried again once the data set is whole; those that can be
+    used now are added in further shards.
 
     A restored file equals its manifest entry byte for byte. Without a `config`, which names the source, shards are only
-    checked. `on_shard` is called after each shard with the number of checked shards and of all shards. Raises
-    `CallError` for a folder that is not a data set, or that another process works on, and for a source that the data
-    set was not made from; `DamagedError` if neither the manifest nor its copy is intact.
+    checked. `on_shard` is called after each shard with the number of checked shards and of all shards. An edit that
+    this user has not begun is completed only with `finish_edit`, since the folder may come from elsewhere.
+
+    Raises `CallError` for a folder that is not a data set, that has links in it or that another process works on, for
+    an edit that is not completed, and for a source that the data set was not made from; `DamagedError` if neither the
+    manifest nor its copy is intact.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     _require_data_set(folder)
     with held(folder):
-        report = Repaired(edit_ended=recover(folder))
+        report = Repaired(edit_ended=recover(folder, trusted=finish_edit))
         manifest = _restore_manifest(folder, report)
         for name, entry in manifest.files.items():
             _restore_listed_file(folder, name, entry, report)
@@ -74,7 +85,7 @@ def repair(
             if on_shard:
                 on_shard(number, len(manifest.shards))
         if damaged and config is not None:
-            (folder / WORK_NAME / STAGE_NAME).mkdir(exist_ok=True)
+            make_folder(folder / WORK_NAME / STAGE_NAME)
             report.encoded, problems = encode_again(folder, manifest, damaged, config)
             report.problems += problems
         elif damaged:
@@ -82,6 +93,8 @@ def repair(
                 f"{folder / shard.name}: damaged or missing; `cdl repair {folder} --source SOURCE` encodes it again"
                 for shard in damaged
             ]
+        if config is not None and not report.problems:
+            report.tried_again = try_again(folder, manifest, config)
         clear_temporaries(folder)
     return report
 
@@ -133,7 +146,9 @@ def _restore_json(
     for path in (name, copy_path(name)):
         if (folder / path).is_file():
             try:
-                found[path] = read_limited(folder / path)
+                found[path] = read_limited(
+                    folder / path, MAX_MANIFEST_BYTES if name == MANIFEST_NAME else MAX_JSON_BYTES
+                )
                 parsed.append(parse(found[path], str(folder / path)))
             except DamagedError:
                 continue

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from datasets_prep.encode.sample_layout import label_names, label_spec
-from datasets_prep.ledger.index import NOT_STORED, REMOVED, STORED, UNKNOWN, LedgerIndex, sample_hashes
+from datasets_prep.ledger.index import OMITTED, REMOVED, STORED, UNKNOWN, UNUSABLE, LedgerIndex, sample_hashes
 from datasets_prep.samples.columns import CHUNK_ROWS
-from datasets_prep.sources.core.source import CLASSES, MULTI_LABEL, Source, SplitListing, Stray
+from datasets_prep.sources.core.source import CLASSES, MULTI_LABEL, Presence, Source, SplitListing, Stray
 from datasets_prep.sources.core.splits import SubsetSource
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import UNKNOWN_LABEL, Manifest
@@ -24,9 +24,11 @@ class SourceDiff:
     rows: dict[str, np.ndarray]
     """For each split, int64: indices of the samples to encode, in the source's order."""
     retried: np.ndarray
-    """bool, by position in `LedgerIndex`: samples that are not stored and have another size now, to be tried again."""
+    """bool, by position in `LedgerIndex`: samples that are not stored, to be tried again."""
     seen: np.ndarray
     """bool, by position in `LedgerIndex`: samples that the source still has."""
+    retried_rows: dict[str, np.ndarray] = field(default_factory=dict)
+    """For each split, int64: those of `rows` that are tried again."""
     num_moved: int = 0
     """Number of samples that the data set has in another split; they stay there."""
     num_relabeled: int = 0
@@ -40,8 +42,17 @@ class SourceDiff:
 
     @property
     def num_new(self) -> int:
-        """Number of samples to encode."""
-        return sum(map(len, self.rows.values()))
+        """Number of samples to encode that the data set does not know."""
+        return sum(map(len, self.rows.values())) - self.num_retried
+
+    @property
+    def num_retried(self) -> int:
+        """Number of samples to encode that could not be used before."""
+        return sum(map(len, self.retried_rows.values()))
+
+    def only_retried(self) -> SourceDiff:
+        """Return the difference without the samples that the data set does not know."""
+        return replace(self, rows=self.retried_rows, strays=[])
 
 
 def diff_source(source: Source, known: LedgerIndex, manifest: Manifest) -> SourceDiff:
@@ -65,11 +76,29 @@ def diff_source(source: Source, known: LedgerIndex, manifest: Manifest) -> Sourc
     return diff
 
 
+def known_rows(source: Source, known: LedgerIndex, manifest: Manifest) -> dict[str, np.ndarray]:
+    """Return which samples of the source are in the ledger, bool (N,) for each split: in it, or moved to another."""
+    found = {split: np.zeros(source.num_samples(split), bool) for split in source.split_names}
+    for split, listing in source.listing.splits.items():
+        for start in range(0, len(listing.keys), CHUNK_ROWS):
+            keys, sizes = listing.keys[start : start + CHUNK_ROWS], listing.num_bytes[start : start + CHUNK_ROWS]
+            chunk = found[split][start : start + CHUNK_ROWS]
+            chunk |= known.find(sample_hashes(split, keys)) != UNKNOWN
+            for other in manifest.splits:
+                positions = known.find(sample_hashes(other, keys)) if other != split else np.full(len(keys), UNKNOWN)
+                candidates = np.flatnonzero(positions != UNKNOWN)
+                entries = positions[candidates]
+                same = (known.states[entries] == REMOVED) | (known.num_bytes[entries] == np.asarray(sizes)[candidates])
+                chunk[candidates[same]] = True
+    return found
+
+
 def _unknown_rows(
     source: Source, split: str, numbers: np.ndarray | None, known: LedgerIndex, diff: SourceDiff
 ) -> np.ndarray:
     """Return the rows of samples that the ledger does not have or that are tried again; records the rest in `diff`."""
     listing, found = source.listing.splits[split], [np.empty(0, np.int64)]
+    retried = [np.empty(0, np.int64)]
     for start in range(0, len(listing.keys), CHUNK_ROWS):
         keys = listing.keys[start : start + CHUNK_ROWS]
         sizes = np.asarray(listing.num_bytes[start : start + CHUNK_ROWS])
@@ -79,7 +108,7 @@ def _unknown_rows(
         size_differs = np.zeros(len(keys), bool)
         size_differs[is_known] = known.num_bytes[positions[is_known]] != sizes[is_known]
         states = np.where(is_known, known.states[positions] if len(known) else 0, REMOVED)
-        is_retried = size_differs & (states == NOT_STORED)
+        is_retried = (states == UNUSABLE) | (size_differs & (states == OMITTED))
         diff.retried[positions[is_retried]] = True
         stored = is_known & (states == STORED)
         changed = np.flatnonzero(size_differs & stored)
@@ -91,6 +120,8 @@ def _unknown_rows(
             labels = numbers[listing.labels[start : start + CHUNK_ROWS]]
             diff.num_relabeled += int((labels[stored] != known.labels[positions[stored]]).sum())
         found.append(start + np.flatnonzero(is_new | is_retried))
+        retried.append(start + np.flatnonzero(is_retried))
+    diff.retried_rows[split] = np.concatenate(retried)
     return np.concatenate(found)
 
 
@@ -123,9 +154,23 @@ def _chunks(rows: Any) -> Iterator[Any]:
 class NewSamplesSource(SubsetSource):
     """Rows of a source with the class numbers of a data set: the data set's classes come first, then the new ones."""
 
-    def __init__(self, source: Source, manifest: Manifest, rows: dict[str, np.ndarray]) -> None:
-        """`rows`: for each split, int64. Call `require_same_labels` before."""
+    def __init__(
+        self,
+        source: Source,
+        manifest: Manifest,
+        rows: dict[str, np.ndarray],
+        retried: dict[str, np.ndarray] | None = None,
+    ) -> None:
+        """`rows`: for each split, int64; `retried`: those of them that could not be used before. Call
+        `require_same_labels` before.
+        """
         super().__init__(source, {split: (split, selected) for split, selected in rows.items()})
+        if retried is not None:
+            known = {
+                split: _presence(part, np.isin(rows[split], retried[split]))
+                for split, part in self.listing.splits.items()
+            }
+            self.listing = replace(self.listing, splits=known)
         listing = self.listing
         names = extended_names(source, manifest)
         if names != listing.class_names:
@@ -134,6 +179,14 @@ class NewSamplesSource(SubsetSource):
                 split: _relabeled(part, numbers, len(names or []), kind) for split, part in listing.splits.items()
             }
             self.listing = replace(listing, splits=splits, class_names=names)
+
+
+def _presence(listing: SplitListing, retried: np.ndarray) -> SplitListing:
+    """Return the listing with the presence of samples that are tried again; `retried`: bool (N,)."""
+    presence = listing.presence
+    if presence is None:
+        presence = np.where(listing.num_bytes > 0, Presence.FOUND, Presence.UNKNOWN).astype(np.uint8)
+    return replace(listing, presence=np.where(retried, np.uint8(Presence.UNUSABLE), presence))
 
 
 def extended_names(source: Source, manifest: Manifest) -> list[str] | None:

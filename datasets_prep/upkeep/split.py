@@ -9,17 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from datasets_prep.folders.derived_folder import begin, copy_files, end
+from datasets_prep.folders.derived_folder import copy_files, derive
 from datasets_prep.ledger.rewrite import ledger_parts
 from datasets_prep.upkeep.assignment import assign_groups, assign_stratified, seeded_hash
-from datasets_prep.upkeep.derive import OMITTED, Derivation, InputDataSet
+from datasets_prep.upkeep.derive import OMITTED, Derivation, InputDataSet, find_derived
 from datasets_prep.upkeep.edit import editing, note_edit
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.fields import is_plain_path
 from walloc_cdl.latents import (
     LEDGER_NAME,
-    MANIFEST_NAME,
     Manifest,
     ShardEntry,
     load_manifest,
@@ -80,29 +79,31 @@ def split_in_place(folder: Path, config: SplitConfig, *, on_shard: OnShard | Non
 def take_split(folder: Path, split: str, out: Path, *, on_shard: OnShard | None = None) -> Manifest:
     """Make the data set `out` of one split; the same call again resumes an interrupted one.
 
-    Raises `CallError` for an unknown split, and for an `out` that holds anything else.
+    Raises `CallError` for an unknown split, and for an `out` that holds anything else or that another process works on.
     """
     manifest = load_manifest(folder)
     if split not in manifest.splits:
         raise unknown_name("split", split, manifest.splits, f"{folder} has {', '.join(manifest.splits)}")
     source = {**manifest.source, "only": split, "of": sha256_hex(manifest_bytes(manifest))}
-    if (out / MANIFEST_NAME).is_file():
-        if (found := load_manifest(out)).source != source:
-            raise CallError(f"{out} holds another data set; give a new or empty folder")
-        end(out)
-        return found
-    begin(out, {"job": "split", "source": source})
+    return derive(
+        out,
+        {"job": "split", "source": source},
+        lambda: find_derived(out, source),
+        lambda: _write_split(folder, replace(manifest, source=source), split, out, on_shard),
+    )
+
+
+def _write_split(folder: Path, described: Manifest, split: str, out: Path, on_shard: OnShard | None) -> Manifest:
+    """Write the data set of one split of `folder`; `described` is the manifest of `folder` with the new source."""
 
     def assign(number: int, entry: ShardEntry) -> np.ndarray:
         return np.full(entry.num_samples, 0 if entry.split == split else OMITTED, np.int64)
 
-    unstored = {name: None for name in (None, *manifest.splits) if name != split}
-    described = replace(manifest, source=source)
-    derived = Derivation([InputDataSet(folder, manifest)], described, [split], assign, unstored).write(out, on_shard)
+    unstored = {name: None for name in (None, *described.splits) if name != split}
+    derived = Derivation([InputDataSet(folder, described)], described, [split], assign, unstored).write(out, on_shard)
     copy_files(folder, out, {name: entry for name, entry in derived.files.items() if name != LEDGER_NAME})
     note_edit(folder, out, "split")
     write_manifest(out, derived)
-    end(out)
     return derived
 
 

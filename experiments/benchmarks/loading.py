@@ -1,13 +1,16 @@
 """`cdl bench load`: shuffled batches of 12×32×32 codes, read by `LatentLoader` and by peers.
 
-The limit is `torch.index_select` of shuffled rows of the same memory-mapped codes, which only copies.
+The limits only copy: `torch.index_select` of shuffled rows of the same memory-mapped codes into new memory, and copies
+of shuffled rows by plain threads into memory that they reuse, as `LatentLoader` does.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +30,7 @@ from walloc_cdl.threads import torch_threads
 CONSUMER_S = 0.010
 """Time that the consumer takes for a batch of `CONSUMER_SAMPLES`."""
 CONSUMER_SAMPLES = 256
-LIMIT_NAMES = ("index_select", "index_select, 1 thread")
+LIMIT_NAMES = ("index_select", "index_select, 1 thread", "row copies")
 
 
 def measure_loading(
@@ -40,8 +43,8 @@ def measure_loading(
 ) -> Result:
     """Write a synthetic data set to a temporary folder (below `folder`), and time shuffled epochs on the CPU.
 
-    `against` names the peers, as `cdl bench load --against` does. Rates are compared with the faster `index_select`,
-    with all threads or one, since several threads become slow if another program uses a core. Then each candidate
+    `against` names the peers, as `cdl bench load --against` does. Rates are compared with the fastest limit:
+    several threads of `index_select` become slow if another program uses a core. Then each candidate
     feeds a consumer that takes 10 ms for 256 samples, and the time that the consumer waits is measured.
     """
     peers, absent = choose_peers("load", against)
@@ -62,7 +65,7 @@ def measure_loading(
         )
         pairs += others
         candidates = [reader for reader, _ in pairs]
-        runs = {name: read_for(timing.max_s)(read) for name, read in index_select_readers(task).items()}
+        runs = {name: read_for(timing.max_s)(read) for name, read in limit_readers(task, threads).items()}
         runs |= {each.name: read_for(timing.max_s)(each.setting.work) for each in candidates}
         rates = time_in_turn(runs, timing.repeats, partial(on_phase, "reading"))
         feeders = {feeder.name: feeder for _, feeder in pairs}
@@ -90,20 +93,26 @@ def measure_loading(
 
 
 _LIMIT_TEXTS = {
-    LIMIT_NAMES[0]: "shuffled rows of each memory-mapped shard in turn, all threads; the faster of the two counts",
+    LIMIT_NAMES[0]: "shuffled rows of each memory-mapped shard in turn, all threads; the fastest limit counts",
     LIMIT_NAMES[1]: "the same by one thread",
+    LIMIT_NAMES[2]: "batches of rows of all shards, each by one of all threads, into memory that is reused",
 }
 
 
-def index_select_readers(task: ReadingTask) -> dict[str, ReadEpoch]:
-    """Returns the readers of the limit, which shuffle within each shard in turn, since each shard is one tensor."""
+def limit_readers(task: ReadingTask, threads: int) -> dict[str, ReadEpoch]:
+    """Returns the readers of the limits.
+
+    `index_select` shuffles within each shard in turn, since each shard is one tensor. Batches of the row copies must be
+    used before the next one is requested.
+    """
     dataset = task.dataset
-    mapped = [torch.from_numpy(dataset.shard_codes(number)) for number in range(len(dataset.shard_starts) - 1)]
+    stored = dataset.stored
+    mapped = [torch.from_numpy(stored.shard_codes(number)) for number in range(stored.num_shards)]
     labels = torch.from_numpy(dataset.labels)
 
     def select(epoch: int) -> Iterator[Batch]:
         rng = np.random.default_rng(epoch)
-        for codes, start in zip(mapped, dataset.shard_starts.tolist(), strict=False):
+        for codes, start in zip(mapped, stored.starts.tolist(), strict=False):
             for rows in torch.from_numpy(rng.permutation(len(codes))).split(task.batch_size):
                 yield codes.index_select(0, rows), labels[start : start + len(codes)][: len(rows)]
 
@@ -111,7 +120,25 @@ def index_select_readers(task: ReadingTask) -> dict[str, ReadEpoch]:
         with torch_threads(1):
             yield from select(epoch)
 
-    return dict(zip(LIMIT_NAMES, (select, select_single_threaded), strict=True))
+    def copy_rows(epoch: int) -> Iterator[Batch]:
+        order = np.random.default_rng(epoch).permutation(len(dataset))
+        batches = deque(order[start : start + task.batch_size] for start in range(0, len(order), task.batch_size))
+        free = [np.empty((task.batch_size, *dataset.latent_shape), np.uint8) for _ in range(threads + 1)]
+        pending: deque[tuple[Future[None], np.ndarray, np.ndarray]] = deque()
+        pool = ThreadPoolExecutor(threads)
+        try:
+            while batches or pending:
+                while batches and free:
+                    rows, memory = batches.popleft(), free.pop()
+                    pending.append((pool.submit(stored.fill_codes, rows, memory[: len(rows)]), rows, memory))
+                copied, rows, memory = pending.popleft()
+                copied.result()
+                yield torch.from_numpy(memory[: len(rows)]), labels[rows]
+                free.append(memory)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    return dict(zip(LIMIT_NAMES, (select, select_single_threaded, copy_rows), strict=True))
 
 
 def feed_for(max_s: float) -> Callable[[ReadEpoch], Run]:

@@ -10,6 +10,11 @@ from experiments.benchmarks.machine import machine_text
 from experiments.benchmarks.timing import Spread, shares
 from experiments.peers.peer import Absent
 
+ABOVE_LIMIT = (
+    "shares above 100 %: a limit is measured too, on work that is simpler but not the same, so a way that does less of "
+    "that work, or was disturbed less in its turns, may be faster"
+)
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -112,11 +117,15 @@ class Result:
         lines = [f"work: {work}"]
         lines += [f"limit {limit.name}: {limit.text}" for limit in self.limits]
         for figure in self.figures:
-            others = [f"{text}: {amount(rate)}" for text, rate in figure.tried.items() if text != figure.setting]
-            slower = f"; slower in a trial: {'; '.join(others)}" if others else ""
+            # As fractions: rates of a short trial would seem to contradict those of the long runs beside them.
+            fastest = max(figure.tried.values(), default=1.0)
+            others = [f"{text}: {rate / fastest:.0%}" for text, rate in figure.tried.items() if text != figure.setting]
+            slower = f"; other settings, of its rate in the same trial: {'; '.join(others)}" if others else ""
             waits = f"; waiting: with {figure.waiting_setting}" if figure.waiting_setting else ""
             lines.append(f"{figure.name}: {figure.setting} ({figure.documented}){waits}{slower}")
         lines += [f"{absent.name}: not measured, {absent.reason}" for absent in self.absent]
+        if any(shares(figure.rates, figure.limits).median > 1 for figure in self.figures):
+            lines.append(ABOVE_LIMIT)
         return [*lines, f"machine: {machine_text(self.machine)}"]
 
 

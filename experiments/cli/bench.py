@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from classifiers.cli.options import BatchSize
-from walloc_cdl.cli.console import PhaseProgress, progress, table, write_json
+from walloc_cdl.cli.console import PhaseProgress, progress, show, table, write_json
 from walloc_cdl.cli.options import JsonPath
 from walloc_cdl.errors import CallError
 
@@ -185,5 +185,5 @@ def _show(result: Result, json_path: Path | None) -> None:
     table(headings, rows)
     print()
     for note in result.notes():
-        print(note)
+        show(note)
     write_json(json_path, result.to_json())

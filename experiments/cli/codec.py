@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from walloc_cdl.cli.console import progress, report
+from walloc_cdl.cli.console import progress, report, show
 from walloc_cdl.cli.options import CodecName, ContainerName, JsonPath, Seed, require_parent
 from walloc_cdl.errors import CallError
 
@@ -102,4 +102,4 @@ def inspect(
     from walloc_cdl.codec import load_codec
 
     size = draw_codec(load_codec(codec), out, image=image)
-    print(f"{out}: {size[0]}x{size[1]}")
+    show(f"{out}: {size[0]}x{size[1]}")

@@ -17,7 +17,7 @@ from classifiers.cli.options import (
     pretrained_weights,
 )
 from datasets_prep.cli.options import ImageSource
-from walloc_cdl.cli.console import PhaseProgress, table, write_json
+from walloc_cdl.cli.console import PhaseProgress, show, table, write_json
 from walloc_cdl.cli.options import JsonPath, Threads, out_option
 from walloc_cdl.machine import wait_without_spinning_if_busy
 
@@ -45,6 +45,9 @@ def compare(
     lr: LearningRate = 1e-3,
     pretrained: Pretrained = None,
     precision: Precision = "auto",
+    limit: Annotated[
+        int | None, typer.Option(help="At most this many samples of each split, the same share of each class.", min=1)
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Decoding processes; default one per CPU.")] = None,
     threads: Threads = None,
     json_path: JsonPath = None,
@@ -65,6 +68,7 @@ def compare(
         size=size,
         num_seeds=num_seeds,
         pretrained=pretrained_weights(pretrained),
+        limit=limit,
         workers=workers,
         threads=threads,
         training=TrainConfig(epochs=epochs, batch_size=batch_size, lr=lr, precision=precision),
@@ -118,6 +122,8 @@ def _show(outcome: Outcome, folder: Path, json_path: Path | None) -> None:
     headings, rows = table_rows(outcome)
     columns = [number for number, heading in enumerate(headings) if heading not in REDUNDANT_COLUMNS]
     table([headings[number] for number in columns], [[row[number] for number in columns] for row in rows])
-    print(f"\n{outcome.sentence}\n")
-    print(f"Table, plot and results: {folder / TABLE_NAME}, {folder / PLOT_NAME}, {folder / RESULTS_NAME}")
+    print()
+    show(outcome.sentence)
+    print()
+    show(f"Table, plot and results: {folder / TABLE_NAME}, {folder / PLOT_NAME}, {folder / RESULTS_NAME}")
     write_json(json_path, outcome.to_json())

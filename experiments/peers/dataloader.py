@@ -12,13 +12,11 @@ DOCUMENTED = "README.md; https://docs.pytorch.org/docs/stable/data.html"
 def read_settings(task: ReadingTask) -> list[Setting[ReadEpoch]]:
     """Returns settings with and without workers."""
     return [
-        Setting(f"batched __getitems__, {workers_text(num)}", DOCUMENTED, _read(task, num))
+        Setting(f"default collate function, {workers_text(num)}", DOCUMENTED, _read(task, num))
         for num in task.worker_counts
     ]
 
 
 def _read(task: ReadingTask, num_workers: int) -> ReadEpoch:
-    loader = DataLoader(
-        task.dataset, task.batch_size, shuffle=True, collate_fn=task.dataset.collate, **worker_options(num_workers)
-    )
+    loader = DataLoader(task.dataset, task.batch_size, shuffle=True, **worker_options(num_workers))
     return lambda epoch: loader

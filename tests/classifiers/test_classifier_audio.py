@@ -7,6 +7,8 @@ import pytest
 
 import classifiers
 from walloc_cdl.data import LatentDataset
+from walloc_cdl.data.files import LocalFiles
+from walloc_cdl.data.stored_split import StoredSplit
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import Manifest, SplitSummary
 from walloc_cdl.spec import LatentSpec
@@ -24,5 +26,7 @@ def test_latents_of_audio_are_refused(stem):
         label_kind="class",
         class_names=["hum", "whistle"],
     )
+    sounds = Path("sounds")
+    dataset = LatentDataset(StoredSplit(sounds, LocalFiles(sounds), manifest, "train"))
     with pytest.raises(CallError, match=r"take latents of images, those of sounds are of kind 'audio'; read them with"):
-        classifiers.create_model("test_resnet", LatentDataset(Path("sounds"), manifest, "train"), stem=stem)
+        classifiers.create_model("test_resnet", dataset, stem=stem)

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from torch.utils.data import ConcatDataset, Subset
+from torch.utils.data import random_split as split_at_random
 
 from classifiers import Metrics, RunRecord, TrainConfig, create_model, evaluate, load_classifier, train
+from tests.support.memory import PeakMemory
 from tests.support.tiny_datasets import make_spec, random_split
 from walloc_cdl.data import open_latents
 from walloc_cdl.errors import CallError, DamagedError, JobError, SpecMismatchError
@@ -45,6 +48,26 @@ def test_a_learnable_problem_is_learned(striped, tmp_path, stem):
     assert record.metrics.num_samples == 96
     assert record.losses[-1] < record.losses[0] / 2
     assert len(record.losses) == 8
+
+
+def test_subsets_train_and_are_evaluated(striped, tmp_path):
+    """As the data sets of the same samples do; another subset of as many samples is another run."""
+    first, second = split_at_random(striped["train"], [128, 64], torch.Generator().manual_seed(0))
+    config = TrainConfig(epochs=1, batch_size=32, precision="fp32")
+    record = train(make(first), first, second, config, tmp_path / "subset")
+    assert record.metrics.num_samples == 64
+    same = train(make(first), striped["train"].select(first.indices), second, config, tmp_path / "selection")
+    assert (same.weights_sha256, same.metrics.accuracy) == (record.weights_sha256, record.metrics.accuracy)
+    metrics = evaluate(load_classifier(tmp_path / "subset"), Subset(striped["validation"], range(10)))
+    assert metrics.num_samples == 10
+    with pytest.raises(CallError, match=r"has data\.train\.rows_sha256 "):
+        train(make(first), Subset(striped["train"], range(128)), second, config, tmp_path / "subset")
+    for call in (
+        lambda other: train(make(other), other, None, config, tmp_path / "other"),
+        lambda other: evaluate(load_classifier(tmp_path / "subset"), other),
+    ):
+        with pytest.raises(CallError, match=r"is a ConcatDataset; expected .* Subset of it; read others with"):
+            call(ConcatDataset([first, second]))
 
 
 def test_a_vision_transformer_trains_with_dropped_paths_and_smoothed_labels(striped, tmp_path):
@@ -250,6 +273,28 @@ def test_a_truncated_file_is_reported_as_damaged(finished, name):
         load_classifier(finished[0])
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"num_classes": 10**8}, r"'backbone.fc.weight' is .* \[2, \d+\], expected torch.float32 \[100000000"),
+        ({"name": "vit_large_patch16_224"}, r"'backbone.\S+' is (missing|unknown)"),
+        ({"latent_channels": 10**8}, r"'input.table' is of shape \[3, 256\], expected 100000000 latent channels"),
+        ({"grid": 16 * 10**5}, r"'stem.weight' is torch.float32 .*, expected torch.float32 \[30000000000"),
+    ],
+    ids=["classes", "model", "channels", "grid"],
+)
+def test_a_configuration_of_another_size_than_the_weights_takes_no_memory(finished, changes, reason):
+    path = finished[0] / "config.json"
+    config = json.loads(path.read_bytes())
+    classifier = config["classifier"]
+    if channels := changes.pop("latent_channels", None):
+        classifier["spec"]["latent_channels"] = classifier["latent_shape"][0] = channels
+    path.write_text(json.dumps({**config, "classifier": {**classifier, **changes}}))
+    with PeakMemory() as memory, pytest.raises(DamagedError, match=rf"model.safetensors: {reason}.*train again"):
+        load_classifier(finished[0])
+    assert memory.num_bytes < 10**8
+
+
 def test_a_truncated_checkpoint_is_reported_as_damaged(striped, tmp_path):
     arguments = (make(striped["train"]), striped["train"], None, QUICK, tmp_path / "run")
     with pytest.raises(Interrupted):
@@ -257,7 +302,10 @@ def test_a_truncated_checkpoint_is_reported_as_damaged(striped, tmp_path):
     path = tmp_path / "run" / "checkpoint.safetensors"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    with pytest.raises(DamagedError, match=r"checkpoint.safetensors: not readable as safetensors"):
+    with pytest.raises(
+        DamagedError,
+        match=r"checkpoint\.safetensors: SHA-256 of the content is .*; restore it from a copy or train again",
+    ):
         train(*arguments)
     path.write_bytes(whole)
     train(*arguments)
@@ -268,6 +316,53 @@ def test_a_moved_data_set_is_recognized(finished, striped):
     folder, record = finished
     again = open_latents(striped["train"].folder, "train")
     assert train(make(again), again, striped["validation"], QUICK, folder) == record
+
+
+def test_a_diverged_run_says_so_at_every_start(striped, tmp_path):
+    """The last update of the first epoch diverges: the loss before it is finite, but the model is not."""
+
+    def diverge_at(step):
+        def progress(event):
+            if event.step == step:
+                with torch.no_grad():
+                    next(models[-1].backbone.parameters()).fill_(float("nan"))
+
+        return progress
+
+    models = []
+
+    def build():
+        models.append(create_model("test_resnet", striped["train"]))
+        return models[-1]
+
+    arguments = (build, striped["train"], striped["validation"], QUICK, tmp_path / "run")
+    with pytest.raises(
+        JobError, match=r"^weights are not finite after epoch 2; choose an lr below 0\.002, or precision"
+    ):
+        train(*arguments, progress=diverge_at(6))
+    for _ in range(2):
+        with pytest.raises(JobError, match=r"^weights are not .*; so ended an earlier call of the run in .* --restart"):
+            train(*arguments, progress=lambda event: pytest.fail("it trained again"))
+    (tmp_path / "run" / "diverged.json").unlink()
+    assert len(train(*arguments).losses) == 3  # goes on after the first epoch, whose checkpoint is intact
+
+
+def test_a_diverged_run_can_start_over(striped, tmp_path):
+    arguments = (make(striped["train"]), striped["train"], striped["validation"])
+    high = TrainConfig(epochs=2, batch_size=64, lr=1e30, precision="fp32", clip_norm=None)
+    with pytest.raises(JobError, match=r"not finite|the loss is (nan|inf)"):
+        train(*arguments, high, tmp_path / "run")
+    record = train(*arguments, QUICK, tmp_path / "run", resume=False)
+    assert np.isfinite(record.losses).all()
+    assert not (tmp_path / "run" / "diverged.json").exists()
+
+
+def test_predictions_that_are_not_finite_have_no_metrics(striped):
+    model = create_model("test_resnet", striped["train"])
+    with torch.no_grad():
+        next(model.backbone.parameters()).fill_(float("nan"))
+    with pytest.raises(JobError, match=r"^96 of 96 predictions are not finite numbers: the classifier diverged in"):
+        evaluate(model, striped["validation"])
 
 
 def test_a_converted_model_is_trained_and_loaded_in_its_type(striped, tmp_path):

@@ -85,10 +85,15 @@ def test_prepare_a_flat_folder_with_labels(cdl, source, tmp_path):
     made = json.loads((tmp_path / "made.json").read_text())
     assert made["class_names"] == ["kind0", "kind1"]
     assert sum(made["splits"]["train"]["class_counts"]) == len(names)
+    labels.write_text(f"{names[0].rpartition('.')[0]} kind0\n")
+    answer = cdl(*command, "--labels", labels, "--restart")
+    assert answer.code == 0
+    assert f"split train: {len(names) - 1} of its {len(names)} samples have no label" in answer.err
+    assert f"kind0 1, {len(names) - 1} without a label" in " ".join(answer.out.split())
     labels.write_text("")
     answer = cdl(*command, "--labels", labels)
     assert answer.code == 2
-    assert f"has no label for {len(names)} images ({names[0]} is the first)" in answer.err
+    assert "names a sample of source cat without a label: it is empty; the samples have names such as" in answer.err
 
 
 def test_prepare_inspect_verify(cdl, source, tmp_path):
@@ -178,6 +183,17 @@ def test_preview(cdl, source, latents, tmp_path):
         assert answer.out == f"{out}: {picture.width}x{picture.height}\n"
         assert picture.width > 6 * 256  # three pairs per row,
         assert 2 * 256 < picture.height < 3 * 256  # in two rows
+
+
+def test_splits_without_labels_are_not_evaluated_by_default(cdl, source, tmp_path):
+    root, out, run = tmp_path / "photos", tmp_path / "set", tmp_path / "run"
+    shutil.copytree(source, root)
+    for path in sorted((root / "test").glob("*/*")):
+        path.rename(root / "test" / f"{path.parent.name}-{path.name}")
+    assert cdl("prepare", root, "--codec", "rgb-16x", "--size", 32, "--workers", 0, "--out", out).code == 0
+    answer = cdl("train", out, "--model", "test_resnet", "--out", run, "--epochs", 1, "--batch-size", 8)
+    assert answer.code == 0
+    assert "no sample of split test has a label; not evaluated" in answer.err
 
 
 def test_train_and_evaluate(cdl, latents, tmp_path):

@@ -46,7 +46,7 @@ def test_repair_refuses_another_source(refused, copied, source, tmp_path):
     (other / "train/cat/00.png").unlink()
     text = refused("repair", copied, "--source", other)
     assert "was made from another source: its source." in text
-    assert "give the original source, with the same --labels, --holdout, --seed and --limit" in text
+    assert "give the original source, with the same --labels, --holdout and --seed" in text
 
 
 def test_repair_of_a_flat_folder_with_a_file_of_labels(cdl, refused, source, tmp_path):
@@ -62,7 +62,7 @@ def test_repair_of_a_flat_folder_with_a_file_of_labels(cdl, refused, source, tmp
     before = all_files(out)
     (out / "train-00000.safetensors").unlink()
     text = refused("repair", out, "--source", flat, "--workers", 0, *cut[2:])
-    assert "give the original source, with the same --labels, --holdout, --seed and --limit" in text
+    assert "give the original source, with the same --labels, --holdout and --seed" in text
     assert cdl("repair", out, "--source", flat, "--workers", 0, *cut).code == 0
     assert all_files(out) == before
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from tests.support.small_sets import CLASS_NAMES, make_spec, write_small_set
-from walloc_cdl.data import LatentDataset, open_latents
+from walloc_cdl.data import open_latents
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.latents import LabelSpec, channel_statistics, code_histogram
 from walloc_cdl.synthesis import LinearSynthesis, synthesis_to_bytes
@@ -91,7 +91,7 @@ def test_opening_reads_no_shard(tmp_path):
     (tmp_path / "train-00003.safetensors").write_bytes(b"cut")
     dataset = open_latents(tmp_path)
     assert len(dataset) == 13
-    assert dataset.shard(0).codes.shape == (5, 2, 2, 3)
+    assert dataset.stored.shard(0).codes.shape == (5, 2, 2, 3)
     assert dataset[4][1] == dataset.gather([5, 4])[1][1]  # reads the shards of these samples only
     with pytest.raises(DamagedError, match=r"train-00003\.safetensors: 3 bytes, expected \d+; restore"):
         dataset.gather([12])
@@ -121,7 +121,7 @@ def test_synthesis_bank(tmp_path):
 
 def test_a_plain_torch_loader_works(stored):
     folder, content = stored
-    loader = DataLoader(open_latents(folder), batch_size=4, collate_fn=LatentDataset.collate)
+    loader = DataLoader(open_latents(folder), batch_size=4)
     batches = list(loader)
     assert [len(codes) for codes, _ in batches] == [4, 4, 4, 1]
     np.testing.assert_array_equal(torch.cat([codes for codes, _ in batches]).numpy(), content["train"].codes)
@@ -133,9 +133,7 @@ def test_a_torch_loader_with_workers_works(stored):
     folder, content = stored
     dataset = open_latents(folder)
     dataset.gather([0, 12])
-    loader = DataLoader(
-        dataset, batch_size=4, collate_fn=LatentDataset.collate, num_workers=2, multiprocessing_context="spawn"
-    )
+    loader = DataLoader(dataset, batch_size=4, num_workers=2, multiprocessing_context="spawn")
     np.testing.assert_array_equal(torch.cat([codes for codes, _ in loader]).numpy(), content["train"].codes)
 
 

@@ -1,6 +1,7 @@
 """Opening a data set of ten million samples in a thousand shards costs as much as reading its manifest."""
 
 import os
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from sys import getallocatedblocks
@@ -77,3 +78,15 @@ def test_ten_million_samples(tmp_path):
     # About fifteen for each shard that is mapped now; a list of all batches has 100,000, one of indices millions.
     assert getallocatedblocks() - before < 50 * SHARDS
     batches.close()
+
+
+def test_a_relative_folder_survives_a_change_of_directory_and_a_pickle(tmp_path, monkeypatch):
+    for name in ("set", "elsewhere"):
+        (tmp_path / name).mkdir()
+    content = write_small_set(tmp_path / "set", {"train": [3, 2]})["train"]
+    monkeypatch.chdir(tmp_path)
+    dataset = open_latents("set")
+    monkeypatch.chdir("elsewhere")
+    for each in (dataset, pickle.loads(pickle.dumps(dataset)), pickle.loads(pickle.dumps(dataset[1:]))):
+        np.testing.assert_array_equal(each.gather([len(each) - 1]).codes[0], content.codes[-1])
+    assert dataset.folder == tmp_path / "set"

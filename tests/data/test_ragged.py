@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader, Subset
 
 from tests.support.any_samples import RAGGED, draw_any, write_any_set
 from tests.support.drawn_rows import rank_slices
@@ -47,11 +48,14 @@ def test_single_samples_of_ragged_geometry(stored):
 
 def test_batches_without_a_crop_are_refused(stored):
     dataset = open_latents(stored[0])
-    for read in (dataset.gather, dataset.__getitems__):
-        with pytest.raises(
-            CallError, match=r"differ in size, so they cannot be batched; use LatentLoader with crop=\(h, w\)"
-        ):
-            read([0, 1])
+    with pytest.raises(
+        CallError, match=r"differ in size, so they cannot be batched; use LatentLoader with crop=\(h, w\)"
+    ):
+        dataset.gather([0, 1])
+    with pytest.raises(CallError, match=r"cannot be stacked to a batch; .* crop=\(h, w\), or .* collate_fn that pads"):
+        list(DataLoader(dataset, batch_size=8))
+    padding = DataLoader(dataset, batch_size=8, collate_fn=lambda samples: [codes.shape for codes, _ in samples])
+    assert [len(shapes) for shapes in padding] == [8, 8, 8, 5]
     with pytest.raises(CallError, match=r"differ in size; give crop=\(h, w\) in latents"):
         LatentLoader(dataset, 4)
     crop = (1,) * (len(dataset.latent_shape) - 1)
@@ -167,5 +171,19 @@ def test_sizes_are_stored(tmp_path_factory, seed, labels):
     layout = SampleLayout(make_spec(), RAGGED["image"], LabelSpec(labels, 2))
     content = write_any_set(folder, layout, {"train": [3, 2]}, seed=seed)["train"]
     dataset = open_latents(folder)
-    sizes = np.concatenate([dataset.shard(number).sizes for number in range(2)])
+    sizes = np.concatenate([dataset.stored.shard(number).sizes for number in range(2)])
     np.testing.assert_array_equal(sizes, content.sizes)
+
+
+@pytest.mark.parametrize("residency", ["mmap", "ram"])
+def test_crops_of_a_selection(large, residency):
+    folder, content, crop = large
+    dataset, rows = open_latents(folder), [28, 3, 3, 11]
+    loader = LatentLoader(Subset(dataset, rows), 3, crop=crop, shuffle=False, drop_last=False, residency=residency)
+    found = torch.cat([codes for codes, _ in loader]).numpy()
+    assert torch.cat([labels for _, labels in loader]).tolist() == content["train"].labels[rows].tolist()
+    for codes, row in zip(found, rows, strict=True):
+        sample = content["train"].codes[row]
+        starts = [(side - size) // 2 for side, size in zip(sample.shape[1:], crop, strict=True)]
+        window = tuple(slice(start, start + size) for start, size in zip(starts, crop, strict=True))
+        np.testing.assert_array_equal(codes, sample[(slice(None), *window)])

@@ -25,9 +25,10 @@ from walloc_cdl.addresses import is_address
 from walloc_cdl.cli.app import run
 from walloc_cdl.data import LatentLoader, RemoteFolder, open_latents
 from walloc_cdl.data.cache import BYTES_VARIABLE, FOLDER_VARIABLE, FileCache, default_bytes, default_folder
+from walloc_cdl.data.dataset import SYNTHESIS_PATH
 from walloc_cdl.data.files import CachedFiles
 from walloc_cdl.errors import CallError, DamagedError, JobError
-from walloc_cdl.latents import LabelSpec, SampleLayout, Shard, load_manifest
+from walloc_cdl.latents import FileEntry, LabelSpec, SampleLayout, Shard, load_manifest
 
 SIZES = [4, 4, 3]
 
@@ -249,6 +250,36 @@ def test_a_split_that_exceeds_the_cache_is_refused_before_anything_is_fetched(ad
     with pytest.raises(CallError, match=r"split 'train' of .* takes \d+ bytes, more than the 1000 of the cache.*pull"):
         open_latents(address, cache_dir=tmp_path / "cache", cache_bytes=1000)
     assert FlakyFileSystem.opened == {"manifest.json": 1}
+
+
+def test_a_file_that_exceeds_the_cache_is_refused_before_it_is_fetched(tmp_path, cached):
+    (tmp_path / "local").mkdir()
+    write_small_set(tmp_path / "local", {"train": [2]}, files={SYNTHESIS_PATH: bytes(2**20)})
+    FlakyFileSystem.opened.clear()
+    for path in (tmp_path / "local").rglob("*.*"):
+        replace_remote(path.relative_to(tmp_path / "local").as_posix(), path.read_bytes())
+    dataset = open_latents("flaky://sets/s", cache_dir=tmp_path / "cache", cache_bytes=100_000)
+    with pytest.raises(CallError, match=r"/codec/synthesis.safetensors has 1048576 bytes, more than the 100000 of the"):
+        _ = dataset.synthesis_bank
+    assert SYNTHESIS_PATH not in FlakyFileSystem.opened
+    assert cached() == []
+
+
+@pytest.mark.parametrize("remote", [True, False])
+def test_a_synthesis_that_is_larger_than_any_is_neither_fetched_nor_read(address, local, tmp_path, monkeypatch, remote):
+    dataset = open_latents(address if remote else local[0], cache_dir=tmp_path / "cache")
+    dataset.manifest.files[SYNTHESIS_PATH] = FileEntry(600_000_000, "ab" * 32)
+    monkeypatch.setattr(type(dataset.stored.files), "path", lambda *arguments: pytest.fail("it was fetched"))
+    with pytest.raises(DamagedError, match=r"synthesis.safetensors of 600000000 bytes, expected at most 134217728"):
+        _ = dataset.synthesis_bank
+
+
+def test_a_local_synthesis_of_another_size_than_listed_is_not_read(tmp_path):
+    (tmp_path / "local").mkdir()
+    write_small_set(tmp_path / "local", {"train": [2]}, files={SYNTHESIS_PATH: bytes(1000)})
+    os.truncate(tmp_path / "local" / SYNTHESIS_PATH, 10**12)  # a hole
+    with pytest.raises(DamagedError, match=r"synthesis.safetensors: 1000000000000 bytes, expected 1000; restore"):
+        _ = open_latents(tmp_path / "local").synthesis_bank
 
 
 def test_the_least_recently_used_files_are_removed_unless_in_use(address, tmp_path, cached):

@@ -100,3 +100,21 @@ def test_the_manifest_names_the_views(stored):
     manifest = load_manifest(stored[0])
     assert manifest.views == ["view 0", "view 1", "view 2"]
     assert manifest.histograms["train"].sum() == sum(SIZES) * 3 * 12
+
+
+@pytest.mark.parametrize("residency", ["mmap", "ram", "device"])
+def test_views_of_a_selection(stored, residency):
+    folder, content = stored
+    rows = np.array([40, 2, 2, 31, 0])
+    for view in (0, 2):
+        loader = LatentLoader(open_latents(folder, view=view).select(rows), 8, drop_last=False, residency=residency)
+        (codes, labels), order = next(iter(loader)), rank_slices(loader.batches, 0)[0]
+        np.testing.assert_array_equal(codes, content.codes[rows[order], view])
+        np.testing.assert_array_equal(labels, content.labels[rows[order]])
+    loader = LatentLoader(
+        open_latents(folder).select(rows), 8, drop_last=False, residency=residency, views="random", seed=1
+    )
+    order = rank_slices(loader.batches, 0)[0]
+    codes = next(iter(loader)).codes.numpy()
+    views = draw_below(loader.batches.words(0) >> np.uint64(32), 3)
+    np.testing.assert_array_equal(codes, content.codes[rows[order], views])

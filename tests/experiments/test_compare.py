@@ -12,6 +12,7 @@ from experiments.compare import CompareConfig, Progress, compare
 from experiments.outcome import load_outcome
 from tests.support.pictures import picture
 from walloc_cdl.errors import CallError
+from walloc_cdl.latents import load_manifest
 from walloc_cdl.training import loop
 
 CONDITIONS = ("pixels-16", "latents-16x", "latents-16x:channels")
@@ -104,6 +105,20 @@ def test_the_metric_of_a_test_split_of_one_class_is_accuracy(source, tmp_path):
             (root / folder / path.name).write_bytes(path.read_bytes())
     outcome = compare(configure(root, conditions=("pixels-16", "latents-16x"), num_seeds=1), tmp_path / "out")
     assert outcome.metric == "accuracy"
+
+
+def test_a_limit_is_a_share_of_each_class_and_a_test_split_without_labels_is_not_used(source, tmp_path):
+    root = tmp_path / "photos"
+    shutil.copytree(source, root)
+    for path in sorted((root / "test").glob("*/*")):
+        path.rename(root / "test" / f"{path.parent.name}-{path.name}")
+    config = configure(root, conditions=("pixels-16",), num_seeds=1, limit=4)
+    outcome = compare(config, tmp_path / "out")
+    assert (outcome.num_train, outcome.num_test) == (4, 4)
+    manifest = load_manifest(next((tmp_path / "out" / "latents").iterdir()))
+    assert manifest.splits["train"].class_counts == [2, 2]
+    assert manifest.splits["held_out"].class_counts == [2, 2]
+    assert (manifest.source["limit"], manifest.source["limit_seed"]) == (4, 0)
 
 
 def test_all_runs_of_a_comparison_have_the_threads_of_the_first(source, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import norm, t
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from experiments.differences import METRICS, NUM_DRAWS, Difference, paired_difference
+from experiments.differences import METRICS, NUM_DRAWS, Difference, paired_difference, signed
 
 
 def probabilities(*of_class_1: float) -> np.ndarray:
@@ -106,3 +106,20 @@ def test_seeds_must_pair_up():
 @pytest.mark.parametrize(("low", "high", "verdict"), [(0.1, 0.2, "better"), (-0.2, -0.1, "worse")])
 def test_verdicts(low, high, verdict):
     assert Difference("a", "b", (low + high) / 2, low, high, []).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0.000"), (-0.0, "0.000"), (0.00049, "0.000"), (-0.0004, "0.000"), (0.0006, "+0.001"), (-0.0006, "-0.001")],
+)
+def test_a_difference_has_a_sign_only_if_its_digits_show_one(value, text):
+    assert signed(value) == text
+
+
+def test_no_text_of_a_comparison_has_a_signed_zero():
+    from experiments.outcome import _describe_difference
+
+    difference = Difference("a", "b", 0.0002, -0.0003, 0.0007, [0.0002, 0.0002])
+    assert _describe_difference(difference) == "not shown to differ: 0.000, 95 % interval 0.000 to +0.001"
+    alone = Difference("a", "b", -0.0002, None, None, [-0.0002])
+    assert _describe_difference(alone).startswith("not judged: 0.000, and")

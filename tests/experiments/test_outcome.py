@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 
 import pytest
 from PIL import Image
@@ -105,6 +106,40 @@ def test_report(outcome, tmp_path):
     with Image.open(tmp_path / PLOT_NAME) as picture:
         picture.load()
         assert min(picture.size) > 400
+
+
+def test_names_are_only_text_in_table_and_plot(outcome, tmp_path):
+    """A `$` too many ended a finished comparison, and a `|` made a column."""
+    name = "_latents|$x\n\x1b[31m<b>"
+    conditions = [outcome.conditions[0], dataclasses.replace(outcome.conditions[1], name=f"latents-{name}")]
+    differences = [dataclasses.replace(outcome.differences[0], condition=f"latents-{name}", baseline=name)]
+    outcome = dataclasses.replace(
+        outcome,
+        source="$\\frac{1$",
+        model="$",
+        conditions=conditions,
+        differences=differences,
+        sentence=f"On {name}: equal.",
+        environment={"cpu": name},
+    )
+    write_report(outcome, tmp_path)
+    table = (tmp_path / TABLE_NAME).read_text(encoding="utf-8")
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + len(conditions)
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {10}
+    assert r"| latents-\_latents\|\$x \\x1b\[31m\<b\> |" in rows[-1]
+    assert r" to \_latents\|\$x" in rows[-1]
+    assert "\x1b" not in table
+
+
+def test_a_report_does_not_follow_links(outcome, tmp_path):
+    (tmp_path / "out").mkdir()
+    for name in (TABLE_NAME, PLOT_NAME):
+        (tmp_path / name).write_bytes(b"precious")
+        (tmp_path / "out" / name).symlink_to(tmp_path / name)
+    write_report(outcome, tmp_path / "out")
+    assert [(tmp_path / name).read_bytes() for name in (TABLE_NAME, PLOT_NAME)] == [b"precious"] * 2
+    assert not any((tmp_path / "out" / name).is_symlink() for name in (TABLE_NAME, PLOT_NAME))
 
 
 def test_conditions_on_different_grids_have_different_markers(outcome, tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.support.any_samples import write_any_set
+from tests.support.mutations import altered_bytes, altered_fields
 from tests.support.small_sets import make_spec, write_small_set
 from walloc_cdl.data import LatentLoader, open_latents
 from walloc_cdl.errors import CdlError
@@ -45,69 +46,6 @@ def read_everything(folder: Path) -> dict[str, np.ndarray]:
         dataset.keys(range(len(dataset)))
         _ = dataset.statistics
     return found
-
-
-def altered_bytes(data: bytes, draw: random.Random) -> bytes:
-    """Apply one to three flips, cuts, insertions or repetitions."""
-    content = bytearray(data)
-    for _ in range(draw.randint(1, 3)):
-        start, length = draw.randrange(len(content) + 1), draw.choice((1, 1, 4, 60))
-        kind = draw.randrange(4)
-        if kind == 0 and start < len(content):
-            content[start] = draw.randrange(256)
-        elif kind == 1:
-            del content[start : start + length]
-        elif kind == 2:
-            content[start:start] = draw.randbytes(length)
-        else:
-            content[start:start] = content[start : start + length]
-    return bytes(content)
-
-
-HOSTILE = (
-    None,
-    True,
-    -1,
-    0,
-    1,
-    255,
-    2**31,
-    2**63,
-    2**70,
-    1.5,
-    1e308,
-    "",
-    "..",
-    "/etc",
-    "a/../b",
-    [],
-    [[]],
-    {},
-    {"a": 1},
-)
-
-
-def altered_fields(value: object, draw: random.Random) -> object:
-    """Return the value with one of its parts replaced, dropped or repeated."""
-    if isinstance(value, dict) and value and draw.random() < 0.9:
-        name = draw.choice(sorted(value))
-        kind = draw.randrange(8)
-        if kind == 0:
-            return {key: item for key, item in value.items() if key != name}
-        if kind == 1:
-            return {**value, draw.choice(("x", "train", "codes")): value[name]}
-        return {**value, name: altered_fields(value[name], draw)}
-    if isinstance(value, list) and value and draw.random() < 0.8:
-        position = draw.randrange(len(value))
-        kind = draw.randrange(6)
-        if kind == 0:
-            return value[:position] + value[position + 1 :]
-        if kind == 1:
-            return [*value, value[position]]
-        return [*value[:position], altered_fields(value[position], draw), *value[position + 1 :]]
-    if type(value) is int and draw.random() < 0.5:
-        return value + draw.choice((-1, 1))
-    return draw.choice(HOSTILE)
 
 
 @pytest.fixture(params=["plain", *LAYOUTS])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.support.rows_first import resized_by_pillow
+from walloc_cdl.kernels.cpu.pixel_layout import interleaved
 from walloc_cdl.kernels.cpu.resample import SUPPORTS, resample
-from walloc_cdl.kernels.cpu.transpose import transpose_bytes
 
 
 def by_pillow(pixels, size, kernel, box):
@@ -53,8 +56,36 @@ def test_whole_photos(height, width):
     np.testing.assert_array_equal(reversed_rows, resample(noise[::-1].copy(), size, "lanczos"))
 
 
-def test_bytes_are_transposed():
-    data = np.arange(16 * 24, dtype=np.uint8).reshape(16, 24)
-    transposed = np.zeros((16, 2), np.uint64)
-    transpose_bytes(data.view(np.uint64), 1, transposed)
-    np.testing.assert_array_equal(transposed.view(np.uint8), data[:, 8:].T)
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_views_in_any_order_are_copied(channels):
+    pixels = np.random.default_rng(1).integers(0, 256, (75, 131, channels), dtype=np.uint8)
+    for view in (pixels, pixels[::-1], pixels[:, ::-1], pixels.swapaxes(0, 1), pixels.swapaxes(0, 1)[::-1, 3:-2]):
+        copy = interleaved(view)
+        assert copy.flags.c_contiguous
+        np.testing.assert_array_equal(copy, view)
+
+
+BEYOND = """
+import ctypes, mmap
+import numpy as np
+from walloc_cdl.kernels.cpu.resample import resample
+
+memory = mmap.mmap(-1, 3 * mmap.PAGESIZE)
+begin = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+protect = ctypes.CDLL(None, use_errno=True).mprotect
+protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+assert protect(begin + 2 * mmap.PAGESIZE, mmap.PAGESIZE, 0) == 0
+whole = np.frombuffer(memory, np.uint8, 2 * mmap.PAGESIZE)
+for height, width, channels in ((37, 41, 3), (16, 16, 3), (5, 33, 1), (1, 1, 3), (48, 21, 3)):
+    pixels = whole[whole.size - height * width * channels :].reshape(height, width, channels)
+    for size in ((8, 8), (20, 31), (64, 50)):
+        resample(pixels, size, "lanczos")
+print("done")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no mprotect")
+def test_nothing_beyond_the_last_pixel_is_read():
+    """A read of the page behind the pixels would end the process."""
+    found = subprocess.run([sys.executable, "-c", BEYOND], capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (0, "done\n"), found.stderr

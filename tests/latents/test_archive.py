@@ -306,3 +306,38 @@ def test_the_size_in_a_jpeg_xl_header_is_the_one_that_libjxl_wrote(size):
     data = find_container("jxl").encode(np.zeros((*size, 1), np.uint8), None)
     header = find_container("jxl").read_header(data)
     assert (header.height, header.width) == size
+
+
+@pytest.mark.parametrize(
+    ("pixels", "options", "reason"),
+    [
+        (np.zeros((3, 16, 24), np.uint8), {}, "a JPEG XL animation"),
+        (np.zeros((16, 24, 4), np.uint8), {}, "other than 8 bits, or with extra channels"),
+        (np.zeros((16, 24), np.uint16), {}, "other than 8 bits, or with extra channels"),
+        (np.zeros((16, 24), np.float32), {}, "other than 8 bits, or with extra channels"),
+    ],
+    ids=["frames", "alpha", "16-bit", "float"],
+)
+def test_a_jpeg_xl_file_of_more_than_one_plain_picture_never_reaches_the_decoder(monkeypatch, pixels, options, reason):
+    # libjxl allocates all frames and channels, whose number the size of the picture does not limit
+    imagecodecs = pytest.importorskip("imagecodecs")
+    picture = bytes(imagecodecs.jpegxl_encode(pixels, lossless=True, effort=1, usecontainer=False, **options))
+    stream = picture[picture.index(jxl_container.STREAM_SIGNATURE) :]  # for some, libjxl writes boxes nevertheless
+    data = archived(np.full((1, 16, 24), 128, np.uint8), make_spec(1), "jxl")
+    start = data.index(b"jxlc") + 4
+    forged = data[: start - 8] + (len(stream) + 8).to_bytes(4, "big") + b"jxlc" + stream
+    assert archive_from_bytes(data).codes.shape == (1, 16, 24)
+    monkeypatch.setattr(jxl_container, "_imagecodecs", lambda: pytest.fail("it was given to the decoder"))
+    for call in (archive_from_bytes, read_info, lambda data: codes_from_picture(data, make_spec(1))):
+        with pytest.raises(DamagedError, match=reason):
+            call(forged)
+
+
+@pytest.mark.parametrize("options", [{"lossless": True}, {"level": 90, "lossless": False}], ids=str)
+@pytest.mark.parametrize("shape", [(40, 56), (40, 56, 3), (600, 800)], ids=str)
+def test_plain_jpeg_xl_pictures_of_other_programs_pass_the_check_of_the_header(shape, options):
+    imagecodecs = pytest.importorskip("imagecodecs")
+    pixels = np.arange(np.prod(shape)).reshape(shape).astype(np.uint8)
+    data = bytes(imagecodecs.jpegxl_encode(pixels, usecontainer=False, **options))
+    header = find_container("jxl").read_header(data)
+    assert (header.height, header.width) == shape[:2]

@@ -2,12 +2,11 @@
 
 import io
 import os
-from pathlib import Path
 
 import pytest
 
 from walloc_cdl.canonical import sha256_hex
-from walloc_cdl.latents import FileEntry, copy_listed
+from walloc_cdl.latents import FileEntry, copies, copy_listed
 
 DATA = b"a codec"
 ENTRY = FileEntry(len(DATA), sha256_hex(DATA))
@@ -21,7 +20,7 @@ class BadSector(io.BytesIO):
 def test_a_failed_read_names_the_file_that_was_read(tmp_path, monkeypatch):
     source, target = tmp_path / "config.json", tmp_path / "copy" / "config.json"
     source.write_bytes(DATA)
-    monkeypatch.setattr(Path, "open", lambda path, mode: BadSector())
+    monkeypatch.setattr(copies, "open_existing", lambda path: BadSector())
     with pytest.raises(OSError, match="Input/output error") as caught:
         copy_listed(source, target, ENTRY)
     assert caught.value.filename == str(source)

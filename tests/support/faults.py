@@ -20,6 +20,9 @@ CALLS = ("open", "replace", "unlink", "mkdir", "rmdir", "rename", "stat", "lstat
 CHANGES = ("replace", "mkdir", "rename")
 """Of them, those that need room on the disk; so do writing, and opening a file that is not there yet."""
 
+ALTERATIONS = (*CHANGES, "unlink", "rmdir", "write", "truncate")
+"""Calls that change what is below the folder; so does opening a file that is not there yet."""
+
 KINDS = ("error", "disk full", "killed")
 
 
@@ -37,6 +40,10 @@ class Faults:
         assert kind in KINDS
         self.kind = kind
         self.num_calls = 0
+        self.states: list[int] = []
+        """Numbers of the calls before which the folder differs from how it was before the call ahead of them. Whoever
+        kills the process at any other call finds the same folder as at the one ahead of it."""
+        self._altered = True
         self.first = float("inf")
         self.failed: str | None = None
         """The call that failed, and its path."""
@@ -60,6 +67,9 @@ class Faults:
         if self.kind == "disk full" and not needs_room:
             return
         number, self.num_calls = self.num_calls, self.num_calls + 1
+        if self._altered or name == "write":  # of which half arrives
+            self.states.append(number)
+        self._altered = name in ALTERATIONS or (name == "open" and needs_room)
         if number == self.first:
             self.failed = f"{name} of {path}"
         if self.kind == "killed":
@@ -70,7 +80,7 @@ class Faults:
             raise OSError(code, os.strerror(code), *([path] if name in CALLS else []))
 
     def _is_below(self, path: Any, options: dict[str, Any]) -> bool:
-        for descriptor in (path, options.get("dir_fd")):
+        for descriptor in (path, options.get("dir_fd"), options.get("src_dir_fd")):
             if isinstance(descriptor, int):
                 return descriptor in self._descriptors
         return isinstance(path, (str, os.PathLike)) and f"{os.path.abspath(path)}/".startswith(f"{self._below}/")

@@ -2,16 +2,23 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.training import RunFolder, RunRecord, describe_environment, finish_run, run_epochs, tensors_to_bytes
+from walloc_cdl.training.checkpoint import checkpoint_to_bytes, load_checkpoint
 
 
 @dataclasses.dataclass(frozen=True)
 class Quality:
     decibels: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Accuracy:
+    accuracy: float
 
 
 def weights_of(loop) -> bytes:
@@ -96,8 +103,10 @@ def test_a_record_has_the_metrics_of_the_trained_model(make_loop, tmp_path):
     assert record.to_json()["metrics"] == {"decibels": 30.5}
     assert "timm" not in environment
     assert "timm" in describe_environment(loop.device, "fp32", ("timm",))
-    with pytest.raises(DamagedError, match=r"record\.json: not the record of a run"):
-        run.load_record(lambda accuracy: accuracy)
+    with pytest.raises(
+        DamagedError, match=r"record\.json, metrics: missing or unknown fields \['accuracy', 'decibels'\]"
+    ):
+        run.load_record(Accuracy)
 
 
 def test_a_checkpoint_of_another_run_is_refused(make_loop, tmp_path):
@@ -107,4 +116,30 @@ def test_a_checkpoint_of_another_run_is_refused(make_loop, tmp_path):
         run_epochs(make_loop(epochs=1), run)
     run.checkpoint_path.write_bytes(RunFolder(tmp_path / "one").checkpoint_path.read_bytes())
     with pytest.raises(DamagedError, match=r"checkpoint\.safetensors belongs to another run than config.json"):
+        run_epochs(make_loop(epochs=1), run)
+
+
+def test_every_flipped_bit_of_a_checkpoint_is_noticed(make_loop, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.claim({"of": "mean"}, resume=True)
+    run_epochs(make_loop(epochs=1), run)
+    whole = run.checkpoint_path.read_bytes()
+    tensors, values = load_checkpoint(run.checkpoint_path)
+    assert values["losses"]
+    assert checkpoint_to_bytes(
+        tensors, {name: value for name, value in values.items() if name != "content_sha256"}
+    ) == (whole)
+    bits = np.random.default_rng(0).integers(0, 8 * len(whole), 300)
+    for bit in [*bits.tolist(), *range(0, 8 * 400, 7), 8 * len(whole) - 1]:
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        run.checkpoint_path.write_bytes(flipped)
+        with pytest.raises(
+            DamagedError, match=r"checkpoint\.safetensors: .*; ?.*restore it from a copy or train again"
+        ):
+            load_checkpoint(run.checkpoint_path)
+    with pytest.raises(DamagedError, match="SHA-256 of the content is"):
+        run_epochs(make_loop(epochs=1), run)
+    run.checkpoint_path.write_bytes(b"")
+    with pytest.raises(DamagedError, match="not readable as safetensors with a digest"):
         run_epochs(make_loop(epochs=1), run)

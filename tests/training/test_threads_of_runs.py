@@ -5,7 +5,8 @@ import torch
 
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.threads import torch_threads
-from walloc_cdl.training import RunFolder, load_tensors, loop, run_epochs, tensors_to_bytes
+from walloc_cdl.training import RunFolder, loop, run_epochs, tensors_to_bytes
+from walloc_cdl.training.checkpoint import checkpoint_to_bytes, load_checkpoint
 
 
 class Interrupted(Exception):
@@ -73,9 +74,9 @@ def test_another_number_is_refused_for_a_resumed_run(counted, run):
 def test_a_checkpoint_with_an_impossible_number_is_damaged(counted, run, number):
     make, _ = counted
     interrupted(make(), run)
-    tensors, values = load_tensors(run.checkpoint_path)
-    run.checkpoint_path.write_bytes(tensors_to_bytes(tensors, {**values, "threads": number}))
-    with pytest.raises(DamagedError, match=r"not a training state \(threads is .*\); train again in another folder"):
+    tensors, values = load_checkpoint(run.checkpoint_path)
+    run.checkpoint_path.write_bytes(checkpoint_to_bytes(tensors, {**values, "threads": number}))
+    with pytest.raises(DamagedError, match=r"threads: found .*, expected an integer from 1 to 4096"):
         run_epochs(make(), run)
 
 

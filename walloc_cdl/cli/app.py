@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import typer
 
 from walloc_cdl.cli.command_tree import build_command_tree
-from walloc_cdl.cli.console import Terminated, start_clock
-from walloc_cdl.errors import CdlError, system_reason
+from walloc_cdl.cli.console import Terminated, interruptible, show_all_text, start_clock
+from walloc_cdl.cli.options import require_utf8
+from walloc_cdl.errors import CdlError, system_reason, terminal_text
 
 # New versions of typer include a copy of click, old ones import it. Both export BadParameter, whose base classes are
 # the errors of the click in use.
@@ -41,9 +42,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     # Without a handler, Pillow would print the errors that it also raises.
     logging.getLogger("PIL").addHandler(logging.NullHandler())
+    show_all_text()
     try:
+        require_utf8(sys.argv[1:] if arguments is None else arguments)
         cdl = build_command_tree(lambda text: _print_error(f"cdl: {text}"))
-        code = cdl(args=arguments, prog_name="cdl", standalone_mode=False) or 0
+        with interruptible():
+            code = cdl(args=arguments, prog_name="cdl", standalone_mode=False) or 0
     except UsageError as error:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "cdl"
@@ -70,4 +74,4 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print_error(message: str) -> None:
-    print(" ".join(message.split()), file=sys.stderr)
+    print(terminal_text(" ".join(message.split())), file=sys.stderr)

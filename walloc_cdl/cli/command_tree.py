@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from walloc_cdl.addresses import local_path
 from walloc_cdl.cli.commands import COMMANDS
 from walloc_cdl.cli.console import show_help
 from walloc_cdl.cli.optional_values import OptionalValueCommand
@@ -58,8 +61,23 @@ def build_command_tree(warn: Callable[[str], None]) -> TyperGroup:
 def _command(words: str, function: Callable[..., object]) -> Any:
     """Build a command from a function; raises the errors of typer for annotations that it does not support."""
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command(words.rpartition(" ")[2], cls=OptionalValueCommand)(function)
+    app.command(words.rpartition(" ")[2], cls=OptionalValueCommand)(_with_home_folder(function))
     return typer.main.get_command(app)
+
+
+def _with_home_folder(function: Callable[..., object]) -> Callable[..., object]:
+    """Returns the function, called with the home folder for `~` in every path: a shell leaves `--out=~/x` as it is."""
+
+    def expanded(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(expanded, value))
+        return local_path(value) if isinstance(value, Path) else value
+
+    @functools.wraps(function)
+    def call(**values: Any) -> object:
+        return function(**{name: expanded(value) for name, value in values.items()})
+
+    return call
 
 
 def _group(words: str, text: str, callback: Callable[..., None] = show_help) -> Any:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,6 +16,8 @@ from types import FrameType
 from typing import Any, Protocol
 
 import typer
+
+from walloc_cdl.errors import terminal_text
 
 _STARTED_S = [time.perf_counter()]
 """When the present call of the program began; the interpreter's start is over by then."""
@@ -23,9 +28,10 @@ PROGRESS_INTERVAL_S = 10.0
 
 def report(rows: dict[str, Any], json_path: Path | None = None, payload: Any = None) -> None:
     """Print `rows` as aligned lines, and write `payload` (the rows by default) to `json_path`."""
-    width = max(map(len, rows), default=0)
+    width = max((len(terminal_text(name)) for name in rows), default=0)
     for name, value in rows.items():
-        print(f"{name:<{width}}  {value:.4g}" if isinstance(value, float) else f"{name:<{width}}  {value}")
+        text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        show(f"{terminal_text(name):<{width}}  {text}")
     write_json(json_path, rows if payload is None else payload)
 
 
@@ -37,6 +43,7 @@ def write_json(json_path: Path | None, payload: Any) -> None:
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows of cells in aligned columns, the first left-aligned, the others right-aligned."""
+    headings, rows = [*map(terminal_text, headings)], [[*map(terminal_text, cells)] for cells in rows]
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
     for cells in (headings, *rows):
         first, *others = (
@@ -44,6 +51,18 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
         )
         print("  ".join([first, *others]))
+
+
+def show(line: str) -> None:
+    """Print one line to standard output; what is no plain text in it is escaped."""
+    print(terminal_text(line))
+
+
+def show_all_text() -> None:
+    """Escape characters that the encoding of standard output does not have, in place of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def size_text(num_bytes: int) -> str:
@@ -74,10 +93,21 @@ def seconds_since_start() -> float:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C: unfinished files are discarded, and the exit code is 143."""
+    """Treat SIGTERM like Ctrl-C: unfinished files are discarded, and the exit code is 143.
+
+    Only the main thread of a process can; in another thread nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    process = os.getpid()
 
     def terminate(number: int, frame: FrameType | None) -> None:
-        raise Terminated
+        if os.getpid() == process:
+            raise Terminated
+        # a worker that was forked, such as by a DataLoader: it ends as if there were no handler
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
     previous = signal.signal(signal.SIGTERM, terminate)
     try:
@@ -92,7 +122,7 @@ class Terminated(BaseException):
 
 def say(note: str) -> None:
     """Print a note on a running job to standard error, above the progress bar if there is one."""
-    print(note, file=sys.stderr, flush=True)
+    print(terminal_text(note), file=sys.stderr, flush=True)
 
 
 def show_help(context: typer.Context) -> None:
@@ -140,22 +170,23 @@ def _bar(title: str, unit: str) -> Iterator[Update]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn(unit),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn(unit, markup=False),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None, rate="")
+        task = bar.add_task(terminal_text(title), total=None, rate="")
         rate, byte_rate = _Rate(), _Rate()
 
         def update(done: int, total: int | None, *, num_bytes: int | None = None, details: Sequence[str] = ()) -> None:
             texts = [rate.text(done)]
             if num_bytes is not None:
                 texts.append(f"{size_text(byte_rate.per_second(num_bytes))}/s")
-            bar.update(task, completed=done, total=total, rate=", ".join([*texts, *filter(None, details)]))
+            rate_text = terminal_text(", ".join([*texts, *filter(None, details)]))
+            bar.update(task, completed=done, total=total, rate=rate_text)
 
         yield update
 

@@ -25,6 +25,9 @@ def contents(manifest: Manifest) -> dict[str, object]:
     for split in split_names(manifest):
         summary = manifest.splits[split]
         counts = [f"{name} {count:,}" for name, count in zip(names, summary.class_counts or [], strict=False)]
+        if names and manifest.label_kind == "class" and summary.class_counts is not None:
+            unlabeled = summary.num_samples - sum(summary.class_counts)
+            counts += [f"{unlabeled:,} without a label"] if unlabeled else []
         rows[split] = ": ".join(filter(None, [f"{summary.num_samples:,} samples", ", ".join(counts)]))
     ledger = manifest.ledger
     strays = _num_strays(manifest)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from walloc_cdl.cli.console import progress, report, size_text, write_json
+from walloc_cdl.cli.console import progress, report, show, size_text, write_json
 from walloc_cdl.cli.contents import contents, latents_text, split_names
 from walloc_cdl.cli.options import Folder, JsonPath
 
@@ -53,10 +53,10 @@ def verify(
     with progress("verify", "files") as update:
         result = check(folder, full=full, progress=update)
     for problem in result.problems:
-        print(problem)
+        show(problem)
     extent = "every byte" if full else "manifest, sizes, copies, labels and keys; --full reads every byte"
     state = "damaged" if result.problems else "intact"
-    print(f"{folder}: {state} ({result.num_files} files, {size_text(result.num_bytes)}; checked {extent})")
+    show(f"{folder}: {state} ({result.num_files} files, {size_text(result.num_bytes)}; checked {extent})")
     write_json(json_path, asdict(result))
     if result.problems:
         raise typer.Exit(1)

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from walloc_cdl.addresses import is_collapsed_address
-from walloc_cdl.errors import CallError
+from walloc_cdl.addresses import is_collapsed_address, local_path
+from walloc_cdl.errors import CallError, utf8_text
+
+_SOURCE = re.compile("(--[a-z-]+=)?[a-z]+:")
+
+
+def require_utf8(arguments: Sequence[str]) -> None:
+    """Raise `CallError` for an argument that is not UTF-8, except for sources, such as `imagefolder:PATH`.
+
+    Libraries that write files, such as Arrow, cannot open such paths.
+    """
+    for argument in arguments:
+        if argument != utf8_text(argument) and not _SOURCE.match(argument):
+            raise CallError(f"{argument!r} is not UTF-8; rename the file or folder, or name it by a link")
 
 
 def require_parent(path: Path | None) -> Path | None:
     """Returns the path of a file to write; raises `CallError`, before any work is done, if it cannot be written."""
+    path = None if path is None else local_path(path)
     if path is not None and not path.parent.is_dir():
         raise CallError(f"{path} cannot be written: there is no folder {path.parent}; create it first")
     if path is not None and path.is_dir():

@@ -13,7 +13,7 @@ from walloc_cdl.codec.hub_mixin import HubMixin
 from walloc_cdl.codec.signal_checks import require_range, require_tensor
 from walloc_cdl.codec.weights import build_with_weights, config_from_bytes, tensors_from_bytes
 from walloc_cdl.errors import CallError
-from walloc_cdl.spec import LatentSpec, byte_values
+from walloc_cdl.spec import LatentSpec, byte_values, shapes_text
 
 if TYPE_CHECKING:
     from walloc_cdl.kernels.cpu.fused import FusedEncoder
@@ -56,6 +56,18 @@ class Codec(HubMixin, nn.Module, ABC):
         self.source_channels, self.latent_channels, self.stride = source_channels, latent_channels, stride
         self.bits, self.companding = bits, companding
         self.extra_frames, self.sample_rate = extra_frames, sample_rate
+
+    def __repr__(self) -> str:
+        """Say what the codec does, in one line, in place of torch's tree of modules."""
+        shapes = shapes_text(
+            self.kind,
+            self.source_channels,
+            self.latent_channels,
+            self.stride,
+            extra_frames=self.extra_frames,
+            bits=self.bits,
+        )
+        return f"{type(self).__name__}({self.name!r}: {shapes})"
 
     @property
     def spec(self) -> LatentSpec:

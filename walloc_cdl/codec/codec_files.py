@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from walloc_cdl.addresses import local_path
+from walloc_cdl.confinement import confined
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import foreign_names, remove_temporaries, write_atomic
 
@@ -13,7 +15,7 @@ FILE_NAMES = ("config.json", "model.safetensors")
 
 def read_codec_files(folder: str | os.PathLike[str]) -> dict[str, bytes]:
     """Return the contents of both files by name; raise `CallError` if one of them is missing."""
-    path = Path(folder)
+    path = local_path(folder)
     for name in FILE_NAMES:
         if not (path / name).is_file():
             raise CallError(f"{path} is not a codec: it has no {name}; give a folder written by `cdl codec fit`")
@@ -22,12 +24,12 @@ def read_codec_files(folder: str | os.PathLike[str]) -> dict[str, bytes]:
 
 def write_codec_files(folder: str | os.PathLike[str], files: dict[str, bytes]) -> None:
     """Write both files, each atomically; raise `CallError` if the folder holds other files."""
-    path = Path(folder)
+    path = local_path(folder)
     require_codec_folder(path)
-    path.mkdir(parents=True, exist_ok=True)
-    remove_temporaries(path)
-    for name, data in files.items():
-        write_atomic(path / name, data)
+    with confined(path):
+        remove_temporaries(path)
+        for name, data in files.items():
+            write_atomic(path / name, data)
 
 
 def require_codec_folder(path: Path) -> None:

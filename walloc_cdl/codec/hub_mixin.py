@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, TypeVar
 
+from walloc_cdl.addresses import local_path
 from walloc_cdl.codec.codec_files import FILE_NAMES, read_codec_files, write_codec_files
 from walloc_cdl.errors import CallError, JobError
 
@@ -64,8 +65,8 @@ class HubMixin(ABC):
         Raises `CallError` if there is none or it has another class, `JobError` if it cannot be downloaded, and
         `DamagedError` for invalid files. `load_codec("hub:…")` loads codecs of any class.
         """
-        if Path(pretrained_model_name_or_path).is_dir():
-            folder = Path(pretrained_model_name_or_path)
+        folder = local_path(pretrained_model_name_or_path)
+        if folder.is_dir():
             return cls.from_files(read_codec_files(folder), origin=str(folder))
         repo_id = os.fspath(pretrained_model_name_or_path)
         options = {

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from walloc_cdl.codec.config import FORMAT, FORMAT_VERSION
 from walloc_cdl.errors import DamagedError, one_line
-from walloc_cdl.fields import parse_json
+from walloc_cdl.json_files import parse_json
 
 Module = TypeVar("Module", bound=nn.Module)
 

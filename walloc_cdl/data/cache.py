@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,9 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from walloc_cdl.addresses import local_path
+from walloc_cdl.confinement import confined, is_link
 from walloc_cdl.errors import CallError
 from walloc_cdl.file_locks import LockState, open_locked
-from walloc_cdl.files import is_temporary, open_atomic, remove_temporaries
+from walloc_cdl.files import is_temporary, open_atomic, remove_file, remove_temporaries
 
 FOLDER_VARIABLE = "WALLOC_CDL_CACHE"
 """Environment variable for the cache's folder."""
@@ -41,7 +44,7 @@ _IN_USE_LOCK = threading.RLock()
 def default_folder() -> Path:
     """Returns `WALLOC_CDL_CACHE` if it is set, otherwise `walloc-cdl` in the user's cache folder."""
     if named := os.environ.get(FOLDER_VARIABLE):
-        return Path(named)
+        return local_path(named)
     base = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if os.name == "nt" else None)
     return (Path(base) if base else Path.home() / ".cache") / "walloc-cdl"
 
@@ -71,7 +74,7 @@ class FileCache:
         path = self._path(sha256)
         if self._find(path, num_bytes):
             return path
-        with open_locked(path.parent / LOCK_NAME, wait=True) as (_, state):
+        with confined(self.folder), open_locked(path.parent / LOCK_NAME, wait=True) as (_, state):
             if self._find(path, num_bytes):
                 return path
             if state is LockState.HELD:
@@ -95,21 +98,25 @@ class FileCache:
         """Remove the least recently used files, as far as possible, until `num_bytes` more fit within the limit."""
         files = sorted(self._files())
         excess = sum(size for _, size, _ in files) + num_bytes - self.max_bytes
-        for _, size, path in files:
-            if excess <= 0:
-                return
-            if not _IN_USE[self.folder, path.name]:
-                with contextlib.suppress(OSError):  # removed by another process, or in use on Windows
-                    path.unlink()
-                    excess -= size
+        with confined(self.folder):
+            for _, size, path in files:
+                if excess <= 0:
+                    return
+                if not _IN_USE[self.folder, path.name]:
+                    with contextlib.suppress(OSError):  # in use on Windows
+                        remove_file(path)
+                        excess -= size
 
     def _path(self, sha256: str) -> Path:
         return self.folder / sha256[:2] / sha256
 
     def _find(self, path: Path, num_bytes: int) -> bool:
         """Returns whether the file exists, and marks it as just used."""
+        if is_link(path.parent):  # `fetch` then names it
+            return False
         try:
-            if path.stat().st_size != num_bytes:
+            status = path.lstat()
+            if not stat.S_ISREG(status.st_mode) or status.st_size != num_bytes:
                 return False
             os.utime(path)
         except OSError:
@@ -118,8 +125,9 @@ class FileCache:
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
         """Yield time of last use, size and path of every file."""
-        for path in self.folder.glob("[0-9a-f][0-9a-f]/*"):
+        folders = (path for path in self.folder.glob("[0-9a-f][0-9a-f]") if not is_link(path))
+        for path in (path for folder in folders for path in folder.glob("*")):
             if path.name != LOCK_NAME and not is_temporary(path.name):
                 with contextlib.suppress(OSError):
-                    stat = path.stat()
-                    yield stat.st_mtime, stat.st_size, path
+                    status = path.lstat()
+                    yield status.st_mtime, status.st_size, path

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from walloc_cdl.data.batch import LatentBatch
 from walloc_cdl.data.buffers import BufferPool
 from walloc_cdl.data.dataset import LatentDataset
-from walloc_cdl.data.readers import Batch
 from walloc_cdl.data.sampler import Selection, draw_below
 from walloc_cdl.errors import CallError
 
@@ -34,24 +34,25 @@ class CropReader:
         """Open the shards; `shapes` is the result of `covered_shapes`."""
         self.labels = dataset.labels
         self._crop = np.array(crop)
-        self._starts = dataset.shard_starts
+        self._rows = dataset.rows
+        self._starts = dataset.stored.starts
         self._shapes = shapes
-        shards = [dataset.shard(number) for number in range(len(self._starts) - 1)]
+        shards = [dataset.stored.shard(number) for number in range(dataset.stored.num_shards)]
         self._offsets = np.concatenate([np.empty(0, np.int64), *(shard.offsets[:-1] for shard in shards)])
         self._codes = [shard.codes.copy() if in_memory else shard.codes for shard in shards]
         self._pool = BufferPool(batch_size, (dataset.spec.latent_channels, *crop))
 
-    def read(self, selection: Selection) -> Batch:
+    def read(self, selection: Selection) -> LatentBatch:
         """Returns a batch of crops of these samples, in host memory."""
         codes = self._pool.lend(len(selection.rows))
         self.fill(selection, codes)
-        return torch.from_numpy(codes), torch.from_numpy(self.labels[selection.rows])
+        return LatentBatch(torch.from_numpy(codes), torch.from_numpy(self.labels[selection.rows]))
 
     def fill(self, selection: Selection, out: np.ndarray) -> None:
         """Copy the crops of these samples into `out`, uint8 (B, K, h, w) or (B, K, t)."""
-        rows = selection.rows
-        shapes = self._shapes[rows]
+        shapes = self._shapes[selection.rows]
         windows = self._windows(shapes[:, 1:], selection.words)
+        rows = selection.rows if self._rows is None else self._rows[selection.rows]
         numbers = np.searchsorted(self._starts, rows, side="right") - 1
         starts = self._offsets[rows]
         stops = starts + shapes.prod(1, dtype=np.int64)
@@ -69,14 +70,15 @@ class CropReader:
 
 
 def covered_shapes(dataset: LatentDataset, crop: tuple[int, ...]) -> np.ndarray:
-    """Returns the shapes of the codes of all samples of a ragged split, int32 (N, 3), or (N, 2) for audio.
+    """Returns the shapes of the codes of all samples of ragged geometry, int32 (N, 3), or (N, 2) for audio.
 
     Opens every shard; those of a remote split are fetched first. Raises `CallError` if samples are smaller than the
     crop, naming the first.
     """
     dataset.fetch()
-    parts = [dataset.shard(number).shapes for number in range(len(dataset.shard_starts) - 1)]
+    parts = [dataset.stored.shard(number).shapes for number in range(dataset.stored.num_shards)]
     shapes = np.concatenate([np.empty((0, len(dataset.latent_shape)), np.int32), *parts])
+    shapes = shapes if dataset.rows is None else shapes[dataset.rows]
     too_small = np.flatnonzero((shapes[:, 1:] < np.array(crop)).any(1))
     if too_small.size:
         row = int(too_small[0])

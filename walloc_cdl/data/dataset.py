@@ -1,26 +1,39 @@
-"""`LatentDataset`: one split of a data set, memory-mapped, read in batches."""
+"""`LatentDataset`: samples of one split of a data set, memory-mapped, read in batches."""
 
 from __future__ import annotations
 
-import math
+import contextlib
+import operator
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
-from walloc_cdl.data.files import CachedFiles, DataFiles, LocalFiles, open_files
-from walloc_cdl.data.gather import RowGatherer
-from walloc_cdl.errors import CallError, DamagedError, unknown_name
-from walloc_cdl.latents import ChannelStatistics, Manifest, Shard, channel_statistics
+from walloc_cdl.data.batch import GatheredSamples, LatentBatch, LatentSample
+from walloc_cdl.data.files import CachedFiles, LocalFiles, open_files
+from walloc_cdl.data.stored_split import StoredSplit
+from walloc_cdl.errors import CallError, CdlError, unknown_name
+from walloc_cdl.latents import ChannelStatistics, channel_statistics
 from walloc_cdl.spec import LatentSpec
-from walloc_cdl.synthesis import FILE_NAME, SynthesisBank, synthesis_from_bytes
+from walloc_cdl.synthesis import FILE_NAME, MAX_FILE_BYTES, SynthesisBank, synthesis_from_bytes
 
-SYNTHESIS_PATH = f"codec/{FILE_NAME}"
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from walloc_cdl.codec import Codec
+
+CODEC_FOLDER = "codec"
+SYNTHESIS_PATH = f"{CODEC_FOLDER}/{FILE_NAME}"
+SHOWN_SAMPLES = 8
+"""Number of samples that a notebook shows of a data set."""
 TRAIN_SPLIT = "train"
+
+Indices: TypeAlias = Sequence[int] | np.ndarray | torch.Tensor
+"""Numbers of samples."""
 
 
 def open_latents(
@@ -48,101 +61,140 @@ def open_latents(
     if isinstance(files, CachedFiles):
         num_bytes = sum(entry.num_bytes for entry in manifest.shards_of(split))
         files.require_room(num_bytes, f"split {split!r} of {folder}")
-    return LatentDataset(folder if isinstance(files, CachedFiles) else files.folder, manifest, split, view, files)
+    location = folder if isinstance(files, CachedFiles) else files.folder
+    return LatentDataset(StoredSplit(location, files, manifest, split), view)
+
+
+def as_latents(dataset: Dataset) -> LatentDataset:
+    """Returns the samples of a torch data set as a `LatentDataset`.
+
+    It may be a `LatentDataset`, or a `torch.utils.data.Subset` of one, such as `random_split` makes, also a subset of
+    a subset. Raises `CallError` for others, saying what to use.
+    """
+    if isinstance(dataset, LatentDataset):
+        return dataset
+    # A subclass with samples of its own may do anything with them, such as transforms, which would be lost.
+    if isinstance(dataset, Subset) and type(dataset).__getitem__ is Subset.__getitem__:
+        return as_latents(dataset.dataset).select(dataset.indices)
+    raise CallError(
+        f"the data set is a {type(dataset).__name__}; expected one of open_latents, or a Subset of it; "
+        "read others with torch's DataLoader, or join data sets with `cdl merge`"
+    )
 
 
 class LatentDataset(Dataset):
-    """Samples of one split: codes uint8 (K, h, w), or (K, t) for audio, and labels.
+    """Samples of one split, or a selection of them: codes uint8 (K, h, w), or (K, t) for audio, and labels.
 
     Labels are those of `LabelSpec`, and -1 for data without labels. `view` selects one of the stored views. Samples
     of ragged geometry are read one at a time, or in batches of crops by `LatentLoader`.
 
+    `dataset[i]` is a `LatentSample`, `dataset[[i, j]]` a `LatentBatch`, and `dataset[i:j]` a `LatentDataset`. A torch
+    `DataLoader` reads whole batches, and yields `LatentBatch`.
+
     >>> dataset = open_latents("DATA/flowers")                                        # doctest: +SKIP
     >>> codes, labels = dataset.gather([5, 0, 7])    # uint8 (3, K, h, w), int64 (3,)  # doctest: +SKIP
-    >>> loader = DataLoader(dataset, batch_size=64, collate_fn=dataset.collate)       # doctest: +SKIP
+    >>> loader = DataLoader(dataset, batch_size=64, shuffle=True)                     # doctest: +SKIP
     """
 
-    def __init__(
-        self, folder: Path | str, manifest: Manifest, split: str, view: int = 0, files: DataFiles | None = None
-    ) -> None:
-        self.folder = folder
-        self.files = LocalFiles(Path(folder)) if files is None else files
-        self.manifest = manifest
-        self.split = split
-        self.layout = manifest.layout
+    def __init__(self, stored: StoredSplit, view: int = 0, rows: np.ndarray | None = None) -> None:
+        self.stored = stored
+        self.folder = stored.folder
+        self.manifest = stored.manifest
+        self.split = stored.name
+        self.layout = stored.layout
         self.view = view
+        self.rows = rows
+        """The rows of a selection in the split, int64 (N,); None for the whole split."""
         if not 0 <= view < self.num_views:
             raise CallError(
-                f"view {view} of {folder}, which stores {self.num_views} views, counted from 0: {self.view_names}"
+                f"view {view} of {self.folder}, which stores {self.num_views} views, counted from 0: {self.view_names}"
             )
-        self._entries = manifest.shards_of(split)
-        self._shards: dict[int, Shard] = {}
-        self._starts = np.cumsum([0, *(entry.num_samples for entry in self._entries)])
-        self._codes_gatherer = RowGatherer(self.shard_codes, self.stored_starts)
-        self._labels_gatherer = RowGatherer(self._label_bytes, self.shard_starts)
+
+    def __repr__(self) -> str:
+        count = f"{len(self):,}" if self.rows is None else f"{len(self):,} of {len(self.stored):,}"
+        sizes = "codes of any size" if self.layout.ragged else f"codes {tuple(self.latent_shape)}"
+        views = f", view {self.view} of {self.num_views}" if self.num_views > 1 else ""
+        labels = self.layout.labels
+        classes = f"{self.num_classes:,} classes" if self.class_names else ""
+        kinds = {"none": "no labels", "class": classes, "multilabel": f"any of {classes}", "regression": "targets"}
+        return (
+            f"LatentDataset({str(self.folder)!r}, split {self.split!r}: {count} samples, {sizes}{views}, "
+            f"{kinds[labels.kind] or 'class numbers'})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Returns the description and the first samples' pictures, for notebooks; nothing is fetched for it."""
+        from walloc_cdl.codec.pictures import to_html
+
+        pictures = []
+        if self.spec.kind == "image" and isinstance(self.stored.files, LocalFiles):
+            # A damaged data set has a description, too; reading it says what is wrong.
+            with contextlib.suppress(CdlError, OSError):
+                pictures = [(self.image(row), self.label_text(row)) for row in range(min(len(self), SHOWN_SAMPLES))]
+        return to_html(repr(self), pictures)
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return len(self.stored) if self.rows is None else len(self.rows)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int | torch.Tensor]:
-        """Returns codes uint8 (K, h, w) and the label of one sample; negative indices count from the end.
+    @overload
+    def __getitem__(self, index: int) -> LatentSample: ...
 
-        The label is an int for class numbers, otherwise a tensor: uint8 (L,), float32 () or (T,).
+    @overload
+    def __getitem__(self, index: slice) -> LatentDataset: ...
+
+    @overload
+    def __getitem__(self, index: Indices) -> LatentBatch: ...
+
+    def __getitem__(self, index: Any) -> LatentSample | LatentBatch | LatentDataset:
+        """Returns one sample, for a list of indices a batch, for a slice a data set; negative ones count from the end.
+
+        Codes are uint8 (K, h, w). The label is an int for class numbers, otherwise a tensor: uint8 (L,), float32 () or
+        (T,).
         """
-        row = int(self._require_rows([index + len(self) if index < 0 else index])[0])
-        number = int(self._shard_numbers(np.array(row)))
-        shard, index_in_shard = self.shard(number), row - int(self._starts[number])
+        if isinstance(index, slice):
+            return self.select(range(*index.indices(len(self))))
+        if np.ndim(index):
+            return self._read(self._require_rows(index, from_end=True))
+        row = int(self._require_rows([operator.index(index)], from_end=True)[0])
+        shard, index_in_shard = self.stored.locate(row)
         stored = shard.sample_codes(index_in_shard)
         codes = torch.from_numpy((stored[self.view] if self.num_views > 1 else stored).copy())
         if shard.labels is None:
             labels = self.layout.labels.unlabeled(1)
         else:
             labels = shard.labels[index_in_shard : index_in_shard + 1]
-        self._require_valid(labels, np.array([row]))
-        return codes, int(labels[0]) if labels.dtype == np.int64 else torch.from_numpy(np.array(labels[0]))
+        self.stored.require_valid(labels, np.array([row]))
+        is_number = labels.dtype == np.int64
+        return LatentSample(codes, int(labels[0]) if is_number else torch.from_numpy(np.array(labels[0])))
 
-    def __getitems__(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns a whole batch, for torch's DataLoader, which then needs `collate_fn=LatentDataset.collate`."""
-        return self.gather(indices)
+    def __getitems__(self, indices: Sequence[int]) -> Sequence[LatentSample]:
+        """Returns samples for torch's DataLoader, which were read as a whole batch if they have one size."""
+        if self.layout.ragged:
+            return [self[index] for index in indices]
+        return GatheredSamples(self._read(self._require_rows(indices, from_end=True)))
 
-    @staticmethod
-    def collate(batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the batch unchanged, since `__getitems__` has stacked it already."""
-        return batch
+    def select(self, indices: Indices) -> LatentDataset:
+        """Returns the data set of these samples, in this order; no sample is read.
 
-    def gather(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        Its statistics, synthesis and class names are those of the whole data set. Raises `IndexError` outside
+        -len … len - 1.
+        """
+        return LatentDataset(self.stored, self.view, self._require_rows(indices, from_end=True).copy())
+
+    def gather(self, indices: Indices) -> LatentBatch:
         """Returns codes uint8 (B, K, h, w) and labels (B, …) of samples, in the order of `indices`.
 
         Raises `IndexError` outside 0 … len - 1, `DamagedError` if a shard does not match the manifest, and
         `CallError` for samples that differ in size.
         """
-        if self.layout.ragged:
-            raise CallError(
-                f"samples of {self.folder} differ in size, so they cannot be batched; "
-                "use LatentLoader with crop=(h, w), or dataset[i]"
-            )
-        rows = self._require_rows(indices)
-        out = np.empty((len(rows), *self.latent_shape), np.uint8)
-        self.gather_into(rows * self.num_views + self.view, out)
-        return torch.from_numpy(out), torch.from_numpy(self._labels_at(rows))
+        return self._read(self._require_rows(indices))
 
-    def gather_into(self, stored: np.ndarray, out: np.ndarray) -> None:
-        """Fill `out`, uint8 (B, K, h, w), with codes, for use in loops.
-
-        `stored`, int64 (B,), holds sample × views + view of each, which must be in range.
-        """
-        self._codes_gatherer.fill(stored, out)
-
-    def keys(self, indices: Sequence[int] | np.ndarray) -> list[str]:
+    def keys(self, indices: Indices) -> list[str]:
         """Returns the keys of samples, in the order of `indices`."""
-        rows = self._require_rows(indices)
-        shard_numbers = self._shard_numbers(rows)
-        return [
-            self.shard(number).keys([row - self._starts[number]])[0]
-            for number, row in zip(shard_numbers, rows, strict=True)
-        ]
+        places = map(self.stored.locate, self._require_rows(indices).tolist())
+        return [shard.keys([index])[0] for shard, index in places]
 
-    def signal_sizes(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+    def signal_sizes(self, indices: Indices) -> np.ndarray:
         """Returns the sizes of the signals, to which decoded ones are cropped.
 
         They are height and width in pixels, int64 (B, 2), or the length, int64 (B, 1). In fixed geometry all signals
@@ -152,40 +204,15 @@ class LatentDataset(Dataset):
         if not self.layout.ragged:
             size = [(side - spec.extra_frames) * spec.stride for side in self.latent_shape[1:]]
             return np.tile(np.array(size, np.int64), (len(rows), 1))
-        numbers = self._shard_numbers(rows)
-        sizes = [
-            self.shard(number).sizes[row - self._starts[number]] for number, row in zip(numbers, rows, strict=True)
-        ]
+        sizes = [shard.sizes[index] for shard, index in map(self.stored.locate, rows.tolist())]
         return np.array(sizes, np.int64).reshape(len(rows), -1)
-
-    def shard(self, number: int) -> Shard:
-        """Returns the split's shard of this number, mapped and checked on first use; thread-safe."""
-        shard = self._shards.get(number)
-        if shard is None:
-            shard = self._shards.setdefault(number, self.files.open_shard(self._entries[number], self.manifest))
-        return shard
 
     def fetch(self, progress: Callable[[int, int], object] | None = None) -> None:
         """Fetch all shards of a remote split into the cache, several in parallel; does nothing for a local one.
 
         `progress` is called with the numbers (done, total) of shards. Reading the first batch does the same.
         """
-        self.files.fetch(self._entries, progress)
-
-    def shard_codes(self, number: int) -> np.ndarray:
-        """Returns the mapped codes of a shard without reading them, uint8 (N × views, K, h, w); flat if ragged."""
-        codes = self.shard(number).codes
-        return codes if self.layout.ragged else codes.reshape(-1, *self.latent_shape)
-
-    @property
-    def shard_starts(self) -> np.ndarray:
-        """The index of each shard's first sample, and the number of samples, int64 (shards + 1,)."""
-        return self._starts
-
-    @property
-    def stored_starts(self) -> np.ndarray:
-        """`shard_starts` counted in stored views, int64 (shards + 1,)."""
-        return self._starts * self.num_views
+        self.stored.fetch(progress)
 
     @property
     def num_views(self) -> int:
@@ -219,21 +246,74 @@ class LatentDataset(Dataset):
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """Labels of the whole split, as `LabelSpec` describes them.
+        """Labels of all samples, as `LabelSpec` describes them.
 
         They are int64 (N,), -1 where unknown and for data without labels; uint8 (N, L); or float32 (N,) or (N, T).
         Reads every shard's labels once, and fetches all shards of a remote split first.
 
         Raises `DamagedError` for labels that are invalid for their kind, which would crash a loss on the device.
         """
-        self.fetch()
-        spec = self.layout.labels
-        if spec.kind == "none":
-            return spec.unlabeled(len(self))
-        parts = [shard.labels for shard in map(self.shard, range(len(self._entries))) if shard.labels is not None]
-        labels = np.concatenate([np.empty((0, *spec.sample_shape), spec.dtype), *parts])
-        self._require_valid(labels, np.arange(len(labels)))
-        return labels
+        return self.stored.labels if self.rows is None else self.stored.labels[self.rows]
+
+    @property
+    def classes(self) -> list[str]:
+        """The class names, as torchvision calls them; empty for a data set without classes."""
+        return list(self.class_names or [])
+
+    @property
+    def targets(self) -> np.ndarray:
+        """The labels, as torchvision calls them; see `labels`."""
+        return self.labels
+
+    def label_text(self, index: int) -> str:
+        """Returns a sample's label as text: its class, its classes, or its targets; empty if it is unknown."""
+        label, names = self.stored.labels_at(self._require_rows([index], from_end=True))[0], self.class_names
+        if self.layout.labels.kind == "regression":
+            return ", ".join(f"{value:g}" for value in np.atleast_1d(label))
+        if names is None:
+            return ""
+        if self.layout.labels.kind == "multilabel":
+            return ", ".join(names[number] for number in np.flatnonzero(label))
+        return names[label] if label >= 0 else ""
+
+    @cached_property
+    def codec(self) -> Codec:
+        """The codec of the data set, which decodes it.
+
+        Raises `DamagedError` if its files are missing or broken, and `CallError` for a data set without it.
+        """
+        from walloc_cdl.codec.codec_files import FILE_NAMES  # reading of batches needs no codec
+        from walloc_cdl.codec.io.folder import codec_from_files
+
+        names = [f"{CODEC_FOLDER}/{name}" for name in FILE_NAMES]
+        entries = self.manifest.files
+        if not entries.keys() >= set(names):
+            raise CallError(f"{self.folder} has no codec; decode it with the one that it was made with, load_codec")
+        return codec_from_files(
+            {name.rpartition("/")[2]: self.stored.read_file(name) for name in names},
+            origin=f"{self.folder}/{CODEC_FOLDER}",
+        )
+
+    def image(self, index: int) -> Image:
+        """Returns a sample as a PIL picture, decoded with the data set's codec, of the size that was encoded.
+
+        Its mode is L or RGB; arrays of other values or channels are shown in false color. Raises `CallError` for audio.
+        """
+        from walloc_cdl.codec import to_bytes
+        from walloc_cdl.codec.pictures import to_picture
+        from walloc_cdl.codec.tiles import decode_tiled
+
+        if self.spec.kind != "image":
+            raise CallError(f"{self.folder} holds {self.spec.kind}, which has no picture; decode it with dataset.codec")
+        codes = self[index].codes
+        with torch.inference_mode():
+            if self.layout.ragged:
+                height, width = self.signal_sizes([index % len(self)])[0].tolist()
+                signal = decode_tiled(self.codec, codes.numpy(), approximate=True)[:, :height, :width]
+            else:
+                decoded = self.codec.decode(codes[None])[0]
+                signal = decoded if self.manifest.preprocessing.get("kind") == "array" else to_bytes(decoded)
+        return to_picture(signal.numpy())
 
     @cached_property
     def statistics(self) -> ChannelStatistics:
@@ -254,53 +334,45 @@ class LatentDataset(Dataset):
             if self.spec.kind == "audio" or self.layout.ragged:
                 reason = "audio has none" if self.spec.kind == "audio" else "its samples differ in size"
             raise CallError(f"{self.folder} has no linear synthesis ({reason}); use the `channels` stem for images")
-        path = self.files.path(SYNTHESIS_PATH, entry)
-        if not path.is_file():
-            raise DamagedError(f"{path} is missing; restore it from a copy or prepare the data set again")
-        return synthesis_from_bytes(path.read_bytes(), spec=self.spec, origin=str(path))
+        origin = f"{self.folder}/{SYNTHESIS_PATH}"
+        data = self.stored.read_file(SYNTHESIS_PATH, MAX_FILE_BYTES)
+        return synthesis_from_bytes(data, spec=self.spec, origin=origin)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the memory maps: a worker process opens its own instead of receiving copies."""
-        state = {"folder": self.folder, "manifest": self.manifest, "split": self.split}
-        return {**state, "view": self.view, "files": self.files}
+        return {"stored": self.stored, "view": self.view, "rows": self.rows}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)
 
-    def _labels_at(self, rows: np.ndarray) -> np.ndarray:
-        """Returns the labels of `rows`, without opening other shards."""
-        if "labels" in vars(self):
-            return self.labels[rows]
-        spec = self.layout.labels
-        if spec.kind == "none":
-            return spec.unlabeled(len(rows))
-        stored = np.empty((len(rows), spec.dtype.itemsize * math.prod(spec.sample_shape)), np.uint8)
-        self._labels_gatherer.fill(rows, stored)
-        labels = stored.view(spec.dtype).reshape(len(rows), *spec.sample_shape)
-        self._require_valid(labels, rows)
-        return labels
+    def _require_rows(self, indices: Indices, *, from_end: bool = False) -> np.ndarray:
+        """Returns the rows in the split of these samples, int64 (B,); `from_end` allows negative indices.
 
-    def _label_bytes(self, number: int) -> np.ndarray:
-        """Returns the mapped labels of a shard, uint8 (N, bytes per label); the split must have labels."""
-        labels = self.shard(number).labels
-        assert labels is not None  # the layout has labels, so every shard that has samples has them
-        return labels.reshape(len(labels), -1).view(np.uint8)
+        Raises `IndexError` for anything but a list of integers in range: a mask would read as samples 0 and 1.
+        """
+        rows = np.asarray(indices)
+        if rows.dtype != np.int64 or rows.ndim != 1:
+            if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
+                raise IndexError(
+                    f"sample indices are {rows.dtype} of shape {rows.shape}, expected a list of integers; "
+                    "for a mask use numpy.flatnonzero(mask)"
+                )
+            rows = rows.astype(np.int64)
+        count = len(self)
+        if len(rows) and not rows.view(np.uint64).max() < count:  # negative ones are larger than any count
+            if from_end:
+                rows = np.where(rows < 0, rows + count, rows)
+            low, high = rows.min(), rows.max()
+            if not 0 <= low <= high < count:
+                raise IndexError(f"sample indices from {low} to {high}, expected 0 to {count - 1}")
+        return rows if self.rows is None else self.rows[rows]
 
-    def _require_valid(self, labels: np.ndarray, rows: np.ndarray) -> None:
-        """Raise `DamagedError` unless the labels of these rows are valid for their kind."""
-        spec = self.layout.labels
-        if (invalid := np.flatnonzero(spec.invalid(labels))).size:
-            first = invalid[0]
-            raise DamagedError(
-                f"{self.folder}, split {self.split!r}: label {labels[first].tolist()} of sample {rows[first]}, "
-                f"expected {spec.valid_values}; run `cdl verify --full`"
+    def _read(self, rows: np.ndarray) -> LatentBatch:
+        """Returns the batch of these rows of the split; see `gather`."""
+        if self.layout.ragged:
+            raise CallError(
+                f"samples of {self.folder} differ in size, so they cannot be batched; "
+                "use LatentLoader with crop=(h, w), or dataset[i]"
             )
-
-    def _shard_numbers(self, rows: np.ndarray) -> np.ndarray:
-        return np.searchsorted(self._starts, rows, side="right") - 1
-
-    def _require_rows(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        rows = np.asarray(indices, dtype=np.int64)
-        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
-            raise IndexError(f"sample indices from {rows.min()} to {rows.max()}, expected 0 to {len(self) - 1}")
-        return rows
+        out = np.empty((len(rows), *self.latent_shape), np.uint8)
+        self.stored.fill_codes(rows * self.num_views + self.view, out)
+        return LatentBatch(torch.from_numpy(out), torch.from_numpy(self.stored.labels_at(rows)))

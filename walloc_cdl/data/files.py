@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from walloc_cdl.addresses import is_address, local_path
+from walloc_cdl.addresses import is_address, local_path, utf8_path
 from walloc_cdl.data.cache import FOLDER_VARIABLE, FileCache, default_bytes, default_folder
 from walloc_cdl.data.remote import MissingFileError, RemoteFolder
 from walloc_cdl.errors import CallError, DamagedError, JobError, system_reason
@@ -60,25 +60,55 @@ def open_files(
     The files of an address are kept in the cache in `cache_dir` (see `default_folder`) of at most `cache_bytes`.
     """
     if not is_address(location):
-        return LocalFiles(local_path(location))
+        return LocalFiles(utf8_path(location).absolute())  # also after a change of directory, and in a worker
     limit = default_bytes() if cache_bytes is None else cache_bytes
-    folder = default_folder() if cache_dir is None else Path(cache_dir)
+    folder = default_folder() if cache_dir is None else local_path(cache_dir)
     return CachedFiles(RemoteFolder(os.fspath(location)), FileCache(folder.absolute(), limit))
 
 
-@dataclass(frozen=True)
 class LocalFiles:
     """The files of a local folder."""
 
-    folder: Path
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._manifest_state: tuple[int, ...] | None = None
+        self._shards: dict[str, str] = {}
+        """SHA-256 of every shard by name, as the manifest of that state lists them."""
 
     def load_manifest(self) -> Manifest:
         """See `walloc_cdl.latents.load_manifest`."""
-        return load_manifest(self.folder)
+        state = self._find_manifest()  # before it is read, so that a change in between is noticed later
+        manifest = load_manifest(self.folder)
+        self._shards = {entry.name: entry.sha256 for entry in manifest.shards}
+        self._manifest_state = state
+        return manifest
 
     def open_shard(self, entry: ShardEntry, manifest: Manifest) -> Shard:
-        """See `walloc_cdl.latents.open_shard`."""
-        return open_shard(self.folder / entry.name, entry, manifest.layout)
+        """Open a shard; see `walloc_cdl.latents.open_shard`.
+
+        Raises `JobError` if the folder has become another data set since: its shard may look the same, but have other
+        samples. The check follows the opening, since a job removes the manifest before it writes any shard. A shard
+        that is open keeps its samples in any case, since shards are replaced as whole files.
+        """
+        try:
+            shard = open_shard(self.folder / entry.name, entry, manifest.layout)
+        except DamagedError:
+            self._require_current(entry)  # another data set's shard is not damaged
+            raise
+        self._require_current(entry)
+        return shard
+
+    def _require_current(self, entry: ShardEntry) -> None:
+        """Raise `JobError` unless the folder's manifest still lists this shard."""
+        if (state := self._find_manifest()) is None:
+            raise JobError(
+                f"{self.folder} has lost its {MANIFEST_NAME} since it was opened, so it is being prepared or edited; "
+                "open it again when that is done"
+            )
+        if state != self._manifest_state:
+            self.load_manifest()
+        if self._shards.get(entry.name) != entry.sha256:
+            raise JobError(f"{self.folder} has changed since it was opened: {entry.name} is another one; open it again")
 
     def path(self, name: str, entry: FileEntry | ShardEntry) -> Path:
         """Returns the path in the folder."""
@@ -86,6 +116,14 @@ class LocalFiles:
 
     def fetch(self, entries: Sequence[ShardEntry], progress: Callable[[int, int], object] | None = None) -> None:
         """Do nothing: the files are local."""
+
+    def _find_manifest(self) -> tuple[int, ...] | None:
+        """Returns what changes whenever the manifest is replaced; None if there is none."""
+        try:
+            found = (self.folder / MANIFEST_NAME).stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -132,8 +170,14 @@ class CachedFiles:
     def path(self, name: str, entry: FileEntry | ShardEntry) -> Path:
         """Returns the path in the cache; fetches the file if necessary, and checks its size and SHA-256.
 
-        Raises the errors of `RemoteFolder.download`, and `JobError` if the cache cannot be written.
+        Raises the errors of `RemoteFolder.download`, `CallError` for a file that exceeds the cache, and `JobError` if
+        the cache cannot be written.
         """
+        if entry.num_bytes > self.cache.max_bytes:
+            raise CallError(
+                f"{self.remote}/{name} has {entry.num_bytes} bytes, more than the {self.cache.max_bytes} of the cache; "
+                "allow more (cache_bytes), or download the data set with `cdl pull`"
+            )
 
         def download(file: BinaryIO) -> None:
             try:

@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
+from walloc_cdl.canonical import sha256_hex
+from walloc_cdl.data.batch import LatentBatch
 from walloc_cdl.data.crops import CropReader, covered_shapes
-from walloc_cdl.data.dataset import TRAIN_SPLIT, LatentDataset
+from walloc_cdl.data.dataset import TRAIN_SPLIT, LatentDataset, as_latents
 from walloc_cdl.data.epoch_sampler import EpochPosition, EpochSampler
 from walloc_cdl.data.prefetch import prefetch_map
-from walloc_cdl.data.readers import Batch, DeviceReader, HostReader, Reader
+from walloc_cdl.data.readers import DeviceReader, HostReader, Reader
 from walloc_cdl.data.residency import choose_residency
 from walloc_cdl.data.sampler import GlobalBatches, Selection
 from walloc_cdl.data.transfer import PinnedCopies
@@ -29,7 +32,10 @@ DEFAULT_PREFETCH = 4
 
 
 class LatentLoader:
-    """Iterates over (codes uint8 (B, K, h, w), labels (B, …)) on `device`; labels are those of `LatentDataset`.
+    """Iterates over `LatentBatch`es, (codes uint8 (B, K, h, w), labels (B, …)), on `device`.
+
+    `dataset` is a `LatentDataset`, or a `torch.utils.data.Subset` of one; `loader.dataset` is the `LatentDataset` of
+    these samples.
 
     `batch_size` is the size of global batches, over all ranks; rank r gets its slice of each. The order
     follows from (seed, epoch) alone. The first iteration is epoch 0, and each further one is the next epoch, also after
@@ -51,7 +57,7 @@ class LatentLoader:
 
     def __init__(
         self,
-        dataset: LatentDataset,
+        dataset: Dataset,
         batch_size: int,
         *,
         device: str | torch.device = "cpu",
@@ -65,6 +71,7 @@ class LatentLoader:
         views: str | None = None,
         crop: tuple[int, ...] | None = None,
     ) -> None:
+        dataset = as_latents(dataset)
         is_train = dataset.split == TRAIN_SPLIT
         if not 0 <= rank < world_size <= batch_size:
             raise CallError(
@@ -95,6 +102,15 @@ class LatentLoader:
         self.sampler = EpochSampler(self.batches, rank=rank, world_size=world_size)
         self._host_reader: Reader | None = None
         self._device_reader: DeviceReader | None = None
+
+    def __repr__(self) -> str:
+        order = "shuffled" if self.batches.shuffle else "in order"
+        last = ", the last one dropped if incomplete" if self.batches.drop_last else ""
+        rank = f", rank {self.rank} of {self.world_size}" if self.world_size > 1 else ""
+        return (
+            f"LatentLoader({len(self):,} batches of {self.batch_size}, {order}{last}{rank}, on {self.device}, "
+            f"residency {self.residency}, of {self.dataset!r})"
+        )
 
     @property
     def batch_size(self) -> int:
@@ -131,7 +147,9 @@ class LatentLoader:
         }
 
     def _identity(self) -> dict[str, Any]:
-        return {name: getattr(self if name in ("views", "crop") else self.batches, name) for name in _STATE_FIELDS}
+        rows = self.dataset.rows
+        settings = {name: getattr(self if name in ("views", "crop") else self.batches, name) for name in _STATE_FIELDS}
+        return {**settings, "rows_sha256": None if rows is None else sha256_hex(rows.tobytes())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Make the next iteration continue after the received batches; the number of ranks may differ.
@@ -141,7 +159,7 @@ class LatentLoader:
         Raises `CallError` if the state belongs to a loader with other batches.
         """
         for name, value in self._identity().items():
-            if state[name] != value:
+            if state.get(name) != value:
                 raise CallError(
                     f"loader state has {name} {state[name]!r}, but this loader has {value!r}; "
                     "resume with the settings of the first run"
@@ -151,7 +169,7 @@ class LatentLoader:
         finished = state.get("finished", False) and state["batches"] == len(self)
         self.sampler.restore(state["epoch"], state["batches"], finished=finished)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[LatentBatch]:
         yield from self._iterate(self.sampler.begin())  # begins with the first batch, so after a late `set_epoch`
 
     def with_words(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
@@ -171,7 +189,7 @@ class LatentLoader:
                     part = part.pin_memory()
                 yield codes, labels, part.to(self.device, non_blocking=True).view(torch.uint64)
 
-    def _iterate(self, position: EpochPosition) -> Generator[Batch]:
+    def _iterate(self, position: EpochPosition) -> Generator[LatentBatch]:
         draw = self.views is not None or (self.crop is not None and self.batches.shuffle)
         selections = self.batches.selections(
             position.epoch, draw=draw, rank=self.rank, world_size=self.world_size, start=position.batches
@@ -183,7 +201,7 @@ class LatentLoader:
                 yield batch
         position.begun = position.finished = True
 
-    def _read(self, selections: Sequence[Selection]) -> Iterator[Batch]:
+    def _read(self, selections: Sequence[Selection]) -> Iterator[LatentBatch]:
         if self.residency == "device":
             self._device_reader = self._device_reader or DeviceReader(self.dataset, self.device)
             yield from map(self._device_reader.read, selections)
@@ -200,7 +218,7 @@ class LatentLoader:
                 yield from batches
                 return
             for codes, labels in batches:
-                yield codes.to(self.device), labels.to(self.device)
+                yield LatentBatch(codes.to(self.device), labels.to(self.device))
 
     def _open_reader(self) -> Reader:
         in_memory, batch_size = self.residency == "ram", self.batches.batch_size

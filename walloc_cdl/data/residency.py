@@ -16,7 +16,7 @@ AUTO_MAX_FRACTION = 0.5
 
 
 def codes_bytes(dataset: LatentDataset) -> int:
-    """Returns the bytes of all codes of a split of fixed geometry, over all views."""
+    """Returns the bytes of all codes of a data set of fixed geometry, over all views."""
     return len(dataset) * math.prod(dataset.layout.sample_shape)
 
 

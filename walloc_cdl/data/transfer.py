@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from walloc_cdl.data.readers import Batch, Reader
+from walloc_cdl.data.batch import LatentBatch
+from walloc_cdl.data.readers import Reader
 from walloc_cdl.data.sampler import Selection
 
 
@@ -28,13 +29,13 @@ class StagedBatch:
     labels: torch.Tensor
     copied: torch.cuda.Event
 
-    def receive(self) -> Batch:
+    def receive(self) -> LatentBatch:
         """Make the consumer's current stream wait for the copy; the host does not wait."""
         stream = torch.cuda.current_stream(self.codes.device)
         stream.wait_event(self.copied)
         for tensor in (self.codes, self.labels):
             tensor.record_stream(stream)  # otherwise its memory could be reused by the next copy while it is read
-        return self.codes, self.labels
+        return LatentBatch(self.codes, self.labels)
 
 
 class PinnedCopies:

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.fields import REMEDY
-from walloc_cdl.files import open_atomic, write_atomic
+from walloc_cdl.files import make_folder, open_atomic, open_existing, remove_file, write_atomic
 from walloc_cdl.latents.manifest import COPY_FOLDER, MANIFEST_NAME, PROVENANCE_NAME, FileEntry, Manifest
 from walloc_cdl.latents.manifest_file import manifest_bytes
 
@@ -36,9 +36,10 @@ def write_copies(folder: Path, manifest: Manifest) -> None:
     for name, entry in manifest.files.items():
         copy_listed(folder / name, folder / copy_path(name), entry)
     if (folder / PROVENANCE_NAME).is_file():
-        write_with_parents(folder, copy_path(PROVENANCE_NAME), (folder / PROVENANCE_NAME).read_bytes())
+        with open_existing(folder / PROVENANCE_NAME) as file:
+            write_with_parents(folder, copy_path(PROVENANCE_NAME), file.read())
     else:
-        (folder / copy_path(PROVENANCE_NAME)).unlink(missing_ok=True)
+        remove_file(folder / copy_path(PROVENANCE_NAME))
     write_with_parents(folder, copy_path(MANIFEST_NAME), manifest_bytes(manifest))
 
 
@@ -47,10 +48,10 @@ def copy_listed(source: Path, target: Path, entry: FileEntry) -> None:
 
     Raises `DamagedError`, and writes nothing, if the file differs from its entry.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     digest, num_bytes = hashlib.sha256(), 0
     try:
-        with source.open("rb") as original, open_atomic(target) as copy:
+        with open_existing(source) as original, open_atomic(target) as copy:
             for chunk in _chunks(original, source):
                 copy.write(chunk)
                 digest.update(chunk)
@@ -76,5 +77,5 @@ def _chunks(file: BinaryIO, path: Path) -> Iterator[bytes]:
 
 def write_with_parents(folder: Path, name: str, data: bytes) -> None:
     """Write a file at a relative path in `folder`, and create its parent folders."""
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    make_folder((folder / name).parent)
     write_atomic(folder / name, data)

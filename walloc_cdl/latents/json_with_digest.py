@@ -5,11 +5,13 @@ The text is formatted for people and the digest is computed from the canonical f
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from walloc_cdl.canonical import canonical_json, sha256_hex
-from walloc_cdl.errors import DamagedError
-from walloc_cdl.fields import REMEDY, parse_json
+from walloc_cdl.errors import DamagedError, one_line
+from walloc_cdl.fields import REMEDY
+from walloc_cdl.json_files import MAX_JSON_BYTES, parse_json, read_limited
 
 
 def encode_json_with_digest(fields: dict[str, Any]) -> bytes:
@@ -28,6 +30,14 @@ def encode_json_with_digest(fields: dict[str, Any]) -> bytes:
     return (_format(with_digest, "") + "\n").encode("utf-8")
 
 
+def read_json_with_digest(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """Read a file of at most `max_bytes` that `encode_json_with_digest` made; returns the fields without their digest.
+
+    Raises `DamagedError` if it is larger, or not an object with a matching digest; `OSError` if it cannot be read.
+    """
+    return parse_json_with_digest(read_limited(path, max_bytes), origin=str(path))
+
+
 def parse_json_with_digest(data: bytes, *, origin: str) -> dict[str, Any]:
     """Return the fields without their digest: the inverse of `encode_json_with_digest`.
 
@@ -36,15 +46,11 @@ def parse_json_with_digest(data: bytes, *, origin: str) -> dict[str, Any]:
     try:
         fields = parse_json(data)
     except ValueError as error:
-        raise DamagedError(f"{origin}: not readable as JSON ({error}); {REMEDY}") from error
+        raise DamagedError(f"{origin}: not readable as JSON ({one_line(error)}); {REMEDY}") from error
     if not isinstance(fields, dict) or not isinstance(fields.get("digest"), str):
         raise DamagedError(f"{origin}: has no digest; {REMEDY}")
     stated = fields.pop("digest")
-    try:
-        found = sha256_hex(canonical_json(fields))
-    except ValueError as error:  # lone surrogates, infinities written as 1e999
-        raise DamagedError(f"{origin}: holds a value that canonical JSON cannot ({error}); {REMEDY}") from error
-    if found != stated:
+    if (found := sha256_hex(canonical_json(fields))) != stated:
         raise DamagedError(f"{origin}: digest is {found[:12]}…, expected {stated[:12]}…; {REMEDY}")
     return fields
 

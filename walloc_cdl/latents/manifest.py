@@ -15,6 +15,7 @@ import numpy as np
 from walloc_cdl.canonical import canonical_json, sha256_hex
 from walloc_cdl.latents.labels import LabelSpec
 from walloc_cdl.latents.layout import SampleLayout
+from walloc_cdl.schema import Count, FileName, Sha256
 from walloc_cdl.spec import LatentSpec
 
 FORMAT = "walloc-cdl latents"
@@ -28,20 +29,20 @@ EDIT_NAME = "edit.json"
 COPY_FOLDER = "copy"
 """Second copies of all files except the shards, under the same relative paths."""
 SHARD_SUFFIX = ".safetensors"
-MAX_MANIFEST_BYTES = 1 << 28
-"""Larger manifests are refused; a shard takes about 250 bytes of the manifest."""
+MAX_MANIFEST_BYTES = 1 << 26
+"""Larger manifests are refused: a shard takes about 250 bytes of the manifest, and a byte up to 16 bytes of memory."""
 
 
 @dataclass(frozen=True)
 class ShardEntry:
     """The manifest's entry of one shard; `name` is a plain file name that ends in `.safetensors`."""
 
-    name: str
+    name: FileName
     split: str
-    num_samples: int
-    num_bytes: int
-    sha256: str
-    index_sha256: str
+    num_samples: Count
+    num_bytes: Count
+    sha256: Sha256
+    index_sha256: Sha256
     """SHA-256 of everything except the codes (header, labels, checksums, keys): a small part, so quickly checked."""
 
 
@@ -49,16 +50,16 @@ class ShardEntry:
 class FileEntry:
     """The manifest's entry of one file that is not a shard."""
 
-    num_bytes: int
-    sha256: str
+    num_bytes: Count
+    sha256: Sha256
 
 
 @dataclass(frozen=True)
 class SplitSummary:
     """Counts of one split."""
 
-    num_samples: int
-    class_counts: list[int] | None = None
+    num_samples: Count
+    class_counts: list[Count] | None = None
     """Number of samples of each class, in the order of the class names. Unknown labels (-1) are not counted; a sample
     of several classes counts for each of them."""
 

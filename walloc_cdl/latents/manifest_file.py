@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from walloc_cdl.addresses import local_path
 from walloc_cdl.errors import CallError, CdlError, DamagedError
-from walloc_cdl.fields import REMEDY, Fields, damaged, require_integer, require_path, require_text
+from walloc_cdl.fields import REMEDY, Fields, damaged, require_path, shorten
+from walloc_cdl.json_files import read_limited
 from walloc_cdl.latents.consistency import inconsistency
 from walloc_cdl.latents.json_with_digest import encode_json_with_digest, parse_json_with_digest
 from walloc_cdl.latents.manifest import (
@@ -24,6 +28,10 @@ from walloc_cdl.latents.manifest import (
     ShardEntry,
     SplitSummary,
 )
+from walloc_cdl.schema import Check, Count, from_json, require_type
+from walloc_cdl.spec import LatentSpec
+
+Side = Annotated[int, Check("an integer of at least 1", lambda value: value >= 1)]
 
 
 def load_manifest(folder: Path | str) -> Manifest:
@@ -31,21 +39,15 @@ def load_manifest(folder: Path | str) -> Manifest:
 
     Raises `CallError` if `folder` is not a data set, `DamagedError` if its manifest is damaged.
     """
-    path = Path(folder) / MANIFEST_NAME
+    folder = local_path(folder)
+    path = folder / MANIFEST_NAME
     if not path.is_file():
-        raise _missing_manifest_error(Path(folder))
+        raise _missing_manifest_error(folder)
     try:
-        return parse_manifest(read_limited(path), origin=str(path))
+        return parse_manifest(read_limited(path, MAX_MANIFEST_BYTES), origin=str(path))
     except DamagedError as error:
         reason = str(error).removesuffix(f"; {REMEDY}")
         raise DamagedError(f"{reason}; `cdl repair {folder}` restores it from its copy") from error
-
-
-def read_limited(path: Path) -> bytes:
-    """Read a manifest, or a file that should become one; `DamagedError` if it exceeds `MAX_MANIFEST_BYTES`."""
-    if (found := path.stat().st_size) > MAX_MANIFEST_BYTES:
-        raise DamagedError(f"{path}: {found} bytes, expected at most {MAX_MANIFEST_BYTES}; {REMEDY}")
-    return path.read_bytes()
 
 
 def parse_manifest(data: bytes, *, origin: str) -> Manifest:
@@ -81,85 +83,80 @@ def manifest_from_json(values: Any, *, origin: str = MANIFEST_NAME) -> Manifest:
     Raises `DamagedError`, naming `origin`, for invalid values, and `CallError` for another format version, which is
     not damage.
     """
-    fields = Fields(values, origin)
-    if fields.get("format") != FORMAT:
-        raise DamagedError(f"{origin}: format is {fields.get('format')!r}, expected {FORMAT!r}; {REMEDY}")
-    version = fields.integer("format_version", 1)
+    header = Fields(values, origin)
+    if header.get("format") != FORMAT:
+        raise DamagedError(f"{origin}: format is {shorten(header.get('format'))}, expected {FORMAT!r}; {REMEDY}")
+    version = header.integer("format_version", 1)
     if version != FORMAT_VERSION:
         raise CallError(f"{origin}: format version {version}, this program reads {FORMAT_VERSION}; update walloc-cdl")
-    manifest = Manifest(
-        spec=fields.spec("spec"),
-        latent_shape=_parse_shape(fields),
-        splits={name: _parse_split(part) for name, part in _objects(fields, "splits")},
-        shards=[_parse_shard(Fields(item, f"{origin}, shards[{i}]")) for i, item in enumerate(fields.items("shards"))],
-        files={name: _parse_file(part) for name, part in _objects(fields, "files")},
-        histograms={
-            name: _parse_histogram(rows, f"{origin}, histograms, {name}")
-            for name, rows in fields.object("histograms").values.items()
-        },
-        label_kind=fields.text("label_kind"),
-        class_names=_parse_names(fields, "class_names"),
-        target_names=_parse_names(fields, "target_names"),
-        views=_parse_names(fields, "views"),
-        preprocessing=fields.object("preprocessing").values,
-        source=fields.object("source").values,
-        ledger=fields.object("ledger").values,
-    )
-    fields.require_names(set(manifest.to_json()))
-    if fields.get("geometry") != (expected := "ragged" if manifest.layout.ragged else "fixed"):
-        raise damaged(f"{origin}, geometry", fields.get("geometry"), f"{expected!r}, which the latent shape implies")
+    stored = from_json(_StoredManifest, values, origin)
+    for name in stored.files:
+        require_path(name, f"{origin}, files", parts=True)
+    _require_known_types(stored, origin)
+    if len(stored.latent_shape) not in (2, 3):
+        raise DamagedError(f"{origin}, latent_shape: {len(stored.latent_shape)} sizes, expected 2 or 3; {REMEDY}")
+    fields = {field.name: getattr(stored, field.name) for field in dataclasses.fields(Manifest)}
+    fields["histograms"] = {
+        name: parse_histogram(rows, f"{origin}, histograms, {name}") for name, rows in stored.histograms.items()
+    }
+    manifest = Manifest(**fields)
+    if stored.geometry != (expected := "ragged" if manifest.layout.ragged else "fixed"):
+        raise damaged(f"{origin}, geometry", stored.geometry, f"{expected!r}, which the latent shape implies")
     if problem := inconsistency(manifest):
-        raise DamagedError(f"{origin}: {problem}; {REMEDY}")
+        raise DamagedError(f"{origin}: {problem[:500]}; {REMEDY}")
     return manifest
 
 
-def _parse_shape(fields: Fields) -> tuple[int | None, ...]:
-    where = f"{fields.where}, latent_shape"
-    sizes = [None if size is None else require_integer(size, where, 1) for size in fields.items("latent_shape")]
-    if len(sizes) not in (2, 3):
-        raise DamagedError(f"{fields.where}, latent_shape: {len(sizes)} sizes, expected 2 or 3; {REMEDY}")
-    return tuple(sizes)
+@dataclass(frozen=True)
+class _StoredManifest:
+    """The fields of the file."""
+
+    format: str
+    format_version: int
+    spec: LatentSpec
+    geometry: str
+    latent_shape: tuple[Side | None, ...]
+    views: list[str] | None
+    preprocessing: dict[str, Any]
+    label_kind: str
+    class_names: list[str] | None
+    target_names: list[str] | None
+    splits: dict[str, SplitSummary]
+    shards: list[ShardEntry]
+    files: dict[str, FileEntry]
+    histograms: dict[str, list[list[int]]]
+    source: dict[str, Any]
+    ledger: dict[str, Any]
 
 
-def _parse_names(fields: Fields, name: str) -> list[str] | None:
-    if fields.get(name) is None:
-        return None
-    return [require_text(item, f"{fields.where}, {name}") for item in fields.items(name)]
+KNOWN_TYPES: dict[str, dict[str, Any]] = {
+    "preprocessing": {"shard_samples": Side, "duplicates": str},
+    "source": {
+        "name": str,
+        "num_samples": dict[str, Count],
+        "num_strays": Count,
+        "fingerprint": str,
+        "limit": Side | None,
+        "limit_seed": Count,
+    },
+    "ledger": {
+        **dict.fromkeys(("num_rows", "num_stored", "num_quarantined", "num_dropped", "num_duplicates"), Count),
+        **dict.fromkeys(("num_duplicates_across_splits", "num_duplicates_of_other_label"), Count),
+        "reasons": dict[str, Count],
+    },
+}
+"""Types of the members of the manifest's free objects that this program uses, where they are present."""
 
 
-def _parse_split(fields: Fields) -> SplitSummary:
-    fields.require_names({"num_samples", "class_counts"})
-    counts = None
-    if fields.get("class_counts") is not None:
-        where = f"{fields.where}, class_counts"
-        counts = [require_integer(count, where) for count in fields.items("class_counts")]
-    return SplitSummary(fields.integer("num_samples"), counts)
+def _require_known_types(stored: _StoredManifest, origin: str) -> None:
+    for field, known in KNOWN_TYPES.items():
+        values = getattr(stored, field)
+        for name in known.keys() & values.keys():
+            require_type(known[name], values[name], f"{origin}, {field}, {name}")
 
 
-def _parse_shard(fields: Fields) -> ShardEntry:
-    fields.require_names({"name", "split", "num_samples", "num_bytes", "sha256", "index_sha256"})
-    return ShardEntry(
-        fields.path("name"),
-        fields.text("split"),
-        fields.integer("num_samples"),
-        fields.integer("num_bytes"),
-        fields.sha256("sha256"),
-        fields.sha256("index_sha256"),
-    )
-
-
-def _parse_file(fields: Fields) -> FileEntry:
-    fields.require_names({"num_bytes", "sha256"})
-    return FileEntry(fields.integer("num_bytes"), fields.sha256("sha256"))
-
-
-def _objects(fields: Fields, name: str) -> list[tuple[str, Fields]]:
-    """Return the members of an object of objects; their names must be plain relative paths."""
-    group = fields.object(name)
-    return [(require_path(key, group.where, parts=True), group.object(key)) for key in group.values]
-
-
-def _parse_histogram(rows: Any, where: str) -> np.ndarray:
-    if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == 256 for row in rows):
+def parse_histogram(rows: list[list[int]], where: str) -> np.ndarray:
+    """Return the histogram, int64 (K, 256), of rows of counts; `DamagedError` unless each has 256 of at least 0."""
+    if any(len(row) != 256 or min(row) < 0 for row in rows):
         raise DamagedError(f"{where}: expected rows of 256 counts; {REMEDY}")
-    return np.array([[require_integer(count, where) for count in row] for row in rows], np.int64).reshape(-1, 256)
+    return np.array(rows, np.int64).reshape(-1, 256)

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from walloc_cdl.errors import DamagedError, first_line, system_reason
-from walloc_cdl.fields import REMEDY, Fields, parse_json, require_integer
+from walloc_cdl.fields import REMEDY, Fields, require_integer
+from walloc_cdl.json_files import parse_json
 from walloc_cdl.latents.checksum import sample_checksums
 from walloc_cdl.latents.header import shard_metadata
 from walloc_cdl.latents.layout import TYPES, SampleLayout

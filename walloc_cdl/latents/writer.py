@@ -17,6 +17,7 @@ from types import TracebackType
 import numpy as np
 
 from walloc_cdl.canonical import sha256_stream
+from walloc_cdl.confinement import confined
 from walloc_cdl.errors import CallError
 from walloc_cdl.fields import is_plain_path
 from walloc_cdl.files import open_atomic, write_atomic
@@ -193,8 +194,9 @@ def write_manifest(folder: Path | str, manifest: Manifest) -> None:
     differs from its entry.
     """
     data = manifest_bytes(manifest)
-    write_copies(Path(folder), manifest)
-    write_atomic(Path(folder) / MANIFEST_NAME, data)
+    with confined(folder):
+        write_copies(Path(folder), manifest)
+        write_atomic(Path(folder) / MANIFEST_NAME, data)
 
 
 def _require_range(name: str, histogram: np.ndarray, spec: LatentSpec) -> None:

@@ -1,7 +1,7 @@
 """The training loop for models on stored latents: it takes a model and a step, and writes a run's folder."""
 
 from walloc_cdl.training.average import WeightAverage
-from walloc_cdl.training.checkpoint import copy_into, load_tensors, tensors_to_bytes
+from walloc_cdl.training.checkpoint import copy_into, load_tensors, require_same_tensors, tensors_to_bytes
 from walloc_cdl.training.config import LoopConfig, require_fraction
 from walloc_cdl.training.environment import describe_environment, source_commit
 from walloc_cdl.training.loop import History, Loader, Progress, Step, TrainingLoop, TrainProgress
@@ -34,6 +34,7 @@ __all__ = [
     "learning_rate",
     "load_tensors",
     "require_fraction",
+    "require_same_tensors",
     "run_epochs",
     "seed_torch",
     "source_commit",

@@ -42,6 +42,8 @@ class LoopConfig:
         for name in ("weight_decay", "warmup_epochs", "seed"):
             if not getattr(self, name) >= 0:
                 raise CallError(f"{name} is {getattr(self, name)}; it must not be negative")
+        if self.seed >= 2**64:
+            raise CallError(f"seed is {self.seed}; it must be below 2^64")
         require_fraction("ema_decay", self.ema_decay)
         if not 0 < self.lr < math.inf:
             raise CallError(f"lr is {self.lr}; it must be above 0")

@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from walloc_cdl.errors import CallError, DamagedError, JobError
+from walloc_cdl.schema import Check, from_json, require_type
 from walloc_cdl.threads import MAX_THREADS, choose_threads, require_threads
 from walloc_cdl.training.average import WeightAverage
-from walloc_cdl.training.checkpoint import copy_into
+from walloc_cdl.training.checkpoint import REMEDY, copy_into
 from walloc_cdl.training.config import LoopConfig
 from walloc_cdl.training.optimizer import build_optimizer, optimizer_tensors, restore_optimizer
 from walloc_cdl.training.schedule import learning_rate
 from walloc_cdl.training.seeding import seed_torch
+
+Threads = Annotated[int, Check(f"an integer from 1 to {MAX_THREADS}", lambda value: 1 <= value <= MAX_THREADS)]
 
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Computes the loss of a batch, a scalar that can be differentiated, from (codes, targets, words).
@@ -48,6 +51,10 @@ class Loader(Protocol):
     def with_words(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Iterate over the epoch's batches (codes, targets, words), on the loop's device."""
         ...
+
+
+class DivergedError(JobError):
+    """Training has left the finite numbers; the same run would do so again."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,7 @@ class TrainingLoop:
     def run_epoch(self) -> None:
         """Train one epoch; its randomness follows from the seed and the number of the epoch alone.
 
-        Raises `JobError` if the mean loss is not finite.
+        Raises `DivergedError` if the mean loss, or a weight after the last update, is not finite.
         """
         epoch, steps = self.epoch, len(self.loader)
         seed_torch(self.config.seed, epoch)
@@ -159,12 +166,24 @@ class TrainingLoop:
         mean = float(total) / steps  # waits for the device
         elapsed = time.perf_counter() - start
         if not math.isfinite(mean):
-            raise JobError(
-                f"the loss is {mean} in epoch {epoch + 1}; choose an lr below {self.config.lr:g}, or precision fp32"
-            )
+            raise DivergedError(f"the loss is {mean} in epoch {epoch + 1}; {self._calmer}")
+        if not self._is_finite():
+            raise DivergedError(f"weights are not finite after epoch {epoch + 1}; {self._calmer}")
         self.history.losses.append(mean)
         self.history.images_per_s.append(num_images / elapsed)
         self.history.elapsed_s += elapsed
+
+    @property
+    def _calmer(self) -> str:
+        return f"choose an lr below {self.config.lr:g}, or precision fp32"
+
+    def _is_finite(self) -> bool:
+        """Returns whether all parameters and their averages are finite; waits for the device once."""
+        names = {name for name, _ in self.model.named_parameters()}
+        tensors = [
+            value for part in (self.weights(), self.average.weights) for name, value in part.items() if name in names
+        ]
+        return bool(torch.stack([value.isfinite().all() for value in tensors]).all()) if tensors else True
 
     def use_average(self) -> None:
         """Replace the weights of the model by the averaged ones."""
@@ -192,13 +211,15 @@ class TrainingLoop:
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
             parts.setdefault(part, {})[rest] = value
-        try:
-            history = History(list(values["losses"]), list(values["images_per_s"]), float(values["elapsed_s"]))
-            threads = values["threads"]
-            if threads is not None and (type(threads) is not int or not 1 <= threads <= MAX_THREADS):
-                raise ValueError(f"threads is {threads!r}")
-        except (KeyError, TypeError, ValueError) as error:
-            raise DamagedError(f"{origin}: not a training state ({error}); train again in another folder") from error
+        names = {field.name for field in fields(History)}
+        stored = {name: value for name, value in values.items() if name in names}
+        history = from_json(History, stored, f"{origin}, training state", remedy=REMEDY)
+        if not len(history.losses) == len(history.images_per_s) <= self.config.epochs:
+            raise DamagedError(
+                f"{origin}: {len(history.losses)} losses and {len(history.images_per_s)} rates of "
+                f"{self.config.epochs} epochs; {REMEDY}"
+            )
+        threads = require_type(Threads | None, values.get("threads", ""), f"{origin}, threads", remedy=REMEDY)
         if self.threads is not None and threads not in (None, self.threads):
             raise CallError(
                 f"{origin} was trained with {threads} threads, but this call has {self.threads}, which gives other "

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from walloc_cdl.errors import DamagedError
+from walloc_cdl.fields import damaged
+from walloc_cdl.schema import Sha256, from_json
+from walloc_cdl.training.checkpoint import REMEDY
 
 MetricsT = TypeVar("MetricsT")
 """The metrics of the trained model: a dataclass of plain values."""
@@ -32,7 +33,7 @@ class RunRecord(Generic[MetricsT]):
     """Training rate: the median over the epochs."""
     losses: list[float]
     """Mean training loss of each epoch."""
-    weights_sha256: str
+    weights_sha256: Sha256
     """SHA-256 of model.safetensors."""
 
     def to_json(self) -> dict[str, Any]:
@@ -40,13 +41,15 @@ class RunRecord(Generic[MetricsT]):
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, fields: Any, make_metrics: Callable[..., MetricsT], *, origin: str) -> RunRecord[MetricsT]:
+    def from_json(cls, fields: Any, metrics_type: type[MetricsT], *, origin: str) -> RunRecord[MetricsT]:
         """Inverse of `to_json` for untrusted values; raises `DamagedError`, naming `origin`.
 
-        `make_metrics` takes the fields of the metrics as keyword arguments, as their class does.
+        `metrics_type` is the dataclass of the metrics.
         """
-        try:
-            metrics = fields["metrics"]
-            return cls(**{**fields, "metrics": None if metrics is None else make_metrics(**metrics)})
-        except (KeyError, TypeError) as error:
-            raise DamagedError(f"{origin}: not the record of a run ({error}); train again") from error
+        record: RunRecord[Any] = from_json(cls, fields, origin, remedy=REMEDY)
+        if not record.losses:
+            raise damaged(f"{origin}, losses", record.losses, "a loss for each epoch", REMEDY)
+        if record.metrics is None:
+            return record
+        metrics = from_json(metrics_type, record.metrics, f"{origin}, metrics", remedy=REMEDY)
+        return dataclasses.replace(record, metrics=metrics)

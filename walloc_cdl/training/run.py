@@ -9,9 +9,9 @@ from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.files import write_atomic
 from walloc_cdl.threads import torch_threads
-from walloc_cdl.training.checkpoint import load_tensors, tensors_to_bytes
+from walloc_cdl.training.checkpoint import checkpoint_to_bytes, load_checkpoint, tensors_to_bytes
 from walloc_cdl.training.environment import source_commit
-from walloc_cdl.training.loop import TrainingLoop
+from walloc_cdl.training.loop import DivergedError, TrainingLoop
 from walloc_cdl.training.record import MetricsT, RunRecord
 from walloc_cdl.training.run_folder import RunFolder
 
@@ -21,19 +21,25 @@ def run_epochs(loop: TrainingLoop, run: RunFolder) -> None:
 
     The loop uses the number of torch's threads that it was given, that of the checkpoint, or the one that is fastest
     now. `RunFolder.claim` must have been called. Raises `DamagedError` for a checkpoint that is broken or belongs to
-    another run, `CallError` for a checkpoint of another number of threads, `JobError` if the loss diverges.
+    another run, `CallError` for a checkpoint of another number of threads, `DivergedError` if the loss diverges, and at
+    once if it did so in an earlier call.
     """
+    run.require_not_diverged()
     digest = run.config_digest()
     if run.checkpoint_path.is_file():
-        tensors, values = load_tensors(run.checkpoint_path)
+        tensors, values = load_checkpoint(run.checkpoint_path)
         if values.get("config_sha256") != digest:
             raise DamagedError(f"{run.checkpoint_path} belongs to another run than config.json; name another folder")
         loop.restore(tensors, values, origin=str(run.checkpoint_path))
     with torch_threads(loop.choose_threads() if loop.epoch < loop.config.epochs else loop.threads):
         while loop.epoch < loop.config.epochs:
-            loop.run_epoch()
+            try:
+                loop.run_epoch()
+            except DivergedError as error:
+                run.note_divergence(str(error))
+                raise
             tensors, values = loop.state()
-            write_atomic(run.checkpoint_path, tensors_to_bytes(tensors, {**values, "config_sha256": digest}))
+            write_atomic(run.checkpoint_path, checkpoint_to_bytes(tensors, {**values, "config_sha256": digest}))
     loop.use_average()
 
 

@@ -51,7 +51,7 @@ class ImageNet(Source):
     """The splits `train` and `validation`, or the one that exists.
 
     Raises `CallError` for a folder that has neither, for a class that exists twice, and for a flat validation set
-    without labels.
+    without any label.
     """
 
     def __init__(self, root: Path, *, val_labels: Path | None = None, meta: Path | None = None) -> None:
@@ -63,26 +63,38 @@ class ImageNet(Source):
         self._splits = {"train": SliceColumns(), "validation": SliceColumns()}
         labels = ClassLabels()
         validation_labels: dict[str, str] | None = None
+        num_flat, unlabeled = 0, []
         for split, found in (("train", self._train()), ("validation", self._validation())):
             for sample in found:
                 synset = sample.synset
                 if synset is None:
                     if validation_labels is None:
                         validation_labels = _read_validation_labels(val_labels, meta)
-                    synset = _synset(validation_labels, sample)
+                    stem, num_flat = Path(os.fsdecode(sample.key)).stem, num_flat + 1
+                    synset = validation_labels.get(stem)
+                    if synset is None:
+                        unlabeled.append(stem)
                 self._splits[split].append(sample.key, sample.path, sample.num_bytes, sample.offset)
                 labels.append(split, synset)
+        if num_flat and len(unlabeled) == num_flat:
+            raise CallError(f"?val_labels has no synset for image {unlabeled[0]!r} and all others; give their file")
         names = labels.names()
         if names is None:
             raise CallError(
                 f"{str(root)!r} has neither {TRAIN_TAR}, {VALIDATION_TAR}, train/ nor val/ with images; "
                 "give the folder that contains them"
             )
+        notes = []
+        if unlabeled:
+            first = f"{unlabeled[0]} is the first"
+            notes = [
+                f"?val_labels has no synset for {len(unlabeled):,} of the {num_flat:,} validation images ({first})"
+            ]
         listings = {split: rows.listing(labels.close(split)) for split, rows in self._splits.items()}
         listings = {split: listing for split, listing in listings.items() if len(listing.keys)}
         readable = readable_names(root)
         class_names = [f"{name} {readable[name]}" if name in readable else name for name in names]
-        super().__init__("imagenet", Listing(listings, class_names, self._strays.strays()))
+        super().__init__("imagenet", Listing(listings, class_names, self._strays.strays(), notes=notes))
 
     def read(self, split: str, index: int) -> Path | FileSlice:
         """Return the location of the image."""
@@ -183,10 +195,3 @@ def _read_validation_labels(val_labels: Path | None, meta: Path | None) -> dict[
             "Kaggle's LOC_val_solution.csv, or the devkit's ILSVRC2012_validation_ground_truth.txt with its meta.mat"
         )
     return validation_synsets(val_labels, meta)
-
-
-def _synset(labels: dict[str, str], sample: _ImageFile) -> str:
-    stem = Path(os.fsdecode(sample.key)).stem
-    if stem not in labels:
-        raise CallError(f"?val_labels has no synset for image {stem!r}; give the file of all validation images")
-    return labels[stem]

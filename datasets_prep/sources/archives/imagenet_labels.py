@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from datasets_prep.decode.mat_files import load_mat_table
 from datasets_prep.sources.core.label_files import label_lines
+from datasets_prep.sources.core.label_values import is_unknown
 from walloc_cdl.errors import CallError
+from walloc_cdl.files import open_regular
 
 SYNSET = re.compile(r"n\d{8}")
 NUM_CLASSES = 1000
+MAX_META_BYTES = 2**24
+"""Limit for the table in `meta.mat`, decompressed: several times what the devkit's takes."""
 NAMES_FILES = ("LOC_synset_mapping.txt", "words.txt")
 
 
@@ -21,16 +26,17 @@ def validation_synsets(path: Path, meta: Path | None) -> dict[str, str]:
     `CallError` for a file that does not exist, cannot be read or has another form.
     """
     if not path.is_file():
-        raise CallError(f"label file {str(path)!r} does not exist; give the label file of the validation images")
+        state = "is not a regular file" if path.exists() else "does not exist"
+        raise CallError(f"label file {str(path)!r} {state}; give the label file of the validation images")
     with path.open(encoding="utf-8", errors="replace") as file:
         first = file.readline(4096).strip()
     if first.isdecimal():
         return _from_devkit(path, meta)
     found: dict[str, str] = {}
     for line, name, label in label_lines(path):
-        synset = label.split()[0]
-        if line == 1 and name == "ImageId":
+        if is_unknown(label) or (line == 1 and name == "ImageId"):
             continue
+        synset = label.split()[0]
         if not SYNSET.fullmatch(synset):
             raise CallError(f"{str(path)!r}, line {line}: label {label[:60]!r}; expected a synset, such as n01440764")
         found[Path(name).stem] = synset
@@ -57,10 +63,9 @@ def _from_devkit(path: Path, meta: Path | None) -> dict[str, str]:
 
 def _meta_synsets(path: Path) -> dict[int, str]:
     """Map class numbers to synsets: `meta.mat` has a structure array `synsets` with ILSVRC2012_ID and WNID."""
-    from scipy.io import loadmat
-
     try:
-        table = loadmat(path, variable_names=["synsets"], squeeze_me=True)["synsets"]
+        open_regular(path).close()  # a pipe would be waited for forever
+        table = load_mat_table(path, "synsets", max_bytes=MAX_META_BYTES)
         pairs = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in table}
     except Exception as error:  # SciPy raises exceptions of any type for broken files
         raise CallError(f"{str(path)!r} is not the devkit's meta.mat ({str(error)[:100]}); give that file") from error

@@ -9,17 +9,22 @@ resumption, as a folder does.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from datasets_prep.samples.web import Deadline
 from walloc_cdl.errors import CallError, DamagedError
 
 BLOCK = 512
 
 MAX_EXTENDED_BYTES = 2**20
 """Limit for extended headers, which hold a name and some attributes."""
+
+MAX_HEADERS = 2**25
+"""Limit for the headers of a tar, of which a member has up to three; a server could make up ever more of them."""
 
 REGULAR_TYPES = (b"0", b"\0", b"7")
 LONG_NAME, PAX, PAX_GLOBAL = b"L", b"x", b"g"
@@ -41,15 +46,21 @@ class DamagedTarError(DamagedError):
     """The rest of a tar cannot be read. The message says from which offset on, and why."""
 
 
-def members(file: BinaryIO, start: int = 0, num_bytes: int | None = None) -> Iterator[TarMember]:
+def members(
+    file: BinaryIO, start: int = 0, num_bytes: int | None = None, *, deadline: Deadline | None = None
+) -> Iterator[TarMember]:
     """Yield the regular members of a plain tar in order; a tar within another file begins at `start`.
 
-    Raises `DamagedTarError` for a damaged header, a truncated member, and a missing end mark, after it has yielded all
-    complete members before.
+    Raises `DamagedTarError` for a damaged header, a truncated member, a missing end mark, and more than `MAX_HEADERS`,
+    after it has yielded all complete members before. Raises `TimeoutError` after the deadline.
     """
     total = file.seek(0, os.SEEK_END) if num_bytes is None else start + num_bytes
     position, long_name, pax = start, None, {}
-    while True:
+    for number in itertools.count():
+        if number == MAX_HEADERS:
+            raise DamagedTarError(f"has more than {MAX_HEADERS:,} headers")
+        if deadline is not None:
+            deadline.wait_s()
         header = _read(file, position, min(BLOCK, max(total - position, 0)))
         if not header:
             raise DamagedTarError(f"ends after {position:,} bytes without an end mark: it may be truncated")

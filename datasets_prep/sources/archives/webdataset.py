@@ -1,12 +1,13 @@
 """`webdataset:PATTERN`: samples in plain tars, located by the headers alone, with random access.
 
 A sample consists of adjacent members that share their stem, the path up to the first dot of the file name:
-`000/cat.jpg` and `000/cat.cls`. See github.com/webdataset/webdataset for the convention.
+`000/cat.jpg` and `000/cat.cls`. See github.com/webdataset/webdataset for the convention. Numbered images, such as
+`cat.00.jpg` and `cat.01.jpg`, would be several images of one sample by it; here each is a sample.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -19,27 +20,36 @@ from datasets_prep.samples.locations import as_os_errors, open_binary
 from datasets_prep.samples.origin import Origin
 from datasets_prep.samples.stored import FileSlice
 from datasets_prep.samples.unique_names import has_repeats, name_hash
+from datasets_prep.samples.web import Deadline
+from datasets_prep.sources.archives.tar_labels import TarLabels, is_image
 from datasets_prep.sources.archives.tars import DamagedTarError, TarMember, members, require_tar
-from datasets_prep.sources.core.label_kinds import ClassLabels, Labels, MultiLabels
-from datasets_prep.sources.core.options import optional_flag, split_options
+from datasets_prep.sources.core.options import flag, optional_flag, split_options
 from datasets_prep.sources.core.source import Listing, Source, SplitListing, Stray
 from datasets_prep.sources.core.strays import StrayColumn
 from datasets_prep.sources.folders.file_lists import by_split, expand, folder_name, short_names
-from datasets_prep.sources.folders.imagefolder import IMAGE_SUFFIXES
+from walloc_cdl.addresses import is_url
 from walloc_cdl.errors import CallError, system_reason
-from walloc_cdl.fields import parse_json
 
-MAX_CLS_BYTES = 4096
-MAX_JSON_BYTES = 2**20
-"""Larger labels are refused, since labels are read into memory."""
+SCAN_S = 3600.0
+"""Time limit for reading the headers of a tar at a URL: 100,000 requests of 64 KiB, of which each takes 36 ms."""
+
+_NUMBERED = re.compile(r"([0-9]+(?:\.[0-9]+)*)\.(.+)")
 
 
 def open_webdataset(text: str) -> Source:
     """Open the source `webdataset:…`; `text` is the part after the colon."""
-    pattern, options = split_options(text, ("image", "label", "splits"))
+    pattern, options = split_options(text, ("image", "label", "dot", "public", "splits"))
+    if options.get("dot", "last") != "last":
+        raise CallError(f"source option dot={options['dot']!r}; expected last, or omit it for the first dot")
     paths = expand(pattern, ".tar", "plain tar files")
-    splits = optional_flag(options, "splits")
-    return WebDataset(paths, image=options.get("image"), label=options.get("label"), splits=splits)
+    return WebDataset(
+        paths,
+        image=options.get("image"),
+        label=options.get("label"),
+        last_dot="dot" in options,
+        public=flag(options, "public"),
+        splits=optional_flag(options, "splits"),
+    )
 
 
 class WebDataset(Source):
@@ -52,25 +62,33 @@ class WebDataset(Source):
     """
 
     def __init__(
-        self, paths: list[str], *, image: str | None = None, label: str | None = None, splits: bool | None = None
+        self,
+        paths: list[str],
+        *,
+        image: str | None = None,
+        label: str | None = None,
+        last_dot: bool = False,
+        public: bool = False,
+        splits: bool | None = None,
     ) -> None:
         """`image`: suffix of the members that are images; `label`: field of the `.json` that holds the label.
 
-        `splits`: see `by_split`.
+        `last_dot`: whether stems end at the last dot of file names, instead of at the first;
+        `public`: see `FileSlice.public`; `splits`: see `by_split`.
         """
         self._paths = paths
         files_of = by_split(paths, splits)
         names = dict(zip(paths, short_names(paths), strict=True))
-        scan = _Scan(names, image and image.lower().lstrip("."), label)
+        scan = _Scan(names, image and image.lower().lstrip("."), label, last_dot=last_dot, public=public)
         self._splits = {split: scan.split(split, files) for split, files in files_of.items()}
-        class_names = scan.labels.names() if scan.labels is not None else None
-        listings = {split: rows.listing(_labels(scan, split, len(rows))) for split, rows in self._splits.items()}
+        labels = scan.labels
+        listings = {split: rows.listing(labels.close(split, len(rows))) for split, rows in self._splits.items()}
         strays = scan.strays.strays()
         if not any(map(len, self._splits.values())):
             first = f"; the first stray is {strays[0].key} ({strays[0].reason})" if len(strays) else ""
             raise CallError(f"no image in {paths[0]!r} and the other {len(paths) - 1} tars{first}; choose with ?image=")
-        kind = scan.labels.kind if class_names is not None and scan.labels is not None else None
-        super().__init__(folder_name(paths[0]), Listing(listings, class_names, strays, kind))
+        listing = Listing(listings, labels.names(), strays, labels.kind, labels.notes())
+        super().__init__(folder_name(paths[0]), listing)
 
     def read(self, split: str, index: int) -> FileSlice:
         """Return the location of the image."""
@@ -80,12 +98,6 @@ class WebDataset(Source):
     def origin(self) -> Origin:
         """See `Source.origin`."""
         return Origin("tar", tuple(self._paths))
-
-
-def _labels(scan: _Scan, split: str, length: int) -> np.ndarray:
-    if scan.labels is None or scan.labels.names() is None:
-        return np.full(length, -1, np.int64)
-    return scan.labels.close(split)
 
 
 @dataclass
@@ -100,20 +112,19 @@ class _Sample:
 class _Scan:
     """One pass over all headers."""
 
-    def __init__(self, names: dict[str, str], image: str | None, label: str | None) -> None:
+    def __init__(
+        self, names: dict[str, str], image: str | None, label: str | None, *, last_dot: bool, public: bool
+    ) -> None:
         self.strays = StrayColumn()
-        self.labels: Labels | None = None
-        """None until the first label, which determines the kind of all labels."""
-        self._names, self._image, self._field = names, image, label
-        self._unlabeled: Counter[str] = Counter()
-        """For each split, the number of samples before the first label."""
+        self.labels = TarLabels(label)
+        self._names, self._image, self._last_dot, self._public = names, image, last_dot, public
 
     def split(self, split: str, paths: list[str]) -> _Rows:
         """Return the samples of a split's tars, in order."""
-        rows = _Rows(paths, [self._names[path] for path in paths])
+        rows = _Rows(paths, [self._names[path] for path in paths], public=self._public)
         for number, path in enumerate(paths):
             try:
-                with as_os_errors(), open_binary(path) as file:
+                with as_os_errors(), open_binary(path, public=self._public) as file:
                     require_tar(file, path)
                     self._tar(split, rows, number, file)
             except OSError as error:
@@ -126,7 +137,7 @@ class _Scan:
         name = self._names[rows.paths[number]]
         seen: set[bytes] = set()
         try:
-            for sample in _samples(file):
+            for sample in self._samples(rows.paths[number], file):
                 shown = f"{name}/{sample.stem.decode('utf-8', 'backslashreplace')}"
                 image = self._image_of(sample, shown)
                 if sample.stem in seen:
@@ -138,54 +149,40 @@ class _Scan:
                 else:
                     seen.add(sample.stem)
                     rows.append(number, sample.stem, image)
-                    self._label(split, sample, file, shown)
+                    self.labels.append(split, sample.members, image, file, shown)
                     continue
+                self.labels.skip(sample.members, shown)
                 self.strays.append(Stray(split, shown, sum(m.num_bytes for _, m in sample.members), reason))
         except DamagedTarError as error:
             self.strays.append(Stray(split, name, 0, f"the tar {error}"))
+
+    def _samples(self, path: str, file: BinaryIO) -> Iterator[_Sample]:
+        deadline = Deadline(SCAN_S) if is_url(path) else None
+        for sample in _samples(file, deadline, last_dot=self._last_dot):
+            if self._image is not None and "." in self._image:  # selects an image by its number, or by another word
+                yield sample
+            else:
+                yield from _by_number(sample)
 
     def _image_of(self, sample: _Sample, shown: str) -> TarMember | None:
         if self._image is not None:
             found = [member for suffix, member in sample.members if suffix == self._image]
             return found[0] if found else None
-        images = [(suffix, member) for suffix, member in sample.members if _is_image(suffix)]
+        images = [(suffix, member) for suffix, member in sample.members if is_image(suffix)]
         if len(images) > 1:
-            suffixes = " and ".join(suffix for suffix, _ in images)
-            raise CallError(f"sample {shown!r} has several images, {suffixes}; choose with ?image={images[0][0]}")
-        return images[0][1] if images else None
-
-    def _label(self, split: str, sample: _Sample, file: BinaryIO, shown: str) -> None:
-        suffix = "json" if self._field is not None else "cls"
-        member = next((member for name, member in sample.members if name == suffix), None)
-        max_bytes = MAX_JSON_BYTES if self._field is not None else MAX_CLS_BYTES
-        value: object = None
-        if member is not None:
-            if member.num_bytes > max_bytes:
-                raise CallError(f"{suffix} of {shown!r} has {member.num_bytes:,} bytes; expected at most {max_bytes:,}")
-            position = file.tell()
-            file.seek(member.offset)
-            value = _parsed(file.read(member.num_bytes), self._field, f"{suffix} of sample {shown!r}")
-            file.seek(position)
-        if self.labels is None:
-            if value is None:
-                self._unlabeled[split] += 1
-                return
-            self.labels = MultiLabels() if isinstance(value, list) else ClassLabels()
-            for before, count in self._unlabeled.items():
-                for _ in range(count):
-                    self.labels.append(before, None)
-        if value is not None and isinstance(value, list) != isinstance(self.labels, MultiLabels):
+            suffixes = " and ".join(suffix for suffix, _ in images[:5]) + " and others" * (len(images) > 5)
             raise CallError(
-                f"label of {shown!r} is {str(value)[:60]}, of another kind than those before; choose another field"
+                f"sample {shown!r} has several images, {suffixes}; choose with ?image={images[0][0]}, or give "
+                "?dot=last if each is a sample"
             )
-        self.labels.append(split, value)
+        return images[0][1] if images else None
 
 
 class _Rows:
     """The samples of one split, collected in columns."""
 
-    def __init__(self, paths: list[str], names: list[str]) -> None:
-        self.paths, self._names = paths, names
+    def __init__(self, paths: list[str], names: list[str], *, public: bool) -> None:
+        self.paths, self._names, self._public = paths, names, public
         self._stems, self._hashes = TextColumn(), Column(np.uint64)
         self._tars, self._offsets, self._num_bytes = Column(np.int32), Column(np.int64), Column(np.int64)
 
@@ -205,7 +202,8 @@ class _Rows:
         return len(self._texts)
 
     def slice(self, index: int) -> FileSlice:
-        return FileSlice(self.paths[self._tar_of[index]], int(self._offset_of[index]), int(self._size_of[index]))
+        path = self.paths[self._tar_of[index]]
+        return FileSlice(path, int(self._offset_of[index]), int(self._size_of[index]), public=self._public)
 
     def listing(self, labels: np.ndarray) -> SplitListing:
         keys: Sequence[str] = self._texts
@@ -227,14 +225,14 @@ class _TarKeys(LazySequence[str]):
         return f"{self._names[self._tars[position]]}/{self._stems[position]}"
 
 
-def _samples(file: BinaryIO) -> Iterator[_Sample]:
+def _samples(file: BinaryIO, deadline: Deadline | None, *, last_dot: bool) -> Iterator[_Sample]:
     """Group adjacent members by stem. The last sample of a tar without an end mark is `cut_off`."""
     sample: _Sample | None = None
     try:
-        for member in members(file):
+        for member in members(file, deadline=deadline):
             folder, slash, base = member.name.rpartition(b"/")
-            stem, dot, suffix = base.partition(b".")
-            if not stem or not dot or (stem.startswith(b"__") and stem.endswith(b"__")):
+            stem, dot, suffix = base.rpartition(b".") if last_dot else base.partition(b".")
+            if not stem or not dot or base.startswith(b".") or (stem.startswith(b"__") and stem.endswith(b"__")):
                 continue  # hidden files, and names that the convention reserves
             path = folder + slash + stem
             if sample is None or sample.stem != path:
@@ -251,20 +249,22 @@ def _samples(file: BinaryIO) -> Iterator[_Sample]:
         yield sample
 
 
-def _is_image(suffix: str) -> bool:
-    return f".{suffix.rpartition('.')[2]}" in IMAGE_SUFFIXES
+def _by_number(sample: _Sample) -> list[_Sample]:
+    """Return the samples of a group whose members all have a number before their suffix, such as `00.jpg`.
 
-
-def _parsed(data: bytes, wanted: str | None, where: str) -> str | int | list[str | int] | None:
-    """Return the label in a `.cls`, or in a field of a `.json`."""
-    try:
-        if wanted is None:
-            return data.decode("utf-8").strip()
-        record = parse_json(data)
-    except ValueError as error:
-        raise CallError(f"{where} cannot be read: {str(error)[:100]}; choose another label, or repair it") from error
-    value = record.get(wanted) if isinstance(record, dict) else None
-    items = value if isinstance(value, list) else [value]
-    if any(isinstance(item, bool) or not isinstance(item, (str, int, type(None))) for item in items):
-        raise CallError(f"{where} has {str(value)[:60]!r} as {wanted!r}; expected an integer, a name or a list of them")
-    return value
+    If there are several numbers with an image, each number is a sample; if there is one number, it belongs to no
+    suffix. Other groups are returned as they are.
+    """
+    parts = [_NUMBERED.fullmatch(suffix) for suffix, _ in sample.members]
+    groups: dict[str, list[tuple[str, TarMember]]] = {}
+    for part, (_, member) in zip(parts, sample.members, strict=True):
+        if part is None:
+            return [sample]
+        groups.setdefault(part[1], []).append((part[2], member))
+    if len(groups) == 1:
+        return [_Sample(sample.stem, *groups.values(), cut_off=sample.cut_off)]
+    if sum(any(is_image(suffix) for suffix, _ in group) for group in groups.values()) < 2:
+        return [sample]
+    found = [_Sample(sample.stem + b"." + number.encode(), group) for number, group in groups.items()]
+    found[-1].cut_off = sample.cut_off
+    return found

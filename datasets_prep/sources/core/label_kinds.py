@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from datasets_prep.samples.columns import CHUNK_ROWS, Column
+from datasets_prep.sources.core.label_values import UNKNOWN_TEXTS, class_value, is_unknown
 from datasets_prep.sources.core.source import CLASSES, MULTI_LABEL, TARGETS
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import UNKNOWN_LABEL
@@ -40,7 +41,7 @@ class Labels(ABC):
 
 
 class ClassLabels(Labels):
-    """Class labels, given as names or integers. None and an empty name are unknown labels.
+    """Class labels, given as names or numbers; see `label_values` for what is an unknown label.
 
     Classes are numbered in the order of `ordered_names`.
     """
@@ -53,14 +54,14 @@ class ClassLabels(Labels):
         self._numbers: dict[str, int] = {name: number for number, name in enumerate(names or ())}
         self._columns: dict[str, Column] = {}
 
-    def append(self, split: str, value: str | int | None) -> None:
-        """See `Labels.append`."""
+    def append(self, split: str, value: str | float | None) -> None:
+        """See `Labels.append`. Raises `CallError` for a value that is no class, such as 0.5."""
         if split not in self._columns:
             self._columns[split] = Column(np.int64)
-        text = "" if value is None else str(value)
-        if not text:
+        if is_unknown(value) and not (self._fixed and value in self._numbers):  # a name that was declared is a class
             self._columns[split].append(UNKNOWN_LABEL)
             return
+        text = str(class_value(value) if isinstance(value, float) else value)
         number = self._numbers.get(text)
         if number is None:
             if self._fixed:
@@ -96,11 +97,11 @@ class MultiLabels(Labels):
         self._counts: dict[str, int] = {}
 
     def append(self, split: str, value: Iterable[str | int | None] | None) -> None:
-        """See `Labels.append`. None among the classes is ignored."""
+        """See `Labels.append`. Unknown labels among the classes are ignored."""
         if split not in self._values:
             self._values[split], self._offsets[split], self._counts[split] = Column(np.int32), Column(np.int64), 0
         for item in value or ():
-            if item is not None:
+            if not is_unknown(item) or item in self._numbers:
                 self._values[split].append(_assign_number(self._numbers, str(item), MAX_MULTI_LABELS))
                 self._counts[split] += 1
         self._offsets[split].append(self._counts[split])
@@ -129,7 +130,7 @@ class MultiLabels(Labels):
 
 
 class Targets(Labels):
-    """Regression targets, T for each sample; a missing value is NaN."""
+    """Regression targets, T for each sample; a value that is missing, empty, null or NaN is NaN."""
 
     kind = TARGETS
 
@@ -184,7 +185,7 @@ def _positions(numbers: dict[str, int], names: Sequence[str]) -> np.ndarray:
 
 
 def _number(name: str, item: float | str | None) -> float:
-    if item is None or item == "":
+    if item is None or (isinstance(item, str) and item.strip().lower() in UNKNOWN_TEXTS - {"-1", "-1.0"}):
         return math.nan
     try:
         return float(item)

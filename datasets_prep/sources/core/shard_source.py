@@ -51,6 +51,7 @@ def rows_of(source: Source, shard: PlannedShard) -> ShardRows:
         labels=np.array(listing.labels[rows]),
         num_bytes=np.array(listing.num_bytes[rows]),
         columns=columns,
+        presence=None if listing.presence is None else np.array(listing.presence[rows]),
     )
     return ShardRows(shard, own, source.part(shard.split, shard.start, shard.stop))
 

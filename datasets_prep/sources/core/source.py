@@ -6,17 +6,19 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from datasets_prep.decode.color import GRAY_MODES
-from datasets_prep.decode.images import BadImageError, image_mode
+from datasets_prep.decode.images import image_mode
 from datasets_prep.samples.columns import CHUNK_ROWS
 from datasets_prep.samples.origin import Origin
-from datasets_prep.samples.stored import Stored
+from datasets_prep.samples.stored import BadSignalError, Stored
 from walloc_cdl.canonical import canonical_json, sha256_hex
+from walloc_cdl.errors import utf8_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,6 +28,17 @@ CLASSES, MULTI_LABEL, TARGETS = "class", "multilabel", "regression"
 
 MODE_SAMPLES = 32
 """Number of images whose header is read to decide whether a source is gray or in color."""
+
+
+class Presence(IntEnum):
+    """What a listing tells of the existence of a sample, so that one that cannot be read later is judged by it."""
+
+    UNKNOWN = 0
+    """It has not looked for the sample, as for a URL in a table, or not found it."""
+    FOUND = 1
+    """It has found the sample. If the system cannot read it later, the source is at fault."""
+    UNUSABLE = 2
+    """The sample could not be used before, and is tried once more."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,8 @@ class SplitListing:
     """Group names: samples of one group, such as segments of one clip, stay in one split. None if there are none."""
     columns: pa.Table | None = None
     """Further columns of the source, kept on request (`?keep=`): N rows, memory-mapped if they are large."""
+    presence: np.ndarray | None = None
+    """uint8 (N,), values of `Presence`; None if those with a size were found, and nothing is known of others."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +83,8 @@ class Listing:
     label_kind: str | None = None
     """See `LabelSpec`: `class`, the default if there are class names; `multilabel` or `regression`, for which the
     class names are the names of the label columns; or None."""
+    notes: Sequence[str] = ()
+    """Messages for users about what they may miss, such as labels that were not found, each with what to do."""
 
     def __post_init__(self) -> None:
         if self.label_kind is None and self.class_names is not None:
@@ -84,7 +101,7 @@ class Source(ABC):
     """`image`, `array` or `audio`: the kind of preparation that its samples need."""
 
     def __init__(self, name: str, listing: Listing) -> None:
-        self.name = name
+        self.name = utf8_text(name)
         self.listing = listing
 
     @abstractmethod
@@ -119,6 +136,11 @@ class Source(ABC):
         return self.listing.class_names
 
     @property
+    def notes(self) -> Sequence[str]:
+        """See `Listing.notes`."""
+        return self.listing.notes
+
+    @property
     def strays(self) -> Sequence[Stray]:
         """The stray files of the source."""
         return self.listing.strays
@@ -138,6 +160,13 @@ class Source(ABC):
     def num_bytes(self, split: str, index: int) -> int:
         """Size of a stored sample, in bytes."""
         return int(self.listing.splits[split].num_bytes[index])
+
+    def presence(self, split: str, index: int) -> Presence:
+        """Return what the listing tells of the existence of a sample."""
+        known = self.listing.splits[split].presence
+        if known is not None:
+            return Presence(int(known[index]))
+        return Presence.FOUND if self.num_bytes(split, index) else Presence.UNKNOWN
 
     def fingerprint(self) -> str:
         """Return the SHA-256 (hex) of every sample's split, key, size and label; it does not depend on the location."""
@@ -171,7 +200,7 @@ class Source(ABC):
             if number < self.num_samples(split):
                 try:
                     return image_mode(self.read(split, number))
-                except BadImageError:
+                except BadSignalError:
                     return None
             number -= self.num_samples(split)
         raise IndexError(number)

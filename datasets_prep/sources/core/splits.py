@@ -61,7 +61,7 @@ def holdout(source: Source, fraction: float, seed: int = 0, *, split: str = "tra
         )
     selected = np.zeros(len(names), bool)
     classes, members = np.unique(labels, return_counts=True)
-    for label, share in zip(classes, _shares(members, count), strict=True):
+    for label, share in zip(classes, shares(members, count), strict=True):
         indices = np.flatnonzero(labels == label)
         order = seeded_order([names[index] for index in indices], seed)
         selected[indices[order[:share]]] = True
@@ -90,8 +90,8 @@ def _units(listing: SplitListing) -> tuple[Sequence[str], np.ndarray, np.ndarray
     return names.tolist(), labels[first], member_of
 
 
-def _shares(members: np.ndarray, count: int) -> np.ndarray:
-    """Distribute `count` in proportion to `members`, by largest remainders."""
+def shares(members: np.ndarray, count: int) -> np.ndarray:
+    """Distribute `count` in proportion to the sizes of classes, by largest remainders; int64."""
     exact = members * (count / members.sum())
     shares = np.floor(exact).astype(np.int64)
     extra = np.argsort(shares - exact, kind="stable")[: count - shares.sum()]
@@ -103,4 +103,5 @@ def _subset(listing: SplitListing, indices: np.ndarray) -> SplitListing:
     keys = [listing.keys[index] for index in indices]
     groups = None if listing.groups is None else [listing.groups[index] for index in indices]
     columns = None if listing.columns is None else listing.columns.take(indices)
-    return SplitListing(keys, listing.labels[indices], listing.num_bytes[indices], groups, columns)
+    presence = None if listing.presence is None else listing.presence[indices]
+    return SplitListing(keys, listing.labels[indices], listing.num_bytes[indices], groups, columns, presence)

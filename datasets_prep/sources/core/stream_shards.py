@@ -10,7 +10,7 @@ import numpy as np
 from datasets_prep.samples.planned_shard import PlannedShard
 from datasets_prep.samples.stored import FileSlice, Stored
 from datasets_prep.sources.core.shard_source import SourceFacts
-from datasets_prep.sources.core.source import MODE_SAMPLES, Listing, Source, SplitListing
+from datasets_prep.sources.core.source import MODE_SAMPLES, Listing, Presence, Source, SplitListing
 from datasets_prep.sources.core.stream_labels import ClassNumbers
 from datasets_prep.sources.core.streaming_source import StreamingSource, numbered
 from walloc_cdl.errors import CallError
@@ -52,15 +52,19 @@ class PartialShard(Source):
         self._labels = np.full(capacity, UNKNOWN_LABEL, np.int64)
         self._num_bytes = np.zeros(capacity, np.int64)
         self._origin = facts.origin
-        listing = SplitListing(self._keys, self._labels, self._num_bytes)
+        self._presence = np.zeros(capacity, np.uint8)
+        listing = SplitListing(self._keys, self._labels, self._num_bytes, presence=self._presence)
         super().__init__(facts.name, Listing({split: listing}, facts.class_names, label_kind=facts.label_kind))
         self.kind = facts.kind
 
-    def append(self, key: str, label: int, num_bytes: int) -> None:
+    def append(self, key: str, label: int, stored: Stored) -> None:
         """Append the next sample."""
         number = len(self._keys)
         self._keys.append(key)
-        self._labels[number], self._num_bytes[number] = label, num_bytes
+        self._labels[number], self._num_bytes[number] = label, stored_bytes(stored)
+        # a stream has what it yields, except for what it has not looked at, such as a file at a URL
+        unknown = isinstance(stored, FileSlice) and stored.num_bytes is None
+        self._presence[number] = Presence.UNKNOWN if unknown else Presence.FOUND
 
     @property
     def is_full(self) -> bool:
@@ -83,6 +87,8 @@ def stored_bytes(stored: Stored) -> int:
         return len(stored)
     if isinstance(stored, FileSlice):
         return stored.num_bytes or 0
+    if not isinstance(stored, (str, os.PathLike)):
+        return 0
     with suppress(OSError, ValueError):
         return os.stat(stored).st_size
     return 0

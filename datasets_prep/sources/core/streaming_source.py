@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from datasets_prep.samples.stored import Stored
-from walloc_cdl.errors import CallError, JobError, one_line
+from walloc_cdl.errors import CallError, JobError, one_line, utf8_text
 
 StreamedSample = tuple[str, "int | str | None", Stored]
 """Key, unique in its split; label, a class number or name; the sample, an encoded image or its location."""
@@ -25,12 +25,18 @@ class StreamingSource(ABC):
     """Whether `stream` can start later without iterating over the samples before. A resumed job then compares the
     first and the last finished sample with its records; otherwise it compares all of them."""
 
-    def __init__(self, name: str, split_names: list[str], class_names: list[str] | None) -> None:
-        """`class_names`: None if no sample has a label. Raises `CallError` for a name that occurs twice."""
+    def __init__(
+        self, name: str, split_names: list[str], class_names: list[str] | None, *, notes: Sequence[str] = ()
+    ) -> None:
+        """`class_names`: None if no sample has a label; `notes`: see `Listing.notes`.
+
+        Raises `CallError` for a name that occurs twice.
+        """
         if class_names is not None and len(set(class_names)) < len(class_names):
             twice = next(each for each in class_names if class_names.count(each) > 1)
             raise CallError(f"class name {twice!r} of stream {name} occurs twice; name each class once")
-        self.name, self.split_names, self.class_names = name, split_names, class_names or None
+        self.name, self.split_names, self.class_names = utf8_text(name), split_names, class_names or None
+        self.notes = list(notes)
 
     @abstractmethod
     def stream(self, split: str, start: int = 0) -> Iterator[StreamedSample]:

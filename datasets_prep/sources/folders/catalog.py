@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from datasets_prep.samples.columns import CHUNK_ROWS, Column, TextColumn, Texts
+from datasets_prep.sources.core.label_notes import NO_LABELS
+from datasets_prep.sources.core.label_values import is_unknown
 from datasets_prep.sources.core.source import Listing, SplitListing, Stray
 from datasets_prep.sources.core.split_names import in_order, known_split, named_split, resembled_split, two_readings
 from datasets_prep.sources.core.strays import StrayColumn
-from walloc_cdl.errors import CallError, abbreviate
+from walloc_cdl.errors import CallError
 from walloc_cdl.latents import UNKNOWN_LABEL
+
+OUTSIDE_OF_SPLITS = "outside of the splits"
+"""The reason of samples that lie beside the folders of splits."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,8 @@ class Catalog:
         self._classes: dict[str, int] = {}
         """Provisional numbers, in the order of their first files."""
         self._strays = StrayColumn()
-        self._num_loose, self._first_loose = 0, ""
+        self._loose, self._beside, self._unknown, self._others = _Count(), _Count(), _Count(), _Count()
+        """Samples outside of class folders, beside splits, in folders whose names are unknown labels; other files."""
 
     def add(self, file: FoundFile) -> None:
         """Add one file. Files must be added in the order of their paths."""
@@ -74,15 +80,20 @@ class Catalog:
             split = self._split_folders.get(top) if self._split_folders else "train"
             reason = f"not {file_kind.article} {file_kind.name} file name" if file.regular else "not a regular file"
             self._strays.append(Stray(split, file.key, file.num_bytes, reason))
+            self._others.add(file)
+            return
+        split = self._split_folders.get(top) if self._split_folders else "train"
+        if split is None:
+            self._beside.add(file)
+            self._strays.append(Stray(None, file.key, file.num_bytes, OUTSIDE_OF_SPLITS))
             return
         label = UNKNOWN_LABEL
-        if len(file.parts) > self._depth + 1:
-            label = self._classes.setdefault(display_name(file.parts[self._depth]), len(self._classes))
-        elif not self._num_loose:
-            self._num_loose, self._first_loose = 1, file.key
+        if len(file.parts) <= self._depth + 1:
+            self._loose.add(file)
+        elif is_unknown(name := display_name(file.parts[self._depth])):
+            self._unknown.add(file)
         else:
-            self._num_loose += 1
-        split = self._split_folders.get(top, "train")
+            label = self._classes.setdefault(name, len(self._classes))
         if split not in self._splits:  # setdefault would make columns for every file
             self._splits[split] = _SplitColumns()
         self._splits[split].append(file, label)
@@ -92,21 +103,60 @@ class Catalog:
         return {split: columns.paths for split, columns in self._splits.items()}
 
     def listing(self, root: str) -> Listing:
-        """Return the listing. Raises `CallError` without samples, and for samples both in and beside class folders."""
-        file_kind, strays = self._file_kind, self._strays.strays()
+        """Return the listing. Raises `CallError` without samples."""
+        strays = self._strays.strays()
         if not self._splits:
-            raise CallError(no_samples_message(root, strays, file_kind))
+            raise CallError(no_samples_message(root, strays, self._file_kind))
         names = sorted(self._classes)
-        if names and self._num_loose:
-            raise CallError(
-                f"{root!r} has class folders ({names[0]} is the first) and {self._num_loose} {file_kind.name}s outside "
-                f"of them ({self._first_loose} is the first); move these into a class folder"
-            )
-        numbers = np.array([names.index(name) for name in self._classes] + [UNKNOWN_LABEL], np.int64)
+        position = {name: number for number, name in enumerate(names)}
+        numbers = np.array([*(position[name] for name in self._classes), UNKNOWN_LABEL], np.int64)
         self._splits = {split: self._splits[split] for split in in_order(self._splits)}
         return Listing(
-            {split: columns.close(numbers) for split, columns in self._splits.items()}, names or None, strays
+            {split: columns.close(numbers) for split, columns in self._splits.items()},
+            names or None,
+            strays,
+            notes=list(self._notes(root)),
         )
+
+    def _notes(self, root: str) -> Iterator[str]:
+        """Yield messages for users about samples without a class or a split."""
+        noun = self._file_kind.name
+        if self._beside.number:
+            yield (
+                f"{self._beside.number:,} {noun}s of {root!r} lie beside its splits ({self._beside.first} is the "
+                "first) and are not stored; move them into a split if they are samples"
+            )
+        if self._unknown.number:
+            yield (
+                f"{self._unknown.number:,} {noun}s are in folders whose names mean an unknown label "
+                f"({self._unknown.first} is the first)"
+            )
+        if self._classes and self._loose.number:
+            yield (
+                f"{NO_LABELS} of {self._loose.number:,} {noun}s: they lie outside of the class folders "
+                f"({self._loose.first} is the first)"
+            )
+        elif not self._classes:
+            others = self._others
+            beside = (
+                f"; {others.number:,} other files are not read ({others.first} is the first)" if others.number else ""
+            )
+            yield (
+                f"{NO_LABELS} in {root!r}: it has no class folders (PATH/CLASS/{self._file_kind.placeholder}){beside}; "
+                f"make a folder for each class, or give --labels FILE, a text file of lines NAME LABEL"
+            )
+
+
+class _Count:
+    """Counts files and remembers the first."""
+
+    def __init__(self) -> None:
+        self.number, self.first = 0, ""
+
+    def add(self, file: FoundFile) -> None:
+        """Count a file."""
+        self.first = self.first or file.key
+        self.number += 1
 
 
 class _SplitColumns:
@@ -154,7 +204,7 @@ def split_folders(
 
     `entries`: the folder's direct entries, in any order, and whether they are folders; `has_samples`: whether such a
     folder contains a sample; `splits`: whether the folders are splits, None to decide by their names. Raises
-    `CallError` for names that leave it open, for samples beside splits, and for two folders of one split.
+    `CallError` for names that leave it open and for two folders of one split.
     """
     if splits is False:
         return {}
@@ -170,13 +220,6 @@ def split_folders(
             raise two_readings(f"{root!r} has folders", tops, "classes")
     elif not tops:
         raise CallError(f"{root!r} has no folder of {file_kind.name}s that could be a split; omit ?splits=1")
-    for name, is_folder in entries:
-        direct = FoundFile((name,), 0, regular=not is_folder and not name.startswith(b"."))
-        if direct.has_suffix(file_kind.suffixes):
-            raise CallError(
-                f"{root!r} has splits ({abbreviate(sorted(tops))}) and {file_kind.name}s beside them "
-                f"({direct.key} is the first); move these into a split"
-            )
     found: dict[str, list[str]] = {}
     for top in tops:
         found.setdefault(named_split(top, repr(root)), []).append(top)

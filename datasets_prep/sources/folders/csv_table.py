@@ -1,14 +1,12 @@
 """`csv:PATH`: a table of image files or URLs, with their labels, splits and groups in further columns.
 
-The table is untrusted: relative paths may not leave its folder, absolute paths need `?absolute=1`, and URLs must have
-one of `REMOTE_SCHEMES`.
+The table is untrusted; `NamedFiles` has the rules for the paths and URLs in it.
 """
 
 from __future__ import annotations
 
 import csv
 import os
-import posixpath
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,22 +16,36 @@ import pyarrow as pa
 from datasets_prep.samples.arrow_columns import TableBuilder
 from datasets_prep.samples.columns import CHUNK_ROWS, Column, TextColumn
 from datasets_prep.samples.lazy_sequence import LazySequence
-from datasets_prep.samples.locations import file_system
+from datasets_prep.samples.locations import require_package
+from datasets_prep.samples.named_files import NamedFiles
 from datasets_prep.samples.origin import Origin
-from datasets_prep.samples.stored import FileSlice, Stored
+from datasets_prep.samples.stored import ReadFailure, Stored, read_failure
+from datasets_prep.samples.text_files import open_text
 from datasets_prep.samples.unique_names import has_repeats, name_hash
 from datasets_prep.sources.core.label_kinds import ClassLabels, Labels, MultiLabels, Targets
+from datasets_prep.sources.core.label_notes import all_unknown_note
 from datasets_prep.sources.core.options import column_names, flag, split_options
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
 from datasets_prep.sources.core.split_names import in_order, split_in_column
 from walloc_cdl.addresses import WEB_SCHEMES, is_url, url_scheme
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, system_reason
 
-OPTIONS = ("path", "label", "target", "separator", "split", "group", "key", "keep", "absolute", "delimiter")
+OPTIONS = (
+    "path",
+    "label",
+    "target",
+    "separator",
+    "split",
+    "group",
+    "key",
+    "keep",
+    "absolute",
+    "public",
+    "delimiter",
+    "encoding",
+)
 PATH_NAMES = ("path", "file", "filename", "file_name", "filepath", "image", "image_path", "url")
 """Names of the column of files, searched if the options do not name it."""
-
-REMOTE_SCHEMES = frozenset({"http", "https", "s3", "gs", "gcs", "az", "abfs", "abfss", "hf", "oss", "memory"})
 
 MAX_SPLITS = 64
 
@@ -55,12 +67,14 @@ class CsvTable(Source):
 
     def __init__(self, table: Path, options: dict[str, str]) -> None:
         if not table.is_file():
-            found = "is a folder" if table.is_dir() else "does not exist"
+            found = "is a folder" if table.is_dir() else "is not a regular file" if table.exists() else "does not exist"
             raise CallError(f"table {str(table)!r} {found}; give the path of a CSV file")
         self._table, self._folder = table, table.absolute().parent
         self._schemes: set[str] = set()
-        self._absolute = flag(options, "absolute")
-        rows = _rows(table, options.get("delimiter"))
+        self._files = NamedFiles(
+            str(self._folder), absolute=flag(options, "absolute"), public=flag(options, "public"), noun="table"
+        )
+        rows = _rows(table, options.get("delimiter"), options.get("encoding"))
         header = next(rows, (0, []))[1]
         if not header:
             raise CallError(f"table {str(table)!r} has no column names; give them in its first line")
@@ -78,12 +92,11 @@ class CsvTable(Source):
             for split, rows in self._splits.items()
         }
         kind = columns.labels.kind if columns.labels is not None and names else None
-        super().__init__(table.stem, Listing(listings, names, label_kind=kind))
+        super().__init__(table.stem, Listing(listings, names, label_kind=kind, notes=columns.label_notes()))
 
     def read(self, split: str, index: int) -> Stored:
         """Return the path of the file, or its URL."""
-        text = self._splits[split].locations[index]
-        return FileSlice(text) if is_url(text) else self._folder / text
+        return self._files.stored(self._splits[split].locations[index])
 
     @property
     def origin(self) -> Origin:
@@ -111,25 +124,15 @@ class CsvTable(Source):
 
         Raises `CallError` for a location that the table may not name.
         """
-        if not location or "\0" in location:
-            raise CallError(f"{where}: path {location[:60]!r}; expected the path or URL of an image file")
+        self._files.require(location, lambda: where)
         if is_url(location):
-            if url_scheme(location) not in REMOTE_SCHEMES or "::" in location:
-                raise CallError(
-                    f"{where}: URL {location[:100]!r}; expected one of the schemes {', '.join(sorted(REMOTE_SCHEMES))}"
-                )
             self._require_scheme(location)
             return 0
-        if os.path.isabs(location):
-            if not self._absolute:
-                raise CallError(
-                    f"{where}: absolute path {location[:100]!r}; give ?absolute=1 if the table may name any file"
-                )
-        elif posixpath.normpath(location.replace(os.sep, "/")).split("/")[0] == "..":
-            raise CallError(f"{where}: path {location[:100]!r} leaves the table's folder; move the table or the files")
         try:
             return os.stat(self._folder / location).st_size
-        except OSError:
+        except OSError as error:
+            if read_failure(error) is ReadFailure.FAILED:
+                raise CallError(f"{where}: path {location[:100]!r}: {system_reason(error)}; check the files") from error
             return 0  # reading the file records the reason in the ledger
 
     def _require_scheme(self, url: str) -> None:
@@ -137,7 +140,7 @@ class CsvTable(Source):
         scheme = url_scheme(url)
         if scheme not in self._schemes:
             if scheme not in WEB_SCHEMES:
-                file_system(url)
+                require_package(url)
             self._schemes.add(scheme)
 
 
@@ -176,6 +179,17 @@ class _Columns:
             text = row[self._label[0]].strip()
             items = [part.strip() for part in text.split(self._separator)] if self._separator else text
             self.labels.append(split, [item for item in items if item] if isinstance(items, list) else items)
+
+    def label_notes(self) -> list[str]:
+        """Return why there are no labels, if there are none, for users; call it after the last row."""
+        if self.labels is None:
+            return [
+                f"no labels in table {self._shown!r}: it has no column called label; its columns are "
+                f"{', '.join(self.header)[:400]}; name one with ?label=COLUMN (classes) or ?target=COLUMN (numbers)"
+            ]
+        if not self.labels.names():
+            return [all_unknown_note(f"column {self.header[self._label[0]]!r} of table {self._shown!r}")]
+        return []
 
     def _path_column(self, wanted: str | None) -> int:
         if wanted is not None:
@@ -263,20 +277,21 @@ class _LineKeys(LazySequence[str]):
         return f"{self._keys[position]}#{self._lines[position]}"
 
 
-def _rows(table: Path, delimiter: str | None) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line number and the fields of each row."""
+def _rows(table: Path, delimiter: str | None, encoding: str | None) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line number and the fields of each row; `encoding`: see `open_text`."""
     separator = {None: "\t" if table.suffix.lower() == ".tsv" else ",", "tab": "\t"}.get(delimiter, delimiter)
     if len(separator or "") != 1:
         raise CallError(f"source option delimiter={delimiter!r}; expected one character, or tab")
-    with table.open(encoding="utf-8-sig", newline="") as file:
+    with open_text(table, encoding, newline="") as file:
         reader = csv.reader(file, delimiter=separator, strict=True)
         try:
             for row in reader:
+                if reader.line_num == 1 and any("\0" in name for name in row):
+                    raise csv.Error("a zero byte in the first line, as in UTF-16 without a byte order mark")
                 yield reader.line_num, row
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise CallError(
-                f"{str(table)!r}, line {reader.line_num + 1}: {error}; expected CSV in UTF-8, see ?delimiter="
-            ) from error
+        except (csv.Error, UnicodeError) as error:
+            known = f"CSV in {encoding or 'UTF-8'}; see ?delimiter=, and ?encoding=, such as latin-1 or utf-16-le"
+            raise CallError(f"{str(table)!r}, line {reader.line_num + 1}: {error}; expected {known}") from error
 
 
 def _encode_text(text: str) -> bytes:

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from datasets_prep.samples.origin import Origin
+from datasets_prep.samples.stored import ReadFailure, read_failure
 from datasets_prep.sources.core.options import optional_flag, split_options
 from datasets_prep.sources.core.source import Source
 from datasets_prep.sources.folders.catalog import Catalog, FileKind, FoundFile, display_name, split_folders
+from walloc_cdl.addresses import local_path
 from walloc_cdl.errors import CallError, system_reason
 
 MAX_DEPTH = 256
@@ -22,20 +24,21 @@ class FileFolder(Source):
 
     The direct subfolders that have such files are splits if all of them have names of splits (see `split_names`), and
     classes of one split, `train`, if none of them resembles a split. Within a split the first folder is the class;
-    files outside of class folders are allowed only if there is no class folder at all. Hidden files are ignored; files
-    with another suffix are stray files.
+    the label of files outside of class folders is unknown. Hidden files are ignored; files with another suffix, and
+    files beside the splits, are stray files.
 
-    Raises `CallError` for a missing folder, one without such files, one with another layout, and one whose subfolders
-    could be splits as well as classes.
+    Raises `CallError` for a missing folder, one without such files, and one whose subfolders could be splits as well as
+    classes.
     """
 
     file_kind: FileKind
 
     def __init__(self, folder: str | os.PathLike[str], *, splits: bool | None = None) -> None:
         """`splits`: whether the direct subfolders are splits; None to decide by their names."""
-        root, file_kind = Path(folder), self.file_kind
+        root, file_kind = local_path(folder), self.file_kind
         if not root.is_dir():
             found = "is a file" if root.exists() else "does not exist"
+            found = "is a zip archive: unpack it" if is_zip(root) else found
             raise CallError(
                 f"{file_kind.name} folder {str(root)!r} {found}; give the path of a folder of {file_kind.name}s"
             )
@@ -57,12 +60,17 @@ class FileFolder(Source):
         return Origin("folder", (str(self._root),))
 
 
+def is_zip(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path is that of a file whose name ends in `.zip`."""
+    return Path(path).suffix.lower() == ".zip" and Path(path).is_file()
+
+
 def folder_options(text: str) -> tuple[str, bool | None]:
     """Split `PATH[?splits=0|1]` into the path and the option, None if it is omitted.
 
-    The name of an existing folder may contain a question mark. Raises `CallError` for other options.
+    The name of an existing folder or zip archive may contain a question mark. Raises `CallError` for other options.
     """
-    if Path(text).is_dir():
+    if Path(text).is_dir() or is_zip(text):
         return text, None
     path, options = split_options(text, ("splits",))
     return path, optional_flag(options, "splits")
@@ -86,9 +94,12 @@ def _walk(folder: bytes, parts: tuple[bytes, ...], ancestors: frozenset[tuple[in
         if entry.name.startswith(b"."):
             continue
         below = (*parts, entry.name)
-        target = _target_status(entry)
+        try:
+            target = _target_status(entry)
+        except OSError as error:
+            raise _unexamined(entry.path, error) from error
         if target is None:  # a broken or circular link counts as a sample that cannot be read
-            yield FoundFile(below, 0, regular=entry.is_symlink())
+            yield FoundFile(below, 0, regular=True)
         elif stat.S_ISDIR(target.st_mode):
             yield from _walk(entry.path, below, ancestors)
         else:  # pipes and sockets must not be opened
@@ -99,12 +110,23 @@ def _unlisted(folder: bytes, error: OSError) -> CallError:
     return CallError(f"folder {os.fsdecode(folder)!r} cannot be listed: {system_reason(error)}; allow reading it")
 
 
+def _unexamined(path: bytes, error: OSError) -> CallError:
+    return CallError(
+        f"{os.fsdecode(path)!r} is listed in its folder, but {system_reason(error)}; check the source, and try again"
+    )
+
+
 def _target_status(entry: os.DirEntry[bytes]) -> os.stat_result | None:
-    """Return the status of an entry, or of a link's target; None for a broken link."""
+    """Return the status of an entry, or of a link's target; None for a broken or circular link.
+
+    Raises `OSError` for an entry that the folder has, but the system cannot examine.
+    """
     try:
         return entry.stat()
-    except OSError:
-        return None
+    except OSError as error:
+        if entry.is_symlink() and read_failure(error) is ReadFailure.REFUSED:
+            return None
+        raise
 
 
 def _is_folder(entry: os.DirEntry[bytes]) -> bool:

@@ -12,7 +12,7 @@ from datasets.exceptions import DatasetsError
 
 from datasets_prep.sources.core.streaming_source import StreamedSample, StreamingSource
 from datasets_prep.sources.hubs.hf_columns import ColumnLabels, ColumnOptions, image_column, split_columns
-from datasets_prep.sources.hubs.huggingface import encoded, is_saved
+from datasets_prep.sources.hubs.huggingface import encoded, is_saved, named_files
 from walloc_cdl.errors import CallError, JobError, one_line
 
 
@@ -26,17 +26,29 @@ def open_hub_stream(text: str) -> StreamingSource:
     except (DatasetsError, OSError, ValueError, RuntimeError, pa.ArrowException) as error:
         cause = one_line(error, 300)
         raise CallError(f"data set {name!r} cannot be streamed: {cause}; check its name and the network") from error
-    return HuggingFaceStream(folder.resolve().name if folder.is_dir() else path, splits, options)
+    if folder.is_dir():
+        return HuggingFaceStream(folder.resolve().name, splits, options, folder=folder)
+    return HuggingFaceStream(path, splits, options)
 
 
 class HuggingFaceStream(StreamingSource):
     """The splits of a `datasets.IterableDatasetDict`; labels come from a `ClassLabel` column."""
 
-    def __init__(self, name: str, splits: Mapping[str, IterableDataset], options: ColumnOptions | None = None) -> None:
-        """Raises `CallError` if it is ambiguous which column holds the images or the labels, for labels without class
+    def __init__(
+        self,
+        name: str,
+        splits: Mapping[str, IterableDataset],
+        options: ColumnOptions | None = None,
+        *,
+        folder: Path | None = None,
+    ) -> None:
+        """`folder`: see `HuggingFaceSource`; a file that a row may not name is an unusable sample.
+
+        Raises `CallError` if it is ambiguous which column holds the images or the labels, for labels without class
         names, and for multiple labels per sample.
         """
         options = options or ColumnOptions()
+        self._files = named_files(options, folder)
         first = next(iter(splits.values()))
         features = first.features or first._resolve_features().features
         if features is None:
@@ -44,15 +56,21 @@ class HuggingFaceStream(StreamingSource):
         if options.target or options.group or options.keep:
             raise CallError("source options target, group and keep need all rows; omit ?streaming=1")
         self._image = image_column(name, features, options.image)
-        columns = ColumnLabels(name, features, options).columns
-        self._label = columns[0] if columns else None
+        labels = ColumnLabels(name, features, options)
+        self._label = labels.columns[0] if labels.columns and not labels.is_tentative else None
         if self._label is not None and not isinstance(features[self._label], ClassLabel):
             raise CallError(
                 f"column {self._label!r} of data set {name!r} holds {features[self._label]}; the labels of a stream "
                 "must be a ClassLabel, one per sample, since class names are needed before its end: omit ?streaming=1"
             )
         self._splits = {split: rows.cast_column(self._image, Image(decode=False)) for split, rows in splits.items()}
-        super().__init__(name, list(splits), _class_names(features, self._label))
+        notes = labels.notes() if self._label is None else []
+        if labels.is_tentative:
+            notes = [
+                f"no labels: column {labels.columns[0]!r} of data set {name!r} holds floats, and only the end of the "
+                "stream shows whether they are classes; cast it to a ClassLabel, or omit ?streaming=1"
+            ]
+        super().__init__(name, list(splits), _class_names(features, self._label), notes=notes)
 
     def stream(self, split: str, start: int = 0) -> Iterator[StreamedSample]:
         """See `StreamingSource.stream`."""
@@ -61,7 +79,7 @@ class HuggingFaceStream(StreamingSource):
         number = start
         try:
             for row in self._splits[split].skip(start):
-                yield f"{number:08d}", self._label_of(row), encoded(row[self._image])
+                yield f"{number:08d}", self._label_of(row), encoded(row[self._image], self._files)
                 number += 1
         except (DatasetsError, ValueError, RuntimeError, pa.ArrowException) as error:
             cause = one_line(error)
@@ -71,7 +89,7 @@ class HuggingFaceStream(StreamingSource):
             ) from error
 
     def _label_of(self, row: dict[str, Any]) -> int | str | None:
-        return None if self._label is None else row[self._label]
+        return None if self._label is None else row.get(self._label)
 
 
 def _opened(path: str, config: str | None, *, saved: bool) -> dict[str, IterableDataset]:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, DatasetDict, Image, load_dataset, load_from_disk
+from datasets import Dataset, DatasetDict, Features, Image, config, load_dataset, load_from_disk
 from datasets.exceptions import DatasetsError
+from huggingface_hub.constants import HF_HUB_CACHE
 
 from datasets_prep.samples.columns import Column, RowNumbers, TextColumn, Texts
 from datasets_prep.samples.lazy_sequence import LazySequence
+from datasets_prep.samples.named_files import NamedFiles
 from datasets_prep.samples.stored import Stored
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
+from datasets_prep.sources.hubs.common_schema import common_schema
 from datasets_prep.sources.hubs.hf_columns import (
     ColumnLabels,
     ColumnOptions,
@@ -43,7 +47,8 @@ def open_hub(text: str) -> Source:
         )
     folder = Path(name)
     if folder.is_dir():
-        return HuggingFaceSource(folder.resolve().name, _opened(name, None, from_disk=is_saved(folder)), options)
+        splits = _opened(name, None, from_disk=is_saved(folder))
+        return HuggingFaceSource(folder.resolve().name, splits, options, folder=folder)
     if folder.is_absolute() or name.startswith((".", "~")):
         raise CallError(f"no data set folder {name!r}; give an existing folder, or the name of a data set on the Hub")
     name, _, config = name.partition(":")
@@ -54,21 +59,32 @@ class HuggingFaceSource(Source):
     """The splits of a `datasets.DatasetDict`; a sample's key is its row number.
 
     Labels come from a column of `ClassLabel` or of lists of `ClassLabel`, or are the values of a column called
-    `label`. Raises `CallError` if it is ambiguous which column holds the images or the labels.
+    `label`. Raises `CallError` if it is ambiguous which column holds the images or the labels, and for a row with the
+    path of a file that the data set may not name.
     """
 
-    def __init__(self, name: str, splits: DatasetDict, options: ColumnOptions | None = None) -> None:
+    def __init__(
+        self, name: str, splits: DatasetDict, options: ColumnOptions | None = None, *, folder: Path | None = None
+    ) -> None:
+        """`folder`: the data set's folder, which contains the files that its rows may name; see `named_files`."""
         options = options or ColumnOptions()
-        features = next(iter(splits.values())).features
+        self._files = named_files(options, folder)
+        # a split without labels, such as a test split, may lack their column
+        every = {name: kind for rows in reversed(splits.values()) for name, kind in rows.features.items()}
+        features = Features(every)
         self._image = image_column(name, features, options.image)
         labels = ColumnLabels(name, features, options)
         for split, rows in splits.items():
-            for column in (self._image, *labels.columns, *options.keep, *([options.group] if options.group else [])):
+            for column in (self._image, *options.keep, *([options.group] if options.group else [])):
                 require_column(f"{name}, split {split}", rows.features, column)
+            if labels.are_missing(rows.features, f"{name}, split {split}"):
+                labels.append_unknown(split, len(rows))
+                continue
             labels.require_same(rows.features, f"split {split!r}")
             for batch in _arrow_batches(rows, labels.columns) if labels.columns else ():
                 labels.append(split, batch)
         self._images = {split: _encoded_images(name, rows, self._image) for split, rows in splits.items()}
+        kept = common_schema(_kept_schemas(name, splits, options.keep)) if options.keep else None
         names = labels.labels.names() if labels.labels is not None else None
         listings = {
             split: SplitListing(
@@ -76,43 +92,57 @@ class HuggingFaceSource(Source):
                 labels=labels.labels.close(split)
                 if labels.labels is not None and names
                 else np.full(len(images), UNKNOWN_LABEL, np.int64),
-                num_bytes=_sizes(images, self._image),
+                num_bytes=_sizes(images, self._image, self._files, f"data set {name!r}, split {split!r}"),
                 groups=_groups(splits[split], options.group) if options.group else None,
-                columns=_table(splits[split], options.keep) if options.keep else None,
+                columns=None if kept is None else _table(splits[split], options.keep).cast(kept),
             )
             for split, images in self._images.items()
         }
         kind = labels.labels.kind if labels.labels is not None and names else None
-        super().__init__(name, Listing(listings, names, label_kind=kind))
+        super().__init__(name, Listing(listings, names, label_kind=kind, notes=labels.notes()))
 
-    def read(self, split: str, index: int) -> bytes | Path:
-        """Return the encoded image, or its path if the data set holds only that; b"" for a missing image."""
-        return encoded(self._images[split][index][self._image])
+    def read(self, split: str, index: int) -> Stored:
+        """Return the encoded image, or its location if the data set holds only that; b"" for a missing image."""
+        return encoded(self._images[split][index][self._image], self._files)
 
     def references(self, split: str, rows: Sequence[int]) -> Sequence[Stored]:
         """See `Source.references`. A data set on disk is pickled as the names of its files."""
-        return _Rows(self._images[split].select(rows), self._image)
+        return _Rows(self._images[split].select(rows), self._image, self._files)
 
 
 class _Rows(LazySequence[Stored]):
     """Images of selected rows. An image is read when its item is accessed."""
 
-    def __init__(self, rows: Dataset, column: str) -> None:
-        self._rows, self._column = rows, column
+    def __init__(self, rows: Dataset, column: str, files: NamedFiles) -> None:
+        self._rows, self._column, self._files = rows, column, files
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def item(self, position: int) -> Stored:
-        return encoded(self._rows[position][self._column])
+        return encoded(self._rows[position][self._column], self._files)
 
 
-def encoded(value: dict[str, bytes | str | None] | None) -> bytes | Path:
-    """Return an image as `datasets` stores it: the encoded file, or its path; b"" for a missing image."""
+def encoded(value: dict[str, Any] | None, files: NamedFiles) -> Stored:
+    """Return an image as `datasets` stores it: the encoded file, or its location; b"" for a missing image.
+
+    An image that is a file which the data set may not name is an `UnusableSample`.
+    """
     stored = value or {}
     if stored.get("bytes") is None and stored.get("path"):
-        return Path(stored["path"])
+        return files.stored(stored["path"])
     return stored.get("bytes") or b""
+
+
+def named_files(options: ColumnOptions, folder: Path | None) -> NamedFiles:
+    """Return which files the rows of a data set may name: those in its folder, and those in the caches of `datasets`.
+
+    `datasets` downloads files and unpacks archives into its caches, and stores absolute paths.
+    """
+    caches = (config.HF_DATASETS_CACHE, config.DOWNLOADED_DATASETS_PATH, HF_HUB_CACHE)
+    own = [] if folder is None else [os.path.abspath(folder), os.path.realpath(folder)]
+    roots = (*own, *(os.path.abspath(cache) for cache in caches))
+    return NamedFiles(own[0] if own else None, absolute=options.absolute, public=options.public, roots=roots)
 
 
 def is_saved(folder: Path) -> bool:
@@ -144,12 +174,23 @@ def _encoded_images(name: str, rows: Dataset, column: str) -> Dataset:
         ) from error
 
 
-def _sizes(images: Dataset, column: str) -> np.ndarray:
-    """Return the size of each encoded image in bytes, int64 (N,), without reading the images."""
-    sizes = Column(np.int64)
+def _sizes(images: Dataset, column: str, files: NamedFiles, where: str) -> np.ndarray:
+    """Return the size of each encoded image in bytes, int64 (N,), without reading the images; 0 if it is unknown."""
+    sizes, row = Column(np.int64), 0
     for batch in _arrow_batches(images, [column]):
-        sizes.extend(np.array(array_sizes(batch.column(column).combine_chunks()), np.int64))
+        array = batch.column(column).combine_chunks()
+        require_named_files(array, files, where, row)
+        sizes.extend(np.array(_array_sizes(array, files), np.int64))
+        row += len(array)
     return sizes.array()
+
+
+def require_named_files(array: pa.StructArray, files: NamedFiles, where: str, first_row: int) -> None:
+    """Raise `CallError` for the first row without bytes whose path the data set may not name."""
+    data, paths = pc.struct_field(array, "bytes"), pc.struct_field(array, "path")
+    for row in np.flatnonzero(pc.and_(pc.is_null(data), pc.is_valid(paths)).to_numpy(zero_copy_only=False)):
+        if path := paths[int(row)].as_py():
+            files.require(path, lambda number=first_row + int(row): f"{where}, row {number}")
 
 
 def _groups(rows: Dataset, column: str) -> Texts:
@@ -158,6 +199,11 @@ def _groups(rows: Dataset, column: str) -> Texts:
         for text in texts(batch.column(column)):
             names.append(text)
     return names.texts()
+
+
+def _kept_schemas(name: str, splits: DatasetDict, columns: Sequence[str]) -> Iterator[tuple[str, pa.Schema]]:
+    for split, rows in splits.items():
+        yield f"split {split!r} of data set {name!r}", _table(rows, columns).schema.remove_metadata()
 
 
 def _table(rows: Dataset, columns: Sequence[str]) -> pa.Table:
@@ -171,17 +217,20 @@ def _arrow_batches(rows: Dataset, columns: list[str]) -> Iterator[pa.Table]:
         yield arrow[start : start + SCAN_ROWS]
 
 
-def array_sizes(array: pa.StructArray) -> list[int]:
+def _array_sizes(array: pa.StructArray, files: NamedFiles) -> list[int]:
     """Return the sizes in bytes of images as `datasets` stores them: of the encoded bytes, or of the file; else 0."""
     sizes = pc.binary_length(pc.struct_field(array, "bytes")).to_pylist()
     paths = pc.struct_field(array, "path").to_pylist()
     return [
-        size if size is not None else _file_size(path) if path else 0 for size, path in zip(sizes, paths, strict=True)
+        size if size is not None else _file_size(files.stored(path)) if path else 0
+        for size, path in zip(sizes, paths, strict=True)
     ]
 
 
-def _file_size(path: str) -> int:
+def _file_size(stored: Stored) -> int:
+    if not isinstance(stored, Path):
+        return 0
     try:
-        return os.stat(path).st_size
-    except OSError:
+        return os.stat(stored).st_size
+    except (OSError, ValueError):
         return 0  # reading the file records the reason in the ledger

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from datasets_prep.samples.netpbm import encode_pixels
+from datasets_prep.samples.stored import UnusableSample
 from datasets_prep.sources.core.streaming_source import StreamedSample, StreamingSource
+from datasets_prep.sources.python.loading import attempt
 from datasets_prep.sources.python.map_source import Sample, as_pair
 from walloc_cdl.errors import CallError
 
@@ -45,8 +48,9 @@ class IterableSource(StreamingSource):
         super().__init__(name, list(self._splits), class_names)
 
     def stream(self, split: str, start: int = 0) -> Iterator[StreamedSample]:
-        """See `StreamingSource.stream`. Raises `CallError` for a function that returns the same iterator again, and for
-        samples that are not pairs.
+        """See `StreamingSource.stream`; samples that are no such pairs are yielded as unusable.
+
+        Raises `CallError` for a function that returns the same iterator again.
         """
         if split not in self._splits:
             raise CallError(f"source {self.name} has no split {split!r}; it has {', '.join(self._splits)}")
@@ -60,5 +64,8 @@ class IterableSource(StreamingSource):
                 )
             self._last[split] = values
         for number, value in enumerate(itertools.islice(values, start, None), start):
-            image, label = as_pair(value, self._to_sample, f"sample {number} of split {split!r}")
-            yield f"{number:08d}", label, encode_pixels(image)
+            pair = attempt(partial(as_pair, value, self._to_sample, f"sample {number} of split {split!r}"))
+            if isinstance(pair, UnusableSample):
+                yield f"{number:08d}", None, pair
+            else:
+                yield f"{number:08d}", pair[1], attempt(partial(encode_pixels, pair[0]))

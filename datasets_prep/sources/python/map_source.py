@@ -10,9 +10,12 @@ import numpy as np
 from datasets_prep.samples.columns import RowNumbers
 from datasets_prep.samples.lazy_sequence import LazySequence
 from datasets_prep.samples.netpbm import encode_pixels
-from datasets_prep.samples.stored import Stored
+from datasets_prep.samples.stored import Stored, UnusableSample
 from datasets_prep.sources.core.label_kinds import ClassLabels
-from datasets_prep.sources.core.source import Listing, Source, SplitListing
+from datasets_prep.sources.core.label_notes import all_unknown_note
+from datasets_prep.sources.core.label_values import class_value
+from datasets_prep.sources.core.source import Listing, Presence, Source, SplitListing
+from datasets_prep.sources.python.loading import attempt
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import UNKNOWN_LABEL
 
@@ -23,9 +26,11 @@ class MapSource(Source):
     """One sample per index of a data set; keys are the indices, and sizes are unknown, 0.
 
     Samples are pairs (image, label). The image is a PIL image, uint8 (H, W) or (H, W, 3), encoded bytes or a path; the
-    label is an integer, a name or None. Pixels are encoded losslessly for their transfer to the worker.
+    label is an integer, a name or None; see `label_values` for further values of unknown labels. Pixels are encoded
+    losslessly for their transfer to the worker.
 
-    Raises `CallError` for an empty data set, and for samples that are not such pairs.
+    A sample that cannot be loaded, or is no such pair, has no label if labels are loaded, and is quarantined. Raises
+    `CallError` for an empty data set, and if no sample can be loaded for its label.
     """
 
     def __init__(
@@ -47,36 +52,47 @@ class MapSource(Source):
         known = labels if isinstance(labels, Mapping) or labels is None else {"train": labels}
         collected = ClassLabels(class_names)
         lengths = {split: _length(rows) for split, rows in self._datasets.items()}
+        presence: dict[str, np.ndarray] = {}
+        first_failure: UnusableSample | None = None
         if not any(lengths.values()):
             raise CallError(f"data set {name!r} has no samples; give one with images")
         for split, length in lengths.items():
             values = known.get(split) if known is not None else None
             if values is not None and len(values) != length:
                 raise CallError(f"{len(values)} labels for the {length} samples of split {split!r}; give one for each")
+            presence[split] = np.full(length, Presence.FOUND, np.uint8)
             for index in range(length):
-                value = values[index] if values is not None else self._sample(split, index)[1]
+                value = values[index] if values is not None else self._loaded_label(split, index)
+                if isinstance(value, UnusableSample):
+                    presence[split][index] = Presence.UNUSABLE
+                    first_failure = first_failure or value
+                    value = None
                 collected.append(split, _label(value, class_names))
+        if first_failure is not None and not any((each == Presence.FOUND).any() for each in presence.values()):
+            raise CallError(f"no sample of data set {name!r} can be used; the first: {first_failure.reason}")
         names = collected.names()
         listings = {
             split: SplitListing(
                 RowNumbers(length),
                 collected.close(split) if names else np.full(length, UNKNOWN_LABEL, np.int64),
                 np.zeros(length, np.int64),
+                presence=presence[split],
             )
             for split, length in lengths.items()
         }
-        super().__init__(name, Listing(listings, names))
+        notes = [] if names else [all_unknown_note(f"data set {name!r}")]
+        super().__init__(name, Listing(listings, names, notes=notes))
 
     def read(self, split: str, index: int) -> Stored:
-        """Return the image as an encoded file, or the path that the data set gives."""
-        return encode_pixels(self._sample(split, index)[0])
+        """Return the image as an encoded file, the path that the data set gives, or why the sample cannot be used."""
+        return load_image(self._datasets[split], index, self._to_sample)
 
     def references(self, split: str, rows: Sequence[int]) -> Sequence[Stored]:
         """See `Source.references`. Pickling includes the data set, with its content if that is in memory."""
         return _Rows(self._datasets[split], list(rows), self._to_sample)
 
-    def _sample(self, split: str, index: int) -> Sample:
-        return load_sample(self._datasets[split], index, self._to_sample)
+    def _loaded_label(self, split: str, index: int) -> Any:
+        return attempt(lambda: load_sample(self._datasets[split], index, self._to_sample)[1])
 
 
 class _Rows(LazySequence[Stored]):
@@ -89,7 +105,12 @@ class _Rows(LazySequence[Stored]):
         return len(self._rows)
 
     def item(self, position: int) -> Stored:
-        return encode_pixels(load_sample(self._dataset, self._rows[position], self._to_sample)[0])
+        return load_image(self._dataset, self._rows[position], self._to_sample)
+
+
+def load_image(dataset: Any, index: int, to_sample: Callable[[Any], Sample] | None) -> Stored:
+    """Return the encoded image at an index, or why it cannot be used."""
+    return attempt(lambda: encode_pixels(load_sample(dataset, index, to_sample)[0]))
 
 
 def load_sample(dataset: Any, index: int, to_sample: Callable[[Any], Sample] | None) -> Sample:
@@ -113,16 +134,9 @@ def _length(dataset: Any) -> int:
 
 
 def _label(value: Any, class_names: Sequence[str] | None) -> int | str | None:
-    if value is None or isinstance(value, str):
-        return value
-    try:
-        number = value.__index__() if hasattr(value, "__index__") else value.item().__index__()
-    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
-        raise CallError(f"label {str(value)[:60]!r}; expected an integer, a name or None") from error
-    if class_names is None:
+    number = value if isinstance(value, str) else class_value(value)
+    if number is None or isinstance(number, str) or class_names is None:
         return number
-    if number == UNKNOWN_LABEL:
-        return None
     if not 0 <= number < len(class_names):
         raise CallError(f"label {number}; expected 0 to {len(class_names) - 1}; check the labels, or class_names")
     return class_names[number]

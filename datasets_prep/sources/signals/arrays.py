@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from datasets_prep.decode.arrays import ArrayLayout, ArrayPreparation, open_array
-from datasets_prep.samples.stored import ArrayWindow, BadSignalError
+from datasets_prep.decode.arrays import ArrayLayout, ArrayPreparation, finite_range, open_array, require_window
+from datasets_prep.samples.stored import ArrayWindow, BadSignalError, ReadFailure, UnreadableError
 from datasets_prep.sources.core.options import number_range, optional_flag, positive_integer, split_options
-from datasets_prep.sources.core.source import Listing, Source, SplitListing
+from datasets_prep.sources.core.source import Listing, Source
 from datasets_prep.sources.folders.catalog import FileKind
 from datasets_prep.sources.folders.local_folder import FileFolder
+from datasets_prep.sources.signals.windows import FileWindows, SplitWindows, WindowGrid
 from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.latents import UNKNOWN_LABEL
 
@@ -40,15 +41,6 @@ class ArrayOptions:
     def __post_init__(self) -> None:
         if self.hop is not None and self.patch is None:
             raise CallError(f"source option hop={self.hop} without patch; give both or neither")
-
-
-@dataclass(frozen=True)
-class _Sample:
-    key: str
-    group: str
-    label: int
-    num_bytes: int
-    window: ArrayWindow
 
 
 def open_npy(text: str) -> Source:
@@ -100,32 +92,33 @@ class ArraySource(Source):
         self.options = options
         self._facts: list[tuple[int, np.dtype]] = []
         self._first_failure = ""
-        splits: dict[str, list[_Sample]] = {}
+        self._num_cut = self._pixels_cut = self._pixels = 0
+        """Numbers of arrays of which a rest is in no patch, of the pixels of these rests, and of all pixels."""
+        splits: dict[str, SplitWindows] = {}
         class_names, strays = None, []
+        notes: Sequence[str] = [f"no labels: {path.name} is one file; labels come from class folders (PATH/CLASS/FILE)"]
         if path.is_dir():
             files = _ArrayFolder(path, suffix, splits=options.splits)
-            class_names, strays, name = files.class_names, files.strays, files.name
+            class_names, strays, name, notes = files.class_names, files.strays, files.name, files.notes
             for split in files.split_names:
                 rows = range(files.num_samples(split))
-                splits[split] = [
-                    sample
-                    for row in rows
-                    for sample in self._samples(files.read(split, row), files.key(split, row), files.label(split, row))
-                ]
+                splits[split] = SplitWindows(
+                    [self._file(files.read(split, row), files.key(split, row), files.label(split, row)) for row in rows]
+                )
         elif path.is_file():
             name = path.name
-            splits["train"] = list(self._samples(path, path.name, UNKNOWN_LABEL))
+            splits["train"] = SplitWindows([self._file(path, path.name, UNKNOWN_LABEL)])
         else:
             raise CallError(f"{str(path)!r} does not exist; give a {suffix} file or a folder of them")
         if not self._facts:
             raise CallError(f"no array of {str(path)!r} can be used: {self._first_failure}")
-        self._windows = {split: [sample.window for sample in samples] for split, samples in splits.items()}
-        listings = {split: _listing(samples) for split, samples in splits.items()}
-        super().__init__(name, Listing(listings, class_names, strays))
+        self._splits = splits
+        listings = {split: windows.listing() for split, windows in splits.items()}
+        super().__init__(name, Listing(listings, class_names, strays, notes=notes))
 
     def read(self, split: str, index: int) -> ArrayWindow:
         """Return the location of the sample."""
-        return self._windows[split][index]
+        return self._splits[split].windows[index]
 
     @cached_property
     def channels(self) -> int:
@@ -154,6 +147,32 @@ class ArraySource(Source):
             variable=self.options.variable,
         )
 
+    def cut_notes(self, preparation: ArrayPreparation) -> list[str]:
+        """Return messages for users about pixels that are in no sample, each with the option that changes it."""
+        notes, (height, width) = [], (preparation.height, preparation.width)
+        if self._num_cut:
+            notes.append(
+                f"{self._num_cut:,} arrays are no whole number of patches of {self.options.patch} pixels: "
+                f"{self._pixels_cut / self._pixels:.1%} of all pixels, at the right and bottom, are in no patch; "
+                "choose ?patch and ?hop that divide their sides"
+            )
+        sizes = [
+            (len(file), file.grid.height, file.grid.width)
+            for file in self._files()
+            if file.grid is not None and min(file.grid.height - height, file.grid.width - width) >= 0
+        ]
+        larger = [size for size in sizes if size[1:] != (height, width)]
+        if larger:
+            lost = sum(count * (rows * columns - height * width) for count, rows, columns in larger)
+            share = lost / sum(count * rows * columns for count, rows, columns in sizes)
+            num_larger, num_windows = (sum(count for count, *_ in group) for group in (larger, sizes))
+            notes.append(
+                f"{num_larger:,} of {num_windows:,} arrays or patches are larger than {height}×{width} pixels, the "
+                f"size of the first as a multiple of the codec's stride, and are cut to it: {share:.1%} of the pixels "
+                "are dropped; ?patch=SIDE with a multiple of the stride cuts patches"
+            )
+        return notes
+
     @cached_property
     def value_range(self) -> tuple[float, float, str]:
         """The values that are mapped to -0.5 and 0.5, and their origin. For floats, every array is read."""
@@ -172,77 +191,72 @@ class ArraySource(Source):
     @property
     def num_pixels(self) -> int:
         """Total number of pixels of all samples."""
-        return sum(
-            window.rectangle[2] * window.rectangle[3]
-            for windows in self._windows.values()
-            for window in windows
-            if window.rectangle
-        )
+        return sum(len(file) * file.grid.height * file.grid.width for file in self._files() if file.grid is not None)
 
     def _size(self) -> tuple[int, int]:
-        for windows in self._windows.values():
-            for window in windows:
-                if window.rectangle is not None:
-                    return window.rectangle[2:]
+        for file in self._files():
+            if file.grid is not None:
+                return file.grid.height, file.grid.width
         raise AssertionError("a source without a readable array is refused when it is opened")
 
-    def _samples(self, path: Path, key: str, label: int) -> Iterator[_Sample]:
-        """Yield the arrays or patches of one file."""
+    def _files(self) -> Iterator[FileWindows]:
+        for windows in self._splits.values():
+            yield from windows.files
+
+    def _file(self, path: Path, key: str, label: int) -> FileWindows:
+        """Return the arrays or patches of one file."""
         options = self.options
         try:
             arrays = options.layout.arrange(open_array(path, options.variable))
-            rectangles = list(_rectangles(arrays.shape[2], arrays.shape[3], options))
+            grid = _grid(arrays.shape, options)
+            grid.require_listable()
+            require_window(arrays.shape[1] * grid.height * grid.width)
         except BadSignalError as error:
+            if isinstance(error, UnreadableError) and (error.failure is ReadFailure.FAILED or not path.is_file()):
+                raise CallError(f"{str(path)!r}: {error}; check the source, and try again") from error
             self._first_failure = self._first_failure or str(error)
-            size = path.stat().st_size if path.is_file() else 0
-            yield _Sample(key, key, label, size, ArrayWindow(path, 0, None))
-            return
+            return FileWindows(path, key, label, path.stat().st_size if path.is_file() else 0, None)
         self._facts.append((arrays.shape[1], arrays.dtype))
-        for index in range(len(arrays)):
-            name = f"{key}#{index:05d}" if len(arrays) > 1 else key
-            for rectangle in rectangles:
-                top, left, height, width = rectangle
-                sample_key = f"{name}@{top},{left}" if options.patch else name
-                num_bytes = arrays.dtype.itemsize * arrays.shape[1] * height * width
-                overlapping = options.patch and (options.hop or options.patch) < options.patch
-                group = name if overlapping else sample_key
-                yield _Sample(sample_key, group, label, num_bytes, ArrayWindow(path, index, rectangle))
+        self._count_rest(arrays.shape, grid)
+        num_bytes = arrays.dtype.itemsize * arrays.shape[1] * grid.height * grid.width
+        return FileWindows(path, key, label, num_bytes, grid)
+
+    def _count_rest(self, shape: tuple[int, ...], grid: WindowGrid) -> None:
+        """Count the pixels of arrays (N, C, H, W) that lie beyond the last patches."""
+        number, _, height, width = shape
+        hop = self.options.hop or 0
+        top, left, rows, columns = grid.rectangle(grid.rows * grid.columns - 1)
+        inside = min(height, top + max(rows, hop)) * min(width, left + max(columns, hop))
+        self._pixels += number * height * width
+        self._pixels_cut += number * (height * width - inside)
+        self._num_cut += number * (inside < height * width)
 
     def _measured(self) -> tuple[float, float]:
         """Return the smallest and the largest finite value of all arrays; raises `JobError` if they are equal."""
         low, high = np.inf, -np.inf
-        for path in dict.fromkeys(window.path for windows in self._windows.values() for window in windows):
+        for path in dict.fromkeys(file.path for file in self._files()):
             try:
-                values = open_array(path, self.options.variable)
+                lowest, highest = finite_range(open_array(path, self.options.variable))
+            except UnreadableError as error:
+                raise JobError(
+                    f"the range of {self.name} needs {str(path)!r}: {error}; restore it, or give ?range=LOW,HIGH"
+                ) from error
             except BadSignalError:
                 continue
-            finite = values if np.isfinite(values).all() else values[np.isfinite(values)]
-            if finite.size:
-                low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+            low, high = min(low, lowest), max(high, highest)
         if not low < high:
             raise JobError(f"all values of {self.name} are equal, so they define no range; give ?range=LOW,HIGH")
         return low, high
 
 
-def _rectangles(height: int, width: int, options: ArrayOptions) -> Iterator[tuple[int, int, int, int]]:
+def _grid(shape: tuple[int, ...], options: ArrayOptions) -> WindowGrid:
+    """Return the windows of arrays of shape (N, C, H, W); raises `BadSignalError` if they are smaller than a patch."""
+    num_arrays, _, height, width = shape
     side = options.patch
     if side is None:
-        yield 0, 0, height, width
-        return
+        return WindowGrid(num_arrays, height, width)
     if min(height, width) < side:
         raise BadSignalError(f"{height}×{width} pixels, smaller than a patch of {side}")
     hop = options.hop or side
-    for top in range(0, height - side + 1, hop):
-        for left in range(0, width - side + 1, hop):
-            yield top, left, side, side
-
-
-def _listing(samples: list[_Sample]) -> SplitListing:
-    groups = [sample.group for sample in samples]
-    keys = [sample.key for sample in samples]
-    return SplitListing(
-        keys=keys,
-        labels=np.array([sample.label for sample in samples], np.int64),
-        num_bytes=np.array([sample.num_bytes for sample in samples], np.int64),
-        groups=None if groups == keys else groups,
-    )
+    rows, columns = ((length - side) // hop + 1 for length in (height, width))
+    return WindowGrid(num_arrays, side, side, rows, columns, hop, patches=True)

@@ -9,14 +9,16 @@ from functools import cached_property
 import numpy as np
 
 from datasets_prep.decode.audio import AudioPreparation, ClipInfo, read_clip_info, require_audio_packages
-from datasets_prep.samples.stored import AudioSegment, BadSignalError, Stored
+from datasets_prep.samples.stored import AudioSegment, BadSignalError, Stored, UnreadableError, UnusableSample
 from datasets_prep.sources.core.derived import DerivedSource
-from datasets_prep.sources.core.source import Listing, Source, SplitListing
+from datasets_prep.sources.core.source import Listing, Presence, Source, SplitListing
 from datasets_prep.sources.folders.catalog import FileKind
 from datasets_prep.sources.folders.local_folder import FileFolder, folder_options
-from walloc_cdl.errors import CallError
+from datasets_prep.sources.signals.sound_notes import ClipNotes
+from walloc_cdl.errors import CallError, JobError
 
-AUDIO_SUFFIXES = frozenset({".aif", ".aiff", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".wav"})
+AUDIO_TYPES = "aif aifc aiff au caf flac mp3 oga ogg opus rf64 snd w64 wav"
+AUDIO_SUFFIXES = frozenset(f".{name}" for name in AUDIO_TYPES.split())
 
 
 def open_sounds(text: str) -> AudioFolder:
@@ -71,22 +73,36 @@ class SegmentedSource(DerivedSource):
     """The segments of each clip of a source, in order; keys are `CLIP#NUMBER`, and each clip is a group.
 
     A clip with an unreadable header, or one that is too long to be decoded, counts as one sample, whose preparation
-    records the reason.
+    records the reason. So does a clip that the system cannot read, if `skip_unreadable`; otherwise it raises
+    `JobError`, since its segments would be lost.
     """
 
-    def __init__(self, source: Source, preparation: AudioPreparation) -> None:
+    def __init__(self, source: Source, preparation: AudioPreparation, *, skip_unreadable: bool = False) -> None:
+        self.clip_notes = ClipNotes(preparation)
         self._starts: dict[str, list[tuple[int, int]]] = {}
+        self._unreadable: dict[tuple[str, int], UnusableSample] = {}
+        self._skip_unreadable = skip_unreadable
         listings = {split: self._cut(source, split, preparation) for split in source.split_names}
-        super().__init__(source, Listing(listings, source.class_names, source.strays))
+        super().__init__(source, Listing(listings, source.class_names, source.strays, notes=source.notes))
 
     def read(self, split: str, index: int) -> Stored:
         """Return the location of the segment."""
         clip, start = self._starts[split][index]
+        if (unusable := self._unreadable.get((split, clip))) is not None:
+            return unusable
         return AudioSegment(self._source.read(split, clip), start)
 
     def references(self, split: str, rows: Sequence[int]) -> Sequence[Stored]:
         """See `Source.references`."""
         return [self.read(split, row) for row in rows]
+
+    def _skipped(self, error: UnreadableError, key: str, split: str) -> UnusableSample:
+        if not self._skip_unreadable:
+            raise JobError(
+                f"clip {key!r} of split {split!r}: {error}, although the source lists it; restore it and run "
+                "the same command again, or add --unreadable quarantine to go on without such clips"
+            ) from error
+        return UnusableSample.from_error(error)
 
     def _cut(self, source: Source, split: str, preparation: AudioPreparation) -> SplitListing:
         listing = source.listing.splits[split]
@@ -96,10 +112,14 @@ class SegmentedSource(DerivedSource):
         for index, key in enumerate(listing.keys):
             try:
                 info = read_clip_info(source.read(split, index))
-                info.require_decodable()  # a header can claim so many samples that the list of segments fills memory
+                # a header can claim so many samples that the list of segments fills memory
+                info.require_decodable(preparation.sample_rate, preparation.channels)
                 starts = preparation.starts(info.resampled_frames(preparation.sample_rate))
-            except BadSignalError:
+                self.clip_notes.add(info, starts)
+            except BadSignalError as error:
                 starts = range(1)
+                if isinstance(error, UnreadableError) and source.presence(split, index) is Presence.FOUND:
+                    self._unreadable[split, index] = self._skipped(error, key, split)
             for number, start in enumerate(starts):
                 segments.append((index, start))
                 keys.append(f"{key}#{number:05d}")

@@ -13,6 +13,7 @@ from datasets_prep import PrepareConfig, open_source, prepare
 from datasets_prep.decode.images import ImagePreparation
 from datasets_prep.decode.pool import DecodePool
 from datasets_prep.decode.worker import decode_chunk
+from datasets_prep.samples.stored import ReadFailure
 from tests.support import odd_inputs
 from tests.support.memory import PeakMemory
 from tests.support.odd_inputs import SIDE, Absent, Encoded, Quarantined, Stray
@@ -39,7 +40,8 @@ def folder(tmp_path_factory) -> Path:
 
 def prepared_by(folder: Path, out: Path, workers: int) -> Path:
     codec = ResizeCodec(ResizeConfig(channels=3, factor=1, name="as-it-is"))
-    prepare(open_source(f"imagefolder:{folder}?splits=0"), codec, out, PrepareConfig(size=SIDE, workers=workers))
+    config = PrepareConfig(size=SIDE, workers=workers, unreadable="quarantine")
+    prepare(open_source(f"imagefolder:{folder}?splits=0"), codec, out, config)
     return out
 
 
@@ -115,6 +117,7 @@ def test_a_file_without_permission(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "read_bytes", refuse)  # the superuser can read everything
     chunk = decode_chunk([tmp_path / "secret.png"], ImagePreparation(3, SIDE))
     assert chunk.reasons == {0: "cannot be read: Permission denied"}
+    assert chunk.failures == {0: ReadFailure.REFUSED}
     assert chunk.hashes == [None]
 
 

@@ -22,6 +22,7 @@ from datasets_prep.decode.images import (
 from datasets_prep.decode.worker import decode_chunk
 from datasets_prep.job.choose_preparation import choose_preparation
 from datasets_prep.job.settings import settings_of
+from datasets_prep.samples.stored import UnreadableError
 from tests.support.pictures import encoded, picture
 from tests.support.rows_first import resized_by_pillow
 from walloc_cdl.codec import ResizeCodec, ResizeConfig
@@ -199,7 +200,7 @@ def test_scaled_decoding_leaves_the_kernel_twice_the_size(size, reduced, monkeyp
     square = images.square
     monkeypatch.setattr(
         "datasets_prep.decode.images.square",
-        lambda image, *rest, **named: decoded.append(image.size) or square(image, *rest, **named),
+        lambda pixels, *rest, **named: decoded.append(pixels.shape[1::-1]) or square(pixels, *rest, **named),
     )
     load_pixels(encoded(picture(1, 256, 256), "JPEG"), size, 3, decoder="pil-scaled")
     assert decoded == [(reduced, reduced)]
@@ -260,7 +261,7 @@ def test_unusable_images_have_a_reason(data, reason):
 
 
 def test_reasons_hold_no_paths(tmp_path):
-    with pytest.raises(BadImageError, match=r"^no such file$"):
+    with pytest.raises(UnreadableError, match=r"^no such file$"):
         load_pixels(tmp_path / "gone.png", 16, 3)
     with pytest.raises(BadImageError, match=r"^not a regular file$"):
         load_pixels(tmp_path, 16, 3)
@@ -303,7 +304,7 @@ def test_preparation_records_what_decides_the_pixels():
         "icc": "srgb",
     }
     decoders = {"libavif", "libjpeg-turbo", "libtiff", "libwebp", "openjpeg"}
-    assert set(plain.versions()) == {"numpy", "pillow", "torch", *decoders}
+    assert set(plain.versions()) == {"numpy", "pillow", "simplejpeg", "torch", *decoders}
     assert plain.versions()["libjpeg-turbo"] == features.version("libjpeg_turbo")
     assert set(chosen.versions()) - set(plain.versions()) == {"littlecms"}
 

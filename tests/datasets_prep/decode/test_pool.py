@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +19,9 @@ from datasets_prep.decode.images import ImagePreparation, load_pixels
 from datasets_prep.decode.pool import DecodePool
 from datasets_prep.decode.views import ViewedImagePreparation
 from datasets_prep.decode.worker import decode_chunk, undecodable
-from datasets_prep.samples.stored import ArrayWindow, KeyedSample
+from datasets_prep.samples.stored import ArrayWindow, KeyedSample, ReadFailure
 from tests.support.fragile import FragilePreparation, Unloadable
+from tests.support.paths import ROOT
 from tests.support.pictures import encoded, picture
 from walloc_cdl.codec import load_codec
 from walloc_cdl.errors import JobError
@@ -130,6 +132,15 @@ def test_samples_that_end_their_worker_are_quarantined(workers):
 
 
 @needs_signals
+def test_a_bus_error_is_a_failure_of_the_system():
+    """It ends a process that touches a page of a memory-mapped file that the system can no longer read."""
+    with DecodePool(1, FragilePreparation()) as pool:
+        ((_, chunk),) = pool.decode([(0, [b"0", b"bus", b"abort"])])
+    assert chunk.reasons == {1: "the decoder crashed", 2: "the decoder crashed"}
+    assert chunk.failures == {1: ReadFailure.FAILED}
+
+
+@needs_signals
 def test_a_sample_whose_workers_are_killed_from_outside_is_not_blamed():
     with (
         DecodePool(1, FragilePreparation()) as pool,
@@ -160,6 +171,47 @@ def test_leaving_the_pool_ends_busy_workers():
         assert next(results)[1].signals.tolist() == [[0]]
     assert time.monotonic() - start < 20
     assert pool.pids == []
+
+
+@needs_signals
+def test_busy_workers_end_with_a_parent_that_was_killed(tmp_path):
+    """They neither wait for a task nor send a result, either of which would fail."""
+    script = tmp_path / "orphans.py"
+    script.write_text(
+        textwrap.dedent("""
+        import time
+        from datasets_prep.decode.pool import DecodePool
+        from tests.support.fragile import FragilePreparation
+
+        if __name__ == "__main__":
+            with DecodePool(2, FragilePreparation(), time_limit_s=1000) as pool:
+                tasks = [(0, [b"0"]), (1, [b"1"]), (2, [b"sleep"]), (3, [b"sleep"]), (4, [b"sleep"])]
+                for tag, _ in pool.decode(tasks):
+                    if tag == 1:
+                        time.sleep(0.3)
+                        print(*pool.pids, flush=True)
+        """)
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        assert [is_running(pid) for pid in pids] == [True, True]
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while any(map(is_running, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    orphans = [pid for pid in pids if is_running(pid)]
+    for pid in orphans:
+        os.kill(pid, signal.SIGKILL)
+    assert not orphans
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_a_script_without_a_guard_is_told_of_it(tmp_path):

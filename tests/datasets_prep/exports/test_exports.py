@@ -235,7 +235,7 @@ def test_a_damaged_sample_is_not_exported(format_name, tmp_path):
     path.write_bytes(data)
     with pytest.raises(DamagedError, match=r"train-00000.safetensors: 1 of 3 samples fail their CRC32C; restore"):
         export_latents(tmp_path, tmp_path / "out", format_name)
-    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != "state.json"]
+    assert {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()} == {"state.json", "job.lock"}
 
 
 def test_what_a_format_cannot_hold_is_refused(tmp_path):

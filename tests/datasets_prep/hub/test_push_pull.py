@@ -39,6 +39,14 @@ def content(folder):
     }
 
 
+def test_no_file_behind_a_link_is_uploaded(hub, folder, tmp_path):
+    (tmp_path / "secret").write_text("precious")
+    (folder / "README.md").symlink_to(tmp_path / "secret")
+    with pytest.raises(CallError, match=r"set/README\.md is a link to "):
+        push(folder, REPO)
+    assert not hub.repositories
+
+
 def test_pulled_files_equal_pushed_files(hub, folder, tmp_path):
     calls = []
     address = push(folder, REPO, private=True, on_file=lambda *call: calls.append(call))

@@ -230,11 +230,11 @@ def test_dropping_duplicates_can_be_interrupted_at_any_write(copies, rgb_codec, 
     config = replace(SMALL, drop_duplicates=True)
     rename, renamed = os.replace, []
 
-    def counted_rename(before, after):
+    def counted_rename(before, after, **options):
         if len(renamed) == failing:
             raise RuntimeError("stop")
         renamed.append(after)
-        rename(before, after)
+        rename(before, after, **options)
 
     monkeypatch.setattr(files.os, "replace", counted_rename)
     failing = 1000

@@ -204,11 +204,15 @@ def test_unlabeled_images_have_no_labels(rgb_codec, tmp_path):
     assert open_latents(tmp_path / "out").labels.tolist() == [-1, -1, -1]
 
 
-def test_limit_takes_the_first_of_each_split(make_folder, rgb_codec, tmp_path):
+def test_limit_takes_the_same_share_of_each_class(make_folder, rgb_codec, tmp_path):
     config = PrepareConfig(size=32, workers=0, limit=4)
     manifest = prepare(open_source(str(make_folder())), rgb_codec, tmp_path / "out", config)
-    assert manifest.splits["train"].class_counts == [4, 0]
+    assert manifest.splits["train"].class_counts == [2, 2]
     assert manifest.splits["test"].num_samples == 4
+    assert (manifest.source["limit"], manifest.source["limit_seed"]) == (4, 0)
+    config = replace(config, seed=1)
+    with pytest.raises(CallError, match=r"holds a finished data set with source\.fingerprint"):
+        prepare(open_source(str(tmp_path / "photos")), rgb_codec, tmp_path / "out", config)
 
 
 def test_gray_and_color_are_not_mixed(make_folder, rgb_codec, gray_codec, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ import torch
 from datasets_prep import PrepareConfig, contact_sheet, holdout, open_source, prepare
 from datasets_prep.codec_fit.fit_source import configure_fit, fit_to_source
 from datasets_prep.codec_fit.native_signals import native_signals
+from datasets_prep.job.plan_job import plan_job
+from datasets_prep.upkeep.encode_again import RepairConfig
+from datasets_prep.upkeep.repair import repair
 from tests.support.sounds import sound, write_sound
 from tests.support.trees import contents
 from walloc_cdl import files
@@ -123,11 +127,11 @@ def test_interrupted_at_any_write(make_sounds, codec, tmp_path, monkeypatch):
     for failing in range(1 + 2 * len(manifest.shards) + 3 + 2):
         renamed = []
 
-        def failing_rename(before, after, renamed=renamed, failing=failing):
+        def failing_rename(before, after, renamed=renamed, failing=failing, **options):
             if len(renamed) == failing:
                 raise KeyboardInterrupt
             renamed.append(after)
-            rename(before, after)
+            rename(before, after, **options)
 
         with monkeypatch.context() as patch:
             patch.setattr(files.os, "replace", failing_rename)
@@ -175,7 +179,62 @@ def test_a_holdout_never_parts_a_clip(make_sounds, codec, tmp_path, cut_first):
 def test_native_splits_and_limit(make_sounds, codec, tmp_path):
     source = open_source(f"audiofolder:{make_sounds(splits=('train', 'test'))}")
     manifest = prepare(source, codec, tmp_path / "out", PrepareConfig(segment_s=0.05, workers=0, limit=3))
-    assert {name: summary.num_samples for name, summary in manifest.splits.items()} == {"train": 3, "test": 3}
+    for split, summary in manifest.splits.items():
+        dataset = open_latents(tmp_path / "out", split)
+        keys = dataset.keys(range(len(dataset)))
+        clips = {key.partition("#")[0] for key in keys}
+        assert 2 <= len(keys) <= 3
+        assert len(keys) == sum(1 if clip.endswith("2.wav") else 2 for clip in clips)  # whole clips
+        assert summary.class_counts == [sum(f"/{name}/" in key for key in keys) for name in ("hum", "whistle")]
+        assert min(summary.class_counts) >= 1
+
+
+def test_rests_of_clips_are_reported_and_can_be_kept(codec, tmp_path):
+    for number, seconds in enumerate((4, 4, 5, 0.5)):
+        write_sound(tmp_path / "sounds" / f"{number}.wav", sound(number, int(seconds * RATE)), RATE)
+    source = open_source(f"audiofolder:{tmp_path / 'sounds'}")
+    config = PrepareConfig(segment_s=2.5, workers=0)
+    dropped, filled = plan_job(source, codec, config).notes[1:]
+    assert dropped == (
+        "2 of 4 clips are longer than their whole segments of 2.5 s: 3.0 s of 13.5 s, at their ends, are dropped; "
+        "--rest pad keeps them in a last segment, filled with silence; --segment SECONDS changes the length"
+    )
+    assert filled == (
+        "1 of 4 clips end before their last segment of 2.5 s, which is filled with silence, 2.0 s in all; --segment "
+        "SECONDS changes the length, and --geometry ragged keeps whole clips"
+    )
+    assert prepare(source, codec, tmp_path / "dropped", config).splits["train"].num_samples == 1 + 1 + 2 + 1
+    out, said = tmp_path / "padded", []
+    manifest = prepare(source, codec, out, replace(config, rest="pad"), progress=lambda state: said.append(state.note))
+    assert manifest.splits["train"].num_samples == 2 + 2 + 2 + 1
+    assert manifest.preprocessing["rest"] == "silence at the end"
+    assert any(note.startswith("3 of 4 clips end before their last segment of 2.5 s") for note in said)
+    (out / "train-00000.safetensors").unlink()
+    assert repair(out, RepairConfig(source, workers=0)).encoded == ["train-00000.safetensors"]
+
+
+def test_rates_and_channels_other_than_the_codecs_are_reported(codec, tmp_path):
+    for name, rate, channels in (("a", RATE, 1), ("b", 4000, 1), ("c", 16000, 2), ("d", 4000, 1)):
+        write_sound(tmp_path / "sounds" / f"{name}.wav", sound(1, rate, channels), rate)
+    source = open_source(f"audiofolder:{tmp_path / 'sounds'}")
+    for config in (PrepareConfig(segment_s=1.0), PrepareConfig(geometry="ragged")):
+        slow, fast = plan_job(source, codec, config).notes[1:]
+        assert slow == (
+            "2 of 4 clips have 4,000 Hz and mono, but codec tiny takes 8,000 Hz and mono: they are resampled and 4 "
+            "times fewer values are 2 times fewer than in these files; `cdl codec fit SOURCE --sample-rate 4000 "
+            "--channels 1 --out DIR` fits a codec to them"
+        )
+        assert fast.startswith(
+            "1 of 4 clips have 16,000 Hz and stereo, but codec tiny takes 8,000 Hz and mono: they are resampled and "
+            "mixed down, frequencies above 4,000 Hz are lost, and 4 times fewer values are 16 times fewer than "
+        )
+    resizing = load_codec("resize-mono-4x")
+    (tmp_path / "sounds" / "c.wav").unlink()
+    (tmp_path / "sounds" / "a.wav").unlink()
+    source = open_source(f"audiofolder:{tmp_path / 'sounds'}")
+    assert len(plan_job(source, resizing, PrepareConfig(segment_s=1.0)).notes) == 1  # its rate is that of the clips
+    (note,) = plan_job(source, load_codec("resize-stereo-4x"), PrepareConfig(segment_s=1.0)).notes[1:]
+    assert "they are turned into stereo and 4 times fewer values are 2 times fewer than in these files" in note
 
 
 def test_other_rates_are_resampled_and_stereo_is_mixed_down(make_sounds, codec, tmp_path):

@@ -44,8 +44,8 @@ def stored_samples(folder):
     """Key, codes, size and label of every sample of the train split."""
     dataset = open_latents(folder)
     found = []
-    for number in range(len(dataset.shard_starts) - 1):
-        shard = dataset.shard(number)
+    for number in range(dataset.stored.num_shards):
+        shard = dataset.stored.shard(number)
         for row, key in enumerate(shard.keys(range(len(shard)))):
             found.append((key, shard.sample_codes(row), shard.sizes[row].tolist(), int(shard.labels[row])))
     return found

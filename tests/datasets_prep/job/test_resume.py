@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+from dataclasses import replace
 
 import pytest
 
-from datasets_prep import PrepareConfig, open_source, prepare
+from datasets_prep import IterableSource, PrepareConfig, open_source, prepare
 from tests.support.pictures import picture
 from tests.support.trees import contents
 from walloc_cdl import files
@@ -70,11 +72,11 @@ def test_interrupted_at_any_write(source, rgb_codec, undisturbed, tmp_path, monk
         out = tmp_path / f"out{failing}"
         renamed = []
 
-        def failing_rename(before, after, renamed=renamed, failing=failing):
+        def failing_rename(before, after, renamed=renamed, failing=failing, **options):
             if len(renamed) == failing:
                 raise StopError
             renamed.append(after)
-            rename(before, after)
+            rename(before, after, **options)
 
         with monkeypatch.context() as patch:
             patch.setattr(files.os, "replace", failing_rename)
@@ -84,6 +86,39 @@ def test_interrupted_at_any_write(source, rgb_codec, undisturbed, tmp_path, monk
         prepare(source, rgb_codec, out, SMALL)
         assert contents(out) == undisturbed
         assert not (out / "_work").exists()
+
+
+@pytest.mark.parametrize("slices", [False, True])
+def test_shards_of_another_plan_are_made_again(source, rgb_codec, undisturbed, tmp_path, slices):
+    """Their records are whole, and their files as large as they should be."""
+    other, out = tmp_path / "other", tmp_path / "out"
+    with pytest.raises(StopError):
+        prepare(source, rgb_codec, other, replace(SMALL, resize="box"), progress=stop_after(4))
+    with pytest.raises(StopError):
+        prepare(source, rgb_codec, out, SMALL, progress=stop_after(1))
+    for path in (*other.glob("*.safetensors"), *other.glob("_work/train-*")):
+        shutil.copy(path, out / path.relative_to(other))
+    assert len(list(out.glob("_work/train-*.json"))) == 3
+    if slices:
+        prepare(source, rgb_codec, out, replace(SMALL, shards="1/2"))
+        prepare(source, rgb_codec, out, replace(SMALL, shards="2/2"))
+    prepare(source, rgb_codec, out, replace(SMALL, finish=slices))
+    assert contents(out) == undisturbed
+
+
+def test_shards_of_another_plan_of_a_stream_are_made_again(rgb_codec, tmp_path):
+    pairs = [(picture(number, 44, 36), number % 2) for number in range(12)]
+    stream = IterableSource(pairs, name="p", class_names=["a", "b"])
+    other, out = tmp_path / "other", tmp_path / "out"
+    prepare(stream, rgb_codec, tmp_path / "undisturbed", SMALL)
+    for folder, config in ((other, replace(SMALL, resize="box")), (out, SMALL)):
+        with pytest.raises(StopError):
+            prepare(stream, rgb_codec, folder, config, progress=stop_after(3 if folder == other else 1))
+    for path in (*other.glob("*.safetensors"), *other.glob("_work/train-*"), *other.glob("_work/kept/*")):
+        shutil.copy(path, out / path.relative_to(other))
+    assert list(out.glob("_work/train-*.json"))
+    prepare(stream, rgb_codec, out, SMALL)
+    assert contents(out) == contents(tmp_path / "undisturbed")
 
 
 def test_interrupted_twice_and_by_ctrl_c(source, rgb_codec, undisturbed, tmp_path):

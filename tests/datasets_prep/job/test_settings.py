@@ -41,6 +41,7 @@ def test_each_setting_for_one_kind_of_signal_has_a_remedy():
         ImagePreparation(3, 64, "box", "pad", "srgb", "pil-scaled"),
         ViewedImagePreparation(3, 64, "bicubic", view_names=("center", "flip", "crop-1")),
         AudioPreparation(2, 44100, 44032, 22016, "clip"),
+        AudioPreparation(1, 44100, 44032, 44032, rest="pad"),
     ],
     ids=lambda preparation: type(preparation).__name__,
 )

@@ -7,12 +7,22 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets_prep.ledger.index import NOT_STORED, REMOVED, STORED, UNKNOWN, LedgerIndex, row_hashes, sample_hashes
+from datasets_prep.ledger.index import (
+    OMITTED,
+    REMOVED,
+    STORED,
+    UNKNOWN,
+    UNUSABLE,
+    LedgerIndex,
+    row_hashes,
+    sample_hashes,
+)
 from datasets_prep.ledger.table import SCHEMA, hidden_key
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+STATES = (STORED, UNUSABLE, OMITTED, REMOVED)
 NAMES = st.lists(
-    st.tuples(st.sampled_from(["train", "test", None]), TEXT, st.integers(0, 2)), unique_by=lambda n: n[:2]
+    st.tuples(st.sampled_from(["train", "test", None]), TEXT, st.sampled_from(STATES)), unique_by=lambda n: n[:2]
 )
 
 
@@ -23,11 +33,11 @@ def ledger(names: list[tuple[str | None, str, int]]) -> pa.Table:
         if state == STORED:
             row |= {"shard": "train-00000.safetensors", "row": number}
         else:
-            row |= (
-                {"reason": "cannot be decoded"}
-                if state == NOT_STORED
-                else {"reason": "dropped", "key": hidden_key(key)}
-            )
+            row |= {
+                UNUSABLE: {"reason": "cannot be decoded"},
+                OMITTED: {"reason": "duplicate"},
+                REMOVED: {"reason": "dropped", "key": hidden_key(key)},
+            }[state]
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 

@@ -10,6 +10,7 @@ from scipy.io import savemat
 
 from datasets_prep import PrepareConfig, contact_sheet, holdout, open_source, prepare
 from datasets_prep.decode.arrays import ArrayLayout, ArrayPreparation
+from datasets_prep.job.plan_job import plan_job
 from datasets_prep.samples.stored import ArrayWindow, BadSignalError
 from walloc_cdl.codec import ResizeCodec, ResizeConfig
 from walloc_cdl.data import open_latents
@@ -123,6 +124,27 @@ def test_patches_cover_the_grid(tmp_path_factory, height, width, side, hop):
     expected = rearrange(windows, "c i j y x -> (i j) c y x")
     np.testing.assert_allclose(load_all(source), expected / 1000 - 0.5, atol=1e-6)
     assert len(set(source.listing.splits["train"].keys)) == len(expected)
+
+
+def test_pixels_that_are_in_no_sample_are_reported(tmp_path):
+    saved(tmp_path / "a" / "a.npy", cube(height=12, width=19))
+    saved(tmp_path / "a" / "b.npy", cube(height=16, width=16))
+
+    def notes(options):
+        source = open_source(f"npy:{tmp_path / 'a'}{options}")
+        return plan_job(source, bands_codec(), PrepareConfig(workers=0)).notes[1:]
+
+    (patches,) = notes("?patch=8")
+    assert patches == (
+        "1 arrays are no whole number of patches of 8 pixels: 20.7% of all pixels, at the right and bottom, are in no "
+        "patch; choose ?patch and ?hop that divide their sides"
+    )
+    assert notes("?patch=10&hop=5")[0].startswith("2 arrays are no whole number of patches of 10 pixels: ")
+    (whole,) = notes("")
+    assert whole.startswith("2 of 2 arrays or patches are larger than 12×16 pixels, the size of the first as a multip")
+    assert "and are cut to it: 20.7% of the pixels are dropped; ?patch=SIDE" in whole
+    saved(tmp_path / "a" / "a.npy", cube(height=16, width=16))
+    assert notes("?patch=8") == notes("") == ()
 
 
 def test_overlapping_patches_stay_in_one_split(tmp_path):

@@ -48,6 +48,25 @@ def test_named_columns_tabs_and_byte_order_marks(table):
     assert source.listing.splits["train"].columns.to_pydict() == {"kind": ["x", "y"], "id": ["7", "8"]}
 
 
+@pytest.mark.parametrize(
+    ("encoding", "option"),
+    [
+        ("utf-16", ""),
+        ("utf-16", "?encoding=utf-16"),
+        ("utf-16-be", "?encoding=utf-16-be"),
+        ("latin-1", "?encoding=latin-1"),
+        ("cp1252", "?encoding=windows-1252"),
+        ("shift-jis", "?encoding=shift-jis"),
+    ],
+)
+def test_tables_in_other_encodings(table, encoding, option):
+    names = ("犬", "猫") if encoding == "shift-jis" else ("Bär", "Möwe")
+    text = f'path,label\r\n0.png,{names[0]}\r\n"1.png",{names[1]}\r\n'
+    source = open_source(table(text, encoding=encoding) + option)
+    assert source.class_names == sorted(names)
+    assert keys(source) == ["0.png", "1.png"]
+
+
 def test_kinds_of_labels(table):
     text = "path,tags,age,weight\n0.png,a|b,1.5,2\n1.png,,,3\n2.png,b,nan,4\n"
     source = open_source(table(text) + "?label=tags&separator=|")
@@ -90,16 +109,15 @@ def test_urls_and_missing_files_have_no_size(table, tmp_path):
         ("a/../../x.png", "path .* leaves the table's folder"),
         ("/etc/passwd", "absolute path '/etc/passwd'; give \\?absolute=1 if the table may name any file"),
         ("file:///etc/passwd", "URL 'file:///etc/passwd'; expected one of the schemes abfs"),
-        ("simplecache::http://h/a.png", "path 'simplecache::http://h/a.png'|URL"),
+        ("simplecache::http://h/a.png", "URL 'simplecache::http://h/a.png'; expected one of the schemes"),
+        ("zip://a.png::s3://b/c.zip", "URL 'zip://a.png::s3://b/c.zip'"),
+        ("s3://b/c::d", "URL 's3://b/c::d'"),
         ("http://h/a::file:///etc/passwd", "URL 'http://h/a::file"),
         ('""', "path ''; expected the path or URL of an image file"),
     ],
 )
 def test_locations_that_a_table_may_not_name(table, location, reason):
     text = table(f"path,label\n0.png,a\n{location},b\n")
-    if location.startswith("simplecache"):
-        assert open_source(text).num_bytes("train", 1) == 0  # not a URL, but a file that does not exist
-        return
     with pytest.raises(CallError, match=f"line 3: {reason}"):
         open_source(text)
 
@@ -107,6 +125,13 @@ def test_locations_that_a_table_may_not_name(table, location, reason):
 @pytest.mark.skipif(importlib.util.find_spec("s3fs") is not None, reason="needs to lack s3fs")
 def test_a_scheme_whose_package_is_missing(table):
     assert "'s3://bucket/a.png' cannot be opened: " in message(table("url\ns3://bucket/a.png\n"))
+
+
+def test_colons_that_make_no_chain(table):
+    rows = ["http://[::1]:80/a.png", "https://h/a::b.png", "a::b.png"]
+    source = open_source(table("url\n" + "\n".join(rows)) + "?public=1")
+    assert keys(source) == rows
+    assert source.read("train", 0) == FileSlice(rows[0], public=True)
 
 
 def test_absolute_paths_with_the_option(table, tmp_path):
@@ -132,7 +157,14 @@ def test_refusals(table, tmp_path):
     assert "has no column ''" in message(table("path,a\n1,2\n") + "?target=")
     assert "separator='|' without a label column" in message(table("path\n1\n") + "?separator=|")
     assert "delimiter='ab'; expected one character, or tab" in message(table("path\n1\n") + "?delimiter=ab")
-    assert "expected CSV in UTF-8" in message(table("path\né.png\n", encoding="latin-1"))
+    said = message(table("path\né.png\n", encoding="latin-1"))
+    assert said.endswith("; expected CSV in UTF-8; see ?delimiter=, and ?encoding=, such as latin-1 or utf-16-le")
+    assert "a zero byte in the first line, as in UTF-16 without" in message(
+        table("path\n0.png\n", encoding="utf-16-le")
+    )
+    assert "unknown encoding 'x'; expected one such as latin-1" in message(table("path\n1\n") + "?encoding=x")
+    assert "unknown encoding 'base64'; expected one such as latin-1" in message(table("path\n1\n") + "?encoding=base64")
+    assert "expected CSV in ascii; see" in message(table("path\né.png\n") + "?encoding=ascii")
     assert "unexpected end of data; expected CSV" in message(table('path\n"0.png'))
 
 

@@ -82,7 +82,7 @@ def test_images_by_path_and_missing_images(tmp_path):
     features = Features({"image": Image(decode=False), "label": Value("int64")})
     rows = [{"bytes": None, "path": str(tmp_path / "a.png")}, None]
     Dataset.from_dict({"image": rows, "label": [7, None]}, features=features).save_to_disk(tmp_path / "saved")
-    source = open_source(f"hf:{tmp_path / 'saved'}")
+    source = open_source(f"hf:{tmp_path / 'saved'}?absolute=1")
     assert source.class_names == ["7"]
     assert [source.label("train", index) for index in range(2)] == [0, -1]
     assert_is_picture(source, "train", 0, 3)
@@ -111,6 +111,16 @@ def test_columns_can_be_selected(tmp_path):
         open_source(f"hf:{tmp_path / 'saved'}?image=fine&label=coarse")
     with pytest.raises(CallError, match=r"source options 'picture=left'; expected some of image, label, "):
         open_source(f"hf:{tmp_path / 'saved'}?picture=left")
+
+
+@pytest.mark.parametrize("first", ["train", "test"])
+def test_splits_without_the_column_of_labels(tmp_path, first):
+    splits = {"train": photos(0, 5), "test": photos(5, 2).remove_columns("label")}
+    DatasetDict({first: splits.pop(first), **splits}).save_to_disk(tmp_path / "saved")
+    source = open_source(f"hf:{tmp_path / 'saved'}")
+    assert source.class_names == ["cat", "dog"]
+    assert [source.label("train", index) for index in range(5)] == [0, 1, 1, 0, 1]
+    assert [source.label("test", index) for index in range(2)] == [-1, -1]
 
 
 def test_data_sets_without_images(tmp_path):

@@ -152,13 +152,49 @@ def test_an_unreadable_folder(tmp_path, monkeypatch):
         open_source(str(tmp_path))
 
 
-def test_refused_layouts(make_folder):
-    root = make_folder("beside", each=1)
+@pytest.mark.parametrize("remote", [False, True])
+def test_images_beside_the_splits_are_strays(make_folder, remote):
+    root = make_folder(each=1)
     picture(0).save(root / "cover.png")
-    assert "has splits (test, train) and images beside them (cover.png is the first)" in message(str(root))
-    root = make_folder("loose", each=1)
-    picture(0).save(root / "train/cover.png")
-    assert "has class folders (cat is the first) and 1 images outside of them (train/cover.png" in message(str(root))
+    source = open_source(f"imagefolder:file://{root}" if remote else str(root))
+    assert keys(source) == ["train/cat/00.png", "train/dog/00.png"]
+    assert (source.split_names, source.class_names) == (["train", "test"], ["cat", "dog"])
+    assert [(stray.split, stray.key, stray.reason) for stray in source.strays] == [
+        (None, "cover.png", "outside of the splits")
+    ]
+    (note,) = source.notes
+    assert note.startswith("1 images of '")
+    assert "lie beside its splits (cover.png is the first) and are not stor" in note
+
+
+def test_images_outside_of_class_folders_have_an_unknown_label(make_folder):
+    root = make_folder("photos", splits=[""], each=1)
+    picture(0).save(root / "cover.png")
+    source = open_source(str(root))
+    assert keys(source) == ["cat/00.png", "cover.png", "dog/00.png"]
+    assert (source.class_names, labels(source)) == (["cat", "dog"], [0, -1, 1])
+    assert source.notes == ["no labels of 1 images: they lie outside of the class folders (cover.png is the first)"]
+
+
+def test_each_split_has_class_folders_or_none(make_folder):
+    root = make_folder(splits=["train"], each=1)
+    (root / "test").mkdir()
+    for number in range(3):
+        picture(number).save(root / "test" / f"{number}.png")
+    source = open_source(str(root))
+    assert (source.split_names, source.class_names) == (["train", "test"], ["cat", "dog"])
+    assert (labels(source), labels(source, "test")) == ([0, 1], [-1, -1, -1])
+
+
+def test_a_folder_without_classes_says_how_to_give_labels(tmp_path):
+    picture(0).save(tmp_path / "a.png")
+    (tmp_path / "a.json").write_text("{}")
+    (note,) = open_source(str(tmp_path)).notes
+    assert "has no class folders (PATH/CLASS/IMAGE); 1 other files are not read (a.json is the first); make" in note
+    assert "or give --labels FILE, a text file of lines NAME LABEL" in note
+
+
+def test_refused_layouts(make_folder):
     root = make_folder("twice", splits=("val", "valid"), each=1)
     assert "has val and valid, which all mean validation; keep one of them, or append ?splits=0" in message(str(root))
 

@@ -6,6 +6,7 @@ from scipy.io import savemat
 
 from datasets_prep import open_source
 from datasets_prep.sources.core.label_files import LabeledSource
+from datasets_prep.sources.core.label_notes import unlabeled_notes
 from tests.datasets_prep.sources.test_tars import tar_bytes
 from tests.support.pictures import encoded, picture
 from tests.support.reading_sources import assert_is_picture, keys, labels, message
@@ -102,8 +103,8 @@ def test_imagenet_refusals(tars, tmp_path):
     assert "does not exist; give the folder of its tars" in message(f"imagenet:{tmp_path}/none")
     (tmp_path / "empty").mkdir()
     assert "has neither ILSVRC2012_img_train.tar, " in message(f"imagenet:{tmp_path}/empty")
-    (tars / "val.txt").write_text("ILSVRC2012_val_00000001.JPEG n01440764\n")
-    assert "?val_labels has no synset for image 'ILSVRC2012_val_00000002'" in message(
+    (tars / "val.txt").write_text("other.JPEG n01440764\n")
+    assert "?val_labels has no synset for image 'ILSVRC2012_val_00000002' and all others" in message(
         f"imagenet:{tars}?val_labels={tars}/val.txt"
     )
     (tars / "val.txt").write_text("ILSVRC2012_val_00000001.JPEG tench\n")
@@ -118,6 +119,14 @@ def test_imagenet_refusals(tars, tmp_path):
     (tars / "meta.mat").write_bytes(b"-")
     (tars / "val.txt").write_text("1\n")
     assert "is not the devkit's meta.mat" in message(f"imagenet:{tars}?val_labels={tars}/val.txt")
+
+
+def test_validation_images_without_a_synset_have_an_unknown_label(tars):
+    (tars / "val.txt").write_text("ILSVRC2012_val_00000001.JPEG,n01443537\nILSVRC2012_val_00000002.JPEG,\n")
+    source = open_source(f"imagenet:{tars}?val_labels={tars}/val.txt")
+    assert labels(source, "validation") == [-1, 1, -1]
+    (note,) = source.notes
+    assert note.startswith("?val_labels has no synset for 2 of the 3 validation images (ILSVRC2012_val_00000002 is ")
 
 
 def test_truncated_class_tars_are_strays(tmp_path):
@@ -148,6 +157,40 @@ def test_labels_of_a_flat_folder(flat, tmp_path, separator):
     assert list(source.part("train", 1, 3)) == [flat / "1 x.png", flat / "2 x.png"]
 
 
+def labeled(source, path, text):
+    path.write_text(text)
+    return LabeledSource(source, path)
+
+
+def test_samples_without_a_line_have_an_unknown_label(flat, tmp_path):
+    path = tmp_path / "labels.txt"
+    source = labeled(open_source(str(flat)), path, "name\tkind\n1 x.png\towl\n")
+    assert (source.class_names, labels(source), source.notes) == (["owl"], [-1, 0, -1], [])
+    assert list(unlabeled_notes(source)) == [
+        "split train: 2 of its 3 samples have no label; they are stored with their label unknown"
+    ]
+    source = labeled(open_source(str(flat)), path, "1 x.png,owl\n0 x.png,\n2 x.png,NaN\nzz.png,bee\nyy.png,ant\n")
+    assert (source.class_names, labels(source)) == (["owl"], [-1, 0, -1])
+    assert source.notes == [f"2 lines of '{path}' name no sample without a label (zz.png is the first)"]
+    source = labeled(open_source(str(flat)), path, "1 x.png,-1\n")
+    assert (source.class_names, labels(source)) == (None, [-1, -1, -1])
+    assert "has only unknown labels" in source.notes[0]
+
+
+def test_names_in_label_files_may_lack_suffix_and_folders(tmp_path, make_folder):
+    root, path = make_folder(splits=["train"], classes=("cat", "dog"), each=2), tmp_path / "labels.txt"
+    (root / "test").mkdir()
+    for number, name in enumerate(("00.png", "b.x.png", "c.jpg", "d.png")):
+        picture(number).save(root / "test" / name)
+    source = labeled(open_source(str(root)), path, "00 dog\nb.x emu\ntest/c.jpg cat\n./test/d emu\n")
+    assert source.class_names == ["cat", "dog", "emu"]
+    assert source.notes == []
+    assert (labels(source), labels(source, "test")) == ([0, 0, 1, 1], [1, 2, 0, 2])
+    picture(0).save(root / "test" / "c.png")
+    with pytest.raises(CallError, match=r"line 1: 'c' may be 'test/c.jpg' of split test and 'test/c.png' of split"):
+        labeled(open_source(str(root)), path, "c dog\n")
+
+
 def test_label_files_that_do_not_match(flat, tmp_path, make_folder):
     path = tmp_path / "labels.txt"
 
@@ -157,7 +200,9 @@ def test_label_files_that_do_not_match(flat, tmp_path, make_folder):
             LabeledSource(open_source(str(source or flat)), path)
         return str(caught.value)
 
-    assert "has no label for 2 images (0 x.png is the first)" in refused("1 x.png a\n")
+    said = refused("4 x.png a\n5 y.png b\n")
+    assert "labels.txt' names a sample of source flat without a label: the first is '4 x.png'; the samples" in said
+    assert said.endswith("names such as '0 x.png'")
     assert "line 2: a second label for '1 x.png'; keep one" in refused("1 x.png a\n1 x.png b\n")
     assert "line 1: 'word'; expected a name and its label" in refused("word\n")
     assert "has classes of its own" in refused("", make_folder())

@@ -73,7 +73,7 @@ def test_parts_name_only_the_files_they_need(files):
 
 
 def test_kinds_of_labels_groups_and_kept_columns(files):
-    columns = {"tags": lambda r: ["a"] * (r % 3), "age": float, "patient": lambda r: r // 10, "note": str}
+    columns = {"tags": lambda r: ["a"] * (r % 3), "age": lambda r: r / 2, "patient": lambda r: r // 10, "note": str}
     folder = files(lambda rows: {name: [make(row) for row in rows] for name, make in columns.items()})
     source = open_source(f"parquet:{folder}?label=tags&group=patient&keep=note,age")
     listing = source.listing.splits["train"]
@@ -87,9 +87,12 @@ def test_kinds_of_labels_groups_and_kept_columns(files):
     assert test.columns["note"].to_pylist() == [str(int(key)) for key in test.keys]
     source = open_source(f"parquet:{folder}?target=age,patient")
     assert source.listing.label_kind == "regression"
-    assert source.listing.splits["train"].labels[[0, 219]].tolist() == [[0, 0], [219, 21]]
+    assert source.listing.splits["train"].labels[[0, 219]].tolist() == [[0, 0], [109.5, 21]]
     assert "column 'note' of data set '" in message(f"parquet:{folder}?target=note")
-    assert "holds Value('float64'), not classes; choose regression targets" in message(f"parquet:{folder}?label=age")
+    assert "column 'age' of data set '" in message(f"parquet:{folder}?label=age")
+    assert "holds numbers such as 0.5, which are not classes; choose regression targets with ?target=age" in message(
+        f"parquet:{folder}?label=age"
+    )
     assert "has no column 'x'" in message(f"parquet:{folder}?keep=x")
     assert "source options label and target; give one" in message(f"parquet:{folder}?label=tags&target=age")
 
@@ -173,6 +176,21 @@ def test_splits_with_different_class_numbers(tmp_path, several):
     assert "'uneven, split test' has no column 'label'; its columns are image, kind" in message(f"hf:{tmp_path}/uneven")
 
 
+@pytest.mark.parametrize("labeled", ["train", "test"])
+def test_files_of_a_split_without_labels(tmp_path, labeled):
+    features = Features({"image": Image(), "label": ClassLabel(names=["cat", "dog"])})
+    rows = Dataset.from_dict({"image": [picture(0), picture(1)], "label": [1, 0]}, features=features)
+    for split in ("train", "test"):
+        part = rows if split == labeled else rows.remove_columns("label")
+        part.to_parquet(tmp_path / f"{split}.parquet")
+    source = open_source(f"parquet:{tmp_path}/*.parquet")
+    assert source.class_names == ["cat", "dog"]
+    found = {split: listing.labels.tolist() for split, listing in source.listing.splits.items()}
+    assert found.pop(labeled) == [1, 0]
+    assert list(found.values()) == [[-1, -1]]
+    assert all(source.num_bytes(split, 1) > 0 for split in source.split_names)
+
+
 def test_class_numbers_without_a_name(tmp_path):
     features = Features({"image": Value("binary"), "label": ClassLabel(names=["x"])})
     plain = pa.table({"image": [b"-", b"-"], "label": pa.array([0, 4], pa.int64())})
@@ -183,7 +201,9 @@ def test_class_numbers_without_a_name(tmp_path):
 def test_files_with_other_columns_or_without_rows(files, tmp_path):
     folder = files()
     pq.write_table(pa.table({"image": [b"-"], "kind": ["a"]}), folder / "train-2.parquet")
-    assert "train-2.parquet' has other columns than '" in message(f"parquet:{folder}")
+    said = message(f"parquet:{folder}")
+    assert said.startswith(f"'{folder}/train-2.parquet' has other columns than '{folder}/train-0.parquet': ")
+    assert said.endswith(": no 'label' and also 'kind'; give parts of one data set")
     pq.write_table(pa.table({"image": [1], "label": ["a"]}), tmp_path / "x.parquet")
     assert "column 'image' of data set '" in message(f"parquet:{tmp_path}/x.parquet?image=image")
     pq.write_table(pa.table({"image": pa.array([], pa.binary())}), tmp_path / "y.parquet")
@@ -227,7 +247,7 @@ def test_missing_images(tmp_path):
     rows = pa.array([{"bytes": b"1", "path": None}, None, {"bytes": None, "path": str(tmp_path / "a.png")}], kind)
     pq.write_table(pa.table({"image": rows}), tmp_path / "a.parquet")
     (tmp_path / "a.png").write_bytes(encoded(picture(0)))
-    source = open_source(f"parquet:{tmp_path}/a.parquet")
+    source = open_source(f"parquet:{tmp_path}/a.parquet?absolute=1")
     assert [source.read("train", row) for row in range(3)] == [b"1", b"", tmp_path / "a.png"]
     assert [source.num_bytes("train", row) for row in range(3)] == [1, 0, 0]
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import gzip
 import io
 import pickle
+import re
 import struct
+from pathlib import Path
+from typing import ClassVar
 
 import fsspec
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, Features, Image
 from PIL import Image as PIL
@@ -17,11 +21,12 @@ from datasets_prep import IterableSource, MapSource, PrepareConfig, open_source,
 from datasets_prep.decode.images import BadImageError, load_pixels, load_whole
 from datasets_prep.samples.content import read_stored
 from datasets_prep.samples.netpbm import encode_pixels
-from datasets_prep.samples.stored import BadSignalError, FileSlice
+from datasets_prep.samples.stored import BadSignalError, FileSlice, UnusableSample
 from datasets_prep.sources.core.keyed import KeyedSource
 from tests.support.pictures import encoded, picture
 from tests.support.reading_sources import assert_is_picture, keys, labels
-from walloc_cdl.errors import CallError
+from tests.support.trees import contents
+from walloc_cdl.errors import CallError, JobError
 
 
 class Photos:
@@ -117,8 +122,10 @@ def test_an_index_error_of_a_data_set_is_not_the_end_of_its_samples():
     part = MapSource({"train": Photos()}, name="photos", labels={"train": [0, 0, 0]}).part("train", 0, 3)
     assert len(list(part)) == 3
     short = MapSource(range(3), name="short", labels=[0, 0, 0], to_sample=lambda number: ([b"a"][number], 0))
-    with pytest.raises(IndexError):
-        list(short.part("train", 0, 3))
+    assert list(short.part("train", 0, 3)) == [
+        b"a",
+        *[UnusableSample("cannot be loaded: IndexError: list index out of range")] * 2,
+    ]
 
 
 def test_map_style_refusals():
@@ -153,8 +160,8 @@ def test_iterables_are_streamed_from_any_start():
         next(source.stream("train"))
     with pytest.raises(CallError, match="class name 'a' of stream x occurs twice"):
         IterableSource([], name="x", class_names=["a", "b", "a"])
-    with pytest.raises(CallError, match="sample 0 of split 'train' is a int"):
-        next(IterableSource(lambda: [1], name="x").stream("train"))
+    reason = "sample 0 of split 'train' is a int; expected (image, label); give to_sample to convert it"
+    assert next(IterableSource(lambda: [1], name="x").stream("train"))[2] == UnusableSample(reason)
 
 
 def test_streams_of_the_hub(tmp_path):
@@ -283,3 +290,110 @@ def test_sixteen_bit_images_keep_their_depth():
     stored = encode_pixels(PIL.fromarray(values))
     with PIL.open(io.BytesIO(stored)) as image:
         np.testing.assert_array_equal(np.asarray(image), values)
+
+
+class Flawed:
+    """A data set as of torchvision, in which single samples are flawed in several ways."""
+
+    def __init__(self, folder: Path, flawed: bool = True):
+        self.folder, self.flaws = folder, self.FLAWS if flawed else {}
+        for number in range(24):
+            picture(number, 30, 28).save(folder / f"{number:02d}.png")
+        whole = (folder / "05.png").read_bytes()
+        (folder / "05.png").write_bytes(whole[: len(whole) // 2])
+        (folder / "06.png").write_bytes(b"no image")
+
+    def __len__(self):
+        return 24
+
+    def __getitem__(self, index):
+        if index in self.flaws:
+            return self.flaws[index](self)
+        with PIL.open(self.folder / f"{index:02d}.png") as image:
+            return image.convert("RGB"), index % 2
+
+    FLAWS: ClassVar = {
+        1: lambda self: (None, 1),
+        2: lambda self: None,
+        3: lambda self: {}["no such column"],
+        4: lambda self: Path(f"{self.folder}/a b\0.png").read_bytes(),
+        7: lambda self: (np.zeros((4, 4), np.float32), 1),
+        8: lambda self: 1 // 0,
+        9: lambda self: int(f"{self.folder} of {object()}"),
+    }
+
+
+REASONS = {
+    "00000001": "an image of type NoneType, object (); expected a PIL image, uint8 (H, W) or (H, W, 3), encoded bytes",
+    "00000002": r"sample 2.* is a NoneType; expected (image, label); give to_sample to convert it",
+    "00000003": "cannot be loaded: KeyError: 'no such column'",
+    "00000004": "cannot be loaded: ValueError: embedded null byte",
+    "00000005": "cannot be decoded: image file is truncated",
+    "00000006": "not an image of a known format",
+    "00000007": "an image of type ndarray, float32 (4, 4); expected a PIL image",
+    "00000008": "cannot be loaded: ZeroDivisionError: ",
+    "00000009": "cannot be loaded: ValueError: invalid literal for int() with base 10: '… of <object object at 0x…>'",
+}
+
+
+@pytest.mark.parametrize("kind", ["labels loaded", "labels known", "views", "workers", "stream"])
+def test_flawed_samples_are_quarantined_with_their_keys(tmp_path, rgb_codec, kind):
+    (tmp_path / "photos").mkdir()
+    data = Flawed(tmp_path / "photos")
+    labels = [number % 2 for number in range(24)]
+    if kind == "stream":
+        source = IterableSource(range(24), name="p", to_sample=data.__getitem__, class_names=["even", "odd"])
+    elif kind == "labels loaded":
+        source = MapSource(data, name="p")
+    else:
+        source = MapSource(data, name="p", labels=labels)
+    views = "flip" if kind == "views" else None
+    config = PrepareConfig(size=16, workers=1 if kind == "workers" else 0, views=views)
+    manifest = prepare(source, rgb_codec, tmp_path / "out", config)
+    assert manifest.splits["train"].num_samples == 24 - len(REASONS)
+    ledger = pq.read_table(tmp_path / "out/ledger.parquet").to_pylist()
+    found = {row["key"]: row["reason"] for row in ledger if row["reason"]}
+    assert list(found) == list(REASONS)
+    for key, reason in REASONS.items():
+        assert re.match(re.escape(reason).replace(re.escape(".*"), ".*"), found[key]), found[key]
+        assert str(tmp_path) not in found[key]
+    good = [row for row in ledger if not row["reason"]]
+    assert [row["label"] for row in good] == [int(row["key"]) % 2 for row in good]
+
+
+def test_a_call_that_is_wrong_for_all_samples_is_refused(tmp_path, rgb_codec):
+    pairs = [(np.zeros((8, 8, 3), np.float32), 0)] * 8
+    stream = IterableSource(pairs, name="p", class_names=["a"])
+    for source in (MapSource(pairs, name="p"), MapSource(pairs, name="p", labels=[0] * 8), stream):
+        with pytest.raises(CallError, match="cannot be used; the first: an image of type ndarray, float32"):
+            prepare(source, rgb_codec, tmp_path / "out", PrepareConfig(size=16))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_files_of_a_python_data_set_that_go_away_stop_the_job(tmp_path, rgb_codec, streamed):
+    (tmp_path / "photos").mkdir()
+    data, kept = Flawed(tmp_path / "photos", flawed=False), tmp_path / "kept"
+    paths = [(tmp_path / f"photos/{number:02d}.png", number % 2) for number in range(24)]
+
+    def sources():
+        """Two sources: of images that the data set opens, and of paths."""
+        if not streamed:
+            return [MapSource(data, name="p"), MapSource(paths, name="p")]
+        stream = IterableSource(range(24), name="p", to_sample=data.__getitem__, class_names=["even", "odd"])
+        return [stream, IterableSource(paths, name="p", class_names=["even", "odd"])]
+
+    config = PrepareConfig(size=16, shard_samples=4, workers=0)
+    for number, source in enumerate(sources()):
+        out, undisturbed = tmp_path / f"out{number}", tmp_path / f"undisturbed{number}"
+        prepare(source, rgb_codec, undisturbed, config)
+
+        def leave(state, out=out):
+            if list(out.glob("*.safetensors")) and (tmp_path / "photos").exists():
+                (tmp_path / "photos").rename(kept)
+
+        with pytest.raises(JobError, match="no such file"):
+            prepare(source, rgb_codec, out, config, progress=leave)
+        kept.rename(tmp_path / "photos")
+        prepare(sources()[number], rgb_codec, out, config)
+        assert contents(out) == contents(undisturbed)

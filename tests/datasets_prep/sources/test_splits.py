@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets_prep.sources.core.limits import limit
 from datasets_prep.sources.core.source import Listing, Source, SplitListing
 from datasets_prep.sources.core.splits import holdout
 from tests.support.reading_sources import keys
@@ -79,12 +78,3 @@ def test_holdout_refusals():
             holdout(source, fraction)
     with pytest.raises(CallError, match=r"holding out 0\.01 of 10 samples leaves one side empty"):
         holdout(source, 0.01)
-
-
-def test_limit_is_evenly_spaced():
-    source = limit(Memory([0] * 50 + [1] * 50), 10)
-    assert keys(source, "train") == [f"k{index}" for index in range(0, 100, 10)]
-    assert source.fingerprint() != Memory([0] * 50 + [1] * 50).fingerprint()
-    assert keys(limit(Memory([0, 1, 2]), 10), "train") == ["k0", "k1", "k2"]
-    with pytest.raises(CallError, match="limit 0; it must be at least 1"):
-        limit(Memory([0]), 0)

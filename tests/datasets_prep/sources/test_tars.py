@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets_prep.sources.archives.tars import DamagedTarError, members, require_tar
+from tests.support.reading_sources import message
+from tests.support.web_servers import serving
 from walloc_cdl.errors import CallError
 
 FORMATS = st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -43,6 +45,22 @@ def test_what_tarfile_writes(files, tar_format):
 def test_long_names_belong_to_the_next_member_only(tar_format):
     files = [("d/" * 120 + "long.jpg", b"1"), ("short.jpg", b"22"), ("é" * 90 + ".jpg", b"3")]
     assert contents(tar_bytes(files, tar_format)) == files
+
+
+def test_an_endless_tar_has_an_end(monkeypatch):
+    """A server that makes up members: an empty one at every block, of a file that it says to have 2**49 bytes."""
+    header = tar_bytes([(".hidden", b"")])[:512]
+
+    def answer(request):
+        first, last = request.range()
+        request.answer_range((header * 130)[first % 512 :][: last + 1 - first], 2**49)
+
+    with serving(answer) as url:
+        monkeypatch.setattr("datasets_prep.sources.archives.tars.MAX_HEADERS", 300)
+        assert "(the tar has more than 300 headers)" in message(f"webdataset:{url}/a.tar")
+        monkeypatch.setattr("datasets_prep.sources.archives.tars.MAX_HEADERS", 10**9)
+        monkeypatch.setattr("datasets_prep.sources.archives.webdataset.SCAN_S", 0.2)
+        assert "cannot be read: took longer than 0.2 s" in message(f"webdataset:{url}/a.tar")
 
 
 def test_folders_and_links_are_not_members():

@@ -111,11 +111,61 @@ def test_members_that_are_not_images(tmp_path):
         ("a.tar/a", 1, "no image among its members")
     ]
     path = write(tmp_path / "b.tar", [("a.left.png", encoded(picture(0))), ("a.right.png", encoded(picture(1)))])
-    assert "sample 'b.tar/a' has several images, left.png and right.png; choose with ?image=left.png" in message(
-        f"webdataset:{path}"
+    assert message(f"webdataset:{path}").endswith(
+        "sample 'b.tar/a' has several images, left.png and right.png; choose with ?image=left.png, or give ?dot=last "
+        "if each is a sample"
     )
     assert_is_picture(open_source(f"webdataset:{path}?image=right.png").read("train", 0), 1)
     assert "no image in" in message(f"webdataset:{path}?image=webp")
+
+
+def numbered(*rows):
+    """Members `NAME.cls` with the label, or `NAME` with a picture, from (name, label or seed)."""
+    return [(name, str(value).encode() if name.endswith("cls") else encoded(picture(value))) for name, value in rows]
+
+
+def test_numbered_images_are_samples(tmp_path):
+    frames = [("img.00.png", 0), ("img.00.cls", 5), ("img.01.cls", 6), ("img.01.png", 1), ("img.02.png", 2)]
+    path = write(tmp_path / "a.tar", numbered(*frames, ("b.2024.01.png", 3), ("b.2024.02.JPG", 4)))
+    source = open_source(f"webdataset:{path}")
+    assert keys(source) == ["img.00", "img.01", "img.02", "b.2024.01", "b.2024.02"]
+    assert (source.class_names, labels(source)) == (["5", "6"], [0, 1, -1, -1, -1])
+    assert_is_picture(source.read("train", 1), 1)
+    assert keys(open_source(f"webdataset:{path}?image=png")) == ["img.00", "img.01", "img.02", "b.2024.01"]
+    assert keys(open_source(f"webdataset:{path}?image=01.png")) == ["img"]
+    assert keys(open_source(f"webdataset:{path}?dot=last")) == keys(source)
+
+
+def test_one_numbered_image_keeps_its_key_and_gets_its_label(tmp_path):
+    path = write(tmp_path / "a.tar", numbered(("a.00.png", 0), ("a.00.cls", 7)), numbered(("b.1.png", 1)))
+    source = open_source(f"webdataset:{path}")
+    assert (keys(source), source.class_names, labels(source)) == (["a", "b"], ["7"], [0, -1])
+
+
+def test_numbered_images_with_a_common_member_are_ambiguous(tmp_path):
+    path = write(tmp_path / "a.tar", numbered(("a.0.png", 0), ("a.1.png", 1), ("a.cls", 7)))
+    assert "sample 'a.tar/a' has several images, 0.png and 1.png; choose with ?image=0.png" in message(
+        f"webdataset:{path}"
+    )
+    source = open_source(f"webdataset:{path}?image=1.png")
+    assert (keys(source), source.class_names, labels(source)) == (["a"], ["7"], [0])
+
+
+def test_a_tar_that_ends_within_numbered_images_keeps_those_before(tmp_path):
+    path = write(tmp_path / "a.tar", numbered(("a.0.png", 0), ("a.1.png", 1), ("a.2.png", 2)))
+    path.write_bytes(path.read_bytes()[: _infos(path)[2][1].offset])
+    source = open_source(f"webdataset:{path}")
+    assert keys(source) == ["a.0"]
+    assert [stray.key for stray in source.strays] == ["a.tar/a.1", "a.tar"]
+
+
+def test_stems_that_end_at_the_last_dot(tmp_path):
+    files = [("dr.smith.png", 0), ("dr.smith.cls", 1), ("dr.jones.png", 2), (".hidden.png", 3), ("noext", 4)]
+    path = write(tmp_path / "a.tar", numbered(*files))
+    assert "if each is a sample" in message(f"webdataset:{path}")
+    source = open_source(f"webdataset:{path}?dot=last")
+    assert (keys(source), labels(source)) == (["dr.smith", "dr.jones"], [0, -1])
+    assert "source option dot='first'; expected last" in message(f"webdataset:{path}?dot=first")
 
 
 def test_truncated_and_damaged_tars_keep_their_complete_samples(tmp_path):
@@ -164,7 +214,9 @@ def test_refusals(tmp_path):
     assert "no file matches" in message(f"webdataset:{tmp_path}/*.tar")
     (tmp_path / "a.tar").write_bytes(b"\x1f\x8b" + bytes(600))
     assert "is compressed with gzip" in message(f"webdataset:{tmp_path}/a.tar")
-    assert "expected some of image, label, splits, each once" in message(f"webdataset:{tmp_path}/a.tar?imag=png")
+    assert "expected some of image, label, dot, public, splits, each once" in message(
+        f"webdataset:{tmp_path}/a.tar?imag=png"
+    )
     path = write(tmp_path / "b.tar", [("x.png", b"-"), ("x.cls", b"9" * 5000)])
     assert "cls of 'b.tar/x' has 5,000 bytes; expected at most 4,096" in message(f"webdataset:{path}")
 

@@ -185,4 +185,4 @@ def test_a_forged_record_is_refused(folder, monkeypatch, field, value, message):
         encode_json_with_digest({**parse_json_with_digest(record.read_bytes(), origin="r"), field: value})
     )
     with pytest.raises((CallError, DamagedError), match=message):
-        recover(folder)
+        recover(folder, trusted=True)

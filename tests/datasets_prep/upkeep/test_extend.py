@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 from dataclasses import dataclass, replace
@@ -15,9 +16,13 @@ import pytest
 
 from datasets_prep import PrepareConfig, holdout, open_source, prepare, prepare_to
 from datasets_prep.forecast import forecast_extension
+from datasets_prep.samples.locations import FetchError
+from datasets_prep.samples.stored import ReadFailure
 from datasets_prep.upkeep.drop import drop
+from datasets_prep.upkeep.encode_again import RepairConfig
 from datasets_prep.upkeep.repair import repair
-from tests.support.pictures import picture
+from datasets_prep.upkeep.try_again import TriedAgain
+from tests.support.pictures import encoded, picture
 from tests.support.trees import all_files, contents
 from walloc_cdl import files
 from walloc_cdl.codec import ResizeCodec, ResizeConfig
@@ -145,6 +150,14 @@ def test_nothing_new_leaves_every_file(photos, rgb_codec, out):
     (photos / "train/cat/00.png").unlink()
     before = contents(out)
     assert extended(photos, rgb_codec, out) == [
+        f"{out}: no new samples",
+        "1 samples that could not be used before are tried again",
+        "1 samples are no longer in the source; they stay in the data set",
+        "none of them can be used now; nothing was changed",
+    ]
+    assert contents(out) == before
+    (photos / "train/dog/01.png").unlink()  # the bad one
+    assert extended(photos, rgb_codec, out) == [
         f"{out}: nothing to extend",
         "1 samples are no longer in the source; they stay in the data set",
     ]
@@ -192,7 +205,7 @@ def test_dropped_samples_stay_dropped_whatever_becomes_of_them(photos, rgb_codec
     drop(out, [key], split="train")
     add(photos, "train/cat/02.png", 999)  # another photo under the name
     before = contents(out)
-    assert extended(photos, rgb_codec, out) == [f"{out}: nothing to extend"]
+    assert extended(photos, rgb_codec, out)[-1] == "none of them can be used now; nothing was changed"
     assert contents(out) == before
     grow(photos)
     extended(photos, rgb_codec, out)
@@ -201,16 +214,120 @@ def test_dropped_samples_stay_dropped_whatever_becomes_of_them(photos, rgb_codec
     require_consistent(out)
 
 
-def test_a_quarantined_sample_is_tried_again_when_its_size_has_changed(photos, rgb_codec, out):
+def test_quarantined_samples_are_tried_again(photos, rgb_codec, out):
+    """Whether their size has changed or not; those that still cannot be used change no file."""
     (bad,) = [name for name, row in ledger_of(out).items() if row["reason"]]
-    assert extended(photos, rgb_codec, out) == [f"{out}: nothing to extend"]
+    before = contents(out)
+    again = [f"{out}: no new samples", "1 samples that could not be used before are tried again"]
+    assert extended(photos, rgb_codec, out) == [*again, "none of them can be used now; nothing was changed"]
+    assert (contents(out), (out / "_work").exists()) == (before, False)
     add(photos, "train/dog/01.png", 300)
-    assert extended(photos, rgb_codec, out)[:2] == [
-        f"{out}: 1 new samples",
-        "1 of them were unusable before, and have another size now",
-    ]
+    assert extended(photos, rgb_codec, out)[:2] == again
     assert ledger_of(out)[bad]["shard"] == "train-00003.safetensors"
     assert load_manifest(out).ledger["num_quarantined"] == 0
+    require_consistent(out)
+    (edit,) = load_provenance(out)["edits"]
+    assert (edit["num_samples"], edit["num_retried"]) == (0, 1)
+
+
+def mend(path: Path) -> None:
+    """Replace a file by a picture of the same size in bytes, and return the size."""
+    stream = io.BytesIO()
+    picture(7, 40, 36).save(stream, "PNG")
+    size = path.stat().st_size
+    assert size >= len(stream.getvalue())
+    path.write_bytes(stream.getvalue().ljust(size, b"\0"))
+
+
+@pytest.fixture
+def with_bad_ones(make_folder, rgb_codec, tmp_path) -> tuple[Path, Path]:
+    """A source of 24 photos, twelve of them damaged, and its data set."""
+    root = make_folder()
+    for number in range(6):
+        for kind in ("cat", "dog"):
+            (root / f"test/{kind}/{number:02d}.png").write_bytes(b"-" * 20_000)
+    for kind in ("cat", "dog"):
+        add(root, f"test/{kind}/99.png", 5 + len(kind))
+    prepare(open_source(str(root)), rgb_codec, tmp_path / "bad", SMALL)
+    return root, tmp_path / "bad"
+
+
+def test_files_mended_at_the_same_size_are_added(with_bad_ones, rgb_codec, tmp_path):
+    root, out = with_bad_ones
+    mend(root / "test/dog/03.png")
+    notes = extended(root, rgb_codec, out)
+    assert notes[:2] == [f"{out}: no new samples", "12 samples that could not be used before are tried again"]
+    require_consistent(out)
+    prepare(open_source(str(root)), rgb_codec, tmp_path / "at once", SMALL)
+    assert samples_of(out) == samples_of(tmp_path / "at once")
+    manifest = load_manifest(out)
+    assert manifest.ledger == load_manifest(tmp_path / "at once").ledger
+    added = [entry.num_samples for entry in manifest.shards_of("test")][3:]
+    assert added == [1]  # further shards would be empty
+
+
+def test_a_repair_with_the_source_adds_them_too(with_bad_ones, rgb_codec, tmp_path):
+    root, out = with_bad_ones
+    shutil.copytree(out, tmp_path / "extended")
+    before = contents(out)
+    config = RepairConfig(open_source(str(root)), workers=0)
+    assert repair(out, config).tried_again == TriedAgain(12, 0)
+    assert contents(out) == before
+    mend(root / "test/dog/03.png")
+    (out / "train-00000.safetensors").unlink()
+    result = repair(out, config)
+    assert (result.encoded, result.problems) == (["train-00000.safetensors"], [])
+    assert result.tried_again == TriedAgain(12, 1)
+    require_consistent(out)
+    extended(root, rgb_codec, tmp_path / "extended")
+    assert contents(out) == contents(tmp_path / "extended")
+    assert repair(out).tried_again == TriedAgain()
+    add(root, "train/cat/new.png", 9)
+    grown = RepairConfig(open_source(str(root)), workers=0)
+    hindrance = repair(out, grown).tried_again.hindrance
+    assert (
+        hindrance == "not tried: the source has changed (source.num_samples.train); `cdl prepare --extend` tries them"
+    )
+    assert contents(out) == contents(tmp_path / "extended")
+
+
+def test_a_repair_that_was_interrupted_while_it_added_them(with_bad_ones, monkeypatch):
+    root, out = with_bad_ones
+    mend(root / "test/dog/03.png")
+    config = RepairConfig(open_source(str(root)), workers=0)
+    with monkeypatch.context() as patch:
+        patch.setattr("datasets_prep.upkeep.extend._commit", interrupt)
+        with pytest.raises(StopError):
+            repair(out, config)
+    assert (out / "_work/extension/_work/plan.json").is_file()
+    with pytest.raises(CallError, match="holds an unfinished job"):
+        drop(out, ["train/cat/00.png"])
+    assert repair(out, config).tried_again == TriedAgain(12, 1)
+    require_consistent(out)
+
+
+def interrupt(*_: object) -> None:
+    raise StopError
+
+
+def test_urls_that_answered_503_are_added_when_they_answer(rgb_codec, tmp_path, monkeypatch):
+    (tmp_path / "table.csv").write_text("url\n" + "".join(f"http://host/{number}.png\n" for number in range(60)))
+    failing = set(range(1, 40, 2))
+
+    def read_range(url: str, *_: object, **options: object) -> bytes:
+        if int(url[12:-4]) in failing:
+            raise FetchError("HTTP status 503, 3 times", ReadFailure.FAILED)
+        return encoded(picture(int(url[12:-4])))
+
+    monkeypatch.setattr("datasets_prep.samples.content.read_range", read_range)
+    source, out = open_source(f"csv:{tmp_path / 'table.csv'}"), tmp_path / "out"
+    assert prepare(source, rgb_codec, out, SMALL).ledger["num_quarantined"] == 20
+    failing.update(range(60))  # nothing is lost that was not lost before, so that even this stops no extension
+    before = contents(out)
+    prepare(source, rgb_codec, out, EXTEND)
+    assert contents(out) == before
+    failing.clear()
+    assert prepare(source, rgb_codec, out, EXTEND).splits["train"].num_samples == 60
     require_consistent(out)
 
 
@@ -254,11 +371,11 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, number: int, work: Any) -> bool:
     """Run with an exception in place of a file's renaming, by its number; whether it came to that."""
     rename, seen = os.replace, []
 
-    def failing(before: Any, after: Any) -> None:
+    def failing(before: Any, after: Any, **options: Any) -> None:
         seen.append(after)
         if len(seen) == number + 1:
             raise StopError
-        rename(before, after)
+        rename(before, after, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(files.os, "replace", failing)
@@ -288,7 +405,7 @@ def test_interrupted_at_any_write(photos, rgb_codec, out, tmp_path, monkeypatch,
         if found == "interrupted" and number % 2:
             assert repair(out).edit_ended
         notes = extended(photos, rgb_codec, out)
-        assert found == "old" or f"{out}: nothing to extend" in notes
+        assert found == "old" or f"{out}: no new samples" in notes
         assert contents(out) == after, number
         assert not (out / "_work").exists()
         number += step
@@ -351,7 +468,7 @@ def test_an_unfinished_extension_and_other_calls(photos, rgb_codec, out):
 def test_resumed_where_it_was(photos, rgb_codec, out):
     grow(photos)
     stopped(photos, rgb_codec, out)
-    assert extended(photos, rgb_codec, out)[1:] == ["resumed: 1 of 3 shards are done", "writing ledger and manifest"]
+    assert extended(photos, rgb_codec, out)[2:] == ["resumed: 1 of 3 shards are done", "writing ledger and manifest"]
     require_consistent(out)
 
 
@@ -392,15 +509,18 @@ def test_other_refusals(photos, rgb_codec, out, make_folder, tmp_path):
 
 
 def test_a_dry_run_says_what_an_extension_would_add(photos, out, rgb_codec, tmp_path):
+    bad = photos / "train/dog/01.png"
+    bad.unlink()
     nothing, notes = forecast_extension(open_source(str(photos)), rgb_codec, out, EXTEND)
     assert (nothing.num_shards, nothing.shard_bytes, nothing.num_measured, nothing.time_s) == (0, 0, 0, 0)
     assert notes == [f"{out}: nothing to extend"]
+    bad.write_bytes(b"-")
     grow(photos)
     before = sorted(tmp_path.rglob("*")), all_files(out)
     expected, notes = forecast_extension(open_source(str(photos)), rgb_codec, out, EXTEND)
     assert (sorted(tmp_path.rglob("*")), all_files(out)) == before
-    assert sum(expected.num_samples.values()) == expected.num_measured == 9
-    assert (expected.num_strays, expected.num_bad) == (1, 1)
+    assert sum(expected.num_samples.values()) == expected.num_measured == 10
+    assert (expected.num_strays, expected.num_bad) == (1, 2)
     assert extended(photos, rgb_codec, out)[: len(notes)] == notes
     added = [entry for entry in load_manifest(out).shards if entry.name not in before[1]]
     assert expected.num_shards == len(added)

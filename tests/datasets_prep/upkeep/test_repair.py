@@ -8,13 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from datasets import ClassLabel, Dataset, Features, Image
 
-from datasets_prep import PrepareConfig, open_source, prepare
+from datasets_prep import PrepareConfig, open_source, open_stream, prepare
 from datasets_prep.sources.core.splits import holdout
 from datasets_prep.upkeep.drop import drop
 from datasets_prep.upkeep.encode_again import RepairConfig
 from datasets_prep.upkeep.repair import repair
 from tests.support.any_sets import write_any_set
+from tests.support.pictures import encoded, picture
 from tests.support.small_sets import make_spec
 from tests.support.trees import all_files
 from walloc_cdl.errors import CallError, DamagedError
@@ -178,10 +180,75 @@ def test_with_a_holdout_and_a_limit(make_folder, rgb_codec, tmp_path):
     prepare(source, rgb_codec, out, PrepareConfig(size=32, shard_samples=4, workers=0, limit=7))
     before = all_files(out)
     (out / "train-00001.safetensors").unlink()
-    with pytest.raises(CallError, match=r"with the same --labels, --holdout, --seed and --limit"):
+    with pytest.raises(CallError, match=r"with the same --labels, --holdout and --seed"):
         repair(out, source_of(root))
-    assert repair(out, RepairConfig(source, limit=7, workers=0)).encoded == ["train-00001.safetensors"]
+    assert repair(out, RepairConfig(source, workers=0)).encoded == ["train-00001.safetensors"]
     assert all_files(out) == before
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_limit_counts_the_samples_of_the_data_set(make_folder, rgb_codec, tmp_path, is_stream):
+    out, config = tmp_path / "out", PrepareConfig(size=32, shard_samples=3, workers=0, limit=6, seed=2)
+    if is_stream:
+        name = saved_photos(tmp_path, 10)
+        source = open_source(name)
+        manifest = prepare(open_stream(f"{name}?streaming=1"), rgb_codec, out, config)
+        assert manifest.splits["train"].class_counts == [5, 1]
+    else:
+        root = make_folder(splits=["train"], classes=("b", "c"), each=5)
+        source = open_source(str(root))
+        assert prepare(source, rgb_codec, out, config).splits["train"].class_counts == [3, 3]
+    before = all_files(out)
+    assert prepare(source, rgb_codec, out, replace(config, extend=True)).source["num_samples"] == {"train": 6}
+    assert all_files(out) == before  # nothing to extend
+    if not is_stream:
+        for number in range(10):  # before all others in the order of the source
+            (root / "train" / "a").mkdir(exist_ok=True)
+            picture(50 + number).save(root / "train" / "a" / f"{number}.png")
+        source = open_source(str(root))
+    manifest = prepare(source, rgb_codec, out, replace(config, limit=9, extend=True))
+    assert manifest.splits["train"].num_samples == 9
+    assert (manifest.source["limit"], manifest.source["limit_seed"]) == (9, 2)
+    before = all_files(out)
+    for name in ("train-00000.safetensors", "train-00002.safetensors"):
+        (out / name).unlink()
+    assert repair(out, RepairConfig(source, workers=0)).problems == []
+    assert all_files(out) == before
+
+
+def saved_photos(folder: Path, count: int, broken: int | None = None) -> str:
+    """Write a data set of two classes, sorted, and return its name as a source; the image `broken` has no pixels."""
+    features = Features({"image": Image(decode=False), "label": ClassLabel(names=["b", "c"])})
+    images = [encoded(picture(n)) for n in range(count)]
+    images = [bytes(len(data)) if n == broken else data for n, data in enumerate(images)]
+    rows = {
+        "image": [{"bytes": data, "path": None} for data in images],
+        "label": [2 * n // count for n in range(count)],
+    }
+    Dataset.from_dict(rows, features=features).save_to_disk(folder / "saved")
+    return f"hf:{folder / 'saved'}"
+
+
+def test_the_first_samples_of_a_stream_are_encoded_again(rgb_codec, tmp_path):
+    name, out = saved_photos(tmp_path, 12), tmp_path / "out"
+    config = PrepareConfig(size=32, shard_samples=3, workers=0, limit=7)
+    prepare(open_stream(f"{name}?streaming=1"), rgb_codec, out, config)
+    before = all_files(out)
+    (out / "train-00001.safetensors").unlink()
+    assert repair(out, RepairConfig(open_source(name), workers=0)).encoded == ["train-00001.safetensors"]
+    assert all_files(out) == before
+
+
+def test_samples_of_a_limited_stream_are_tried_again(rgb_codec, tmp_path):
+    out = tmp_path / "out"
+    config = PrepareConfig(size=32, shard_samples=3, workers=0, limit=7)
+    stream = open_stream(f"{saved_photos(tmp_path / 'broken', 12, broken=4)}?streaming=1")
+    assert prepare(stream, rgb_codec, out, config).splits["train"].num_samples == 6
+    before = load_manifest(out).source
+    source = open_source(saved_photos(tmp_path / "mended", 12))
+    repair(out, RepairConfig(source, workers=0))
+    manifest = load_manifest(out)
+    assert (manifest.splits["train"].num_samples, manifest.source) == (7, before)
 
 
 def test_a_source_that_changed_is_refused(prepared):

@@ -32,11 +32,7 @@ from walloc_cdl.codec.base import Codec, to_unit_range
 from walloc_cdl.codec.families.resize import shrink
 from walloc_cdl.codec.fit.circular_correlation import circular_correlation, spectra
 from walloc_cdl.errors import JobError
-from walloc_cdl.synthesis import NEIGHBORHOOD, LinearSynthesis, SynthesisBank
-
-MAX_BANK_BYTES = 2**26
-"""Maximum size of the weights of all block sizes in bytes. RGB at a reduction of 16 takes 0.7 MB; 198 channels with 198
-latent channels get blocks up to 3 pixels."""
+from walloc_cdl.synthesis import MAX_BANK_BYTES, NEIGHBORHOOD, LinearSynthesis, SynthesisBank
 
 MAX_UNKNOWNS = 2**13
 """Maximum number of coefficients of one output; their normal equations take half a gigabyte in doubles."""

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from walloc_cdl.addresses import local_path
 from walloc_cdl.canonical import sha256_file
 from walloc_cdl.codec.config import require_bool
 from walloc_cdl.codec.families.walloc import WallocCodec, WallocConfig
@@ -15,7 +16,7 @@ from walloc_cdl.codec.families.walloc_residual import ResidualCodec2D, ResidualC
 from walloc_cdl.codec.io.torch_archive import TorchCheckpoint, read_torch_checkpoint
 from walloc_cdl.codec.weights import build_with_weights
 from walloc_cdl.errors import CallError, DamagedError, one_line
-from walloc_cdl.fields import parse_json
+from walloc_cdl.json_files import parse_json
 
 MAX_CONFIG_BYTES = 1 << 20
 
@@ -33,10 +34,10 @@ def load_published(
     defaults to the name of the file. `sample_rate` in Hz, which published files lack, applies to audio codecs. Raises
     `CallError` for a missing file and `DamagedError` for an invalid one.
     """
-    path = Path(checkpoint)
+    path = local_path(checkpoint)
     if not path.is_file():
         raise CallError(f"{path}: no such checkpoint; give a .pth file")
-    config_path = Path(config) if config is not None else path.with_suffix(".json")
+    config_path = local_path(config) if config is not None else path.with_suffix(".json")
     if config is not None and not config_path.is_file():
         raise CallError(f"{config_path}: no such file; give the checkpoint's .json, or omit it")
     found = read_torch_checkpoint(path)

@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+from walloc_cdl.addresses import local_path
 from walloc_cdl.codec.base import Codec
 from walloc_cdl.codec.families.resize import ResizeCodec, ResizeConfig
 from walloc_cdl.codec.families.resize_1d import ResizeCodec1D, ResizeConfig1D
@@ -40,7 +41,7 @@ def load_codec(name: str | os.PathLike[str]) -> Codec:
         return _resize_codec(text, match[1], int(match[2]))
     if text.startswith(HUB_PREFIX):
         return load_from_hub(text)
-    if Path(text).is_dir():
+    if local_path(text).is_dir():
         return load_codec_folder(text)
     if text.endswith(".pth"):
         return load_published(text)

@@ -23,6 +23,7 @@ from walloc_cdl.kernels.cpu.vectors import (
     load,
     splat,
     store,
+    transposed_vectors,
 )
 
 
@@ -71,22 +72,7 @@ def transpose_8x8(context: Any, source: Any, step: Any, target: Any, target_stri
     def generate(builder: Any, arguments: list[Any]) -> None:
         source, step, target, target_stride = arguments
         rows = [load(builder, builder.add(source, builder.mul(step, integer(row)))) for row in range(WIDTH)]
-        # Recursively: the matrix is four blocks of 4 × 4, of which the two off the diagonal are exchanged; then each
-        # block is four of 2 × 2, and these four of 1 × 1. An exchange of blocks of size `distance` concerns pairs of
-        # rows at that distance, `first` and `second`. The new first row has the lanes of the left blocks of both rows,
-        # and the new second row those of the right blocks.
-        for distance in (4, 2, 1):
-            left = [at for block in range(0, 8, 2 * distance) for at in range(block, block + distance)]
-            # A shuffle's mask numbers the first operand's lanes 0 … 7, and the second's 8 … 15.
-            both_left = [at if at in left else at - distance + WIDTH for at in range(8)]
-            both_right = [at + distance if at in left else at + WIDTH for at in range(8)]
-            for first in left:  # rows are paired like lanes
-                second = first + distance
-                rows[first], rows[second] = (
-                    builder.shuffle_vector(rows[first], rows[second], ir.Constant(WORDS, mask))
-                    for mask in (both_left, both_right)
-                )
-        for row, values in enumerate(rows):
+        for row, values in enumerate(transposed_vectors(builder, rows)):
             store(builder, values, builder.add(target, builder.mul(target_stride, integer(row))))
 
     return intrinsic_of_integers(4, generate)

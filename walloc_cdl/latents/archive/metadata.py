@@ -10,9 +10,11 @@ from crc32c import crc32c
 
 from walloc_cdl.canonical import canonical_json
 from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.fields import REMEDY, Fields, parse_json, require_integer
+from walloc_cdl.fields import REMEDY, Fields, require_integer
+from walloc_cdl.json_files import parse_json
 from walloc_cdl.latents.archive.mosaic import Layout, Mosaic
 from walloc_cdl.latents.archive.picture import PictureError
+from walloc_cdl.schema import from_json
 from walloc_cdl.spec import LatentSpec
 
 FORMAT = "walloc-cdl archive"
@@ -68,7 +70,7 @@ class ArchiveInfo:
             fields = Fields(parse_json(text), "metadata")
             _require_intact(fields)
             info = cls(
-                spec=fields.spec("spec"),
+                spec=from_json(LatentSpec, fields.get("spec"), f"{fields.where}, spec"),
                 codec=None if fields.get("codec") is None else fields.text("codec"),
                 latent_shape=_sizes(fields, "latent_shape"),
                 signal_shape=_sizes(fields, "signal_shape"),

@@ -8,9 +8,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from walloc_cdl.addresses import local_path
 from walloc_cdl.canonical import sha256_file
+from walloc_cdl.confinement import REMEDY as LINK_REMEDY
+from walloc_cdl.confinement import describe_link, find_links, is_link
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.fields import REMEDY
+from walloc_cdl.json_files import MAX_JSON_BYTES, read_limited
 from walloc_cdl.latents.checks.ledger_keys import ledger_keys
 from walloc_cdl.latents.checks.shard_content import ContentTotals, damaged_rows
 from walloc_cdl.latents.copies import copy_path
@@ -70,17 +74,18 @@ def verify(
     """Check a data set against its manifest.
 
     The fast check covers the manifest's digest, the existence and size of every file and its copy, the structure and
-    the index (everything except the codes) of every shard, the provenance's digest, and files that nothing lists. The
-    full check adds the SHA-256 of every file and copy, the CRC32C of every sample, byte and label ranges, histograms
-    and class counts. `progress` is called with (done, total) after each file. Raises `CallError` if `folder` is not a
-    data set.
+    the index (everything except the codes) of every shard, the provenance's digest, files that nothing lists, and
+    links, which no command follows when it changes a data set. The full check adds the SHA-256 of every file and copy,
+    the CRC32C of every sample, byte and label ranges, histograms and class counts. `progress` is called with (done,
+    total) after each file. Raises `CallError` if `folder` is not a data set.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     report = VerifyReport()
     try:
         manifest = load_manifest(folder)
     except DamagedError as error:
         report.add(MANIFEST_NAME, str(error))
+        _report_links(folder, report)
         return report
     check = _Check(folder, manifest, report, full)
     entries: list[ShardEntry | tuple[str, FileEntry]] = [*manifest.shards, *manifest.files.items()]
@@ -95,7 +100,15 @@ def verify(
     check.check_json_files()
     for name in _stray_files(folder, manifest):
         report.problems.append(f"{folder / name}: not listed in the manifest; move it elsewhere")
+    _report_links(folder, report)
     return report
+
+
+def _report_links(folder: Path, report: VerifyReport) -> None:
+    """Add all links, even if what they lead to is undamaged: it can change without the data set, and repair refuses."""
+    for name in find_links(folder):
+        path = folder / name
+        report.problems.append(f"{path}: {describe_link(path)}, expected the file or folder itself; {LINK_REMEDY}")
 
 
 @dataclass
@@ -157,7 +170,11 @@ class _Check:
         self._check_json_file(MANIFEST_NAME, data)
         self._check_copy(MANIFEST_NAME, data)
         if (self.folder / PROVENANCE_NAME).is_file():
-            data = (self.folder / PROVENANCE_NAME).read_bytes()
+            try:
+                data = read_limited(self.folder / PROVENANCE_NAME, MAX_JSON_BYTES)
+            except DamagedError as error:
+                self.report.add(PROVENANCE_NAME, str(error))
+                return
             if self._check_json_file(PROVENANCE_NAME, data):
                 self._check_copy(PROVENANCE_NAME, data)
         elif (self.folder / copy_path(PROVENANCE_NAME)).is_file():
@@ -238,4 +255,4 @@ def _stray_files(folder: Path, manifest: Manifest) -> Iterable[str]:
             folders.remove(WORK_NAME)
         folders.sort()
         relative = [(Path(parent) / name).relative_to(folder).as_posix() for name in sorted(names)]
-        yield from (name for name in relative if name not in listed)
+        yield from (name for name in relative if name not in listed and not is_link(folder / name))
