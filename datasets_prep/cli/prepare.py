@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from datasets_prep.cli.prepare_options import (
     with_settings,
 )
 from datasets_prep.cli.samples import Holdout, LabelFile, open_samples
-from walloc_cdl.cli.console import duration_text, progress, report, say, size_text
+from walloc_cdl.cli.console import duration_text, progress, report, say, seconds_since_start, size_text
 from walloc_cdl.cli.contents import contents, latents_text, strays_text
 from walloc_cdl.cli.options import JsonPath, require_local
 from walloc_cdl.errors import CallError
@@ -118,7 +117,7 @@ def _forecast(samples: Source, model: Codec, out: str, config: PrepareConfig, js
     """Report the forecast of a job (`--dry-run`)."""
     from datasets_prep.forecast import forecast, forecast_extension
 
-    start_s = time.process_time()  # of this program, which lists the source as the job does
+    start_s = seconds_since_start()  # this program has imported what the job needs, and listed the source
     if config.extend:
         expected, notes = forecast_extension(samples, model, out, config, start_s=start_s)
         for note in notes:

@@ -3,6 +3,7 @@
 import pytest
 
 from walloc_cdl.cli import console
+from walloc_cdl.cli.app import run
 
 
 @pytest.fixture
@@ -30,3 +31,13 @@ def test_phases_are_named_and_notes_shown(clock, capsys):
         phases.update("prepare", 0, 0, "nothing to do")
         phases.update("train", 0, 10)
     assert capsys.readouterr().err == "prepare\nprepare: nothing to do\ntrain\n"
+
+
+def test_the_time_since_the_start_is_that_of_the_present_call(monkeypatch):
+    now = [50.0]
+    monkeypatch.setattr(console.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(console, "_STARTED_S", [0.0])
+    assert console.seconds_since_start() == 50
+    run(["--version"])
+    now[0] += 2.5
+    assert console.seconds_since_start() == 2.5

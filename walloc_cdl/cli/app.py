@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import typer
 
 from walloc_cdl.cli.command_tree import build_command_tree
-from walloc_cdl.cli.console import Terminated, interruptible, show_all_text
+from walloc_cdl.cli.console import Terminated, interruptible, show_all_text, start_clock
 from walloc_cdl.cli.options import require_utf8
 from walloc_cdl.errors import CdlError, system_reason, terminal_text
 
@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run `cdl` and return the exit code; errors go to standard error, one line each."""
+    start_clock()
     # Arrow's own pools do not return the memory that a job has freed: 18 of 385 MB.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     # Without a handler, Pillow would print the errors that it also raises.

@@ -19,6 +19,9 @@ import typer
 
 from walloc_cdl.errors import terminal_text
 
+_STARTED_S = [time.perf_counter()]
+"""When the present call of the program began; the interpreter's start is over by then."""
+
 PROGRESS_INTERVAL_S = 10.0
 """Seconds between two lines of progress when standard error is not a terminal."""
 
@@ -76,6 +79,16 @@ def duration_text(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60:,} h {minutes % 60} min"
+
+
+def start_clock() -> None:
+    """Begin a call of the program, from which `seconds_since_start` counts."""
+    _STARTED_S[0] = time.perf_counter()
+
+
+def seconds_since_start() -> float:
+    """Returns the time in seconds since the program began, without the start of the interpreter."""
+    return time.perf_counter() - _STARTED_S[0]
 
 
 @contextmanager
