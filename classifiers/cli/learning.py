@@ -19,6 +19,7 @@ from classifiers.cli.options import (
 )
 from walloc_cdl.cli.console import progress, report, say
 from walloc_cdl.cli.options import JsonPath, LocalFolder, Seed, Threads, require_parent
+from walloc_cdl.files import write_atomic
 from walloc_cdl.machine import wait_without_spinning_if_busy
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def evaluate(
     with progress("evaluate", "samples") as update:
         metrics = classifiers.evaluate(model, open_latents(folder, chosen_split), progress=update)
     if classes_path is not None:
-        classes_path.write_text(class_table(metrics).to_csv(model.config.class_names), encoding="utf-8")
+        write_atomic(classes_path, class_table(metrics).to_csv(model.config.class_names).encode("utf-8"))
     report(
         metric_rows(metrics, chosen_split, model.config.class_names, classes_path),
         json_path,

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import io
 import logging
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -34,6 +33,7 @@ from datasets_prep.decode.expansion import require_expansion
 from datasets_prep.decode.jpeg import decode_jpeg
 from datasets_prep.decode.orientation import Box, apply_orientation, oriented, oriented_box
 from datasets_prep.decode.pil_quirks import refuse_pil_quirks
+from datasets_prep.decode.warning_filter import warnings_ignored
 from datasets_prep.samples.content import read_stored
 from datasets_prep.samples.preparation import Preparation, centered
 from datasets_prep.samples.stored import BadSignalError, Stored, UnreadableError, failure_reason
@@ -255,13 +255,12 @@ def _opened(data: Stored) -> Iterator[tuple[Image.Image, bytes]]:
             raise BadImageError("empty file")
         Image.init()
         formats = [name for name in FORMATS if name in Image.OPEN]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # this module refuses or corrects what PIL warns about
-            with Image.open(io.BytesIO(encoded), formats=formats) as image:
-                refuse_pil_quirks(image, encoded)
-                if image.mode != "1" and image.width * image.height <= MAX_PIXELS:
-                    require_expansion(image.width * image.height, len(encoded), PIXELS_PER_BYTE, "pixels")
-                yield image, encoded
+        # This module refuses or corrects what PIL warns about.
+        with warnings_ignored(), Image.open(io.BytesIO(encoded), formats=formats) as image:
+            refuse_pil_quirks(image, encoded)
+            if image.mode != "1" and image.width * image.height <= MAX_PIXELS:
+                require_expansion(image.width * image.height, len(encoded), PIXELS_PER_BYTE, "pixels")
+            yield image, encoded
     except (BadImageError, UnreadableError, CallError, MemoryError):
         raise
     except BadSignalError as error:

@@ -6,7 +6,6 @@ import copy
 import heapq
 import platform
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -191,8 +190,7 @@ def _calibration_signals(context: JobContext, count: int) -> list[np.ndarray]:
     tasks = (
         [source.read(split, index) for index in indices[start : start + step]] for start in range(0, len(indices), step)
     )
-    # Decoding changes the process's warning filters temporarily; they are restored here after all threads have ended.
-    with warnings.catch_warnings(), ThreadPoolExecutor(min(DECODING_THREADS, cpu_count())) as threads:
+    with ThreadPoolExecutor(min(DECODING_THREADS, cpu_count())) as threads:
         chunks: list[np.ndarray] = []
         done = num_lost = 0
         for chunk in threads.map(lambda samples: decode_chunk(samples, preparation), tasks):
