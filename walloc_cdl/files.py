@@ -107,9 +107,13 @@ def link_file(source: Path | str, target: Path | str) -> None:
 
 
 def remove_folder(path: Path | str) -> None:
-    """Remove a folder, unless it holds something or is not there."""
-    with suppress(OSError), opened_parent(path) as (name, folder):
-        os.rmdir(name, dir_fd=folder)
+    """Remove a folder, unless it holds something or is not there; raises `OSError` if the system fails."""
+    try:
+        with opened_parent(path) as (name, folder):
+            os.rmdir(name, dir_fd=folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
+            raise
 
 
 def remove_tree(path: Path | str) -> None:
