@@ -12,7 +12,8 @@ from datasets_prep.codec_fit.native_signals import native_signals
 from datasets_prep.sources import Source
 from walloc_cdl.codec import Codec
 from walloc_cdl.codec.families.walloc import WallocCodec
-from walloc_cdl.codec.fit.closed_form import MAX_COEFFICIENTS, FitConfig, FitReport, fit_codec
+from walloc_cdl.codec.fit.closed_form import FitConfig, FitReport, fit_codec
+from walloc_cdl.codec.fit.signal_pass import MAX_COEFFICIENTS
 from walloc_cdl.errors import CallError, JobError
 
 DEFAULT_LEVELS = {"image": 3, "array": 3, "audio": 8}

@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import conv2d, pad, pixel_shuffle
 
 from walloc_cdl.codec import ResizeCodec, ResizeConfig, to_bytes
-from walloc_cdl.codec.fit import closed_form
+from walloc_cdl.codec.fit import signal_pass
 from walloc_cdl.codec.fit.closed_form import FitConfig, fit_codec
 from walloc_cdl.codec.fit.moments import PacketMoments, signal_weights
 from walloc_cdl.codec.fit.synthesis import fit_synthesis
@@ -124,7 +124,7 @@ def test_a_fit_reports_the_threads_that_were_fastest_at_its_beginning(monkeypatc
         work()
         return 2
 
-    monkeypatch.setattr(closed_form, "choose_threads", choose)
+    monkeypatch.setattr(signal_pass, "choose_threads", choose)
     config = FitConfig(channels=1, reduction=4, gain=16.0, num_curve_signals=3)
     codec, report = fit_codec(textures(1), config, num_signals=500)
     assert (report.threads, asked) == (2, [503])

@@ -1,0 +1,132 @@
+"""`LevelTables`: thresholds and levels of each channel's embedded quantizer, and the file that holds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.spec import LatentSpec
+
+FILE_NAME = "levels.safetensors"
+
+MAX_FILE_BYTES = 2**24
+"""More than 4,096 channels of 8 bits take (3 · 2^8 numbers of 4 bytes each) with the header."""
+
+
+@dataclass(frozen=True, eq=False)
+class LevelTables:
+    """The quantizer of each channel: a latent z gets the number of thresholds that are not above it as its code.
+
+    Channel c has b_c bits, 2^b_c - 1 thresholds, and for each prefix of p bits, 0 ≤ p ≤ b_c, the values of 2^p codes,
+    all in ascending order. Quantized with p bits, z has the upper p bits of its code. Values are in the units of the
+    encoder's linear layer, whose output is z.
+    """
+
+    bits: tuple[int, ...]
+    """b_c, of each channel, 1 to 8."""
+    thresholds: np.ndarray
+    """float32: those of channel 0, of channel 1, …"""
+    values: np.ndarray
+    """float32: for each channel the value of no bits, then those of 1 bit, of 2 bits, … of b_c bits."""
+
+    @classmethod
+    def of_channels(cls, tables: list[tuple[np.ndarray, list[np.ndarray]]]) -> LevelTables:
+        """Return the tables of channels, given the thresholds and, for each prefix of 0, 1, … bits, the values."""
+        return cls(
+            tuple(len(values) - 1 for _, values in tables),
+            np.concatenate([thresholds for thresholds, _ in tables]).astype(np.float32),
+            np.concatenate([part for _, values in tables for part in values]).astype(np.float32),
+        )
+
+    def channel_thresholds(self, channel: int, num_bits: int) -> np.ndarray:
+        """Return the thresholds of codes of `num_bits`, float32 (2^p - 1,)."""
+        begin = sum(2**bits - 1 for bits in self.bits[:channel])
+        step = 2 ** (self.bits[channel] - num_bits)
+        return self.thresholds[begin : begin + 2 ** self.bits[channel] - 1][step - 1 :: step]
+
+    def channel_values(self, channel: int, num_bits: int) -> np.ndarray:
+        """Return the values of codes of `num_bits`, float32 (2^p,)."""
+        begin = sum(2 ** (bits + 1) - 1 for bits in self.bits[:channel]) + 2**num_bits - 1
+        return self.values[begin : begin + 2**num_bits]
+
+    def thresholds_table(self, channel_bits: tuple[int, ...]) -> np.ndarray:
+        """Return the thresholds of codes of `channel_bits`, float32 (K, 2^max - 1), infinite where there are fewer."""
+        table = np.full((len(channel_bits), 2 ** max(channel_bits) - 1), np.inf, np.float32)
+        for channel, bits in enumerate(channel_bits):
+            table[channel, : 2**bits - 1] = self.channel_thresholds(channel, bits)
+        return table
+
+    def values_table(self, channel_bits: tuple[int, ...]) -> np.ndarray:
+        """Return the values of all bytes as codes of `channel_bits`, float64 (K, 256).
+
+        Bytes above the largest code have its value.
+        """
+        table = np.empty((len(channel_bits), 256))
+        for channel, bits in enumerate(channel_bits):
+            table[channel, : 2**bits] = self.channel_values(channel, bits)
+            table[channel, 2**bits :] = table[channel, 2**bits - 1]
+        return table
+
+    def means(self) -> np.ndarray:
+        """Return the value of each channel without any bit, float64 (K,): the mean of its latents in the fit."""
+        return np.array([self.channel_values(channel, 0)[0] for channel in range(len(self.bits))], np.float64)
+
+    def problem(self) -> str | None:
+        """Describe what is wrong with tables from an untrusted file, whose shapes are right; None if nothing is."""
+        if not (np.isfinite(self.thresholds).all() and np.isfinite(self.values).all()):
+            return "numbers that are not finite"
+        for channel, bits in enumerate(self.bits):
+            tables = [self.channel_values(channel, count) for count in range(bits + 1)]
+            if any((np.diff(table) < 0).any() for table in [*tables, self.channel_thresholds(channel, bits)]):
+                return f"levels of channel {channel} that are not in ascending order"
+        return None
+
+    def to_bytes(self) -> bytes:
+        """Serialize the tables as one safetensors file; the same tables give the same bytes."""
+        return save({"thresholds": self.thresholds, "values": self.values})
+
+
+def levels_from_bytes(data: bytes, bits: tuple[int, ...], *, origin: str) -> LevelTables:
+    """Return the tables of an untrusted file for channels of these bits.
+
+    Raises `DamagedError`, naming `origin`, unless they have the right sizes, are finite and sorted.
+    """
+    try:
+        if len(data) > MAX_FILE_BYTES:
+            raise ValueError(f"{len(data):,} bytes, at most {MAX_FILE_BYTES:,}")
+        tensors = load(data)
+        sizes = {
+            "thresholds": sum(2**count - 1 for count in bits),
+            "values": sum(2 ** (count + 1) - 1 for count in bits),
+        }
+        if differing := sorted(tensors.keys() ^ sizes.keys()):
+            raise ValueError(f"{differing[0][:60]!r} is {'missing' if differing[0] in sizes else 'unknown'}")
+        for name, size in sizes.items():
+            if tensors[name].dtype != np.float32 or tensors[name].shape != (size,):
+                raise ValueError(
+                    f"{name} is {tensors[name].dtype} {list(tensors[name].shape)}, expected float32 [{size}]"
+                )
+        tables = LevelTables(bits, tensors["thresholds"], tensors["values"])
+        if problem := tables.problem():
+            raise ValueError(problem)
+    except (SafetensorError, ValueError) as error:
+        raise DamagedError(
+            f"{origin}: not the levels of these latents ({error}); restore the file from a copy, or fit the codec again"
+        ) from error
+    return tables
+
+
+def channel_values(spec: LatentSpec, levels: LevelTables | None) -> np.ndarray:
+    """Return the value of each byte as a stored code of each channel, float64 (K, 256); NaN where it cannot occur.
+
+    `levels` are those of the codec, and None for codes that are stored as bytes. Raises `CallError` if they are not.
+    """
+    if (levels is None) != (spec.planes is None):
+        raise CallError("latents with bit planes need the levels of their codec, and only they do")
+    if levels is None:
+        return spec.byte_values()[None].repeat(spec.latent_channels, 0)
+    return levels.values_table(spec.channel_bits)
