@@ -8,13 +8,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from walloc_cdl.canonical import sha256_hex
+from walloc_cdl.errors import DamagedError
+from walloc_cdl.fields import REMEDY
 from walloc_cdl.latents.layout import SampleLayout
+from walloc_cdl.latents.manifest import Manifest
+from walloc_cdl.planes.levels import FILE_PATH, MAX_FILE_BYTES, LevelTables, levels_from_bytes
 
 Samples = np.ndarray | Sequence[np.ndarray]
 """Samples as `ShardWriter.append` takes them."""
+
+
+def load_levels(folder: Path, manifest: Manifest) -> LevelTables | None:
+    """Read the levels of a data set of latents with bit planes; None for others.
+
+    Raises `DamagedError` if their file is missing, differs from its entry, or is broken.
+    """
+    if manifest.spec.planes is None:
+        return None
+    path, entry = folder / FILE_PATH, manifest.files.get(FILE_PATH)
+    if entry is None or not path.is_file():
+        raise DamagedError(f"{path}: missing, though the latents have bit planes; {REMEDY}")
+    data = path.read_bytes() if path.stat().st_size == entry.num_bytes <= MAX_FILE_BYTES else b""
+    if sha256_hex(data) != entry.sha256:
+        raise DamagedError(f"{path}: differs from what the manifest lists; {REMEDY}")
+    levels = levels_from_bytes(data, origin=str(path))
+    levels.require_fit(manifest.spec, origin=str(path))
+    return levels
 
 
 def are_rows(samples: Samples, layout: SampleLayout) -> bool:

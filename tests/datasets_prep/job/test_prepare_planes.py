@@ -77,7 +77,7 @@ def test_a_prefix_is_the_data_set_of_that_budget(photos, codec, whole, tmp_path)
 
 
 def test_another_budget_is_another_job(photos, codec, whole):
-    with pytest.raises(CallError, match="holds a finished data set with codec.num_planes"):
+    with pytest.raises(CallError, match=r"holds a finished data set with codec\.num_planes"):
         prepare(open_source(str(photos)), codec.with_planes(4), whole, PrepareConfig(**CONFIG))
 
 
