@@ -1,12 +1,10 @@
 """Compiled packing and unpacking of bit planes, compared with the reference in numpy."""
 
 import numpy as np
-import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.support.planes import plane_orders
-from walloc_cdl.errors import CallError
 from walloc_cdl.kernels.cpu.planes import pack, row_histogram, unpack, unpack_values
 from walloc_cdl.planes.rows import pack_rows, plane_bytes, unpack_rows
 from walloc_cdl.spec import count_planes

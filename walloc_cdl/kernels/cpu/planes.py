@@ -86,7 +86,7 @@ def row_histogram(rows: np.ndarray, planes: tuple[int, ...], grid: Sequence[int]
     """
     bits, numbers = _channels(planes)
     rows = _checked(rows, planes, grid)
-    counts = np.zeros((len(bits), 256), np.int64)
+    counts = np.empty((len(bits), 256), np.int64)
     _count(rows.ctypes.data, rows.strides[0], plane_bytes(grid), len(rows), math.prod(grid), bits, numbers, counts)
     return counts
 
@@ -197,11 +197,22 @@ def _count(
     numbers: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """Add to `counts` (K, 256) how often each code occurs in these rows."""
-    codes = np.empty((1, bits.size, positions), np.uint8)
-    for i in range(num_rows):
-        _unpack(row + i * pitch, pitch, size, bits, numbers, codes)
-        for k in range(bits.size):
-            own = counts[k]
-            for code in codes[0, k]:
-                own[code] += 1
+    """Write to `counts` (K, 256) how often each code occurs in these rows."""
+    codes = np.empty((1, 1, positions), np.uint8)
+    # Equal codes often follow each other, and a count waits for the one before it, so neighbors have separate counts.
+    separate = np.empty((4, 256), np.int64)
+    for k in range(bits.size):
+        separate[:] = 0
+        for i in range(num_rows):
+            _unpack(row + i * pitch, pitch, size, bits[k : k + 1], numbers[k : k + 1], codes)
+            channel = codes[0, 0]
+            whole = positions // 4 * 4
+            for position in range(0, whole, 4):
+                separate[0, channel[position]] += 1
+                separate[1, channel[position + 1]] += 1
+                separate[2, channel[position + 2]] += 1
+                separate[3, channel[position + 3]] += 1
+            for position in range(whole, positions):
+                separate[0, channel[position]] += 1
+        for code in range(256):
+            counts[k, code] = separate[:, code].sum()
