@@ -57,7 +57,8 @@ def predict(
 
     `dataset` is a `LatentDataset`, or a `torch.utils.data.Subset` of one. The default precision is fp32, so that
     figures do not depend on the instructions of a CPU. `progress` is called after each batch with the number of
-    samples done and the number of all samples. Raises `SpecMismatchError` or `CallError` if the data set does not
+    samples done and the number of all samples. Of rows with more bit planes than the classifier takes, it reads as many
+    as it takes. Raises `SpecMismatchError` or `CallError` if the data set does not
     match the one that the classifier was trained on.
     """
     dataset = as_latents(dataset)
@@ -126,7 +127,7 @@ def _run(
     progress: Callable[[int, int], None] | None,
 ) -> list[torch.Tensor]:
     """Returns what `reduce` makes of the logits of each batch, on the CPU."""
-    require_compatible(model, dataset)
+    dataset = compatible(model, dataset)
     device = next(model.parameters()).device
     precision = choose_precision(precision, device)
     loader = LatentLoader(dataset, batch_size, device=device, shuffle=False, drop_last=False, residency=residency)
@@ -144,13 +145,22 @@ def _run(
     return kept
 
 
-def require_compatible(model: LatentClassifier, dataset: LatentDataset) -> None:
-    """Raise unless the data set has class numbers as labels, and the spec, latent shape and classes of the classifier.
+def compatible(model: LatentClassifier, dataset: LatentDataset) -> LatentDataset:
+    """Returns the data set as the classifier reads it: with as many bit planes as it takes, if the latents have any.
 
-    Raises `SpecMismatchError` or `CallError`, naming both values.
+    It must have class numbers as labels, and the spec, latent shape and classes of the classifier. Raises
+    `SpecMismatchError` or `CallError`, naming both values.
     """
     config, data_name = model.config, f"the data set {dataset.folder}"
     require_class_numbers(dataset)
+    wanted, found = config.spec.num_planes, dataset.spec.num_planes
+    if wanted and found and dataset.spec.codec_id == config.spec.codec_id:
+        if found < wanted:
+            raise CallError(
+                f"the classifier takes {wanted} bit planes, but {data_name} is read with {found} of them; prepare or "
+                f"open it with at least {wanted}, or train a classifier on {found}"
+            )
+        dataset = dataset if found == wanted else dataset.with_planes(wanted)
     config.spec.require_equal(dataset.spec, name=f"the classifier {config.name}", other_name=data_name)
     if tuple(dataset.latent_shape) != config.latent_shape:
         raise CallError(
@@ -158,7 +168,7 @@ def require_compatible(model: LatentClassifier, dataset: LatentDataset) -> None:
             f"{tuple(dataset.latent_shape)}; prepare it with the size that the classifier was trained on"
         )
     if config.class_names is None or dataset.class_names is None:
-        return
+        return dataset
     expected, found = list(config.class_names), list(dataset.class_names)
     if len(expected) != len(found):
         raise CallError(
@@ -171,3 +181,4 @@ def require_compatible(model: LatentClassifier, dataset: LatentDataset) -> None:
                 f"class {number} of the classifier is {expected_name!r}, but of {data_name} it is {found_name!r}; "
                 "prepare it with the classes in the same order"
             )
+    return dataset

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from classifiers.evaluation import evaluate, require_compatible
+from classifiers.evaluation import compatible, evaluate
 from classifiers.metrics import Metrics, class_table
 from classifiers.model import LatentClassifier
 from classifiers.run_config import run_config
@@ -81,7 +81,8 @@ def train(
         if not isinstance(model, LatentClassifier):
             seed_torch(config.seed)
             model = model()
-        _require_trainable(model, train_ds, val_ds)
+        train_ds, val_ds = _trainable(model, train_ds), None if val_ds is None else _trainable(model, val_ds)
+        _require_classes(train_ds)
         loader = LatentLoader(
             train_ds,
             min(config.batch_size, len(train_ds)),
@@ -138,21 +139,23 @@ def _require_variance(model: LatentClassifier, batch_size: int) -> None:
             value.copy_(buffers[name])
 
 
-def _require_trainable(model: LatentClassifier, train_ds: LatentDataset, val_ds: LatentDataset | None) -> None:
-    for dataset in (train_ds, val_ds):
-        if dataset is None:
-            continue
-        require_compatible(model, dataset)
-        labels = dataset.labels
-        if not (labels >= 0).any():
-            raise CallError(
-                f"no sample of split {dataset.split!r} in {dataset.folder} has a label; prepare it from class folders"
-            )
-        if labels.max() >= model.config.num_classes:
-            raise CallError(
-                f"label {labels.max()} in {dataset.folder}, but the model has {model.config.num_classes} classes, "
-                "numbered from 0; use a model with more classes"
-            )
+def _trainable(model: LatentClassifier, dataset: LatentDataset) -> LatentDataset:
+    """Return the data set as the model reads it; raises `CallError` for labels that it cannot learn."""
+    dataset = compatible(model, dataset)
+    labels = dataset.labels
+    if not (labels >= 0).any():
+        raise CallError(
+            f"no sample of split {dataset.split!r} in {dataset.folder} has a label; prepare it from class folders"
+        )
+    if labels.max() >= model.config.num_classes:
+        raise CallError(
+            f"label {labels.max()} in {dataset.folder}, but the model has {model.config.num_classes} classes, "
+            "numbered from 0; use a model with more classes"
+        )
+    return dataset
+
+
+def _require_classes(train_ds: LatentDataset) -> None:
     if len(np.unique(train_ds.labels[train_ds.labels >= 0])) < 2:
         raise CallError(
             f"all samples of split {train_ds.split!r} in {train_ds.folder} have the same class, so there is nothing "

@@ -16,7 +16,7 @@ class DecodedChunk:
 
     signals: np.ndarray | list[np.ndarray]
     """The signals of the N samples without a reason: (N, …), or (N, V, …) with views, in the preparation's dtype, or a
-    list if each sample has its own size. If the worker encodes, they are the codes instead."""
+    list if each sample has its own size. If the worker encodes, they are the codes, or rows of bit planes, instead."""
     reasons: dict[int, str]
     """Maps a sample's position in the task to the reason why it is not in `signals`."""
     hashes: list[str | None]

@@ -210,12 +210,14 @@ def _encoded(
 ) -> np.ndarray | list[np.ndarray]:
     """Encode signals (N, C, …) to codes (N, K, …), or with views (N, V, C, …) to (N, V, K, …).
 
-    Returns the signals if there is no encoder.
+    Codes with bit planes become rows, (N, R) or (N, V, R), which are a fraction to send. Returns the signals if there
+    is no encoder.
     """
     if encoder is None or not isinstance(signals, np.ndarray):
         return signals
     rank = len(preparation.shape)
-    codes = encoder.encode(signals.reshape(-1, *preparation.shape))
+    flat = signals.reshape(-1, *preparation.shape)
+    codes = encoder.encode_rows(flat) if encoder.has_planes else encoder.encode(flat)
     return codes.reshape(*signals.shape[:-rank], *codes.shape[1:])
 
 

@@ -46,7 +46,8 @@ class Encoder:
     def encode(self, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Encode chunks of prepared signals (m, C, …); yields codes uint8 (n, K, …) in order, with n independent of m.
 
-        With views, chunks are (m, V, C, …) and codes (n, V, K, …).
+        With views, chunks are (m, V, C, …) and codes (n, V, K, …). A codec with bit planes gives rows, (n, R) or
+        (n, V, R), in place of codes.
         """
         return self.joined(map(self.encode_batch, self.batches(chunks)))
 
@@ -57,10 +58,11 @@ class Encoder:
         return fixed_batches(chunks, self.batch)
 
     def encode_batch(self, batch: tuple[np.ndarray, int]) -> np.ndarray:
-        """Encode one of `batches` to codes uint8 (count, K, …)."""
+        """Encode one of `batches` to codes uint8 (count, K, …), or to rows."""
         signals, count = batch
+        encode = self.codec.encode if self.codec.planes is None else self.codec.encode_rows
         with torch.inference_mode(), full_precision(), few_threads():
-            codes = self.codec.encode(torch.from_numpy(signals).to(self.device))
+            codes = encode(torch.from_numpy(signals).to(self.device))
         return codes[:count].cpu().numpy()
 
     def joined(self, codes: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -99,7 +101,7 @@ class RaggedEncoder:
 
 
 class WorkersEncoder:
-    """Takes the place of an encoder if the workers encode: the chunks already are codes."""
+    """Takes the place of an encoder if the workers encode: the chunks already are codes, or rows."""
 
     def __init__(self, codec: Codec, *, signal_shape: tuple[int, ...], num_views: int = 1) -> None:
         self.codec = codec

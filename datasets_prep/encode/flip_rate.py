@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from datasets_prep.encode.encoder import Encoder
 from datasets_prep.encode.torch_settings import full_precision
 from walloc_cdl.codec import Codec
+from walloc_cdl.latents.packing import to_codes
 from walloc_cdl.machine import cpu_count
 from walloc_cdl.threads import torch_threads
 
@@ -21,9 +23,9 @@ def flip_rate(codec: Codec, encoder: Encoder, signals: np.ndarray) -> dict[str, 
     on the CPU; `device`: on the CPU instead of the job's device. `value` is the largest of these shares. `codec` must
     be on the CPU.
     """
-    codes = np.concatenate(list(encoder.encode([signals])))
+    codes = _codes(codec, encoder.encode([signals]), signals)
     one_by_one = Encoder(codec, encoder.device, batch=1, signal_shape=signals.shape[1:])
-    single = np.concatenate(list(one_by_one.encode(signal[None] for signal in signals)))
+    single = _codes(codec, one_by_one.encode(signal[None] for signal in signals), signals)
     one_thread, all_threads = (_on_cpu(codec, signals, threads) for threads in (1, cpu_count()))
     rates = {
         "batch": _share(codes, single),
@@ -31,6 +33,12 @@ def flip_rate(codec: Codec, encoder: Encoder, signals: np.ndarray) -> dict[str, 
         "device": _share(codes, one_thread),
     }
     return {"value": max(rates.values()), **rates, "num_codes": int(codes.size)}
+
+
+def _codes(codec: Codec, encoded: Iterable[np.ndarray], signals: np.ndarray) -> np.ndarray:
+    """Return what an encoder yields as codes."""
+    joined = np.concatenate(list(encoded))
+    return joined if codec.planes is None else to_codes(joined, codec.planes, codec.latent_shape(signals.shape[1:])[1:])
 
 
 def _on_cpu(codec: Codec, signals: np.ndarray, threads: int) -> np.ndarray:

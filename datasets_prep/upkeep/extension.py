@@ -25,8 +25,9 @@ from datasets_prep.upkeep.source_diff import (
     require_same_labels,
 )
 from walloc_cdl.addresses import is_address, local_path
+from walloc_cdl.codec import Codec
 from walloc_cdl.errors import CallError
-from walloc_cdl.latents import LEDGER_NAME, Manifest, ShardEntry
+from walloc_cdl.latents import LEDGER_NAME, MANIFEST_NAME, Manifest, ShardEntry, load_manifest
 from walloc_cdl.latents.manifest import SHARD_SUFFIX
 
 SAME_SETTINGS = "give the value that it was made with, or prepare the source in another folder"
@@ -88,6 +89,15 @@ def compare(folder: Path, planned: PlannedJob, manifest: Manifest, *, only_retri
     if not planned.config.restart:
         plan = _plan_to_follow(folder, plan, planned.config)
     return Extension(folder, replace(job, plan=plan), known, diff)
+
+
+def codec_at_stored_rate(folder: Path, codec: Codec) -> Codec:
+    """Return the codec with as many bit planes as the data set stores, if it is the data set's and has more."""
+    if codec.planes is None or not (folder / MANIFEST_NAME).is_file():
+        return codec
+    spec = load_manifest(folder).spec
+    is_larger = 0 < spec.num_planes < len(codec.planes) and spec.codec_id == codec.spec.codec_id
+    return codec.for_latents(spec) if is_larger else codec
 
 
 def with_known(planned: PlannedJob, known: LedgerIndex, manifest: Manifest) -> PlannedJob:

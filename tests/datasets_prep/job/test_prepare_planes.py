@@ -5,15 +5,16 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets_prep.job.config import PrepareConfig
-from datasets_prep.prepare_local import prepare
-from datasets_prep.sources import open_source
+from datasets_prep import PrepareConfig, open_source, prepare
+from datasets_prep.upkeep.encode_again import RepairConfig
+from datasets_prep.upkeep.extend import extend
+from datasets_prep.upkeep.repair import repair
 from tests.support.planes import plane_codec
 from walloc_cdl.codec import load_codec
 from walloc_cdl.data import open_latents
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import load_manifest, open_shard, verify
-from walloc_cdl.planes.rows import pack_rows
+from walloc_cdl.planes.rows import pack_rows, unpack_rows
 
 CONFIG = {"size": 24, "workers": 0, "shard_samples": 4}
 
@@ -105,3 +106,50 @@ def test_a_codec_given_by_folder_and_workers_make_the_same_bytes(photos, codec, 
     config = PrepareConfig(**{**CONFIG, "workers": 1})
     manifest = prepare(open_source(str(photos)), load_codec(str(tmp_path)), out, config)
     assert [entry.sha256 for entry in manifest.shards] == [entry.sha256 for entry in load_manifest(whole).shards]
+
+
+def test_an_extension_stores_as_many_planes_as_the_data_set(photos, codec, whole, tmp_path):
+    """The larger codec is read at the rate of the data set."""
+    out, num_planes = tmp_path / "out", codec.spec.num_planes // 2
+    few = PrepareConfig(**CONFIG, limit=4)
+    prepare(open_source(str(photos)), codec.with_planes(num_planes), out, few)
+    manifest = extend(open_source(str(photos)), codec, out, PrepareConfig(**CONFIG))
+    assert (manifest.spec.num_planes, manifest.splits["train"].num_samples) == (num_planes, 10)
+    assert verify(out, full=True).problems == []
+    extended, prefix = open_latents(out), open_latents(whole, num_planes=num_planes)
+    for key, row in zip(extended.keys(range(10)), range(10), strict=True):
+        same = prefix.keys(range(10)).index(key)
+        assert torch.equal(extended[row].codes, prefix[same].codes)
+
+
+def test_damaged_shards_are_encoded_again(photos, codec, tmp_path):
+    out = tmp_path / "out"
+    manifest = prepare(open_source(str(photos)), codec.with_planes(20), out, PrepareConfig(**CONFIG))
+    path = out / manifest.shards[1].name
+    path.write_bytes(path.read_bytes()[:-40] + bytes(40))
+    (out / "codec/levels.safetensors").unlink()
+    assert len(verify(out, full=True).damaged_files) == 2
+    repair(out, RepairConfig(source=open_source(str(photos)), workers=0))
+    assert verify(out, full=True).problems == []
+
+
+def test_ragged_samples_and_views_are_packed(photos, codec, tmp_path):
+    prepare(open_source(str(photos)), codec, tmp_path / "ragged", PrepareConfig(geometry="ragged", workers=0))
+    ragged = open_latents(tmp_path / "ragged")
+    prefix = ragged.with_planes(9)
+    assert verify(tmp_path / "ragged", full=True).problems == []
+    whole = ragged[3].codes
+    expected = unpack_rows(pack_rows(whole[None].numpy(), codec.planes), prefix.spec.planes, whole.shape[1:])
+    np.testing.assert_array_equal(prefix[3].codes, expected[0])
+    views = PrepareConfig(size=24, views="flip", workers=0)
+    prepare(open_source(str(photos)), codec, tmp_path / "views", views)
+    assert verify(tmp_path / "views", full=True).problems == []
+    first, second = (open_latents(tmp_path / "views", view=view)[3].codes for view in range(2))
+    assert not torch.equal(first, second)
+    assert torch.equal(open_latents(tmp_path / "views", view=1, num_planes=4)[3].codes, upper_bits(second, codec, 4))
+
+
+def upper_bits(codes, codec, num_planes):
+    """Codes of the first planes, by the reference."""
+    planes = codec.spec.with_planes(num_planes).planes
+    return torch.from_numpy(unpack_rows(pack_rows(codes[None].numpy(), codec.planes), planes, codes.shape[1:])[0])

@@ -207,6 +207,11 @@ class FusedEncoder:
         self._bias = np.array(bias, np.float32)
         self._codes = codes
 
+    @property
+    def has_planes(self) -> bool:
+        """Whether its codes have bit planes, which are stored as rows: see `encode_rows`."""
+        return isinstance(self._codes, LevelCodes)
+
     def encode(self, signal: np.ndarray, num_threads: int = 1) -> np.ndarray:
         """Return stored codes uint8, (B, K, h, w) or (B, K, t), of a signal.
 
