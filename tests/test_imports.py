@@ -44,7 +44,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "walloc_cdl.kernels.cpu": ("walloc_cdl.kernels",),
     "walloc_cdl.kernels.gpu": ("walloc_cdl.kernels", "walloc_cdl.kernels.cpu"),
     "walloc_cdl.latents.archive": (),
-    "walloc_cdl.latents": (),
+    "walloc_cdl.latents": ("walloc_cdl.kernels.cpu",),
     "walloc_cdl.latents.checks": ("walloc_cdl.latents",),
     "walloc_cdl.codec": ("walloc_cdl.kernels", "walloc_cdl.kernels.cpu", "walloc_cdl.kernels.gpu"),
     "walloc_cdl.codec.families.networks": (),
