@@ -43,6 +43,11 @@ class FitInputs:
         sizes = (None,) if config.geometry == "ragged" else (config.size,) if config.size else None
         return FitInputs(sizes, {name: value for name, value in values.items() if value is not None})
 
+    def to_json(self) -> dict[str, Any]:
+        """Return sizes and settings of images as plain values."""
+        sizes = [NATIVE if size is None else size for size in self.sizes or (ImagePreparation.size,)]
+        return {"sizes": sizes, **self.settings}
+
     @property
     def num_sizes(self) -> int:
         """Number of signals that are made of each sample."""
@@ -74,8 +79,7 @@ class FitInputs:
             else:
                 unfitted_codec(config).latent_shape(preparation.shape)
                 loads.append(preparation.load)
-        sizes = [NATIVE if size is None else size for size in self.sizes or (ImagePreparation.size,)]
-        return loads, {"sizes": sizes, **self.settings}
+        return loads, self.to_json()
 
     def _loads_of_one_size(self, source: Source, config: SignalFit) -> tuple[list[Load], dict[str, Any]]:
         settings = dict(self.settings)

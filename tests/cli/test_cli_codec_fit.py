@@ -68,7 +68,7 @@ def test_the_list_shows_the_curve(cdl, monkeypatch, tmp_path):
     answer = cdl("codec", "list", "--json", tmp_path / "list.json")
     assert answer.code == 0, answer.err
     count = codec.spec.num_planes
-    assert f"{count} bit planes, up to {count / 16:g} bits a pixel" in answer.out
+    assert f"{count} bit planes, {count / 16:.4g} bits a pixel" in answer.out
     (row,) = json.loads((tmp_path / "list.json").read_text())
     assert row["prefixes"][-1]["psnr_db"] == codec.config.fit["psnr_db"][count]
     assert f"expected: {curve_text(row['prefixes'])} bits a pixel" in answer.out

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from walloc_cdl.cli.console import report, write_json
+from walloc_cdl.cli.contents import rate_text
 from walloc_cdl.cli.options import CodecName, JsonPath, LocalFolder
 from walloc_cdl.cli.planes import codec_plane_table, curve_text, plane_texts
-
-if TYPE_CHECKING:
-    from walloc_cdl.spec import LatentSpec
 
 
 def list_codecs(json_path: JsonPath = None) -> None:
@@ -27,7 +25,10 @@ def list_codecs(json_path: JsonPath = None) -> None:
         codec = load_codec(name)
         spec = codec.spec
         row = {"name": name, "reduction": spec.reduction(), **spec.to_json()}
-        print(f"{name:<10}  {_codec_text(spec)}")
+        print(
+            f"{name:<10}  {spec.source_channels} channels to {spec.latent_channels} at stride {spec.stride}, "
+            f"{rate_text(spec)}"
+        )
         if spec.planes is not None:
             row["prefixes"], _ = codec_plane_table(spec, codec.config.fit)
             point = "pixel" if spec.kind == "image" else "time step"
@@ -37,14 +38,6 @@ def list_codecs(json_path: JsonPath = None) -> None:
     print("resize-gray-Nx, resize-rgb-Nx: resolution reduction to a 1/N of the values, N = 4, 9, 16, 64, …")
     print("resize-mono-Nx, resize-stereo-Nx: audio at a 1/N of its sample rate, N = 2, 3, 4, …")
     write_json(json_path, rows)
-
-
-def _codec_text(spec: LatentSpec) -> str:
-    text = f"{spec.source_channels} channels to {spec.latent_channels} at stride {spec.stride}, "
-    if spec.planes is None:
-        return text + f"{spec.reduction():g} times fewer values"
-    points, point = spec.stride ** (len(spec.axes) - 1), "pixel" if spec.kind == "image" else "time step"
-    return text + f"{spec.num_planes} bit planes, up to {spec.num_planes / points:g} bits a {point}"
 
 
 def info(codec: CodecName, json_path: JsonPath = None) -> None:
