@@ -26,7 +26,7 @@ from datasets_prep.job.finish import DECODING_THREADS, FLIP_SAMPLES, has_synthes
 from datasets_prep.job.plan_job import PlannedJob, choose_workers, plan_job
 from datasets_prep.samples.stored import Stored
 from datasets_prep.sources.core.source import Source
-from datasets_prep.upkeep.extension import compare, require_folder
+from datasets_prep.upkeep.extension import compare, plan_extension, require_folder
 from walloc_cdl.codec import Codec
 from walloc_cdl.codec.fit.synthesis import fit_synthesis
 from walloc_cdl.devices import choose_device
@@ -90,7 +90,7 @@ def forecast_extension(
     """
     folder = require_folder(out)
     choose_engine(config)
-    planned = plan_job(source, codec, config)
+    planned = plan_extension(source, codec, folder, config)
     extension = compare(folder, planned, load_manifest(folder))
     expected = _measured(extension.job, start_s)
     return replace(expected, num_strays=len(extension.diff.strays)), extension.notes()

@@ -128,7 +128,14 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "datasets_prep.job",
     ),
     "datasets_prep.exports": ("walloc_cdl.latents", "datasets_prep.folders", "datasets_prep.job"),
-    "datasets_prep.codec_fit": (*CODEC, *PREPARED, "datasets_prep.sources", "datasets_prep.job"),
+    "datasets_prep.codec_fit": (
+        "walloc_cdl.latents",
+        *CODEC,
+        *PREPARED,
+        "datasets_prep.folders",
+        "datasets_prep.sources",
+        "datasets_prep.job",
+    ),
     "datasets_prep": (
         "walloc_cdl.latents",
         "walloc_cdl.codec",
@@ -141,6 +148,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "datasets_prep.job",
         "datasets_prep.streaming",
         "datasets_prep.upkeep",
+        "datasets_prep.codec_fit",
     ),
     "datasets_prep.cli": ("walloc_cdl.latents", "walloc_cdl.data", "walloc_cdl.cli", *CODEC, "datasets_prep.*"),
     "classifiers": ("walloc_cdl.latents", "walloc_cdl.data", "walloc_cdl.augment", "walloc_cdl.training"),
