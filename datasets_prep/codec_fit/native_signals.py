@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from datasets_prep.job.choose_preparation import native_preparation
+from datasets_prep.job.read_failures import REPEAT, ReadFailures
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.samples.stored import BadSignalError
 from datasets_prep.sources.core.source import Source
@@ -21,8 +22,9 @@ from walloc_cdl.machine import cpu_count
 class NativeSignals:
     """Iterable of a source's samples at their native size, (C, H, W) or (C, T), cropped to the codec's stride.
 
-    Threads decode a few samples ahead (decoders release the GIL). Samples that cannot be used are
-    skipped and counted in `num_skipped`.
+    Threads decode a few samples ahead (decoders release the GIL). Samples that cannot be used are skipped and counted
+    in `num_skipped`. Iteration raises `JobError` for a sample that the source lists, but that the system cannot read:
+    without it, fit and measurement would be those of other samples.
     """
 
     def __init__(
@@ -37,23 +39,26 @@ class NativeSignals:
 
     def __iter__(self) -> Iterator[Tensor]:
         self.num_skipped = 0
+        failures = ReadFailures(REPEAT)
         ahead = 2 * cpu_count()
         with ThreadPoolExecutor(cpu_count()) as pool:
             pending = deque(pool.submit(self._load, sample) for sample in self._samples[:ahead])
             for position in range(len(self._samples)):
-                signal = pending.popleft().result()
+                loaded = pending.popleft().result()
+                error = loaded if isinstance(loaded, BadSignalError) else None
+                failures.check_error(self._source, *self._samples[position], error)
                 if position + ahead < len(self._samples):
                     pending.append(pool.submit(self._load, self._samples[position + ahead]))
-                if signal is None:
+                if isinstance(loaded, BadSignalError):
                     self.num_skipped += 1
                 else:
-                    yield torch.from_numpy(signal)
+                    yield torch.from_numpy(loaded)
 
-    def _load(self, sample: tuple[str, int]) -> np.ndarray | None:
+    def _load(self, sample: tuple[str, int]) -> np.ndarray | BadSignalError:
         try:
             return self._preparation.load_native(self._source.read(*sample), self._stride)
-        except BadSignalError:
-            return None
+        except BadSignalError as error:
+            return error
 
 
 def native_signals(
