@@ -134,6 +134,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         *PREPARED,
         "datasets_prep.folders",
         "datasets_prep.sources",
+        "datasets_prep.encode",
         "datasets_prep.job",
     ),
     "datasets_prep": (

@@ -118,5 +118,5 @@ def test_a_data_set_within_a_budget(source, codec, tmp_path):
     again = []
     prepare(source, codec, out, PrepareConfig(size=32, bpp=0.625, workers=0), progress=lambda s: again.append(s.note))
     assert again == [f"{out} is already finished; nothing to do"]
-    with pytest.raises(CallError, match="with codec.num_planes '10', but this call has '12'"):
+    with pytest.raises(CallError, match=r"with codec.num_planes '10', but this call has '12'"):
         prepare(source, codec, out, PrepareConfig(size=32, bytes=96, workers=0))
