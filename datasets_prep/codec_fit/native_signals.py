@@ -73,6 +73,15 @@ def native_signals(
     `sample_rate`, in Hz, for audio, defaults to that of the clips. Raises `CallError` for an unknown split,
     a fraction outside of (0, 1], and an empty selection.
     """
+    samples = select_samples(source, split=split, fraction=fraction, rest=rest, seed=seed)
+    preparation = native_preparation(source, channels, stride=stride, sample_rate=sample_rate)
+    return NativeSignals(source, samples, preparation, stride)
+
+
+def select_samples(
+    source: Source, *, split: str | None = None, fraction: float = 1.0, rest: bool = False, seed: int = 0
+) -> list[tuple[str, int]]:
+    """Return the (split, index) of a selection of samples, in the source's order; see `native_signals`."""
     if not 0 < fraction <= 1:
         raise CallError(f"a fraction of {fraction:g} of the samples; expected more than 0 and at most 1")
     if split is not None and split not in source.split_names:
@@ -80,9 +89,8 @@ def native_signals(
     splits = [split] if split else source.split_names
     samples = [(name, index) for name in splits for index in range(source.num_samples(name))]
     if fraction < 1 or rest:
-        samples = _select_fraction(source, samples, fraction, rest=rest, seed=seed)
-    preparation = native_preparation(source, channels, stride=stride, sample_rate=sample_rate)
-    return NativeSignals(source, samples, preparation, stride)
+        return _select_fraction(source, samples, fraction, rest=rest, seed=seed)
+    return samples
 
 
 def _select_fraction(
