@@ -22,7 +22,7 @@ UNUSED_WIDTH = 64
 def encode_settings(codec: Codec) -> list[Setting[Encode]]:
     """Returns one setting: inference mode, in the default memory layout.
 
-    With the weights of a codec with bit planes it compands and rounds as always: its bytes, one for each latent, are not
+    With the weights of a codec with bit planes it compands and rounds as always: its bytes, one for a latent, are not
     the codes of that codec. Raises `CallError` for a codec without a linear WaLLoC encoder.
     """
     if not isinstance(codec, WallocCodec) or codec.config.encoder != "light":
