@@ -27,11 +27,12 @@ from datasets_prep.job.plan_job import PlannedJob, choose_workers, plan_job
 from datasets_prep.job.read_failures import REPEAT, ReadFailures
 from datasets_prep.samples.stored import Stored
 from datasets_prep.sources.core.source import Source
-from datasets_prep.upkeep.extension import compare, require_folder
+from datasets_prep.upkeep.extension import compare, plan_extension, require_folder
 from walloc_cdl.codec import Codec
 from walloc_cdl.codec.fit.synthesis import fit_synthesis
 from walloc_cdl.devices import choose_device
 from walloc_cdl.latents import load_manifest
+from walloc_cdl.latents.packing import to_stored
 from walloc_cdl.machine import cpu_count
 
 MEASURED_SAMPLES = 48
@@ -91,7 +92,7 @@ def forecast_extension(
     """
     folder = require_folder(out)
     choose_engine(config)
-    planned = plan_job(source, codec, config)
+    planned = plan_extension(source, codec, folder, config)
     extension = compare(folder, planned, load_manifest(folder))
     expected = _measured(extension.job, start_s)
     return replace(expected, num_strays=len(extension.diff.strays)), extension.notes()
@@ -123,11 +124,9 @@ def _measured(planned: PlannedJob, start_s: float) -> Forecast:
     ReadFailures(REPEAT).check_places(source, places, chunk, config.unreadable)  # as the job would
     start = time.perf_counter()
     batches = encoding.encoder.encode([chunk.signals] if len(chunk.signals) else [])
-    codes = [sample_codes for batch in batches for sample_codes in batch]
+    stored = [sample for batch in batches for sample in to_stored(batch, layout)]
     encode_s = (time.perf_counter() - start) / len(devices)
-    code_bytes = (
-        round(np.mean([sample_codes.size for sample_codes in codes])) if codes else math.prod(layout.sample_shape)
-    )
+    code_bytes = round(np.mean([sample.size for sample in stored])) if stored else math.prod(layout.stored_shape)
     per_sample = max(decode_s / workers, encode_s) if workers else decode_s + encode_s
     num = len(samples)
     sizes = {split: size for split in source.split_names if (size := source.num_samples(split))}

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from datasets_prep.codec_fit.native_signals import native_signals
 
 from datasets_prep import PrepareConfig, open_source, prepare
 from datasets_prep.codec_fit.fit_source import configure_fit, fit_to_source
-from datasets_prep.codec_fit.native_signals import native_signals
 from datasets_prep.forecast import forecast, forecast_extension
 from datasets_prep.preview import contact_sheet
 from datasets_prep.samples import content, locations
