@@ -69,7 +69,7 @@ def evaluate(
     keep their own size, cropped to a multiple of the codec's stride.
     """
     wait_without_spinning_if_busy()
-    from datasets_prep.codec_fit.native_signals import native_signals
+    from datasets_prep.codec_fit.source_signals import native_signals
     from datasets_prep.job.choose_preparation import require_channels, require_kind
     from datasets_prep.sources import open_source
     from experiments.rate_distortion import measure_rate_distortion

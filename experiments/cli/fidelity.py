@@ -99,7 +99,7 @@ def measure(
 ) -> None:
     """Measure, print the tables, and write JSON and plot. `selection` are arguments of `select_samples`."""
     from classifiers.pixel_classifier import load_pixel_classifier
-    from datasets_prep.codec_fit.native_signals import select_samples
+    from datasets_prep.codec_fit.source_signals import select_samples
     from datasets_prep.job.choose_preparation import choose_preparation
     from experiments.fidelity.measure import measure_fidelity
     from experiments.fidelity.plot import require_picture

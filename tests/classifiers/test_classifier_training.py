@@ -1,5 +1,6 @@
 """`train` learns, resumes bit-exactly, and refuses folders and data of other runs."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -191,7 +192,7 @@ def test_one_class_only_is_refused(write, tmp_path):
 
 def test_another_configuration_is_refused_with_both_values(finished, striped):
     folder, _ = finished
-    other = TrainConfig(**{**QUICK.to_json(), "lr": 0.01})
+    other = dataclasses.replace(QUICK, lr=0.01)
     with pytest.raises(CallError, match=r"the run in .* has train.lr 0.002, but this call has 0.01; repeat the call"):
         train(make(striped["train"]), striped["train"], striped["validation"], other, folder)
     with pytest.raises(CallError, match=r"has classifier.name 'test_resnet', but this call has 'test_vit'"):
