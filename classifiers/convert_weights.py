@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -79,7 +80,9 @@ def _state(checkpoint: Path) -> dict[str, Tensor]:
     if not checkpoint.is_file():
         raise CallError(f"{checkpoint}: no such checkpoint; give a file as written by torch.save")
     try:
-        root = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns about foreign files before it refuses them
+            root = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types of errors for files that it did not write
         raise DamagedError(
             f"{checkpoint}: cannot be read by torch with weights only ({one_line(error, 120)}); give a state dict as "

@@ -123,13 +123,11 @@ def paired_sample_difference(
     """Compute the mean difference of two figures of each sample, with a 95 % interval by bootstrap over the samples.
 
     `condition` and `baseline` are a name and float (N,), such as whether a frozen classifier is right, on the same
-    samples; no run is involved whose seed could matter. The bounds are the 2.5th and 97.5th percentile of
-    `NUM_DRAWS` means. Without samples, or with values that are not finite, there is no interval.
+    samples, one at least; no run is involved whose seed could matter. The bounds are the 2.5th and 97.5th percentile
+    of `NUM_DRAWS` means.
     """
     values = np.asarray(condition[1], np.float64) - np.asarray(baseline[1], np.float64)
-    mean = float(values.mean()) if len(values) else float("nan")
-    if not len(values) or not np.isfinite(values).all():
-        return Difference(condition[0], baseline[0], mean, None, None, [mean])
+    mean = float(values.mean())
     generator = np.random.default_rng(seed)
     means = [
         values[generator.integers(0, len(values), (CHUNK_DRAWS, len(values)))].mean(1)

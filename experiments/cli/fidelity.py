@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -104,6 +103,7 @@ def measure(
     from datasets_prep.job.choose_preparation import choose_preparation
     from experiments.fidelity.measure import measure_fidelity
     from experiments.fidelity.plot import require_picture
+    from experiments.fidelity.report import parse_bytes
     from experiments.fidelity.samples import PreparedImages
     from experiments.fidelity.stored_forms import parse_forms
     from walloc_cdl.devices import choose_device
@@ -139,13 +139,3 @@ def report_outcome(outcome: FidelityOutcome, json_path: Path | None, plot_path: 
     write_json(json_path, outcome.to_json())
     if plot_path is not None:
         plot_outcome(outcome, plot_path)
-
-
-def parse_bytes(text: str | None) -> Sequence[int] | None:
-    """Returns the numbers of a list such as `3072,12288`; raises `CallError` for anything else."""
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part[:12]) > 0 and len(part) <= 12 for part in parts):
-        raise CallError(f"--bytes {text!r}; expected bytes of an image, such as 12288, or several, such as 3072,12288")
-    return [int(part) for part in parts]

@@ -99,6 +99,7 @@ class FidelityOutcome:
         """Returns the differences of the codec to the other forms at equal budgets, and of each form to the originals.
 
         `figure` is `psnr_db`, `agreement` or `top1`. Only the share of right classes is compared with the originals.
+        There is no difference of top-1 without labels, and none of the PSNR if an image is restored exactly.
         """
         own = [each for each in self.outcomes if each.stored == self.codec]
         pairs = []
@@ -112,7 +113,7 @@ class FidelityOutcome:
         return [
             paired_sample_difference((first, values), (second, others))
             for first, values, second, others in found
-            if len(values)
+            if len(values) and np.isfinite(values).all() and np.isfinite(others).all()
         ]
 
     def all_differences(self) -> list[tuple[str, Difference]]:
