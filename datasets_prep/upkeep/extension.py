@@ -12,11 +12,12 @@ from pathlib import Path
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.output import extension_plan, require_same
 from datasets_prep.job.plan import Plan, codec_identity, difference_from_finished, first_difference, plan_shards
-from datasets_prep.job.plan_job import PlannedJob, plan_samples
+from datasets_prep.job.plan_job import PlannedJob, plan_job, plan_samples
 from datasets_prep.ledger.index import STORED, LedgerIndex
 from datasets_prep.ledger.rewrite import ledger_parts, stored_ledger_schema
 from datasets_prep.ledger.table import ledger_schema
 from datasets_prep.sources.core.limits import LimitedSource
+from datasets_prep.sources.core.source import Source
 from datasets_prep.upkeep.source_diff import (
     NewSamplesSource,
     SourceDiff,
@@ -68,6 +69,26 @@ def require_folder(out: str | os.PathLike[str]) -> Path:
     if is_address(out):
         raise CallError(f"{out} is an address; `cdl pull` the data set, extend it in a folder, and `cdl push` it")
     return local_path(out)
+
+
+def plan_extension(source: Source, codec: Codec, folder: Path, config: PrepareConfig) -> PlannedJob:
+    """Plan the encoding of a whole source with the codec of the data set `folder`, at its number of bit planes.
+
+    Where the codec or the budget of this call has more bit planes, those that the data set has are stored. Raises
+    `CallError` as `extend` does.
+    """
+    planned = plan_job(source, codec, config)
+    if not (folder / MANIFEST_NAME).is_file():
+        return planned
+    spec, found = load_manifest(folder).spec, planned.codec.spec
+    if found.codec_id != spec.codec_id or found.num_planes == spec.num_planes:
+        return planned
+    if found.num_planes < spec.num_planes:
+        raise CallError(
+            f"{folder} has {spec.num_planes} bit planes, but this call has {found.num_planes}; omit the budget, or "
+            "`cdl cut` the data set first"
+        )
+    return plan_job(source, codec.with_planes(spec.num_planes), replace(config, bytes=None, bpp=None))
 
 
 def compare(folder: Path, planned: PlannedJob, manifest: Manifest, *, only_retried: bool = False) -> Extension:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.any_samples import draw_any, draw_codes, write_any_set
-from tests.support.planes import plane_orders, spec_of
+from tests.support.planes import levels_of, plane_orders, spec_of
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.latents import (
     LabelSpec,
@@ -22,7 +22,6 @@ from walloc_cdl.latents import (
     write_shard,
 )
 from walloc_cdl.latents.statistics import channel_statistics, code_histogram, prefix_histogram
-from walloc_cdl.planes.levels import LevelTables
 from walloc_cdl.planes.rows import pack_rows, row_bytes, unpack_rows
 
 NAME = "train-00000.safetensors"
@@ -118,19 +117,6 @@ def test_the_longest_order_of_planes_fits_a_header(tmp_path):
     assert open_shard(tmp_path / NAME, entry, layout).sample_codes(0).min() == 255
 
 
-def levels_for(spec):
-    """Levels that are all different, and sorted."""
-    rng = np.random.default_rng(0)
-    tables = [
-        (
-            np.sort(rng.standard_normal(2**bits - 1)),
-            [np.sort(rng.standard_normal(2**count)) for count in range(bits + 1)],
-        )
-        for bits in spec.channel_bits
-    ]
-    return LevelTables.of_channels(tables)
-
-
 @settings(max_examples=60, deadline=None)
 @given(planes=plane_orders(), data=st.data())
 def test_statistics_of_a_prefix_are_those_of_its_codes(planes, data):
@@ -140,7 +126,7 @@ def test_statistics_of_a_prefix_are_those_of_its_codes(planes, data):
     coarse = unpack_rows(pack_rows(codes, planes), prefix.planes, (3, 3))
     histogram = prefix_histogram(code_histogram(codes, spec.latent_channels), spec, prefix)
     np.testing.assert_array_equal(histogram, code_histogram(coarse, prefix.latent_channels))
-    levels = levels_for(spec)
+    levels = levels_of(spec)
     statistics = channel_statistics(histogram, prefix, levels)
     table = levels.values_table(prefix.channel_bits)
     for channel in range(prefix.latent_channels):

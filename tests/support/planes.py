@@ -1,10 +1,12 @@
 """Specs, orders of bit planes and codecs with them, for tests."""
 
+import numpy as np
 import torch
 from hypothesis import strategies as st
 
 from walloc_cdl.codec.families.walloc import WallocCodec
 from walloc_cdl.codec.fit.plane_codec import PlaneFitConfig, fit_plane_codec
+from walloc_cdl.planes.levels import LevelTables
 from walloc_cdl.spec import MAX_CHANNEL_BITS, LatentSpec, count_planes
 
 
@@ -21,6 +23,20 @@ def spec_of(planes, *, kind="image", source_channels=3, stride=8):
     """A spec of these planes."""
     num_channels, bits = count_planes(planes)
     return LatentSpec("0" * 64, kind, source_channels, num_channels, stride, max(bits), "levels", planes=planes)
+
+
+def levels_of(spec, seed=0):
+    """Levels for the channels of a spec, random and sorted."""
+    rng = np.random.default_rng(seed)
+    return LevelTables.of_channels(
+        [
+            (
+                np.sort(rng.standard_normal(2**bits - 1)),
+                [np.sort(rng.standard_normal(2**count)) for count in range(bits + 1)],
+            )
+            for bits in spec.channel_bits
+        ]
+    )
 
 
 def smooth_images(channels=3, count=12, side=64, seed=0):
