@@ -216,9 +216,7 @@ def test_other_prefixes_are_refused(stored, prefix, message):
 
 def test_a_budget_of_samples_that_differ_in_size_is_in_planes(tmp_path):
     write_any_set(tmp_path, SampleLayout(SPEC, (4, None, None)), {"train": [2]})
-    with pytest.raises(
-        CallError, match=r"6 bytes a sample, but the samples differ in size, .* num_planes, 1 to 8"
-    ):
+    with pytest.raises(CallError, match=r"6 bytes a sample, but the samples differ in size, .* num_planes, 1 to 8"):
         open_latents(tmp_path, bytes=6)
 
 

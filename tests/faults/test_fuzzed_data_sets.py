@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 import pytest
 
-from tests.support.any_samples import write_any_set
+from tests.support.any_samples import PACKED, write_any_set
 from tests.support.mutations import altered_bytes, altered_fields
 from tests.support.small_sets import make_spec, write_small_set
 from walloc_cdl.data import LatentLoader, open_latents
@@ -29,8 +29,10 @@ LAYOUTS = {
     "views": SampleLayout(make_spec(), (2, 2, 3), LabelSpec("multilabel", 3), num_views=2),
     "ragged": SampleLayout(make_spec(), (2, None, None), LabelSpec("regression", 2)),
     "ragged audio": SampleLayout(make_spec(2, "audio"), (2, None), LabelSpec("class", 3)),
+    "packed": SampleLayout(PACKED["image"], (2, 2, 3), LabelSpec("class", 3)),
+    "packed and ragged": SampleLayout(PACKED["image"], (2, None, None)),
 }
-"""Beside the plain one: views with several classes a sample; ragged with targets."""
+"""Beside the plain one: views with several classes a sample; ragged with targets; rows of bit planes."""
 
 
 def read_everything(folder: Path) -> dict[str, np.ndarray]:

@@ -12,7 +12,9 @@ from crc32c import crc32c
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
+from tests.support.planes import levels_of
 from tests.support.small_sets import make_spec
+from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.latents import (
     FileEntry,
     LabelSpec,
@@ -22,6 +24,7 @@ from walloc_cdl.latents import (
     SplitSummary,
     write_manifest,
 )
+from walloc_cdl.planes.levels import FILE_PATH as LEVELS_PATH
 from walloc_cdl.planes.rows import pack_rows
 from walloc_cdl.spec import LatentSpec
 
@@ -137,6 +140,16 @@ def packaged_bytes(drawn: Drawn, split: str) -> bytes:
     return save(tensors, {"walloc_cdl": json.dumps(metadata, sort_keys=True, separators=(",", ":"))})
 
 
+def write_levels(folder: Path, layout: SampleLayout) -> dict[str, FileEntry]:
+    """Write the levels of a packed layout, random ones; returns their entry of the manifest, nothing for others."""
+    if not layout.packed:
+        return {}
+    data = levels_of(layout.spec).to_bytes()
+    (folder / LEVELS_PATH).parent.mkdir(exist_ok=True)
+    (folder / LEVELS_PATH).write_bytes(data)
+    return {LEVELS_PATH: FileEntry(len(data), sha256_hex(data))}
+
+
 def write_any_set(
     folder: Path,
     layout: SampleLayout,
@@ -145,7 +158,10 @@ def write_any_set(
     seed: int = 0,
     files: dict[str, FileEntry] | None = None,
 ) -> dict[str, Drawn]:
-    """Write a data set of this layout with shards of the given numbers of samples; returns each split's content."""
+    """Write a data set of this layout with shards of the given numbers of samples; returns each split's content.
+
+    A packed one has levels.
+    """
     rng = np.random.default_rng(seed)
     content, entries, histograms, summaries = {}, [], {}, {}
     for split, counts in splits.items():
@@ -167,7 +183,7 @@ def write_any_set(
         latent_shape=layout.latent_shape,
         splits=summaries,
         shards=entries,
-        files=files or {},
+        files={**(files or {}), **write_levels(folder, layout)},
         histograms=histograms,
         label_kind=layout.labels.kind,
         class_names=None if is_regression else names,

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from datasets_prep.ledger.table import SCHEMA, write_ledger
-from tests.support.any_samples import draw_any
+from tests.support.any_samples import draw_any, write_levels
 from walloc_cdl.canonical import sha256_file, sha256_hex
 from walloc_cdl.latents import (
     FileEntry,
@@ -97,6 +97,7 @@ def write_any_set(
         files={
             "codec/config.json": FileEntry(len(CODEC), sha256_hex(CODEC)),
             "ledger.parquet": FileEntry(ledger.stat().st_size, sha256_file(ledger)),
+            **write_levels(folder, layout),
         },
         histograms=histograms,
         label_kind=layout.labels.kind,

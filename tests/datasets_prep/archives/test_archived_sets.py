@@ -12,7 +12,7 @@ from datasets_prep.archives import restore as importing
 from datasets_prep.archives.export import export_archives
 from datasets_prep.archives.restore import import_archives
 from datasets_prep.folders import derived_folder
-from tests.support.any_samples import write_any_set
+from tests.support.any_samples import FIXED, PACKED, write_any_set
 from tests.support.small_sets import make_spec, write_small_set
 from tests.support.trees import all_files
 from walloc_cdl.canonical import sha256_hex
@@ -43,6 +43,24 @@ def test_the_same_bytes_are_restored(container, labeled, tmp_path):
     export_archives(folder, tmp_path / "archives", container=container, on_samples=lambda *state: seen.append(state))
     import_archives(tmp_path / "archives", tmp_path / "back")
     assert seen[-1] == (5, 5)
+    assert all_files(tmp_path / "back") == all_files(folder)
+    assert verify(tmp_path / "back", full=True).problems == []
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("kind", ["image", "audio"])
+def test_packed_samples_are_archived_as_codes(container, kind, tmp_path):
+    """A byte each, and restored to the same rows."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    layout = SampleLayout(PACKED[kind], FIXED[kind], LabelSpec("class", 3))
+    content = write_any_set(folder, layout, {"train": (3, 0, 2)})
+    export_archives(folder, tmp_path / "archives", container=container)
+    (path,) = (tmp_path / "archives/train").rglob("0000001-*")
+    archive = archive_from_bytes(path.read_bytes())
+    assert archive.info.spec == layout.spec
+    np.testing.assert_array_equal(archive.codes, content["train"].codes[1])
+    import_archives(tmp_path / "archives", tmp_path / "back")
     assert all_files(tmp_path / "back") == all_files(folder)
     assert verify(tmp_path / "back", full=True).problems == []
 

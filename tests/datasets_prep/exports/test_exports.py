@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datasets_prep import PrepareConfig, open_source, prepare
 from datasets_prep.exports import DESCRIPTION_NAME, EXPORT_FORMATS, export_latents, load_export
 from datasets_prep.exports import export as export_job
 from datasets_prep.exports.webdataset import sample_name
-from tests.support.any_samples import FIXED, LABELS, RAGGED, write_any_set
+from tests.support.any_samples import FIXED, LABELS, PACKED, RAGGED, write_any_set
+from tests.support.planes import levels_of, plane_codec
 from tests.support.small_sets import CLASS_NAMES, make_spec, write_small_set
 from walloc_cdl.canonical import sha256_file
 from walloc_cdl.codec import load_codec
@@ -110,6 +113,39 @@ def test_every_kind_of_label_with_and_without_views(format_name, number, tmp_pat
         if drawn.labels is not None:
             np.testing.assert_array_equal(np.array(found, drawn.labels.dtype), drawn.labels)
         assert keys == drawn.keys
+
+
+@pytest.mark.parametrize("format_name", EXPORT_FORMATS)
+@pytest.mark.parametrize("views", [1, 2])
+def test_packed_samples_are_exported_as_codes(format_name, views, tmp_path):
+    """With the value of each byte in each channel."""
+    layout = SampleLayout(PACKED["image"], FIXED["image"], LABELS[1], views)
+    (tmp_path / "set").mkdir()
+    content = write_any_set(tmp_path / "set", layout, {"train": [4, 3], "test": [2]})
+    description = export_latents(tmp_path / "set", tmp_path / "out", format_name)
+    for split, drawn in content.items():
+        codes, _, keys = READERS[format_name](tmp_path / "out", split, layout.sample_shape)
+        np.testing.assert_array_equal(codes, drawn.codes)
+        assert keys == drawn.keys
+    table = np.array(description.about["byte_values"])
+    np.testing.assert_array_equal(table, levels_of(layout.spec).values_table(layout.spec.channel_bits))
+
+
+@pytest.mark.parametrize("views", [None, "flip"])
+def test_the_readme_of_packed_samples_converts_codes(views, make_folder, tmp_path, monkeypatch):
+    codec = plane_codec().with_planes(12)
+    config = PrepareConfig(size=24, workers=0, views=views)
+    prepare(open_source(str(make_folder())), codec, tmp_path / "set", config)
+    export_latents(tmp_path / "set", tmp_path / "out", "npy")
+    monkeypatch.chdir(tmp_path / "out")
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", Path("README.md").read_text(encoding="utf-8"), re.DOTALL):
+        exec(block, names)
+    codes = names["codes"] if views is None else names["codes"][:, 0]
+    latents = names["latents"] if views is None else names["latents"][:, 0]
+    expected = codec.values(torch.from_numpy(np.array(codes)))[:, : codec.latent_channels]
+    np.testing.assert_allclose(latents, expected, rtol=1e-6)
+    assert names["decoded"].shape == (len(codes), 3, 24, 24)
 
 
 @pytest.mark.parametrize("format_name", EXPORT_FORMATS)
