@@ -117,7 +117,8 @@ def _measured(planned: PlannedJob, start_s: float) -> Forecast:
     if (in_workers := encoding.in_workers) is None:
         list(encoding.encoder.encode([list(zeros) if layout.ragged else zeros]))  # compiles
     else:
-        in_workers.encode(zeros.reshape(-1, *preparation.shape))
+        flat = zeros.reshape(-1, *preparation.shape)
+        in_workers.encode_rows(flat) if in_workers.has_planes else in_workers.encode(flat)
     start = time.perf_counter()
     chunk = decode_chunk(samples, preparation, in_workers)
     decode_s = time.perf_counter() - start

@@ -123,7 +123,7 @@ def limit_readers(task: ReadingTask, threads: int) -> dict[str, ReadEpoch]:
     def copy_rows(epoch: int) -> Iterator[Batch]:
         order = np.random.default_rng(epoch).permutation(len(dataset))
         batches = deque(order[start : start + task.batch_size] for start in range(0, len(order), task.batch_size))
-        free = [np.empty((task.batch_size, *dataset.latent_shape), np.uint8) for _ in range(threads + 1)]
+        free = [np.empty((task.batch_size, *dataset.layout.view_shape), np.uint8) for _ in range(threads + 1)]
         pending: deque[tuple[Future[None], np.ndarray, np.ndarray]] = deque()
         pool = ThreadPoolExecutor(threads)
         try:

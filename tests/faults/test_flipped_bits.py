@@ -11,6 +11,7 @@ from datasets_prep import PrepareConfig, open_source, prepare
 from datasets_prep.upkeep.encode_again import RepairConfig
 from datasets_prep.upkeep.repair import repair
 from tests.support.pictures import picture
+from tests.support.planes import plane_codec
 from walloc_cdl.codec import ResizeCodec, ResizeConfig
 from walloc_cdl.latents import load_manifest, open_shard, verify
 
@@ -36,14 +37,16 @@ def rows_of_codes(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 
 @pytest.mark.parametrize("num_flips", [60, pytest.param(2400, marks=pytest.mark.slow)])
-def test_a_flipped_bit_is_located_and_repaired(tmp_path, num_flips):
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_flipped_bit_is_located_and_repaired(tmp_path, num_flips, packed):
     photos, out = tmp_path / "photos", tmp_path / "out"
     for number in range(12):
         folder = photos / ("test" if number % 4 == 0 else "train") / ("cat", "dog")[number % 2]
         folder.mkdir(parents=True, exist_ok=True)
         picture(number, 40, 36).save(folder / f"{number:02d}.png")
     source = open_source(str(photos))
-    prepare(source, CODEC, out, PrepareConfig(size=16, shard_samples=4, workers=0))
+    codec = plane_codec() if packed else CODEC
+    prepare(source, codec, out, PrepareConfig(size=16, shard_samples=4, workers=0))
     before = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
     codes, draw, names = rows_of_codes(out), random.Random(0), sorted(before)
     num_named = num_repaired = 0

@@ -7,6 +7,7 @@ import yaml
 
 from datasets_prep.hub import dataset_card, pull, push
 from tests.support import fake_hub
+from tests.support.any_samples import FIXED, PACKED, RAGGED
 from tests.support.any_sets import write_any_set
 from tests.support.small_sets import make_spec, write_small_set
 from walloc_cdl.errors import CallError, DamagedError, JobError
@@ -233,6 +234,19 @@ def test_the_card_describes_batches(tmp_path, labels, row, batches, ragged):
     assert f"uint8 (B, K, h, w) and {batches}" in text
     assert ("batch_size=256, crop=(16, 16))  # latents, which every" in text) == ragged
     assert ("batch_size=256)\n" in text) != ragged
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+def test_the_card_of_packed_samples_reads_codes(tmp_path, ragged):
+    shape = RAGGED["image"] if ragged else FIXED["image"]
+    write_any_set(tmp_path / "set", SampleLayout(PACKED["image"], shape), {"train": (4,)})
+    text = dataset_card(load_manifest(tmp_path / "set"), REPO).decode()
+    row = "| latents | 2 × any × any codes a sample, in 5 bit planes |"
+    assert (
+        row if ragged else "| latents | 2 × 2 × 3 codes a sample, in 5 bit planes of 5 bytes |"
+    ) in text.splitlines()
+    assert ("batch_size=256, unpack=True)\n" in text) != ragged
+    assert "`dataset.codec.decode(codes)` makes images of codes." in text
 
 
 def test_a_card_is_not_a_stray_file(folder):
