@@ -11,6 +11,12 @@ whole linear decoder has 37.97 and 33.25; 3 × 3 latents have 33.86 and 31.45; 5
 37.79 and 33.20; 5 × 5 with the border repeated instead of the periodic grid have 32.42 and 30.20. The layer costs 3.7
 million multiply-adds at the grid of 64, a fortieth of a ResNet-18.
 
+Latents with bit planes have one synthesis, of the whole stored row, which serves every prefix. One of its own for each
+prefix would gain little: PSNR in dB of `rgb` stored at 12,288 bytes, fitted to 128 clothing photos at 256 px and
+measured on 64 others on a grid of 64 pixels, is 35.31 at 6,144 bytes against 35.34 for its own, 32.11 against 32.26 at
+3,072, and 26.73 against 27.13 at 1,536; on a grid of 128 pixels 31.47 against 31.51, 28.04 against 28.12, and 24.13
+against 24.37.
+
 Why codecs of many channels have fewer block sizes: a layer has C b² × K × 25 weights. With 198 channels and 198 latent
 channels these take 3.9 MB for b = 1 and 250 MB for b = 8. The bank has block sizes from 1 up within 64 MiB, which
 includes the grid of equal stored values and its double; beyond 8,192 unknowns (K above 327) there is no bank, and the
