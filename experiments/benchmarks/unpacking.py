@@ -117,9 +117,7 @@ def measure_unpacking(config: UnpackBenchmark, timing: Timing, *, on_phase: OnPh
             "seconds_at_most": timing.max_s,
         },
         machine=describe_machine(("timm",)),
-        limits=[
-            Limit("memory", text, memory)
-        ],
+        limits=[Limit("memory", text, memory)],
         figures=[Figure(name, text, "docs/performance.md", rates[name], memory) for name, text in texts.items()],
     )
 
