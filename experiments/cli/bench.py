@@ -181,7 +181,7 @@ def bench_archive(
     json_path: JsonPath = None,
 ) -> None:
     """Measure size and speed of archives in each container."""
-    from datasets_prep.codec_fit.native_signals import native_signals
+    from datasets_prep.codec_fit.source_signals import native_signals
     from datasets_prep.sources import open_source
     from experiments.archive_sizes import AUDIO_SPEC, audio_like_codes, image_codes, measure_containers
     from walloc_cdl.codec import load_codec

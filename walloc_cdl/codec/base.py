@@ -101,6 +101,11 @@ class Codec(HubMixin, nn.Module, ABC):
         codec.planes, codec.latent_channels, codec.bits = spec.planes, spec.latent_channels, spec.bits
         return codec
 
+    def for_latents(self, spec: LatentSpec) -> Codec:
+        """Return this codec with as many bit planes as latents of `spec` have; itself if it has as many, or none."""
+        same = self.planes is None or spec.planes is None or len(self.planes) == len(spec.planes)
+        return self if same else self.with_planes(spec.num_planes)
+
     @property
     def level_tables(self) -> LevelTables | None:
         """Thresholds and levels of a codec with bit planes, of all planes that it has; None for others."""

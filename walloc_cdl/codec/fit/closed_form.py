@@ -12,9 +12,12 @@ Why the coefficients are weighted: bior4.4 is not orthonormal, and the energy of
 1.18 along each axis. With the weights, the principal components maximize the energy of the signal rather than of the
 coefficients, which gains 0.09 dB with 12 channels and 0.16 dB with 48 on Kodak at equal rate.
 
-Why the gain is where a further bit per pixel is worth 1 dB (`slope_db_per_bpp`): a fixed loss against no rounding, the
-first criterion tried, selects gains that differ by a factor of four between 4 and 48 channels. For more than three
-channels the slope is 3 / C dB, since with 1 dB a pixel of 198 values gets 40.5 dB, and 11 more bits give 45.5 dB.
+Which gain is best depends on how the codes are stored. Raw, they take the same bytes at any gain, so that the error
+alone decides: rounding costs less the larger the gain is, until companding, which has 255 codes, saturates. The gain is
+the one with the largest PSNR. In entropy-coded archives a larger gain costs bits, and the gain is the one where a
+further bit per pixel is worth 1 dB (`slope_db_per_bpp`). A fixed loss against no rounding, the first criterion tried,
+selects gains that differ by a factor of four between 4 and 48 channels. For more than three channels the slope is 3 / C
+dB, since with 1 dB a pixel of 198 values gets 40.5 dB, and 11 more bits give 45.5 dB.
 """
 
 from __future__ import annotations
@@ -34,8 +37,10 @@ from walloc_cdl.codec.families.walloc_2d import WallocCodec2D, WallocConfig2D
 from walloc_cdl.codec.fit.gain_curve import CURVE_CROP, GAINS, CurvePoint, Reservoir, center_crop, measure_point
 from walloc_cdl.codec.fit.moments import principal_directions, signal_weights
 from walloc_cdl.codec.fit.signal_pass import SignalFit, measure_moments
-from walloc_cdl.errors import CallError
+from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.threads import require_threads, torch_threads
+
+STORAGES = ("raw", "archive")
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,11 @@ class FitConfig(SignalFit):
     bits: int = 8
     gain: float | None = None
     """None selects the gain on the rate–distortion curve."""
+    storage: str = "raw"
+    """How the codes are stored, for which the gain is chosen: `raw`, as bytes, or `archive`, entropy-coded."""
     slope_db_per_bpp: float | None = None
-    """Gain in dB that one more bit per pixel, or per time step of audio, must achieve. None means 1 for gray and RGB,
-    and 3 / C for more channels and for audio, which is the same for each value as with RGB."""
+    """With storage `archive`, the dB that one more bit per pixel, or per time step of audio, must achieve. None means 1
+    for gray and RGB, and 3 / C for more channels and for audio, which is the same for each value as with RGB."""
     num_curve_signals: int = 24
 
     def __post_init__(self) -> None:
@@ -62,6 +69,13 @@ class FitConfig(SignalFit):
             raise CallError(f"a gain of {self.gain:g}; it must be a number above 0")
         if self.slope_db_per_bpp is not None and not 0 <= self.slope_db_per_bpp < math.inf:
             raise CallError(f"a slope of {self.slope_db_per_bpp:g} dB per bit and pixel; it must be a number from 0 up")
+        if self.storage not in STORAGES:
+            raise unknown_name("storage", self.storage, STORAGES, f"choose one of {', '.join(STORAGES)}")
+        if self.slope_db_per_bpp is not None and self.storage == "raw":
+            raise CallError(
+                f"a slope of {self.slope_db_per_bpp:g} dB for codes that are stored raw, which take the same bytes at "
+                "any gain; omit it, or choose storage archive"
+            )
         if self.num_curve_signals < 1:
             raise CallError(f"a curve of {self.num_curve_signals} signals; it needs at least 1")
 
@@ -91,7 +105,12 @@ class FitConfig(SignalFit):
         return " or ".join(filter(None, [", ".join(map(str, nearest[:-1])), str(nearest[-1])]))
 
     def merit(self, point: CurvePoint) -> float:
-        """Return the figure of merit in dB; its maximum is where the curve has the slope `slope_db_per_bpp`."""
+        """Return the figure of merit in dB, whose maximum chooses the gain.
+
+        It is the PSNR for raw storage; for archives its maximum is where the curve has the slope `slope_db_per_bpp`.
+        """
+        if self.storage == "raw":
+            return point.psnr_db
         slope = self.slope_db_per_bpp
         if slope is None:
             slope = 3 / self.channels if self.kind == "audio" or self.channels > 3 else 1.0
@@ -162,6 +181,7 @@ def _fit_info(config: FitConfig, report: FitReport) -> dict[str, Any]:
     """Return the description of the fit for `config.json`."""
     return {
         "method": "closed-form",
+        "storage": config.storage,
         "gain": report.chosen.gain,
         "kept_energy": round(report.kept_energy, 6),
         **config.describe(report.num_signals, report.num_points),

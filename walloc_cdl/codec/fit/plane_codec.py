@@ -52,12 +52,16 @@ class PlaneFitConfig(SignalFit):
             raise CallError(f"a largest rate of {self.max_rate:g} bits is less than one plane; give a larger one")
 
     @property
+    def rate(self) -> float:
+        """Bits per pixel, or per time step of audio, of all planes."""
+        if self.max_rate is not None:
+            return self.max_rate
+        return 4.0 * self.channels if self.kind == "audio" else max(6.0, 2.0 * self.channels)
+
+    @property
     def num_planes(self) -> int:
         """Number of planes to fit."""
-        rate = self.max_rate
-        if rate is None:
-            rate = 4.0 * self.channels if self.kind == "audio" else max(6.0, 2.0 * self.channels)
-        return math.floor(rate * self.points_per_position + 1e-9)
+        return math.floor(self.rate * self.points_per_position + 1e-9)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ its eigenvectors take 64 times as long as at two levels; one level suffices wher
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,6 +39,8 @@ class SignalFit:
     """Sample rate in Hz, for audio."""
     name: str = "fitted"
     seed: int = 0
+    notes: dict[str, Any] = field(default_factory=dict)
+    """Further entries of what the codec's `config.json` says of the fit, such as how the signals were prepared."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.levels <= MAX_LEVELS[self.kind]:
@@ -65,10 +68,10 @@ class SignalFit:
                 f"takes {8 * count**2 / 1e9:.2g} GB; at most {MAX_COEFFICIENTS:,} are fitted, so {remedy}"
             )
 
-    def describe(self, num_signals: int, num_points: int) -> dict[str, int]:
+    def describe(self, num_signals: int, num_points: int) -> dict[str, Any]:
         """Return what a codec's `config.json` says of the signals that it was fitted to."""
         signals, points = ("num_images", "num_pixels") if self.kind == "image" else ("num_clips", "num_samples")
-        return {signals: num_signals, points: num_points, "seed": self.seed}
+        return {signals: num_signals, points: num_points, "seed": self.seed, **self.notes}
 
 
 def measure_moments(
