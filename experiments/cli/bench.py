@@ -78,9 +78,10 @@ def bench_unpack(
     seconds: Seconds = 10.0,
     json_path: JsonPath = None,
 ) -> None:
-    """Measure the speed of unpacking rows of bit planes to the float input of a model.
+    """Measure the speed of unpacking bit planes.
 
-    Compares it with plain torch, with filling the same memory, and with a training step of a model at a grid of 64.
+    Rows become the float input of a model. Compares this with plain torch, with filling as much memory, and with a
+    training step of a model at a grid of 64.
     """
     from experiments.benchmarks.timing import Timing
     from experiments.benchmarks.unpacking import UnpackBenchmark, measure_unpacking

@@ -25,7 +25,7 @@ HELP = {
     "": "prepare inspect verify preview export push pull train evaluate compare demo report repair drop merge split "
     "codec bench",
     "codec": "list info fit import eval encode decode inspect",
-    "bench": "encode load prepare train archive",
+    "bench": "encode unpack load prepare train archive",
 }
 """All commands, in the order in which the help shows them."""
 

@@ -81,11 +81,12 @@ def test_unpacking_is_opaque_to_torch_compile():
     rows = torch.from_numpy(pack_rows(random_codes(PLANES, (6, 7), 2), PLANES))
     table = torch.from_numpy(random_table(PLANES))
 
-    def both(rows, table):
-        return lookup_rows(rows, table, PLANES, (6, 7)) * 2, unpack_rows_tensor(rows, PLANES, (6, 7)).float() + 1
+    def all_three(rows, table):
+        codes = unpack_rows_tensor(rows, PLANES, (6, 7))
+        return lookup_rows(rows, table, PLANES, (6, 7)) * 2, codes.float() + 1, pack_rows_tensor(codes, PLANES) + 1
 
-    compiled = torch.compile(both, backend="eager", fullgraph=True)
-    for found, expected in zip(compiled(rows, table), both(rows, table), strict=True):
+    compiled = torch.compile(all_three, backend="eager", fullgraph=True)
+    for found, expected in zip(compiled(rows, table), all_three(rows, table), strict=True):
         assert torch.equal(found, expected)
 
 
@@ -94,6 +95,7 @@ def test_operators_describe_their_results():
     table = torch.from_numpy(random_table(PLANES))
     arguments = list(PLANES), [6, 7]
     torch.library.opcheck(torch.ops.walloc_cdl.unpack_rows, (rows, *arguments))
+    torch.library.opcheck(torch.ops.walloc_cdl.pack_rows, (plain_unpack(rows, *arguments), list(PLANES)))
     torch.library.opcheck(torch.ops.walloc_cdl.lookup_rows, (rows, table, *arguments, torch.float16))
 
 

@@ -27,7 +27,7 @@ HELP_ORDER = (
     *("weights", "weights convert"),
     *("codec", "codec list", "codec info", "codec fit", "codec import", "codec eval"),
     *("codec encode", "codec decode", "codec inspect"),
-    *("bench", "bench encode", "bench load", "bench prepare", "bench train", "bench archive"),
+    *("bench", "bench encode", "bench unpack", "bench load", "bench prepare", "bench train", "bench archive"),
 )
 """Commands in the order in which users need them; commands that are not listed here are shown after these."""
 

@@ -13,7 +13,8 @@ A signal is encoded tile by tile, and a tile channel by channel (`_add_image`):
 4. **Mix.** The products of these bands and their weights are added to the K latents (`vector_mix`), before the next
    eight columns.
 
-Finally the code of each latent is looked up among the thresholds of the companding (`quantize`).
+Finally the code of each latent is looked up among the thresholds of the companding (`quantize`), or of the channel's
+levels (`quantize_levels`).
 
 A sample of an image costs 4 J multiply-adds and as many additions for lifting along both axes, and K multiply-adds for
 the mix: 12 + 12 + 12 with three levels and twelve latent channels. A pixel of RGB costs three times as much, where the

@@ -2,8 +2,8 @@
 
 A code is the number of thresholds that are not above the latent. It is searched bit by bit, for as many positions at a
 time as a vector has lanes: a comparison for each bit, with a threshold that the bits before it look up in registers
-(`vector_planes`). Counting all thresholds, a comparison and an addition for each of 2^b - 1, took three times as long
-for channels of 1 to 6 bits.
+(`vector_planes`). Counting all thresholds, a comparison and an addition for each of 2^b - 1, took seven times as long
+for channels of 2 to 6 bits.
 
 Reference: `walloc_cdl.codec.level_quantizer.LevelQuantizer.quantize`.
 """

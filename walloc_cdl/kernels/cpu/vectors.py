@@ -1,4 +1,4 @@
-"""Vectors of eight 32-bit numbers in LLVM IR, the building blocks of the instructions of the encoder and of resizing.
+"""Vectors of 32-bit numbers in LLVM IR, the building blocks of the instructions of the encoder and of resizing.
 
 Why not numba's loops alone: if a loop reads and writes many arrays, LLVM cannot prove that they do not overlap, and
 processes one number at a time. So these inner parts are numba *intrinsics*: Python functions that run once, when a
@@ -7,12 +7,13 @@ not add; it emits the instruction that will add, and returns a handle of its res
 unroll what is emitted (`for sample in range(8)` emits eight times), `cgutils.for_range` emits a loop, and
 `builder.select` emits a choice without a branch.
 
-Four modules emit the parts and explain them:
+Five modules emit the parts and explain them:
 
 - `vector_loads` brings samples of eight lines into vectors, one line in each lane, and transposes 8 × 8 numbers;
 - `vector_lifting` is one level of the wavelet transform, four lifting steps at once;
 - `vector_mix` multiplies bands by the encoder's weights;
-- `vector_resample` multiplies pairs of bytes by the weights of a resizing filter.
+- `vector_resample` multiplies pairs of bytes by the weights of a resizing filter;
+- `vector_planes` joins and separates bit planes, and looks up numbers in tables that registers hold.
 
 Why eight lanes: they are one register with AVX, and two with SSE and NEON; LLVM translates a vector of eight for the
 processor at hand. Eight bytes are also one word of 64 bits, by which the samples of a line are loaded. With sixteen
@@ -20,9 +21,9 @@ lanes, the values of a pass would not fit the registers.
 
 Addresses are int64, so that byte offsets can be added to them. Nothing is checked: callers ensure that all addresses,
 and seven numbers beyond the last one used, can be read and written. numba caches compiled kernels by the dates of
-`lifting`, `fused` and `resample`, which call the intrinsics: after a change of these modules, delete the folder
-`__pycache__` next to them. A function that numba compiles must not hold an intrinsic in a closure, since it would then
-be compiled anew by every process.
+`lifting`, `fused`, `resample`, `planes` and `quantize_levels`, which call the intrinsics: after a change of these
+modules, delete the folder `__pycache__` next to them. A function that numba compiles must not hold an intrinsic in a
+closure, since it would then be compiled anew by every process.
 """
 
 from __future__ import annotations

@@ -33,9 +33,7 @@ def pack_rows_tensor(codes: Tensor, planes: tuple[int, ...]) -> Tensor:
 
     On a CPU they are packed by numba, elsewhere by operations of torch.
     """
-    if codes.device.type == "cpu":
-        return torch.from_numpy(_on_cpu().pack(codes.numpy(), planes))
-    return plain_pack(codes, planes)
+    return pack(codes, list(planes))
 
 
 def unpack_rows_tensor(rows: Tensor, planes: tuple[int, ...], grid: Sequence[int]) -> Tensor:
@@ -122,6 +120,14 @@ def unpack_launch(rows: Tensor, planes: tuple[int, ...], table: Tensor | None, o
     )
 
 
+@torch.library.custom_op("walloc_cdl::pack_rows", mutates_args=())
+def pack(codes: Tensor, planes: list[int]) -> Tensor:
+    """Compute `pack_rows_tensor` by the fastest path of the device."""
+    if codes.device.type == "cpu":
+        return torch.from_numpy(_on_cpu().pack(codes.numpy(), tuple(planes)))
+    return plain_pack(codes, tuple(planes))
+
+
 @torch.library.custom_op("walloc_cdl::unpack_rows", mutates_args=())
 def unpack(rows: Tensor, planes: list[int], grid: list[int]) -> Tensor:
     """Compute `unpack_rows_tensor` by the fastest path of the device."""
@@ -141,6 +147,11 @@ def lookup(rows: Tensor, table: Tensor, planes: list[int], grid: list[int], dtyp
         values = _on_cpu().unpack_values(rows.numpy(), table.float().numpy(), tuple(planes), grid)
         return torch.from_numpy(values).to(dtype)
     return plain_lookup(plain_unpack(rows, planes, grid), table, None, dtype)
+
+
+@pack.register_fake
+def _(codes: Tensor, planes: list[int]) -> Tensor:
+    return codes.new_empty((codes.shape[0], len(planes) * plane_bytes(codes.shape[2:])))
 
 
 @unpack.register_fake
