@@ -296,6 +296,14 @@ def test_a_configuration_of_another_size_than_the_weights_takes_no_memory(finish
     assert memory.num_bytes < 10**8
 
 
+def test_a_configuration_beyond_what_torch_counts_is_reported_as_damaged(finished):
+    path = finished[0] / "config.json"
+    config = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**config, "classifier": {**config["classifier"], "grid": 2**45}}))
+    with pytest.raises(DamagedError, match=r"config.json, classifier: [^\n]+verflow[^\n]+; restore it from a copy"):
+        load_classifier(finished[0])
+
+
 def test_a_truncated_checkpoint_is_reported_as_damaged(striped, tmp_path):
     arguments = (make(striped["train"]), striped["train"], None, QUICK, tmp_path / "run")
     with pytest.raises(Interrupted):
