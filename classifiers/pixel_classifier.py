@@ -30,13 +30,14 @@ class PixelClassifier:
         self.name = name
         self._model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         config = resolve_data_config({}, model=model)
-        self.input_size: tuple[int, int] = tuple(config["input_size"][1:])
+        _, height, width = config["input_size"]
+        self.input_size = (int(height), int(width))
         self.crop_share = float(config["crop_pct"] if crop_share is None else crop_share)
         if not 0 < self.crop_share <= 1:
             raise CallError(f"a share of {self.crop_share:g} of the image's side; expected more than 0 and at most 1")
         self._filter = config["interpolation"]
         self._mean, self._std = (torch.tensor(config[key]).reshape(1, -1, 1, 1) for key in ("mean", "std"))
-        self.num_classes: int = model.num_classes
+        self.num_classes = int(getattr(model, "num_classes", 0))
         self.label_names, self.label_texts = _labels(model)
 
     def to(self, device: torch.device) -> PixelClassifier:

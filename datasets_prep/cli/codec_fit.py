@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from datasets_prep.cli.options import SourceName
+from datasets_prep.cli.options import SourceName, fraction_and_rest
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.settings import settings_of
 from walloc_cdl.cli.console import progress, report
@@ -78,7 +78,12 @@ def fit(
             help="Archives: decibels that one more bit per pixel must gain; default 1, less for many channels."
         ),
     ] = None,
-    fraction: Annotated[float, typer.Option(help="Fraction of the samples to fit to, drawn by --seed.")] = 1.0,
+    fraction: Annotated[
+        float | None, typer.Option(help="Fraction of the samples to fit to, drawn by --seed; default all.")
+    ] = None,
+    except_fraction: Annotated[
+        float | None, typer.Option(help="Fit to the samples that --fraction F with this --seed leaves out.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Split to fit to; by default `train`, or the first.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the codec; by default that of the folder.")] = None,
     threads: Threads = None,
@@ -96,6 +101,7 @@ def fit(
     from walloc_cdl.codec.codec_files import require_codec_folder
 
     require_codec_folder(out)
+    selected = fraction_and_rest(fraction, except_fraction)
     of_bytes = {
         "reduction": reduction,
         "components": latent_channels,
@@ -127,7 +133,7 @@ def fit(
     )
     with progress("fit", "samples") as update:
         codec, fitted, num_skipped = fit_to_source(
-            samples, config, inputs, fraction=fraction, split=split, threads=threads, progress=update
+            samples, config, inputs, **selected, split=split, threads=threads, progress=update
         )
     save_codec(codec, out)
     plural = {"image": "images", "array": "arrays", "audio": "clips"}[samples.kind]

@@ -61,18 +61,20 @@ def fit_to_source(
     inputs: FitInputs | None = None,
     *,
     fraction: float = 1.0,
+    rest: bool = False,
     split: str | None = None,
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[WallocCodec, FitReport | PlaneFitReport, int]:
     """Fit a codec to a source; returns the codec, the report, and the number of samples that could not be used.
 
-    `inputs` say how the samples are prepared, by default as `prepare` does by default. Without `split`, the train split
+    `inputs` say how the samples are prepared, by default as `prepare` does by default. `fraction` and `rest` select
+    samples, see `select_samples`. Without `split`, the train split
     is used, or the first split if there is no train split. `threads` is the number of torch's threads, by default the
     one that is fastest when the fit begins. Raises `JobError` if more than half of the samples cannot be used.
     """
     split = split or ("train" if "train" in source.split_names else source.split_names[0])
-    samples = select_samples(source, split=split, fraction=fraction, seed=config.seed)
+    samples = select_samples(source, split=split, fraction=fraction, rest=rest, seed=config.seed)
     loads, described = (inputs or FitInputs()).loads(source, config)
     config = replace(config, notes=config.notes | described)
     signals = SourceSignals(source, samples, loads)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from datasets_prep.cli.options import fraction_and_rest
 from experiments.cli.fidelity import (
     Against,
     Budgets,
@@ -98,7 +99,7 @@ def evaluate(
             f"--container {container} does not apply to audio, whose rate is the entropy of the codes; omit it"
         )
     container_option = {"container": container} if container else {}
-    selection = _selection(fraction, except_fraction, seed)
+    selection = {"seed": seed, **fraction_and_rest(fraction, except_fraction)}
     if classifier is not None:
         measure_fidelity(model, source, classifier, options, selection, json_path)
         return
@@ -118,18 +119,6 @@ def evaluate(
     report(
         payload | {name: _missing_text(name) for name, value in payload.items() if value is None}, json_path, payload
     )
-
-
-def _selection(fraction: float | None, except_fraction: float | None, seed: int) -> dict[str, Any]:
-    """Returns the arguments of `select_samples`."""
-    if fraction is not None and except_fraction is not None:
-        raise CallError(
-            f"--fraction {fraction:g} and --except-fraction {except_fraction:g} select samples in opposite ways; give "
-            "one of them"
-        )
-    if except_fraction is not None:
-        return {"fraction": except_fraction, "rest": True, "seed": seed}
-    return {"fraction": 1.0 if fraction is None else fraction, "seed": seed}
 
 
 def _missing_text(name: str) -> str:

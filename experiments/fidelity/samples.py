@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datasets_prep.job.read_failures import REPEAT, ReadFailures
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.samples.stored import BadSignalError
 from datasets_prep.sources import Source
@@ -25,7 +26,11 @@ _WORDNET_ID = re.compile(r"(n\d{8})(?![0-9])")
 
 @dataclass
 class PreparedImages:
-    """Iterable of batches of a source's images; samples that cannot be used are skipped and counted."""
+    """Iterable of batches of a source's images; samples that cannot be used are skipped and counted.
+
+    Iteration raises `JobError` for a sample that the source lists, but that the system cannot read, and if no sample
+    can be used.
+    """
 
     source: Source
     preparation: Preparation
@@ -39,13 +44,15 @@ class PreparedImages:
     def __iter__(self) -> Iterator[tuple[list[tuple[str, int]], Tensor]]:
         """Yield the (split, index) of some samples, and their images uint8 (N, C, S, S)."""
         self.num_skipped = 0
+        failures = ReadFailures(REPEAT)
         used: list[tuple[str, int]] = []
         images: list[np.ndarray] = []
         for split, index in self.samples:
             try:
                 images.append(self.preparation.load(self.source.read(split, index)))
                 used.append((split, index))
-            except BadSignalError:
+            except BadSignalError as error:
+                failures.check_error(self.source, split, index, error)
                 self.num_skipped += 1
             if len(used) == BATCH_SIZE:
                 yield used, torch.from_numpy(np.stack(images))

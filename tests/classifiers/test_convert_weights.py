@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from skimage import data
 
 from classifiers.convert_weights import convert_weights
+from classifiers.model import create_model
 from classifiers.pixel_classifier import load_pixel_classifier
 from tests.support.lite0 import MODEL, lite0_checkpoint
 from walloc_cdl.errors import CallError, DamagedError
@@ -110,3 +111,13 @@ def test_other_files_are_refused_and_nothing_in_them_is_run(tmp_path, capsys):
         convert_weights(tmp_path / "code.pth", "test_resnet", tmp_path / "weights.bin")
     with pytest.raises(CallError, match="unknown model 'test_resnett'; nearest: test_resnet"):
         convert_weights(tmp_path / "code.pth", "test_resnett", out)
+
+
+def test_converted_weights_start_a_classifier_on_latents(rgb16, tmp_path):
+    path, out = tmp_path / "foreign.pth", tmp_path / "weights.safetensors"
+    state = checkpoint(path, lambda name: f"_{name}", model="test_efficientnet")
+    convert_weights(path, "test_efficientnet", out)
+    model = create_model("test_efficientnet", rgb16, pretrained=out)
+    assert model.config.num_classes == 2
+    assert torch.equal(model.backbone.conv_stem.weight, state["conv_stem.weight"])
+    assert torch.equal(model.backbone.bn1.running_var, state["bn1.running_var"])

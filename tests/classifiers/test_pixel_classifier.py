@@ -44,7 +44,7 @@ def test_the_crop_can_be_chosen(weights):
     config = timm.data.resolve_data_config({}, model=timm.create_model("test_resnet"))
     mean, std = (torch.tensor(config[key]).reshape(3, 1, 1) for key in ("mean", "std"))
     torch.testing.assert_close(whole.inputs(image)[0], (image[0] / 255 - mean) / std)
-    with pytest.raises(CallError, match="a share of 1.5 of the image's side; expected more than 0 and at most 1"):
+    with pytest.raises(CallError, match=r"a share of 1.5 of the image's side; expected more than 0 and at most 1"):
         load_pixel_classifier("test_resnet", weights, crop_share=1.5)
 
 

@@ -23,8 +23,9 @@ def command_paths() -> list[list[str]]:
 
 HELP = {
     "": "prepare inspect verify preview export push pull train evaluate compare demo report repair drop merge split "
-    "codec bench",
+    "codec weights bench",
     "codec": "list info fit import eval encode decode inspect",
+    "weights": "convert",
     "bench": "encode unpack load prepare train archive",
 }
 """All commands, in the order in which the help shows them."""

@@ -24,9 +24,9 @@ HELP_ORDER = (
     *("prepare", "inspect", "verify", "preview", "export", "push", "pull"),
     *("train", "evaluate", "compare", "demo", "report"),
     *("repair", "drop", "merge", "split"),
-    *("weights", "weights convert"),
     *("codec", "codec list", "codec info", "codec fit", "codec import", "codec eval"),
     *("codec encode", "codec decode", "codec inspect"),
+    *("weights", "weights convert"),
     *("bench", "bench encode", "bench unpack", "bench load", "bench prepare", "bench train", "bench archive"),
 )
 """Commands in the order in which users need them; commands that are not listed here are shown after these."""

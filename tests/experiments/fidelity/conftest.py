@@ -3,10 +3,10 @@
 import pytest
 import timm
 import torch
-from datasets_prep.codec_fit.native_signals import select_samples
 from safetensors.torch import save_file
 
 from classifiers.pixel_classifier import load_pixel_classifier
+from datasets_prep.codec_fit.source_signals import select_samples
 from datasets_prep.decode.images import ImagePreparation
 from datasets_prep.sources import open_source
 from experiments.fidelity.samples import PreparedImages

@@ -164,10 +164,10 @@ def test_names_of_others_are_only_text(tmp_path):
 def test_codecs_that_are_no_match_are_refused(classifier, codec, photos, tmp_path):
     with pytest.raises(CallError, match="codec mono-16x is for audio of 1 channels; classifiers see gray and RGB"):
         measure_fidelity(load_codec("mono-16x"), classifier, prepared(photos))
+    renamed = load_codec("resize-rgb-16x")
+    renamed.name = "pixels"
     with pytest.raises(CallError, match="the codec is called 'pixels', as is a form to compare it with"):
-        renamed = load_codec("resize-rgb-16x")
-        renamed.name = "pixels"
         measure_fidelity(renamed, classifier, prepared(photos), against=parse_forms("pixels"))
     (tmp_path / "a.png").write_bytes(b"no picture")
-    with pytest.raises(JobError, match="none of the 1 images of .* can be used; check the source"):
+    with pytest.raises(JobError, match=r"none of the 1 images of .* can be used; check the source"):
         measure_fidelity(codec, classifier, prepared(tmp_path), budgets=[160])

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from datasets_prep.codec_fit.native_signals import select_samples
 from timm.data import ImageNetInfo
 
+from datasets_prep.codec_fit.source_signals import select_samples
 from datasets_prep.sources import open_source
 from experiments.fidelity.samples import known_labels
 from tests.support.pictures import picture
