@@ -15,6 +15,7 @@ from classifiers.config import STEMS, ClassifierConfig
 from classifiers.stems import ChannelsStem, SynthesisStem
 from walloc_cdl.data import ChannelStatistics, LatentDataset, ModelInput, as_latents
 from walloc_cdl.errors import CallError, unknown_name
+from walloc_cdl.planes.levels import LevelTables
 from walloc_cdl.spec import LatentSpec
 from walloc_cdl.synthesis import LinearSynthesis, choose_block
 
@@ -35,6 +36,8 @@ class Origin:
 
 class LatentClassifier(nn.Module):
     """Computes logits (B, num_classes) from codes uint8 (B, K, h, w): input, transforms, stem, backbone.
+
+    Of latents with bit planes, it takes their rows (B, R), too, as `LatentLoader` gives them.
 
     `transforms`, if given, acts on the model input (B, K, h, w) in training mode; it is not saved. `origin` describes
     what the initial weights and the buffers were made from.
@@ -124,7 +127,9 @@ def create_model(
         drop_rate=drop_rate,
         drop_path_rate=drop_path_rate,
     )
-    model_input = ModelInput(dataset.spec, dataset.statistics, config.alpha)
+    model_input = ModelInput(
+        dataset.spec, dataset.statistics, config.alpha, levels=dataset.levels, grid=config.latent_shape[1:]
+    )
     backbone = build_backbone(config, pretrained)
     if stem == "channels":
         stem_module: nn.Module = _channels_stem(backbone, config)
@@ -141,7 +146,9 @@ def rebuild_model(config: ClassifierConfig) -> LatentClassifier:
     """Build a classifier of the given structure, into which weights, synthesis and statistics can be loaded."""
     resolve_model(config.name)
     channels = config.spec.latent_channels
-    model_input = ModelInput(config.spec, ChannelStatistics(np.zeros(channels), np.ones(channels)), config.alpha)
+    statistics = ChannelStatistics(np.zeros(channels), np.ones(channels))
+    levels = None if config.spec.planes is None else LevelTables.zeros(config.spec.channel_bits)
+    model_input = ModelInput(config.spec, statistics, config.alpha, levels=levels, grid=config.latent_shape[1:])
     backbone = build_backbone(config)
     if config.stem == "channels":
         stem_module: nn.Module = _channels_stem(backbone, config)

@@ -31,6 +31,7 @@ from walloc_cdl.codec import Codec
 from walloc_cdl.codec.fit.synthesis import fit_synthesis
 from walloc_cdl.devices import choose_device
 from walloc_cdl.latents import load_manifest
+from walloc_cdl.latents.packing import to_stored
 from walloc_cdl.machine import cpu_count
 
 MEASURED_SAMPLES = 48
@@ -118,11 +119,9 @@ def _measured(planned: PlannedJob, start_s: float) -> Forecast:
     chunk = decode_chunk(samples, preparation, in_workers)
     decoded = time.perf_counter()
     batches = encoding.encoder.encode([chunk.signals] if len(chunk.signals) else [])
-    codes = [sample_codes for batch in batches for sample_codes in batch]
+    stored = [sample for batch in batches for sample in to_stored(batch, layout)]
     decode_s, encode_s = decoded - start, (time.perf_counter() - decoded) / len(devices)
-    code_bytes = (
-        round(np.mean([sample_codes.size for sample_codes in codes])) if codes else math.prod(layout.sample_shape)
-    )
+    code_bytes = round(np.mean([sample.size for sample in stored])) if stored else math.prod(layout.stored_shape)
     per_sample = max(decode_s / workers, encode_s) if workers else decode_s + encode_s
     num = len(samples)
     sizes = {split: size for split in source.split_names if (size := source.num_samples(split))}

@@ -61,7 +61,7 @@ def contact_sheet(
     Raises `CallError` for an unknown or empty split, for audio, and for a source that has none of the samples.
     """
     dataset = open_latents(folder, _split(folder, split))
-    codec = load_codec_folder(local_path(folder) / "codec")
+    codec = load_codec_folder(local_path(folder) / "codec").for_latents(dataset.spec)
     if codec.spec.kind != "image":
         raise CallError(
             f"{folder} holds {codec.spec.kind}, which cannot be drawn; use `cdl inspect` or `cdl verify` instead"

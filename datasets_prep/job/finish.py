@@ -47,6 +47,7 @@ from walloc_cdl.latents import (
     write_provenance,
 )
 from walloc_cdl.machine import cpu_count
+from walloc_cdl.planes.levels import FILE_PATH as LEVELS_PATH
 from walloc_cdl.synthesis import FILE_NAME as SYNTHESIS_NAME
 from walloc_cdl.synthesis import synthesis_to_bytes
 
@@ -83,6 +84,8 @@ def finish(context: JobContext) -> Manifest:
     fits = has_synthesis(codec, preparation)
     if fits and (bank := fit_synthesis(codec, [torch.from_numpy(chunk) for chunk in chunks])):
         files[f"{CODEC_FOLDER}/{SYNTHESIS_NAME}"] = synthesis_to_bytes(bank)
+    if (levels := codec.level_tables) is not None:
+        files[LEVELS_PATH] = levels.to_bytes()
     make_folder(folder / CODEC_FOLDER)
     for name, data in sorted(files.items()):
         write_atomic(folder / name, data)

@@ -188,7 +188,7 @@ def _foreign_name(folder: Path) -> str | None:
 
 
 def _files_of(folder: Path, plan: Plan) -> list[str]:
-    codec = [f"{CODEC_FOLDER}/{name}" for name in (*plan.codec, "synthesis.safetensors")]
+    codec = [f"{CODEC_FOLDER}/{name}" for name in (*plan.codec, "synthesis.safetensors", "levels.safetensors")]
     return [*plan.shard_names(os.listdir(folder)), *codec, LEDGER_NAME]
 
 

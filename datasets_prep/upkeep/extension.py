@@ -11,7 +11,7 @@ from pathlib import Path
 
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.output import extension_plan, require_same
-from datasets_prep.job.plan import Plan, difference_from_finished, first_difference, plan_shards
+from datasets_prep.job.plan import Plan, codec_identity, difference_from_finished, first_difference, plan_shards
 from datasets_prep.job.plan_job import PlannedJob, plan_job, plan_samples
 from datasets_prep.ledger.index import STORED, LedgerIndex
 from datasets_prep.ledger.rewrite import ledger_parts, stored_ledger_schema
@@ -125,7 +125,7 @@ def _require_compatible(folder: Path, planned: PlannedJob, manifest: Manifest) -
     plan = replace(
         planned.plan,
         source={**manifest.source, "name": planned.plan.source["name"]},
-        codec={"codec_id": planned.codec.spec.codec_id},
+        codec=codec_identity(planned.codec.spec),
     )
     require_same(folder, "a finished data set", difference_from_finished(plan, manifest), SAME_SETTINGS)
     require_same_labels(planned.source, manifest)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from tests.support.planes import spec_of
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.planes.levels import LevelTables, levels_from_bytes
 
@@ -37,7 +38,8 @@ def test_bytes_above_the_largest_code_have_its_value():
 
 def test_the_file_returns_the_same_tables():
     levels = tables()
-    read = levels_from_bytes(levels.to_bytes(), (2, 1), origin="levels")
+    read = levels_from_bytes(levels.to_bytes(), origin="levels")
+    assert read.bits == levels.bits
     np.testing.assert_array_equal(read.thresholds, levels.thresholds)
     np.testing.assert_array_equal(read.values, levels.values)
 
@@ -52,13 +54,28 @@ def test_the_file_returns_the_same_tables():
             {"values": np.arange(10, dtype=np.float32)[::-1].copy()},
             "levels of channel 0 that are not in ascending order",
         ),
+        ({"bits": np.array([2, 9], np.uint8)}, "channels of 2 to 9 bits, expected 1 to 8"),
+        ({"bits": np.zeros(0, np.uint8)}, r"bits is uint8 \[0\]"),
+        ({"bits": np.array([2, 1])}, r"bits is int64 \[2\]"),
+        ({"bits": np.array([2], np.uint8)}, r"thresholds is float32 \[4\], expected float32 \[3\]"),
         ({"more": np.zeros(1, np.float32)}, "'more' is unknown"),
     ],
 )
 def test_other_files_are_refused(change, message):
     levels = tables()
-    data = save({"thresholds": levels.thresholds, "values": levels.values, **change})
+    data = save(
+        {"bits": np.array([2, 1], np.uint8), "thresholds": levels.thresholds, "values": levels.values, **change}
+    )
     with pytest.raises(DamagedError, match=f"levels: not the levels of these latents .*{message}"):
-        levels_from_bytes(data, (2, 1), origin="levels")
+        levels_from_bytes(data, origin="levels")
     with pytest.raises(DamagedError, match="not the levels"):
-        levels_from_bytes(levels.to_bytes()[:-1], (2, 1), origin="levels")
+        levels_from_bytes(levels.to_bytes()[:-1], origin="levels")
+
+
+def test_levels_must_cover_the_latents():
+    levels = tables()
+    levels.require_fit(spec_of((0, 0, 1)), origin="levels")
+    levels.require_fit(spec_of((0,)), origin="levels")
+    for planes in ((0, 1, 2), (0, 1, 1)):
+        with pytest.raises(DamagedError, match="levels: levels for 2 channels of up to 2 bits, which are fewer"):
+            levels.require_fit(spec_of(planes), origin="levels")

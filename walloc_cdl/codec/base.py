@@ -14,6 +14,7 @@ from walloc_cdl.codec.hub_mixin import HubMixin
 from walloc_cdl.codec.signal_checks import require_range, require_tensor
 from walloc_cdl.codec.weights import build_with_weights, config_from_bytes, tensors_from_bytes
 from walloc_cdl.errors import CallError
+from walloc_cdl.kernels.gpu.unpack import pack_rows_tensor
 from walloc_cdl.planes.levels import LevelTables
 from walloc_cdl.spec import LatentSpec, byte_values, shapes_text
 
@@ -100,6 +101,11 @@ class Codec(HubMixin, nn.Module, ABC):
         codec.planes, codec.latent_channels, codec.bits = spec.planes, spec.latent_channels, spec.bits
         return codec
 
+    def for_latents(self, spec: LatentSpec) -> Codec:
+        """Return this codec with as many bit planes as latents of `spec` have; itself if it has as many, or none."""
+        same = self.planes is None or spec.planes is None or len(self.planes) == len(spec.planes)
+        return self if same else self.with_planes(spec.num_planes)
+
     @property
     def level_tables(self) -> LevelTables | None:
         """Thresholds and levels of a codec with bit planes, of all planes that it has; None for others."""
@@ -121,6 +127,16 @@ class Codec(HubMixin, nn.Module, ABC):
         and PIL images, and for float signals with NaN or beyond ±0.75, as resizing overshoots a little; on a GPU these
         fail an assertion on the device. Dark images in [0, 1] cannot be told from correct ones: subtract 0.5.
         """
+
+    def encode_rows(self, signal: Tensor) -> Tensor:
+        """Return the stored rows, uint8 (B, R), of a codec with bit planes: `encode`, with its codes packed.
+
+        Rows are on the device of the signal; `walloc_cdl.planes.rows` describes them. Raises `CallError` as `encode`
+        does, and for a codec without bit planes.
+        """
+        if self.planes is None:
+            raise CallError(f"codec {self.name} has no bit planes: its codes are stored as bytes; call encode")
+        return pack_rows_tensor(self.encode(signal), self.planes)
 
     def detached_encoder(self) -> FusedEncoder | None:
         """Return an encoder for worker processes that do not import torch; None if `encode` requires torch.

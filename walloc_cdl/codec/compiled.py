@@ -17,6 +17,7 @@ from walloc_cdl.codec.level_quantizer import LevelQuantizer
 from walloc_cdl.kernels.gpu.encode import GpuEncoder, runs_kernels
 from walloc_cdl.kernels.gpu.self_test import passes_self_test
 from walloc_cdl.planes.levels import LevelTables
+from walloc_cdl.spec import count_planes
 
 if TYPE_CHECKING:
     from walloc_cdl.kernels.cpu.fused import FusedEncoder
@@ -36,8 +37,8 @@ class EncoderWeights:
     """(K,)."""
     quantizer: LevelQuantizer | None = None
     """None for companded codes."""
-    channel_bits: tuple[int, ...] = ()
-    """Bits of the codes of the first channels, which are encoded, if there is a quantizer."""
+    planes: tuple[int, ...] = ()
+    """The bit planes that are encoded, if there is a quantizer."""
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Return the tensors of which a compiled encoder is built."""
@@ -118,8 +119,8 @@ class CompiledEncoder:
         if weights.quantizer is None:
             return fused.FusedEncoder(*arrays, **self._transform, codes=fused.CompandedCodes(self._bits))
         levels = LevelTables(weights.quantizer.bits, thresholds[0].numpy(), np.empty(0, np.float32))
-        count = len(weights.channel_bits)
-        codes = fused.LevelCodes(levels.thresholds_table(weights.channel_bits), weights.channel_bits)
+        count, channel_bits = count_planes(weights.planes)
+        codes = fused.LevelCodes(levels.thresholds_table(channel_bits), weights.planes)
         return fused.FusedEncoder(*(array[:count] for array in arrays), **self._transform, codes=codes)
 
     def _on_gpu(

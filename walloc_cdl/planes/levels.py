@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from walloc_cdl.errors import CallError, DamagedError
-from walloc_cdl.spec import LatentSpec
+from walloc_cdl.spec import MAX_CHANNEL_BITS, LatentSpec
 
 FILE_NAME = "levels.safetensors"
+
+FILE_PATH = f"codec/{FILE_NAME}"
+"""Where a data set of latents with bit planes holds its levels, so that reading it needs no codec."""
 
 MAX_FILE_BYTES = 2**24
 """More than 4,096 channels of 8 bits take (3 · 2^8 numbers of 4 bytes each) with the header."""
@@ -42,15 +47,28 @@ class LevelTables:
             np.concatenate([part for _, values in tables for part in values]).astype(np.float32),
         )
 
+    @classmethod
+    def zeros(cls, bits: tuple[int, ...]) -> LevelTables:
+        """Return tables of zeros, for a structure whose values are loaded later."""
+        thresholds, values = (sum(2 ** (count + more) - 1 for count in bits) for more in (0, 1))
+        return cls(bits, np.zeros(thresholds, np.float32), np.zeros(values, np.float32))
+
+    @cached_property
+    def _starts(self) -> tuple[list[int], list[int]]:
+        """Where the thresholds and the values of each channel begin."""
+        thresholds = accumulate((2**bits - 1 for bits in self.bits), initial=0)
+        values = accumulate((2 ** (bits + 1) - 1 for bits in self.bits), initial=0)
+        return list(thresholds), list(values)
+
     def channel_thresholds(self, channel: int, num_bits: int) -> np.ndarray:
         """Return the thresholds of codes of `num_bits`, float32 (2^p - 1,)."""
-        begin = sum(2**bits - 1 for bits in self.bits[:channel])
+        begin = self._starts[0][channel]
         step = 2 ** (self.bits[channel] - num_bits)
         return self.thresholds[begin : begin + 2 ** self.bits[channel] - 1][step - 1 :: step]
 
     def channel_values(self, channel: int, num_bits: int) -> np.ndarray:
         """Return the values of codes of `num_bits`, float32 (2^p,)."""
-        begin = sum(2 ** (bits + 1) - 1 for bits in self.bits[:channel]) + 2**num_bits - 1
+        begin = self._starts[1][channel] + 2**num_bits - 1
         return self.values[begin : begin + 2**num_bits]
 
     def thresholds_table(self, channel_bits: tuple[int, ...]) -> np.ndarray:
@@ -85,13 +103,22 @@ class LevelTables:
                 return f"levels of channel {channel} that are not in ascending order"
         return None
 
+    def require_fit(self, spec: LatentSpec, *, origin: str) -> None:
+        """Raise `DamagedError`, naming `origin`, unless these are tables for all channels and bits of `spec`."""
+        wanted = spec.channel_bits
+        if len(wanted) > len(self.bits) or any(count > own for count, own in zip(wanted, self.bits, strict=False)):
+            raise DamagedError(
+                f"{origin}: levels for {len(self.bits)} channels of up to {max(self.bits)} bits, which are fewer than "
+                f"those of the latents, {len(wanted)} of up to {max(wanted)}; restore the file from a copy"
+            )
+
     def to_bytes(self) -> bytes:
         """Serialize the tables as one safetensors file; the same tables give the same bytes."""
-        return save({"thresholds": self.thresholds, "values": self.values})
+        return save({"bits": np.array(self.bits, np.uint8), "thresholds": self.thresholds, "values": self.values})
 
 
-def levels_from_bytes(data: bytes, bits: tuple[int, ...], *, origin: str) -> LevelTables:
-    """Return the tables of an untrusted file for channels of these bits.
+def levels_from_bytes(data: bytes, *, origin: str) -> LevelTables:
+    """Return the tables of an untrusted file that `LevelTables.to_bytes` wrote.
 
     Raises `DamagedError`, naming `origin`, unless they have the right sizes, are finite and sorted.
     """
@@ -99,12 +126,19 @@ def levels_from_bytes(data: bytes, bits: tuple[int, ...], *, origin: str) -> Lev
         if len(data) > MAX_FILE_BYTES:
             raise ValueError(f"{len(data):,} bytes, at most {MAX_FILE_BYTES:,}")
         tensors = load(data)
+        names = {"bits", "thresholds", "values"}
+        if differing := sorted(tensors.keys() ^ names):
+            raise ValueError(f"{differing[0][:60]!r} is {'missing' if differing[0] in names else 'unknown'}")
+        counts = tensors["bits"]
+        if counts.dtype != np.uint8 or counts.ndim != 1 or not counts.size:
+            raise ValueError(f"bits is {counts.dtype} {list(counts.shape)}, expected uint8 of one for each channel")
+        if not 1 <= counts.min() <= counts.max() <= MAX_CHANNEL_BITS:
+            raise ValueError(f"channels of {counts.min()} to {counts.max()} bits, expected 1 to {MAX_CHANNEL_BITS}")
+        bits = tuple(counts.tolist())
         sizes = {
             "thresholds": sum(2**count - 1 for count in bits),
             "values": sum(2 ** (count + 1) - 1 for count in bits),
         }
-        if differing := sorted(tensors.keys() ^ sizes.keys()):
-            raise ValueError(f"{differing[0][:60]!r} is {'missing' if differing[0] in sizes else 'unknown'}")
         for name, size in sizes.items():
             if tensors[name].dtype != np.float32 or tensors[name].shape != (size,):
                 raise ValueError(

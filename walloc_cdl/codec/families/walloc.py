@@ -246,8 +246,7 @@ class WallocCodec(PacketCodec):
         if self.config.encoder != "light":
             return None
         linear = self.encoder[0]
-        bits = count_planes(self.planes)[1] if self.planes else ()
-        return EncoderWeights(linear.weight, linear.bias, self.quantizer, bits)
+        return EncoderWeights(linear.weight, linear.bias, self.quantizer, self.planes or ())
 
     @torch.no_grad()
     def encode_coefficients(self, coefficients: Tensor) -> Tensor:

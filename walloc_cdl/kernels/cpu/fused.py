@@ -45,6 +45,7 @@ from itertools import product
 
 import numpy as np
 
+from walloc_cdl.errors import CallError
 from walloc_cdl.kernels.cpu.compiling import compiled
 from walloc_cdl.kernels.cpu.lifting import address_of, lift_level, lift_levels, phase_of_band, scale_of_band
 from walloc_cdl.kernels.cpu.quantize import CompandedCodes
@@ -227,6 +228,15 @@ class FusedEncoder:
             for call in calls:
                 encode(*call)
         return codes
+
+    def encode_rows(self, signal: np.ndarray, num_threads: int = 1) -> np.ndarray:
+        """Return stored rows of bit planes, uint8 (B, R), of a signal, as `encode` takes it.
+
+        Raises `CallError` for codes that are stored as bytes.
+        """
+        if not isinstance(self._codes, LevelCodes):
+            raise CallError("this encoder has no bit planes, so that codes are stored as bytes; call encode")
+        return self._codes.rows(self.encode(signal, num_threads))
 
     def _encode_tile(self, image: np.ndarray, codes: np.ndarray, rows: Span, columns: Span) -> None:
         """Encode a tile of an image (C, H, W) into its part of codes (K, h, w)."""
