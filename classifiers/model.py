@@ -13,6 +13,7 @@ from classifiers.adapt import adapt_to_latents
 from classifiers.backbones import build_backbone, choose_patch_size, pretrained_identity, require_logits, resolve_model
 from classifiers.config import STEMS, ClassifierConfig
 from classifiers.stems import ChannelsStem, SynthesisStem
+from walloc_cdl.augment.pipeline import PixelAugmentation
 from walloc_cdl.data import ChannelStatistics, LatentDataset, ModelInput, as_latents
 from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.planes.levels import LevelTables
@@ -40,8 +41,11 @@ class LatentClassifier(nn.Module):
     Of latents with bit planes, it takes their rows (B, R), too, as `LatentLoader` gives them.
 
     `transforms`, if given, acts on the model input (B, K, h, w) in training mode; it is not saved. `origin` describes
-    what the initial weights and the buffers were made from.
+    what the initial weights and the buffers were made from. `augmentation`, if it is set, acts on the pixels of the
+    synthesis stem in training mode, for batches that come with words; it is not saved either.
     """
+
+    augmentation: PixelAugmentation | None = None
 
     def __init__(
         self,
@@ -60,12 +64,15 @@ class LatentClassifier(nn.Module):
         self.backbone = backbone
         self.transforms = transforms
 
-    def forward(self, codes: Tensor) -> Tensor:
-        """Returns logits (B, num_classes)."""
+    def forward(self, codes: Tensor, words: Tensor | None = None) -> Tensor:
+        """Returns logits (B, num_classes); `words`, uint64 (B,), are those of `LatentLoader.with_words`."""
         x = self.input(codes)
         if self.transforms is not None and self.training:
             x = self.transforms(x)
-        return self.backbone(self.stem(x))
+        x = self.stem(x)
+        if self.augmentation is not None and self.training and words is not None:
+            x = self.augmentation(x, words, self.stem.pixel_mean, self.stem.pixel_std)
+        return self.backbone(x)
 
     def no_weight_decay(self) -> set[str]:
         """Returns the names of weights that the timm model exempts from weight decay, such as position embeddings."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from datasets_prep.job.choose_preparation import native_preparation
+from datasets_prep.job.read_failures import REPEAT, ReadFailures
 from datasets_prep.samples.stored import BadSignalError, Stored
 from datasets_prep.sources.core.source import Source
 from walloc_cdl.errors import CallError
@@ -25,7 +26,8 @@ class SourceSignals:
 
     Threads decode a few samples ahead (decoders release the GIL). Signals that cannot be used are skipped; samples
     without any signal are counted in `num_skipped`. The length is the number of samples, and `num_done` counts those
-    that have been read.
+    that have been read. Iteration raises `JobError` for a sample that the source lists, but that the system cannot
+    read: without it, fit and measurement would be those of other samples.
     """
 
     def __init__(self, source: Source, samples: Sequence[tuple[str, int]], loads: Sequence[Load]) -> None:
@@ -37,26 +39,32 @@ class SourceSignals:
 
     def __iter__(self) -> Iterator[Tensor]:
         self.num_skipped = self.num_done = 0
+        failures = ReadFailures(REPEAT)
         ahead = 2 * cpu_count()
         with ThreadPoolExecutor(cpu_count()) as pool:
             pending = deque(pool.submit(self.load, sample) for sample in self._samples[:ahead])
             for position in range(len(self._samples)):
-                signals = pending.popleft().result()
+                signals, error = pending.popleft().result()
+                failures.check_error(self._source, *self._samples[position], error)
                 if position + ahead < len(self._samples):
                     pending.append(pool.submit(self.load, self._samples[position + ahead]))
                 self.num_skipped += not signals
                 self.num_done += 1
                 yield from map(torch.from_numpy, signals)
 
-    def load(self, sample: tuple[str, int]) -> list[np.ndarray]:
-        """Return the usable signals of a sample, given by its split and its index there."""
-        stored, signals = self._source.read(*sample), []
+    def load(self, sample: tuple[str, int]) -> tuple[list[np.ndarray], BadSignalError | None]:
+        """Return the usable signals of a sample, given by its split and its index there, and why one is not usable."""
+        signals, bad = [], None
+        try:
+            stored = self._source.read(*sample)
+        except BadSignalError as error:
+            return signals, error
         for load in self._loads:
             try:
                 signals.append(load(stored))
-            except BadSignalError:
-                continue
-        return signals
+            except BadSignalError as error:
+                bad = error
+        return signals, bad
 
 
 def native_signals(

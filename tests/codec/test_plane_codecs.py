@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from tests.support.planes import plane_codec, smooth_images
+from walloc_cdl.codec import load_codec
 from walloc_cdl.codec.base import to_bytes
 from walloc_cdl.codec.fit.levels import fit_levels
 from walloc_cdl.codec.fit.plane_codec import PlaneFitConfig, fit_plane_codec
 from walloc_cdl.codec.io.folder import codec_from_files
 from walloc_cdl.errors import CallError, DamagedError, JobError
+from walloc_cdl.planes.rows import pack_rows, row_bytes
 from walloc_cdl.spec import count_planes
 
 
@@ -63,6 +65,17 @@ def test_the_compiled_encoder_gives_the_codes_of_the_plain_path(codec):
         compiled, plain = part.encode(images), part._quantize(part.latents(images))
         assert (compiled != plain).float().mean() < 1e-4
         np.testing.assert_array_equal(part.detached_encoder().encode(images.numpy()), compiled.numpy())
+
+
+def test_rows_are_the_packed_codes(codec):
+    images = torch.stack(smooth_images(seed=2, count=3))
+    for part in (codec, codec.with_planes(9), copy.deepcopy(codec).double()):
+        rows = part.encode_rows(images)
+        assert torch.equal(rows, torch.from_numpy(pack_rows(part.encode(images).numpy(), part.planes)))
+        assert rows.shape == (3, row_bytes(part.spec, (16, 16)))
+    assert codec.encode_rows(images[:0]).shape == (0, 48 * 32)
+    with pytest.raises(CallError, match="codec rgb-16x has no bit planes: its codes are stored as bytes; call encode"):
+        load_codec("rgb-16x").encode_rows(images)
 
 
 def test_the_compiled_encoder_follows_the_tables(codec):

@@ -87,7 +87,7 @@ class CompiledEncoder:
         return self._fused(weights, *(tensor.cpu() for tensor in weights.tensors()))
 
     def _encode(self, weights: EncoderWeights, signal: Tensor, plain: Callable[[Tensor], Tensor]) -> Tensor | None:
-        weight, bias, *_ = weights.tensors()
+        weight = weights.tensors()[0]
         if signal.device != weight.device or weight.dtype != torch.float32:
             return None
         if not runs_kernels(weight.device):  # Triton's interpreter also runs them on the CPU
@@ -95,11 +95,11 @@ class CompiledEncoder:
                 return None
             x = to_unit_range(signal) if signal.is_floating_point() else signal
             return torch.from_numpy(self._on_cpu(weights).encode(x.detach().numpy(), torch.get_num_threads()))
-        if weight.device in self._failed or weights.quantizer is not None:
+        if weight.device in self._failed:
             return None
         if not GpuEncoder.fits(weight.shape, **self._transform, device=weight.device):
             return None
-        encoder = self._on_gpu(weight, bias, signal.detach(), plain)
+        encoder = self._on_gpu(weights, signal.detach(), plain)
         return None if encoder is None else encoder.encode(signal.detach())
 
     def _on_cpu(self, weights: EncoderWeights) -> FusedEncoder:
@@ -118,35 +118,53 @@ class CompiledEncoder:
         arrays = weight.flatten(1).numpy(), bias.numpy()
         if weights.quantizer is None:
             return fused.FusedEncoder(*arrays, **self._transform, codes=fused.CompandedCodes(self._bits))
-        levels = LevelTables(weights.quantizer.bits, thresholds[0].numpy(), np.empty(0, np.float32))
-        count, channel_bits = count_planes(weights.planes)
-        codes = fused.LevelCodes(levels.thresholds_table(channel_bits), weights.planes)
+        count = count_planes(weights.planes)[0]
+        codes = fused.LevelCodes(_thresholds_table(weights, thresholds[0]), weights.planes)
         return fused.FusedEncoder(*(array[:count] for array in arrays), **self._transform, codes=codes)
 
-    def _on_gpu(
-        self, weight: Tensor, bias: Tensor, signal: Tensor, plain: Callable[[Tensor], Tensor]
-    ) -> GpuEncoder | None:
-        versions = _versions(weight, bias)
+    def _on_gpu(self, weights: EncoderWeights, signal: Tensor, plain: Callable[[Tensor], Tensor]) -> GpuEncoder | None:
+        tensors = weights.tensors()
+        versions = _versions(*tensors)
         is_current = isinstance(self._encoder, GpuEncoder) and (
-            versions == self._last_versions if versions else all(map(_equal, self._weights, (weight, bias)))
+            versions == self._last_versions if versions else all(map(_equal, self._weights, tensors))
         )
         if not is_current:
-            arrays = weight.flatten(1).cpu().numpy(), bias.cpu().numpy()
-            encoder = GpuEncoder(*arrays, **self._transform, bits=self._bits, device=weight.device)
+            encoder = self._for_gpu(weights, *(tensor.cpu() for tensor in tensors), device=signal.device)
             if not isinstance(self._encoder, GpuEncoder):  # the first one on this device
                 dimensions = self._transform["dimensions"]
                 part = signal[(slice(1), slice(None), *[slice(SELF_TEST_SAMPLES[dimensions])] * dimensions)]
                 what = "the GPU's encoder"
                 if not passes_self_test(
-                    lambda: encoder.encode(part), lambda: plain(part), what=what, device=weight.device
+                    lambda: encoder.encode(part), lambda: plain(part), what=what, device=signal.device
                 ):
-                    self._failed.add(weight.device)
+                    self._failed.add(signal.device)
                     return None
             self._encoder = encoder
             # References, so that their memory is not reused for other tensors, which would have the same address.
-            self._weights = (weight, bias) if versions else (weight.clone(), bias.clone())
+            self._weights = tensors if versions else tuple(tensor.clone() for tensor in tensors)
             self._last_versions = versions
         return self._encoder
+
+    def _for_gpu(
+        self, weights: EncoderWeights, weight: Tensor, bias: Tensor, *thresholds: Tensor, device: torch.device
+    ) -> GpuEncoder:
+        arrays = weight.flatten(1).numpy(), bias.numpy()
+        if weights.quantizer is None:
+            return GpuEncoder(*arrays, **self._transform, bits=self._bits, device=device)
+        count, channel_bits = count_planes(weights.planes)
+        return GpuEncoder(
+            *(array[:count] for array in arrays),
+            **self._transform,
+            bits=max(channel_bits),
+            device=device,
+            thresholds=_thresholds_table(weights, thresholds[0]),
+        )
+
+
+def _thresholds_table(weights: EncoderWeights, thresholds: Tensor) -> np.ndarray:
+    """Return the thresholds of the encoded channels, float32 (K, 2^max - 1), see `LevelTables.thresholds_table`."""
+    levels = LevelTables(weights.quantizer.bits, thresholds.numpy(), np.empty(0, np.float32))
+    return levels.thresholds_table(count_planes(weights.planes)[1])
 
 
 def _equal(left: Tensor, right: Tensor) -> bool:

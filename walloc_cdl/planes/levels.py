@@ -72,8 +72,8 @@ class LevelTables:
         return self.values[begin : begin + 2**num_bits]
 
     def thresholds_table(self, channel_bits: tuple[int, ...]) -> np.ndarray:
-        """Return the thresholds of codes of `channel_bits`, float32 (K, 2^max - 1), infinite where there are fewer."""
-        table = np.full((len(channel_bits), 2 ** max(channel_bits) - 1), np.inf, np.float32)
+        """Return the thresholds of codes of `channel_bits`, float32 (K, 2^max - 1), NaN where there are fewer."""
+        table = np.full((len(channel_bits), 2 ** max(channel_bits) - 1), np.nan, np.float32)
         for channel, bits in enumerate(channel_bits):
             table[channel, : 2**bits - 1] = self.channel_thresholds(channel, bits)
         return table
@@ -115,6 +115,21 @@ class LevelTables:
     def to_bytes(self) -> bytes:
         """Serialize the tables as one safetensors file; the same tables give the same bytes."""
         return save({"bits": np.array(self.bits, np.uint8), "thresholds": self.thresholds, "values": self.values})
+
+
+def heap_of_thresholds(thresholds: np.ndarray, bits: int) -> np.ndarray:
+    """Return 2^b - 1 sorted thresholds in the order of a binary search, float32 (2^b,), the first one unused.
+
+    Threshold 2^s + c decides bit s, counted from the most significant, of latents whose bits before it are c.
+
+    >>> heap_of_thresholds(np.array([1, 2, 3]), 2)
+    array([0., 2., 1., 3.], dtype=float32)
+    """
+    heap = np.zeros(2**bits, np.float32)
+    for step in range(bits):
+        distance = 2 ** (bits - step)
+        heap[2**step : 2 ** (step + 1)] = thresholds[distance // 2 - 1 :: distance]
+    return heap
 
 
 def levels_from_bytes(data: bytes, *, origin: str) -> LevelTables:

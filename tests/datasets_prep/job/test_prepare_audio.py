@@ -71,7 +71,7 @@ def test_segments_are_encoded_in_order_with_their_clips_label(make_sounds, codec
     dataset = open_latents(tmp_path / "out")
     keys, expected, labels = [], [], []
     for index in range(source.num_samples("train")):
-        clip = native_signals(source, 1, 1).load(("train", index))[0]
+        clip = native_signals(source, 1, 1).load(("train", index))[0][0]
         for number in range(max(clip.shape[1] - SEGMENT, 0) // HOP + 1):
             segment = np.zeros((1, 1, SEGMENT), np.float32)
             piece = clip[:, number * HOP :][:, :SEGMENT]

@@ -15,8 +15,9 @@ import numpy as np
 from walloc_cdl.kernels.cpu.compiling import compiled
 from walloc_cdl.kernels.cpu.lifting import address_of
 from walloc_cdl.kernels.cpu.planes import pack
-from walloc_cdl.kernels.cpu.vector_planes import MAX_LANES, heap_of_thresholds, search_codes
+from walloc_cdl.kernels.cpu.vector_planes import MAX_LANES, search_codes
 from walloc_cdl.kernels.cpu.vectors import WIDTH
+from walloc_cdl.planes.levels import heap_of_thresholds
 from walloc_cdl.spec import count_planes
 
 

@@ -6,7 +6,8 @@ So planes are joined to codes by one choice for each plane, and separated by one
 Tables of levels are small: a permutation of a register, with the codes as its indices, looks up as many values as a
 register has lanes in one instruction, where a table of memory takes a load for each. A larger table is several
 registers, among whose results the upper bits choose. The thresholds of a channel are searched likewise, bit by bit, the
-most significant first: the bits that are known choose the threshold that decides the next one (`heap_of_thresholds`).
+most significant first: the bits that are known choose the threshold that decides the next one
+(`walloc_cdl.planes.levels.heap_of_thresholds`).
 
 LLVM has no instruction for a permutation by a variable, but translates lane by lane extraction to one for processors
 that have it, AVX2 for eight lanes and AVX-512 for sixteen. For others, each lane loads its value from memory.
@@ -17,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -40,21 +40,6 @@ MAX_LANES = 16
 """Tables can be read by so many numbers beyond their ends."""
 
 _BIT = ir.IntType(1)
-
-
-def heap_of_thresholds(thresholds: np.ndarray, bits: int) -> np.ndarray:
-    """Return 2^b - 1 sorted thresholds in the order of a search, float32 (2^b,), the first one unused.
-
-    Threshold 2^s + c decides bit s, counted from the most significant, of latents whose bits before it are c.
-
-    >>> heap_of_thresholds(np.array([1, 2, 3]), 2)
-    array([0., 2., 1., 3.], dtype=float32)
-    """
-    heap = np.zeros(2**bits, np.float32)
-    for step in range(bits):
-        distance = 2 ** (bits - step)
-        heap[2**step : 2 ** (step + 1)] = thresholds[distance // 2 - 1 :: distance]
-    return heap
 
 
 def _code_for_target(num_arguments: int, generate: Callable[[Any, Any, list[Any]], None]) -> tuple[Any, Any]:
