@@ -21,6 +21,7 @@ from classifiers.cli.options import (
 )
 from walloc_cdl.cli.console import progress, report, say
 from walloc_cdl.cli.options import JsonPath, LocalFolder, PrefixBytes, Seed, Threads, require_parent
+from walloc_cdl.errors import CallError
 from walloc_cdl.files import write_atomic
 from walloc_cdl.machine import wait_without_spinning_if_busy
 
@@ -154,6 +155,12 @@ def evaluate(
     of_run, stored = model.config.spec, manifest.spec
     is_prefix = num_bytes is None and of_run.codec_id == stored.codec_id and of_run.num_planes < stored.num_planes
     test_set = open_latents(folder, chosen_split, bytes=num_bytes, num_planes=of_run.num_planes if is_prefix else None)
+    if of_run.codec_id == stored.codec_id and test_set.spec.num_planes != of_run.num_planes:
+        raise CallError(
+            f"{folder} is read with {test_set.spec.num_planes} bit planes, but {run} was trained on "
+            f"{of_run.num_planes}; "
+            + ("omit --bytes" if of_run.num_planes <= stored.num_planes else "prepare a data set with as many")
+        )
     with progress("evaluate", "samples") as update:
         metrics = classifiers.evaluate(model, test_set, progress=update)
     if classes_path is not None:

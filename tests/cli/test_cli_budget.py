@@ -39,7 +39,7 @@ def test_what_inspect_shows(cdl, refused, packed, tmp_path):
     cdl("inspect", packed, "--bytes", 90, "--json", report)
     (row,) = json.loads(report.read_text())["prefixes"]
     assert (row["planes"], row["bytes"]) == (11, 88)
-    assert "770 bytes" not in refused("inspect", packed, "--bytes", 7)
+    assert "7 bytes a sample; these latents take 8 to 768, 8 a plane" in refused("inspect", packed, "--bytes", 7)
     (packed / "codec" / "config.json").write_text("{")
     assert "dB expected" not in cdl("inspect", packed).out
 
@@ -70,7 +70,8 @@ def test_reading_commands_take_a_prefix(cdl, refused, packed, tmp_path):
         assert answer.code == 0, answer.err
         results.append(json.loads((tmp_path / "metrics.json").read_text()))
     assert results[0] == results[1]
-    assert "planes" in refused("evaluate", run, packed, "--bytes", 192, code=2)
+    text = refused("evaluate", run, packed, "--bytes", 192)
+    assert f"{packed} is read with 24 bit planes, but {run} was trained on 12; omit --bytes" in text
 
 
 def test_an_own_codec(cdl, refused, source, tmp_path):
