@@ -55,6 +55,29 @@ def test_cut(cdl, refused, packed, tmp_path):
     assert "give the budget either in bytes" in refused("cut", packed, "--out", tmp_path / "big")
 
 
+@pytest.mark.parametrize("form", ["npy", "parquet", "webdataset"])
+def test_an_export_of_a_prefix_has_the_codes_of_the_cut_set(cdl, refused, packed, tmp_path, form):
+    cdl("cut", packed, "--bytes", 96, "--out", tmp_path / "small")
+    call = ("export", packed, "--to", form, "--bytes", 99)
+    assert cdl(*call, "--out", tmp_path / "prefix").code == 0
+    assert cdl("export", tmp_path / "small", "--to", form, "--out", tmp_path / "whole").code == 0
+    ours, theirs = (tmp_path / "prefix", tmp_path / "whole")
+    names = sorted(path.relative_to(theirs) for path in theirs.rglob("train*") if path.is_file())
+    assert names
+    for name in names:
+        if name.suffix != ".json":
+            assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name
+    assert not (ours / "codec" / "synthesis.safetensors").exists()
+    assert "is already" not in cdl(*call, "--out", ours).err
+    text = refused("export", packed, "--to", form, "--bytes", 200, "--out", ours)
+    assert "holds an export of another data set, format or split" in text
+    text = refused("export", packed, "--archive", "--bytes", 99, "--out", tmp_path / "archive")
+    assert (
+        "--bytes 99 cannot be combined with --archive: archives hold whole samples; `cdl cut` the data set first"
+        in text
+    )
+
+
 def test_reading_commands_take_a_prefix(cdl, refused, packed, tmp_path):
     assert cdl("preview", packed, "--bytes", 96, "--num", 2, "--out", tmp_path / "a.png").code == 0
     assert cdl("preview", packed, "--num", 2, "--out", tmp_path / "b.png").code == 0
