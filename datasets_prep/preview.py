@@ -52,16 +52,18 @@ def contact_sheet(
     num: int = 12,
     split: str | None = None,
     seed: int = 0,
+    num_bytes: int | None = None,
 ) -> Image.Image:
     """Draw `num` random samples of a split, `train` by default, decoded with the data set's codec.
 
     With `source`, the source image with the sample's key is at the left, and the caption has the PSNR in dB of the
     8-bit pixels. Arrays of many channels are shown in false color, see `false_color`; their PSNR is of all channels. Up
-    to `MAX_VIEWS` stored views are side by side; the PSNR is that of the first view.
+    to `MAX_VIEWS` stored views are side by side; the PSNR is that of the first view. Of latents with bit planes,
+    `num_bytes` of each sample are decoded, or all.
 
     Raises `CallError` for an unknown or empty split, for audio, and for a source that has none of the samples.
     """
-    dataset = open_latents(folder, _split(folder, split))
+    dataset = open_latents(folder, _split(folder, split), bytes=num_bytes)
     codec = load_codec_folder(local_path(folder) / "codec").for_latents(dataset.spec)
     if codec.spec.kind != "image":
         raise CallError(
@@ -69,7 +71,7 @@ def contact_sheet(
         )
     rows = np.sort(np.random.default_rng(seed).permutation(len(dataset))[: max(num, 1)])
     views = [
-        _decoded(open_latents(folder, dataset.split, view=view), codec, rows)
+        _decoded(open_latents(folder, dataset.split, bytes=num_bytes, view=view), codec, rows)
         for view in range(min(dataset.num_views, MAX_VIEWS))
     ]
     originals: list[np.ndarray | None] = [None] * len(rows)

@@ -20,7 +20,8 @@ from classifiers.cli.options import (
     pretrained_weights,
 )
 from walloc_cdl.cli.console import progress, report, say
-from walloc_cdl.cli.options import JsonPath, LocalFolder, Seed, Threads, require_parent
+from walloc_cdl.cli.options import JsonPath, LocalFolder, PrefixBytes, Seed, Threads, require_parent
+from walloc_cdl.errors import CallError
 from walloc_cdl.files import write_atomic
 from walloc_cdl.machine import wait_without_spinning_if_busy
 
@@ -43,6 +44,7 @@ def train(
     model: ModelName,
     out: LocalFolder,
     stem: Annotated[str, typer.Option(help="synthesis (pixels made from latents) or channels.")] = "synthesis",
+    num_bytes: PrefixBytes = None,
     grid: Annotated[
         int | None, typer.Option(help="Height in pixels of the model's input; default as many values as are stored.")
     ] = None,
@@ -69,9 +71,9 @@ def train(
     import classifiers
     from walloc_cdl.data import open_latents
 
-    train_set = open_latents(folder, "train")
+    train_set = open_latents(folder, "train", bytes=num_bytes)
     chosen_split = validation or next(iter(_splits_with_labels(train_set.manifest.splits)), None)
-    validation_set = open_latents(folder, chosen_split) if chosen_split else None
+    validation_set = open_latents(folder, chosen_split, bytes=num_bytes) if chosen_split else None
     config = classifiers.TrainConfig(
         epochs=epochs,
         batch_size=batch_size,
@@ -133,11 +135,13 @@ def evaluate(
         Path | None,
         typer.Option("--classes", help="Write the figures of each class to this CSV file.", callback=require_parent),
     ] = None,
+    num_bytes: PrefixBytes = None,
     json_path: JsonPath = None,
 ) -> None:
     """Evaluate a trained classifier on a split of a data set.
 
-    The data set must have the codec, the size and the classes that the classifier was trained on.
+    The data set must have the codec, the size and the classes that the classifier was trained on. Of latents with bit
+    planes, as many planes are read as the classifier was trained on.
     """
     wait_without_spinning_if_busy()
     import classifiers
@@ -145,10 +149,20 @@ def evaluate(
     from walloc_cdl.data import open_files, open_latents
 
     model = classifiers.load_classifier(run)
-    splits = open_files(folder).load_manifest().splits
+    manifest = open_files(folder).load_manifest()
+    splits = manifest.splits
     chosen_split = split or next(reversed(_splits_with_labels(splits)), next(iter(splits)))
+    of_run, stored = model.config.spec, manifest.spec
+    is_prefix = num_bytes is None and of_run.codec_id == stored.codec_id and of_run.num_planes < stored.num_planes
+    test_set = open_latents(folder, chosen_split, bytes=num_bytes, num_planes=of_run.num_planes if is_prefix else None)
+    if of_run.codec_id == stored.codec_id and test_set.spec.num_planes != of_run.num_planes:
+        raise CallError(
+            f"{folder} is read with {test_set.spec.num_planes} bit planes, but {run} was trained on "
+            f"{of_run.num_planes}; "
+            + ("omit --bytes" if of_run.num_planes <= stored.num_planes else "prepare a data set with as many")
+        )
     with progress("evaluate", "samples") as update:
-        metrics = classifiers.evaluate(model, open_latents(folder, chosen_split), progress=update)
+        metrics = classifiers.evaluate(model, test_set, progress=update)
     if classes_path is not None:
         write_atomic(classes_path, class_table(metrics).to_csv(model.config.class_names).encode("utf-8"))
     report(

@@ -16,6 +16,7 @@ COMMANDS = CommandTable(
         "drop": upkeep.drop,
         "merge": upkeep.merge,
         "split": upkeep.split,
+        "cut": upkeep.cut,
         "codec fit": codec_fit.fit,
         "codec encode": codec_files.encode,
         "codec decode": codec_files.decode,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from walloc_cdl.cli.console import progress, report, size_text
-from walloc_cdl.cli.options import ContainerName, Folder, JsonPath, LocalFolder
+from walloc_cdl.cli.options import ContainerName, Folder, JsonPath, LocalFolder, PrefixBytes
 from walloc_cdl.errors import CallError
 
 
@@ -21,6 +21,7 @@ def export(
     split: Annotated[str | None, typer.Option(help="With --to: export only this split.")] = None,
     archive: Annotated[bool, typer.Option("--archive", help="Write entropy-coded archives, one per sample.")] = False,
     container: ContainerName = None,
+    num_bytes: PrefixBytes = None,
     json_path: JsonPath = None,
 ) -> None:
     """Write a data set in another format.
@@ -35,19 +36,27 @@ def export(
             raise CallError(
                 f"--split {split} cannot be combined with --archive: archives hold the whole data set; omit --split"
             )
+        if num_bytes is not None:
+            raise CallError(
+                f"--bytes {num_bytes} cannot be combined with --archive: archives hold whole samples; `cdl cut` the "
+                "data set first"
+            )
         _export_archives(folder, out, container, json_path)
         return
     if container is not None:
         raise CallError(f"--container {container} cannot be combined with --to {form}; it is for --archive")
-    _export_form(folder, out, form or "", split, json_path)
+    _export_form(folder, out, form or "", split, num_bytes, json_path)
 
 
-def _export_form(folder: Path, out: Path, form: str, split: str | None, json_path: Path | None) -> None:
+def _export_form(
+    folder: Path, out: Path, form: str, split: str | None, num_bytes: int | None, json_path: Path | None
+) -> None:
     """`export --to`."""
     from datasets_prep.exports import export_latents
 
     with progress("export", "samples") as update:
-        description = export_latents(folder, out, form, splits=None if split is None else [split], on_samples=update)
+        splits = None if split is None else [split]
+        description = export_latents(folder, out, form, splits=splits, num_bytes=num_bytes, on_samples=update)
     counts = description.about["num_samples"]
     num_bytes = sum(entry.num_bytes for entry in description.files.values())
     rows: dict[str, object] = {"export": str(out), "form": form}

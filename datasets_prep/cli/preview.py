@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from walloc_cdl.cli.console import show
-from walloc_cdl.cli.options import Folder, Seed, require_parent
+from walloc_cdl.cli.options import Folder, PrefixBytes, Seed, require_parent
 from walloc_cdl.errors import CallError
 
 
@@ -20,6 +20,7 @@ def preview(
     ] = None,
     num: Annotated[int, typer.Option(help="Number of samples.", min=1)] = 12,
     split: Annotated[str | None, typer.Option(help="Split to show; by default train, or the first.")] = None,
+    num_bytes: PrefixBytes = None,
     seed: Seed = 0,
 ) -> None:
     """Draw source images beside their decoded latents.
@@ -35,6 +36,6 @@ def preview(
     if Image.registered_extensions().get(out.suffix.lower()) not in Image.SAVE:
         raise CallError(f"{out} has no file extension of an image format; use one such as .png or .jpg")
     images = None if source is None else open_source(source)
-    sheet = contact_sheet(folder, source=images, num=num, split=split, seed=seed)
+    sheet = contact_sheet(folder, source=images, num=num, split=split, seed=seed, num_bytes=num_bytes)
     sheet.save(out)
     show(f"{out}: {sheet.width}x{sheet.height}")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from datasets_prep.cli.samples import open_samples
-from walloc_cdl.cli.console import progress, report, show
+from walloc_cdl.cli.console import progress, report, say, show
+from walloc_cdl.cli.contents import latents_text, rate_text
 from walloc_cdl.cli.options import Folder, JsonPath, LocalFolder, Seed, out_option, parse_share
 from walloc_cdl.errors import CallError
 
@@ -128,6 +129,28 @@ def merge(
 
     with progress("merge", "shards") as update:
         manifest = run(folders, out, prefix=prefix, on_shard=update)
+    _report_splits(out, manifest, json_path)
+
+
+def cut(
+    folder: Folder,
+    out: LocalFolder,
+    num_bytes: Annotated[
+        int | None, typer.Option("--bytes", help="Bytes of a stored sample, rounded down to whole bit planes.", min=1)
+    ] = None,
+    bpp: Annotated[float | None, typer.Option(help="The same in bits a pixel, or a time step of audio.")] = None,
+    json_path: JsonPath = None,
+) -> None:
+    """Make a smaller data set of the first bit planes of every sample.
+
+    Its rows are those of the data set that `cdl prepare` makes with this budget. Running the same command again resumes
+    an interrupted one.
+    """
+    from datasets_prep.upkeep.cut import cut as run
+
+    with progress("cut", "shards") as update:
+        manifest = run(folder, out, num_bytes=num_bytes, bpp=bpp, on_shard=update)
+    say(f"{out}: {latents_text(manifest.latent_shape, manifest.views)}, {rate_text(manifest.spec)}")
     _report_splits(out, manifest, json_path)
 
 

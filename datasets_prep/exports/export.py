@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.files import make_folder, open_atomic, write_atomic
 from walloc_cdl.latents import FileEntry, Manifest, load_manifest
 from walloc_cdl.latents.packing import load_levels
+from walloc_cdl.latents.statistics import prefix_histogram
+from walloc_cdl.planes.rows import planes_for_bytes
+from walloc_cdl.synthesis import FILE_NAME as SYNTHESIS_NAME
 
 EXPORT_FORMATS: dict[str, ExportFormat] = {
     export_format.name: export_format
@@ -45,10 +49,12 @@ def export_latents(
     format_name: str,
     *,
     splits: Sequence[str] | None = None,
+    num_bytes: int | None = None,
     on_samples: OnSamples | None = None,
 ) -> ExportDescription:
     """Write splits of the data set `folder` (all by default) to `out` in one of the `EXPORT_FORMATS`.
 
+    Of latents with bit planes, `num_bytes` selects a prefix, rounded down to whole planes; it has no linear synthesis.
     The same call again resumes an interrupted export, and does not change a finished one. Every sample is compared
     with its checksum. Raises `CallError` for an unknown format or split, a folder that is not a data set, samples that
     differ in size and an `out` that holds anything else or that another process works on, `DamagedError` for damaged
@@ -63,8 +69,11 @@ def export_latents(
             f"samples of {folder} differ in size, but exports hold samples of one size; read the shards instead"
         )
     selected = _select_splits(folder, manifest, splits)
-    parts = export_format.parts(manifest, selected)
-    identity = export_identity(manifest, format_name, selected)
+    described = manifest
+    if num_bytes is not None:
+        described = _with_planes(manifest, planes_for_bytes(manifest.spec, manifest.layout.grid, num_bytes))
+    parts = export_format.parts(described, selected)
+    identity = export_identity(described, format_name, selected)
 
     def find() -> ExportDescription | None:
         if not (out / DESCRIPTION_NAME).is_file():
@@ -74,10 +83,21 @@ def export_latents(
         return found
 
     def make() -> ExportDescription:
-        _write_parts(folder, out, manifest, export_format, parts, on_samples)
-        return _write_rest(folder, out, manifest, export_format, parts, identity)
+        _write_parts(folder, out, described, export_format, parts, on_samples)
+        return _write_rest(folder, out, described, export_format, parts, identity)
 
     return derive(out, {"job": "export", **identity}, find, make)
+
+
+def _with_planes(manifest: Manifest, num_planes: int) -> Manifest:
+    """Return the manifest of the first bit planes, without the linear synthesis, which is of all of them."""
+    layout = manifest.layout.with_planes(num_planes)
+    files = {name: entry for name, entry in manifest.files.items() if name != f"{CODEC_FOLDER}/{SYNTHESIS_NAME}"}
+    histograms = {
+        split: prefix_histogram(histogram, manifest.spec, layout.spec)
+        for split, histogram in manifest.histograms.items()
+    }
+    return replace(manifest, spec=layout.spec, latent_shape=layout.latent_shape, files=files, histograms=histograms)
 
 
 def _write_rest(
@@ -123,12 +143,14 @@ def _write_parts(
 ) -> None:
     """Write the files that do not exist yet; since writes are atomic, existing files are complete."""
     total = sum(part.num_samples for part in parts if part.holds_codes)
-    done = 0
+    done, whole = 0, load_manifest(folder)
 
     def samples(part: Part) -> Iterator[ShardSamples]:
         nonlocal done
         for entry in part.shards:
-            yield read_verified_shard(folder, manifest, entry, checksums=part.holds_codes)
+            yield read_verified_shard(
+                folder, whole, entry, checksums=part.holds_codes, num_planes=manifest.spec.num_planes
+            )
             if part.holds_codes:
                 done += entry.num_samples
                 if on_samples:

@@ -20,6 +20,7 @@ from walloc_cdl.latents import (
     SplitSummary,
     open_shard,
 )
+from walloc_cdl.latents.packing import to_codes
 
 BATCH_SAMPLES = 512
 
@@ -51,18 +52,34 @@ def row_batches(rows: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def read_rows(
-    shard: Shard, rows: np.ndarray, *, rename: Rename | None = None, relabel: Relabel | None = None
+    shard: Shard,
+    rows: np.ndarray,
+    layout: SampleLayout,
+    *,
+    rename: Rename | None = None,
+    relabel: Relabel | None = None,
 ) -> dict[str, Any]:
-    """Read the samples in `rows`, int64, of a shard, as keyword arguments of `ShardWriter.append`."""
-    ragged = shard.offsets is not None
+    """Read the samples in `rows`, int64, of a shard, as keyword arguments of `ShardWriter.append` for `layout`.
+
+    Of packed samples, those bit planes are read that `layout` has, the first ones of the shard's.
+    """
     keys = shard.keys(rows)
     labels = None if shard.labels is None else shard.labels[rows]
     return {
-        "codes": [shard.sample_codes(row) for row in rows] if ragged else shard.codes[rows],
+        "codes": _codes(shard, rows, layout),
         "labels": labels if relabel is None or labels is None else relabel(labels),
         "keys": keys if rename is None else [rename(key) for key in keys],
         "sizes": None if shard.sizes is None else shard.sizes[rows],
     }
+
+
+def _codes(shard: Shard, rows: np.ndarray, layout: SampleLayout) -> np.ndarray | list[np.ndarray]:
+    if shard.offsets is None:
+        codes = shard.codes[rows]
+        return np.ascontiguousarray(codes[..., : layout.view_shape[0]]) if layout.packed else codes
+    if layout.packed:
+        return [to_codes(shard.stored(row), layout.spec.planes, shard.grid(row)) for row in rows]
+    return [shard.sample_codes(row) for row in rows]
 
 
 def write_rows(
@@ -74,7 +91,7 @@ def write_rows(
     """
     with ShardWriter(folder, entry.name, layout=layout, split=entry.split, capacity=len(rows)) as writer:
         for batch in row_batches(rows):
-            writer.append(**read_rows(shard, batch))
+            writer.append(**read_rows(shard, batch, layout))
         return writer.finish()
 
 
@@ -100,7 +117,7 @@ class SplitWriter:
             while len(batch):
                 writer = self._writer or self._open_writer()
                 taken = batch[: self._shard_samples - self._num_open]
-                samples = read_rows(shard, taken, **changes)
+                samples = read_rows(shard, taken, self._layout, **changes)
                 writer.append(samples.pop("codes"), samples.pop("labels"), samples.pop("keys"), **samples)
                 self._num_open += len(taken)
                 batch = batch[len(taken) :]

@@ -15,18 +15,17 @@ from walloc_cdl.latents.packing import to_codes
 
 
 class UnpackedCodes:
-    """The codes of a shard of packed samples of one size, which are unpacked on access."""
+    """The codes of the first bit planes of a shard's packed samples of one size, which are unpacked on access."""
 
-    def __init__(self, shard: Shard) -> None:
-        self._shard = shard
+    def __init__(self, shard: Shard, num_planes: int) -> None:
+        self._shard, self._layout = shard, shard.layout.with_planes(num_planes)
 
     def __len__(self) -> int:
         return len(self._shard)
 
     def __getitem__(self, rows: int | slice) -> np.ndarray:
         """Return the codes of a sample, uint8 (K, h, w), or of several, (n, K, h, w), behind an axis of views."""
-        layout = self._shard.layout
-        return to_codes(self._shard.codes[rows], layout.spec.planes, layout.grid)
+        return to_codes(self._shard.codes[rows], self._layout.spec.planes, self._layout.grid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +40,13 @@ class ShardSamples:
     """The samples' names in the source."""
 
 
-def read_verified_shard(folder: Path, manifest: Manifest, entry: ShardEntry, *, checksums: bool = True) -> ShardSamples:
+def read_verified_shard(
+    folder: Path, manifest: Manifest, entry: ShardEntry, *, checksums: bool = True, num_planes: int | None = None
+) -> ShardSamples:
     """Read the samples of a shard of the data set `folder`, and compare each with its CRC32C.
 
-    Without `checksums` the codes are not read. Raises `DamagedError`, naming the shard, for damaged samples.
+    Of packed samples of one size, the codes are those of the first `num_planes` bit planes, by default of all. Without
+    `checksums` the codes are not read. Raises `DamagedError`, naming the shard, for damaged samples.
     """
     path = folder / entry.name
     shard = open_shard(path, entry, manifest.layout)
@@ -55,7 +57,9 @@ def read_verified_shard(folder: Path, manifest: Manifest, entry: ShardEntry, *, 
         keys = [key.decode("utf-8") for key in encoded]
     except UnicodeDecodeError as error:
         raise DamagedError(f"shard {path}: a key is not UTF-8; {REMEDY}") from error
-    codes = UnpackedCodes(shard) if manifest.layout.packed and not manifest.layout.ragged else shard.codes
+    codes: np.ndarray | UnpackedCodes = shard.codes
+    if manifest.layout.packed and not manifest.layout.ragged:
+        codes = UnpackedCodes(shard, num_planes or manifest.spec.num_planes)
     return ShardSamples(codes, shard.labels, keys)
 
 

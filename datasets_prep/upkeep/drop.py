@@ -165,7 +165,7 @@ def _without_rows(edit: Edit, found: _Matches, on_shard: Callable[[int, int], ob
             dropped = np.array(found.rows[entry.name], np.int64)
             shard = open_verified_shard(edit.folder, entry, manifest.layout)
             for rows in row_batches(dropped):
-                samples = read_rows(shard, rows)
+                samples = read_rows(shard, rows, shard.layout)
                 histograms[entry.split] -= samples_histogram(samples["codes"], manifest.layout)
                 if (classes := counts[entry.split]) is not None:
                     classes -= manifest.layout.labels.class_counts(samples["labels"])

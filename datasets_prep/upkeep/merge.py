@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from datasets_prep.folders.derived_folder import copy_files, derive
+from datasets_prep.folders.derived_folder import derive
 from datasets_prep.job.plan import JOB_SETTINGS
+from datasets_prep.upkeep.cut import copy_codec, with_planes
 from datasets_prep.upkeep.derive import Derivation, InputDataSet, find_derived
 from walloc_cdl.canonical import canonical_json, first_difference, sha256_hex
 from walloc_cdl.errors import CallError, abbreviate
 from walloc_cdl.latents import (
-    LEDGER_NAME,
     MANIFEST_NAME,
     Manifest,
     load_manifest,
@@ -36,7 +36,8 @@ def merge(
 ) -> Manifest:
     """Make the data set `out` of all samples of `folders`, split by split, in this order.
 
-    Specs, shapes, views, kinds of labels and preprocessing must be equal. The class names are the union, in order of
+    Specs, shapes, views, kinds of labels and preprocessing must be equal; of latents with bit planes of one codec, the
+    smallest number of planes is stored. The class names are the union, in order of
     appearance, and labels are renumbered. With `prefix`, each key is prefixed with its folder's name and a slash;
     without it, no key may occur twice in a split. Codec and synthesis are those of the first data set. The same call
     again resumes an interrupted one.
@@ -47,11 +48,12 @@ def merge(
     if len(folders) < 2:
         raise CallError(f"merging {len(folders)} data set; name two or more")
     manifests = [load_manifest(folder) for folder in folders]
-    for folder, manifest in zip(folders[1:], manifests[1:], strict=True):
-        _require_compatible(folders[0], manifests[0], folder, manifest)
+    described = _with_fewest_planes(manifests)
+    for folder, manifest in zip(folders[1:], described[1:], strict=True):
+        _require_compatible(folders[0], described[0], folder, manifest)
     source = _source(folders, manifests, prefix)
     inputs, class_names = _inputs(folders, manifests, prefix)
-    described = replace(manifests[0], class_names=class_names, source=source)
+    merged = replace(described[0], class_names=class_names, source=source)
 
     if not (out / MANIFEST_NAME).is_file():
         _require_distinct_keys(inputs)
@@ -59,7 +61,7 @@ def merge(
         out,
         {"job": "merge", "source": source},
         lambda: find_derived(out, source),
-        lambda: _write(folders, inputs, described, out, on_shard),
+        lambda: _write(folders, inputs, merged, out, on_shard),
     )
 
 
@@ -77,11 +79,19 @@ def _write(
         return np.full(entry.num_samples, splits.index(entry.split), np.int64)
 
     manifest = Derivation(inputs, described, splits, assign).write(out, on_shard)
-    copy_files(folders[0], out, {name: entry for name, entry in manifest.files.items() if name != LEDGER_NAME})
+    manifest = copy_codec(folders[0], out, manifest)
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     write_provenance(out, {"created": created, "merged": [folder.resolve().name for folder in folders]})
     write_manifest(out, manifest)
     return manifest
+
+
+def _with_fewest_planes(manifests: Sequence[Manifest]) -> list[Manifest]:
+    """Return the manifests with the smallest number of bit planes of all, if all have planes of one codec."""
+    specs = [manifest.spec for manifest in manifests]
+    if None in {spec.planes for spec in specs} or len({spec.codec_id for spec in specs}) > 1:
+        return list(manifests)
+    return [with_planes(manifest, min(spec.num_planes for spec in specs)) for manifest in manifests]
 
 
 def _require_compatible(first: Path, first_manifest: Manifest, other: Path, other_manifest: Manifest) -> None:

@@ -23,7 +23,7 @@ HELP = "Compressed-domain learning: encode a data set once to small latents, and
 HELP_ORDER = (
     *("prepare", "inspect", "verify", "preview", "export", "push", "pull"),
     *("train", "evaluate", "compare", "demo", "report"),
-    *("repair", "drop", "merge", "split"),
+    *("repair", "drop", "merge", "split", "cut"),
     *("codec", "codec list", "codec info", "codec fit", "codec import", "codec eval"),
     *("codec encode", "codec decode", "codec inspect"),
     *("weights", "weights convert"),

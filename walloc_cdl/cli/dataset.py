@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from walloc_cdl.cli.console import progress, report, show, size_text, write_json
 from walloc_cdl.cli.contents import contents, latents_text, split_names
-from walloc_cdl.cli.options import Folder, JsonPath
+from walloc_cdl.cli.options import Folder, JsonPath, PrefixBytes
+from walloc_cdl.cli.planes import plane_table, plane_texts
 
 if TYPE_CHECKING:
     from walloc_cdl.latents import Manifest
 
+MAX_CONFIG_BYTES = 2**20
+"""More than the configuration of a codec with all bit planes has."""
 
-def inspect(folder: Folder, json_path: JsonPath = None) -> None:
-    """Print the contents of a data set."""
+
+def inspect(folder: Folder, num_bytes: PrefixBytes = None, json_path: JsonPath = None) -> None:
+    """Print the contents of a data set.
+
+    Of latents with bit planes, bytes, bits and the expected PSNR of some prefixes are shown, or of that with --bytes.
+    """
     from walloc_cdl.latents import channel_statistics, load_manifest
     from walloc_cdl.latents.packing import load_levels
 
@@ -36,6 +44,11 @@ def inspect(folder: Folder, json_path: JsonPath = None) -> None:
     if manifest.target_names:
         rows["targets"] = ", ".join(manifest.target_names)
     rows |= contents(manifest)
+    payload = manifest.to_json()
+    if spec.planes is not None or num_bytes is not None:
+        table = _prefixes(folder, manifest, num_bytes)
+        payload["prefixes"] = table
+        rows |= plane_texts(spec, table)
     split = split_names(manifest)[0]
     histogram = manifest.histograms[split]
     if histogram.any():
@@ -44,7 +57,31 @@ def inspect(folder: Folder, json_path: JsonPath = None) -> None:
         rows[f"channel std ({split})"] = " ".join(f"{value:.3g}" for value in statistics.std)
         if spec.planes is None:
             rows[f"codes at the limits ({split})"] = f"{saturated:.2%}"
-    report(rows, json_path, manifest.to_json())
+    report(rows, json_path, payload)
+
+
+def _prefixes(folder: Path, manifest: Manifest, num_bytes: int | None) -> list[dict[str, Any]]:
+    """Return bytes, bits and expected PSNR of prefixes of a data set's planes, or of the one of `num_bytes`."""
+    from walloc_cdl.errors import CallError
+    from walloc_cdl.planes.rows import planes_for_bytes
+
+    spec, grid = manifest.spec, None if manifest.layout.ragged else manifest.layout.grid
+    if num_bytes is not None and grid is None:
+        raise CallError(f"--bytes {num_bytes:,} with samples that differ in size, and so do their rows; omit it")
+    counts = None if num_bytes is None or grid is None else [planes_for_bytes(spec, grid, num_bytes)]
+    return plane_table(spec, _fit_of_codec(folder), grid, counts)
+
+
+def _fit_of_codec(folder: Path) -> dict[str, Any]:
+    """Return what the data set's codec says of its fit; nothing if that cannot be read, which `verify` reports."""
+    from walloc_cdl.json_files import parse_json, read_limited
+
+    try:
+        config = parse_json(read_limited(folder / "codec" / "config.json", MAX_CONFIG_BYTES))
+    except (OSError, ValueError):
+        return {}
+    fit = config.get("fit") if isinstance(config, dict) else None
+    return fit if isinstance(fit, dict) else {}
 
 
 def _form_text(manifest: Manifest) -> str:

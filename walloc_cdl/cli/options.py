@@ -65,6 +65,10 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data 
 CodecName = Annotated[
     str, typer.Option("--codec", help="A name from `cdl codec list`, a folder, a .pth file, or hub:OWNER/REPO[/FILE].")
 ]
+PrefixBytes = Annotated[
+    int | None,
+    typer.Option("--bytes", help="Read only this many bytes of each stored sample, of latents with bit planes.", min=1),
+]
 ContainerName = Annotated[
     str | None,
     typer.Option(

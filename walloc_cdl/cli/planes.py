@@ -78,7 +78,7 @@ def curve_text(table: Sequence[dict[str, Any]]) -> str:
 def _row_text(row: dict[str, Any], point: str, of: str) -> str:
     parts = [f"{row['bytes']:,} bytes{of}"] if "bytes" in row else []
     parts += [f"{row['bytes_per_s']:,.0f} bytes a second"] if "bytes_per_s" in row else []
-    parts += [f"{row['bits']:.4g} bits a {point}", f"{row['channels']} channels"]
+    parts += [f"{row['bits']:.4g} bits a {point}", f"{row['channels']} channel{'s' if row['channels'] > 1 else ''}"]
     if "psnr_db" in row:
         parts.append(f"{row['psnr_db']:.2f} dB expected")
     return ", ".join(parts)

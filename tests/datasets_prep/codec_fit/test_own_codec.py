@@ -118,13 +118,14 @@ def test_slices_share_one_fit(source, fits, tmp_path):
     for thread in threads:
         thread.join()
     assert len(fits) == 1
-    assert len({codec.spec for codec in codecs.values()}) == len({id(codec) for codec in codecs.values()}) - 2
+    assert len(codecs) == 3
+    assert len({codec.spec for codec in codecs.values()}) == 1
     for number in (1, 2, 3):
         make(source, out, PrepareConfig(size=32, bpp=1.5, workers=0, shard_samples=6, shards=f"{number}/3"))
     _, manifest = make(source, out, PrepareConfig(size=32, bpp=1.5, workers=0, shard_samples=6, finish=True))
     assert len(fits) == 1
     make(source, tmp_path / "whole")
-    assert manifest == load_manifest(tmp_path / "whole")
+    assert manifest.to_json() == load_manifest(tmp_path / "whole").to_json()
 
 
 def test_extending_keeps_the_codec(make_folder, fits, tmp_path):
@@ -139,17 +140,13 @@ def test_extending_keeps_the_codec(make_folder, fits, tmp_path):
 
 
 def test_what_is_refused(source, tmp_path):
-    with pytest.raises(
-        CallError, match=r"an own codec needs a budget: give bytes a sample \(--bytes\) or bits a pixel"
-    ):
+    with pytest.raises(CallError, match=r"an own codec needs a budget: give bytes a sample \(--bytes\) or"):
         own_codec(source, tmp_path / "out", PrepareConfig(size=32))
     with pytest.raises(CallError, match="bytes is 80 with geometry ragged"):
         own_codec(source, tmp_path / "out", PrepareConfig(bytes=80, geometry="ragged"))
     with pytest.raises(CallError, match="height 33 is not a multiple of the stride 2 of codec own"):
         own_codec(source, tmp_path / "out", PrepareConfig(size=33, bpp=1.5))
-    with pytest.raises(
-        CallError, match="a largest rate of 30 bits; expected more than 0 and at most 8 for each channel"
-    ):
+    with pytest.raises(CallError, match="a largest rate of 30 bits; expected more than 0 and at most 8 for each"):
         own_codec(source, tmp_path / "out", PrepareConfig(size=32, bpp=30.0))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("x")

@@ -100,9 +100,7 @@ def test_the_shipped_codec_of_a_source(make_folder, tmp_path):
     write_sound(tmp_path / "clips" / "a.wav", np.zeros((900, 1)) + 0.1, 8000)
     assert shipped_codec(open_source(f"audiofolder:{tmp_path / 'clips'}")).spec == load_codec("mono").spec
     np.save(tmp_path / "a.npy", np.ones((4, 5, 16, 16), np.uint8))
-    with pytest.raises(
-        CallError, match=r"takes image of 5 channels, as .* has \(there are rgb, gray, mono.*--codec own"
-    ):
+    with pytest.raises(CallError, match=r"takes image of 5 channels, as .* has \(there are rgb, gray, .*--codec own"):
         shipped_codec(open_source(f"npy:{tmp_path / 'a.npy'}"))
     assert set(SHIPPED.values()) == {"rgb", "gray", "mono", "stereo"}
 
@@ -118,5 +116,5 @@ def test_a_data_set_within_a_budget(source, codec, tmp_path):
     again = []
     prepare(source, codec, out, PrepareConfig(size=32, bpp=0.625, workers=0), progress=lambda s: again.append(s.note))
     assert again == [f"{out} is already finished; nothing to do"]
-    with pytest.raises(CallError, match=r"with codec.num_planes '10', but this call has '12'"):
+    with pytest.raises(CallError, match=r"with codec\.num_planes '10', but this call has '12'"):
         prepare(source, codec, out, PrepareConfig(size=32, bytes=96, workers=0))
