@@ -64,10 +64,7 @@ def prepare(
 
     The same command resumes an interrupted job.
     """
-    from datasets_prep.prepare_remote import require_writable
-    from datasets_prep.sources import names_stream
     from walloc_cdl.addresses import is_address, local_path
-    from walloc_cdl.codec import load_codec
 
     if archive:
         _require_alone(context)
@@ -77,8 +74,15 @@ def prepare(
         return
     if codec is None:
         raise CallError("Missing option '--codec': name one from `cdl codec list`, or a codec's folder")
-    model = load_codec(codec)
     config = prepare_config(settings)
+    if not dry_run:
+        _start_workers(config)  # before torch is imported, which takes as long as their start
+
+    from datasets_prep.prepare_remote import require_writable
+    from datasets_prep.sources import names_stream
+    from walloc_cdl.codec import load_codec
+
+    model = load_codec(codec)
     if config.size is not None and model.spec.kind == "image":
         # raises for a size that the codec cannot encode, before the source is listed
         model.latent_shape((model.spec.source_channels, config.size, config.size))
@@ -101,6 +105,17 @@ def prepare(
         **contents(manifest),
     }
     report(rows, json_path, manifest.to_json())
+
+
+def _start_workers(config: PrepareConfig) -> None:
+    """Start the workers that the job will probably need."""
+    from datasets_prep.decode.pool import start_workers_ahead
+    from datasets_prep.job.config import MAX_SAMPLES_WITHOUT_WORKERS
+    from walloc_cdl.machine import cpu_count
+
+    few = config.workers is None and config.limit is not None and config.limit <= MAX_SAMPLES_WITHOUT_WORKERS
+    if config.engine == "local" and not config.finish and not few:
+        start_workers_ahead(cpu_count() if config.workers is None else config.workers)
 
 
 def _open_stream(text: str, refused: Mapping[str, object]) -> StreamingSource:

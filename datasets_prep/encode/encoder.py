@@ -28,7 +28,7 @@ from datasets_prep.samples.preparation import Preparation
 from walloc_cdl.codec import Codec
 
 if TYPE_CHECKING:
-    from walloc_cdl.kernels.cpu.fused import FusedEncoder
+    from walloc_cdl.kernels.cpu.detached import DetachedEncoder
 
 
 class Encoder:
@@ -118,7 +118,7 @@ AnyEncoder = Encoder | RaggedEncoder | SeveralDevices | WorkersEncoder
 class Encoding:
     """The encoder of the workers, or of their parent process."""
 
-    in_workers: FusedEncoder | None
+    in_workers: DetachedEncoder | None
     """The encoder that workers use; None if the parent process encodes."""
     encoder: AnyEncoder
     """The encoder in the parent process, which gets the workers' chunks."""

@@ -6,6 +6,7 @@ The unit of work is one shard, from its source samples to a file and a record. M
 from __future__ import annotations
 
 import itertools
+import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -13,7 +14,9 @@ from dataclasses import replace
 import numpy as np
 
 from datasets_prep.decode.chunks import DecodedChunk
+from datasets_prep.decode.images import ImagePreparation
 from datasets_prep.decode.pool import DecodePool
+from datasets_prep.decode.worker import load_image_code
 from datasets_prep.encode.encoder import AnyEncoder, open_encoding
 from datasets_prep.encode.sample_layout import label_spec, stored_labels
 from datasets_prep.job.context import JobContext
@@ -37,6 +40,9 @@ class LocalEngine:
         device, batch = choose_device(context.config.device), context.config.batch
         encoding = open_encoding(context.codec, context.preparation, device, batch=batch)
         with DecodePool(context.workers, context.preparation, encoding.in_workers) as pool:
+            if context.workers and isinstance(context.preparation, ImagePreparation):
+                # The end of the job needs it in this process, which now mostly waits for the workers.
+                threading.Thread(target=load_image_code, daemon=True).start()
             yield from encode_shards(context, shards, pool, encoding.encoder)
 
 

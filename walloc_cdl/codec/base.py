@@ -16,7 +16,7 @@ from walloc_cdl.errors import CallError
 from walloc_cdl.spec import LatentSpec, byte_values, shapes_text
 
 if TYPE_CHECKING:
-    from walloc_cdl.kernels.cpu.fused import FusedEncoder
+    from walloc_cdl.kernels.cpu.detached import DetachedEncoder
 
 AnyCodec = TypeVar("AnyCodec", bound="Codec")
 
@@ -98,7 +98,7 @@ class Codec(HubMixin, nn.Module, ABC):
         fail an assertion on the device. Dark images in [0, 1] cannot be told from correct ones: subtract 0.5.
         """
 
-    def detached_encoder(self) -> FusedEncoder | None:
+    def detached_encoder(self) -> DetachedEncoder | None:
         """Return an encoder for worker processes that do not import torch; None if `encode` requires torch.
 
         It gives the same codes as `encode` on the CPU with the current weights.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from walloc_cdl.codec.base import to_unit_range
+from walloc_cdl.kernels.cpu.detached import DetachedEncoder
 from walloc_cdl.kernels.gpu.encode import GpuEncoder, runs_kernels
 from walloc_cdl.kernels.gpu.self_test import passes_self_test
 
@@ -56,11 +57,12 @@ class CompiledEncoder:
             return torch.compiler.disable(self._encode)(linear, signal, plain)
         return self._encode(linear, signal, plain)
 
-    def detached(self, linear: nn.Module) -> FusedEncoder | None:
+    def detached(self, linear: nn.Module) -> DetachedEncoder | None:
         """Return the CPU encoder of the current weights, on whichever device they are; None unless they are float32."""
         if linear.weight.dtype != torch.float32:
             return None
-        return self._fused(linear.weight.detach().cpu(), linear.bias.detach().cpu())
+        weight, bias = linear.weight.detach().cpu(), linear.bias.detach().cpu()
+        return DetachedEncoder(weight.flatten(1).numpy(), bias.numpy(), **self._transform, bits=self._bits)
 
     def _encode(self, linear: nn.Module, signal: Tensor, plain: Callable[[Tensor], Tensor]) -> Tensor | None:
         weight, bias = linear.weight.detach(), linear.bias.detach()

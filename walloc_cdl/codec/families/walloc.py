@@ -35,7 +35,7 @@ from walloc_cdl.errors import CallError
 from walloc_cdl.spec import code_limit
 
 if TYPE_CHECKING:
-    from walloc_cdl.kernels.cpu.fused import FusedEncoder
+    from walloc_cdl.kernels.cpu.detached import DetachedEncoder
 
 ENCODERS = ("light", "full")
 DECODERS = ("linear", "network")
@@ -169,7 +169,7 @@ class WallocCodec(PacketCodec):
         codes = None if linear is None else self._compiled.encode(linear, signal, self._unpadded_codes)
         return self._quantize(self.latents(signal)) if codes is None else codes
 
-    def detached_encoder(self) -> FusedEncoder | None:
+    def detached_encoder(self) -> DetachedEncoder | None:
         """See `Codec.detached_encoder`; only light float32 encoders that add no frames at the ends have one."""
         linear = self._linear_encoder()
         return None if linear is None or self.extra_frames else self._compiled.detached(linear)

@@ -1,0 +1,34 @@
+"""The encoder of a codec with a linear encoder, for processes that do not import torch.
+
+This module does not import numba, which takes 0.3 s: a process that only passes an encoder on to its workers does not
+need it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from walloc_cdl.kernels.cpu.fused import FusedEncoder
+
+
+class DetachedEncoder:
+    """Makes a `FusedEncoder` of the same arguments when it encodes for the first time. Pickles hold the arguments."""
+
+    def __init__(self, weight: np.ndarray, bias: np.ndarray, *, levels: int, dimensions: int, bits: int) -> None:
+        self._arrays = weight.copy(), bias.copy()
+        self._settings = {"levels": levels, "dimensions": dimensions, "bits": bits}
+        self._encoder: FusedEncoder | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_encoder": None}
+
+    def encode(self, signal: np.ndarray, num_threads: int = 1) -> np.ndarray:
+        """Return stored codes of a signal; see `FusedEncoder.encode`."""
+        if self._encoder is None:
+            from walloc_cdl.kernels.cpu.fused import FusedEncoder
+
+            self._encoder = FusedEncoder(*self._arrays, **self._settings)
+        return self._encoder.encode(signal, num_threads)
