@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,7 @@ def prepare(
 
     The same command resumes an interrupted job.
     """
-    from walloc_cdl.addresses import is_address, local_path
+    from walloc_cdl.addresses import local_path
 
     if archive:
         _require_alone(context)
@@ -75,11 +76,24 @@ def prepare(
     if codec is None:
         raise CallError("Missing option '--codec': name one from `cdl codec list`, or a codec's folder")
     config = prepare_config(settings)
-    if not dry_run:
-        _start_workers(config)  # before torch is imported, which takes as long as their start
+    with _workers_ahead(config, dry_run=dry_run):
+        _prepare(source, out, codec, config, labels, holdout, dry_run, work, json_path)
 
+
+def _prepare(
+    source: str,
+    out: str,
+    codec: str,
+    config: PrepareConfig,
+    labels: Path | None,
+    holdout: float | None,
+    dry_run: bool,
+    work: Path | None,
+    json_path: Path | None,
+) -> None:
     from datasets_prep.prepare_remote import require_writable
     from datasets_prep.sources import names_stream
+    from walloc_cdl.addresses import is_address
     from walloc_cdl.codec import load_codec
 
     model = load_codec(codec)
@@ -107,15 +121,14 @@ def prepare(
     report(rows, json_path, manifest.to_json())
 
 
-def _start_workers(config: PrepareConfig) -> None:
-    """Start the workers that the job will probably need."""
-    from datasets_prep.decode.pool import start_workers_ahead
-    from datasets_prep.job.config import MAX_SAMPLES_WITHOUT_WORKERS
-    from walloc_cdl.machine import cpu_count
+def _workers_ahead(config: PrepareConfig, *, dry_run: bool) -> AbstractContextManager[None]:
+    """Start the workers that the job will probably need, while torch is imported; a dry run measures their start."""
+    from datasets_prep.decode.pool import workers_ahead
+    from datasets_prep.job.config import MAX_SAMPLES_WITHOUT_WORKERS, choose_workers
 
-    few = config.workers is None and config.limit is not None and config.limit <= MAX_SAMPLES_WITHOUT_WORKERS
-    if config.engine == "local" and not config.finish and not few:
-        start_workers_ahead(cpu_count() if config.workers is None else config.workers)
+    if dry_run or config.finish or config.engine != "local" or "torch" in sys.modules:
+        return nullcontext()
+    return workers_ahead(choose_workers(config, config.limit or MAX_SAMPLES_WITHOUT_WORKERS + 1))
 
 
 def _open_stream(text: str, refused: Mapping[str, object]) -> StreamingSource:

@@ -11,7 +11,7 @@ long, is not used because its workers share one pipe and its lock: signals would
 `worker_pipe`), and a worker that is killed while it holds the lock would block the others.
 
 A worker takes most of a second to import what it needs, as long as a program takes to import torch. So a program that
-will need a pool starts its workers before it imports torch (`start_workers_ahead`).
+will need a pool starts its workers before it imports torch (`workers_ahead`).
 """
 
 from __future__ import annotations
@@ -248,12 +248,17 @@ class WorkerProcess:
 _started_ahead: list[WorkerProcess] = []
 
 
-def start_workers_ahead(count: int) -> None:
-    """Start this number of workers for the next pool of this process, which uses them or ends them.
+@contextmanager
+def workers_ahead(count: int) -> Iterator[None]:
+    """Start this number of workers for the first pool of this process in the block, which uses them or ends them.
 
-    They load the code for images meanwhile. They end with this process if there is no pool.
+    Meanwhile they load the code for images. Those that no pool has taken end with the block.
     """
     _started_ahead.extend(WorkerProcess(load_ahead=True) for _ in range(count))
+    try:
+        yield
+    finally:
+        _take_started(0)
 
 
 def _take_started(count: int) -> list[WorkerProcess]:
