@@ -66,9 +66,10 @@ def serve(connection: Connection, load_ahead: bool = False) -> None:
     if parent is not None:
         threading.Thread(target=_exit_with_parent, args=(parent.sentinel,), daemon=True).start()
     if load_ahead:
-        load_image_code()
+        _load_image_code()
     with suppress(EOFError, OSError):
         preparation, encoder = connection.recv()
+        load_code(preparation, encoder)
         if preparation.memory_bytes is not None:
             _limit_memory(preparation.memory_bytes)
         connection.send("ready")
@@ -77,16 +78,19 @@ def serve(connection: Connection, load_ahead: bool = False) -> None:
             send_result(connection, _result(connection.recv_bytes(), preparation, encoder))
 
 
-def load_image_code() -> None:
-    """Import and load all that images need, which takes most of a second: half of it is numba and its kernels."""
-    from datasets_prep.decode.images import square
-    from datasets_prep.decode.jpeg import same_bytes_as_pil
-    from walloc_cdl.kernels.cpu.fused import FusedEncoder
+def load_code(preparation: Preparation, encoder: DetachedEncoder | None) -> None:
+    """Import all that decoding and encoding need: numba and its kernels take 0.7 s, and 6 s more if not cached."""
+    preparation.load_code()
+    if encoder is not None:
+        encoder.load_code(preparation.dtype)
 
-    same_bytes_as_pil()
-    pixels = square(np.zeros((9, 9, 3), np.uint8), 8, "lanczos", "center")
-    encoder = FusedEncoder(np.zeros((1, 3 * 4), np.float32), np.zeros(1, np.float32), levels=1, dimensions=2, bits=8)
-    encoder.encode(pixels[None])
+
+def _load_image_code() -> None:
+    from datasets_prep.decode.images import ImagePreparation
+    from walloc_cdl.kernels.cpu.detached import DetachedEncoder
+
+    any_weight = np.zeros((1, 3 * 4), np.float32)
+    load_code(ImagePreparation(3), DetachedEncoder(any_weight, any_weight[:, 0], levels=1, dimensions=2, bits=8))
 
 
 def _result(pickled: bytes, preparation: Preparation, encoder: DetachedEncoder | None) -> DecodedChunk | Failure:

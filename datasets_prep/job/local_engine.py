@@ -14,9 +14,8 @@ from dataclasses import replace
 import numpy as np
 
 from datasets_prep.decode.chunks import DecodedChunk
-from datasets_prep.decode.images import ImagePreparation
 from datasets_prep.decode.pool import DecodePool
-from datasets_prep.decode.worker import load_image_code
+from datasets_prep.decode.worker import load_code
 from datasets_prep.encode.encoder import AnyEncoder, open_encoding
 from datasets_prep.encode.sample_layout import label_spec, stored_labels
 from datasets_prep.job.context import JobContext
@@ -40,9 +39,10 @@ class LocalEngine:
         device, batch = choose_device(context.config.device), context.config.batch
         encoding = open_encoding(context.codec, context.preparation, device, batch=batch)
         with DecodePool(context.workers, context.preparation, encoding.in_workers) as pool:
-            if context.workers and isinstance(context.preparation, ImagePreparation):
-                # The end of the job needs it in this process, which now mostly waits for the workers.
-                threading.Thread(target=load_image_code, daemon=True).start()
+            if context.workers:
+                # The end of the job needs the code in this process, too, which now mostly waits for the workers.
+                arguments = context.preparation, encoding.in_workers
+                threading.Thread(target=load_code, args=arguments, daemon=True).start()
             yield from encode_shards(context, shards, pool, encoding.encoder)
 
 

@@ -12,7 +12,7 @@ import pytest
 from datasets_prep.decode import pool as pools
 from datasets_prep.decode.images import ImagePreparation
 from datasets_prep.decode.pool import DecodePool, workers_ahead
-from datasets_prep.decode.worker import decode_chunk
+from datasets_prep.decode.worker import decode_chunk, load_code
 from tests.support.paths import ROOT
 from tests.support.pictures import encoded, picture
 from walloc_cdl.codec import load_codec
@@ -70,3 +70,22 @@ def test_a_detached_encoder_does_not_follow_the_codec():
         parameter.data.zero_()
     np.testing.assert_array_equal(detached.encode(signal), codes)
     assert codes.any()
+
+
+def test_workers_load_what_images_need_from_the_cache():
+    """They would otherwise compile for seconds; the kernels have been compiled by this process or before it."""
+    codec = load_codec("rgb-16x")
+    load_code(ImagePreparation(3), codec.detached_encoder())
+    program = (
+        "import numpy as np, walloc_cdl\n"
+        "from datasets_prep.decode.images import ImagePreparation\n"
+        "from datasets_prep.decode.worker import load_code\n"
+        "from walloc_cdl.kernels.cpu.detached import DetachedEncoder\n"
+        "weight = np.zeros((1, 12), np.float32)\n"
+        "load_code(ImagePreparation(3), DetachedEncoder(weight, weight[:, 0], levels=1, dimensions=2, bits=8))\n"
+        "from walloc_cdl.kernels.cpu import fused, resample\n"
+        "kernels = resample._weights, resample._filter_rows, resample._filter_columns, fused._add_image\n"
+        "print([(sum(k.stats.cache_hits.values()), sum(k.stats.cache_misses.values())) for k in kernels])\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert answer.stdout.strip() == str([(1, 0)] * 4)

@@ -32,3 +32,14 @@ class DetachedEncoder:
 
             self._encoder = FusedEncoder(*self._arrays, **self._settings)
         return self._encoder.encode(signal, num_threads)
+
+    def load_code(self, dtype: np.dtype) -> None:
+        """Import the kernels for signals of this type, and compile them if they are not cached."""
+        from walloc_cdl.kernels.cpu.compiling import compiling_once
+        from walloc_cdl.kernels.cpu.quantize import quantize_image, quantize_sequence
+
+        levels, dimensions = self._settings["levels"], self._settings["dimensions"]
+        channels = self._arrays[0].shape[1] // 2 ** (levels * dimensions)
+        side = 8 * 2**levels if dimensions == 2 else 512 * 2**levels
+        with compiling_once(quantize_image if dimensions == 2 else quantize_sequence):  # what is compiled last
+            self.encode(np.zeros((1, channels, *[side] * dimensions), dtype))
