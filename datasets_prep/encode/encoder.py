@@ -1,10 +1,10 @@
 """Encodes signals so that the codes depend on the signals only: fp32, no TF32, one batch shape.
 
 Workers encode on a CPU if a codec's compiled encoder can be detached (`Codec.detached_encoder`) as arrays and numba
-kernels, so that workers import neither torch nor a codec and start in 0.3 s. The signals that a worker has just decoded
-are in its cache, codes are a sixteenth of the pixels to send, and no single core has to keep up with all workers. The
-parent process encodes everything else: batches for GPUs, which one process feeds; signals for codecs that are networks;
-and ragged signals.
+kernels, so that workers import neither torch nor a codec. The signals that a worker has just decoded are in its cache,
+codes are a sixteenth of the pixels to send, and no single core has to keep up with all workers. The parent process
+encodes everything else: batches for GPUs, which one process feeds; signals for codecs that are networks; and ragged
+signals.
 
 Ragged signals are encoded one at a time, by tiles, as single files are, so that their codes depend on the sample only.
 That does not use a GPU fully. Their data sets have no linear synthesis, since classifiers need one size.

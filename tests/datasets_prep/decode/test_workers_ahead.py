@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +51,23 @@ def test_workers_that_no_pool_takes_end_with_the_block():
     with pytest.raises(ZeroDivisionError), workers_ahead(2):
         raise ZeroDivisionError
     assert pids() == before
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_ctrl_c_does_not_reach_a_worker_that_still_imports_modules():
+    """The parent process handles it; the first process that multiprocessing starts is the one to look at."""
+    program = (
+        "import os, signal\n"
+        "from datasets_prep.decode.pool import WorkerProcess\n"
+        "if __name__ == '__main__':\n"
+        "    worker = WorkerProcess()\n"
+        "    for pid in (worker.pid, os.getpid()):\n"
+        "        lines = open(f'/proc/{pid}/status').read().splitlines()\n"
+        "        print(next(int(line.split()[1], 16) >> signal.SIGINT - 1 & 1 for line in lines if 'SigBlk' in line))\n"
+        "    worker.end()\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert answer.stdout.split() == ["1", "0"]
 
 
 def test_a_program_that_passes_an_encoder_on_does_not_load_numba():
