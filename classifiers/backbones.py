@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 from safetensors import SafetensorError
 from timm.layers import PatchEmbed
 from timm.models import get_pretrained_cfg, is_model
-from torch import nn
+from torch import Tensor, nn
 
 from classifiers.config import ClassifierConfig
 from walloc_cdl.canonical import sha256_file
@@ -18,6 +20,9 @@ from walloc_cdl.errors import CallError, CdlError, DamagedError, JobError, first
 _BUILD_ERRORS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError, ZeroDivisionError)
 """Exceptions that timm models raise for sizes and arguments that they do not support."""
 
+
+BATCH_COUNTER = "num_batches_tracked"
+"""Last part of the name of BatchNorm's counter, which older checkpoints lack and evaluation does not use."""
 
 HUB_PREFIXES = ("hf_hub:", "hf-hub:")
 """What timm writes before the address of a model on the Hugging Face Hub."""
@@ -61,7 +66,7 @@ def choose_patch_size(name: str, grid: int) -> int | None:
     patch16 at 224 has 14 per side, so it gets patches of 4 at 64 pixels and of 8 at 128. Returns None for
     models without a single grid of tokens, which keep their default.
     """
-    embedding = token_embedding(_default_model(name))
+    embedding = token_embedding(build_structure(name))
     if embedding is None:
         return None
     tokens_per_side = embedding.grid_size[0]
@@ -82,7 +87,7 @@ def build_backbone(config: ClassifierConfig, pretrained: bool | str | Path = Fal
         if not pretrained:
             backbone = timm.create_model(config.name, **arguments)
         else:
-            backbone = _load_pretrained(config.name, pretrained, arguments)
+            backbone = load_pretrained(config.name, pretrained, arguments)
     except CdlError:
         raise
     except _BUILD_ERRORS as error:
@@ -150,7 +155,8 @@ def _arguments(config: ClassifierConfig) -> dict[str, object]:
     return arguments
 
 
-def _load_pretrained(name: str, pretrained: bool | str | Path, arguments: dict[str, object]) -> nn.Module:
+def load_pretrained(name: str, pretrained: bool | str | Path, arguments: dict[str, Any]) -> nn.Module:
+    """Build the timm model with published weights; see `build_backbone`. `arguments` are those of the model."""
     if pretrained is not True:
         path = Path(pretrained)
         if path.suffix != ".safetensors" or not path.is_file():
@@ -183,10 +189,44 @@ def builds_without_memory(name: str) -> bool:
     return True
 
 
-def _default_model(name: str) -> nn.Module:
-    """Build the model with its defaults, on the meta device where that works, so that its weights take no memory."""
+def build_structure(name: str, **arguments: Any) -> nn.Module:
+    """Build the model with timm's defaults, on the meta device where that works, so that its weights take no memory."""
     try:
         with torch.device("meta"):
-            return timm.create_model(name)
+            return timm.create_model(name, **arguments)
     except RuntimeError:  # some models compute with their weights during construction
-        return timm.create_model(name)
+        return timm.create_model(name, **arguments)
+
+
+def build_for_weights(name: str, tensors: Mapping[str, Tensor], *, origin: str) -> nn.Module:
+    """Build the timm model with its defaults and these weights, in eval mode; its number of classes is that of them.
+
+    BatchNorm's counters may be missing. Raises `CallError`, with `origin` and a tensor's name in it, for the weights of
+    another model.
+    """
+    arguments = {}
+    structure = build_structure(name)
+    head = classifier_name(structure)
+    if (weight := tensors.get(f"{head}.weight")) is not None and weight.ndim:
+        arguments["num_classes"] = weight.shape[0]
+        structure = build_structure(name, **arguments)
+    shapes = {key: value.shape for key, value in structure.state_dict().items() if not key.endswith(BATCH_COUNTER)}
+    given = {key: value.shape for key, value in tensors.items() if not key.endswith(BATCH_COUNTER)}
+    for key in [*shapes, *given]:
+        if shapes.get(key) != given.get(key):
+            found, expected = (
+                list(shape) if shape is not None else "missing" for shape in (given.get(key), shapes.get(key))
+            )
+            raise CallError(
+                f"{origin} does not hold weights of {name}: {key[:80]!r} is {found}, in the model {expected}; name the "
+                "model of the weights, or convert a checkpoint with `cdl weights convert`"
+            )
+    model = timm.create_model(name, **arguments)
+    model.load_state_dict({**model.state_dict(), **tensors})
+    return model.eval()
+
+
+def classifier_name(model: nn.Module) -> str | None:
+    """Returns the name of the module that makes logits of features, of which distilled models have two."""
+    name = getattr(model, "pretrained_cfg", {}).get("classifier")
+    return name if isinstance(name, str) or not name else name[0]

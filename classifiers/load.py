@@ -9,7 +9,7 @@ from classifiers.metrics import Metrics
 from classifiers.model import LatentClassifier, rebuild_model
 from classifiers.size_check import common_dtype, require_weights_fit
 from walloc_cdl.canonical import sha256_file
-from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.errors import CallError, DamagedError, first_line
 from walloc_cdl.training import RunFolder, copy_into, load_tensors
 from walloc_cdl.training.checkpoint import REMEDY
 
@@ -31,8 +31,8 @@ def load_classifier(folder: Path | str) -> LatentClassifier:
     require_weights_fit(config, tensors, run)
     try:
         model = rebuild_model(config)
-    except CallError as error:
-        raise DamagedError(f"{run.config_path}, classifier: {error}; {REMEDY}") from error
+    except (CallError, RuntimeError) as error:
+        raise DamagedError(f"{run.config_path}, classifier: {first_line(error)}; {REMEDY}") from error
     if dtype := common_dtype(tensors):
         model.to(dtype)
     copy_into(model.saved_weights(), tensors, origin=str(run.weights_path))

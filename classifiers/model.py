@@ -13,8 +13,10 @@ from classifiers.adapt import adapt_to_latents
 from classifiers.backbones import build_backbone, choose_patch_size, pretrained_identity, require_logits, resolve_model
 from classifiers.config import STEMS, ClassifierConfig
 from classifiers.stems import ChannelsStem, SynthesisStem
+from walloc_cdl.augment.pipeline import PixelAugmentation
 from walloc_cdl.data import ChannelStatistics, LatentDataset, ModelInput, as_latents
 from walloc_cdl.errors import CallError, unknown_name
+from walloc_cdl.planes.levels import LevelTables
 from walloc_cdl.spec import LatentSpec
 from walloc_cdl.synthesis import LinearSynthesis, choose_block
 
@@ -36,9 +38,14 @@ class Origin:
 class LatentClassifier(nn.Module):
     """Computes logits (B, num_classes) from codes uint8 (B, K, h, w): input, transforms, stem, backbone.
 
+    Of latents with bit planes, it takes their rows (B, R), too, as `LatentLoader` gives them.
+
     `transforms`, if given, acts on the model input (B, K, h, w) in training mode; it is not saved. `origin` describes
-    what the initial weights and the buffers were made from.
+    what the initial weights and the buffers were made from. `augmentation`, if it is set, acts on the pixels of the
+    synthesis stem in training mode, for batches that come with words; it is not saved either.
     """
+
+    augmentation: PixelAugmentation | None = None
 
     def __init__(
         self,
@@ -57,12 +64,15 @@ class LatentClassifier(nn.Module):
         self.backbone = backbone
         self.transforms = transforms
 
-    def forward(self, codes: Tensor) -> Tensor:
-        """Returns logits (B, num_classes)."""
+    def forward(self, codes: Tensor, words: Tensor | None = None) -> Tensor:
+        """Returns logits (B, num_classes); `words`, uint64 (B,), are those of `LatentLoader.with_words`."""
         x = self.input(codes)
         if self.transforms is not None and self.training:
             x = self.transforms(x)
-        return self.backbone(self.stem(x))
+        x = self.stem(x)
+        if self.augmentation is not None and self.training and words is not None:
+            x = self.augmentation(x, words, self.stem.pixel_mean, self.stem.pixel_std)
+        return self.backbone(x)
 
     def no_weight_decay(self) -> set[str]:
         """Returns the names of weights that the timm model exempts from weight decay, such as position embeddings."""
@@ -124,7 +134,9 @@ def create_model(
         drop_rate=drop_rate,
         drop_path_rate=drop_path_rate,
     )
-    model_input = ModelInput(dataset.spec, dataset.statistics, config.alpha)
+    model_input = ModelInput(
+        dataset.spec, dataset.statistics, config.alpha, levels=dataset.levels, grid=config.latent_shape[1:]
+    )
     backbone = build_backbone(config, pretrained)
     if stem == "channels":
         stem_module: nn.Module = _channels_stem(backbone, config)
@@ -141,7 +153,9 @@ def rebuild_model(config: ClassifierConfig) -> LatentClassifier:
     """Build a classifier of the given structure, into which weights, synthesis and statistics can be loaded."""
     resolve_model(config.name)
     channels = config.spec.latent_channels
-    model_input = ModelInput(config.spec, ChannelStatistics(np.zeros(channels), np.ones(channels)), config.alpha)
+    statistics = ChannelStatistics(np.zeros(channels), np.ones(channels))
+    levels = None if config.spec.planes is None else LevelTables.zeros(config.spec.channel_bits)
+    model_input = ModelInput(config.spec, statistics, config.alpha, levels=levels, grid=config.latent_shape[1:])
     backbone = build_backbone(config)
     if config.stem == "channels":
         stem_module: nn.Module = _channels_stem(backbone, config)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from classifiers.backbones import builds_without_memory
 from classifiers.config import ClassifierConfig
 from classifiers.model import rebuild_model
-from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.errors import CallError, DamagedError, first_line
 from walloc_cdl.training import RunFolder, require_same_tensors
 from walloc_cdl.training.checkpoint import REMEDY
 
@@ -36,10 +36,10 @@ def require_weights_fit(config: ClassifierConfig, tensors: dict[str, Tensor], ru
     try:
         with torch.device("meta"):
             model = rebuild_model(config)
-    except CallError as error:
+    except (CallError, RuntimeError, TypeError, ValueError) as error:  # of torch, for numbers that it cannot count with
         if not builds_without_memory(config.name):
             return
-        raise DamagedError(f"{run.config_path}, classifier: {error}; {REMEDY}") from error
+        raise DamagedError(f"{run.config_path}, classifier: {first_line(error)}; {REMEDY}") from error
     if dtype := common_dtype(tensors):
         model.to(dtype)
     require_same_tensors(model.saved_weights(), tensors, origin=origin)

@@ -25,12 +25,18 @@ class SynthesisStem(nn.Module):
     """(C b², K, n, n), n = `NEIGHBORHOOD`; float32, or the type to which the model was converted."""
     bias: Tensor
     """(C b²,), of the same type."""
+    pixel_mean: Tensor
+    """(C,): mean of the pixels' normalization, of pixels from 0 to 1."""
+    pixel_std: Tensor
+    """(C,): its standard deviation."""
 
-    def __init__(self, weight: Tensor, bias: Tensor, block: int) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, block: int, pixel_mean: Tensor, pixel_std: Tensor) -> None:
         super().__init__()
         self.block = block
         self.register_buffer("weight", weight)
         self.register_buffer("bias", bias)
+        self.register_buffer("pixel_mean", pixel_mean)
+        self.register_buffer("pixel_std", pixel_std)
 
     @classmethod
     def fold(
@@ -48,14 +54,16 @@ class SynthesisStem(nn.Module):
         spread = np.repeat(np.asarray(pixel_std, np.float64), positions)
         weight = weight / scale[:, None, None] / spread[:, None, None, None]
         bias = (bias - center) / spread
-        return cls(torch.from_numpy(weight).float(), torch.from_numpy(bias).float(), layer.block)
+        normalization = (torch.tensor(np.asarray(part, np.float32)) for part in (pixel_mean + 0.5, pixel_std))
+        return cls(torch.from_numpy(weight).float(), torch.from_numpy(bias).float(), layer.block, *normalization)
 
     @classmethod
     def zeros(cls, source_channels: int, latent_channels: int, block: int) -> SynthesisStem:
         """Build a stem of zeros with the right shapes, to load weights into."""
         rows = source_channels * block**2
         shape = (rows, latent_channels, NEIGHBORHOOD, NEIGHBORHOOD)
-        return cls(torch.zeros(shape), torch.zeros(rows), block)
+        normalization = torch.zeros(source_channels), torch.ones(source_channels)
+        return cls(torch.zeros(shape), torch.zeros(rows), block, *normalization)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns normalized pixels (B, C, h b, w b), of the type of the weights."""

@@ -26,11 +26,10 @@ class ClassificationStep:
     def __call__(self, codes: Tensor, targets: Tensor, words: Tensor) -> Tensor:
         """Returns the loss, float32 (), of codes uint8 (B, K, h, w) and class numbers int64 (B,).
 
-        The loss is 0 if no class is known.
+        Words, uint64 (B,), decide how the samples are augmented. The loss is 0 if no class is known.
         """
-        del words  # this step has no randomness per sample
         with autocast(self.precision, self.device):
-            logits = self.model(codes)
+            logits = self.model(codes, words)
         loss = cross_entropy(
             logits.float(),
             targets,

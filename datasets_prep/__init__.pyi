@@ -1,6 +1,7 @@
 # The public names and where they are defined, for type checkers and lazy_loader, which takes relative imports only.
 from .archives.single_files import decode_files as decode_files
 from .archives.single_files import encode_files as encode_files
+from .codec_fit.own_codec import own_codec as own_codec
 from .decode.images import load_native as load_native
 from .decode.images import load_pixels as load_pixels
 from .job.config import PrepareConfig as PrepareConfig

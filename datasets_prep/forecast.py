@@ -24,13 +24,15 @@ from datasets_prep.job.choose_engine import choose_engine
 from datasets_prep.job.config import PrepareConfig, choose_workers
 from datasets_prep.job.finish import DECODING_THREADS, FLIP_SAMPLES, has_synthesis, num_calibration_samples
 from datasets_prep.job.plan_job import PlannedJob, plan_job
+from datasets_prep.job.read_failures import REPEAT, ReadFailures
 from datasets_prep.samples.stored import Stored
 from datasets_prep.sources.core.source import Source
-from datasets_prep.upkeep.extension import compare, require_folder
+from datasets_prep.upkeep.extension import compare, plan_extension, require_folder
 from walloc_cdl.codec import Codec
 from walloc_cdl.codec.fit.synthesis import fit_synthesis
 from walloc_cdl.devices import choose_device
 from walloc_cdl.latents import load_manifest
+from walloc_cdl.latents.packing import to_stored
 from walloc_cdl.machine import cpu_count
 
 MEASURED_SAMPLES = 48
@@ -72,9 +74,10 @@ class Forecast:
 
 
 def forecast(source: Source, codec: Codec, config: PrepareConfig, *, start_s: float = 0.0) -> Forecast:
-    """Plan a job and measure evenly spaced samples, without writing; raises `CallError` as `prepare` does.
+    """Plan a job and measure evenly spaced samples, without writing.
 
-    `start_s` is the time in seconds that the program takes before the job, which is added.
+    `start_s` is the time in seconds that the program takes before the job, which is added. Raises `CallError` and, for
+    samples that the system cannot read, `JobError` as `prepare` does.
     """
     choose_engine(config)  # raises the error that the job would raise
     return _measured(plan_job(source, codec, config), start_s)
@@ -85,11 +88,11 @@ def forecast_extension(
 ) -> tuple[Forecast, list[str]]:
     """Return the forecast of `extend` for the data set `out`, and its messages, without writing.
 
-    `start_s` is that of `forecast`. Raises `CallError` as `extend` does.
+    `start_s` is that of `forecast`. Raises `CallError` and `JobError` as `extend` does.
     """
     folder = require_folder(out)
     choose_engine(config)
-    planned = plan_job(source, codec, config)
+    planned = plan_extension(source, codec, folder, config)
     extension = compare(folder, planned, load_manifest(folder))
     expected = _measured(extension.job, start_s)
     return replace(expected, num_strays=len(extension.diff.strays)), extension.notes()
@@ -104,11 +107,12 @@ def _measured(planned: PlannedJob, start_s: float) -> Forecast:
     layout = sample_layout(source, codec, preparation)
     devices = same_kind_devices(choose_device(config.device))
     encoding = open_encoding(codec, preparation, devices[0], batch=config.batch)  # measures one of the devices
-    samples = [
-        source.read(split, int(index))
+    places = [
+        (split, int(index))
         for split in source.split_names
         for index in _spaced(source.num_samples(split), math.ceil(MEASURED_SAMPLES / len(source.split_names)))
     ]
+    samples = [source.read(*place) for place in places]
     zeros = np.zeros((1, *layout.view_axis, *preparation.shape), preparation.dtype)
     if (in_workers := encoding.in_workers) is None:
         list(encoding.encoder.encode([list(zeros) if layout.ragged else zeros]))  # compiles
@@ -116,13 +120,13 @@ def _measured(planned: PlannedJob, start_s: float) -> Forecast:
         in_workers.encode(zeros.reshape(-1, *preparation.shape))
     start = time.perf_counter()
     chunk = decode_chunk(samples, preparation, in_workers)
-    decoded = time.perf_counter()
+    decode_s = time.perf_counter() - start
+    ReadFailures(REPEAT).check_places(source, places, chunk, config.unreadable)  # as the job would
+    start = time.perf_counter()
     batches = encoding.encoder.encode([chunk.signals] if len(chunk.signals) else [])
-    codes = [sample_codes for batch in batches for sample_codes in batch]
-    decode_s, encode_s = decoded - start, (time.perf_counter() - decoded) / len(devices)
-    code_bytes = (
-        round(np.mean([sample_codes.size for sample_codes in codes])) if codes else math.prod(layout.sample_shape)
-    )
+    stored = [sample for batch in batches for sample in to_stored(batch, layout)]
+    encode_s = (time.perf_counter() - start) / len(devices)
+    code_bytes = round(np.mean([sample.size for sample in stored])) if stored else math.prod(layout.stored_shape)
     per_sample = max(decode_s / workers, encode_s) if workers else decode_s + encode_s
     num = len(samples)
     sizes = {split: size for split in source.split_names if (size := source.num_samples(split))}

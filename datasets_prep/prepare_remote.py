@@ -24,7 +24,8 @@ from datasets_prep.streaming.plan_stream import plan_stream
 from datasets_prep.upkeep.extension import require_folder
 from walloc_cdl.addresses import WEB_SCHEMES, local_path, url_scheme
 from walloc_cdl.canonical import sha256_file, sha256_hex
-from walloc_cdl.codec import Codec
+from walloc_cdl.codec import Codec, codec_from_files
+from walloc_cdl.codec.codec_files import FILE_NAMES as CODEC_FILES
 from walloc_cdl.confinement import confined, require_no_links
 from walloc_cdl.data import RemoteFolder
 from walloc_cdl.data.cache import default_folder
@@ -131,6 +132,28 @@ def require_writable(address: str) -> None:
         raise CallError(
             f"{address}: web servers are read-only; give a folder and copy it there, or an address such as s3://…"
         )
+
+
+def work_set(address: str, work: Path | None = None) -> Path:
+    """Open the work folder of an address as `prepare_to` does, and return the folder in it where the data set is made.
+
+    Raises `CallError` for an address that cannot be written, and for a work folder of another address.
+    """
+    require_writable(address)
+    work = default_work(address) if work is None else local_path(work)
+    _open_work_folder(work, address)
+    return work / SET_FOLDER
+
+
+def finished_codec(address: str) -> Codec | None:
+    """Return the codec of the data set that is finished at an address; None if there is none."""
+    remote = RemoteFolder(address)
+    if MANIFEST_NAME not in remote.names():
+        return None
+    manifest = _load_manifest(remote)
+    names = [f"{CODEC_FOLDER}/{name}" for name in CODEC_FILES]
+    files = {Path(name).name: remote.read(name, manifest.files[name].num_bytes) for name in names}
+    return codec_from_files(files, origin=f"{remote}/{CODEC_FOLDER}")
 
 
 def default_work(address: str) -> Path:

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from datasets_prep.encode.any_size import decode_bounded
 from datasets_prep.job.choose_preparation import stored_preparation
 from datasets_prep.job.plan import JOB_SETTINGS
+from datasets_prep.job.read_failures import REPEAT, ReadFailures
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.samples.stored import BadSignalError
 from datasets_prep.sources.core.source import Source
@@ -61,7 +62,7 @@ def contact_sheet(
     Raises `CallError` for an unknown or empty split, for audio, and for a source that has none of the samples.
     """
     dataset = open_latents(folder, _split(folder, split))
-    codec = load_codec_folder(local_path(folder) / "codec")
+    codec = load_codec_folder(local_path(folder) / "codec").for_latents(dataset.spec)
     if codec.spec.kind != "image":
         raise CallError(
             f"{folder} holds {codec.spec.kind}, which cannot be drawn; use `cdl inspect` or `cdl verify` instead"
@@ -137,7 +138,10 @@ def _preparation(source: Source, dataset: LatentDataset, codec: Codec, size: int
 def _originals(
     source: Source, preparation: Preparation, dataset: LatentDataset, rows: np.ndarray
 ) -> list[np.ndarray | None]:
-    """Return the prepared samples with the rows' keys; None for a sample that the source no longer has."""
+    """Return the prepared samples with the rows' keys; None for one that the source no longer has, or has damaged.
+
+    Raises `JobError` for one that the source lists, but that the system cannot read.
+    """
     if dataset.split not in source.split_names:
         raise CallError(
             f"source {source.name} has no split {dataset.split!r}, only {', '.join(source.split_names)}; "
@@ -151,11 +155,15 @@ def _originals(
             "data set was made from"
         )
     originals: list[np.ndarray | None] = []
+    failures = ReadFailures(REPEAT)
     for key in keys:
-        try:
-            originals.append(preparation.load(source.read(dataset.split, index[key])))
-        except (KeyError, BadSignalError):
-            originals.append(None)
+        original = None
+        if key in index:
+            try:
+                original = preparation.load(source.read(dataset.split, index[key]))
+            except BadSignalError as error:
+                failures.check_error(source, dataset.split, index[key], error)
+        originals.append(original)
     return originals
 
 

@@ -20,6 +20,9 @@ from walloc_cdl.fields import MAX_INTEGER, REMEDY, damaged, is_plain_path
 
 T = TypeVar("T")
 
+MAY_BE_OMITTED = "may_be_omitted"
+"""Key in the metadata of a dataclass's field that an object may lack."""
+
 _KINDS: dict[Any, tuple[type | tuple[type, ...], str]] = {
     int: (int, "an integer"),
     float: ((int, float), "a number"),
@@ -54,7 +57,8 @@ def from_json(cls: type[T], value: Any, where: str, *, remedy: str = REMEDY) -> 
     """Return an untrusted JSON object as the dataclass `cls`: the inverse of `dataclasses.asdict`.
 
     `where` names the object in messages, which end in `remedy`. Raises `DamagedError` unless the object has exactly the
-    fields of `cls`, each of its type; integers must fit int64. A `CallError` of the constructor becomes one, too.
+    fields of `cls`, each of its type; integers must fit int64. A `CallError` of the constructor becomes one, too. A
+    field with the metadata `MAY_BE_OMITTED` may be missing, and then has its default.
     """
     return _Reader(remedy).read(cls, value, where)
 
@@ -107,10 +111,11 @@ class _Reader:
         if not isinstance(value, dict):
             raise damaged(where, value, "an object", self.remedy)
         hints = _hints(cls)
-        if wrong := sorted(hints.keys() ^ value.keys()):
+        required = {field.name for field in dataclasses.fields(cls) if MAY_BE_OMITTED not in field.metadata}
+        if wrong := sorted((required - value.keys()) | (value.keys() - hints.keys())):
             shown = abbreviate([repr(name[:60]) for name in wrong])
             raise DamagedError(f"{where}: missing or unknown fields [{shown}]; {self.remedy}")
-        fields = {name: self.read(hints[name], value[name], f"{where}, {name}") for name in hints}
+        fields = {name: self.read(hints[name], value[name], f"{where}, {name}") for name in hints if name in value}
         try:
             return cls(**fields)
         except CallError as error:

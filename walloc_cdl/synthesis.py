@@ -6,7 +6,7 @@ grid without a decoder. `walloc_cdl.codec.fit.synthesis` fits it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from safetensors import SafetensorError
@@ -52,6 +52,16 @@ class LinearSynthesis:
     def block(self) -> int:
         """Side of the block of one latent in pixels, b."""
         return round((self.weight.shape[0] / self.pixel_mean.shape[0]) ** 0.5)
+
+    def with_channels(self, num_channels: int, means: np.ndarray) -> LinearSynthesis:
+        """Return the layer for the first channels of these latents; each other one has its mean everywhere.
+
+        `means` has the value of each channel, in the units of the latents z.
+        """
+        missing = self.weight[:, num_channels:].astype(np.float64).sum((2, 3))
+        constant = missing @ np.asarray(means, np.float64)[num_channels : self.weight.shape[1]]
+        bias = (self.bias + constant).astype(np.float32)
+        return replace(self, weight=np.ascontiguousarray(self.weight[:, :num_channels]), bias=bias)
 
 
 SynthesisBank = dict[int, LinearSynthesis]

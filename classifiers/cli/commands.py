@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from classifiers.cli import learning
+from classifiers.cli import learning, weights
 from walloc_cdl.cli.registry import CommandTable
 
-COMMANDS = CommandTable({"train": learning.train, "evaluate": learning.evaluate})
+COMMANDS = CommandTable(
+    {"train": learning.train, "evaluate": learning.evaluate, "weights convert": weights.convert},
+    groups={"weights": "Weights of published classifiers."},
+)

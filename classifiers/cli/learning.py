@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from classifiers.cli.options import (
+    Augment,
     BatchSize,
     Epochs,
     LearningRate,
     ModelName,
     Precision,
     Pretrained,
+    augment_config,
     pretrained_weights,
 )
 from walloc_cdl.cli.console import progress, report, say
@@ -48,6 +50,7 @@ def train(
     epochs: Epochs = 15,
     batch_size: BatchSize = 64,
     lr: LearningRate = 1e-3,
+    augment: Augment = None,
     validation: Annotated[
         str | None, typer.Option(help="Split to evaluate the finished model on; default validation or test.")
     ] = None,
@@ -69,7 +72,14 @@ def train(
     train_set = open_latents(folder, "train")
     chosen_split = validation or next(iter(_splits_with_labels(train_set.manifest.splits)), None)
     validation_set = open_latents(folder, chosen_split) if chosen_split else None
-    config = classifiers.TrainConfig(epochs=epochs, batch_size=batch_size, lr=lr, precision=precision, seed=seed)
+    config = classifiers.TrainConfig(
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        precision=precision,
+        seed=seed,
+        augment=augment_config(augment or ("light" if stem == "synthesis" else "none")),
+    )
     trained, weights = False, pretrained_weights(pretrained)
     with progress("train", "samples") as update:
 

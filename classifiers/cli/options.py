@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from walloc_cdl.cli.optional_values import OMITTED, optional_value
+from walloc_cdl.errors import unknown_name
+
+if TYPE_CHECKING:
+    from walloc_cdl.augment.pipeline import AugmentConfig
 
 ModelName = Annotated[
     str, typer.Option("--model", help="A timm model, such as resnet18 or hf_hub:timm/resnet18.a1_in1k.")
@@ -23,7 +27,23 @@ Pretrained = Annotated[
 Epochs = Annotated[int, typer.Option(help="Passes over the training split.")]
 BatchSize = Annotated[int, typer.Option(help="Samples per update.")]
 LearningRate = Annotated[float, typer.Option("--lr", help="Peak learning rate.")]
+Augment = Annotated[
+    str | None,
+    typer.Option(
+        help="Augmentation of the pixels that the stem makes: none, light (crop, flip) or timm (as timm's recipes). "
+        "Default light, and none for the channels stem."
+    ),
+]
 Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
+
+
+def augment_config(name: str) -> AugmentConfig:
+    """Returns the preset of a value of `--augment`; raises `CallError` for another one."""
+    from walloc_cdl.augment.pipeline import PRESETS  # imports torch
+
+    if name not in PRESETS:
+        raise unknown_name("augmentation", name, PRESETS, f"choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]
 
 
 def pretrained_weights(option: str | None) -> bool | Path:

@@ -30,7 +30,7 @@ class CodecLookup:
         return next(iter(self._loaded.values()))
 
     def recorded_codec(self, info: ArchiveInfo, origin: str) -> tuple[Codec, LatentSpec]:
-        """Return the codec that an archive records, and its spec.
+        """Return the codec that an archive records, with as many bit planes as the archive, if any, and its spec.
 
         Raises `SpecMismatchError`, naming both ids, if the caller's codec is another one, and `CallError` for a codec
         that does not ship with the package.
@@ -42,6 +42,8 @@ class CodecLookup:
                 info.spec.require_equal(spec, name=origin, other_name=f"codec {codec.name}")
             self._loaded[codec_id] = _from_zoo(info, origin)
         codec, spec = self._loaded[codec_id]
+        if info.spec.num_planes < spec.num_planes and info.spec.planes is not None:
+            codec, spec = codec.for_latents(info.spec), spec.with_planes(info.spec.num_planes)
         info.spec.require_equal(spec, name=origin, other_name=f"codec {codec.name}")
         return codec, spec
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from datasets_prep.cli.choose_codec import OWN_CODEC, choose_codec
 from datasets_prep.cli.options import SourceName
 from datasets_prep.cli.prepare_options import (
     CodecName,
@@ -23,7 +24,7 @@ from datasets_prep.cli.prepare_options import (
 )
 from datasets_prep.cli.samples import Holdout, LabelFile, open_samples
 from walloc_cdl.cli.console import duration_text, progress, report, say, seconds_since_start, size_text
-from walloc_cdl.cli.contents import contents, latents_text, strays_text
+from walloc_cdl.cli.contents import contents, latents_text, rate_text, strays_text
 from walloc_cdl.cli.options import JsonPath, require_local
 from walloc_cdl.errors import CallError
 
@@ -42,9 +43,10 @@ NOT_FOR_STREAMS = {
     "--labels": "its file names keys, which a stream does not list; omit streaming=1",
     "--holdout": "the share is drawn from all samples of a class, which a stream does not know; `cdl split` the data "
     "set that is made of it",
+    OWN_CODEC: "a fit reads the train split before it is encoded; `cdl codec fit` one to files, or omit streaming=1",
     "--dry-run": "the number of samples of a stream is known at its end only; omit streaming=1",
 }
-"""Options that do not apply to a stream, with the reason and the remedy."""
+"""Options, and a codec, that do not apply to a stream, with the reason and the remedy."""
 
 
 @with_settings(after="archive", placed={"labels": "normalization", "holdout": "labels", "dry_run": "extend"})
@@ -73,9 +75,12 @@ def prepare(
         require_local(folder)
         _restore(Path(source), folder, json_path)
         return
-    if codec is None:
-        raise CallError("Missing option '--codec': name one from `cdl codec list`, or a codec's folder")
     config = prepare_config(settings)
+    if codec is None and config.bytes is None and config.bpp is None:
+        raise CallError(
+            "Missing option '--codec': name one from `cdl codec list`, or a codec's folder; or give --bytes or --bpp, "
+            "for a shipped one"
+        )
     with _workers_ahead(config, dry_run=dry_run):
         _prepare(source, out, codec, config, labels, holdout, dry_run, work, json_path)
 
@@ -83,7 +88,7 @@ def prepare(
 def _prepare(
     source: str,
     out: str,
-    codec: str,
+    codec: str | None,
     config: PrepareConfig,
     labels: Path | None,
     holdout: float | None,
@@ -96,16 +101,19 @@ def _prepare(
     from walloc_cdl.addresses import is_address
     from walloc_cdl.codec import load_codec
 
-    model = load_codec(codec)
-    if config.size is not None and model.spec.kind == "image":
+    named = None if codec in (None, OWN_CODEC) else load_codec(codec)
+    if named is not None and config.size is not None and named.spec.kind == "image":
         # raises for a size that the codec cannot encode, before the source is listed
-        model.latent_shape((model.spec.source_channels, config.size, config.size))
+        named.latent_shape((named.spec.source_channels, config.size, config.size))
     if is_address(out):
         require_writable(out)
     if names_stream(source):
+        if codec == OWN_CODEC:
+            raise CallError(f"--codec {OWN_CODEC} with the stream {source}: {NOT_FOR_STREAMS[OWN_CODEC]}")
         samples = _open_stream(source, {"--labels": labels, "--holdout": holdout, "--dry-run": dry_run or None})
     else:
         samples = open_samples(source, labels, holdout, config.seed)
+    model = named or choose_codec(samples, codec, out, config, work, dry_run=dry_run)
     if dry_run:
         _forecast(samples, model, out, config, json_path)
         return
@@ -114,7 +122,7 @@ def _prepare(
         return
     rows = {
         "data set": str(out),
-        "codec": f"{model.name} ({model.spec.reduction():g} times fewer values)",
+        "codec": f"{model.name} ({rate_text(manifest.spec)})",
         "latents": latents_text(manifest.latent_shape, manifest.views),
         **contents(manifest),
     }

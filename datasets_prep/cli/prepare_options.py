@@ -15,7 +15,12 @@ from walloc_cdl.cli.options import parse_share
 
 OutAddress = Annotated[str, typer.Option(metavar="DIR", help="Folder or address (s3://…) of the data set to make.")]
 CodecName = Annotated[
-    str | None, typer.Option("--codec", help="A name from `cdl codec list`, a folder, a .pth file, or hub:….")
+    str | None,
+    typer.Option(
+        "--codec",
+        help="A name from `cdl codec list`, a folder, a .pth file, hub:…, or own, which fits one to the train split "
+        "first; with --bytes or --bpp, the shipped one for the source's channels by default.",
+    ),
 ]
 FromArchives = Annotated[bool, typer.Option("--archive", help="SOURCE is a folder that `cdl export --archive` made.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the plan and its expected size and time.")]

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from datasets_prep.codec_fit.native_signals import native_signals
+from datasets_prep.codec_fit.fit_inputs import FitInputs
+from datasets_prep.codec_fit.source_signals import SourceSignals, select_samples
 from datasets_prep.sources import Source
 from walloc_cdl.codec import Codec
 from walloc_cdl.codec.families.walloc import WallocCodec
-from walloc_cdl.codec.fit.closed_form import MAX_COEFFICIENTS, FitConfig, FitReport, fit_codec
+from walloc_cdl.codec.fit.closed_form import FitConfig, FitReport, fit_codec
+from walloc_cdl.codec.fit.plane_codec import PlaneFitConfig, PlaneFitReport, fit_plane_codec
+from walloc_cdl.codec.fit.signal_pass import MAX_COEFFICIENTS
 from walloc_cdl.errors import CallError, JobError
 
 DEFAULT_LEVELS = {"image": 3, "array": 3, "audio": 8}
 
 
 def configure_fit(
-    source: Source, *, channels: int | None, levels: int | None, sample_rate: int | None, **settings: Any
-) -> FitConfig:
+    source: Source,
+    *,
+    channels: int | None = None,
+    levels: int | None = None,
+    sample_rate: int | None = None,
+    planes: bool = False,
+    **settings: Any,
+) -> FitConfig | PlaneFitConfig:
     """Return the configuration of a fit to `source`; arguments that are None are taken from the source.
 
-    `settings` are further fields of `FitConfig`. Raises `CallError` for channels that the source cannot
-    provide, and for clips of several sample rates.
+    `planes` gives that of a codec with bit planes. `settings` are further fields of `FitConfig` or `PlaneFitConfig`.
+    Raises `CallError` for channels that the source cannot provide, and for clips of several sample rates.
     """
     if sample_rate is not None and source.kind != "audio":
         raise CallError(f"a sample rate of {sample_rate} Hz for the source {source.name}; only audio has one")
@@ -35,7 +45,8 @@ def configure_fit(
     _require_channels(source, channels)
     if source.kind == "audio" and sample_rate is None:
         sample_rate = source.root.sample_rate()
-    return FitConfig(
+    kind: type[FitConfig | PlaneFitConfig] = PlaneFitConfig if planes else FitConfig
+    return kind(
         kind="audio" if source.kind == "audio" else "image",
         channels=channels,
         levels=levels or choose_levels(source, channels),
@@ -46,37 +57,39 @@ def configure_fit(
 
 def fit_to_source(
     source: Source,
-    config: FitConfig,
+    config: FitConfig | PlaneFitConfig,
+    inputs: FitInputs | None = None,
     *,
     fraction: float = 1.0,
     split: str | None = None,
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[WallocCodec, FitReport, int]:
+) -> tuple[WallocCodec, FitReport | PlaneFitReport, int]:
     """Fit a codec to a source; returns the codec, the report, and the number of samples that could not be used.
 
-    Without `split`, the train split is used, or the first split if there is no train split. `threads` is the number of
-    torch's threads, by default the one that is fastest when the fit begins. Raises `JobError` if more than half of the
-    samples cannot be used.
+    `inputs` say how the samples are prepared, by default as `prepare` does by default. Without `split`, the train split
+    is used, or the first split if there is no train split. `threads` is the number of torch's threads, by default the
+    one that is fastest when the fit begins. Raises `JobError` if more than half of the samples cannot be used.
     """
     split = split or ("train" if "train" in source.split_names else source.split_names[0])
-    signals = native_signals(
-        source,
-        config.channels,
-        2**config.levels,
-        sample_rate=config.sample_rate,
-        split=split,
-        fraction=fraction,
-        seed=config.seed,
-    )
+    samples = select_samples(source, split=split, fraction=fraction, seed=config.seed)
+    loads, described = (inputs or FitInputs()).loads(source, config)
+    config = replace(config, notes=config.notes | described)
+    signals = SourceSignals(source, samples, loads)
 
     def with_progress() -> Iterator[Tensor]:
-        for done, signal in enumerate(signals, start=1):
+        for signal in signals:
             yield signal
             if progress:
-                progress(done, len(signals))
+                progress(signals.num_done, len(signals))
 
-    codec, report = fit_codec(with_progress(), config, num_signals=len(signals), threads=threads)
+    settings = {"num_signals": len(signals) * len(loads), "threads": threads}
+    codec: WallocCodec
+    report: FitReport | PlaneFitReport
+    if isinstance(config, PlaneFitConfig):
+        codec, report = fit_plane_codec(with_progress(), config, **settings)
+    else:
+        codec, report = fit_codec(with_progress(), config, **settings)
     if signals.num_skipped > len(signals) // 2:
         raise JobError(
             f"{signals.num_skipped} of {len(signals)} samples of {source.name} could not be used; check the source"

@@ -12,6 +12,7 @@ from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.fields import REMEDY, Fields, require_path, shorten
 from walloc_cdl.latents import FileEntry, Manifest
 from walloc_cdl.latents.json_with_digest import encode_json_with_digest, read_json_with_digest
+from walloc_cdl.planes.levels import LevelTables, channel_values
 
 DESCRIPTION_NAME = "walloc-cdl.json"
 FORMAT = "walloc-cdl export"
@@ -44,12 +45,16 @@ def export_identity(manifest: Manifest, format_name: str, splits: Sequence[str])
     return {"form": format_name, "manifest": manifest.digest(), "splits": list(splits)}
 
 
-def export_contents(manifest: Manifest, splits: Sequence[str]) -> dict[str, Any]:
+def export_contents(manifest: Manifest, splits: Sequence[str], levels: LevelTables | None = None) -> dict[str, Any]:
     """Return everything that is needed to decode an export without this package, as plain JSON values.
 
-    `byte_values` has 256 entries: the companded latent that each byte represents, null for bytes that do not occur.
+    `byte_values` has 256 entries: the companded latent that each byte represents, null for bytes that do not occur. Of
+    latents with bit planes, whose `levels` are given, it has an array of 256 entries for each channel.
     """
-    values = [None if math.isnan(value) else value for value in manifest.spec.byte_values().tolist()]
+    if levels is None:
+        values = [None if math.isnan(value) else value for value in manifest.spec.byte_values().tolist()]
+    else:
+        values = channel_values(manifest.spec, levels).tolist()
     return {
         "spec": manifest.spec.to_json(),
         "latent_shape": list(manifest.latent_shape),

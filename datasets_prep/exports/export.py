@@ -26,6 +26,7 @@ from walloc_cdl.canonical import sha256_file
 from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.files import make_folder, open_atomic, write_atomic
 from walloc_cdl.latents import FileEntry, Manifest, load_manifest
+from walloc_cdl.latents.packing import load_levels
 
 EXPORT_FORMATS: dict[str, ExportFormat] = {
     export_format.name: export_format
@@ -95,7 +96,8 @@ def _write_rest(
         write_atomic(out / name, data)
     names = [*(part.name for part in parts), *codec, *side_files]
     files = {name: FileEntry((out / name).stat().st_size, sha256_file(out / name)) for name in names}
-    description = ExportDescription(identity, export_contents(manifest, identity["splits"]), files)
+    about = export_contents(manifest, identity["splits"], load_levels(folder, manifest))
+    description = ExportDescription(identity, about, files)
     write_atomic(out / DESCRIPTION_NAME, description.to_bytes())
     return description
 

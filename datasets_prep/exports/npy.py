@@ -12,6 +12,9 @@ from datasets_prep.folders.verified_read import ShardSamples
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import Manifest
 
+BATCH_SAMPLES = 512
+"""Samples that are unpacked and written at a time."""
+
 
 class NpyFormat:
     """Files for `np.load(…, mmap_mode="r")`; they are written as a stream, so a split need not fit into memory."""
@@ -35,7 +38,9 @@ class NpyFormat:
         if part.name.endswith("-codes.npy"):
             _write_header(file, "|u1", (part.num_samples, *manifest.layout.sample_shape))
             for shard in samples:
-                file.write(np.ascontiguousarray(shard.codes).reshape(-1).data)
+                for start in range(0, len(shard.keys), BATCH_SAMPLES):
+                    codes = shard.codes[start : start + BATCH_SAMPLES]
+                    file.write(np.ascontiguousarray(codes).reshape(-1).data)
         elif part.name.endswith(".npy"):
             _write_header(file, labels.dtype.str, (part.num_samples, *labels.sample_shape))
             for shard in samples:

@@ -13,14 +13,14 @@ _TEXT = """\
 {header}# Latents
 
 {num_samples:,} samples of {shape} bytes each, in the splits {splits},
-exported by walloc-cdl; their source is {source}. A byte stands for a number, the companded latent, by the
+exported by walloc-cdl; their source is {source}. A byte stands for a number, {number}, by the
 table in `{description}`, which also has the classes, the codec's spec and the SHA-256 of every file.{unknown}
 
 ```python
 import json
 import numpy as np
 {example}table = np.array(json.load(open("{description}"))["byte_values"], np.float32)
-latents = table[codes]  # {shape_note}
+latents = {lookup}  # {shape_note}
 ```
 
 With walloc-cdl and the codec in `codec/`, codes become {signals} again:
@@ -29,7 +29,7 @@ With walloc-cdl and the codec in `codec/`, codes become {signals} again:
 import torch
 import walloc_cdl as cdl
 
-decoded = cdl.load_codec("codec").decode(torch.from_numpy(np.array(codes{first_view})))  # float in [-0.5, 0.5]
+decoded = cdl.load_codec("codec"){planes}.decode(torch.from_numpy(np.array(codes{first_view})))  # float in [-0.5, 0.5]
 ```
 """
 
@@ -41,12 +41,16 @@ def readme(manifest: Manifest, export_format: ExportFormat, parts: Sequence[Part
     """Return the content of README.md."""
     splits = list(dict.fromkeys(part.split for part in parts))
     axes = ("samples", *(["views"] if manifest.views else []), *manifest.spec.axes)
+    axis = f"[:{', None' * (len(manifest.spec.axes) - 1)}]"
     example_part = next((part for part in parts if part.num_samples), parts[0])
     text = _TEXT.format(
         header=export_format.header(parts),
         num_samples=sum(manifest.splits[split].num_samples for split in splits),
         shape=" × ".join(map(str, manifest.layout.sample_shape)),
         splits=", ".join(f"`{split}`" for split in splits),
+        number="the companded latent" if manifest.spec.planes is None else "a level of its channel",
+        lookup="table[codes]" if manifest.spec.planes is None else f"table[np.arange(len(table)){axis}, codes]",
+        planes="" if manifest.spec.planes is None else f".with_planes({manifest.spec.num_planes})",
         source=markdown_text(str(manifest.source.get("name", "unknown"))),
         description=DESCRIPTION_NAME,
         unknown=_UNKNOWN.get(manifest.label_kind, ""),

@@ -10,15 +10,31 @@ import numpy as np
 from walloc_cdl.canonical import sha256_file, sha256_hex
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.fields import REMEDY
-from walloc_cdl.latents import FileEntry, Manifest, ShardEntry, open_shard
+from walloc_cdl.latents import FileEntry, Manifest, Shard, ShardEntry, open_shard
+from walloc_cdl.latents.packing import to_codes
+
+
+class UnpackedCodes:
+    """The codes of a shard of packed samples of one size, which are unpacked on access."""
+
+    def __init__(self, shard: Shard) -> None:
+        self._shard = shard
+
+    def __len__(self) -> int:
+        return len(self._shard)
+
+    def __getitem__(self, rows: int | slice) -> np.ndarray:
+        """Return the codes of a sample, uint8 (K, h, w), or of several, (n, K, h, w), behind an axis of views."""
+        layout = self._shard.layout
+        return to_codes(self._shard.codes[rows], layout.spec.planes, layout.grid)
 
 
 @dataclass(frozen=True, eq=False)
 class ShardSamples:
     """The samples of one shard, in order."""
 
-    codes: np.ndarray
-    """Codes as stored: uint8 (N, K, h, w), (N, V, K, h, w) with views, (N, K, t) for audio, flat for ragged samples."""
+    codes: np.ndarray | UnpackedCodes
+    """Codes: uint8 (N, K, h, w), (N, V, K, h, w) with views, (N, K, t) for audio, flat for ragged samples."""
     labels: np.ndarray | None
     """Labels, see `LabelSpec`; None for a data set without labels."""
     keys: list[str]
@@ -39,7 +55,8 @@ def read_verified_shard(folder: Path, manifest: Manifest, entry: ShardEntry, *, 
         keys = [key.decode("utf-8") for key in encoded]
     except UnicodeDecodeError as error:
         raise DamagedError(f"shard {path}: a key is not UTF-8; {REMEDY}") from error
-    return ShardSamples(shard.codes, shard.labels, keys)
+    codes = UnpackedCodes(shard) if manifest.layout.packed and not manifest.layout.ragged else shard.codes
+    return ShardSamples(codes, shard.labels, keys)
 
 
 def read_verified_file(path: Path, entry: FileEntry) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from walloc_cdl.errors import markdown_text
 from walloc_cdl.latents import Manifest
 
@@ -28,7 +30,7 @@ Latents of {source}, encoded once with walloc-cdl: what classifiers are trained 
 
 | | |
 | --- | --- |
-| latents | {shape} bytes a sample{views}, {bits} bits, companding {companding} |
+| latents | {latents} |
 | codec | `{codec_id}`: {source_channels} channels, stride {stride}, {reduction:g} times fewer values than the source |
 | size | {num_samples:,} samples, {shard_bytes:,} bytes of shards |
 | splits | {splits} |
@@ -46,7 +48,7 @@ for codes, labels in loader:  # uint8 ({axes}) and {labels}
 ```
 
 `cdl pull {repo_id} -o DIR` brings all of it to a folder, every file checked against its SHA-256, and
-`cdl.load_codec("DIR/codec").decode(codes)` makes {signals} of codes.
+`{codec}.decode(codes)` makes {signals} of codes.
 """
 
 
@@ -62,10 +64,8 @@ def dataset_card(manifest: Manifest, repo_id: str) -> bytes:
         title=repo_id.split("/")[-1],
         source=markdown_text(str(manifest.source.get("name", "an unnamed source"))),
         signals="images" if spec.kind == "image" else "sound",
-        shape=" × ".join("any" if side is None else str(side) for side in manifest.latent_shape),
-        views=f", {len(manifest.views)} views of each" if manifest.views else "",
-        bits=spec.bits,
-        companding=spec.companding,
+        latents=_latents(manifest),
+        codec='cdl.load_codec("DIR/codec")' if spec.planes is None else "dataset.codec",
         codec_id=spec.codec_id[:16],
         source_channels=spec.source_channels,
         stride=spec.stride,
@@ -77,10 +77,21 @@ def dataset_card(manifest: Manifest, repo_id: str) -> bytes:
         repo_id=repo_id,
         split=splits[0] if splits else "train",
         axes=", ".join(("B", *spec.axes)),
-        crop=_CROPS[spec.kind] if manifest.layout.ragged else ")",
+        crop=_CROPS[spec.kind] if manifest.layout.ragged else ", unpack=True)" if manifest.layout.packed else ")",
         labels=_LABELS[manifest.label_kind].format(shape=_shape(manifest.layout.labels.sample_shape)),
     )
     return (_header(manifest, repo_id, num_samples) + text).encode("utf-8")
+
+
+def _latents(manifest: Manifest) -> str:
+    """Description of shape and form of the latents."""
+    spec, layout = manifest.spec, manifest.layout
+    shape = " × ".join("any" if side is None else str(side) for side in manifest.latent_shape)
+    views = f", {len(manifest.views)} views of each" if manifest.views else ""
+    if spec.planes is None:
+        return f"{shape} bytes a sample{views}, {spec.bits} bits, companding {spec.companding}"
+    size = "" if layout.ragged else f" of {math.prod(layout.view_shape):,} bytes"
+    return f"{shape} codes a sample{views}, in {spec.num_planes} bit planes{size}"
 
 
 def _names(manifest: Manifest) -> str:

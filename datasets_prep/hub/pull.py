@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from datasets_prep.folders.derived_folder import FETCHED_NAME, derive
 from datasets_prep.folders.verified_read import matches_entry
 from datasets_prep.hub.repository import REPO_TYPE, hub_errors, list_files, require_repo_id
+from walloc_cdl import retries
 from walloc_cdl.addresses import is_address
 from walloc_cdl.canonical import sha256_file
 from walloc_cdl.data import RemoteFolder
@@ -33,6 +34,7 @@ from walloc_cdl.latents import (
     write_manifest,
 )
 from walloc_cdl.latents.json_with_digest import parse_json_with_digest
+from walloc_cdl.retries import Deadline
 
 NUM_THREADS = 4
 """Number of files downloaded at the same time."""
@@ -159,12 +161,16 @@ class HubRemote:
     @classmethod
     def open(cls, repo_id: str, revision: str | None) -> HubRemote:
         """Open the current commit of a branch, tag or commit id."""
-        with hub_errors(repo_id):
-            import huggingface_hub
+        import huggingface_hub
 
-            api = huggingface_hub.HfApi()
+        api = huggingface_hub.HfApi()
+
+        def found() -> tuple[str, dict[str, Any]]:
             commit = api.dataset_info(repo_id, revision=revision).sha
-            return cls(repo_id, commit, list_files(api, repo_id, commit))
+            return commit, list_files(api, repo_id, commit)
+
+        with hub_errors(repo_id):
+            return cls(repo_id, *Deadline(retries.LISTING_S).call(found))
 
     def read(self, name: str, max_bytes: int) -> bytes:
         """See `Remote.read`."""
@@ -198,11 +204,13 @@ class HubRemote:
     def _download(self, name: str, folder: Path) -> Path:
         import huggingface_hub
 
-        with hub_errors(self.repo_id):
-            path = huggingface_hub.hf_hub_download(
+        def download() -> str:
+            return huggingface_hub.hf_hub_download(
                 self.repo_id, name, repo_type=REPO_TYPE, revision=self.commit, local_dir=folder
             )
-        return Path(path)
+
+        with hub_errors(self.repo_id):
+            return Path(Deadline(retries.transfer_s(self.files[name].size)).call(download))
 
 
 def _missing(location: str) -> DamagedError:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from datasets_prep.hub.card import CARD_NAME, dataset_card
 from datasets_prep.hub.repository import REPO_TYPE, hub_errors, list_files, require_repo_id
+from walloc_cdl import retries
 from walloc_cdl.confinement import require_no_links
 from walloc_cdl.errors import CallError, CdlError, DamagedError
 from walloc_cdl.fields import REMEDY
@@ -30,6 +32,7 @@ from walloc_cdl.latents import (
     load_provenance,
     parse_manifest,
 )
+from walloc_cdl.retries import Deadline
 
 OnFile = Callable[[int, int, int], object]
 """Called with the number of uploaded files, the total number of files, and the number of uploaded bytes."""
@@ -62,20 +65,29 @@ def push(
         import huggingface_hub
 
         api = huggingface_hub.HfApi()
-        api.create_repo(repo_id, repo_type=REPO_TYPE, private=private or None, exist_ok=True)
-        if revision is not None:
-            api.create_branch(repo_id, branch=revision, repo_type=REPO_TYPE, exist_ok=True)
-        remote = list_files(api, repo_id, revision)
-        stale = _stale_names(api, repo_id, revision, remote, _names(manifest, with_provenance=_has_provenance(folder)))
+
+        def open_repository() -> tuple[dict[str, Any], list[str]]:
+            api.create_repo(repo_id, repo_type=REPO_TYPE, private=private or None, exist_ok=True)
+            if revision is not None:
+                api.create_branch(repo_id, branch=revision, repo_type=REPO_TYPE, exist_ok=True)
+            remote = list_files(api, repo_id, revision)
+            names = _names(manifest, with_provenance=_has_provenance(folder))
+            return remote, _stale_names(api, repo_id, revision, remote, names)
+
+        remote, stale = Deadline(retries.LISTING_S).call(open_repository)
         operations = _upload(api, folder, repo_id, revision, listed, remote, on_file)
         operations += [huggingface_hub.CommitOperationDelete(path_in_repo=name) for name in stale]
-        operations += _small_files(folder, repo_id, manifest, remote)
-        commit = api.create_commit(
-            repo_id,
-            operations,
-            commit_message=f"Data set of {sum(split.num_samples for split in manifest.splits.values()):,} latents",
-            repo_type=REPO_TYPE,
-            revision=revision,
+        small = _small_files(folder, repo_id, manifest, remote)
+        operations += small
+        num_bytes = sum(operation.upload_info.size for operation in small)
+        commit = Deadline(retries.LISTING_S + retries.transfer_s(num_bytes)).call(
+            lambda: api.create_commit(
+                repo_id,
+                operations,
+                commit_message=f"Data set of {sum(split.num_samples for split in manifest.splits.values()):,} latents",
+                repo_type=REPO_TYPE,
+                revision=revision,
+            )
         )
     return commit.commit_url
 
@@ -135,7 +147,8 @@ def _upload(
                 raise DamagedError(
                     f"{folder / name}: SHA-256 is {found[:12]}…, expected {entry.sha256[:12]}…; {REMEDY}"
                 )
-            api.preupload_lfs_files(repo_id, [operation], repo_type=REPO_TYPE, revision=revision)
+            upload = partial(api.preupload_lfs_files, repo_id, [operation], repo_type=REPO_TYPE, revision=revision)
+            Deadline(retries.transfer_s(entry.num_bytes)).call(upload)
             operations.append(operation)
         num_bytes += entry.num_bytes
         if on_file:

@@ -19,11 +19,14 @@ from walloc_cdl.codec import Codec
 from walloc_cdl.errors import CallError
 
 
-def choose_preparation(source: Source, codec: Codec, config: PrepareConfig) -> Preparation:
+def choose_preparation(
+    source: Source, codec: Codec, config: PrepareConfig, *, convert_color: bool = False
+) -> Preparation:
     """Return the preparation that turns the source's samples into the codec's input.
 
-    Raises `CallError` for a codec of another kind of signal or channel count, and for settings that do not apply to
-    the source's kind.
+    With `convert_color`, gray images become color and the reverse, as a codec that is to be fitted may require. Raises
+    `CallError` for a codec of another kind of signal or channel count, and for settings that do not apply to the
+    source's kind.
     """
     require_kind(source, codec)
     for name, each in settings_of(config).items():
@@ -34,7 +37,8 @@ def choose_preparation(source: Source, codec: Codec, config: PrepareConfig) -> P
         return _ragged(source, codec, config)
     if source.kind == "audio":
         return _audio(source, codec, config)
-    require_channels(source, codec)
+    if source.kind == "array" or not convert_color:
+        require_channels(source, codec)
     if source.kind == "array":
         return source.root.preparation(multiple=codec.spec.stride)
     settings = _image_settings(config)

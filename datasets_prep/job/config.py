@@ -26,6 +26,11 @@ def _check_share(name: str, share: float) -> None:
         raise CallError(f"{name} is {share:g}; expected a share from 0 to below 1, such as 0.01 or 1%")
 
 
+def _check_rate(name: str, bits: float) -> None:
+    if not 0 < bits < math.inf:
+        raise CallError(f"{name} is {bits:g}; expected bits a pixel, or a time step of audio, above 0, such as 1.5")
+
+
 def _check_cpus(name: str, cpus: float) -> None:
     if not 0 < cpus < math.inf:
         raise CallError(f"{name} is {cpus:g}; expected a number above 0")
@@ -90,6 +95,19 @@ class PrepareConfig:
         choices=("pil", "pil-scaled"),
     )
     """The decoder of images, see `datasets_prep.decode.images.load_pixels`; None is `pil`."""
+    bytes: int | None = setting(
+        None,
+        "Bytes of a stored sample, of a codec with bit planes; rounded down to whole planes.",
+        minimum=1,
+    )
+    """Bytes of each view of a stored sample, for a codec with bit planes: the largest number of whole planes that fits
+    is stored. None stores all planes of the codec. Samples of ragged geometry and sound have a `bpp`."""
+    bpp: float | None = setting(
+        None,
+        "The same in bits a pixel, or a time step of audio.",
+        check=_check_rate,
+    )
+    """The same budget in bits a pixel, or a time step of audio."""
     geometry: str = setting(
         "fixed",
         "fixed, or ragged: images and clips keep their own size, padded to the stride.",
@@ -208,6 +226,8 @@ class PrepareConfig:
         for name, each in settings_of(self).items():
             each.require_valid(name, getattr(self, name))
         _check_ray(self)
+        if self.bytes is not None and self.bpp is not None:
+            raise CallError(f"bytes is {self.bytes:,} and bpp is {self.bpp:g}; they are one budget: omit one of them")
         if self.geometry == "ragged" and self.views is not None:
             raise CallError(f"views {self.views!r} with geometry ragged; views have one size: omit one of them")
         if self.slice is not None and self.finish:

@@ -22,7 +22,7 @@ from datasets_prep.encode.flip_rate import flip_rate
 from datasets_prep.encode.sample_layout import label_names, label_spec, sample_layout
 from datasets_prep.job.context import JobContext
 from datasets_prep.job.drop_duplicates import drop_duplicate_samples
-from datasets_prep.job.output import CODEC_FOLDER
+from datasets_prep.job.output import CODEC_FOLDER, OWN
 from datasets_prep.job.read_failures import QUARANTINE, require_source
 from datasets_prep.ledger.duplicates import HASH_COLUMNS, DuplicateFinder, write_marked_ledger
 from datasets_prep.ledger.shard_records import ShardRecord, load_rows, require_fitting, require_record
@@ -47,6 +47,7 @@ from walloc_cdl.latents import (
     write_provenance,
 )
 from walloc_cdl.machine import cpu_count
+from walloc_cdl.planes.levels import FILE_PATH as LEVELS_PATH
 from walloc_cdl.synthesis import FILE_NAME as SYNTHESIS_NAME
 from walloc_cdl.synthesis import synthesis_to_bytes
 
@@ -83,6 +84,8 @@ def finish(context: JobContext) -> Manifest:
     fits = has_synthesis(codec, preparation)
     if fits and (bank := fit_synthesis(codec, [torch.from_numpy(chunk) for chunk in chunks])):
         files[f"{CODEC_FOLDER}/{SYNTHESIS_NAME}"] = synthesis_to_bytes(bank)
+    if (levels := codec.level_tables) is not None:
+        files[LEVELS_PATH] = levels.to_bytes()
     make_folder(folder / CODEC_FOLDER)
     for name, data in sorted(files.items()):
         write_atomic(folder / name, data)
@@ -242,9 +245,11 @@ def _hashed_samples(context: JobContext, split: str) -> Iterator[tuple[str, int]
 
 def _provenance(context: JobContext, codec: Codec, encoder: Encoder, signals: np.ndarray) -> dict[str, Any]:
     engine, elapsed_s = context.plan.engine, time.time() - context.started_s
+    own = getattr(codec.config, "fit", {}).get(OWN)
     return {
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "codec": codec.name,
+        **({} if own is None else {"own_codec": own}),
         "decoder_id": codec.decoder_id(),
         "device": device_kind(encoder.device),
         "precision": "fp32",

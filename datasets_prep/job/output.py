@@ -33,6 +33,12 @@ from walloc_cdl.latents import (
 CODEC_FOLDER = "codec"
 
 EXTENSION_NAME = "extension"
+OWN = "own"
+"""Name of a codec that was fitted for its data set, and key of the record in its description of the fit."""
+
+OWN_CODEC_NAME = "own-codec"
+"""Folder, in the work folder, of such a codec, which is fitted before the job's plan is made."""
+
 DISCARDED_NAME = "discarded.json"
 """Name, in the work folder, of the manifest of a data set that `--restart` is removing."""
 
@@ -42,8 +48,19 @@ ANOTHER_FOLDER = "give another folder, or --restart to remove what is there and 
 def finished_manifest(folder: Path, plan: Plan, *, restart: bool) -> Manifest | None:
     """Return the manifest of a data set that is already finished under this plan, else None; changes no file.
 
-    Raises `CallError` for a folder that is neither an unfinished job nor a data set, and, without `restart`, for a data
-    set of another plan, naming the field that differs.
+    Raises `CallError` as `present_manifest` does, and for a data set of another plan, naming the field that differs.
+    """
+    manifest = present_manifest(folder, restart=restart)
+    if manifest is not None:
+        require_same(folder, "a finished data set", difference_from_finished(plan, manifest))
+    return manifest
+
+
+def present_manifest(folder: Path, *, restart: bool) -> Manifest | None:
+    """Return the manifest of the data set in `folder`, or None if there is none or `restart` removes it.
+
+    Changes no file. Raises `CallError` for a folder that is neither an unfinished job nor a data set, and for a data
+    set with an unfinished edit or extension.
     """
     if folder.exists() and not folder.is_dir():
         raise CallError(f"output {str(folder)!r} is a file; give a new or empty folder")
@@ -60,7 +77,6 @@ def finished_manifest(folder: Path, plan: Plan, *, restart: bool) -> Manifest | 
             raise CallError(
                 f"{folder} holds an unfinished extension; complete it with the command that started it, with --extend"
             )
-        require_same(folder, "a finished data set", difference_from_finished(plan, manifest))
         return manifest
     if (folder / WORK_NAME / DISCARDED_NAME).is_file() and not restart:
         raise CallError(
@@ -110,15 +126,18 @@ def remove_work(folder: Path) -> None:
 
 
 def _clear_work(work: Path) -> None:
-    """Remove everything except the locks from the work folder, and temporary files of killed writers beside it.
+    """Remove everything from the work folder except for the locks and a codec fitted for the job, and temporary files
+    of killed writers beside it.
 
     The files that identify the folder as a job's are removed last, so that a call after an interruption recognizes it.
     """
     clear_temporaries(work.parent)
     for path in sorted(work.iterdir(), key=lambda path: path.name in (PLAN_NAME, DISCARDED_NAME)):
-        if path.is_dir() and path.name != locks.FOLDER:
+        if path.name in (locks.FOLDER, OWN_CODEC_NAME):
+            continue
+        if path.is_dir():
             remove_tree(path)
-        elif path.name != locks.FOLDER:
+        else:
             remove_file(path)
 
 
@@ -163,13 +182,13 @@ def _foreign_name(folder: Path) -> str | None:
     for name in names:
         if name != WORK_NAME or not (folder / name).is_dir():
             return name
-        for inside in foreign_names(folder / name, {locks.FOLDER}):
+        for inside in foreign_names(folder / name, {locks.FOLDER, OWN_CODEC_NAME}):
             return f"{name}/{inside}"
     return None
 
 
 def _files_of(folder: Path, plan: Plan) -> list[str]:
-    codec = [f"{CODEC_FOLDER}/{name}" for name in (*plan.codec, "synthesis.safetensors")]
+    codec = [f"{CODEC_FOLDER}/{name}" for name in (*plan.codec, "synthesis.safetensors", "levels.safetensors")]
     return [*plan.shard_names(os.listdir(folder)), *codec, LEDGER_NAME]
 
 

@@ -5,7 +5,6 @@ Two runs with equal plans make equal data sets, so that an interrupted job is re
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -25,7 +24,9 @@ from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.files import write_atomic
 from walloc_cdl.latents import MAX_MANIFEST_BYTES, Manifest
 from walloc_cdl.latents.json_with_digest import encode_json_with_digest, read_json_with_digest
+from walloc_cdl.planes.rows import row_bytes
 from walloc_cdl.schema import from_json, require_type
+from walloc_cdl.spec import LatentSpec
 
 FORMAT = "walloc-cdl plan"
 FORMAT_VERSION = 1
@@ -50,7 +51,7 @@ class Plan:
     """Name, counts, fingerprint and the limit, if any, copied into the manifest. For a stream that has not ended, name,
     limit, splits and class names."""
     codec: dict[str, str]
-    """Codec id and the SHA-256 of the codec's files."""
+    """Codec id, the number of bit planes, if the latents have any, and the SHA-256 of the codec's files."""
     preprocessing: dict[str, Any]
     """Settings that turn samples into the codec's input, copied into the manifest."""
     engine: dict[str, Any]
@@ -91,7 +92,9 @@ def make_plan(source: Source, codec: Codec, preparation: Preparation, config: Pr
 
     Raises `CallError` for a size that the codec cannot encode and for a device that this machine does not have.
     """
-    latent_bytes = math.prod(codec.latent_shape(preparation.shape)) * max(1, len(preparation.view_names))
+    latent_bytes = row_bytes(codec.spec, codec.latent_shape(preparation.shape)[1:]) * max(
+        1, len(preparation.view_names)
+    )
     shard_samples = config.shard_samples or max(1, min(MAX_SHARD_SAMPLES, MAX_SHARD_BYTES // latent_bytes))
     device = device_kind(choose_device(config.device, allocate=True))
     return Plan(
@@ -102,7 +105,7 @@ def make_plan(source: Source, codec: Codec, preparation: Preparation, config: Pr
             "fingerprint": source.fingerprint(),
         },
         codec={
-            "codec_id": codec.spec.codec_id,
+            **codec_identity(codec.spec),
             **{name: sha256_hex(data) for name, data in sorted(codec.files().items())},
         },
         preprocessing={
@@ -113,6 +116,12 @@ def make_plan(source: Source, codec: Codec, preparation: Preparation, config: Pr
         engine={"device": device, "batch": config.batch, "versions": preparation.versions()},
         shards=plan_shards(source, shard_samples),
     )
+
+
+def codec_identity(spec: LatentSpec) -> dict[str, str]:
+    """Return the codec id and, for latents with bit planes, the number of planes that are stored."""
+    planes = {} if spec.planes is None else {"num_planes": str(spec.num_planes)}
+    return {"codec_id": spec.codec_id, **planes}
 
 
 def plan_shards(source: Source, shard_samples: int, first: Mapping[str, int] | None = None) -> tuple[PlannedShard, ...]:
@@ -167,7 +176,7 @@ def difference_from_finished(plan: Plan, manifest: Manifest) -> tuple[str, Any, 
     planned_source, stored_source = _comparable_sources(plan, manifest)
     finished = {
         "source": stored_source,
-        "codec": {"codec_id": manifest.spec.codec_id, **files},
+        "codec": {**codec_identity(manifest.spec), **files},
         "preprocessing": manifest.preprocessing,
     }
     planned = {"source": planned_source, "codec": plan.codec, "preprocessing": plan.preprocessing}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datasets_prep.decode.arrays import ArrayPreparation
 from datasets_prep.decode.audio import AudioPreparation
 from datasets_prep.decode.ragged import RaggedPreparation
+from datasets_prep.encode.budget import Budget
 from datasets_prep.job.choose_preparation import choose_preparation
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.plan import Plan, make_plan
@@ -37,8 +38,14 @@ class PlannedJob:
 
 
 def plan_job(source: Source, codec: Codec, config: PrepareConfig) -> PlannedJob:
-    """Plan a call of `prepare` without examining the output; raises `CallError` as `prepare` does."""
-    return plan_prepared(source, codec, choose_preparation(source, codec, config), config)
+    """Plan a call of `prepare` without examining the output; raises `CallError` as `prepare` does.
+
+    The job's codec has the bit planes that fit into the budget of `config`.
+    """
+    preparation = choose_preparation(source, codec, config)
+    codec, notes = Budget(config.bytes, config.bpp).fit(codec, preparation)
+    planned = plan_prepared(source, codec, preparation, config)
+    return replace(planned, notes=(*planned.notes, *notes))
 
 
 def plan_prepared(source: Source, codec: Codec, preparation: Preparation, config: PrepareConfig) -> PlannedJob:

@@ -30,7 +30,7 @@ def run_job(planned: PlannedJob, folder: Path, progress: OnProgress, started_s: 
     plan, config = planned.plan, planned.config
     manifest = finished_manifest(folder, plan, restart=config.restart)
     if manifest is None or (folder / WORK_NAME).is_dir():
-        with _lock(folder, config):
+        with call_lock(folder, config):
             with locks.planning_lock(folder / WORK_NAME):
                 # again: before this call got the lock, another one may have completed the job or edited the data set
                 manifest = finished_manifest(folder, plan, restart=config.restart)
@@ -51,7 +51,7 @@ def report_finished(folder: Path, num_samples: int, progress: OnProgress) -> Non
         progress(Progress(num_samples, num_samples, 0, note=note))
 
 
-def _lock(folder: Path, config: PrepareConfig) -> AbstractContextManager[None]:
+def call_lock(folder: Path, config: PrepareConfig) -> AbstractContextManager[None]:
     """Return the lock of this call: of the whole job or of its slice."""
     if config.slice is None:
         return locks.job_lock(folder / WORK_NAME)

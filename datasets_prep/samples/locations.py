@@ -14,36 +14,67 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from datasets_prep.samples.stored import ReadFailure
-from datasets_prep.samples.web import Deadline, FetchError, fetch_range, file_size, too_large
+from datasets_prep.samples.web import FetchError, fetch_deadline, fetch_range, file_size, too_large
+from walloc_cdl import retries
 from walloc_cdl.addresses import WEB_SCHEMES, is_url, url_scheme
 from walloc_cdl.errors import CallError, CdlError, one_line
 from walloc_cdl.files import open_regular
-from walloc_cdl.retries import is_transient_status, retry
+from walloc_cdl.retries import Deadline, is_transient_status, retry
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 Result = TypeVar("Result")
 
-HTTP_BUFFER_BYTES = 2**16
-"""Size of the read buffer for a file at an http(s) URL that is read in sequence."""
+READ_BUFFER_BYTES = 2**16
+"""Size of the read buffer for a file at a URL that is read in sequence."""
 
 RETRY_PAUSES_S = (1.0, 4.0)
 """Pauses before the second and third attempt. The time limit of a fetch includes them."""
 
 
-def file_system(url: str) -> tuple[AbstractFileSystem, str]:
-    """Return the fsspec file system of a URL and the path in it; raises `CallError` if it cannot be opened."""
+class RemoteFileSystem:
+    """A file system of fsspec, each call of which ends: with the time limits of `walloc_cdl.retries`."""
+
+    def __init__(self, system: AbstractFileSystem) -> None:
+        self._system = system
+
+    def isdir(self, path: str) -> bool:
+        """Return whether there is a folder of this path."""
+        return Deadline(retries.REMOTE_S).call(lambda: self._system.isdir(path))
+
+    def ls(self, path: str) -> list[dict[str, Any]]:
+        """Return the entries of a folder, as fsspec describes them."""
+        return Deadline(retries.LISTING_S).call(lambda: list(self._system.ls(path, detail=True)))
+
+    def glob(self, pattern: str) -> list[str]:
+        """Return the paths that a pattern matches."""
+        return Deadline(retries.LISTING_S).call(lambda: list(self._system.glob(pattern)))
+
+    def url(self, path: str) -> str:
+        """Return the URL of a path."""
+        return self._system.unstrip_protocol(path)
+
+
+def file_system(url: str) -> tuple[RemoteFileSystem, str]:
+    """Return the file system of a URL and the path in it; raises `CallError` if it cannot be opened."""
+    try:
+        system, path = Deadline(retries.REMOTE_S).call(lambda: _file_system(url))
+    except TimeoutError as error:
+        raise _not_opened(url, error) from error
+    return RemoteFileSystem(system), path
+
+
+def _file_system(url: str) -> tuple[AbstractFileSystem, str]:
     import fsspec
 
     try:
-        system, path = fsspec.core.url_to_fs(url)
+        return fsspec.core.url_to_fs(url)
     except (ImportError, ValueError, OSError) as error:
         raise _not_opened(url, error) from error
-    return system, path
 
 
 def require_package(url: str) -> None:
@@ -80,10 +111,8 @@ def open_binary(location: str, *, public: bool = False) -> BinaryIO:
     if not is_url(location):
         return open_regular(location)
     if url_scheme(location) in WEB_SCHEMES:
-        return io.BufferedReader(_HttpFile(location, public=public), HTTP_BUFFER_BYTES)
-    system, path = file_system(location)
-    with as_os_errors():
-        return system.open(path, "rb")
+        return io.BufferedReader(_HttpFile(location, public=public), READ_BUFFER_BYTES)
+    return io.BufferedReader(_FsspecFile(location), READ_BUFFER_BYTES)
 
 
 def read_range(
@@ -91,9 +120,9 @@ def read_range(
 ) -> bytes:
     """Read the bytes of a file from `offset` to the end, or `num_bytes` of them; fewer if the file ends before.
 
-    At most `limit` bytes are read from a URL, so that a server cannot fill the memory; from an http(s) URL for
-    `web.FETCH_S` at most, so that it cannot hold the reader. Transient errors (a busy server, a lost connection) are
-    retried after the pauses `RETRY_PAUSES_S`. `public`: see `FileSlice.public`.
+    At most `limit` bytes are read from a URL, so that a server cannot fill the memory, for `web.FETCH_S` at most, so
+    that it cannot hold the reader. Transient errors (a busy server, a lost connection) are retried after the pauses
+    `RETRY_PAUSES_S`. `public`: see `FileSlice.public`.
 
     Raises `OSError`, for URLs its subclass `FetchError`, whatever is wrong with a URL and its server.
     """
@@ -106,12 +135,12 @@ def read_range(
             return file.read(max(0, min(num_bytes, os.fstat(file.fileno()).st_size - offset)))
     if num_bytes is not None and num_bytes > limit:
         raise too_large(limit)
-    deadline = Deadline()
+    deadline = fetch_deadline()
 
     def attempt() -> bytes:
         if url_scheme(location) in WEB_SCHEMES:
             return fetch_range(location, offset, num_bytes, limit, deadline, public=public)
-        return _read_with_fsspec(location, offset, num_bytes, limit)
+        return deadline.call(lambda: _read_with_fsspec(location, offset, num_bytes, limit))
 
     return _fetched(attempt, deadline)
 
@@ -165,8 +194,8 @@ def _is_transient(error: Exception) -> bool:
 
 
 def _read_with_fsspec(url: str, offset: int, num_bytes: int | None, limit: int) -> bytes:
-    system, path = file_system(url)
     with as_os_errors():
+        system, path = _file_system(url)
         if num_bytes is None and (system.size(path) or 0) - offset > limit:
             raise too_large(limit)
         end = offset + (limit + 1 if num_bytes is None else num_bytes)
@@ -176,13 +205,11 @@ def _read_with_fsspec(url: str, offset: int, num_bytes: int | None, limit: int) 
     return data
 
 
-class _HttpFile(io.RawIOBase):
-    """A file at an http(s) URL that is read with range requests."""
+class _RemoteFile(io.RawIOBase):
+    """A file at a URL: reading and seeking."""
 
-    def __init__(self, url: str, *, public: bool) -> None:
-        self._url, self._public, self._position = url, public, 0
-        deadline = Deadline()
-        self._length = _fetched(lambda: file_size(url, deadline, public=public), deadline)
+    _position = 0
+    _length: int
 
     def readable(self) -> bool:
         return True
@@ -197,11 +224,68 @@ class _HttpFile(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:
         count = max(0, min(len(buffer), self._length - self._position))
         if count:
-            data = read_range(self._url, self._position, count, public=self._public)
+            data = self._read(self._position, count)
             count = len(data)
             buffer[:count] = data
             self._position += count
         return count
+
+    def _read(self, position: int, count: int) -> bytes:
+        raise NotImplementedError
+
+
+class _HttpFile(_RemoteFile):
+    """A file at an http(s) URL that is read with range requests."""
+
+    def __init__(self, url: str, *, public: bool) -> None:
+        self._url, self._public = url, public
+        deadline = fetch_deadline()
+        self._length = _fetched(lambda: file_size(url, deadline, public=public), deadline)
+
+    def _read(self, position: int, count: int) -> bytes:
+        return read_range(self._url, position, count, public=self._public)
+
+
+class _FsspecFile(_RemoteFile):
+    """A file that fsspec opens. Opening it and each read end after `web.FETCH_S`, as those of `_HttpFile` do."""
+
+    def __init__(self, url: str) -> None:
+        self._file: BinaryIO | None = None
+
+        def opened() -> tuple[BinaryIO, int]:
+            system, path = _file_system(url)
+            file = system.open(path, "rb")
+            return file, file.seek(0, os.SEEK_END)
+
+        self._file, self._length = _in_time(opened)
+
+    def _read(self, position: int, count: int) -> bytes:
+        if (file := self._file) is None:
+            raise ValueError("a closed file is read")
+
+        def read() -> bytes:
+            file.seek(position)
+            return file.read(count)
+
+        return _in_time(read)
+
+    def close(self) -> None:
+        if self._file is not None:
+            file, self._file = self._file, None
+            _in_time(file.close)
+        super().close()
+
+
+def _in_time(call: Callable[[], Result]) -> Result:
+    """Return the result of a call of fsspec; raises `OSError` only, also when the time for a fetch has passed."""
+    deadline = fetch_deadline()
+    try:
+        with as_os_errors():
+            return deadline.call(call)
+    except TimeoutError as error:
+        if not deadline.has_passed:
+            raise
+        raise FetchError(str(error), ReadFailure.FAILED) from error
 
 
 def last_part(location: str) -> str:

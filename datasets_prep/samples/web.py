@@ -1,7 +1,7 @@
 """Requests to http(s) servers for bytes of a file, within a total time limit and a size limit.
 
 urllib limits each wait for a server, but not a whole request, so that a server which sends a byte now and then would
-hold a worker for years. `Deadline` limits each wait to the time that is left. urllib also follows redirects to ftp,
+hold a worker for years. A `Deadline` limits each wait to the time that is left. urllib also follows redirects to ftp,
 reads the whole body of a redirect, and fails with exceptions of many kinds for malformed URLs; here each of these is a
 `FetchError`.
 
@@ -17,7 +17,6 @@ import re
 import socket
 import ssl
 import string
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from datasets_prep.samples.stored import ReadFailure
 from walloc_cdl.addresses import WEB_SCHEMES, ascii_url, is_public
+from walloc_cdl.retries import Deadline
 
 WAIT_S = 15.0
 """Time limit for connecting to an address, and for each wait for a server."""
@@ -50,25 +50,14 @@ class FetchError(OSError):
         self.failure = failure
 
 
-class Deadline:
-    """The end of the time allowed for an operation of several steps."""
+def fetch_deadline() -> Deadline:
+    """Return the end of the time for a fetch that begins now."""
+    return Deadline(FETCH_S)
 
-    def __init__(self, limit_s: float | None = None) -> None:
-        """`limit_s`: the time allowed, from now on; `FETCH_S` by default."""
-        self.limit_s = FETCH_S if limit_s is None else limit_s
-        self._end = time.monotonic() + self.limit_s
 
-    @property
-    def has_passed(self) -> bool:
-        """Whether no time is left."""
-        return time.monotonic() >= self._end
-
-    def wait_s(self) -> float:
-        """Return the time limit for the next wait; raises `TimeoutError` if no time is left."""
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError(f"took longer than {self.limit_s:g} s")
-        return min(left, WAIT_S)
+def _wait_s(deadline: Deadline) -> float:
+    """Return the time limit for the next wait; raises `TimeoutError` if no time is left."""
+    return min(deadline.left_s(), WAIT_S)
 
 
 def fetch_range(
@@ -185,7 +174,7 @@ def _connected(address: tuple[str, int], *_: object, deadline: Deadline, public:
         if public and not is_public(str(place[0])):
             failure = FetchError("at a private address, which public=1 refuses")
             continue
-        wait_s = deadline.wait_s()
+        wait_s = _wait_s(deadline)
         connection = socket.socket(family, kind, protocol)
         try:
             connection.settimeout(wait_s)
@@ -223,7 +212,7 @@ class _TimedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        self._connection.settimeout(self._deadline.wait_s())
+        self._connection.settimeout(_wait_s(self._deadline))
         return self._file.readinto(buffer)
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from datasets_prep.encode.budget import Budget
 from datasets_prep.job.choose_preparation import choose_preparation
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.plan import Plan, make_plan
@@ -42,6 +43,8 @@ class PlannedStream:
     facts: SourceFacts
     codec: Codec
     config: PrepareConfig
+    notes: tuple[str, ...] = ()
+    """Messages for users, to be shown before the job."""
 
     @property
     def limit(self) -> int | None:
@@ -72,6 +75,7 @@ def plan_stream(stream: StreamingSource, codec: Codec, config: PrepareConfig) ->
         raise CallError(f"stream {stream.name} is of kind {stream.kind!r}; streams hold images: use another source")
     head = StreamHead(stream)
     preparation = choose_preparation(head, codec, config)
+    codec, notes = Budget(config.bytes, config.bpp).fit(codec, preparation)
     plan = make_plan(head, codec, preparation, config)
     source = {
         "name": stream.name,
@@ -81,7 +85,7 @@ def plan_stream(stream: StreamingSource, codec: Codec, config: PrepareConfig) ->
         "class_names": stream.class_names,
     }
     plan = replace(plan, source=source, shards=())
-    return PlannedStream(plan, stream, preparation, source_facts(head), codec, config)
+    return PlannedStream(plan, stream, preparation, source_facts(head), codec, config, tuple(notes))
 
 
 def completed_plan(plan: Plan, source: Source, shards: Sequence[PlannedShard]) -> Plan:

@@ -58,8 +58,8 @@ def prepare_stream(
             if manifest is None:
                 with locks.planning_lock(work):
                     plan = open_output(folder, planned.plan, restart=config.restart, allow_drift=config.allow_drift)
-                report_notes([*stream.notes, *stream_note(planned.limit)], None, progress)
-                reservoir = Reservoir(work, num_calibration_samples(codec, planned.preparation))
+                report_notes([*stream.notes, *planned.notes, *stream_note(planned.limit)], None, progress)
+                reservoir = Reservoir(work, num_calibration_samples(planned.codec, planned.preparation))
                 context = _open_context(planned, folder, plan, reservoir, progress, started_s)
                 return end_job(_encode(context, planned, reservoir))
             remove_work(folder)

@@ -63,7 +63,7 @@ def encode_again(
     of the manifest, with the field that differs, and `JobError` if the source is missing.
     """
     engine = (load_provenance(folder) or {}).get("engine") or {}
-    codec = load_codec(str(folder / CODEC_FOLDER))
+    codec = load_codec(str(folder / CODEC_FOLDER)).for_latents(manifest.spec)
     planned = planned_job(folder, manifest, engine, codec, config)
     _require_same_source(folder, planned, manifest)
     _require_same_shape(folder, planned, manifest)

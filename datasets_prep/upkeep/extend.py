@@ -30,7 +30,7 @@ from datasets_prep.job.context import JobContext
 from datasets_prep.job.drop_duplicates import drop_duplicate_samples
 from datasets_prep.job.output import EXTENSION_NAME, extension_folder, extension_plan
 from datasets_prep.job.plan import Plan, save_plan
-from datasets_prep.job.plan_job import PlannedJob, plan_job
+from datasets_prep.job.plan_job import PlannedJob
 from datasets_prep.job.progress import report_notes
 from datasets_prep.job.run import OnProgress, encode_pending, open_context
 from datasets_prep.ledger.duplicates import DuplicateFinder
@@ -41,7 +41,7 @@ from datasets_prep.ledger.table import DUPLICATE, STRAY_ROWS, stray_rows
 from datasets_prep.samples.planned_shard import PlannedShard
 from datasets_prep.sources.core.source import Source
 from datasets_prep.upkeep.edit import Edit, held, recover
-from datasets_prep.upkeep.extension import Extension, compare, require_folder
+from datasets_prep.upkeep.extension import Extension, compare, plan_extension, require_folder
 from walloc_cdl.codec import Codec
 from walloc_cdl.files import link_file, make_folder, move_file, remove_temporaries, remove_tree
 from walloc_cdl.latents import LEDGER_NAME, WORK_NAME, Manifest, SplitSummary, load_manifest
@@ -61,7 +61,7 @@ def extend(
     as `datasets_prep.prepare_local.prepare` does.
     """
     folder = require_folder(out)
-    planned = plan_job(source, codec, config)
+    planned = plan_extension(source, codec, folder, config)
     with resumable(folder):
         return _extend(folder, planned, progress)
 

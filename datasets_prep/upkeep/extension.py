@@ -11,12 +11,13 @@ from pathlib import Path
 
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.job.output import extension_plan, require_same
-from datasets_prep.job.plan import Plan, difference_from_finished, first_difference, plan_shards
-from datasets_prep.job.plan_job import PlannedJob, plan_samples
+from datasets_prep.job.plan import Plan, codec_identity, difference_from_finished, first_difference, plan_shards
+from datasets_prep.job.plan_job import PlannedJob, plan_job, plan_samples
 from datasets_prep.ledger.index import STORED, LedgerIndex
 from datasets_prep.ledger.rewrite import ledger_parts, stored_ledger_schema
 from datasets_prep.ledger.table import ledger_schema
 from datasets_prep.sources.core.limits import LimitedSource
+from datasets_prep.sources.core.source import Source
 from datasets_prep.upkeep.source_diff import (
     NewSamplesSource,
     SourceDiff,
@@ -25,8 +26,9 @@ from datasets_prep.upkeep.source_diff import (
     require_same_labels,
 )
 from walloc_cdl.addresses import is_address, local_path
+from walloc_cdl.codec import Codec
 from walloc_cdl.errors import CallError
-from walloc_cdl.latents import LEDGER_NAME, Manifest, ShardEntry
+from walloc_cdl.latents import LEDGER_NAME, MANIFEST_NAME, Manifest, ShardEntry, load_manifest
 from walloc_cdl.latents.manifest import SHARD_SUFFIX
 
 SAME_SETTINGS = "give the value that it was made with, or prepare the source in another folder"
@@ -69,6 +71,26 @@ def require_folder(out: str | os.PathLike[str]) -> Path:
     return local_path(out)
 
 
+def plan_extension(source: Source, codec: Codec, folder: Path, config: PrepareConfig) -> PlannedJob:
+    """Plan the encoding of a whole source with the codec of the data set `folder`, at its number of bit planes.
+
+    Where the codec or the budget of this call has more bit planes, those that the data set has are stored. Raises
+    `CallError` as `extend` does.
+    """
+    planned = plan_job(source, codec, config)
+    if not (folder / MANIFEST_NAME).is_file():
+        return planned
+    spec, found = load_manifest(folder).spec, planned.codec.spec
+    if found.codec_id != spec.codec_id or found.num_planes == spec.num_planes:
+        return planned
+    if found.num_planes < spec.num_planes:
+        raise CallError(
+            f"{folder} has {spec.num_planes} bit planes, but this call has {found.num_planes}; omit the budget, or "
+            "`cdl cut` the data set first"
+        )
+    return plan_job(source, codec.with_planes(spec.num_planes), replace(config, bytes=None, bpp=None))
+
+
 def compare(folder: Path, planned: PlannedJob, manifest: Manifest, *, only_retried: bool = False) -> Extension:
     """Plan the extension of the data set `folder` by the new samples of its source; `planned` is for the whole source.
 
@@ -103,7 +125,7 @@ def _require_compatible(folder: Path, planned: PlannedJob, manifest: Manifest) -
     plan = replace(
         planned.plan,
         source={**manifest.source, "name": planned.plan.source["name"]},
-        codec={"codec_id": planned.codec.spec.codec_id},
+        codec=codec_identity(planned.codec.spec),
     )
     require_same(folder, "a finished data set", difference_from_finished(plan, manifest), SAME_SETTINGS)
     require_same_labels(planned.source, manifest)

@@ -40,7 +40,8 @@ def try_again(folder: Path, manifest: Manifest, config: RepairConfig) -> TriedAg
     if LEDGER_NAME not in manifest.files or not manifest.ledger.get("num_quarantined"):
         return TriedAgain()
     engine = (load_provenance(folder) or {}).get("engine") or {}
-    planned = planned_job(folder, manifest, engine, load_codec(str(folder / CODEC_FOLDER)), config)
+    codec = load_codec(str(folder / CODEC_FOLDER)).for_latents(manifest.spec)
+    planned = planned_job(folder, manifest, engine, codec, config)
     if (difference := difference_from_finished(planned.plan, manifest)) is not None:
         return TriedAgain(
             hindrance=f"not tried: the source has changed ({difference[0]}); `cdl prepare --extend` tries them"

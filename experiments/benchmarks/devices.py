@@ -29,4 +29,4 @@ def synchronize(device: torch.device) -> None:
 def is_compiled(codec: WallocCodec, signal: Tensor) -> bool:
     """Returns whether `encode` uses compiled code for such signals, instead of plain torch."""
     with torch.no_grad():
-        return codec._compiled.encode(codec.encoder[0], signal, codec._unpadded_codes) is not None
+        return codec._compiled.encode(codec._linear_encoder(), signal, codec._unpadded_codes) is not None

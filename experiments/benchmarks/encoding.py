@@ -1,5 +1,7 @@
 """`cdl bench encode`: encodes batches of signals to stored codes, by `codec.encode` and by peers with the same weights.
 
+Codecs with bit planes encode to packed rows, and `rgb-16x`, which stores bytes, is measured beside those for RGB.
+
 The limits are the rates of memory copies and of float32 multiply-adds, divided by the least amount of each that
 encoding needs, on the CPU or a GPU. For GPUs, `experiments.gpu_speed` also compares the kernel with its own products.
 """
@@ -25,12 +27,15 @@ from experiments.peers.catalog import choose_peers
 from experiments.peers.peer import Encode, Setting
 from walloc_cdl.codec import Codec, WallocCodec, load_codec
 from walloc_cdl.errors import CallError
+from walloc_cdl.planes.rows import planes_for_bytes
 from walloc_cdl.threads import torch_threads
 
 IMAGE_SIDE = 256
 CLIP_SAMPLES = 2**17
 """About three seconds."""
 THIS_PACKAGE = "walloc-cdl"
+BYTE_CODEC = "rgb-16x"
+"""The codec of byte codes with which codecs of bit planes for RGB are compared."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class EncodeBenchmark:
     batch_size: int = 32
     threads: int | None = None
     """CPU threads; by default one for each processor."""
+    sample_bytes: int | None = None
+    """Bytes of a row of bit planes, of which as many are encoded as fit; by default all. The codec must have some."""
     device: str = "cpu"
     """The device of signals, codecs and limits: `cpu`, `cuda` or `cuda:N`."""
     seed: int = 0
@@ -67,6 +74,9 @@ def measure_encoding(
         raise CallError(f"threads is {config.threads} on device {device}; it applies to the CPU only: omit it")
     peers, absent = choose_peers("encode", against)
     codec = load_codec(config.codec)
+    if config.sample_bytes is not None:
+        grid = codec.latent_shape(signal_shape(codec, 1)[1:])[1:]
+        codec = codec.with_planes(planes_for_bytes(codec.spec, grid, config.sample_bytes))
     if not isinstance(codec, WallocCodec) or codec.config.encoder != "light":
         raise CallError(
             f"codec {codec.name} has no linear WaLLoC encoder; choose one that has, such as rgb-16x or stereo-5x"
@@ -84,8 +94,15 @@ def measure_encoding(
         codec = codec.to(device)
         trial = _run_over(batches[:2], timing.max_s)
         path = "compiled" if is_compiled(codec, batches[0]) else "plain torch, as there is no compiled path here"
-        setting = Setting(f"codec.encode, {path}", "README.md", codec.encode)
+        work = ("codec.encode", codec.encode) if codec.planes is None else ("codec.encode_rows", codec.encode_rows)
+        setting = Setting(f"{work[0]}, {path}", "README.md", work[1])
         candidates = [choose_setting(THIS_PACKAGE, [setting], trial)]
+        costs = {}
+        if codec.planes is not None and (codec.kind, codec.source_channels) == ("image", 3):
+            byte_codec = load_codec(BYTE_CODEC).to(device)
+            costs[BYTE_CODEC] = EncodeCost.of(byte_codec)
+            bytes_setting = Setting("its codec.encode, a byte for each code", "docs/codecs.md", byte_codec.encode)
+            candidates.append(choose_setting(BYTE_CODEC, [bytes_setting], trial))
         others, failed = choose_peer_settings(peers, lambda peer: peer.encode_settings(codec), [trial], on_phase)
         candidates += [each for (each,) in others]
         cost = EncodeCost.of(codec)
@@ -95,12 +112,12 @@ def measure_encoding(
             runs[name](0)
         rates = time_in_turn(runs, timing.repeats, partial(on_phase, "encoding"))
     limits = _limits(cost, rates, "pixel" if codec.kind == "image" else "frame", device)
-    lowest = [min(both) for both in zip(*(limit.rates for limit in limits), strict=True)]
     return Result(
         benchmark="encode",
         unit="MP/s" if codec.kind == "image" else "million frames/s",
         work={
             "codec": codec.name,
+            **({} if codec.planes is None else {"planes": len(codec.planes)}),
             "device": str(device),
             "batch": "x".join(map(str, shape)),
             "batches": num_batches,
@@ -110,7 +127,7 @@ def measure_encoding(
         },
         machine=machine,
         limits=limits,
-        figures=[_figure(each, rates[each.name], lowest) for each in candidates],
+        figures=[_figure(each, rates[each.name], _lowest(costs.get(each.name, cost), rates)) for each in candidates],
         absent=[*absent, *failed],
     )
 
@@ -142,8 +159,7 @@ def _run_over(batches: Sequence[torch.Tensor], max_s: float) -> Callable[[Encode
 
 
 def _limits(cost: EncodeCost, rates: dict[str, list[float]], item: str, device: torch.device) -> list[Limit]:
-    memory = [rate / cost.bytes / 1e6 for rate in rates["memory"]]
-    arithmetic = [rate / cost.operations / 1e6 for rate in rates["arithmetic"]]
+    memory, arithmetic = _bounds(cost, rates)
     copied, computed = max(rates["memory"]) / 1e9, max(rates["arithmetic"]) / 1e9
     gpu_note = "; the tensor cores, which compiled encoders use, are not bound by it" if device.type == "cuda" else ""
     return [
@@ -159,6 +175,18 @@ def _limits(cost: EncodeCost, rates: dict[str, list[float]], item: str, device: 
             arithmetic,
         ),
     ]
+
+
+def _bounds(cost: EncodeCost, rates: dict[str, list[float]]) -> tuple[list[float], list[float]]:
+    """Returns what memory and arithmetic allow, in each repeat."""
+    return (
+        [rate / cost.bytes / 1e6 for rate in rates["memory"]],
+        [rate / cost.operations / 1e6 for rate in rates["arithmetic"]],
+    )
+
+
+def _lowest(cost: EncodeCost, rates: dict[str, list[float]]) -> list[float]:
+    return [min(both) for both in zip(*_bounds(cost, rates), strict=True)]
 
 
 def _figure(each: Candidate[Encode], rates: Sequence[float], limits: Sequence[float]) -> Figure:

@@ -92,4 +92,5 @@ class EncodeCost:
         levels = stride.bit_length() - 1
         lifting = 4.0 * channels * levels * dimensions
         sample_bytes = 1 if codec.kind == "image" else 2
-        return cls(channels * sample_bytes + latents / stride**dimensions, lifting + channels * latents)
+        stored_bytes = latents if codec.planes is None else len(codec.planes) / 8
+        return cls(channels * sample_bytes + stored_bytes / stride**dimensions, lifting + channels * latents)

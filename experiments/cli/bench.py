@@ -39,6 +39,9 @@ def bench_encode(
     codec: Annotated[
         str | None, typer.Option("--codec", help="A codec with a linear encoder; default rgb-16x, or stereo-5x.")
     ] = None,
+    sample_bytes: Annotated[
+        int | None, typer.Option("--bytes", help="Of a row of a codec with bit planes; default all planes.")
+    ] = None,
     megabytes: Megabytes = 600,
     batch_size: BatchSize = 32,
     threads: Threads = None,
@@ -49,8 +52,8 @@ def bench_encode(
 ) -> None:
     """Measure the speed of encoding.
 
-    Batches of RGB images of 256 pixels, uint8, are encoded to stored codes. Peers: walloc (PyPI), torch (the same
-    codec without compiled code), on the same device.
+    Batches of RGB images of 256 pixels, uint8, are encoded to stored codes, or to rows of bit planes, and rgb-16x is
+    measured beside those. Peers: walloc (PyPI), torch (the same codec without compiled code), on the same device.
     """
     from experiments.benchmarks.encoding import EncodeBenchmark, measure_encoding
     from experiments.benchmarks.timing import Timing
@@ -58,9 +61,33 @@ def bench_encode(
     if audio and codec:
         raise CallError("--audio cannot be combined with --codec, which determines the kind of signal; omit --audio")
     name = codec or ("stereo-5x" if audio else "rgb-16x")
-    config = EncodeBenchmark(name, megabytes * 10**6, batch_size, threads, device)
+    config = EncodeBenchmark(name, megabytes * 10**6, batch_size, threads, sample_bytes, device)
     with PhaseProgress("runs") as phases:
         result = measure_encoding(config, Timing(repeats, seconds), against, on_phase=phases.update)
+    _show(result, json_path)
+
+
+def bench_unpack(
+    codec: Annotated[str, typer.Option("--codec", help="A codec for images with bit planes.")] = "rgb",
+    sample_bytes: Annotated[int, typer.Option("--bytes", help="Of a row, for 256 pixels a side.")] = 12288,
+    megabytes: Megabytes = 600,
+    batch_size: BatchSize = 64,
+    model: Annotated[str, typer.Option("--model", help="A timm model, for the time of a step.")] = "resnet18",
+    threads: Threads = None,
+    repeats: Repeats = 5,
+    seconds: Seconds = 10.0,
+    json_path: JsonPath = None,
+) -> None:
+    """Measure the speed of unpacking rows of bit planes to the float input of a model.
+
+    Compares it with plain torch, with filling the same memory, and with a training step of a model at a grid of 64.
+    """
+    from experiments.benchmarks.timing import Timing
+    from experiments.benchmarks.unpacking import UnpackBenchmark, measure_unpacking
+
+    config = UnpackBenchmark(codec, sample_bytes, megabytes * 10**6, batch_size, model, threads)
+    with PhaseProgress("runs") as phases:
+        result = measure_unpacking(config, Timing(repeats, seconds), on_phase=phases.update)
     _show(result, json_path)
 
 
@@ -153,7 +180,7 @@ def bench_archive(
     json_path: JsonPath = None,
 ) -> None:
     """Measure size and speed of archives in each container."""
-    from datasets_prep.codec_fit.native_signals import native_signals
+    from datasets_prep.codec_fit.source_signals import native_signals
     from datasets_prep.sources import open_source
     from experiments.archive_sizes import AUDIO_SPEC, audio_like_codes, image_codes, measure_containers
     from walloc_cdl.codec import load_codec

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from experiments.cli.fidelity import (
+    Against,
+    Budgets,
+    ClassifierName,
+    Crop,
+    CropShare,
+    Device,
+    FidelityOptions,
+    NumThreads,
+    PlotPath,
+    Resize,
+    Size,
+    Weights,
+)
+from experiments.cli.fidelity import measure as measure_fidelity
 from walloc_cdl.cli.console import progress, report, show
 from walloc_cdl.cli.options import CodecName, ContainerName, JsonPath, Seed, require_parent
 from walloc_cdl.errors import CallError
+from walloc_cdl.machine import wait_without_spinning_if_busy
 
 
 def evaluate(
@@ -22,25 +38,51 @@ def evaluate(
     except_fraction: Annotated[
         float | None, typer.Option(help="Leave out the samples that `cdl codec fit --fraction F --seed S` uses.")
     ] = None,
+    fraction: Annotated[
+        float | None, typer.Option(help="Measure the samples that `cdl codec fit --fraction F --seed S` uses.")
+    ] = None,
     seed: Seed = 0,
     container: ContainerName = None,
+    classifier: ClassifierName = None,
+    weights: Weights = None,
+    budgets: Budgets = None,
+    against: Against = None,
+    size: Size = None,
+    resize: Resize = None,
+    crop: Crop = None,
+    crop_share: CropShare = None,
+    device: Device = None,
+    threads: NumThreads = None,
+    plot: PlotPath = None,
     json_path: JsonPath = None,
 ) -> None:
     """Measure a codec on images, audio or arrays.
 
     Give one of --images, --audio and --arrays.
 
+    With --classifier: the share of images on which a frozen network predicts the same class as on the original, and
+    top-1 where the class is known, at several numbers of bytes, with paired differences and 95 % intervals. Images are
+    prepared as by `cdl prepare`. Without it:
+
     Images: PSNR, SSIM, MS-SSIM, LPIPS if its weights are available, and bits per pixel of archive files.
     Arrays: PSNR and bits per pixel. Audio: PSNR, signal-to-noise ratio and entropy of the codes per sample. Samples
     keep their own size, cropped to a multiple of the codec's stride.
     """
-    from datasets_prep.codec_fit.native_signals import native_signals
+    wait_without_spinning_if_busy()
+    from datasets_prep.codec_fit.source_signals import native_signals
     from datasets_prep.job.choose_preparation import require_channels, require_kind
     from datasets_prep.sources import open_source
     from experiments.rate_distortion import measure_rate_distortion
     from experiments.signal_distortion import measure_arrays, measure_audio
     from walloc_cdl.codec import load_codec
 
+    options = FidelityOptions(
+        weights, budgets, against, size, resize, crop, crop_share, device=device, threads=threads, plot=plot
+    )
+    if classifier is None:
+        options.require_none()
+    elif container:
+        raise CallError(f"--container {container} with --classifier, which measures stored rows; omit it")
     given = {"imagefolder": images, "audiofolder": audio, "arrays": arrays}
     names = [name for name, value in given.items() if value is not None]
     if len(names) != 1:
@@ -56,8 +98,11 @@ def evaluate(
             f"--container {container} does not apply to audio, whose rate is the entropy of the codes; omit it"
         )
     container_option = {"container": container} if container else {}
-    rest = {"fraction": except_fraction, "rest": True} if except_fraction is not None else {}
-    signals = native_signals(source, spec.source_channels, spec.stride, sample_rate=spec.sample_rate, seed=seed, **rest)
+    selection = _selection(fraction, except_fraction, seed)
+    if classifier is not None:
+        measure_fidelity(model, source, classifier, options, selection, json_path)
+        return
+    signals = native_signals(source, spec.source_channels, spec.stride, sample_rate=spec.sample_rate, **selection)
     measure = {"image": measure_rate_distortion, "array": measure_arrays, "audio": measure_audio}[source.kind]
     with progress("eval", "samples") as update:
         done = 0
@@ -73,6 +118,18 @@ def evaluate(
     report(
         payload | {name: _missing_text(name) for name, value in payload.items() if value is None}, json_path, payload
     )
+
+
+def _selection(fraction: float | None, except_fraction: float | None, seed: int) -> dict[str, Any]:
+    """Returns the arguments of `select_samples`."""
+    if fraction is not None and except_fraction is not None:
+        raise CallError(
+            f"--fraction {fraction:g} and --except-fraction {except_fraction:g} select samples in opposite ways; give "
+            "one of them"
+        )
+    if except_fraction is not None:
+        return {"fraction": except_fraction, "rest": True, "seed": seed}
+    return {"fraction": 1.0 if fraction is None else fraction, "seed": seed}
 
 
 def _missing_text(name: str) -> str:

@@ -13,6 +13,7 @@ COMMANDS = CommandTable(
         "codec eval": codec.evaluate,
         "codec inspect": codec.inspect,
         "bench encode": bench.bench_encode,
+        "bench unpack": bench.bench_unpack,
         "bench load": bench.bench_load,
         "bench prepare": bench.bench_prepare,
         "bench train": bench.bench_train,

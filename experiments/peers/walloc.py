@@ -22,7 +22,8 @@ UNUSED_WIDTH = 64
 def encode_settings(codec: Codec) -> list[Setting[Encode]]:
     """Returns one setting: inference mode, in the default memory layout.
 
-    Raises `CallError` for a codec without a linear WaLLoC encoder.
+    With the weights of a codec with bit planes it compands and rounds as always: its bytes, one for a latent, are not
+    the codes of that codec. Raises `CallError` for a codec without a linear WaLLoC encoder.
     """
     if not isinstance(codec, WallocCodec) or codec.config.encoder != "light":
         raise CallError(f"codec {codec.name} has no linear WaLLoC encoder; choose one that has, such as rgb-16x")
@@ -46,12 +47,14 @@ def _load_reference(codec: WallocCodec) -> Any:
         from walloc import walloc
 
         config = codec.config
-        sizes = (config.channels, config.levels, UNUSED_WIDTH, UNUSED_WIDTH, config.latent_channels, config.bits)
+        # Not those of the configuration, since a prefix of bit planes may have fewer channels, of a few bits each.
+        latents, bits = codec.latent_channels, config.bits if codec.planes is None else 8
+        sizes = (config.channels, config.levels, UNUSED_WIDTH, UNUSED_WIDTH, latents, bits)
         if codec.kind == "image":
             reference = walloc.Codec2D(*sizes, lightweight_encode=True)
         else:
-            width = config.latent_channels
-            sizes = (config.channels, config.levels, width, width, width, config.bits)
+            sizes = (config.channels, config.levels, latents, latents, latents, bits)
             reference = walloc.Codec1D(*sizes, lightweight_encode=True, post_filter=False)
-    reference.encoder[0].load_state_dict(codec.encoder[0].state_dict())
+    weights = codec.encoder[0].state_dict()
+    reference.encoder[0].load_state_dict({name: tensor[:latents] for name, tensor in weights.items()})
     return reference.eval().to(codec.encoder[0].weight.device)

@@ -11,6 +11,7 @@ import pytest
 from classifiers.cli.learning import metric_rows
 from classifiers.evaluation import Predictions
 from classifiers.metrics import Metrics, class_table, compute_metrics, confused_classes, metrics_of_classes
+from tests.support.memory import PeakMemory
 from walloc_cdl.errors import CallError
 
 # Class 1's probability:    0.1  0.6  0.4  0.9  0.7
@@ -89,16 +90,21 @@ def test_all_classes_are_printed_if_they_are_few_and_the_worst_twenty_of_many():
 
 
 def test_many_classes_and_a_million_samples_take_little_time_and_space():
-    """A dense matrix of 21,000 classes would take 3.5 GB, and its text 1.3 GB."""
+    """A dense matrix of 21,000 classes would take 3.5 GB, and its text 1.3 GB.
+
+    Measured: 1.4 s of CPU time, and a peak of 67 MB more than before.
+    """
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 21_000, 1_000_000)
     near = np.minimum(labels + generator.integers(0, 3, len(labels)), 20_999)
     start = time.process_time()
-    metrics = metrics_of_classes(near, labels, 21_000)
-    text = json.dumps(metrics.to_json())
-    rows = metric_rows(metrics, "test", None, None)
-    table = class_table(metrics).to_csv(None)
-    assert time.process_time() - start < 30  # seconds; about 2 on a quiet machine
+    with PeakMemory() as memory:
+        metrics = metrics_of_classes(near, labels, 21_000)
+        text = json.dumps(metrics.to_json())
+        rows = metric_rows(metrics, "test", None, None)
+        table = class_table(metrics).to_csv(None)
+    assert time.process_time() - start < 30  # seconds
+    assert memory.num_bytes < 250e6
     assert len(text) < 2_000_000
     assert len(rows) < 30
     assert table.count("\n") == 21_001

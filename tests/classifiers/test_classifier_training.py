@@ -1,5 +1,6 @@
 """`train` learns, resumes bit-exactly, and refuses folders and data of other runs."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -191,7 +192,7 @@ def test_one_class_only_is_refused(write, tmp_path):
 
 def test_another_configuration_is_refused_with_both_values(finished, striped):
     folder, _ = finished
-    other = TrainConfig(**{**QUICK.to_json(), "lr": 0.01})
+    other = dataclasses.replace(QUICK, lr=0.01)
     with pytest.raises(CallError, match=r"the run in .* has train.lr 0.002, but this call has 0.01; repeat the call"):
         train(make(striped["train"]), striped["train"], striped["validation"], other, folder)
     with pytest.raises(CallError, match=r"has classifier.name 'test_resnet', but this call has 'test_vit'"):
@@ -293,6 +294,14 @@ def test_a_configuration_of_another_size_than_the_weights_takes_no_memory(finish
     with PeakMemory() as memory, pytest.raises(DamagedError, match=rf"model.safetensors: {reason}.*train again"):
         load_classifier(finished[0])
     assert memory.num_bytes < 10**8
+
+
+def test_a_configuration_beyond_what_torch_counts_is_reported_as_damaged(finished):
+    path = finished[0] / "config.json"
+    config = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**config, "classifier": {**config["classifier"], "grid": 2**45}}))
+    with pytest.raises(DamagedError, match=r"config.json, classifier: [^\n]+verflow[^\n]+; restore it from a copy"):
+        load_classifier(finished[0])
 
 
 def test_a_truncated_checkpoint_is_reported_as_damaged(striped, tmp_path):

@@ -66,7 +66,8 @@ def test_images_that_cannot_be_measured_are_counted(cdl, source, tmp_path):
 
 def test_codec_fit(cdl, source, tmp_path):
     out = tmp_path / "mine"
-    answer = cdl("codec", "fit", source, "--reduction", 16, "--out", out, "--json", tmp_path / "fit.json")
+    call = ("codec", "fit", source, "--size", 64, "--reduction", 16, "--out", out)
+    answer = cdl(*call, "--json", tmp_path / "fit.json")
     assert answer.code == 0
     assert all(word in answer.out for word in ("PSNR", "bits per pixel", "kept energy"))
     result = json.loads((tmp_path / "fit.json").read_text())

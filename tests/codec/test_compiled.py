@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+from tests.support.planes import plane_codec, smooth_images
 from walloc_cdl.codec import (
     ResidualCodec2D,
     ResidualConfig2D,
@@ -132,6 +133,18 @@ def test_a_detached_encoder_gives_the_same_codes_without_torch(name):
         given = pickle.dumps((detached, signal.numpy()))
         done = subprocess.run([sys.executable, "-c", program], input=given, capture_output=True, check=True)
         assert torch.equal(torch.from_numpy(pickle.loads(done.stdout)), codec.encode(signal))
+
+
+def test_a_detached_encoder_of_bit_planes_encodes_to_rows_without_torch():
+    codec = plane_codec().with_planes(21)
+    program = "import pickle, sys, numpy as np; encoder, signal = pickle.load(sys.stdin.buffer)\n"
+    program += (
+        "rows = encoder.encode_rows(signal); assert 'torch' not in sys.modules; pickle.dump(rows, sys.stdout.buffer)"
+    )
+    signal = torch.stack(smooth_images(count=3))
+    given = pickle.dumps((codec.detached_encoder(), signal.numpy()))
+    done = subprocess.run([sys.executable, "-c", program], input=given, capture_output=True, check=True)
+    assert torch.equal(torch.from_numpy(pickle.loads(done.stdout)), codec.encode_rows(signal))
 
 
 def test_a_detached_encoder_keeps_the_weights_it_was_created_with():

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.support.interpreted import interpret_kernels
+from tests.support.planes import plane_codec
 from walloc_cdl.codec import WallocCodec1D, WallocCodec2D, WallocConfig1D, WallocConfig2D, compiled
 from walloc_cdl.kernels.gpu import encode
 from walloc_cdl.kernels.gpu.encode import GpuEncoder
@@ -37,6 +38,9 @@ CODECS = {
     "rgb": (lambda: WallocCodec2D(WallocConfig2D(3, 2, 12)), (1, 3, 16, 24)),
     "gray of 5 bits": (lambda: WallocCodec2D(WallocConfig2D(1, 1, 3, bits=5)), (2, 1, 6, 10)),
     "mono": (lambda: WallocCodec1D(WallocConfig1D(1, 3, 8)), (2, 1, 96)),
+    "planes": (plane_codec, (1, 3, 16, 24)),
+    "mono with planes": (lambda: plane_codec(1, levels=3, max_rate=2.0, kind="audio"), (2, 1, 96)),
+    "a prefix of planes": (lambda: plane_codec().with_planes(20), (2, 3, 8, 16)),
     "stereo with frames of padding": (lambda: WallocCodec1D(WallocConfig1D(2, 5, 20, padding=1)), (1, 2, 160)),
 }
 
@@ -45,9 +49,10 @@ def make(name):
     torch.manual_seed(1)
     build, shape = CODECS[name]
     codec = build()
-    with torch.no_grad():
-        codec.encoder[0].weight.normal_(0, 300 / codec.encoder[0].in_channels ** 0.5)
-        codec.encoder[0].bias.normal_(0, 30)
+    if codec.planes is None:
+        with torch.no_grad():
+            codec.encoder[0].weight.normal_(0, 300 / codec.encoder[0].in_channels ** 0.5)
+            codec.encoder[0].bias.normal_(0, 30)
     generator = torch.Generator().manual_seed(0)
     low, high, dtype = (0, 256, torch.uint8) if codec.kind == "image" else (-(2**15), 2**15, torch.int16)
     return codec, torch.randint(low, high, shape, dtype=dtype, generator=generator)

@@ -25,6 +25,7 @@ from experiments.benchmarks.synthetic import (
 from experiments.benchmarks.threads import choose_threads
 from experiments.benchmarks.timing import Spread, Timing, limit_time, shares, time_in_turn
 from experiments.benchmarks.training import TrainBenchmark, measure_training
+from experiments.benchmarks.unpacking import UnpackBenchmark, measure_unpacking
 from experiments.peers.peer import Setting
 from tests.support.paths import ROOT
 from walloc_cdl.codec import load_codec
@@ -155,6 +156,7 @@ def test_encode_cost():
     cost = EncodeCost.of(load_codec("rgb-16x"))
     assert cost.bytes == 3 + 12 / 64
     assert cost.operations == 3 * 2 * 3 * 4 + 36  # channels, axes, levels, 4 per sample; and the mix
+    assert EncodeCost.of(load_codec("rgb").with_planes(96)).bytes == 3 + 96 / 8 / 64
     assert EncodeCost.of(load_codec("stereo-5x")).operations == 2 * 6 * 4 + 2 * 27
 
 
@@ -167,6 +169,33 @@ def test_encode(monkeypatch):
     assert (report["work"]["device"], "device" in report["machine"]) == ("cpu", False)
     with pytest.raises(CallError, match="codec resize-rgb-16x has no linear WaLLoC encoder"):
         measure_encoding(EncodeBenchmark(codec="resize-rgb-16x"), ONCE, "")
+
+
+def test_encode_to_rows_beside_byte_codes(monkeypatch):
+    monkeypatch.setattr("experiments.benchmarks.encoding.IMAGE_SIDE", 64)
+    config = EncodeBenchmark("rgb", 50_000, batch_size=2, threads=1, sample_bytes=100)
+    result = measure_encoding(config, ONCE, "torch")
+    report = require_complete(result, ["walloc-cdl", "rgb-16x", "torch"], ["memory", "arithmetic"])
+    assert report["work"]["planes"] == 12
+    assert {figure.name: figure.setting for figure in result.figures}["walloc-cdl"] == "codec.encode_rows, compiled"
+    limits = {figure.name: figure.limits for figure in result.figures}
+    assert limits["walloc-cdl"] == limits["torch"] != limits["rgb-16x"]
+    with pytest.raises(CallError, match="9,999,999 bytes a sample; these latents take 8 to"):
+        measure_encoding(EncodeBenchmark("rgb", sample_bytes=9_999_999), ONCE, "")
+    with pytest.raises(CallError, match="100 bytes a sample of codes that are stored as bytes"):
+        measure_encoding(EncodeBenchmark("rgb-16x", sample_bytes=100), ONCE, "")
+
+
+def test_unpack(monkeypatch):
+    monkeypatch.setattr("experiments.benchmarks.encoding.IMAGE_SIDE", 64)
+    monkeypatch.setattr("experiments.benchmarks.unpacking.MODEL_SIDE", 32)
+    result = measure_unpacking(UnpackBenchmark("rgb", 100, 50_000, 2, "resnet10t", 1), ONCE)
+    report = require_complete(result, ["walloc-cdl", "torch", "step of resnet10t"], ["memory"])
+    assert (report["unit"], report["work"]["batch"]) == ("samples/s", "2x96")
+    with pytest.raises(CallError, match="codec gray is not for RGB images; choose one that is, such as rgb"):
+        measure_unpacking(UnpackBenchmark("gray"), ONCE)
+    with pytest.raises(CallError, match="sample_bytes is 0; it must be at least 1"):
+        UnpackBenchmark(sample_bytes=0)
 
 
 def test_encode_reports_the_path_that_it_took(monkeypatch):

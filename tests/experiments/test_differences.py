@@ -3,7 +3,14 @@ import pytest
 from scipy.stats import norm, t
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from experiments.differences import METRICS, NUM_DRAWS, Difference, paired_difference, signed
+from experiments.differences import (
+    METRICS,
+    NUM_DRAWS,
+    Difference,
+    paired_difference,
+    paired_sample_difference,
+    signed,
+)
 
 
 def probabilities(*of_class_1: float) -> np.ndarray:
@@ -123,3 +130,17 @@ def test_no_text_of_a_comparison_has_a_signed_zero():
     assert _describe_difference(difference) == "not shown to differ: 0.000, 95 % interval 0.000 to +0.001"
     alone = Difference("a", "b", -0.0002, None, None, [-0.0002])
     assert _describe_difference(alone).startswith("not judged: 0.000, and")
+
+
+def test_interval_of_a_paired_difference_of_samples():
+    rng = np.random.default_rng(0)
+    right, other = rng.random(400) < 0.8, rng.random(400) < 0.7
+    difference = paired_sample_difference(("a", right), ("b", other))
+    values = right.astype(float) - other
+    assert difference.mean == pytest.approx(values.mean())
+    half = norm.ppf(0.975) * values.std() / np.sqrt(400)
+    assert difference.low == pytest.approx(values.mean() - half, abs=0.008)
+    assert difference.high == pytest.approx(values.mean() + half, abs=0.008)
+    assert (difference.condition, difference.baseline) == ("a", "b")
+    same = paired_sample_difference(("a", right), ("b", right))
+    assert (same.mean, same.low, same.high, same.verdict) == (0, 0, 0, "not shown to differ")

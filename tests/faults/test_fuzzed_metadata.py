@@ -23,8 +23,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as save_safetensors
 
 from classifiers import Metrics, TrainConfig, create_model, load_classifier, train
 from classifiers.cli.learning import metric_rows
@@ -50,6 +48,7 @@ from datasets_prep.upkeep.repair import repair
 from experiments.differences import Difference
 from experiments.outcome import ConditionOutcome, Outcome, load_outcome, save_outcome
 from experiments.report import markdown, write_report
+from tests.support.altered_folders import altered_tensors
 from tests.support.memory import PeakMemory
 from tests.support.mutations import ODD, altered_bytes, altered_fields, altered_json, altered_table
 from tests.support.pictures import picture
@@ -455,35 +454,6 @@ def test_runs(run, striped):
     for name in ("config.json", "record.json"):
         fuzz(run / name, 60, plain, lambda: load_classifier(run))
     fuzz(run / "record.json", 40, plain, lambda: train_again(striped, run))
-
-
-def altered_tensors(data: bytes, draw: random.Random) -> bytes:
-    """Alter bytes of a safetensors file, the values, shapes and types of its tensors, or its metadata."""
-    kind = draw.random()
-    if kind < 0.4:
-        start = 8 + int.from_bytes(data[:8], "little") if draw.random() < 0.5 else len(data)
-        return altered_bytes(data[:start], draw) + data[start:]
-    tensors = load_safetensors(data)
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    text = header.get("__metadata__", {}).get("walloc_cdl", "{}")
-    if kind < 0.7:
-        name = draw.choice(sorted(tensors))
-        value = tensors[name]
-        changes = [
-            lambda t: t[None],
-            lambda t: t.double(),
-            lambda t: t.long(),
-            lambda t: t * float("nan"),
-            lambda t: t + float("inf"),
-            lambda t: torch.cat([t.reshape(-1), t.reshape(-1)]),
-            torch.Tensor.half,
-        ]
-        tensors[name] = draw.choice(changes)(value).contiguous()
-        if draw.random() < 0.2:
-            del tensors[name]
-    else:
-        text = plain(text.encode(), draw).decode("utf-8", "replace")
-    return save_safetensors(tensors, {draw.choice(("walloc_cdl", "walloc_cdl", "other")): text})
 
 
 def test_checkpoints(striped, tmp_path):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from walloc_cdl.kernels.cpu import fused
 from walloc_cdl.kernels.cpu.fused import FusedEncoder
-from walloc_cdl.kernels.cpu.quantize import code_search
+from walloc_cdl.kernels.cpu.quantize import CompandedCodes, code_search
 from walloc_cdl.kernels.filters import analysis_matrix, band_order
 from walloc_cdl.kernels.packets import packet_encode
 from walloc_cdl.spec import code_limit, companded_limit, companding_scale
@@ -24,7 +24,7 @@ def random_encoder(channels: int, levels: int, latents: int, dimensions: int, bi
     bands = channels * 2 ** (levels * dimensions)
     weight = (rng.normal(size=(latents, bands)) * companding_scale(bits) * 6 / np.sqrt(bands)).astype(np.float32)
     bias = rng.normal(size=latents).astype(np.float32)
-    return FusedEncoder(weight, bias, levels=levels, dimensions=dimensions, bits=bits), weight, bias
+    return FusedEncoder(weight, bias, levels=levels, dimensions=dimensions, codes=CompandedCodes(bits)), weight, bias
 
 
 def exact_codes(signal: np.ndarray, weight, bias, levels: int, dimensions: int, bits: int = 8) -> np.ndarray:
@@ -77,7 +77,7 @@ def test_codes_are_those_of_float64_matrices(dimensions, channels, levels, shape
 def test_all_bits_over_the_whole_range_of_latents(bits):
     """Weights of zero and biases that exceed both ends of the companding, so that each latent is a bias."""
     values = np.linspace(-8, 8, 4001, dtype=np.float32) * np.float32(companding_scale(bits))
-    encoder = FusedEncoder(np.zeros((4001, 4)), values, levels=1, dimensions=2, bits=bits)
+    encoder = FusedEncoder(np.zeros((4001, 4)), values, levels=1, dimensions=2, codes=CompandedCodes(bits))
     codes = encoder.encode(np.zeros((1, 1, 2, 2), np.uint8))[0, :, 0, 0]
     companded = companded_limit(bits) * torch.erf(torch.from_numpy(values).double() / (companding_scale(bits) * 2**0.5))
     exact = companded.numpy() + code_limit(bits) + 1
@@ -87,7 +87,7 @@ def test_all_bits_over_the_whole_range_of_latents(bits):
 
 
 def test_nan_and_infinity_get_a_code():
-    encoder = FusedEncoder(np.zeros((3, 4)), [np.nan, np.inf, -np.inf], levels=1, dimensions=2, bits=8)
+    encoder = FusedEncoder(np.zeros((3, 4)), [np.nan, np.inf, -np.inf], levels=1, dimensions=2, codes=CompandedCodes(8))
     assert encoder.encode(np.zeros((1, 1, 2, 2), np.uint8)).ravel().tolist() == [1, 255, 1]
 
 

@@ -151,8 +151,10 @@ def test_contradictions_are_named(fields, change, message):
 
 
 def test_another_format_version_is_not_damage(fields):
-    with pytest.raises(CallError, match="format version 2, this program reads 1; update walloc-cdl"):
-        forge(fields, "format_version", 2)
+    with pytest.raises(CallError, match="format version 3, this program reads 2; update walloc-cdl"):
+        forge(fields, "format_version", 3)
+    with pytest.raises(CallError, match="format version 1, this program reads 2; prepare the data set again"):
+        forge(fields, "format_version", 1)
 
 
 def test_a_manifest_without_splits_is_refused(fields):

@@ -26,7 +26,7 @@ SPEC_JSON = (
     '{"bits":8,"codec_id":"' + "ab" * 32 + '","companding":"normal","extra_frames":0,"kind":"image",'
     '"latent_channels":2,"sample_rate":null,"source_channels":1,"stride":8}'
 )
-METADATA = '{"format_version":1,"spec":' + SPEC_JSON + ',"split":"train"}'
+METADATA = '{"format_version":2,"spec":' + SPEC_JSON + ',"split":"train"}'
 HEADER = (
     '{"__metadata__":{"walloc_cdl":' + json.dumps(METADATA) + "},"
     '"key_offsets":{"dtype":"I64","shape":[3],"data_offsets":[0,24]},'
@@ -35,7 +35,7 @@ HEADER = (
     '"codes":{"dtype":"U8","shape":[2,2,2,3],"data_offsets":[48,72]},'
     '"keys":{"dtype":"U8","shape":[7],"data_offsets":[72,79]}}'
 )
-MANIFEST_SHA256 = "9ef0df10bd7cafaad3735fda1ee80efcc424b56898ba0da202b2f0c89bb9e056"
+MANIFEST_SHA256 = "11d818000dcad67cf4a7dd9d369809a044dbde9ab1a9aa1e94a4d6a3a2f66948"
 
 
 def bitwise_crc32c(data: bytes) -> int:
@@ -125,7 +125,7 @@ RAGGED_HEADER = (
     '"codes":{"dtype":"U8","shape":[16],"data_offsets":[112,128]},'
     '"keys":{"dtype":"U8","shape":[7],"data_offsets":[128,135]}}'
 )
-RAGGED_MANIFEST_SHA256 = "d3a464d6fcd7af8e45e7b614cbded4ebf822766e3274a49e70a5f2b74fa06c6e"
+RAGGED_MANIFEST_SHA256 = "061bd6224da488a0b4a1e63343d4c7c80d5840eb196babf47b615554c4d6d319"
 
 
 def test_ragged_shard_of_two_samples_with_two_targets(tmp_path):
@@ -188,7 +188,7 @@ VIEWS_HEADER = (
     '"keys":{"dtype":"U8","shape":[5],"data_offsets":[32,37]},'
     '"labels":{"dtype":"U8","shape":[1,3],"data_offsets":[37,40]}}'
 )
-VIEWS_MANIFEST_SHA256 = "9d870f4613c6d8b3e25f35fc23948e9fb858d97437755ddaa5edea92b3ae968f"
+VIEWS_MANIFEST_SHA256 = "6f511a2fd50b0bdb62b845f05d174eb6a0b836240c1352a8335eb1fa8e430424"
 
 
 def test_shard_of_one_sample_of_two_views_with_several_classes(tmp_path):
@@ -231,3 +231,60 @@ def test_shard_of_one_sample_of_two_views_with_several_classes(tmp_path):
     assert ' "views": ["center","flip"]\n' in data.decode()
     assert hashlib.sha256(data).hexdigest() == VIEWS_MANIFEST_SHA256
     open_shard(tmp_path / entry.name, entry, load_manifest(tmp_path).layout)
+
+
+PACKED_SPEC = make_spec(2, bits=2, companding="levels", planes=(0, 1, 0))
+PACKED_METADATA = (
+    '{"format_version":2,"spec":{"bits":2,"codec_id":"' + "ab" * 32 + '","companding":"levels","extra_frames":0,'
+    '"kind":"image","latent_channels":2,"planes":[0,1,0],"sample_rate":null,"source_channels":1,"stride":8},'
+    '"split":"train"}'
+)
+PACKED_HEADER = (
+    '{"__metadata__":{"walloc_cdl":' + json.dumps(PACKED_METADATA) + "},"
+    '"key_offsets":{"dtype":"I64","shape":[2],"data_offsets":[0,16]},'
+    '"crc32c":{"dtype":"U32","shape":[1],"data_offsets":[16,20]},'
+    '"codes":{"dtype":"U8","shape":[1,6],"data_offsets":[20,26]},'
+    '"keys":{"dtype":"U8","shape":[5],"data_offsets":[26,31]}}'
+)
+PACKED_CODES = np.array([[[0, 1, 2], [3, 2, 1], [0, 3, 3]], [[1, 0, 0], [0, 1, 0], [0, 0, 1]]], np.uint8)
+PACKED_ROW = bytes([0b10011100, 1, 0b00010001, 1, 0b10101010, 1])
+"""Upper bits of channel 0, channel 1, lower bits of channel 0; the nine positions of each begin at the lowest bit."""
+PACKED_MANIFEST_SHA256 = "e7a91084bb66d5c8ec47885e0626f1c4b243840e56ee29be6dc16f3821e291e1"
+
+
+def test_packed_shard_of_one_sample(tmp_path):
+    header = PACKED_HEADER.encode()
+    header += b" " * (-len(header) % 8)
+    expected = (
+        struct.pack("<Q", len(header))
+        + header
+        + struct.pack("<2q", 0, 5)
+        + struct.pack("<I", bitwise_crc32c(PACKED_ROW + b"a.jpg"))
+        + PACKED_ROW
+        + b"a.jpg"
+    )
+    entry = write_shard(
+        tmp_path,
+        "train-00000.safetensors",
+        spec=PACKED_SPEC,
+        split="train",
+        codes=PACKED_CODES[None],
+        labels=None,
+        keys=KEYS[:1],
+    )
+    assert (tmp_path / entry.name).read_bytes() == expected
+    manifest = Manifest(
+        spec=PACKED_SPEC,
+        latent_shape=(2, 3, 3),
+        splits={"train": SplitSummary(1)},
+        shards=[entry],
+        files={},
+        histograms={"train": code_histogram(PACKED_CODES[None], 2)},
+    )
+    write_manifest(tmp_path, manifest)
+    data = (tmp_path / "manifest.json").read_bytes()
+    assert '  "planes": [0,1,0],\n' in data.decode()
+    assert hashlib.sha256(data).hexdigest() == PACKED_MANIFEST_SHA256
+    shard = open_shard(tmp_path / entry.name, entry, load_manifest(tmp_path).layout)
+    np.testing.assert_array_equal(shard.sample_codes(0), PACKED_CODES)
+    assert shard.stored(0).tobytes() == PACKED_ROW

@@ -22,6 +22,8 @@ from walloc_cdl.latents import (
     SplitSummary,
     write_manifest,
 )
+from walloc_cdl.planes.rows import pack_rows
+from walloc_cdl.spec import LatentSpec
 
 LABELS = (
     LabelSpec(),
@@ -34,6 +36,9 @@ LABELS = (
 )
 FIXED = {"image": (2, 2, 3), "audio": (2, 5)}
 RAGGED = {"image": (2, None, None), "audio": (2, None)}
+PLANES = (0, 0, 1, 0, 1)
+"""Bit planes of two channels, of 3 and 2 bits."""
+PACKED = {kind: make_spec(2, kind, bits=3, companding="levels", planes=PLANES, source_channels=1) for kind in FIXED}
 
 
 @dataclass
@@ -65,14 +70,22 @@ def draw_labels(rng: np.random.Generator, spec: LabelSpec, count: int) -> np.nda
     return targets
 
 
+def draw_codes(rng: np.random.Generator, spec: LatentSpec, shape: Sequence[int]) -> np.ndarray:
+    """Codes that may occur, uint8 of `shape`, (…, K, h, w) or (…, K, t)."""
+    if spec.planes is None:
+        return rng.integers(1, 256, shape, dtype=np.uint8)
+    limits = 2 ** np.array(spec.channel_bits).reshape(-1, *[1] * (len(spec.axes) - 1))
+    return rng.integers(0, np.broadcast_to(limits, shape), dtype=np.uint16).astype(np.uint8)
+
+
 def draw_any(rng: np.random.Generator, layout: SampleLayout, count: int) -> Drawn:
     keys = [f"{'é' * (row % 3)}photo {row}.jpg" for row in range(count)]
     labels = draw_labels(rng, layout.labels, count)
     if not layout.ragged:
-        codes = rng.integers(1, 256, (count, *layout.sample_shape), dtype=np.uint8)
+        codes = draw_codes(rng, layout.spec, (count, *layout.sample_shape))
         return Drawn(layout, codes, labels, keys, None)
     shapes = rng.integers(1, 6, (count, len(layout.latent_shape) - 1))
-    codes = [rng.integers(1, 256, (layout.latent_shape[0], *shape), dtype=np.uint8) for shape in shapes]
+    codes = [draw_codes(rng, layout.spec, (layout.latent_shape[0], *shape)) for shape in shapes]
     sizes = (shapes * layout.spec.stride - rng.integers(0, layout.spec.stride, shapes.shape)).astype(np.int32)
     return Drawn(layout, codes, labels, keys, sizes)
 
@@ -82,7 +95,17 @@ def layouts(draw) -> SampleLayout:
     kind = draw(st.sampled_from(["image", "audio"]))
     ragged, labels = draw(st.booleans()), draw(st.sampled_from(LABELS))
     views = 1 if ragged else draw(st.sampled_from([1, 2, 3]))
-    return SampleLayout(make_spec(2, kind), (RAGGED if ragged else FIXED)[kind], labels, views)
+    spec = PACKED[kind] if draw(st.booleans()) else make_spec(2, kind)
+    return SampleLayout(spec, (RAGGED if ragged else FIXED)[kind], labels, views)
+
+
+def stored_rows(codes: np.ndarray, spec: LatentSpec) -> np.ndarray:
+    """Codes (N, …, K, h, w) as they are stored: themselves, or their rows (N, …, R)."""
+    if spec.planes is None:
+        return codes
+    axes = len(spec.axes)
+    rows = pack_rows(codes.reshape(-1, *codes.shape[-axes:]), spec.planes)
+    return rows.reshape(*codes.shape[:-axes], rows.shape[1])
 
 
 def packaged_bytes(drawn: Drawn, split: str) -> bytes:
@@ -93,24 +116,24 @@ def packaged_bytes(drawn: Drawn, split: str) -> bytes:
         "key_offsets": np.cumsum([0, *map(len, encoded)], dtype=np.int64),
     }
     if layout.ragged:
-        flat = [sample.reshape(-1) for sample in drawn.codes]
+        flat = [stored_rows(sample[None], layout.spec).reshape(-1) for sample in drawn.codes]
         tensors["codes"] = np.concatenate([np.empty(0, np.uint8), *flat])
         tensors["offsets"] = np.cumsum([0, *(sample.size for sample in flat)], dtype=np.int64)
         shapes = [sample.shape for sample in drawn.codes]
         tensors["shapes"] = np.array(shapes, np.int32).reshape(-1, len(layout.latent_shape))
         tensors["sizes"] = drawn.sizes
     else:
-        tensors["codes"] = drawn.codes
+        tensors["codes"] = stored_rows(drawn.codes, layout.spec)
     if drawn.labels is not None:
         tensors["targets" if layout.labels.kind == "regression" else "labels"] = drawn.labels
     sums = []
     for row, key in enumerate(encoded):
-        parts = [drawn.codes[row].tobytes()]
+        parts = [stored_rows(drawn.codes[row][None], layout.spec).tobytes()]
         parts += [tensors[name][row].tobytes() for name in ("shapes", "sizes") if name in tensors]
         parts += [b"" if drawn.labels is None else drawn.labels[row].tobytes(), key]
         sums.append(crc32c(b"".join(parts)))
     tensors["crc32c"] = np.array(sums, np.uint32)
-    metadata = {"format_version": 1, "spec": layout.spec.to_json(), "split": split}
+    metadata = {"format_version": 2, "spec": layout.spec.to_json(), "split": split}
     return save(tensors, {"walloc_cdl": json.dumps(metadata, sort_keys=True, separators=(",", ":"))})
 
 

@@ -32,6 +32,7 @@ class Hub:
 class Handler(http.server.BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # each answer would wait for 40 ms
 
     def log_message(self, *arguments):
         pass

@@ -13,7 +13,7 @@ import pytest
 from walloc_cdl.kernels import gpu
 from walloc_cdl.kernels.gpu.encode import has_triton
 
-KERNELS = ("walloc_cdl.kernels.gpu.triton_encode", "walloc_cdl.kernels.gpu.triton_lookup")
+KERNELS = tuple(f"walloc_cdl.kernels.gpu.triton_{name}" for name in ("encode", "lookup", "planes"))
 
 
 def interpret_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

@@ -24,6 +24,7 @@ HELP_ORDER = (
     *("prepare", "inspect", "verify", "preview", "export", "push", "pull"),
     *("train", "evaluate", "compare", "demo", "report"),
     *("repair", "drop", "merge", "split"),
+    *("weights", "weights convert"),
     *("codec", "codec list", "codec info", "codec fit", "codec import", "codec eval"),
     *("codec encode", "codec decode", "codec inspect"),
     *("bench", "bench encode", "bench load", "bench prepare", "bench train", "bench archive"),

@@ -8,12 +8,21 @@ from walloc_cdl.cli.console import size_text
 
 if TYPE_CHECKING:
     from walloc_cdl.latents import Manifest
+    from walloc_cdl.spec import LatentSpec
 
 
 def latents_text(shape: tuple[int | None, ...], views: list[str] | None = None) -> str:
     """Format a latent shape, such as 12x32x32, or 12x*x* for ragged geometry, and the views."""
     text = "x".join("*" if side is None else str(side) for side in shape)
     return f"{text}, {len(views)} views ({', '.join(views)})" if views else text
+
+
+def rate_text(spec: LatentSpec) -> str:
+    """Format how much a latent holds, such as `16 times fewer values`, or `96 bit planes, 1.5 bits a pixel`."""
+    if spec.planes is None:
+        return f"{spec.reduction():g} times fewer values"
+    point = "pixel" if spec.kind == "image" else "time step"
+    return f"{spec.num_planes} bit planes, {spec.num_planes / spec.stride ** (len(spec.axes) - 1):.4g} bits a {point}"
 
 
 def contents(manifest: Manifest) -> dict[str, object]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,10 +12,14 @@ from walloc_cdl.cli.console import progress, report, show, size_text, write_json
 from walloc_cdl.cli.contents import contents, latents_text, split_names
 from walloc_cdl.cli.options import Folder, JsonPath
 
+if TYPE_CHECKING:
+    from walloc_cdl.latents import Manifest
+
 
 def inspect(folder: Folder, json_path: JsonPath = None) -> None:
     """Print the contents of a data set."""
     from walloc_cdl.latents import channel_statistics, load_manifest
+    from walloc_cdl.latents.packing import load_levels
 
     manifest = load_manifest(folder)
     spec = manifest.spec
@@ -22,8 +27,7 @@ def inspect(folder: Folder, json_path: JsonPath = None) -> None:
     rows: dict[str, object] = {
         "data set": str(folder),
         "codec id": spec.codec_id[:16],
-        "latents": latents_text(manifest.latent_shape, manifest.views)
-        + f", {spec.bits} bits, companding {spec.companding}",
+        "latents": latents_text(manifest.latent_shape, manifest.views) + f", {_form_text(manifest)}",
         "source": f"{spec.source_channels} channels, stride {spec.stride}, {spec.reduction():g} times fewer values"
         + (f", {spec.sample_rate} Hz" if spec.sample_rate else ""),
         "labels": manifest.label_kind,
@@ -35,11 +39,21 @@ def inspect(folder: Folder, json_path: JsonPath = None) -> None:
     split = split_names(manifest)[0]
     histogram = manifest.histograms[split]
     if histogram.any():
-        statistics = channel_statistics(histogram, spec)
+        statistics = channel_statistics(histogram, spec, load_levels(folder, manifest))
         saturated = histogram[:, [low, high]].sum() / histogram.sum()
         rows[f"channel std ({split})"] = " ".join(f"{value:.3g}" for value in statistics.std)
-        rows[f"codes at the limits ({split})"] = f"{saturated:.2%}"
+        if spec.planes is None:
+            rows[f"codes at the limits ({split})"] = f"{saturated:.2%}"
     report(rows, json_path, manifest.to_json())
+
+
+def _form_text(manifest: Manifest) -> str:
+    """Return a description of how codes are stored."""
+    spec, layout = manifest.spec, manifest.layout
+    if spec.planes is None:
+        return f"{spec.bits} bits, companding {spec.companding}"
+    size = "" if layout.ragged else f", {math.prod(layout.stored_shape):,} bytes a sample"
+    return f"{spec.num_planes} bit planes, 1 to {spec.bits} bits a channel{size}"
 
 
 def verify(

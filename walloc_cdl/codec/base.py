@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
@@ -13,6 +14,8 @@ from walloc_cdl.codec.hub_mixin import HubMixin
 from walloc_cdl.codec.signal_checks import require_range, require_tensor
 from walloc_cdl.codec.weights import build_with_weights, config_from_bytes, tensors_from_bytes
 from walloc_cdl.errors import CallError
+from walloc_cdl.kernels.gpu.unpack import pack_rows_tensor
+from walloc_cdl.planes.levels import LevelTables
 from walloc_cdl.spec import LatentSpec, byte_values, shapes_text
 
 if TYPE_CHECKING:
@@ -50,12 +53,14 @@ class Codec(HubMixin, nn.Module, ABC):
         companding: str,
         extra_frames: int = 0,
         sample_rate: int | None = None,
+        planes: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         self.name, self.kind = name, kind
         self.source_channels, self.latent_channels, self.stride = source_channels, latent_channels, stride
         self.bits, self.companding = bits, companding
         self.extra_frames, self.sample_rate = extra_frames, sample_rate
+        self.planes = planes
 
     def __repr__(self) -> str:
         """Say what the codec does, in one line, in place of torch's tree of modules."""
@@ -66,6 +71,7 @@ class Codec(HubMixin, nn.Module, ABC):
             self.stride,
             extra_frames=self.extra_frames,
             bits=self.bits,
+            num_planes=len(self.planes or ()),
         )
         return f"{type(self).__name__}({self.name!r}: {shapes})"
 
@@ -82,11 +88,35 @@ class Codec(HubMixin, nn.Module, ABC):
             companding=self.companding,
             extra_frames=self.extra_frames,
             sample_rate=self.sample_rate,
+            planes=self.planes,
         )
+
+    def with_planes(self, num_planes: int) -> Codec:
+        """Return this codec, with the same weights and id, of the first `num_planes` bit planes of its codes.
+
+        Raises `CallError` for none, for more than there are, and for a codec without bit planes.
+        """
+        spec = self.spec.with_planes(num_planes)
+        codec = copy.copy(self)  # shares parameters and buffers
+        codec.planes, codec.latent_channels, codec.bits = spec.planes, spec.latent_channels, spec.bits
+        return codec
+
+    def for_latents(self, spec: LatentSpec) -> Codec:
+        """Return this codec with as many bit planes as latents of `spec` have; itself if it has as many, or none."""
+        same = self.planes is None or spec.planes is None or len(self.planes) == len(spec.planes)
+        return self if same else self.with_planes(spec.num_planes)
+
+    @property
+    def level_tables(self) -> LevelTables | None:
+        """Thresholds and levels of a codec with bit planes, of all planes that it has; None for others."""
+        return None
 
     @abstractmethod
     def latents(self, signal: Tensor) -> Tensor:
-        """Return companded float latents before rounding, in units of codes: (B, K, h, w) or (B, K, t)."""
+        """Return companded float latents before rounding, in units of codes: (B, K, h, w) or (B, K, t).
+
+        Codecs with bit planes do not compand; their latents are in units of their levels.
+        """
 
     @abstractmethod
     def encode(self, signal: Tensor) -> Tensor:
@@ -97,6 +127,16 @@ class Codec(HubMixin, nn.Module, ABC):
         and PIL images, and for float signals with NaN or beyond ±0.75, as resizing overshoots a little; on a GPU these
         fail an assertion on the device. Dark images in [0, 1] cannot be told from correct ones: subtract 0.5.
         """
+
+    def encode_rows(self, signal: Tensor) -> Tensor:
+        """Return the stored rows, uint8 (B, R), of a codec with bit planes: `encode`, with its codes packed.
+
+        Rows are on the device of the signal; `walloc_cdl.planes.rows` describes them. Raises `CallError` as `encode`
+        does, and for a codec without bit planes.
+        """
+        if self.planes is None:
+            raise CallError(f"codec {self.name} has no bit planes: its codes are stored as bytes; call encode")
+        return pack_rows_tensor(self.encode(signal), self.planes)
 
     def detached_encoder(self) -> DetachedEncoder | None:
         """Return an encoder for worker processes that do not import torch; None if `encode` requires torch.
@@ -133,7 +173,10 @@ class Codec(HubMixin, nn.Module, ABC):
         """Return the SHA-256 (hex) of the decoding side; data sets remain valid when it changes."""
 
     def values(self, codes: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Return the inverse-companded values of stored codes, of the same shape; they are affine in the signal."""
+        """Return the inverse-companded values of stored codes, of the same shape; they are affine in the signal.
+
+        Those of a codec with bit planes are the levels that the codes name.
+        """
         table = torch.tensor(byte_values(self.bits, self.companding), dtype=dtype, device=codes.device)
         return table[codes.long()]
 

@@ -13,9 +13,11 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, TypeVar
 
+from walloc_cdl import retries
 from walloc_cdl.addresses import local_path
 from walloc_cdl.codec.codec_files import FILE_NAMES, read_codec_files, write_codec_files
-from walloc_cdl.errors import CallError, JobError
+from walloc_cdl.errors import CallError, JobError, one_line
+from walloc_cdl.retries import Deadline
 
 Self = TypeVar("Self", bound="HubMixin")
 
@@ -120,7 +122,7 @@ def download(repo_id: str, file_name: str, **options: Any) -> Path:
     from huggingface_hub import hf_hub_download
 
     try:
-        return Path(hf_hub_download(repo_id, file_name, **options))
+        return Path(Deadline(retries.LISTING_S).call(lambda: hf_hub_download(repo_id, file_name, **options)))
     except hub.HFValidationError as error:
         raise CallError(
             f"{repo_id!r} is not a repository name; expected hub:OWNER/REPO or hub:OWNER/REPO/FILE"
@@ -134,6 +136,11 @@ def download(repo_id: str, file_name: str, **options: Any) -> Path:
     except (hub.EntryNotFoundError, hub.RevisionNotFoundError) as error:
         raise MissingFileError(
             f"{repo_id} has no {file_name}; https://huggingface.co/{repo_id}/tree/main shows its files"
+        ) from error
+    except TimeoutError as error:
+        raise JobError(
+            f"{file_name} of {repo_id} cannot be fetched ({one_line(error)}); check the network and run the same "
+            "command again, which continues where it stopped"
         ) from error
     except OSError as error:  # network errors; last, since the Hub's own errors derive from it
         raise _unreachable(repo_id, file_name) from error

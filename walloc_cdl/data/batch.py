@@ -28,7 +28,7 @@ class LatentBatch(NamedTuple):
     """One batch; `codes, labels = batch` unpacks it."""
 
     codes: Tensor
-    """uint8 (B, K, h, w), or (B, K, t) for audio."""
+    """uint8 (B, K, h, w), or (B, K, t) for audio; of latents with bit planes, `LatentLoader` gives rows, (B, R)."""
     labels: Tensor
     """int64 (B,), uint8 (B, L), or float32 (B,) or (B, T); see `LabelSpec`."""
 

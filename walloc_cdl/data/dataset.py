@@ -16,8 +16,15 @@ from torch.utils.data import Dataset, Subset
 from walloc_cdl.data.batch import GatheredSamples, LatentBatch, LatentSample
 from walloc_cdl.data.files import CachedFiles, LocalFiles, open_files
 from walloc_cdl.data.stored_split import StoredSplit
-from walloc_cdl.errors import CallError, CdlError, unknown_name
-from walloc_cdl.latents import ChannelStatistics, channel_statistics
+from walloc_cdl.errors import CallError, CdlError, DamagedError, unknown_name
+from walloc_cdl.fields import REMEDY
+from walloc_cdl.latents import ChannelStatistics, Manifest, Shard, channel_statistics
+from walloc_cdl.latents.packing import to_codes
+from walloc_cdl.latents.statistics import prefix_histogram
+from walloc_cdl.planes.levels import FILE_PATH as LEVELS_PATH
+from walloc_cdl.planes.levels import MAX_FILE_BYTES as MAX_LEVELS_BYTES
+from walloc_cdl.planes.levels import LevelTables, levels_from_bytes
+from walloc_cdl.planes.rows import planes_for_bytes
 from walloc_cdl.spec import LatentSpec
 from walloc_cdl.synthesis import FILE_NAME, MAX_FILE_BYTES, SynthesisBank, synthesis_from_bytes
 
@@ -40,19 +47,27 @@ def open_latents(
     folder: Path | str,
     split: str = TRAIN_SPLIT,
     *,
+    bytes: int | None = None,
+    num_planes: int | None = None,
     view: int = 0,
     cache_dir: Path | str | None = None,
     cache_bytes: int | None = None,
 ) -> LatentDataset:
     """Open one split of a data set; only the manifest is read, and shards are mapped on first use.
 
+    Of latents with bit planes, `bytes` or `num_planes` selects a prefix: the front of every stored row, which is the
+    same sample at a lower rate. `bytes`, of one view of a sample, is rounded down to whole planes. The same shards are
+    mapped, and only the front of each row is read. This saves memory and traffic, not cold reads: a system reads whole
+    pages from its disk, and of a remote data set whole shards are fetched.
+
     `view` selects one of the stored views. `folder` may be an address, such as "hf://datasets/OWNER/NAME",
     "s3://…" or "https://…": whole shards are then fetched on first use into the folder `cache_dir` (by default
     `WALLOC_CDL_CACHE`, or else a folder in the user's cache folder) of at most `cache_bytes` (by default
     `WALLOC_CDL_CACHE_BYTES`, or else 50 GB), and checked against their SHA-256.
 
-    Raises `CallError` for a folder that is not a data set, an unknown split or view, and a split that is larger than
-    the cache, `DamagedError` for a broken manifest, `JobError` for an address that cannot be read.
+    Raises `CallError` for a folder that is not a data set, an unknown split or view, a split that is larger than the
+    cache, and a prefix that is larger than the stored rows or of latents without bit planes, `DamagedError` for a
+    broken manifest, `JobError` for an address that cannot be read.
     """
     files = open_files(folder, cache_dir=cache_dir, cache_bytes=cache_bytes)
     manifest = files.load_manifest()
@@ -62,7 +77,21 @@ def open_latents(
         num_bytes = sum(entry.num_bytes for entry in manifest.shards_of(split))
         files.require_room(num_bytes, f"split {split!r} of {folder}")
     location = folder if isinstance(files, CachedFiles) else files.folder
-    return LatentDataset(StoredSplit(location, files, manifest, split), view)
+    return LatentDataset(StoredSplit(location, files, manifest, split, _num_planes(manifest, bytes, num_planes)), view)
+
+
+def _num_planes(manifest: Manifest, num_bytes: int | None, num_planes: int | None) -> int | None:
+    """Returns the number of bit planes that are read, None for all that are stored."""
+    if num_bytes is None:
+        return num_planes
+    if num_planes is not None:
+        raise CallError(f"bytes {num_bytes} and num_planes {num_planes} both select a prefix; omit one of them")
+    if manifest.layout.ragged:
+        raise CallError(
+            f"{num_bytes:,} bytes a sample, but the samples differ in size, and so do their rows; give num_planes, "
+            f"1 to {manifest.spec.num_planes}"
+        )
+    return planes_for_bytes(manifest.spec, manifest.layout.grid, num_bytes)
 
 
 def as_latents(dataset: Dataset) -> LatentDataset:
@@ -85,8 +114,9 @@ def as_latents(dataset: Dataset) -> LatentDataset:
 class LatentDataset(Dataset):
     """Samples of one split, or a selection of them: codes uint8 (K, h, w), or (K, t) for audio, and labels.
 
-    Labels are those of `LabelSpec`, and -1 for data without labels. `view` selects one of the stored views. Samples
-    of ragged geometry are read one at a time, or in batches of crops by `LatentLoader`.
+    Samples of latents with bit planes are stored packed, and unpacked when they are read; `LatentLoader` gives their
+    rows. Labels are those of `LabelSpec`, and -1 for data without labels. `view` selects one of the stored views.
+    Samples of ragged geometry are read one at a time, or in batches of crops by `LatentLoader`.
 
     `dataset[i]` is a `LatentSample`, `dataset[[i, j]]` a `LatentBatch`, and `dataset[i:j]` a `LatentDataset`. A torch
     `DataLoader` reads whole batches, and yields `LatentBatch`.
@@ -113,6 +143,10 @@ class LatentDataset(Dataset):
     def __repr__(self) -> str:
         count = f"{len(self):,}" if self.rows is None else f"{len(self):,} of {len(self.stored):,}"
         sizes = "codes of any size" if self.layout.ragged else f"codes {tuple(self.latent_shape)}"
+        if self.layout.packed:
+            stored = self.manifest.spec.num_planes
+            part = "" if self.spec.num_planes == stored else f" of {stored}"
+            sizes = f"{sizes} in {self.spec.num_planes}{part} bit planes"
         views = f", view {self.view} of {self.num_views}" if self.num_views > 1 else ""
         labels = self.layout.labels
         classes = f"{self.num_classes:,} classes" if self.class_names else ""
@@ -157,8 +191,7 @@ class LatentDataset(Dataset):
             return self._read(self._require_rows(index, from_end=True))
         row = int(self._require_rows([operator.index(index)], from_end=True)[0])
         shard, index_in_shard = self.stored.locate(row)
-        stored = shard.sample_codes(index_in_shard)
-        codes = torch.from_numpy((stored[self.view] if self.num_views > 1 else stored).copy())
+        codes = torch.from_numpy(self._sample_codes(shard, index_in_shard))
         if shard.labels is None:
             labels = self.layout.labels.unlabeled(1)
         else:
@@ -172,6 +205,23 @@ class LatentDataset(Dataset):
         if self.layout.ragged:
             return [self[index] for index in indices]
         return GatheredSamples(self._read(self._require_rows(indices, from_end=True)))
+
+    def _sample_codes(self, shard: Shard, index: int) -> np.ndarray:
+        """Returns a copy of the codes of a sample of a shard."""
+        if not self.layout.packed:
+            codes = shard.sample_codes(index)
+            return (codes[self.view] if self.num_views > 1 else codes).copy()
+        row = shard.stored(index)
+        return to_codes(row[self.view] if self.num_views > 1 else row, self.spec.planes, shard.grid(index))
+
+    def with_planes(self, num_planes: int) -> LatentDataset:
+        """Returns the data set of the first bit planes of these samples; see `open_latents`.
+
+        Raises `CallError` for latents without bit planes, and for none or more than are stored.
+        """
+        stored = self.stored
+        prefix = StoredSplit(stored.folder, stored.files, stored.manifest, stored.name, num_planes)
+        return LatentDataset(prefix, self.view, self.rows)
 
     def select(self, indices: Indices) -> LatentDataset:
         """Returns the data set of these samples, in this order; no sample is read.
@@ -226,13 +276,13 @@ class LatentDataset(Dataset):
 
     @property
     def spec(self) -> LatentSpec:
-        """The spec of all samples."""
-        return self.manifest.spec
+        """The spec of all samples, of the bit planes that are read if they have any."""
+        return self.layout.spec
 
     @property
     def latent_shape(self) -> tuple[int | None, ...]:
         """(K, h, w) for images, (K, t) for audio; the sizes are None in ragged geometry."""
-        return self.manifest.latent_shape
+        return self.layout.latent_shape
 
     @property
     def class_names(self) -> list[str] | None:
@@ -292,7 +342,22 @@ class LatentDataset(Dataset):
         return codec_from_files(
             {name.rpartition("/")[2]: self.stored.read_file(name) for name in names},
             origin=f"{self.folder}/{CODEC_FOLDER}",
-        )
+        ).for_latents(self.spec)
+
+    @cached_property
+    def levels(self) -> LevelTables | None:
+        """The levels of latents with bit planes, None for others.
+
+        Raises `DamagedError` if their file is missing or broken.
+        """
+        if not self.layout.packed:
+            return None
+        origin = f"{self.folder}/{LEVELS_PATH}"
+        if LEVELS_PATH not in self.manifest.files:
+            raise DamagedError(f"{origin}: not listed in the manifest, though the latents have bit planes; {REMEDY}")
+        levels = levels_from_bytes(self.stored.read_file(LEVELS_PATH, MAX_LEVELS_BYTES), origin=origin)
+        levels.require_fit(self.manifest.spec, origin=origin)
+        return levels
 
     def image(self, index: int) -> Image:
         """Returns a sample as a PIL picture, decoded with the data set's codec, of the size that was encoded.
@@ -317,16 +382,21 @@ class LatentDataset(Dataset):
 
     @cached_property
     def statistics(self) -> ChannelStatistics:
-        """Channel statistics of the train split, or of this split if there is no train split."""
+        """Channel statistics of the train split, or of this split if there is no train split.
+
+        Those of a prefix are of its own codes: they follow from the histograms of the stored ones.
+        """
         histograms = self.manifest.histograms
-        return channel_statistics(histograms.get(TRAIN_SPLIT, histograms[self.split]), self.spec)
+        histogram = histograms.get(TRAIN_SPLIT, histograms[self.split])
+        return channel_statistics(prefix_histogram(histogram, self.manifest.spec, self.spec), self.spec, self.levels)
 
     @cached_property
     def synthesis_bank(self) -> SynthesisBank:
         """The data set's linear syntheses by block size.
 
-        Raises `CallError` for a data set without any, such as one of audio, and `DamagedError` if the file
-        is missing or broken.
+        Those of a prefix are the ones of the stored rows, with the means of the channels that it lacks. Raises
+        `CallError` for a data set without any, such as one of audio, and `DamagedError` if the file is missing or
+        broken.
         """
         entry = self.manifest.files.get(SYNTHESIS_PATH)
         if entry is None:
@@ -336,7 +406,11 @@ class LatentDataset(Dataset):
             raise CallError(f"{self.folder} has no linear synthesis ({reason}); use the `channels` stem for images")
         origin = f"{self.folder}/{SYNTHESIS_PATH}"
         data = self.stored.read_file(SYNTHESIS_PATH, MAX_FILE_BYTES)
-        return synthesis_from_bytes(data, spec=self.spec, origin=origin)
+        bank = synthesis_from_bytes(data, spec=self.manifest.spec, origin=origin)
+        if self.levels is None or self.spec.latent_channels == self.manifest.spec.latent_channels:
+            return bank
+        means = self.levels.means()
+        return {block: layer.with_channels(self.spec.latent_channels, means) for block, layer in bank.items()}
 
     def __getstate__(self) -> dict[str, Any]:
         return {"stored": self.stored, "view": self.view, "rows": self.rows}
@@ -373,6 +447,7 @@ class LatentDataset(Dataset):
                 f"samples of {self.folder} differ in size, so they cannot be batched; "
                 "use LatentLoader with crop=(h, w), or dataset[i]"
             )
-        out = np.empty((len(rows), *self.latent_shape), np.uint8)
+        out = np.empty((len(rows), *self.layout.view_shape), np.uint8)
         self.stored.fill_codes(rows * self.num_views + self.view, out)
-        return LatentBatch(torch.from_numpy(out), torch.from_numpy(self.stored.labels_at(rows)))
+        codes = to_codes(out, self.spec.planes, self.layout.grid) if self.layout.packed else out
+        return LatentBatch(torch.from_numpy(codes), torch.from_numpy(self.stored.labels_at(rows)))

@@ -22,6 +22,7 @@ from walloc_cdl.data.sampler import GlobalBatches, Selection
 from walloc_cdl.data.transfer import PinnedCopies
 from walloc_cdl.devices import open_device
 from walloc_cdl.errors import CallError, unknown_name
+from walloc_cdl.kernels.gpu.unpack import unpack_rows_tensor
 
 _STATE_FIELDS = ("batch_size", "num_samples", "seed", "shuffle", "views", "crop")
 """The settings that determine the global batches, which must be equal when a state is resumed."""
@@ -33,6 +34,9 @@ DEFAULT_PREFETCH = 4
 
 class LatentLoader:
     """Iterates over `LatentBatch`es, (codes uint8 (B, K, h, w), labels (B, …)), on `device`.
+
+    Latents with bit planes come as the rows that are stored, uint8 (B, R), which `ModelInput` takes as it takes codes;
+    with `unpack` they are unpacked to codes, on the device. Crops are always codes.
 
     `dataset` is a `LatentDataset`, or a `torch.utils.data.Subset` of one; `loader.dataset` is the `LatentDataset` of
     these samples.
@@ -70,6 +74,7 @@ class LatentLoader:
         prefetch: int = DEFAULT_PREFETCH,
         views: str | None = None,
         crop: tuple[int, ...] | None = None,
+        unpack: bool = False,
     ) -> None:
         dataset = as_latents(dataset)
         is_train = dataset.split == TRAIN_SPLIT
@@ -92,6 +97,7 @@ class LatentLoader:
         self.dataset = dataset
         self.views = views
         self.crop = None if crop is None else list(crop)
+        self.unpack = unpack and dataset.layout.packed and crop is None
         self.device = open_device(device)
         self.residency = choose_residency(residency, dataset, self.device)
         self._shapes = None if crop is None else covered_shapes(dataset, crop)
@@ -204,14 +210,15 @@ class LatentLoader:
     def _read(self, selections: Sequence[Selection]) -> Iterator[LatentBatch]:
         if self.residency == "device":
             self._device_reader = self._device_reader or DeviceReader(self.dataset, self.device)
-            yield from map(self._device_reader.read, selections)
+            yield from map(self._unpacked, map(self._device_reader.read, selections))
             return
         reader = self._host_reader = self._host_reader or self._open_reader()
         if self.device.type == "cuda":
-            shape = (self.dataset.spec.latent_channels, *(self.crop or self.dataset.latent_shape[1:]))
+            layout = self.dataset.layout
+            shape = layout.view_shape if self.crop is None else (layout.spec.latent_channels, *self.crop)
             copies = PinnedCopies(reader, self.batches.batch_size, shape, self.device)
             with closing(prefetch_map(copies.stage, selections, self.prefetch)) as staged:
-                yield from (batch.receive() for batch in staged)
+                yield from (self._unpacked(batch.receive()) for batch in staged)
             return
         with closing(prefetch_map(reader.read, selections, self.prefetch)) as batches:
             if self.device.type == "cpu":  # `to` would release the GIL to the prefetching thread, and wait for it
@@ -224,7 +231,14 @@ class LatentLoader:
         in_memory, batch_size = self.residency == "ram", self.batches.batch_size
         if self.crop is not None and self._shapes is not None:
             return CropReader(self.dataset, self._shapes, batch_size, tuple(self.crop), in_memory=in_memory)
-        return HostReader(self.dataset, batch_size, in_memory=in_memory)
+        return HostReader(self.dataset, batch_size, in_memory=in_memory, unpack=self.unpack)
+
+    def _unpacked(self, batch: LatentBatch) -> LatentBatch:
+        """Returns a batch on the device in the form that the loader gives."""
+        if not self.unpack:
+            return batch
+        spec, grid = self.dataset.spec, self.dataset.layout.grid
+        return LatentBatch(unpack_rows_tensor(batch.codes, spec.planes or (), grid), batch.labels)
 
 
 def _require_views(dataset: LatentDataset, views: str | None) -> None:

@@ -13,6 +13,7 @@ from walloc_cdl.data.buffers import BufferPool
 from walloc_cdl.data.dataset import LatentDataset
 from walloc_cdl.data.gather import RowGatherer
 from walloc_cdl.data.sampler import Selection, draw_below
+from walloc_cdl.latents.packing import to_codes
 
 LOADED_ROWS = 4096
 """Number of rows of a selection that are copied at once to where it is kept."""
@@ -29,17 +30,20 @@ class Reader(Protocol):
         ...
 
     def fill(self, selection: Selection, out: np.ndarray) -> None:
-        """Write the codes of these samples to `out`, uint8 (B, K, h, w)."""
+        """Write the codes of these samples to `out`, uint8 (B, K, h, w), or their rows, (B, R)."""
         ...
 
 
 class HostReader:
-    """Gathers samples of one size from mapped shards, or from a copy of them in memory; see `Reader`."""
+    """Gathers samples of one size from mapped shards, or from a copy of them in memory; see `Reader`.
 
-    def __init__(self, dataset: LatentDataset, batch_size: int, *, in_memory: bool) -> None:
+    Packed samples are read as rows; with `unpack`, `read` gives their codes.
+    """
+
+    def __init__(self, dataset: LatentDataset, batch_size: int, *, in_memory: bool, unpack: bool = False) -> None:
         self.labels = dataset.labels
-        self._dataset = dataset
-        self._pool = BufferPool(batch_size, dataset.latent_shape)
+        self._dataset, self._unpack = dataset, unpack and dataset.layout.packed
+        self._pool = BufferPool(batch_size, dataset.layout.view_shape)
         self._rows, self._gather = dataset.rows, dataset.stored.fill_codes
         if in_memory:
             codes = load_codes(dataset, torch.device("cpu")).numpy()
@@ -49,10 +53,12 @@ class HostReader:
         """Returns the batch of these samples, in host memory."""
         codes = self._pool.lend(len(selection.rows))
         self.fill(selection, codes)
+        if self._unpack:
+            codes = to_codes(codes, self._dataset.spec.planes, self._dataset.layout.grid)
         return LatentBatch(torch.from_numpy(codes), torch.from_numpy(self.labels[selection.rows]))
 
     def fill(self, selection: Selection, out: np.ndarray) -> None:
-        """Gather the codes of these samples into `out`, uint8 (B, K, h, w)."""
+        """Gather the codes of these samples into `out`, uint8 (B, K, h, w), or their rows, (B, R)."""
         self._gather(stored_rows(self._dataset, selection, self._rows), out)
 
 
@@ -86,19 +92,21 @@ def stored_rows(dataset: LatentDataset, selection: Selection, rows: np.ndarray |
 
 
 def load_codes(dataset: LatentDataset, device: torch.device) -> torch.Tensor:
-    """Returns all codes of a data set as one tensor on `device`, uint8 (N × views, K, h, w).
+    """Returns all codes of a data set as one tensor on `device`, uint8 (N × views, K, h, w), or their rows.
 
-    A whole split is copied shard by shard, a selection in parts.
+    Of rows, (N × views, R), it is the part that the data set reads. A whole split is copied shard by shard, a selection
+    in parts.
     """
     stored, num_views = dataset.stored, dataset.num_views
-    codes = torch.empty((len(dataset) * num_views, *dataset.latent_shape), dtype=torch.uint8, device=device)
+    shape = dataset.layout.view_shape
+    codes = torch.empty((len(dataset) * num_views, *shape), dtype=torch.uint8, device=device)
     if dataset.rows is None:
         for number, (start, stop) in enumerate(pairwise(stored.stored_starts.tolist())):
-            codes[start:stop] = torch.from_numpy(stored.shard_codes(number))
+            codes[start:stop] = torch.from_numpy(stored.shard_codes(number)[:, : shape[0]])
         return codes
     rows = (dataset.rows[:, None] * num_views + np.arange(num_views)).reshape(-1)
     for start in range(0, len(rows), LOADED_ROWS):
-        part = np.empty((len(rows[start : start + LOADED_ROWS]), *dataset.latent_shape), np.uint8)
+        part = np.empty((len(rows[start : start + LOADED_ROWS]), *shape), np.uint8)
         stored.fill_codes(rows[start : start + LOADED_ROWS], part)
         codes[start : start + len(part)] = torch.from_numpy(part)
     return codes

@@ -1,7 +1,8 @@
 """A folder at an address (`s3://…`, `hf://datasets/…`, `https://…`), whose files are transferred whole, with retries.
 
 The files are untrusted: no more bytes are read than the manifest announces, and content is accepted only with
-the right SHA-256. fsspec and the packages that it needs for a protocol are imported on first use.
+the right SHA-256. Each transfer ends, however slow the server is. fsspec and the packages that it needs for a protocol
+are imported on first use.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from walloc_cdl import retries
 from walloc_cdl.addresses import WEB_SCHEMES, url_scheme
 from walloc_cdl.errors import CallError, CdlError, DamagedError, JobError, one_line
 from walloc_cdl.fields import REMEDY
-from walloc_cdl.retries import Result, is_transient_status, retry
+from walloc_cdl.retries import Deadline, Result, is_transient_status, retry
 
 RETRY_DELAYS_S = (0.5, 2.0, 8.0)
 """Delays before the second, third and fourth attempt."""
@@ -53,12 +56,12 @@ class RemoteFolder:
         Raises `MissingFileError` if it does not exist, `DamagedError` if it has more than `max_bytes`, `JobError`
         if it cannot be read after several attempts, `CallError` for an address of an unknown kind.
         """
+        deadline = Deadline(retries.REMOTE_S)
 
         def attempt() -> bytes:
-            with self._open(name) as file:
-                return _read_fully(file, max_bytes + 1)
+            return b"".join(self._chunks(name, max_bytes + 1, deadline))
 
-        data = self._with_retries(name, attempt)
+        data = self._with_retries(name, attempt, deadline)
         if len(data) > max_bytes:
             raise DamagedError(f"{self._url(name)}: more than {max_bytes} bytes, expected at most as many; {REMEDY}")
         return data
@@ -69,25 +72,25 @@ class RemoteFolder:
         Raises the errors of `read`, `DamagedError` if, after several attempts, the content is not the expected one, and
         immediately the `OSError` of a failed write.
         """
+        deadline = Deadline(retries.transfer_s(CHUNK_BYTES))
 
         def attempt() -> None:
             with _local_errors():
                 file.seek(0)
                 file.truncate()
             digest, size = hashlib.sha256(), 0
-            with self._open(name) as source:
-                while size <= num_bytes and (chunk := source.read(min(CHUNK_BYTES, num_bytes + 1 - size))):
-                    digest.update(chunk)
-                    size += len(chunk)
-                    with _local_errors():
-                        file.write(chunk)
+            for chunk in self._chunks(name, num_bytes + 1, deadline):
+                digest.update(chunk)
+                size += len(chunk)
+                with _local_errors():
+                    file.write(chunk)
             if size != num_bytes:
                 found = f"more than {num_bytes}" if size > num_bytes else str(size)
                 raise _ContentMismatchError(f"{found} bytes, expected {num_bytes}")
             if (found := digest.hexdigest()) != sha256:
                 raise _ContentMismatchError(f"SHA-256 is {found[:12]}…, expected {sha256[:12]}…")
 
-        self._with_retries(name, attempt)
+        self._with_retries(name, attempt, deadline)
 
     def upload(self, name: str, path: Path) -> None:
         """Upload a local file, replacing the one of that name.
@@ -95,10 +98,9 @@ class RemoteFolder:
         Raises `JobError` if it cannot be uploaded after several attempts, `CallError` if the address is read-only,
         and immediately the `OSError` of a local file that cannot be opened.
         """
+        deadline = Deadline(retries.transfer_s(path.stat().st_size if path.exists() else 0))
 
-        def attempt() -> None:
-            with _local_errors():
-                path.open("rb").close()
+        def put() -> None:
             filesystem, root = _filesystem(self.address)
             target = f"{root.rstrip('/')}/{name}"
             try:
@@ -108,30 +110,50 @@ class RemoteFolder:
             except NotImplementedError as error:
                 raise CallError(f"{self.address} is read-only; give a folder, or an address such as s3://…") from error
 
-        self._with_retries(name, attempt)
+        def attempt() -> None:
+            with _local_errors():
+                path.open("rb").close()
+            deadline.call(put)
+
+        self._with_retries(name, attempt, deadline)
 
     def names(self) -> set[str]:
         """Returns the paths of all files, including those in subfolders; empty if the folder does not exist."""
+        deadline = Deadline(retries.LISTING_S)
 
-        def attempt() -> set[str]:
+        def find() -> set[str]:
             filesystem, root = _filesystem(self.address)
             filesystem.invalidate_cache()  # another process may have changed the folder since it was listed
             return {path.removeprefix(root.rstrip("/")).lstrip("/") for path in filesystem.find(root)}
 
         try:
-            return self._with_retries("", attempt)
+            return self._with_retries("", lambda: deadline.call(find), deadline)
         except MissingFileError:
             return set()
 
     def remove(self, name: str) -> None:
         """Remove one file, if it exists."""
+        deadline = Deadline(retries.REMOTE_S)
 
-        def attempt() -> None:
+        def remove() -> None:
             filesystem, root = _filesystem(self.address)
             filesystem.rm_file(f"{root.rstrip('/')}/{name}")
 
         with contextlib.suppress(MissingFileError):
-            self._with_retries(name, attempt)
+            self._with_retries(name, lambda: deadline.call(remove), deadline)
+
+    def _chunks(self, name: str, max_bytes: int, deadline: Deadline) -> Iterator[bytes]:
+        """Yield the content of a file, at most `max_bytes`, in chunks, each of which allows for the time of another."""
+        source = deadline.call(lambda: self._open(name))
+        try:
+            left = max_bytes
+            while left and (chunk := deadline.call(partial(source.read, min(CHUNK_BYTES, left)))):
+                left -= len(chunk)
+                deadline.allow_for(len(chunk))
+                yield chunk
+        finally:
+            with contextlib.suppress(TimeoutError):
+                deadline.call(source.close)
 
     def _open(self, name: str) -> BinaryIO:
         filesystem, root = _filesystem(self.address)
@@ -141,11 +163,16 @@ class RemoteFolder:
     def _url(self, name: str) -> str:
         return f"{self.address.rstrip('/')}/{name}"
 
-    def _with_retries(self, name: str, attempt: Callable[[], Result]) -> Result:
+    def _with_retries(self, name: str, attempt: Callable[[], Result], deadline: Deadline) -> Result:
         """Returns the result of `attempt`; all but permanent errors are retried, since each protocol has its own."""
         url = self._url(name)
         try:
-            return retry(attempt, RETRY_DELAYS_S, is_transient=_is_transient, jitter=RETRY_JITTER)
+            return retry(
+                attempt,
+                RETRY_DELAYS_S,
+                is_transient=lambda error: _is_transient(error) and not deadline.has_passed,
+                jitter=RETRY_JITTER,
+            )
         except CdlError:
             raise
         except _LocalFileError as local:
@@ -212,15 +239,6 @@ def _options(protocol: str) -> dict[str, Any]:
     import aiohttp
 
     return {"client_kwargs": {"timeout": aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)}}
-
-
-def _read_fully(file: BinaryIO, max_bytes: int) -> bytes:
-    """Read up to `max_bytes`; some streams return fewer bytes per call than requested."""
-    chunks, size = [], 0
-    while size < max_bytes and (chunk := file.read(min(CHUNK_BYTES, max_bytes - size))):
-        chunks.append(chunk)
-        size += len(chunk)
-    return b"".join(chunks)
 
 
 def _root_cause(error: Exception) -> Exception:

@@ -16,8 +16,8 @@ AUTO_MAX_FRACTION = 0.5
 
 
 def codes_bytes(dataset: LatentDataset) -> int:
-    """Returns the bytes of all codes of a data set of fixed geometry, over all views."""
-    return len(dataset) * math.prod(dataset.layout.sample_shape)
+    """Returns the bytes of a data set of fixed geometry that are read, over all views: of codes, or of their rows."""
+    return len(dataset) * math.prod(dataset.layout.stored_shape)
 
 
 def free_bytes(device: torch.device) -> int:

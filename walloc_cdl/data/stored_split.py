@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -20,21 +21,27 @@ from walloc_cdl.latents import Manifest, Shard
 class StoredSplit:
     """All samples of a split, which the data sets that are selections of it share; thread-safe.
 
-    Rows, int64 (B,), must be in range. A copy in another process (by pickle) opens its own shards.
+    Rows, int64 (B,), must be in range. A copy in another process (by pickle) opens its own shards. With `num_planes`,
+    only the first bit planes of each sample are read.
     """
 
-    def __init__(self, folder: Path | str, files: DataFiles, manifest: Manifest, name: str) -> None:
+    def __init__(
+        self, folder: Path | str, files: DataFiles, manifest: Manifest, name: str, num_planes: int | None = None
+    ) -> None:
         self.folder = folder
         self.files = files
         self.manifest = manifest
         self.name = name
-        self.layout = manifest.layout
+        self.num_planes = num_planes
+        self.layout = manifest.layout if num_planes is None else manifest.layout.with_planes(num_planes)
+        """The layout of what is read of the samples; shards have that of the manifest."""
         self._entries = manifest.shards_of(name)
         self._shards: dict[int, Shard] = {}
         self.starts = np.cumsum([0, *(entry.num_samples for entry in self._entries)])
         """The row of each shard's first sample, and the number of samples, int64 (shards + 1,)."""
         self._label_shape, self._label_dtype = self.layout.labels.sample_shape, self.layout.labels.dtype
-        self._codes_gatherer = RowGatherer(self.shard_codes, self.stored_starts)
+        pitch = None if self.layout.ragged else math.prod(manifest.layout.view_shape)
+        self._codes_gatherer = RowGatherer(self.shard_codes, self.stored_starts, pitch=pitch)
         self._labels_gatherer = RowGatherer(self._label_bytes, self.starts)
 
     def __len__(self) -> int:
@@ -58,9 +65,12 @@ class StoredSplit:
         return shard
 
     def shard_codes(self, number: int) -> np.ndarray:
-        """Returns the mapped codes of a shard without reading them, uint8 (N × views, K, h, w); flat if ragged."""
+        """Returns the mapped codes of a shard as stored, without reading them; flat if ragged.
+
+        They are uint8 (N × views, K, h, w), or whole rows (N × views, R) if the samples are packed.
+        """
         codes = self.shard(number).codes
-        return codes if self.layout.ragged else codes.reshape(-1, *self.manifest.latent_shape)
+        return codes if self.layout.ragged else codes.reshape(-1, *self.manifest.layout.view_shape)
 
     def fetch(self, progress: Callable[[int, int], object] | None = None) -> None:
         """See `LatentDataset.fetch`."""
@@ -97,7 +107,7 @@ class StoredSplit:
         return self.shard(number), row - int(self.starts[number])
 
     def fill_codes(self, stored: np.ndarray, out: np.ndarray) -> None:
-        """Fill `out`, uint8 (B, K, h, w), with codes of fixed geometry.
+        """Fill `out`, uint8 (B, *`layout.view_shape`), with codes, or rows, of fixed geometry.
 
         `stored`, int64 (B,), holds row × views + view of each sample.
         """
@@ -139,7 +149,8 @@ class StoredSplit:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the memory maps: a worker process opens its own instead of receiving copies."""
-        return {"folder": self.folder, "files": self.files, "manifest": self.manifest, "name": self.name}
+        names = ("folder", "files", "manifest", "name", "num_planes")
+        return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+import numpy as np
+
 from walloc_cdl.fields import is_plain_path
 from walloc_cdl.latents.manifest import (
     COPY_FOLDER,
@@ -69,6 +71,11 @@ def _histogram_inconsistency(manifest: Manifest, name: str, summary: SplitSummar
     histogram, layout = manifest.histograms[name], manifest.layout
     if histogram.shape != (layout.spec.latent_channels, 256):
         return f"histogram of shape {list(histogram.shape)}, expected {[layout.spec.latent_channels, 256]}"
+    if layout.packed:
+        for channel, bits in enumerate(layout.spec.channel_bits):
+            if histogram[channel, 2**bits :].any():
+                largest = int(np.flatnonzero(histogram[channel])[-1])
+                return f"histogram counts code {largest} of channel {channel}, which has {bits} bits"
     totals = histogram.sum(1)
     if layout.ragged:
         if totals.min() != totals.max() or totals[0] < summary.num_samples:

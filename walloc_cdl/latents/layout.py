@@ -9,12 +9,13 @@ sample are cut out of its latents when they are read.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents.labels import LabelSpec
+from walloc_cdl.planes.rows import row_bytes
 from walloc_cdl.spec import LatentSpec
 
 TYPES = {
@@ -45,7 +46,8 @@ class SampleLayout:
     """Geometry, views and label of the samples of a data set.
 
     Fixed geometry stores codes as one array, (N, K, h, w) or, with V views, (N, V, K, h, w). Ragged geometry
-    stores them sample after sample, with each sample's shape and the size of its signal before padding.
+    stores them sample after sample, with each sample's shape and the size of its signal before padding. Latents with
+    bit planes are packed: a row of bytes, see `walloc_cdl.planes.rows`, takes the place of the codes (K, h, w).
     """
 
     spec: LatentSpec
@@ -66,9 +68,40 @@ class SampleLayout:
         return (self.num_views,) if self.num_views > 1 else ()
 
     @property
+    def packed(self) -> bool:
+        """Whether samples are stored as rows of bit planes."""
+        return self.spec.planes is not None
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """(h, w) or (t,) of fixed geometry."""
+        return tuple(side or 0 for side in self.latent_shape[1:])
+
+    @property
     def sample_shape(self) -> tuple[int, ...]:
         """Shape of the codes of one sample of fixed geometry: (K, h, w), or (V, K, h, w) with views."""
         return (*self.view_axis, *(side or 0 for side in self.latent_shape))
+
+    @property
+    def view_shape(self) -> tuple[int, ...]:
+        """Shape in which one view of a sample of fixed geometry is stored: (R,) if it is packed, or else (K, h, w)."""
+        return (row_bytes(self.spec, self.grid),) if self.packed else (self.spec.latent_channels, *self.grid)
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """Shape in which a sample of fixed geometry is stored: `view_shape` behind the axis of views."""
+        return (*self.view_axis, *self.view_shape)
+
+    def with_planes(self, num_planes: int) -> SampleLayout:
+        """Return the layout of the first bit planes of these samples; see `LatentSpec.with_planes`."""
+        spec = self.spec.with_planes(num_planes)
+        return replace(self, spec=spec, latent_shape=(spec.latent_channels, *self.latent_shape[1:]))
+
+    def stored_bytes(self, shapes: np.ndarray) -> np.ndarray:
+        """Return the bytes of ragged samples whose codes have `shapes`, (N, 3) or (N, 2), in the type of `shapes`."""
+        if not self.packed:
+            return shapes.prod(1)
+        return self.spec.num_planes * -(-shapes[:, 1:].prod(1) // 8)
 
     def tensors(self, num_samples: int, *, code_bytes: int, key_bytes: int) -> dict[str, TensorLayout]:
         """Return all tensors of a shard by name, in the order of the file.
@@ -79,7 +112,7 @@ class SampleLayout:
         shapes: dict[str, tuple[str, tuple[int, ...]]] = {
             "key_offsets": ("I64", (num_samples + 1,)),
             "crc32c": ("U32", (num_samples,)),
-            "codes": ("U8", (code_bytes,) if self.ragged else (num_samples, *self.sample_shape)),
+            "codes": ("U8", (code_bytes,) if self.ragged else (num_samples, *self.stored_shape)),
             "keys": ("U8", (key_bytes,)),
         }
         if self.ragged:

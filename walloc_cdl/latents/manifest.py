@@ -19,7 +19,7 @@ from walloc_cdl.schema import Count, FileName, Sha256
 from walloc_cdl.spec import LatentSpec
 
 FORMAT = "walloc-cdl latents"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 PROVENANCE_NAME = "provenance.json"
 WORK_NAME = "_work"

@@ -88,7 +88,8 @@ def manifest_from_json(values: Any, *, origin: str = MANIFEST_NAME) -> Manifest:
         raise DamagedError(f"{origin}: format is {shorten(header.get('format'))}, expected {FORMAT!r}; {REMEDY}")
     version = header.integer("format_version", 1)
     if version != FORMAT_VERSION:
-        raise CallError(f"{origin}: format version {version}, this program reads {FORMAT_VERSION}; update walloc-cdl")
+        remedy = "update walloc-cdl" if version > FORMAT_VERSION else "prepare the data set again"
+        raise CallError(f"{origin}: format version {version}, this program reads {FORMAT_VERSION}; {remedy}")
     stored = from_json(_StoredManifest, values, origin)
     for name in stored.files:
         require_path(name, f"{origin}, files", parts=True)

@@ -23,17 +23,22 @@ from walloc_cdl.latents.checksum import sample_checksums
 from walloc_cdl.latents.header import shard_metadata
 from walloc_cdl.latents.layout import TYPES, SampleLayout
 from walloc_cdl.latents.manifest import ShardEntry
+from walloc_cdl.latents.packing import has_padding_bits, to_codes
+from walloc_cdl.latents.statistics import samples_histogram
 
-MAX_HEADER_BYTES = 1 << 16
-"""The headers that this package writes take about 900 bytes."""
+MAX_HEADER_BYTES = 1 << 18
+"""The headers that this package writes take about 900 bytes, and those of packed samples about 4 bytes more for each
+bit plane, of which there are at most `walloc_cdl.spec.MAX_PLANES`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Shard:
     """The arrays of one shard, views of a private memory map: writing to them never reaches the file."""
 
+    layout: SampleLayout
     codes: np.ndarray
-    """uint8 (N, K, h, w), (N, V, K, h, w) with views, (N, K, t) for audio; one-dimensional if ragged."""
+    """As stored: uint8 (N, K, h, w), (N, V, K, h, w) with views, (N, K, t) for audio; rows (N, R) or (N, V, R) if the
+    samples are packed; one-dimensional if ragged."""
     labels: np.ndarray | None
     """Class numbers, 0 and 1, or targets, see `LabelSpec`; None for a data set without labels."""
     crc32c: np.ndarray
@@ -54,20 +59,48 @@ class Shard:
     def __len__(self) -> int:
         return len(self.crc32c)
 
-    def sample_codes(self, row: int) -> np.ndarray:
-        """Return the codes of one sample, uint8 (K, h, w), (V, K, h, w) or (K, t), as a view of the map."""
-        if self.offsets is None or self.shapes is None:
-            return self.codes[row]
-        return self.codes[self.offsets[row] : self.offsets[row + 1]].reshape(self.shapes[row])
+    def stored(self, row: int) -> np.ndarray:
+        """Return a view of one sample as it is stored: codes, or a row for each view; one-dimensional if ragged."""
+        return self.codes[row] if self.offsets is None else self.codes[self.offsets[row] : self.offsets[row + 1]]
 
-    def samples(self) -> np.ndarray | list[np.ndarray]:
-        """Return the codes of all samples: one array, or for ragged geometry a list of (K, h, w) or (K, t)."""
-        return self.codes if self.offsets is None else [self.sample_codes(row) for row in range(len(self))]
+    def sample_codes(self, row: int) -> np.ndarray:
+        """Return the codes of one sample, uint8 (K, h, w), (V, K, h, w) or (K, t).
+
+        They are a view of the map, or unpacked if the samples are packed.
+        """
+        stored = self.stored(row)
+        if self.layout.packed:
+            return to_codes(stored, self.layout.spec.planes, self.grid(row))
+        return stored if self.shapes is None else stored.reshape(self.shapes[row])
+
+    def grid(self, row: int) -> tuple[int, ...]:
+        """Return the size of a sample's latent grid, (h, w) or (t,)."""
+        return self.layout.grid if self.shapes is None else tuple(self.shapes[row, 1:].tolist())
 
     def checksums(self) -> np.ndarray:
         """Compute the value that `crc32c` must have, uint32 (N,), from everything that is stored."""
         fields = [field for field in (self.shapes, self.sizes, self.labels) if field is not None]
-        return sample_checksums(self.samples(), fields, self.encoded_keys(range(len(self))))
+        samples = self.codes if self.offsets is None else [self.stored(row) for row in range(len(self))]
+        return sample_checksums(samples, fields, self.encoded_keys(range(len(self))))
+
+    def histogram(self) -> np.ndarray:
+        """Count how often each byte occurs in each channel of the codes of all samples: int64 (K, 256)."""
+        if self.offsets is None:
+            return samples_histogram(self.codes, self.layout)
+        histogram = np.zeros((self.layout.spec.latent_channels, 256), np.int64)
+        for row in range(len(self)):
+            histogram += samples_histogram([self.sample_codes(row)], self.layout)
+        return histogram
+
+    def rows_with_padding_bits(self) -> np.ndarray:
+        """Return the samples that have bits set where a row has none, behind the end of a plane, int64."""
+        layout, num_planes = self.layout, self.layout.spec.num_planes
+        if not layout.packed:
+            return np.empty(0, np.int64)
+        if self.offsets is None:
+            return np.flatnonzero(has_padding_bits(self.codes, num_planes, layout.grid))
+        wrong = [has_padding_bits(self.stored(row)[None], num_planes, self.grid(row))[0] for row in range(len(self))]
+        return np.flatnonzero(np.array(wrong, bool))
 
     def index_sha256(self) -> str:
         """Compute the SHA-256 of the file without the codes, which are not read: see `ShardEntry.index_sha256`."""
@@ -156,6 +189,7 @@ def _parse(data: np.ndarray, entry: ShardEntry, layout: SampleLayout) -> Shard:
     if layout.ragged:
         _require_ragged(arrays, layout)
     return Shard(
+        layout,
         arrays["codes"],
         arrays.get(layout.labels.tensor_name or ""),
         arrays["crc32c"],
@@ -192,7 +226,7 @@ def _require_ragged(arrays: dict[str, np.ndarray], layout: SampleLayout) -> None
             int(wrong[0]),
         )
     # As floats: the product of three sizes may exceed int64, and any below 2^53 is exact.
-    wrong = np.flatnonzero(shapes.astype(np.float64).prod(1) != np.diff(offsets))
+    wrong = np.flatnonzero(layout.stored_bytes(shapes.astype(np.float64)) != np.diff(offsets))
     if wrong.size:
         shape = shapes[wrong[0]].tolist()
         raise _HeaderError(f"sample {wrong[0]} of shape {shape} has another number of codes", int(wrong[0]))

@@ -9,13 +9,20 @@ import numpy as np
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents.labels import LabelSpec
 from walloc_cdl.latents.layout import SampleLayout
+from walloc_cdl.latents.packing import are_rows, has_padding_bits
+from walloc_cdl.spec import LatentSpec
 
 
 def require_codes(
     name: str, layout: SampleLayout, codes: np.ndarray | Sequence[np.ndarray]
 ) -> np.ndarray | list[np.ndarray]:
-    """Return the codes, C-contiguous; raises `CallError` unless they are uint8 of the layout's shape."""
+    """Return the codes, C-contiguous; raises `CallError` unless they are uint8 of the layout's shape.
+
+    Rows may take the place of packed codes; their padding bits must be zero.
+    """
     channels, *sides = layout.latent_shape
+    if isinstance(codes, np.ndarray) and are_rows(codes, layout):
+        return _require_rows(name, layout, codes)
     if layout.ragged:
         wanted = ", ".join([str(channels), *layout.spec.axes[1:]])
         for sample in codes:
@@ -28,6 +35,35 @@ def require_codes(
         wanted = ", ".join(map(str, ["N", *layout.view_axis, channels, *sides]))
         raise CallError(f"{name}: codes are {found}, expected uint8 [{wanted}]")
     return np.ascontiguousarray(codes)
+
+
+def _require_rows(name: str, layout: SampleLayout, rows: np.ndarray) -> np.ndarray:
+    if rows.dtype != np.uint8 or rows.shape[1:] != layout.stored_shape:
+        wanted = ", ".join(map(str, ["N", *layout.stored_shape]))
+        raise CallError(f"{name}: rows are {rows.dtype} {list(rows.shape)}, expected uint8 [{wanted}]")
+    if wrong := int(has_padding_bits(rows, layout.spec.num_planes, layout.grid).sum()):
+        raise CallError(
+            f"{name}: {wrong} rows with padding bits that are not zero; pack codes with walloc_cdl.planes.rows"
+        )
+    return np.ascontiguousarray(rows)
+
+
+def require_byte_range(name: str, histogram: np.ndarray, spec: LatentSpec) -> None:
+    """Raise `CallError` if the histogram, int64 (K, 256), of codes counts bytes that cannot occur in them."""
+    if spec.planes is not None:
+        for channel, bits in enumerate(spec.channel_bits):
+            if histogram[channel, 2**bits :].any():
+                raise CallError(
+                    f"{name}: code {np.flatnonzero(histogram[channel])[-1]} of channel {channel}, expected 0 to "
+                    f"{2**bits - 1}; encode with the codec of these bit planes"
+                )
+        return
+    low, high = spec.byte_range
+    found = np.flatnonzero(histogram.any(0))
+    if found.size and not low <= found[0] <= found[-1] <= high:
+        raise CallError(
+            f"{name}: code bytes from {found[0]} to {found[-1]}, expected {low} to {high}; store code + offset"
+        )
 
 
 def require_keys(name: str, keys: Sequence[str], count: int) -> list[bytes]:

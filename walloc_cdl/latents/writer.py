@@ -29,8 +29,9 @@ from walloc_cdl.latents.layout import SampleLayout, TensorLayout, infer_layout
 from walloc_cdl.latents.manifest import MANIFEST_NAME, SHARD_SUFFIX, Manifest, ShardEntry
 from walloc_cdl.latents.manifest_file import manifest_bytes
 from walloc_cdl.latents.move_range import move_range
+from walloc_cdl.latents.packing import to_stored
 from walloc_cdl.latents.statistics import samples_histogram
-from walloc_cdl.latents.validation import require_codes, require_fields, require_keys
+from walloc_cdl.latents.validation import require_byte_range, require_codes, require_fields, require_keys
 from walloc_cdl.spec import LatentSpec
 
 _EXPECTED_KEY_BYTES = 24
@@ -38,7 +39,8 @@ _EXPECTED_KEY_BYTES = 24
 codes."""
 
 Codes = np.ndarray | Sequence[np.ndarray]
-"""uint8 (N, K, h, w), (N, V, K, h, w) with views, (N, K, t) for audio; N arrays (K, h, w) or (K, t) if ragged."""
+"""uint8 (N, K, h, w), (N, V, K, h, w) with views, (N, K, t) for audio; N arrays (K, h, w) or (K, t) if ragged.
+Where samples are packed, their rows, (N, R) or (N, V, R), may take the place of codes unless they are ragged."""
 
 
 class ShardWriter:
@@ -104,14 +106,15 @@ class ShardWriter:
         encoded = require_keys(self.name, keys, len(codes))
         fields = require_fields(self.name, layout, codes, labels, sizes)
         histogram = samples_histogram(codes, layout)
-        _require_range(self.name, histogram, layout.spec)
-        for array in codes if layout.ragged else [codes]:
+        require_byte_range(self.name, histogram, layout.spec)
+        stored = to_stored(codes, layout)
+        for array in stored if layout.ragged else [stored]:
             self._file.write(memoryview(array).cast("B") if array.size else b"")
             self._code_bytes += array.size
         self.histogram += histogram
         for column, values in fields.items():
             self._columns[column].append(values)
-        self._columns["crc32c"].append(sample_checksums(codes, list(fields.values()), encoded))
+        self._columns["crc32c"].append(sample_checksums(stored, list(fields.values()), encoded))
         self._keys += encoded
 
     def finish(self) -> tuple[ShardEntry, np.ndarray]:
@@ -147,7 +150,7 @@ class ShardWriter:
         if name == "key_offsets":
             values = np.cumsum([0, *map(len, self._keys)], dtype=np.int64)
         elif name == "offsets":
-            counts = [shapes.prod(1, dtype=np.int64) for shapes in self._columns["shapes"]]
+            counts = [self.layout.stored_bytes(shapes.astype(np.int64)) for shapes in self._columns["shapes"]]
             values = np.cumsum(np.concatenate([np.zeros(1, np.int64), *counts]))
         else:
             parts = self._columns["labels" if name == self.layout.labels.tensor_name else name]
@@ -197,12 +200,3 @@ def write_manifest(folder: Path | str, manifest: Manifest) -> None:
     with confined(folder):
         write_copies(Path(folder), manifest)
         write_atomic(Path(folder) / MANIFEST_NAME, data)
-
-
-def _require_range(name: str, histogram: np.ndarray, spec: LatentSpec) -> None:
-    low, high = spec.byte_range
-    found = np.flatnonzero(histogram.any(0))
-    if found.size and not low <= found[0] <= found[-1] <= high:
-        raise CallError(
-            f"{name}: code bytes from {found[0]} to {found[-1]}, expected {low} to {high}; store code + offset"
-        )

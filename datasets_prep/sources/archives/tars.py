@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from datasets_prep.samples.web import Deadline
 from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.retries import Deadline
 
 BLOCK = 512
 
@@ -60,7 +60,7 @@ def members(
         if number == MAX_HEADERS:
             raise DamagedTarError(f"has more than {MAX_HEADERS:,} headers")
         if deadline is not None:
-            deadline.wait_s()
+            deadline.left_s()
         header = _read(file, position, min(BLOCK, max(total - position, 0)))
         if not header:
             raise DamagedTarError(f"ends after {position:,} bytes without an end mark: it may be truncated")

@@ -20,7 +20,6 @@ from datasets_prep.samples.locations import as_os_errors, open_binary
 from datasets_prep.samples.origin import Origin
 from datasets_prep.samples.stored import FileSlice
 from datasets_prep.samples.unique_names import has_repeats, name_hash
-from datasets_prep.samples.web import Deadline
 from datasets_prep.sources.archives.tar_labels import TarLabels, is_image
 from datasets_prep.sources.archives.tars import DamagedTarError, TarMember, members, require_tar
 from datasets_prep.sources.core.options import flag, optional_flag, split_options
@@ -29,6 +28,7 @@ from datasets_prep.sources.core.strays import StrayColumn
 from datasets_prep.sources.folders.file_lists import by_split, expand, folder_name, short_names
 from walloc_cdl.addresses import is_url
 from walloc_cdl.errors import CallError, system_reason
+from walloc_cdl.retries import Deadline
 
 SCAN_S = 3600.0
 """Time limit for reading the headers of a tar at a URL: 100,000 requests of 64 KiB, of which each takes 36 ms."""

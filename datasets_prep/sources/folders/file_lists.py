@@ -124,4 +124,4 @@ def _matches(pattern: str, suffix: str) -> list[str]:
             found = system.glob(f"{path.rstrip('/')}/*{suffix}" if folder else path)
     except OSError as error:
         raise CallError(f"{pattern!r} cannot be listed: {error}; check the URL and your access to it") from error
-    return sorted(system.unstrip_protocol(name) for name in found)
+    return sorted(system.url(name) for name in found)

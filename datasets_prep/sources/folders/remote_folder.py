@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from datasets_prep.samples.locations import as_os_errors, file_system, last_part
+from datasets_prep.samples.locations import RemoteFileSystem, as_os_errors, file_system, last_part
 from datasets_prep.samples.origin import Origin
 from datasets_prep.samples.stored import FileSlice
 from datasets_prep.sources.core.source import Source
 from datasets_prep.sources.folders.catalog import Catalog, FileKind, FoundFile, display_name, split_folders
 from walloc_cdl.addresses import WEB_SCHEMES, url_scheme
 from walloc_cdl.errors import CallError
-
-if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
 
 
 class RemoteFolder(Source):
@@ -61,7 +58,7 @@ class RemoteFolder(Source):
         return Origin("folder", (self._url,))
 
 
-def _walk(system: AbstractFileSystem, folder: str, parts: tuple[bytes, ...]) -> Iterator[FoundFile]:
+def _walk(system: RemoteFileSystem, folder: str, parts: tuple[bytes, ...]) -> Iterator[FoundFile]:
     """Yield every file that is not hidden, in the order of the paths, with one folder's names in memory at a time."""
     for entry in _listed(system, folder):
         name = _name(entry)
@@ -73,10 +70,10 @@ def _walk(system: AbstractFileSystem, folder: str, parts: tuple[bytes, ...]) -> 
             yield FoundFile((*parts, name), int(entry.get("size") or 0), regular=entry["type"] == "file")
 
 
-def _listed(system: AbstractFileSystem, folder: str) -> list[dict[str, Any]]:
+def _listed(system: RemoteFileSystem, folder: str) -> list[dict[str, Any]]:
     """Return a folder's entries; object stores also list the folder itself if an empty object marks it."""
     own = folder.rstrip("/")
-    entries = [entry for entry in system.ls(folder, detail=True) if entry["name"].rstrip("/") != own]
+    entries = [entry for entry in system.ls(folder) if entry["name"].rstrip("/") != own]
     return sorted(entries, key=lambda entry: display_name(_name(entry)))
 
 

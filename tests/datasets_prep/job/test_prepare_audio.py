@@ -11,7 +11,7 @@ import torch
 
 from datasets_prep import PrepareConfig, contact_sheet, holdout, open_source, prepare
 from datasets_prep.codec_fit.fit_source import configure_fit, fit_to_source
-from datasets_prep.codec_fit.native_signals import native_signals
+from datasets_prep.codec_fit.source_signals import native_signals
 from datasets_prep.job.plan_job import plan_job
 from datasets_prep.upkeep.encode_again import RepairConfig
 from datasets_prep.upkeep.repair import repair
@@ -71,7 +71,7 @@ def test_segments_are_encoded_in_order_with_their_clips_label(make_sounds, codec
     dataset = open_latents(tmp_path / "out")
     keys, expected, labels = [], [], []
     for index in range(source.num_samples("train")):
-        clip = native_signals(source, 1, 1)._load(("train", index))
+        clip = native_signals(source, 1, 1).load(("train", index))[0][0]
         for number in range(max(clip.shape[1] - SEGMENT, 0) // HOP + 1):
             segment = np.zeros((1, 1, SEGMENT), np.float32)
             piece = clip[:, number * HOP :][:, :SEGMENT]

@@ -9,16 +9,18 @@ Jacobellis and Yadwadkar, "Learned Compression for Compressed Learning", arXiv:2
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from walloc_cdl.canonical import canonical_json, sha256_hex
 from walloc_cdl.codec.base import to_unit_range
-from walloc_cdl.codec.compiled import CompiledEncoder
+from walloc_cdl.codec.bottleneck import Round, compand, expand
+from walloc_cdl.codec.compiled import CompiledEncoder, EncoderWeights
 from walloc_cdl.codec.config import (
     MAX_CHANNELS,
     MAX_WIDTH,
@@ -29,13 +31,17 @@ from walloc_cdl.codec.config import (
     require_name,
     shortened,
 )
+from walloc_cdl.codec.level_quantizer import LevelQuantizer
 from walloc_cdl.codec.packet_codec import PacketCodec
 from walloc_cdl.codec.weights import tensors_to_bytes
-from walloc_cdl.errors import CallError
-from walloc_cdl.spec import code_limit
+from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.planes.levels import LevelTables
+from walloc_cdl.spec import code_limit, count_planes
 
 if TYPE_CHECKING:
     from walloc_cdl.kernels.cpu.detached import DetachedEncoder
+
+Walloc = TypeVar("Walloc", bound="WallocCodec")
 
 ENCODERS = ("light", "full")
 DECODERS = ("linear", "network")
@@ -65,6 +71,9 @@ class WallocConfig(CodecConfig):
     """Channels inside the full encoder, Ne; None for the light encoder."""
     decoder_width: int | None = None
     """Channels inside the network decoder, Nd; None for the linear decoder."""
+    planes: tuple[int, ...] | None = None
+    """The channel of each bit plane in order of importance, for a codec whose channels have levels in place of
+    companding (`walloc_cdl.planes`); `bits` are those of the channel that has most. None for companded codes."""
 
     always_written: ClassVar[tuple[str, ...]] = ("channels", "levels", "latent_channels", "bits", "name", "fit")
     dimensions: ClassVar[int]
@@ -73,7 +82,7 @@ class WallocConfig(CodecConfig):
     def __post_init__(self) -> None:
         require_between(self.channels, 1, MAX_CHANNELS, "source channels")
         require_between(self.levels, 1, self.max_levels, "wavelet levels")
-        require_between(self.bits, 2, 8, "bits a latent value")
+        require_between(self.bits, 2 if self.planes is None else 1, 8, "bits a latent value")
         if type(self.latent_channels) is not int or not 1 <= self.latent_channels <= self.num_bands:
             raise CallError(
                 f"{shortened(self.latent_channels)} latent channels; {self.channels} source channels and {self.levels} "
@@ -85,6 +94,25 @@ class WallocConfig(CodecConfig):
         require_choice(self.decoder, DECODERS, "decoder")
         self._check_width("encoder_width", self.encoder_width, self.encoder == "full")
         self._check_width("decoder_width", self.decoder_width, self.decoder == "network")
+        if self.planes is not None:
+            self._check_planes()
+
+    @property
+    def channel_bits(self) -> tuple[int, ...]:
+        """Bits of the codes of each channel of a codec with bit planes."""
+        return count_planes(self.planes or ())[1]
+
+    def _check_planes(self) -> None:
+        if isinstance(self.planes, list):  # from JSON
+            object.__setattr__(self, "planes", tuple(self.planes))
+        num_channels, bits = count_planes(self.planes)
+        if (num_channels, max(bits)) != (self.latent_channels, self.bits):
+            raise CallError(
+                f"bit planes of {num_channels} channels of up to {max(bits)} bits; expected {self.latent_channels} "
+                f"channels of up to {self.bits}"
+            )
+        if self.encoder != "light":
+            raise CallError("bit planes with an encoder that is a network; they need a linear one, `light`")
 
     @property
     def num_bands(self) -> int:
@@ -132,9 +160,10 @@ class WallocCodec(PacketCodec):
             latent_channels=latent_channels or config.latent_channels,
             stride=config.stride,
             bits=config.bits,
-            companding="normal",
+            companding="normal" if config.planes is None else "levels",
             extra_frames=extra_frames,
             sample_rate=sample_rate,
+            planes=config.planes,
         )
         self.config, self.levels = config, config.levels
         self.clamp = nn.Hardtanh(-0.5, 0.5)
@@ -158,34 +187,71 @@ class WallocCodec(PacketCodec):
     def latents(self, signal: Tensor) -> Tensor:
         """Return float latents before rounding, in ±`companded_limit(bits)`; see `Codec.latents`."""
         self._check_signal(signal)
-        return self.encoder[0:2](self.analyze(signal))
+        return self._before_rounding(self.encoder[0](self.analyze(signal)))
+
+    def _before_rounding(self, z: Tensor) -> Tensor:
+        """Return the companded output of the encoder's first layer, or the channels of a codec with bit planes."""
+        return z[:, : self.latent_channels] if self.planes else self.encoder[1](z)
+
+    @classmethod
+    def from_files(cls: type[Walloc], files: dict[str, bytes], *, origin: str) -> Walloc:
+        """Return the codec of its files; see `Codec.from_files`. Levels must be in ascending order."""
+        codec = super().from_files(files, origin=origin)  # type: ignore[misc]
+        if codec.quantizer is not None and (problem := codec.quantizer.tables.problem()):
+            raise DamagedError(f"{origin}: model.safetensors has {problem}; restore or fit the codec again")
+        return codec
+
+    @property
+    def quantizer(self) -> LevelQuantizer | None:
+        """The quantizer of a codec with bit planes; None for companded codes."""
+        return self.encoder[1] if self.planes else None
+
+    @property
+    def level_tables(self) -> LevelTables | None:
+        """See `Codec.level_tables`."""
+        return None if self.quantizer is None else self.quantizer.tables
+
+    def with_planes(self, num_planes: int) -> WallocCodec:
+        """Return this codec with fewer bit planes; see `Codec.with_planes`."""
+        codec = super().with_planes(num_planes)
+        codec._compiled = copy.copy(self._compiled)
+        return codec
+
+    def values(self, codes: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return the values of stored codes; see `Codec.values`. Channels without a bit plane have their means."""
+        if self.quantizer is None:
+            return super().values(codes, dtype)
+        return self.quantizer.dequantize(codes, count_planes(self.planes)[1], dtype)
 
     @torch.no_grad()
     def encode(self, signal: Tensor) -> Tensor:
         """Return stored codes; see `Codec.encode`. A light encoder uses the compiled path where there is one."""
         self._check_signal(signal)
         self.check_range(signal)
-        linear = self._linear_encoder()
-        codes = None if linear is None else self._compiled.encode(linear, signal, self._unpadded_codes)
+        weights = self._linear_encoder()
+        codes = None if weights is None else self._compiled.encode(weights, signal, self._unpadded_codes)
         return self._quantize(self.latents(signal)) if codes is None else codes
 
     def detached_encoder(self) -> DetachedEncoder | None:
         """See `Codec.detached_encoder`; only light float32 encoders that add no frames at the ends have one."""
-        linear = self._linear_encoder()
-        return None if linear is None or self.extra_frames else self._compiled.detached(linear)
+        weights = self._linear_encoder()
+        return None if weights is None or self.extra_frames else self._compiled.detached(weights)
 
     def _unpadded_codes(self, signal: Tensor) -> Tensor:
         """Return the stored codes, without frames of padding, computed by the plain path."""
         return self._quantize(self.latents(signal))
 
-    def _linear_encoder(self) -> nn.Module | None:
-        """Return the linear layer of a light encoder; None for a network."""
-        return self.encoder[0] if self.config.encoder == "light" else None
+    def _linear_encoder(self) -> EncoderWeights | None:
+        """Return the weights of a light encoder; None for a network."""
+        if self.config.encoder != "light":
+            return None
+        linear = self.encoder[0]
+        return EncoderWeights(linear.weight, linear.bias, self.quantizer, self.planes or ())
 
     @torch.no_grad()
     def encode_coefficients(self, coefficients: Tensor) -> Tensor:
         """Return the stored codes of packet coefficients."""
-        return self._quantize(self.encoder[0:2](coefficients))
+        return self._quantize(self._before_rounding(self.encoder[0](coefficients)))
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
@@ -200,7 +266,11 @@ class WallocCodec(PacketCodec):
     def forward(self, signal: Tensor) -> Tensor:
         """Encode and decode a signal, with noise in train mode and rounding in eval mode; differentiable."""
         self._check_signal(signal)
-        return self.clamp(self.synthesize(self.decoder(self.encoder(self.analyze(signal)))))
+        coefficients = self.analyze(signal)
+        if self.quantizer is None:
+            return self.clamp(self.synthesize(self.decoder(self.encoder(coefficients))))
+        values = self.quantizer(self.encoder[0](coefficients), count_planes(self.planes)[1])
+        return self.clamp(self.synthesize(self.decoder(values)))
 
     def files(self) -> dict[str, bytes]:
         """Return the files of the codec; see `Codec.files`."""
@@ -217,11 +287,12 @@ class WallocCodec(PacketCodec):
 
     def _encoding_side(self) -> dict[str, object]:
         config = self.config
+        quantizer = {"companding": "normal"} if config.planes is None else {"planes": list(config.planes)}
         side: dict[str, object] = {
             "type": config.type,
             "wavelet": "bior4.4",
             "padding": "periodization",
-            "companding": "normal",
+            **quantizer,
             "channels": config.channels,
             "levels": config.levels,
             "latent_channels": config.latent_channels,
@@ -232,6 +303,8 @@ class WallocCodec(PacketCodec):
         return side
 
     def _quantize(self, latents: Tensor) -> Tensor:
+        if self.quantizer is not None:
+            return self.quantizer.quantize(latents, count_planes(self.planes)[1])
         return (torch.round(latents) + (code_limit(self.bits) + 1)).to(torch.uint8)
 
     def analyze(self, signal: Tensor) -> Tensor:
@@ -245,3 +318,10 @@ class WallocCodec(PacketCodec):
     def filter(self, signal: Tensor) -> Tensor:
         """Return the signal unchanged; codecs with a post filter override this method."""
         return signal
+
+
+def bottleneck(config: WallocConfig, encoder: nn.Module, decoder: nn.Module) -> tuple[nn.Sequential, nn.Sequential]:
+    """Return encoder and decoder with what stands between them: companding and rounding, or levels."""
+    if config.planes is not None:
+        return nn.Sequential(encoder, LevelQuantizer(config.channel_bits)), nn.Sequential(nn.Identity(), decoder)
+    return nn.Sequential(encoder, compand(config.bits), Round()), nn.Sequential(expand(config.bits), decoder)

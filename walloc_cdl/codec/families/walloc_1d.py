@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from walloc_cdl.canonical import sha256_hex
-from walloc_cdl.codec.bottleneck import Round, compand, expand
 from walloc_cdl.codec.config import require_between, require_bool
 from walloc_cdl.codec.families.networks.oobleck import OobleckDecoder, OobleckEncoder
-from walloc_cdl.codec.families.walloc import WallocCodec, WallocConfig
+from walloc_cdl.codec.families.walloc import WallocCodec, WallocConfig, bottleneck
 from walloc_cdl.codec.packets import AnalysisLevel1D, SynthesisLevel1D
 from walloc_cdl.codec.weights import tensors_to_bytes
 from walloc_cdl.errors import CallError
@@ -84,8 +83,7 @@ class WallocCodec1D(WallocCodec):
             decoder: nn.Module = TrimmedConv1d(latents, bands, config.padding)
         else:
             decoder = OobleckDecoder(latents, bands, config.decoder_width)
-        self.encoder = nn.Sequential(encoder, compand(config.bits), Round())
-        self.decoder = nn.Sequential(expand(config.bits), decoder)
+        self.encoder, self.decoder = bottleneck(config, encoder, decoder)
         if config.post_filter:
             self.filter_reach = POST_FILTER_TAPS // 2
             self.post = nn.Conv1d(config.channels, config.channels, POST_FILTER_TAPS, padding=self.filter_reach)
@@ -114,8 +112,8 @@ class WallocCodec1D(WallocCodec):
         if not frames or codes.shape[2] > signal.shape[2] // self.stride:
             return codes
         # The compiled path encodes the frames of the signal only. The output of the layer for silence is its bias.
-        silence = self._quantize(self.encoder[1](self.encoder[0].bias.detach()))
-        padding = silence[None, :, None].expand(len(codes), -1, frames)
+        silence = self._quantize(self._before_rounding(self.encoder[0].bias.detach()[None, :, None]))
+        padding = silence.expand(len(codes), -1, frames)
         return torch.cat([padding, codes, padding], dim=2)
 
     def _unpadded_codes(self, signal: Tensor) -> Tensor:

@@ -7,9 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from walloc_cdl.codec.bottleneck import Round, compand, expand
 from walloc_cdl.codec.families.networks.image import NORM_GROUPS, ImageDecoder, ImageEncoder
-from walloc_cdl.codec.families.walloc import WallocCodec, WallocConfig
+from walloc_cdl.codec.families.walloc import WallocCodec, WallocConfig, bottleneck
 from walloc_cdl.codec.packets import AnalysisLevel, SynthesisLevel
 from walloc_cdl.errors import CallError
 from walloc_cdl.kernels.packets import packet_analysis, packet_encode, packet_synthesis
@@ -56,8 +55,7 @@ class WallocCodec2D(WallocCodec):
             decoder: nn.Module = nn.Conv2d(latents, bands, kernel_size=1)
         else:
             decoder = ImageDecoder(latents, bands, config.decoder_width)
-        self.encoder = nn.Sequential(encoder, compand(config.bits), Round())
-        self.decoder = nn.Sequential(expand(config.bits), decoder)
+        self.encoder, self.decoder = bottleneck(config, encoder, decoder)
         self.eval()
 
     def wavelet_analysis(self, x: Tensor, levels: int | None = None) -> Tensor:
@@ -75,4 +73,5 @@ class WallocCodec2D(WallocCodec):
         self._check_signal(signal)
         linear = self.encoder[0]
         x = signal if not signal.is_floating_point() else signal.to(self.dtype)
-        return self.encoder[1](packet_encode(x, linear.weight[:, :, 0, 0], linear.bias, self.config.levels))
+        z = packet_encode(x, linear.weight[:, :, 0, 0], linear.bias, self.config.levels)
+        return self._before_rounding(z)

@@ -35,6 +35,8 @@ class ResidualConfig2D(WallocConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_between(self.stages, 1, MAX_STAGES, "stages")
+        if self.planes is not None:
+            raise CallError("stages with bit planes; stages have companded codes")
         if (self.encoder, self.decoder) != ("light", "linear"):
             raise CallError(f"a {self.encoder} encoder and a {self.decoder} decoder; stages require light and linear")
 

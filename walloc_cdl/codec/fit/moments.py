@@ -36,12 +36,16 @@ class PacketMoments:
         self._products = torch.zeros(size, size, dtype=torch.float64)
 
     @torch.no_grad()
-    def update(self, signal: Tensor) -> None:
-        """Add one signal (C, H, W) or (C, T) of a type that codecs accept, whose sides are multiples of 2^levels."""
+    def update(self, signal: Tensor) -> Tensor:
+        """Add one signal (C, H, W) or (C, T) of a type that codecs accept, whose sides are multiples of 2^levels.
+
+        Returns its coefficients, float32 (C · bands, positions).
+        """
         x = self._analysis(to_unit_range(signal[None]), self.levels)[0].flatten(1)
         self.num_positions += x.shape[1]
         self._sum += x.sum(1).double()
         self._products += (x @ x.T).double()
+        return x
 
     def mean(self) -> Tensor:
         """Return the mean, float64 (C · bands,)."""

@@ -77,7 +77,8 @@ def fit_synthesis(codec: Codec, batches: Sequence[Tensor]) -> SynthesisBank:
         return {}
     width = _neighborhood(codec, sum(len(batch) * math.prod(batch.shape[2:]) for batch in batches) // codec.stride**2)
     # The bias is the weight of an additional latent, which is 1 everywhere.
-    latents = [spectra(pad(codec.values(codec.encode(batch)), (0, 0, 0, 0, 0, 1), value=1)) for batch in batches]
+    stored = (codec.values(codec.encode(batch))[:, : codec.latent_channels] for batch in batches)
+    latents = [spectra(pad(values, (0, 0, 0, 0, 0, 1), value=1)) for values in stored]
     grid = tuple(side // codec.stride for side in batches[0].shape[2:])
     factor = torch.linalg.cholesky(_gram(latents, grid, width))
     frequencies, _, channels = latents[0].shape

@@ -17,9 +17,22 @@ if TYPE_CHECKING:
 class DetachedEncoder:
     """Makes a `FusedEncoder` of the same arguments when it encodes for the first time. Pickles hold the arguments."""
 
-    def __init__(self, weight: np.ndarray, bias: np.ndarray, *, levels: int, dimensions: int, bits: int) -> None:
+    def __init__(
+        self,
+        weight: np.ndarray,
+        bias: np.ndarray,
+        *,
+        levels: int,
+        dimensions: int,
+        bits: int,
+        thresholds: np.ndarray | None = None,
+        planes: tuple[int, ...] = (),
+    ) -> None:
+        """`thresholds` and `planes` are those of `LevelCodes`; without them, codes are companded to `bits`."""
         self._arrays = weight.copy(), bias.copy()
-        self._settings = {"levels": levels, "dimensions": dimensions, "bits": bits}
+        self._settings = {"levels": levels, "dimensions": dimensions}
+        self._bits, self._planes = bits, planes
+        self._thresholds = None if thresholds is None else thresholds.copy()
         self._encoder: FusedEncoder | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -28,9 +41,11 @@ class DetachedEncoder:
     def encode(self, signal: np.ndarray, num_threads: int = 1) -> np.ndarray:
         """Return stored codes of a signal; see `FusedEncoder.encode`."""
         if self._encoder is None:
-            from walloc_cdl.kernels.cpu.fused import FusedEncoder
+            from walloc_cdl.kernels.cpu.fused import CompandedCodes, FusedEncoder, LevelCodes
 
-            self._encoder = FusedEncoder(*self._arrays, **self._settings)
+            levels = self._thresholds
+            codes = CompandedCodes(self._bits) if levels is None else LevelCodes(levels, self._planes)
+            self._encoder = FusedEncoder(*self._arrays, **self._settings, codes=codes)
         return self._encoder.encode(signal, num_threads)
 
     def load_code(self, dtype: np.dtype) -> None:

@@ -45,9 +45,11 @@ from itertools import product
 
 import numpy as np
 
+from walloc_cdl.errors import CallError
 from walloc_cdl.kernels.cpu.compiling import compiled
 from walloc_cdl.kernels.cpu.lifting import address_of, lift_level, lift_levels, phase_of_band, scale_of_band
-from walloc_cdl.kernels.cpu.quantize import code_search, quantize_image, quantize_sequence
+from walloc_cdl.kernels.cpu.quantize import CompandedCodes
+from walloc_cdl.kernels.cpu.quantize_levels import LevelCodes
 from walloc_cdl.kernels.cpu.signal_tiles import REACH, Span, cut_part, piece_spans, tile_spans
 from walloc_cdl.kernels.cpu.vector_loads import load_eight, load_four, load_two, transpose_8x8
 from walloc_cdl.kernels.cpu.vector_mix import LATENTS_PER_BLOCK, mix_block
@@ -184,10 +186,13 @@ class FusedEncoder:
     """The encoding side of a codec with a linear encoder on the CPU: pixels or samples to stored codes.
 
     `weight` (K, C · bands) over bands in the published order and `bias` (K,) are those of the linear layer on
-    pixels in [-0.5, 0.5], and are copied; `dimensions` is 2 for images and 1 for audio. Thread-safe.
+    pixels in [-0.5, 0.5], and are copied; `dimensions` is 2 for images and 1 for audio. `codes` quantizes.
+    Thread-safe.
     """
 
-    def __init__(self, weight: np.ndarray, bias: np.ndarray, *, levels: int, dimensions: int, bits: int) -> None:
+    def __init__(
+        self, weight: np.ndarray, bias: np.ndarray, *, levels: int, dimensions: int, codes: CompandedCodes | LevelCodes
+    ) -> None:
         self.levels, self.vertical = levels, levels if dimensions == 2 else 0
         phases, scales = _layout(levels, dimensions)
         num_bands = len(phases)
@@ -200,7 +205,7 @@ class FusedEncoder:
             kind: np.ascontiguousarray(by_phase / values, dtype=np.float32) for kind, values in VALUES_PER_UNIT.items()
         }
         self._bias = np.array(bias, np.float32)
-        self._search = code_search(bits)
+        self._codes = codes
 
     def encode(self, signal: np.ndarray, num_threads: int = 1) -> np.ndarray:
         """Return stored codes uint8, (B, K, h, w) or (B, K, t), of a signal.
@@ -224,6 +229,15 @@ class FusedEncoder:
                 encode(*call)
         return codes
 
+    def encode_rows(self, signal: np.ndarray, num_threads: int = 1) -> np.ndarray:
+        """Return stored rows of bit planes, uint8 (B, R), of a signal, as `encode` takes it.
+
+        Raises `CallError` for codes that are stored as bytes.
+        """
+        if not isinstance(self._codes, LevelCodes):
+            raise CallError("this encoder has no bit planes, so that codes are stored as bytes; call encode")
+        return self._codes.rows(self.encode(signal, num_threads))
+
     def _encode_tile(self, image: np.ndarray, codes: np.ndarray, rows: Span, columns: Span) -> None:
         """Encode a tile of an image (C, H, W) into its part of codes (K, h, w)."""
         num = 1 << self.levels
@@ -239,7 +253,7 @@ class FusedEncoder:
         buffers = (_scratch(name, 2, num, size + 1, WIDTH) for name, size in (("rows", pitch), ("columns", height)))
         _add_image(part, self._weights[image.dtype.kind], latents, phases, *buffers)
         own = codes[:, rows.start : rows.stop, columns.start : columns.stop]
-        quantize_image(latents, own, rows.margin, columns.margin, self._search)
+        self._codes.image(latents, own, rows.margin, columns.margin)
 
     def _encode_pieces(self, line: np.ndarray, codes: np.ndarray, span: Span) -> None:
         """Encode eight pieces of a signal (C, T) into their part of codes (K, t)."""
@@ -250,7 +264,7 @@ class FusedEncoder:
         latents = self._latents(own + 1, WIDTH)
         buffers = _scratch("lines", 2, num, own + 2 * REACH, WIDTH)
         _add_sequence(part, self._weights[line.dtype.kind][:, 0], latents, buffers)
-        quantize_sequence(latents, own, codes[:, span.start : span.stop], self._search)
+        self._codes.sequence(latents, own, codes[:, span.start : span.stop])
 
     def _latents(self, height: int, pitch: int) -> np.ndarray:
         """Return latents (K, height, pitch), K a multiple of `LATENTS_PER_BLOCK`, initialized with the bias."""

@@ -51,6 +51,21 @@ def quantize_sequence(latents: np.ndarray, own: int, codes: np.ndarray, search: 
                 out[i] = nearest_code(latents[k, i, piece], search)
 
 
+class CompandedCodes:
+    """Turns latents into the stored codes of companding with `bits` bits."""
+
+    def __init__(self, bits: int) -> None:
+        self._search = code_search(bits)
+
+    def image(self, latents: np.ndarray, codes: np.ndarray, top: int, left: int) -> None:
+        """See `quantize_image`."""
+        quantize_image(latents, codes, top, left, self._search)
+
+    def sequence(self, latents: np.ndarray, own: int, codes: np.ndarray) -> None:
+        """See `quantize_sequence`."""
+        quantize_sequence(latents, own, codes, self._search)
+
+
 @lru_cache(maxsize=8)
 def code_search(bits: int) -> tuple[np.ndarray, np.ndarray, np.float32, np.float32]:
     """Return the search for stored bytes: thresholds, table of initial bytes, lower end of the table, cells per unit.

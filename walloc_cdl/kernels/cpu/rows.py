@@ -52,7 +52,7 @@ def _prefetch(context: Any, address: Any) -> Generated:
 
 
 @compiled()
-def _address(addresses: np.ndarray, starts: np.ndarray, row: int, size: int) -> int:
+def _address(addresses: np.ndarray, starts: np.ndarray, row: int, pitch: int) -> int:
     """Return the address of a row; 0 if its array has no address yet."""
     low, high = 0, starts.size - 1
     while high - low > 1:
@@ -63,13 +63,15 @@ def _address(addresses: np.ndarray, starts: np.ndarray, row: int, size: int) -> 
             high = middle
     if addresses[low] == 0:
         return np.uint64(0)
-    return addresses[low] + np.uint64(row - starts[low]) * np.uint64(size)
+    return addresses[low] + np.uint64(row - starts[low]) * np.uint64(pitch)
 
 
 @compiled()
-def copy_rows(addresses: np.ndarray, starts: np.ndarray, rows: np.ndarray, out: np.ndarray, first: int) -> int:
-    """Set out[i] to row rows[i] of the concatenation of several arrays of bytes, for i from `first` on; out is uint8
-    (B, m).
+def copy_rows(
+    addresses: np.ndarray, starts: np.ndarray, rows: np.ndarray, out: np.ndarray, first: int, pitch: int
+) -> int:
+    """Set out[i] to the first m bytes of row rows[i] of the concatenation of several arrays of bytes, for i from
+    `first` on; out is uint8 (B, m), and rows have `pitch` bytes.
 
     Array a is at address `addresses[a]`, uint64, and its first row is row `starts[a]`, int64, of the concatenation; the
     last entry of `starts` is the total number of rows. Arguments are not checked. The copy stops at the first row of an
@@ -79,11 +81,11 @@ def copy_rows(addresses: np.ndarray, starts: np.ndarray, rows: np.ndarray, out: 
     size = out.shape[1]
     for i in range(first, rows.size):
         if i + PREFETCH_ROWS < rows.size:
-            later = _address(addresses, starts, rows[i + PREFETCH_ROWS], size)
+            later = _address(addresses, starts, rows[i + PREFETCH_ROWS], pitch)
             if later != 0:
                 for place in range(0, size, PREFETCH_BYTES):
                     _prefetch(later + np.uint64(place))
-        source = _address(addresses, starts, rows[i], size)
+        source = _address(addresses, starts, rows[i], pitch)
         if source == 0:
             return i
         _copy_bytes(np.uint64(out[i].ctypes.data), source, size)

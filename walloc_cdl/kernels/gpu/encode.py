@@ -86,7 +86,8 @@ class GpuEncoder:
     """The encoding side of a codec with a linear encoder on a GPU: pixels or samples to stored codes.
 
     `weight` (K, C · bands), over bands in the published order, and `bias` (K,) are those of the linear layer on
-    signals in ±0.5; `dimensions` is 2 for images and 1 for audio.
+    signals in ±0.5; `dimensions` is 2 for images and 1 for audio. `thresholds`, float32 (K, 2^bits - 1), quantize
+    latents with levels, NaN where there are fewer; without them, latents are companded.
     """
 
     def __init__(
@@ -98,11 +99,14 @@ class GpuEncoder:
         dimensions: int,
         bits: int,
         device: torch.device,
+        thresholds: np.ndarray | None = None,
     ) -> None:
         make = image_operators if dimensions == 2 else sequence_operators
-        self._operators: GpuOperators = make(weight, bias, levels=levels, bits=bits)
+        self._operators: GpuOperators = make(weight, bias, levels=levels, bits=bits, thresholds=thresholds)
         on_device = {name: torch.from_numpy(array).to(device) for name, array in self._operators.matrices.items()}
         self._matrices = [on_device[name] for name in (("axis", "mix") if dimensions == 2 else ("taps",))]
+        heaps = self._operators.heaps
+        self._heaps = None if heaps is None else torch.from_numpy(heaps).to(device)
         self._companding = {
             kind: (torch.from_numpy(scale).to(device), torch.from_numpy(self._operators.shift[kind]).to(device))
             for kind, scale in self._operators.scale.items()
@@ -133,6 +137,7 @@ class GpuEncoder:
             operators.latents,
             operators.levels,
             operators.bits,
+            self._heaps,
         )
 
 
@@ -152,7 +157,15 @@ class Launch:
 
 
 def image_launch(
-    pixels: Tensor, codes: Tensor, axis: Tensor, mix: Tensor, scale: Tensor, shift: Tensor, levels: int, bits: int
+    pixels: Tensor,
+    codes: Tensor,
+    axis: Tensor,
+    mix: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    levels: int,
+    bits: int,
+    heaps: Tensor | None = None,
 ) -> Launch:
     """Return the launch of `triton_encode.encode_image` for these codes; see `encode_image` for the arguments."""
     batch, channels, height, width = pixels.shape
@@ -169,7 +182,7 @@ def image_launch(
             **{"channels": channels, "height": height, "width": width, "latents": latents},
             **{"tiles_y": tiles_y, "tiles_x": tiles_x},
             **{"wrap_y": _wrap_offset(height, reach), "wrap_x": _wrap_offset(width, reach)},
-            **{"limit": companded_limit(bits), "lowest": float(code_limit(bits) + 1)},
+            **_quantization(scale, bits, heaps),
             **{"LEVELS": levels, "WINDOW": window, "BANDS": mix.shape[2], "LATENTS": latents_per_program},
             **{"MIX_PITCH": mix.shape[3], "ALIGN": math.gcd(width, 16)},
             **dict(zip(("SCALE", "LIMIT"), SCALE_AND_LIMIT[kind], strict=True)),
@@ -180,7 +193,14 @@ def image_launch(
 
 
 def sequence_launch(
-    samples: Tensor, codes: Tensor, taps: Tensor, scale: Tensor, shift: Tensor, levels: int, bits: int
+    samples: Tensor,
+    codes: Tensor,
+    taps: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    levels: int,
+    bits: int,
+    heaps: Tensor | None = None,
 ) -> Launch:
     """Return the launch of `triton_encode.encode_sequence` for these codes; see `encode_sequence` for arguments."""
     batch, channels, _ = samples.shape
@@ -193,13 +213,20 @@ def sequence_launch(
             **{"samples": samples, "codes": codes, "taps": taps, "scale": scale, "shift": shift},
             **{"channels": channels, "frames": frames, "latents": latents, "tiles": tiles},
             "wrap": _wrap_offset(frames, 4),
-            **{"limit": companded_limit(bits), "lowest": float(code_limit(bits) + 1)},
+            **_quantization(scale, bits, heaps),
             **{"FRAME": frame, "POSITIONS": SEQUENCE_POSITIONS, "LATENTS": latents_per_program, "PITCH": taps.shape[3]},
             "CHUNK": min(8 * frame, 64),
             **dict(zip(("SCALE", "LIMIT"), SCALE_AND_LIMIT[KINDS[samples.dtype]], strict=True)),
         },
         options={"num_warps": 4, "num_stages": 2},
     )
+
+
+def _quantization(scale: Tensor, bits: int, heaps: Tensor | None) -> dict[str, Any]:
+    """Return the arguments of a kernel that say how latents become codes."""
+    if heaps is None:
+        return {"heaps": scale, "limit": companded_limit(bits), "lowest": float(code_limit(bits) + 1), "SEARCH": 0}
+    return {"heaps": heaps, "limit": 0.0, "lowest": 0.0, "SEARCH": bits}
 
 
 def _wrap_offset(length: int, minimum: int) -> int:
@@ -213,37 +240,71 @@ def _wrap_offset(length: int, minimum: int) -> int:
 
 @torch.library.custom_op("walloc_cdl::encode_image", mutates_args=())
 def encode_image(
-    pixels: Tensor, axis: Tensor, mix: Tensor, scale: Tensor, shift: Tensor, latents: int, levels: int, bits: int
+    pixels: Tensor,
+    axis: Tensor,
+    mix: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    latents: int,
+    levels: int,
+    bits: int,
+    heaps: Tensor | None = None,
 ) -> Tensor:
     """Return codes uint8 (B, K, h, w) of contiguous pixels (B, C, H, W); the matrices are those of `GpuOperators`."""
     codes = _empty_codes(pixels, latents, levels)
     if codes.numel():
         kernels = importlib.import_module("walloc_cdl.kernels.gpu.triton_encode")
-        image_launch(pixels, codes, axis, mix, scale, shift, levels, bits).run(kernels.encode_image, pixels.device)
+        launch = image_launch(pixels, codes, axis, mix, scale, shift, levels, bits, heaps)
+        launch.run(kernels.encode_image, pixels.device)
     return codes
 
 
 @torch.library.custom_op("walloc_cdl::encode_sequence", mutates_args=())
 def encode_sequence(
-    samples: Tensor, taps: Tensor, scale: Tensor, shift: Tensor, latents: int, levels: int, bits: int
+    samples: Tensor,
+    taps: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    latents: int,
+    levels: int,
+    bits: int,
+    heaps: Tensor | None = None,
 ) -> Tensor:
     """Return codes uint8 (B, K, t) of contiguous samples (B, C, T); the matrices are those of `GpuOperators`."""
     codes = _empty_codes(samples, latents, levels)
     if codes.numel():
         kernels = importlib.import_module("walloc_cdl.kernels.gpu.triton_encode")
-        sequence_launch(samples, codes, taps, scale, shift, levels, bits).run(kernels.encode_sequence, samples.device)
+        launch = sequence_launch(samples, codes, taps, scale, shift, levels, bits, heaps)
+        launch.run(kernels.encode_sequence, samples.device)
     return codes
 
 
 @encode_image.register_fake
 def _(
-    pixels: Tensor, axis: Tensor, mix: Tensor, scale: Tensor, shift: Tensor, latents: int, levels: int, bits: int
+    pixels: Tensor,
+    axis: Tensor,
+    mix: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    latents: int,
+    levels: int,
+    bits: int,
+    heaps: Tensor | None = None,
 ) -> Tensor:
     return _empty_codes(pixels, latents, levels)
 
 
 @encode_sequence.register_fake
-def _(samples: Tensor, taps: Tensor, scale: Tensor, shift: Tensor, latents: int, levels: int, bits: int) -> Tensor:
+def _(
+    samples: Tensor,
+    taps: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    latents: int,
+    levels: int,
+    bits: int,
+    heaps: Tensor | None = None,
+) -> Tensor:
     return _empty_codes(samples, latents, levels)
 
 

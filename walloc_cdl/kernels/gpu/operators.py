@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from walloc_cdl.kernels.filters import HIGHPASS, HIGHPASS_START, LOWPASS, LOWPASS_START, band_order, block_operator
+from walloc_cdl.planes.levels import heap_of_thresholds
 from walloc_cdl.spec import companding_scale
 
 TILE_SAMPLES = 64
@@ -44,12 +45,18 @@ class GpuOperators:
     """float32 (pitch,), by kind of signal (`bytes`, `int16`, `float`): a code is m erf(scale · sum + shift) rounded."""
     shift: dict[str, np.ndarray]
     """float32 (pitch,), by kind of signal; see `scale`."""
+    heaps: np.ndarray | None = None
+    """float32 (pitch, 2^bits): `heap_of_thresholds` of each latent with levels, whose codes are searched among them in
+    place of companding; scale and shift then give the latents themselves."""
 
 
-def image_operators(weight: np.ndarray, bias: np.ndarray, *, levels: int, bits: int) -> GpuOperators:
+def image_operators(
+    weight: np.ndarray, bias: np.ndarray, *, levels: int, bits: int, thresholds: np.ndarray | None = None
+) -> GpuOperators:
     """Return the operators of a linear layer on pixels in ±0.5.
 
-    `weight` is (K, C · 4^J), over bands in the published order, and `bias` is (K,).
+    `weight` is (K, C · 4^J), over bands in the published order, and `bias` is (K,). `thresholds` (K, 2^bits - 1), NaN
+    where a latent has fewer, quantize in place of companding.
     """
     num_bands = 4**levels
     published = weight.astype(np.float64).reshape(len(weight), -1, num_bands)
@@ -62,7 +69,8 @@ def image_operators(weight: np.ndarray, bias: np.ndarray, *, levels: int, bits: 
     padded[:, :, ::spread] = mix
     # A constant signal has only the lowest band.
     gain = natural[:, :, 0].sum(1) * 2.0**levels
-    scale, shift = _companding(bits, exponent, bias, {"bytes": 255.0, "float": FLOAT_SCALE}, {"bytes": gain / 510})
+    deviation = _deviation(bits, thresholds)
+    scale, shift = _companding(deviation, exponent, bias, {"bytes": 255.0, "float": FLOAT_SCALE}, {"bytes": gain / 510})
     return GpuOperators(
         levels=levels,
         dimensions=2,
@@ -74,16 +82,21 @@ def image_operators(weight: np.ndarray, bias: np.ndarray, *, levels: int, bits: 
         },
         scale=scale,
         shift=shift,
+        heaps=_heaps(thresholds, bits),
     )
 
 
-def sequence_operators(weight: np.ndarray, bias: np.ndarray, *, levels: int, bits: int) -> GpuOperators:
+def sequence_operators(
+    weight: np.ndarray, bias: np.ndarray, *, levels: int, bits: int, thresholds: np.ndarray | None = None
+) -> GpuOperators:
     """Return the operators of a linear layer on samples in ±0.5.
 
-    `weight` is (K, C · 2^J), over bands in the published order, and `bias` is (K,).
+    `weight` is (K, C · 2^J), over bands in the published order, and `bias` is (K,). `thresholds` are those of
+    `image_operators`.
     """
     taps, exponent = _scaled_rows(fold_filters(weight.astype(np.float64).reshape(len(weight), -1, 2**levels)))
-    scale, shift = _companding(bits, exponent, bias, {"int16": 65536.0, "float": FLOAT_SCALE}, {})
+    deviation = _deviation(bits, thresholds)
+    scale, shift = _companding(deviation, exponent, bias, {"int16": 65536.0, "float": FLOAT_SCALE}, {})
     return GpuOperators(
         levels=levels,
         dimensions=1,
@@ -92,6 +105,7 @@ def sequence_operators(weight: np.ndarray, bias: np.ndarray, *, levels: int, bit
         matrices={"taps": _split_float16(_pitched(taps.transpose(1, 2, 0)))},
         scale=scale,
         shift=shift,
+        heaps=_heaps(thresholds, bits),
     )
 
 
@@ -158,11 +172,24 @@ def _scaled_rows(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.ldexp(weight, -exponent[:, None, None]), exponent
 
 
+def _deviation(bits: int, thresholds: np.ndarray | None) -> float:
+    """Return the divisor of latents in the error function of companding, and 1 if there is none."""
+    return companding_scale(bits) * math.sqrt(2) if thresholds is None else 1.0
+
+
+def _heaps(thresholds: np.ndarray | None, bits: int) -> np.ndarray | None:
+    if thresholds is None:
+        return None
+    heaps = np.full((pitch(len(thresholds)), 2**bits), np.nan, np.float32)
+    for latent, own in enumerate(thresholds):
+        heaps[latent] = heap_of_thresholds(own, bits)
+    return heaps
+
+
 def _companding(
-    bits: int, exponent: np.ndarray, bias: np.ndarray, units: dict[str, float], offsets: dict[str, np.ndarray]
+    deviation: float, exponent: np.ndarray, bias: np.ndarray, units: dict[str, float], offsets: dict[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return `scale` and `shift` of `GpuOperators`; a signal of 1.0 is `units`; `offsets` are added to the bias."""
-    deviation = companding_scale(bits) * math.sqrt(2)
     scale = {kind: _padded(np.ldexp(1.0, exponent) / (unit * deviation)) for kind, unit in units.items()}
     shift = {kind: _padded((bias.astype(np.float64) + offsets.get(kind, 0.0)) / deviation) for kind in units}
     return scale, shift

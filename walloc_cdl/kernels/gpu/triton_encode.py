@@ -14,14 +14,14 @@ filters reach; at periodic edges, positions are taken modulo the sides. A progra
 1. `_add_down`: A · window, for 64 columns of the window at a time, block by block along the height;
 2. `_add_across`: this product · Aᵀ, summed over the window's blocks of columns;
 3. the coefficients are reordered from (row, column) to (position, band), and multiplied by the weights of the bands;
-4. `_codes`: scale, bias, companding and rounding.
+4. `_codes`: scale, bias, companding and rounding; or, for latents with levels, `_searched_codes`.
 
 For audio, whose bands are many and short, the mix is folded into the filters beforehand, 8 · 2^J taps for each latent,
 and the whole encoder is one product.
 
 Reference: `walloc_cdl.kernels.packets` and `walloc_cdl.kernels.packets_1d`, then companding and rounding. The operators
-come from `walloc_cdl.kernels.gpu.operators`; `walloc_cdl.kernels.gpu.encode` launches the kernels. Only this module
-and `triton_lookup` are written in Triton.
+come from `walloc_cdl.kernels.gpu.operators`; `walloc_cdl.kernels.gpu.encode` launches the kernels. Only this module,
+`triton_lookup` and `triton_planes` are written in Triton.
 """
 
 # No postponed annotations in this module: Triton evaluates the annotation `tl.constexpr`.
@@ -66,6 +66,20 @@ def _codes(total, scale, shift, limit, lowest):
     """Return the stored codes of sums (positions, latents): m erf(scale · sum + shift), rounded."""
     companded = limit * tl.erf(total * scale[None, :] + shift[None, :])
     return ((companded + ROUNDING) - ROUNDING + lowest).to(tl.int32).to(tl.uint8)
+
+
+@triton.jit
+def _searched_codes(total, scale, shift, heaps, k, SEARCH: tl.constexpr):
+    """Return the codes of sums (positions, latents) with levels: how many thresholds are not above scale · sum + shift.
+
+    `heaps` are those of `GpuOperators`, of 2^SEARCH thresholds for each latent; the search finds a bit at a time.
+    """
+    latent = total * scale[None, :] + shift[None, :]
+    lines = heaps + k[None, :] * (1 << SEARCH)
+    code = tl.full(total.shape, 0, tl.int32)
+    for step in tl.static_range(SEARCH):
+        code = 2 * code + (latent >= tl.load(lines + (1 << step) + code)).to(tl.int32)
+    return code.to(tl.uint8)
 
 
 @triton.jit
@@ -143,6 +157,7 @@ def encode_image(
     mix,
     scale,
     shift,
+    heaps,
     channels,
     height,
     width,
@@ -161,6 +176,7 @@ def encode_image(
     ALIGN: tl.constexpr,
     SCALE: tl.constexpr,
     LIMIT: tl.constexpr,
+    SEARCH: tl.constexpr,
 ) -> None:
     """Encode one tile of TILE² pixels: pixels (B, C, H, W) of uint8 or float to codes uint8 (B, K, h, w).
 
@@ -206,7 +222,10 @@ def encode_image(
         mixing += BANDS * MIX_PITCH
 
     # Tiles at the lower and right borders have positions beyond the image, and the last program latents beyond K.
-    found = _codes(total, tl.load(scale + k), tl.load(shift + k), limit, lowest)
+    if SEARCH:
+        found = _searched_codes(total, tl.load(scale + k), tl.load(shift + k), heaps, k, SEARCH)
+    else:
+        found = _codes(total, tl.load(scale + k), tl.load(shift + k), limit, lowest)
     position = tl.arange(0, SIDE * SIDE)
     i, j = tile_y * SIDE + position // SIDE, tile_x * SIDE + position % SIDE
     h, w = height // FILTERS, width // FILTERS
@@ -222,6 +241,7 @@ def encode_sequence(
     taps,
     scale,
     shift,
+    heaps,
     channels,
     frames,
     latents,
@@ -236,6 +256,7 @@ def encode_sequence(
     CHUNK: tl.constexpr,
     SCALE: tl.constexpr,
     LIMIT: tl.constexpr,
+    SEARCH: tl.constexpr,
 ) -> None:
     """Encode POSITIONS frames: samples (B, C, FRAME · frames) of int16 or float to codes uint8 (B, K, frames).
 
@@ -265,7 +286,10 @@ def encode_sequence(
             weights = matrix + start * PITCH
             total = _add_product(high_part, low_part, tl.load(weights), tl.load(weights + low), total)
 
-    found = _codes(total, tl.load(scale + k), tl.load(shift + k), limit, lowest)
+    if SEARCH:
+        found = _searched_codes(total, tl.load(scale + k), tl.load(shift + k), heaps, k, SEARCH)
+    else:
+        found = _codes(total, tl.load(scale + k), tl.load(shift + k), limit, lowest)
     line_of_k = (sequence * latents + k) * frames
     inside = (position < frames)[:, None] & (k < latents)[None, :]
     tl.store(codes + line_of_k[None, :] + position[:, None], found, mask=inside)

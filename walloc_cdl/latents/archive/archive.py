@@ -183,10 +183,19 @@ def _require_codes(codes: np.ndarray, spec: LatentSpec) -> None:
     try:
         _require_range(codes, spec)
     except PictureError as error:
-        raise CallError(f"archive not written: {error}; store code + {1 << (spec.bits - 1)}") from error
+        remedy = f"store code + {1 << (spec.bits - 1)}" if spec.planes is None else "encode with the codec of the spec"
+        raise CallError(f"archive not written: {error}; {remedy}") from error
 
 
 def _require_range(codes: np.ndarray, spec: LatentSpec) -> None:
+    if spec.planes is not None:
+        largest = codes.reshape(len(codes), -1).max(1)
+        if (wrong := np.flatnonzero(largest >= 2 ** np.array(spec.channel_bits))).size:
+            channel = int(wrong[0])
+            raise PictureError(
+                f"code {largest[channel]} of channel {channel}, expected 0 to {2 ** spec.channel_bits[channel] - 1}"
+            )
+        return
     low, high = spec.byte_range
     if not low <= codes.min() <= codes.max() <= high:
         raise PictureError(f"code bytes from {codes.min()} to {codes.max()}, expected {low} to {high}")

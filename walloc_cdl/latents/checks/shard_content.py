@@ -6,7 +6,6 @@ import numpy as np
 
 from walloc_cdl.latents.manifest import Manifest, ShardEntry
 from walloc_cdl.latents.shard import Shard
-from walloc_cdl.latents.statistics import samples_histogram
 
 
 class ContentTotals:
@@ -28,12 +27,14 @@ class ContentTotals:
     def add(self, shard: Shard, entry: ShardEntry) -> list[str]:
         """Count the samples of one shard; returns descriptions of invalid values."""
         problems = []
-        histogram = samples_histogram(shard.samples(), self.layout)
+        histogram = shard.histogram()
         self.histograms[entry.split] += histogram
         low, high = self.manifest.spec.byte_range
         outside = int(histogram.sum() - histogram[:, low : high + 1].sum())
         if outside:
             problems.append(f"{outside} code bytes outside {low} to {high}")
+        if padded := len(shard.rows_with_padding_bits()):
+            problems.append(f"{padded} samples with padding bits that are not zero")
         if shard.labels is not None and len(shard):
             problems += self._add_labels(shard.labels, entry.split)
         return problems

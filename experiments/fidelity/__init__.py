@@ -1,0 +1,1 @@
+"""What stored images keep for a classifier: a frozen network sees the restored images in place of the originals."""

@@ -1,0 +1,63 @@
+"""Training with augmented pixels: what the configuration says, resumption, ranks, and what is refused."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from classifiers import TrainConfig, create_model, train
+from classifiers.step import ClassificationStep
+from walloc_cdl.augment.pipeline import PRESETS, PixelAugmentation
+from walloc_cdl.data import LatentLoader
+from walloc_cdl.errors import CallError
+
+LIGHT = TrainConfig(epochs=2, batch_size=8, augment=PRESETS["light"])
+
+
+def trained(striped, out, config, **settings):
+    train(lambda: create_model("test_resnet", striped["train"]), striped["train"], None, config, out, **settings)
+    return (out / "model.safetensors").read_bytes()
+
+
+def test_augmentation_changes_the_weights_and_repeats_them(striped, tmp_path):
+    first, again = (trained(striped, tmp_path / name, LIGHT, threads=1) for name in ("first", "again"))
+    plain = trained(striped, tmp_path / "plain", dataclasses.replace(LIGHT, augment=PRESETS["none"]), threads=1)
+    assert first == again
+    assert first != plain
+
+
+def test_a_run_of_another_augmentation_is_refused(striped, tmp_path):
+    trained(striped, tmp_path / "run", LIGHT)
+    with pytest.raises(CallError, match=r"train\.augment"):
+        trained(striped, tmp_path / "run", dataclasses.replace(LIGHT, augment=PRESETS["timm"]))
+
+
+def test_the_stem_that_makes_no_pixels_is_refused(striped, tmp_path):
+    model = create_model("test_resnet", striped["train"], stem="channels")
+    with pytest.raises(CallError, match=r"pixels are augmented, but the stem channels makes none.*--augment none"):
+        train(model, striped["train"], None, LIGHT, tmp_path / "run")
+
+
+def test_two_ranks_augment_a_global_batch_as_one_does(striped):
+    """The loss is the mean of the ranks' losses, and so is its gradient."""
+    torch.manual_seed(0)
+    model = create_model("test_vit", striped["train"]).train()
+    model.augmentation = PixelAugmentation(PRESETS["timm"])
+    step = ClassificationStep(model, 0.0, "fp32", torch.device("cpu"))
+
+    def losses(**ranks):
+        loader = LatentLoader(striped["train"], 8, device="cpu", shuffle=True, drop_last=True, seed=3, **ranks)
+        return torch.stack([step(*batch).detach() for batch in loader.with_words()])
+
+    whole = losses()
+    halves = [losses(rank=rank, world_size=2) for rank in range(2)]
+    torch.testing.assert_close(sum(halves) / 2, whole, atol=1e-5, rtol=1e-5)
+
+
+def test_evaluation_sees_the_pixels_as_they_are(striped):
+    model = create_model("test_resnet", striped["train"])
+    codes, words = striped["train"][[0, 1, 2]].codes, torch.arange(3)
+    plain = model.eval()(codes)
+    model.augmentation = PixelAugmentation(PRESETS["timm"])
+    torch.testing.assert_close(model(codes, words), plain)
+    assert not any("augment" in name for name in model.saved_weights())
