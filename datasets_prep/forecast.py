@@ -21,9 +21,9 @@ from datasets_prep.encode.encoder import Encoder, open_encoding
 from datasets_prep.encode.flip_rate import flip_rate
 from datasets_prep.encode.sample_layout import sample_layout
 from datasets_prep.job.choose_engine import choose_engine
-from datasets_prep.job.config import PrepareConfig
+from datasets_prep.job.config import PrepareConfig, choose_workers
 from datasets_prep.job.finish import DECODING_THREADS, FLIP_SAMPLES, has_synthesis, num_calibration_samples
-from datasets_prep.job.plan_job import PlannedJob, choose_workers, plan_job
+from datasets_prep.job.plan_job import PlannedJob, plan_job
 from datasets_prep.job.read_failures import REPEAT, ReadFailures
 from datasets_prep.samples.stored import Stored
 from datasets_prep.sources.core.source import Source

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,10 +67,7 @@ def prepare(
 
     The same command resumes an interrupted job.
     """
-    from datasets_prep.prepare_remote import require_writable
-    from datasets_prep.sources import names_stream
-    from walloc_cdl.addresses import is_address, local_path
-    from walloc_cdl.codec import load_codec
+    from walloc_cdl.addresses import local_path
 
     if archive:
         _require_alone(context)
@@ -83,6 +81,26 @@ def prepare(
             "Missing option '--codec': name one from `cdl codec list`, or a codec's folder; or give --bytes or --bpp, "
             "for a shipped one"
         )
+    with _workers_ahead(config, dry_run=dry_run):
+        _prepare(source, out, codec, config, labels, holdout, dry_run, work, json_path)
+
+
+def _prepare(
+    source: str,
+    out: str,
+    codec: str | None,
+    config: PrepareConfig,
+    labels: Path | None,
+    holdout: float | None,
+    dry_run: bool,
+    work: Path | None,
+    json_path: Path | None,
+) -> None:
+    from datasets_prep.prepare_remote import require_writable
+    from datasets_prep.sources import names_stream
+    from walloc_cdl.addresses import is_address
+    from walloc_cdl.codec import load_codec
+
     named = None if codec in (None, OWN_CODEC) else load_codec(codec)
     if named is not None and config.size is not None and named.spec.kind == "image":
         # raises for a size that the codec cannot encode, before the source is listed
@@ -109,6 +127,16 @@ def prepare(
         **contents(manifest),
     }
     report(rows, json_path, manifest.to_json())
+
+
+def _workers_ahead(config: PrepareConfig, *, dry_run: bool) -> AbstractContextManager[None]:
+    """Start the workers that the job will probably need, while torch is imported; a dry run measures their start."""
+    from datasets_prep.decode.pool import workers_ahead
+    from datasets_prep.job.config import MAX_SAMPLES_WITHOUT_WORKERS, choose_workers
+
+    if dry_run or config.finish or config.engine != "local" or "torch" in sys.modules:
+        return nullcontext()
+    return workers_ahead(choose_workers(config, config.limit or MAX_SAMPLES_WITHOUT_WORKERS + 1))
 
 
 def _open_stream(text: str, refused: Mapping[str, object]) -> StreamingSource:

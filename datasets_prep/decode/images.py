@@ -30,7 +30,7 @@ from PIL import Image, features
 
 from datasets_prep.decode.color import eight_bit_color
 from datasets_prep.decode.expansion import require_expansion
-from datasets_prep.decode.jpeg import decode_jpeg
+from datasets_prep.decode.jpeg import decode_jpeg, same_bytes_as_pil
 from datasets_prep.decode.orientation import Box, apply_orientation, oriented, oriented_box
 from datasets_prep.decode.pil_quirks import refuse_pil_quirks
 from datasets_prep.decode.warning_filter import warnings_ignored
@@ -104,6 +104,15 @@ class ImagePreparation(Preparation):
     def shape(self) -> tuple[int, int, int]:
         """(C, S, S)."""
         return self.channels, self.size, self.size
+
+    def load_code(self) -> None:
+        """See `Preparation.load_code`: numba and the kernel of `resized`, which is compiled if it is not cached."""
+        from walloc_cdl.kernels.cpu.compiling import compiling_once
+        from walloc_cdl.kernels.cpu.resample import last_compiled
+
+        same_bytes_as_pil()
+        with compiling_once(last_compiled):
+            square(np.zeros((9, 9, 3), np.uint8), 8, "lanczos", "center")
 
     def load(self, stored: Stored) -> np.ndarray:
         """See `load_pixels`."""

@@ -9,6 +9,9 @@ system short of memory does.
 sample caused that. Here one thread supervises each worker. The package pebble, whose pool also ends tasks that take too
 long, is not used because its workers share one pipe and its lock: signals would be pickled (ten times slower, see
 `worker_pipe`), and a worker that is killed while it holds the lock would block the others.
+
+A worker takes most of a second to import what it needs, as long as a program takes to import torch. So a program that
+will need a pool starts its workers before it imports torch (`workers_ahead`).
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ import signal
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 from datasets_prep.decode.chunks import DecodedChunk, concatenate_chunks
@@ -31,7 +36,7 @@ from datasets_prep.samples.stored import ReadFailure, Stored
 from walloc_cdl.errors import JobError
 
 if TYPE_CHECKING:
-    from walloc_cdl.kernels.cpu.fused import FusedEncoder
+    from walloc_cdl.kernels.cpu.detached import DetachedEncoder
 
 TIME_LIMIT_S = 120.0
 """Limit for a chunk, and for each sample of a chunk that exceeded it: a thousand times the time for a photo."""
@@ -49,13 +54,14 @@ class DecodePool:
         self,
         workers: int,
         preparation: Preparation,
-        encoder: FusedEncoder | None = None,
+        encoder: DetachedEncoder | None = None,
         *,
         time_limit_s: float = TIME_LIMIT_S,
     ) -> None:
         self.workers = workers
         self._preparation, self._encoder = preparation, encoder
-        self._supervisors = [_Supervisor(preparation, encoder, time_limit_s) for _ in range(workers)]
+        started = _take_started(workers)
+        self._supervisors = [_Supervisor(preparation, encoder, time_limit_s, worker) for worker in started]
         self._idle: queue.SimpleQueue[_Supervisor] = queue.SimpleQueue()
         for supervisor in self._supervisors:
             self._idle.put(supervisor)
@@ -111,8 +117,10 @@ class DecodePool:
 class _Supervisor:
     """Keeps a worker process running, and decodes the samples of a lost worker again or quarantines them."""
 
-    def __init__(self, preparation: Preparation, encoder: FusedEncoder | None, time_limit_s: float) -> None:
-        self.worker: WorkerProcess | None = WorkerProcess(preparation, encoder)
+    def __init__(
+        self, preparation: Preparation, encoder: DetachedEncoder | None, time_limit_s: float, worker: WorkerProcess
+    ) -> None:
+        self.worker: WorkerProcess | None = worker
         self._preparation, self._encoder = preparation, encoder
         self._time_limit_s = time_limit_s
         self._started = self._stopped = False
@@ -160,10 +168,10 @@ class _Supervisor:
 
     def _ready_worker(self) -> WorkerProcess:
         if self.worker is None:
-            self.worker = WorkerProcess(self._preparation, self._encoder)
+            self.worker = WorkerProcess()
         if not self._started:
             try:
-                self.worker.await_ready()
+                self.worker.begin(self._preparation, self._encoder)
             except WorkerLost as lost:
                 raise JobError(
                     "a decoding worker cannot start; a script that calls prepare() needs `if __name__ == '__main__':` "
@@ -186,14 +194,18 @@ class WorkerLost(Exception):
 
 
 class WorkerProcess:
-    """A process that runs `decode_chunk` on one chunk at a time. It is not thread-safe, except for `kill`."""
+    """A process that runs `decode_chunk` on one chunk at a time. It is not thread-safe, except for `kill`.
 
-    def __init__(self, preparation: Preparation, encoder: FusedEncoder | None = None) -> None:
+    With `load_ahead`, it loads the code for images before it is told what to decode.
+    """
+
+    def __init__(self, *, load_ahead: bool = False) -> None:
         # a forked process could hang, because torch may have started threads before
         context = multiprocessing.get_context("spawn")
         self._connection, child_connection = context.Pipe()
-        self._process = context.Process(target=serve, args=(child_connection, preparation, encoder), daemon=True)
-        self._process.start()
+        self._process = context.Process(target=serve, args=(child_connection, load_ahead), daemon=True)
+        with _interrupts_blocked():
+            self._process.start()
         child_connection.close()
 
     @property
@@ -201,9 +213,10 @@ class WorkerProcess:
         """Process id of the worker."""
         return self._process.pid
 
-    def await_ready(self) -> None:
-        """Wait until the worker has started; raises `WorkerLost` if it cannot start."""
+    def begin(self, preparation: Preparation, encoder: DetachedEncoder | None) -> None:
+        """Tell the worker how to decode, and wait until it has started; raises `WorkerLost` if it cannot start."""
         try:
+            self._connection.send((preparation, encoder))
             self._connection.recv()
         except (EOFError, OSError) as error:
             raise WorkerLost("cannot start") from error
@@ -231,3 +244,41 @@ class WorkerProcess:
         self.kill()
         self._process.join()
         self._connection.close()
+
+
+_started_ahead: list[WorkerProcess] = []
+
+
+@contextmanager
+def workers_ahead(count: int) -> Iterator[None]:
+    """Start this number of workers for the first pool of this process in the block, which uses them or ends them.
+
+    Meanwhile they load the code for images. Those that no pool has taken end with the block.
+    """
+    _started_ahead.extend(WorkerProcess(load_ahead=True) for _ in range(count))
+    try:
+        yield
+    finally:
+        _take_started(0)
+
+
+def _take_started(count: int) -> list[WorkerProcess]:
+    """Return this number of workers, started ahead or now."""
+    while len(_started_ahead) > count:
+        _started_ahead.pop().end()
+    workers, _started_ahead[:] = _started_ahead[:], []
+    return workers + [WorkerProcess() for _ in range(count - len(workers))]
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Block Ctrl-C in this thread, so that a process that it starts does not report one while it imports modules."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # multiprocessing starts it with the first process, and then unblocks the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

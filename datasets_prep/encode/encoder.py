@@ -1,10 +1,10 @@
 """Encodes signals so that the codes depend on the signals only: fp32, no TF32, one batch shape.
 
 Workers encode on a CPU if a codec's compiled encoder can be detached (`Codec.detached_encoder`) as arrays and numba
-kernels, so that workers import neither torch nor a codec and start in 0.3 s. The signals that a worker has just decoded
-are in its cache, codes are a sixteenth of the pixels to send, and no single core has to keep up with all workers. The
-parent process encodes everything else: batches for GPUs, which one process feeds; signals for codecs that are networks;
-and ragged signals.
+kernels, so that workers import neither torch nor a codec. The signals that a worker has just decoded are in its cache,
+codes are a sixteenth of the pixels to send, and no single core has to keep up with all workers. The parent process
+encodes everything else: batches for GPUs, which one process feeds; signals for codecs that are networks; and ragged
+signals.
 
 Ragged signals are encoded one at a time, by tiles, as single files are, so that their codes depend on the sample only.
 That does not use a GPU fully. Their data sets have no linear synthesis, since classifiers need one size.
@@ -28,7 +28,7 @@ from datasets_prep.samples.preparation import Preparation
 from walloc_cdl.codec import Codec
 
 if TYPE_CHECKING:
-    from walloc_cdl.kernels.cpu.fused import FusedEncoder
+    from walloc_cdl.kernels.cpu.detached import DetachedEncoder
 
 
 class Encoder:
@@ -120,7 +120,7 @@ AnyEncoder = Encoder | RaggedEncoder | SeveralDevices | WorkersEncoder
 class Encoding:
     """The encoder of the workers, or of their parent process."""
 
-    in_workers: FusedEncoder | None
+    in_workers: DetachedEncoder | None
     """The encoder that workers use; None if the parent process encodes."""
     encoder: AnyEncoder
     """The encoder in the parent process, which gets the workers' chunks."""

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 
 from datasets_prep.job.settings import setting, settings_of
 from walloc_cdl.errors import CallError
+from walloc_cdl.machine import cpu_count
 
 DEFAULT_SEGMENT_S = 5.0
+
+MAX_SAMPLES_WITHOUT_WORKERS = 128
+"""For at most this number of samples, starting workers takes longer than decoding."""
 
 
 def _check_duration(name: str, seconds: float) -> None:
@@ -248,6 +252,13 @@ class PrepareConfig:
         if not found or int(found[1]) > int(found[2]):
             raise CallError(f"shards is {self.shards!r}; expected i/n with 1 ≤ i ≤ n, such as 3/16")
         return int(found[1]), int(found[2])
+
+
+def choose_workers(config: PrepareConfig, num_samples: int) -> int:
+    """Return the number of decoding processes for a job of `num_samples` samples."""
+    if config.workers is not None:
+        return config.workers
+    return cpu_count() if num_samples > MAX_SAMPLES_WITHOUT_WORKERS else 0
 
 
 def _check_ray(config: PrepareConfig) -> None:

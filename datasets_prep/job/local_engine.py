@@ -6,6 +6,7 @@ The unit of work is one shard, from its source samples to a file and a record. M
 from __future__ import annotations
 
 import itertools
+import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ import numpy as np
 
 from datasets_prep.decode.chunks import DecodedChunk
 from datasets_prep.decode.pool import DecodePool
+from datasets_prep.decode.worker import load_code
 from datasets_prep.encode.encoder import AnyEncoder, open_encoding
 from datasets_prep.encode.sample_layout import label_spec, stored_labels
 from datasets_prep.job.context import JobContext
@@ -37,6 +39,10 @@ class LocalEngine:
         device, batch = choose_device(context.config.device), context.config.batch
         encoding = open_encoding(context.codec, context.preparation, device, batch=batch)
         with DecodePool(context.workers, context.preparation, encoding.in_workers) as pool:
+            if context.workers:
+                # The end of the job needs the code in this process, too, which now mostly waits for the workers.
+                arguments = context.preparation, encoding.in_workers
+                threading.Thread(target=load_code, args=arguments, daemon=True).start()
             yield from encode_shards(context, shards, pool, encoding.encoder)
 
 

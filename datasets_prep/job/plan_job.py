@@ -21,10 +21,6 @@ from datasets_prep.sources.core.source import Source
 from datasets_prep.sources.signals.audiofolder import SegmentedSource
 from datasets_prep.sources.signals.sound_notes import ClipNotes
 from walloc_cdl.codec import Codec
-from walloc_cdl.machine import cpu_count
-
-MAX_SAMPLES_WITHOUT_WORKERS = 128
-"""For at most this number of samples, starting workers takes longer than decoding."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +76,3 @@ def plan_samples(source: Source, codec: Codec, preparation: Preparation, config:
         plan = replace(plan, source={**plan.source, **source.limit_record()})
     notes = (*source.notes, *unlabeled_notes(source))
     return PlannedJob(plan, source, preparation, codec, config, notes)
-
-
-def choose_workers(config: PrepareConfig, num_samples: int) -> int:
-    """Return the number of decoding processes for a job of `num_samples` samples."""
-    if config.workers is not None:
-        return config.workers
-    return cpu_count() if num_samples > MAX_SAMPLES_WITHOUT_WORKERS else 0

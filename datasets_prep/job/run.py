@@ -8,12 +8,12 @@ from pathlib import Path
 
 from datasets_prep.folders import locks
 from datasets_prep.job.choose_engine import choose_engine
-from datasets_prep.job.config import PrepareConfig
+from datasets_prep.job.config import PrepareConfig, choose_workers
 from datasets_prep.job.context import JobContext
 from datasets_prep.job.finish import finish, has_synthesis
 from datasets_prep.job.output import finished_manifest, open_output, remove_work
 from datasets_prep.job.plan import Plan
-from datasets_prep.job.plan_job import PlannedJob, choose_workers
+from datasets_prep.job.plan_job import PlannedJob
 from datasets_prep.job.progress import Progress, Reporter, report_notes
 from datasets_prep.ledger.shard_records import has_record, load_record
 from datasets_prep.samples.planned_shard import PlannedShard

@@ -44,6 +44,9 @@ class Preparation(ABC):
         Raises `BadSignalError` for a sample that cannot be used.
         """
 
+    def load_code(self) -> None:  # noqa: B027 - most have nothing to load
+        """Import what `load` imports when it is first called. Workers do this before their time limits begin."""
+
     def evaluation_signals(self, signals: np.ndarray | list[np.ndarray]) -> np.ndarray:
         """Return one signal of each sample, (N, C, …) of one size, from a chunk's signals as `load` made them."""
         return np.asarray(signals)

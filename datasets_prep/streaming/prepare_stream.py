@@ -18,12 +18,11 @@ from pathlib import Path
 from datasets_prep.decode.pool import DecodePool
 from datasets_prep.encode.encoder import open_encoding
 from datasets_prep.folders import locks
-from datasets_prep.job.config import PrepareConfig
+from datasets_prep.job.config import MAX_SAMPLES_WITHOUT_WORKERS, PrepareConfig, choose_workers
 from datasets_prep.job.context import JobContext
 from datasets_prep.job.finish import num_calibration_samples
 from datasets_prep.job.output import finished_manifest, open_output, remove_work
 from datasets_prep.job.plan import Plan, split_shards
-from datasets_prep.job.plan_job import MAX_SAMPLES_WITHOUT_WORKERS, choose_workers
 from datasets_prep.job.progress import Reporter, count_text, report_notes
 from datasets_prep.job.run import OnProgress, end_job, report_finished
 from datasets_prep.sources.core.limits import most_samples, stream_note

@@ -20,12 +20,12 @@ import pyarrow.compute as pc
 
 from datasets_prep.folders.copy_samples import write_rows
 from datasets_prep.job.choose_preparation import stored_preparation
-from datasets_prep.job.config import PrepareConfig
+from datasets_prep.job.config import PrepareConfig, choose_workers
 from datasets_prep.job.context import JobContext
 from datasets_prep.job.local_engine import LocalEngine
 from datasets_prep.job.output import CODEC_FOLDER, short_text
 from datasets_prep.job.plan import UNCOMPARED_FIELDS, difference_from_finished
-from datasets_prep.job.plan_job import PlannedJob, choose_workers, plan_prepared
+from datasets_prep.job.plan_job import PlannedJob, plan_prepared
 from datasets_prep.job.progress import Reporter
 from datasets_prep.ledger.index import LedgerIndex
 from datasets_prep.ledger.rewrite import ledger_parts

@@ -25,7 +25,7 @@ from datasets_prep.samples.stored import BadSignalError, Stored
 
 if TYPE_CHECKING:
     from datasets_prep.sources.core.source import Source
-    from walloc_cdl.kernels.cpu.fused import FusedEncoder
+    from walloc_cdl.kernels.cpu.detached import DetachedEncoder
 
 CHUNK_SAMPLES = 16
 START_LIMIT_S = 300.0
@@ -36,7 +36,7 @@ def decode_all(
     source: Source,
     preparation: Preparation,
     workers: int,
-    encoder: FusedEncoder | None = None,
+    encoder: DetachedEncoder | None = None,
     on_started: Callable[[float], object] = lambda seconds: None,
 ) -> int:
     """Decode all samples, and encode them if there is an encoder, in `workers` processes, or in this one if it is 0.
@@ -61,7 +61,7 @@ def _over_all(
     source: Source,
     work: Callable[..., None],
     preparation: Preparation,
-    encoder: FusedEncoder | None,
+    encoder: DetachedEncoder | None,
     workers: int,
     on_started: Callable[[float], object],
 ) -> int:
@@ -90,13 +90,13 @@ def _start(
     work: Callable[..., None],
     samples: Sequence[Stored],
     preparation: Preparation,
-    encoder: FusedEncoder | None,
+    encoder: DetachedEncoder | None,
 ) -> None:
     work(samples, preparation, encoder)
     barrier.wait(START_LIMIT_S)
 
 
-def _decode_only(samples: Sequence[Stored], preparation: Preparation, encoder: FusedEncoder | None) -> None:
+def _decode_only(samples: Sequence[Stored], preparation: Preparation, encoder: DetachedEncoder | None) -> None:
     decode_chunk(samples, preparation, encoder)
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from datasets_prep.decode.images import ImagePreparation
 from datasets_prep.encode.encoder import open_encoding
-from datasets_prep.job.config import PrepareConfig
-from datasets_prep.job.plan_job import choose_workers, plan_job
+from datasets_prep.job.config import PrepareConfig, choose_workers
+from datasets_prep.job.plan_job import plan_job
 from datasets_prep.prepare_local import prepare
 from datasets_prep.sources import open_source
 from datasets_prep.sources.core.source import Source

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from walloc_cdl.codec.fit.circular_correlation import circular_correlation, spectra
+from walloc_cdl.codec.fit.circular_correlation import circular_correlation, cross_spectra, spectra
 
 
 def direct_sum(left, right, displacement):
@@ -25,7 +25,7 @@ def test_every_displacement_is_the_direct_sum(height, width, counts, reach, seed
     lefts = [rng.normal(size=(count, 2, height, width)) for count in counts]
     rights = [rng.normal(size=(count, 3, height, width)) for count in counts]
     pairs = zip(*([spectra(torch.from_numpy(batch)) for batch in side] for side in (lefts, rights)), strict=True)
-    products = circular_correlation(pairs, (height, width), reach).numpy()
+    products = circular_correlation(cross_spectra(pairs), (height, width), reach).numpy()
     assert products.shape == (2 * reach + 1, 2 * reach + 1, 2, 3)
     for down in range(-reach, reach + 1):
         for across in range(-reach, reach + 1):
@@ -35,5 +35,5 @@ def test_every_displacement_is_the_direct_sum(height, width, counts, reach, seed
 
 def test_the_sum_is_not_scaled():
     image = torch.ones(1, 1, 4, 6)
-    (product,) = circular_correlation([(spectra(image), spectra(2 * image))], (4, 6), 0).flatten()
+    (product,) = circular_correlation(cross_spectra([(spectra(image), spectra(2 * image))]), (4, 6), 0).flatten()
     assert float(product) == pytest.approx(48)

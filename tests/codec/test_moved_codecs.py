@@ -114,11 +114,13 @@ def test_compiled_encoders_have_memory_of_their_own(name):
     fresh = len(pickle.dumps(codec))
     codec.encode(signal)
     assert len(pickle.dumps(codec)) == fresh
-    encoders = [codec._compiled._encoder, *filter(None, [codec.detached_encoder()])]
-    for encoder in encoders:
-        for array in (encoder._bias, *encoder._weights.values()):
-            for parameter in codec.parameters():
-                assert not np.shares_memory(array, parameter.detach().numpy())
+    encoder = codec._compiled._encoder
+    arrays = [encoder._bias, *encoder._weights.values()]
+    if (detached := codec.detached_encoder()) is not None:
+        arrays += detached._arrays
+    for array in arrays:
+        for parameter in codec.parameters():
+            assert not np.shares_memory(array, parameter.detach().numpy())
 
 
 def test_weights_that_are_trained_while_the_encoder_is_built_are_noticed(monkeypatch):

@@ -19,7 +19,7 @@ from walloc_cdl.planes.levels import LevelTables
 from walloc_cdl.spec import LatentSpec, byte_values, shapes_text
 
 if TYPE_CHECKING:
-    from walloc_cdl.kernels.cpu.fused import FusedEncoder
+    from walloc_cdl.kernels.cpu.detached import DetachedEncoder
 
 AnyCodec = TypeVar("AnyCodec", bound="Codec")
 
@@ -138,7 +138,7 @@ class Codec(HubMixin, nn.Module, ABC):
             raise CallError(f"codec {self.name} has no bit planes: its codes are stored as bytes; call encode")
         return pack_rows_tensor(self.encode(signal), self.planes)
 
-    def detached_encoder(self) -> FusedEncoder | None:
+    def detached_encoder(self) -> DetachedEncoder | None:
         """Return an encoder for worker processes that do not import torch; None if `encode` requires torch.
 
         It gives the same codes as `encode` on the CPU with the current weights.

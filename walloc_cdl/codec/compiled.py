@@ -14,6 +14,7 @@ from torch import Tensor
 
 from walloc_cdl.codec.base import to_unit_range
 from walloc_cdl.codec.level_quantizer import LevelQuantizer
+from walloc_cdl.kernels.cpu.detached import DetachedEncoder
 from walloc_cdl.kernels.gpu.encode import GpuEncoder, runs_kernels
 from walloc_cdl.kernels.gpu.self_test import passes_self_test
 from walloc_cdl.planes.levels import LevelTables
@@ -80,11 +81,17 @@ class CompiledEncoder:
             return torch.compiler.disable(self._encode)(weights, signal, plain)
         return self._encode(weights, signal, plain)
 
-    def detached(self, weights: EncoderWeights) -> FusedEncoder | None:
+    def detached(self, weights: EncoderWeights) -> DetachedEncoder | None:
         """Return the CPU encoder of the current weights, on whichever device they are; None unless they are float32."""
         if weights.weight.dtype != torch.float32:
             return None
-        return self._fused(weights, *(tensor.cpu() for tensor in weights.tensors()))
+        weight, bias, *thresholds = (tensor.cpu() for tensor in weights.tensors())
+        arrays = weight.flatten(1).numpy(), bias.numpy()
+        if weights.quantizer is None:
+            return DetachedEncoder(*arrays, **self._transform, bits=self._bits)
+        count = count_planes(weights.planes)[0]
+        levels = {"thresholds": _thresholds_table(weights, thresholds[0]), "planes": weights.planes}
+        return DetachedEncoder(*(array[:count] for array in arrays), **self._transform, bits=self._bits, **levels)
 
     def _encode(self, weights: EncoderWeights, signal: Tensor, plain: Callable[[Tensor], Tensor]) -> Tensor | None:
         weight = weights.tensors()[0]

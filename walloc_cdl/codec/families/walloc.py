@@ -39,7 +39,7 @@ from walloc_cdl.planes.levels import LevelTables
 from walloc_cdl.spec import code_limit, count_planes
 
 if TYPE_CHECKING:
-    from walloc_cdl.kernels.cpu.fused import FusedEncoder
+    from walloc_cdl.kernels.cpu.detached import DetachedEncoder
 
 Walloc = TypeVar("Walloc", bound="WallocCodec")
 
@@ -232,7 +232,7 @@ class WallocCodec(PacketCodec):
         codes = None if weights is None else self._compiled.encode(weights, signal, self._unpadded_codes)
         return self._quantize(self.latents(signal)) if codes is None else codes
 
-    def detached_encoder(self) -> FusedEncoder | None:
+    def detached_encoder(self) -> DetachedEncoder | None:
         """See `Codec.detached_encoder`; only light float32 encoders that add no frames at the ends have one."""
         weights = self._linear_encoder()
         return None if weights is None or self.extra_frames else self._compiled.detached(weights)

@@ -21,11 +21,10 @@ def spectra(images: Tensor) -> Tensor:
     return torch.fft.rfft2(images.double()).flatten(2).permute(2, 0, 1).contiguous()
 
 
-def circular_correlation(pairs: Iterable[tuple[Tensor, Tensor]], grid: tuple[int, int], reach: int) -> Tensor:
-    """Return Σ left[k](p + d) · right[j](p) over images and positions p, float64 (2 reach + 1, 2 reach + 1, K, J).
+def cross_spectra(pairs: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """Return Σ left[k](f) · right[j](f)* over images for every frequency f, complex128 (frequencies, K, J).
 
-    `pairs` yields at least one batch of left spectra (…, B, K) and right spectra (…, B, J) of images of size `grid`.
-    The displacement d ranges from -reach to reach along both axes.
+    `pairs` yields at least one batch of left spectra (…, B, K) and right spectra (…, B, J).
     """
     total = None
     for left, right in pairs:
@@ -34,10 +33,19 @@ def circular_correlation(pairs: Iterable[tuple[Tensor, Tensor]], grid: tuple[int
         total = torch.bmm(rows.mT, columns) if total is None else total.baddbmm_(rows.mT, columns)
     assert total is not None
     parts = total.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
-    real = parts[:, :, 0, :, 0] + parts[:, :, 1, :, 1]
-    imaginary = parts[:, :, 1, :, 0] - parts[:, :, 0, :, 1]
+    products = parts.new_empty(*parts.shape[:2], parts.shape[3], 2)
+    torch.add(parts[:, :, 0, :, 0], parts[:, :, 1, :, 1], out=products[..., 0])
+    torch.sub(parts[:, :, 1, :, 0], parts[:, :, 0, :, 1], out=products[..., 1])
+    return torch.view_as_complex(products)
+
+
+def circular_correlation(products: Tensor, grid: tuple[int, int], reach: int) -> Tensor:
+    """Return Σ left[k](p + d) · right[j](p) over images and positions p, float64 (2 reach + 1, 2 reach + 1, K, J).
+
+    `products` are the `cross_spectra` of images of size `grid`. The displacement d ranges from -reach to reach along
+    both axes.
+    """
     height, width = grid
-    products = torch.complex(real, imaginary).unflatten(0, (height, -1))
     displacements = torch.arange(-reach, reach + 1)
-    tall = torch.fft.ifft(products, dim=0)[displacements % height]
+    tall = torch.fft.ifft(products.unflatten(0, (height, -1)), dim=0)[displacements % height]
     return torch.fft.irfft(tall, n=width, dim=1)[:, displacements % width]

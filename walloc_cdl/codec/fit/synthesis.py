@@ -27,7 +27,10 @@ includes the grid of equal stored values and its double; beyond 8,192 unknowns (
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -36,15 +39,22 @@ from torch.nn.functional import pad, pixel_unshuffle
 
 from walloc_cdl.codec.base import Codec, to_unit_range
 from walloc_cdl.codec.families.resize import shrink
-from walloc_cdl.codec.fit.circular_correlation import circular_correlation, spectra
+from walloc_cdl.codec.fit.circular_correlation import circular_correlation, cross_spectra, spectra
 from walloc_cdl.errors import JobError
 from walloc_cdl.synthesis import MAX_BANK_BYTES, NEIGHBORHOOD, LinearSynthesis, SynthesisBank
+from walloc_cdl.threads import torch_threads
 
 MAX_UNKNOWNS = 2**13
 """Maximum number of coefficients of one output; their normal equations take half a gigabyte in doubles."""
 
 MAX_PRODUCTS_BYTES = 2**26
 """Maximum size in bytes of the products of all frequencies that are accumulated at a time."""
+
+MAX_PARTS_BYTES = 2**27
+"""Maximum size in bytes of the products of all parts that several threads accumulate at a time."""
+
+MAX_FITTING_THREADS = 4
+"""Maximum number of parts that are transformed at a time, each of which takes about 100 MB."""
 
 RIDGE = 1e-9
 """Regularization relative to the mean diagonal of the normal equations, which channels that never vary require."""
@@ -77,7 +87,20 @@ def fit_synthesis(codec: Codec, batches: Sequence[Tensor]) -> SynthesisBank:
     latents = [spectra(pad(values, (0, 0, 0, 0, 0, 1), value=1)) for values in stored]
     grid = tuple(side // codec.stride for side in batches[0].shape[2:])
     factor = torch.linalg.cholesky(_gram(latents, grid, width))
-    return {block: _fit_block(codec, batches, latents, factor, grid, block, width) for block in blocks}
+    frequencies, _, channels = latents[0].shape
+    parts = [
+        _Part(block, slice(first, first + step), 16 * frequencies * channels * block**2 * step)
+        for block in blocks
+        for step in [_channels_at_once(codec, frequencies * channels, block)]
+        for first in range(0, codec.source_channels, step)
+    ]
+    fitted: dict[int, list[_Fitted]] = {block: [] for block in blocks}
+    for some in _within_memory(parts):
+        for part, (products, moments) in zip(some, _correlate(codec, batches, latents, some), strict=True):
+            moved = circular_correlation(products, grid, width // 2)  # (y, x, K + 1, J)
+            solution = torch.cholesky_solve(moved.permute(2, 0, 1, 3).flatten(0, 2)[: len(factor)], factor)
+            fitted[part.block].append(_Fitted(solution, moments.mean(), moments.std()))
+    return {block: _layer(codec, fitted[block], width) for block in blocks}
 
 
 def available_block_sizes(codec: Codec) -> list[int]:
@@ -101,7 +124,7 @@ def _gram(latents: Sequence[Tensor], grid: tuple[int, ...], width: int) -> Tenso
     The product of two neighbors depends only on their displacement.
     """
     channels = latents[0].shape[2] - 1
-    by_displacement = circular_correlation(zip(latents, latents, strict=True), grid, width - 1)
+    by_displacement = circular_correlation(cross_spectra(zip(latents, latents, strict=True)), grid, width - 1)
     positions = torch.arange(width)
     offsets = positions[:, None] - positions + width - 1
     products = by_displacement[offsets[:, None, :, None], offsets[None, :, None, :]]  # (y, x, y', x', K + 1, K + 1)
@@ -112,32 +135,70 @@ def _gram(latents: Sequence[Tensor], grid: tuple[int, ...], width: int) -> Tenso
     return gram
 
 
-def _fit_block(
-    codec: Codec,
-    batches: Sequence[Tensor],
-    latents: Sequence[Tensor],
-    factor: Tensor,
-    grid: tuple[int, ...],
-    block: int,
-    width: int,
-) -> LinearSynthesis:
-    """Fit the layer for one block size, for several channels of the images at a time to bound memory."""
-    frequencies, _, channels = latents[0].shape
-    step = max(1, MAX_PRODUCTS_BYTES // (32 * frequencies * channels * block**2))
-    solutions, means, stds = [], [], []
-    for first in range(0, codec.source_channels, step):
+@dataclass(frozen=True)
+class _Part:
+    """Some channels of the images, and the block size for which a layer is fitted to them."""
+
+    block: int
+    channels: slice
+    num_bytes: int
+    """Size of the products of all frequencies."""
+
+
+class _Fitted(NamedTuple):
+    """The solution (K width² + 1, J) for a part, and mean and standard deviation of its channels."""
+
+    solution: Tensor
+    mean: Tensor
+    std: Tensor
+
+
+def _channels_at_once(codec: Codec, num_values: int, block: int) -> int:
+    """Return the number of channels whose products with `num_values` values of latents' spectra fit the memory."""
+    return min(max(1, MAX_PRODUCTS_BYTES // (32 * num_values * block**2)), codec.source_channels)
+
+
+def _within_memory(parts: Sequence[_Part]) -> Iterator[list[_Part]]:
+    """Yield the parts in groups of at most `MAX_PARTS_BYTES`, or of one part."""
+    group: list[_Part] = []
+    for part in parts:
+        if group and sum(each.num_bytes for each in group) + part.num_bytes > MAX_PARTS_BYTES:
+            yield group
+            group = []
+        group.append(part)
+    yield group
+
+
+def _correlate(
+    codec: Codec, batches: Sequence[Tensor], latents: Sequence[Tensor], parts: Sequence[_Part]
+) -> list[tuple[Tensor, _Moments]]:
+    """Return the cross-spectra of latents and pixels, and the pixels' moments, for each part.
+
+    Threads take one part each, since torch's threads, which share an operation, wait for one another after each of
+    many short ones. On two CPUs, beside other programs, that takes 2.5 times the time of this.
+    """
+
+    def correlate(part: _Part) -> tuple[Tensor, _Moments]:
         moments = _Moments()
-        parts = (_pixels_on_grid(codec, batch[:, first : first + step], block) for batch in batches)
-        targets = (spectra(pixel_unshuffle(moments.update(pixels), block)) for pixels in parts)
-        products = circular_correlation(zip(latents, targets, strict=True), grid, width // 2)  # (y, x, K + 1, J)
-        solutions.append(torch.cholesky_solve(products.permute(2, 0, 1, 3).flatten(0, 2)[: len(factor)], factor))
-        means.append(moments.mean())
-        stds.append(moments.std())
-    solution = torch.cat(solutions, 1)
+        pixels = (_pixels_on_grid(codec, batch[:, part.channels], part.block) for batch in batches)
+        targets = (spectra(pixel_unshuffle(moments.update(each), part.block)) for each in pixels)
+        return cross_spectra(zip(latents, targets, strict=True)), moments
+
+    largest_first = sorted(range(len(parts)), key=lambda number: -parts[number].num_bytes)
+    with ThreadPoolExecutor(min(torch.get_num_threads(), MAX_FITTING_THREADS)) as threads, torch_threads(1):
+        results = list(threads.map(lambda number: correlate(parts[number]), largest_first))
+    return [result for _, result in sorted(zip(largest_first, results, strict=True), key=lambda each: each[0])]
+
+
+def _layer(codec: Codec, parts: Sequence[_Fitted], width: int) -> LinearSynthesis:
+    """Return the layer of all parts of a block size."""
+    solution = torch.cat([part.solution for part in parts], 1)
     weight = solution[:-1].T.float().unflatten(1, (codec.latent_channels, width, width))
     weight = pad(weight, ((NEIGHBORHOOD - width) // 2,) * 4)
-    statistics = (torch.cat(each).float().numpy() for each in (means, stds))
-    return LinearSynthesis(weight.contiguous().numpy(), solution[-1].float().numpy(), *statistics)
+    means, stds = (
+        torch.cat(each).float().numpy() for each in ([part.mean for part in parts], [part.std for part in parts])
+    )
+    return LinearSynthesis(weight.contiguous().numpy(), solution[-1].float().numpy(), means, stds)
 
 
 class _Moments:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from numba import njit
+
+from walloc_cdl.errors import CdlError
+from walloc_cdl.file_locks import open_locked
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -22,3 +27,17 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
             return njit(function, nogil=True, **options)
 
     return decorate
+
+
+@contextmanager
+def compiling_once(function: Any) -> Iterator[None]:
+    """Let one process after another run the block if no code of the compiled `function` is cached yet.
+
+    So the first one compiles, and the others load what it has cached. Without a cache or locks, all run at once.
+    """
+    folder = function.stats.cache_path
+    with ExitStack() as stack:
+        if folder and not any(Path(folder).glob(f"*.{function.__name__}-*.nbi")):
+            with suppress(OSError, CdlError):
+                stack.enter_context(open_locked(Path(folder) / "compiling.lock", wait=True))
+        yield

@@ -246,3 +246,7 @@ def _filter_columns(narrow: np.ndarray, starts: np.ndarray, units: np.ndarray, r
             while x < width:
                 _one_sum_to_bytes(source + 4 * x, step, weights, num_pairs, target + x, 0)
                 x += WIDTH
+
+
+last_compiled = _filter_columns
+"""The function that `resample` calls, and so compiles, last."""
