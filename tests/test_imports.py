@@ -41,7 +41,8 @@ PREPARED = ("datasets_prep.samples", "datasets_prep.decode", "datasets_prep.sour
 FLOORS: dict[str, tuple[str, ...]] = {
     "walloc_cdl.planes": (),
     "walloc_cdl.kernels": (),
-    "walloc_cdl.kernels.cpu": ("walloc_cdl.kernels",),
+    "walloc_cdl.kernels.cpu.simd": (),
+    "walloc_cdl.kernels.cpu": ("walloc_cdl.kernels", "walloc_cdl.kernels.cpu.simd"),
     "walloc_cdl.kernels.gpu": ("walloc_cdl.kernels", "walloc_cdl.kernels.cpu"),
     "walloc_cdl.latents.archive": (),
     "walloc_cdl.latents": ("walloc_cdl.kernels.cpu",),

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from numba import njit
 
-from walloc_cdl.kernels.cpu import vector_lifting, vector_loads, vector_mix, vectors
 from walloc_cdl.kernels.cpu.lifting import address_of, lift_levels, phase_of_band, scale_of_band
+from walloc_cdl.kernels.cpu.simd import lifting, loads, vectors
+from walloc_cdl.kernels.cpu.simd import mix as linear_mix
 from walloc_cdl.kernels.filters import analysis_matrix
 
 WIDTH = vectors.WIDTH
@@ -40,18 +41,18 @@ def test_lifting_can_continue_from_a_level():
 def lift_one(buffers):
     stride, line = buffers.strides[1], buffers.strides[2]
     begin, end = address_of(buffers[0]), address_of(buffers[1])
-    vector_lifting.lift_eight(begin, stride, line, end, stride, line, buffers.shape[2], 1)
+    lifting.lift_eight(begin, stride, line, end, stride, line, buffers.shape[2], 1)
 
 
 @njit
 def load_bytes(pixels, step, out):
     begin, end, stride = address_of(pixels), address_of(out), out.strides[0]
     if len(out) == 2:
-        vector_loads.load_two(begin, step, end, stride)
+        loads.load_two(begin, step, end, stride)
     elif len(out) == 4:
-        vector_loads.load_four(begin, step, end, stride)
+        loads.load_four(begin, step, end, stride)
     else:
-        vector_loads.load_eight(begin, step, end, stride)
+        loads.load_eight(begin, step, end, stride)
 
 
 @pytest.mark.parametrize("count", [2, 4, 8])
@@ -66,7 +67,7 @@ def test_bytes_become_phases(count, gap):
 
 @njit
 def transpose(values, out):
-    vector_loads.transpose_8x8(address_of(values), values.strides[0], address_of(out), out.strides[0])
+    loads.transpose_8x8(address_of(values), values.strides[0], address_of(out), out.strides[0])
 
 
 def test_eight_vectors_are_transposed():
@@ -79,7 +80,7 @@ def test_eight_vectors_are_transposed():
 @njit
 def mix(bands, weight, latents):
     begin, end = address_of(bands), address_of(latents)
-    vector_mix.mix_block(
+    linear_mix.mix_block(
         begin,
         bands.strides[0],
         len(bands),
@@ -95,11 +96,11 @@ def mix(bands, weight, latents):
 def test_a_block_is_mixed(count):
     rng = np.random.default_rng(count)
     bands = rng.normal(size=(count, 3, WIDTH)).astype(np.float32)
-    weight = rng.normal(size=(count, vector_mix.LATENTS_PER_BLOCK + 2)).astype(np.float32)
-    before = rng.normal(size=(vector_mix.LATENTS_PER_BLOCK + 1, 3, WIDTH + 5)).astype(np.float32)
+    weight = rng.normal(size=(count, linear_mix.LATENTS_PER_BLOCK + 2)).astype(np.float32)
+    before = rng.normal(size=(linear_mix.LATENTS_PER_BLOCK + 1, 3, WIDTH + 5)).astype(np.float32)
     latents = before.copy()
     mix(bands, weight, latents)
-    products = np.einsum("bk,bpi->kpi", weight[:, : vector_mix.LATENTS_PER_BLOCK].astype(np.float64), bands[:, :2])
+    products = np.einsum("bk,bpi->kpi", weight[:, : linear_mix.LATENTS_PER_BLOCK].astype(np.float64), bands[:, :2])
     np.testing.assert_allclose(latents[:-1, :2, :WIDTH], before[:-1, :2, :WIDTH] + products, atol=1e-5)
     latents[:-1, :2, :WIDTH] = before[:-1, :2, :WIDTH]
     np.testing.assert_array_equal(latents, before)

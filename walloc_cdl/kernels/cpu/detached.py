@@ -38,15 +38,27 @@ class DetachedEncoder:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_encoder": None}
 
+    @property
+    def has_planes(self) -> bool:
+        """Whether its codes have bit planes, which are stored as rows: see `encode_rows`."""
+        return bool(self._planes)
+
     def encode(self, signal: np.ndarray, num_threads: int = 1) -> np.ndarray:
-        """Return stored codes of a signal; see `FusedEncoder.encode`."""
+        """Return codes of a signal; see `FusedEncoder.encode`."""
+        return self._compiled().encode(signal, num_threads)
+
+    def encode_rows(self, signal: np.ndarray, num_threads: int = 1) -> np.ndarray:
+        """Return stored rows of a signal; see `FusedEncoder.encode_rows`."""
+        return self._compiled().encode_rows(signal, num_threads)
+
+    def _compiled(self) -> FusedEncoder:
         if self._encoder is None:
             from walloc_cdl.kernels.cpu.fused import CompandedCodes, FusedEncoder, LevelCodes
 
             levels = self._thresholds
             codes = CompandedCodes(self._bits) if levels is None else LevelCodes(levels, self._planes)
             self._encoder = FusedEncoder(*self._arrays, **self._settings, codes=codes)
-        return self._encoder.encode(signal, num_threads)
+        return self._encoder
 
     def load_code(self, dtype: np.dtype) -> None:
         """Import the kernels for signals of this type, and compile them if they are not cached."""
@@ -57,4 +69,5 @@ class DetachedEncoder:
         channels = self._arrays[0].shape[1] // 2 ** (levels * dimensions)
         side = 8 * 2**levels if dimensions == 2 else 512 * 2**levels
         with compiling_once(quantize_image if dimensions == 2 else quantize_sequence):  # what is compiled last
-            self.encode(np.zeros((1, channels, *[side] * dimensions), dtype))
+            encode = self.encode_rows if self.has_planes else self.encode
+            encode(np.zeros((1, channels, *[side] * dimensions), dtype))

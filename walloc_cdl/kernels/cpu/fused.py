@@ -10,7 +10,7 @@ A signal is encoded tile by tile, and a tile channel by channel (`_add_image`):
    lanes are eight columns.
 3. **Columns.** For eight positions across and one phase across at a time, the columns are lifted, all levels. The
    buffer then holds 2^J bands, at all positions down, of eight latent positions across.
-4. **Mix.** The products of these bands and their weights are added to the K latents (`vector_mix`), before the next
+4. **Mix.** The products of these bands and their weights are added to the K latents (`simd.mix`), before the next
    eight columns.
 
 Finally the code of each latent is looked up among the thresholds of the companding (`quantize`), or of the channel's
@@ -52,9 +52,9 @@ from walloc_cdl.kernels.cpu.lifting import address_of, lift_level, lift_levels, 
 from walloc_cdl.kernels.cpu.quantize import CompandedCodes
 from walloc_cdl.kernels.cpu.quantize_levels import LevelCodes
 from walloc_cdl.kernels.cpu.signal_tiles import REACH, Span, cut_part, piece_spans, tile_spans
-from walloc_cdl.kernels.cpu.vector_loads import load_eight, load_four, load_two, transpose_8x8
-from walloc_cdl.kernels.cpu.vector_mix import LATENTS_PER_BLOCK, mix_block
-from walloc_cdl.kernels.cpu.vectors import VECTOR_BYTES, WIDTH
+from walloc_cdl.kernels.cpu.simd.loads import load_eight, load_four, load_two, transpose_8x8
+from walloc_cdl.kernels.cpu.simd.mix import LATENTS_PER_BLOCK, mix_block
+from walloc_cdl.kernels.cpu.simd.vectors import VECTOR_BYTES, WIDTH
 from walloc_cdl.kernels.filters import band_order
 
 TILE_SAMPLES = 512

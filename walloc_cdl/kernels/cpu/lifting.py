@@ -1,7 +1,7 @@
 """The wavelet packet transform by lifting, compiled by numba: four short steps per level instead of 57 taps.
 
 bior4.4 is the CDF 9/7 wavelet, which factors into four lifting steps and a scale for each band (Daubechies and
-Sweldens, 1998); `vector_lifting` has the steps of one level. A packet transform of J levels splits every band again,
+Sweldens, 1998); `simd.lifting` has the steps of one level. A packet transform of J levels splits every band again,
 low and high. Since lifting leaves the low band in the even samples of its line and the high band in the odd ones, the
 bands of the next level are lines of every second sample, and so on: level l lifts 2^l interleaved lines, each of
 samples 2^l apart, and no samples are reordered.
@@ -29,7 +29,7 @@ from functools import lru_cache
 import numpy as np
 
 from walloc_cdl.kernels.cpu.compiling import compiled
-from walloc_cdl.kernels.cpu.vector_lifting import lift_eight, lift_eights, lift_four, lift_two
+from walloc_cdl.kernels.cpu.simd.lifting import lift_eight, lift_eights, lift_four, lift_two
 
 ZETA = 1.1496043988602418
 LOW_SCALE, HIGH_SCALE = ZETA, -1 / ZETA

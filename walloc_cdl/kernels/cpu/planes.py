@@ -1,6 +1,6 @@
 """Packing and unpacking of bit planes on the CPU, and unpacking straight to the values of the codes.
 
-Positions are processed in groups of 32, a word of each plane (`vector_planes`); the last few of a plane, whose last
+Positions are processed in groups of 32, a word of each plane (`simd.planes`); the last few of a plane, whose last
 byte is incomplete, and grids of fewer positions, one by one.
 
 Reference: `walloc_cdl.planes.rows`, which describes a row.
@@ -17,7 +17,7 @@ import numpy as np
 from walloc_cdl.errors import CallError
 from walloc_cdl.kernels.cpu.compiling import compiled
 from walloc_cdl.kernels.cpu.lifting import address_of
-from walloc_cdl.kernels.cpu.vector_planes import (
+from walloc_cdl.kernels.cpu.simd.planes import (
     GROUP_BYTES,
     MAX_BITS,
     byte_at,

@@ -13,7 +13,7 @@ from statistics import NormalDist
 import numpy as np
 
 from walloc_cdl.kernels.cpu.compiling import compiled
-from walloc_cdl.kernels.cpu.vectors import WIDTH
+from walloc_cdl.kernels.cpu.simd.vectors import WIDTH
 from walloc_cdl.spec import code_limit, companded_limit, companding_scale
 
 SEARCH_CELLS = 4096

@@ -2,7 +2,7 @@
 
 A code is the number of thresholds that are not above the latent. It is searched bit by bit, for as many positions at a
 time as a vector has lanes: a comparison for each bit, with a threshold that the bits before it look up in registers
-(`vector_planes`). Counting all thresholds, a comparison and an addition for each of 2^b - 1, took seven times as long
+(`simd.planes`). Counting all thresholds, a comparison and an addition for each of 2^b - 1, took seven times as long
 for channels of 2 to 6 bits.
 
 Reference: `walloc_cdl.codec.level_quantizer.LevelQuantizer.quantize`.
@@ -15,8 +15,8 @@ import numpy as np
 from walloc_cdl.kernels.cpu.compiling import compiled
 from walloc_cdl.kernels.cpu.lifting import address_of
 from walloc_cdl.kernels.cpu.planes import pack
-from walloc_cdl.kernels.cpu.vector_planes import MAX_LANES, search_codes
-from walloc_cdl.kernels.cpu.vectors import WIDTH
+from walloc_cdl.kernels.cpu.simd.planes import MAX_LANES, search_codes
+from walloc_cdl.kernels.cpu.simd.vectors import WIDTH
 from walloc_cdl.planes.levels import heap_of_thresholds
 from walloc_cdl.spec import count_planes
 

@@ -2,7 +2,7 @@
 
 Pillow (`src/libImaging/Resample.c`) filters rows, then columns. The weights of each output pixel are a kernel
 stretched by the reduction, rounded to 22 fractional bits; sums are integers, rounded to bytes after each pass. Sums of
-integers do not depend on their order, so here the order is chosen for vector instructions, which `vector_resample`
+integers do not depend on their order, so here the order is chosen for vector instructions, which `simd.resample`
 emits and explains: they multiply pairs of bytes by pairs of weights, and one weight serves many samples.
 
 - **Along the width** (`_filter_rows`), samples with the same weights are rows. So 16 rows at a time are loaded as pairs
@@ -33,8 +33,8 @@ import numpy as np
 from walloc_cdl.kernels.cpu.compiling import compiled
 from walloc_cdl.kernels.cpu.lifting import address_of
 from walloc_cdl.kernels.cpu.pixel_layout import interleaved
-from walloc_cdl.kernels.cpu.vector_loads import transpose_8x8
-from walloc_cdl.kernels.cpu.vector_resample import (
+from walloc_cdl.kernels.cpu.simd.loads import transpose_8x8
+from walloc_cdl.kernels.cpu.simd.resample import (
     FRACTION_BITS,
     LOW_BITS,
     PIXELS_PER_GROUP,
@@ -43,7 +43,7 @@ from walloc_cdl.kernels.cpu.vector_resample import (
     store_bytes,
     store_units,
 )
-from walloc_cdl.kernels.cpu.vectors import VECTOR_BYTES, WIDTH
+from walloc_cdl.kernels.cpu.simd.vectors import VECTOR_BYTES, WIDTH
 
 SUPPORTS = {"box": 0.5, "bilinear": 1.0, "bicubic": 2.0, "lanczos": 3.0}
 """Kernels, all antialiased, and their supports in pixels of the smaller image."""
@@ -93,7 +93,7 @@ class _Axis(NamedTuple):
     starts: np.ndarray
     """The first pair of inputs of each output, counted from `begin`, int64 (n,)."""
     units: np.ndarray
-    """The high and low parts of the weights of each pair, int32 (n, pairs, 2); see `vector_resample`."""
+    """The high and low parts of the weights of each pair, int32 (n, pairs, 2); see `simd.resample`."""
 
 
 @lru_cache(maxsize=64)

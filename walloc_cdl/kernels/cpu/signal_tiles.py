@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from walloc_cdl.kernels.cpu.vectors import WIDTH
+from walloc_cdl.kernels.cpu.simd.vectors import WIDTH
 
 REACH = 4
 """Margin of a tile: latent positions to each side that a code depends on. The low-pass filter has 9 taps, four to each

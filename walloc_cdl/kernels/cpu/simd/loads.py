@@ -12,7 +12,7 @@ from typing import Any
 from llvmlite import ir
 from numba.extending import intrinsic
 
-from walloc_cdl.kernels.cpu.vectors import (
+from walloc_cdl.kernels.cpu.simd.vectors import (
     BYTE,
     VECTOR,
     WIDTH,

@@ -9,11 +9,11 @@ unroll what is emitted (`for sample in range(8)` emits eight times), `cgutils.fo
 
 Five modules emit the parts and explain them:
 
-- `vector_loads` brings samples of eight lines into vectors, one line in each lane, and transposes 8 × 8 numbers;
-- `vector_lifting` is one level of the wavelet transform, four lifting steps at once;
-- `vector_mix` multiplies bands by the encoder's weights;
-- `vector_resample` multiplies pairs of bytes by the weights of a resizing filter;
-- `vector_planes` joins and separates bit planes, and looks up numbers in tables that registers hold.
+- `simd.loads` brings samples of eight lines into vectors, one line in each lane, and transposes 8 × 8 numbers;
+- `simd.lifting` is one level of the wavelet transform, four lifting steps at once;
+- `simd.mix` multiplies bands by the encoder's weights;
+- `simd.resample` multiplies pairs of bytes by the weights of a resizing filter;
+- `simd.planes` joins and separates bit planes, and looks up numbers in tables that registers hold.
 
 Why eight lanes: they are one register with AVX, and two with SSE and NEON; LLVM translates a vector of eight for the
 processor at hand. Eight bytes are also one word of 64 bits, by which the samples of a line are loaded. With sixteen

@@ -22,7 +22,7 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from walloc_cdl.kernels.cpu.vectors import (
+from walloc_cdl.kernels.cpu.simd.vectors import (
     BYTE,
     VECTOR_BYTES,
     WIDTH,

@@ -51,7 +51,7 @@ from typing import Any
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from walloc_cdl.kernels.cpu.vectors import add, integer, intrinsic_of_integers, load, multiply_add, splat, store
+from walloc_cdl.kernels.cpu.simd.vectors import add, integer, intrinsic_of_integers, load, multiply_add, splat, store
 
 ALPHA, BETA, GAMMA, DELTA = -1.586134342059924, -0.052980118572961, 0.882911075530934, 0.443506852043971
 """Coefficients of the four lifting steps: predict, update, predict, update."""

@@ -23,7 +23,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from walloc_cdl.kernels.cpu.vectors import (
+from walloc_cdl.kernels.cpu.simd.vectors import (
     BYTE,
     FLOAT,
     INTEGER,

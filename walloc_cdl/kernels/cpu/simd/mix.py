@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from walloc_cdl.kernels.cpu.vectors import (
+from walloc_cdl.kernels.cpu.simd.vectors import (
     FLOAT,
     VECTOR,
     VECTOR_BYTES,
