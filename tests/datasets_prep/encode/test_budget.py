@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from datasets_prep import PrepareConfig, open_source, prepare
+from datasets_prep import IterableSource, PrepareConfig, open_source, prepare
 from datasets_prep.encode.budget import SHIPPED, Budget, shipped_codec
 from datasets_prep.job.choose_preparation import choose_preparation
 from datasets_prep.job.plan_job import plan_job
+from tests.support.pictures import encoded, picture
 from tests.support.planes import plane_codec
 from tests.support.sounds import write_sound
 from walloc_cdl.codec import load_codec
@@ -118,3 +119,14 @@ def test_a_data_set_within_a_budget(source, codec, tmp_path):
     assert again == [f"{out} is already finished; nothing to do"]
     with pytest.raises(CallError, match=r"with codec\.num_planes '10', but this call has '12'"):
         prepare(source, codec, out, PrepareConfig(size=32, bytes=96, workers=0))
+
+
+def test_a_stream_within_a_budget(codec, tmp_path):
+    samples = [(encoded(picture(number)), number % 2) for number in range(6)]
+    stream = IterableSource(samples, name="six", class_names=["cat", "dog"])
+    notes = []
+    config = PrepareConfig(size=32, bytes=87, workers=0)
+    manifest = prepare(stream, codec, tmp_path / "out", config, progress=lambda state: notes.append(state.note))
+    assert "87 bytes are rounded down to 10 whole bit planes, 80 bytes" in notes
+    assert manifest.spec == codec.spec.with_planes(10)
+    assert verify(tmp_path / "out", full=True).problems == []
