@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,6 +29,10 @@ from walloc_cdl.cli.options import CodecName, ContainerName, JsonPath, Seed, req
 from walloc_cdl.errors import CallError
 from walloc_cdl.machine import wait_without_spinning_if_busy
 
+if TYPE_CHECKING:
+    from datasets_prep.codec_fit.source_signals import SourceSignals
+    from walloc_cdl.codec import Codec
+
 
 def evaluate(
     codec: CodecName,
@@ -44,6 +49,14 @@ def evaluate(
     ] = None,
     seed: Seed = 0,
     container: ContainerName = None,
+    bpp: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATES",
+            help="Measure rows that are stored raw, at these bits a pixel or time step, such as 0.75,1.5,3. Codecs "
+            "without bit planes have one rate: give `all`.",
+        ),
+    ] = None,
     classifier: ClassifierName = None,
     weights: Weights = None,
     budgets: Budgets = None,
@@ -63,7 +76,9 @@ def evaluate(
 
     With --classifier: the share of images on which a frozen network predicts the same class as on the original, and
     top-1 where the class is known, at several numbers of bytes, with paired differences and 95 % intervals. Images are
-    prepared as by `cdl prepare`. Without it:
+    prepared as by `cdl prepare`.
+
+    With --bpp: PSNR of rows that are stored raw, without entropy coding, at several rates. Without either:
 
     Images: PSNR, SSIM, MS-SSIM, LPIPS if its weights are available, and bits per pixel of archive files.
     Arrays: PSNR and bits per pixel. Audio: PSNR, signal-to-noise ratio and entropy of the codes per sample. Samples
@@ -82,8 +97,11 @@ def evaluate(
     )
     if classifier is None:
         options.require_none()
-    elif container:
-        raise CallError(f"--container {container} with --classifier, which measures stored rows; omit it")
+    elif container or bpp:
+        option = f"--container {container}" if container else f"--bpp {bpp}"
+        raise CallError(f"{option} with --classifier, which measures stored rows of given --bytes; omit it")
+    if bpp and container:
+        raise CallError(f"--container {container} with --bpp, which measures rows that are stored raw; omit it")
     given = {"imagefolder": images, "audiofolder": audio, "arrays": arrays}
     names = [name for name, value in given.items() if value is not None]
     if len(names) != 1:
@@ -104,6 +122,9 @@ def evaluate(
         measure_fidelity(model, source, classifier, options, selection, json_path)
         return
     signals = native_signals(source, spec.source_channels, spec.stride, sample_rate=spec.sample_rate, **selection)
+    if bpp is not None:
+        _report_stored(model, signals, _rates(bpp), json_path)
+        return
     measure = {"image": measure_rate_distortion, "array": measure_arrays, "audio": measure_audio}[source.kind]
     with progress("eval", "samples") as update:
         done = 0
@@ -119,6 +140,35 @@ def evaluate(
     report(
         payload | {name: _missing_text(name) for name, value in payload.items() if value is None}, json_path, payload
     )
+
+
+def _rates(text: str) -> list[float]:
+    """Returns the rates of `--bpp`, none for `all`."""
+    try:
+        return [] if text == "all" else [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise CallError(f"--bpp {text!r}; expected numbers such as 0.75,1.5,3, or all") from error
+
+
+def _report_stored(codec: Codec, signals: SourceSignals, rates: Sequence[float], json_path: Path | None) -> None:
+    """Measure raw rows, print a line for each rate, and write JSON."""
+    from experiments.stored_quality import at_rates, measure_stored
+
+    codecs = at_rates(codec, rates)
+    with progress("eval", "samples") as update:
+        points = measure_stored(codecs, signals, on_signal=lambda: update(signals.num_done, len(signals)))
+    unit = "time step" if codec.kind == "audio" else "pixel"
+    rows: dict[str, object] = {"codec": codec.name, "samples": signals.num_done - signals.num_skipped}
+    for point in points:
+        planes = f"{point.num_planes} planes, " if point.num_planes else ""
+        rows[f"{point.bits:.4g} bits a {unit}"] = f"{point.psnr_db:.2f} dB, {planes}{point.latent_channels} channels"
+    payload = {
+        "codec": codec.name,
+        "codec_id": codec.spec.codec_id,
+        "num_samples": signals.num_done - signals.num_skipped,
+        "points": [point.to_json() for point in points],
+    }
+    report(rows, json_path, payload)
 
 
 def _missing_text(name: str) -> str:
