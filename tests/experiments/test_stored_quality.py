@@ -9,7 +9,7 @@ from PIL import Image
 
 from experiments.stored_quality import at_rates, measure_stored
 from tests.support.planes import plane_codec, smooth_images
-from walloc_cdl.cli import run
+from walloc_cdl.cli.app import run
 from walloc_cdl.codec import load_codec
 from walloc_cdl.errors import CallError, JobError
 
