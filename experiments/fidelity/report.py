@@ -8,6 +8,7 @@ from pathlib import Path
 
 from experiments.fidelity.outcome import FidelityOutcome
 from walloc_cdl.errors import CallError, markdown_text
+from walloc_cdl.files import write_atomic
 
 
 def markdown(outcome: FidelityOutcome) -> str:
@@ -23,7 +24,8 @@ def print_outcome(outcome: FidelityOutcome, json_path: Path | None) -> None:
     """Print the outcome as Markdown, and write its JSON."""
     print(markdown(outcome), end="")
     if json_path is not None:
-        json_path.write_text(json.dumps(outcome.to_json(), indent=1, allow_nan=False) + "\n")
+        text = json.dumps(outcome.to_json(), indent=1, allow_nan=False) + "\n"
+        write_atomic(json_path, text.encode())
 
 
 def parse_bytes(text: str | None) -> Sequence[int] | None:

@@ -294,7 +294,7 @@ def test_a_stream_gives_the_bytes_of_one_device(rgb_codec, tmp_path, request):
 @pytest.mark.parametrize(("workers", "decode_s", "expected"), [(0, 8.0, 8 + 2), (2, 8.0, 4), (2, 1.0, 2)])
 def test_a_forecast_counts_all_devices(make_folder, rgb_codec, monkeypatch, workers, decode_s, expected):
     """Three devices take 2 s where one takes 6 s; workers decode concurrently."""
-    clock = iter([100.0, 100.0 + decode_s, 100.0 + decode_s + 6])
+    clock = iter([100.0, 100.0 + decode_s, 200.0, 206.0])
     monkeypatch.setattr(forecast, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     monkeypatch.setattr(forecast, "same_kind_devices", lambda device: [device] * 3)
     monkeypatch.setattr(forecast, "_workers_start_s", lambda workers: 10.0 * workers)

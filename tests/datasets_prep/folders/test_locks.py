@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from datasets_prep.archives.export import export_archives
 from datasets_prep.archives.restore import import_archives
@@ -43,6 +45,18 @@ def folder(tmp_path) -> Path:
     export_archives(tmp_path / "set", tmp_path / "archives", container="png")
     fsspec.filesystem("memory").put(str(tmp_path / "set"), "/locked", recursive=True)
     return tmp_path / "set"
+
+
+@pytest.fixture(autouse=True)
+def _own_positions(monkeypatch):
+    """fsspec's files in memory are one object with one position for all threads, as those of no server are."""
+    open_shared = MemoryFileSystem._open
+
+    def open_own(self, path, mode="rb", **options):
+        file = open_shared(self, path, mode, **options)
+        return io.BytesIO(file.getvalue()) if mode == "rb" else file
+
+    monkeypatch.setattr(MemoryFileSystem, "_open", open_own)
 
 
 COMMANDS: dict[str, Callable[[Path, Path], object]] = {
