@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,9 @@ from datasets_prep.job import finish
 from tests.support.every_call import RARELY, Completed, calls
 from tests.support.faults import KINDS, Faults, KilledError
 from tests.support.pictures import picture
+from tests.support.planes import plane_codec
 from tests.support.trees import contents
-from walloc_cdl.codec import ResizeCodec, ResizeConfig
+from walloc_cdl.codec import Codec, ResizeCodec, ResizeConfig
 from walloc_cdl.errors import CdlError
 from walloc_cdl.latents import verify
 
@@ -54,7 +56,7 @@ class SmallJob:
 
     def run(self, out: Path, begin: int = 0) -> None:
         """Make the calls from that of number `begin` on."""
-        codec = ResizeCodec(ResizeConfig(channels=3, factor=4, name="resize-rgb-16x"))
+        codec = _packed() if self.streaming else ResizeCodec(ResizeConfig(channels=3, factor=4, name="resize-rgb-16x"))
         for position in range(begin, len(self.configs)):
             self.position = position
             source = _stream(self.source) if self.streaming else open_source(str(self.source))
@@ -71,6 +73,12 @@ class SmallJob:
         else:
             return True
         return False
+
+
+@lru_cache
+def _packed() -> Codec:
+    """Return a codec whose codes are stored as bit planes."""
+    return plane_codec().with_planes(20)
 
 
 def _stream(folder: Path) -> IterableSource:

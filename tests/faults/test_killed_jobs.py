@@ -14,12 +14,15 @@ from walloc_cdl.latents import verify
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("whole_group", [True, False])
-def test_prepare(photos, tmp_path, whole_group):
+PACKED = ("--codec", "rgb", "--bytes", 768)
+
+
+@pytest.mark.parametrize(("whole_group", "stored"), [(True, ("--codec", "rgb-16x")), (False, PACKED)])
+def test_prepare(photos, tmp_path, whole_group, stored):
     """Kills at the plan, shards, records, temporary files and the end do not change the bytes."""
 
     def prepare(name: str) -> Command:
-        options = ("--codec", "rgb-16x", "--size", 64, "--shard-samples", 20, "--workers", 2)
+        options = (*stored, "--size", 64, "--shard-samples", 20, "--workers", 2)
         return Command(("prepare", photos, *options, "--out", tmp_path / name))
 
     prepare("undisturbed").finish()
@@ -58,7 +61,7 @@ def test_drop_and_split(photos, tmp_path):
 
 def test_train(photos, tmp_path):
     """Kills after the configuration, checkpoints and weights do not change the weights."""
-    Command(("prepare", photos, "--codec", "rgb-16x", "--size", 64, "--out", tmp_path / "latents")).finish()
+    Command(("prepare", photos, *PACKED, "--size", 64, "--out", tmp_path / "latents")).finish()
 
     def train(name: str) -> Command:
         options = ("--model", "test_resnet", "--epochs", 6, "--batch-size", 16, "--device", "cpu")

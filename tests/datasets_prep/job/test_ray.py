@@ -26,12 +26,21 @@ from datasets_prep.job.run import open_context
 from datasets_prep.ledger.shard_records import load_rows
 from datasets_prep.ledger.table import shard_rows
 from datasets_prep.sources.core.shard_source import ShardSource, rows_of, source_facts
+from tests.support.planes import plane_codec
 from tests.support.trees import contents
+from walloc_cdl.codec import ResizeCodec, ResizeConfig
 from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.latents import WORK_NAME
 
 SMALL = PrepareConfig(size=32, shard_samples=5, workers=0)
+
+
+@pytest.fixture(params=["bytes", "planes"])
+def rgb_codec(request):
+    if request.param == "planes":
+        return plane_codec().with_planes(20)
+    return ResizeCodec(ResizeConfig(channels=3, factor=4, name="resize-rgb-16x"))
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from datasets_prep import PrepareConfig, open_source, prepare
+from tests.support.planes import plane_codec
 from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.latents import load_provenance, verify
 
@@ -49,6 +50,12 @@ def source(make_folder):
     root = make_folder(each=12)
     (root / "train/dog/01.png").write_bytes(b"-")
     return open_source(str(root))
+
+
+@pytest.fixture
+def rgb_codec():
+    """A codec with bit planes; `test_ray` has one with byte codes, too."""
+    return plane_codec().with_planes(20)
 
 
 def hashes(folder: Path) -> dict[str, str]:
