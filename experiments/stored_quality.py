@@ -39,7 +39,7 @@ def at_rates(codec: Codec, rates: Sequence[float]) -> list[Codec]:
     if codec.planes is None:
         if rates:
             raise CallError(
-                f"--bpp with codec {codec.name}, whose codes are stored as bytes at one rate; omit the rates"
+                f"--bpp with codec {codec.name}, whose codes are stored as bytes at one rate; give --bpp all"
             )
         return [codec]
     return [codec.with_planes(planes_for_rate(codec.spec, rate)) for rate in rates]
