@@ -28,6 +28,7 @@ OTHERS = {
     "datasets_prep/upkeep/derive.py": {"rename"},  # of keys
     "experiments/benchmarks/synthetic.py": {"mkdir"},  # in a new temporary folder
     "experiments/benchmarks/reading.py": {"mkdir"},  # in a new temporary folder
+    "experiments/prefix_loader_speed.py": {"mkdir"},  # in a new temporary folder
 }
 """What is written where the user says, as one file, elsewhere, or in folders that nobody else has."""
 
