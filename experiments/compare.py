@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from classifiers import LatentClassifier, Metrics, TrainConfig, create_model, load_classifier, train
-from classifiers.backbones import resolve_model
-from classifiers.evaluation import classify
+from classifiers.evaluation.predictions import classify
+from classifiers.models.backbones import resolve_model
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.prepare_local import prepare
 from datasets_prep.sources import Source, open_source

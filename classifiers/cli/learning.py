@@ -145,7 +145,7 @@ def evaluate(
     """
     wait_without_spinning_if_busy()
     import classifiers
-    from classifiers.metrics import class_table
+    from classifiers.evaluation.metrics import class_table
     from walloc_cdl.data import open_files, open_latents
 
     model = classifiers.load_classifier(run)
@@ -179,7 +179,7 @@ def metric_rows(
 
     `classes_path` is the file that has the figures of all classes.
     """
-    from classifiers.metrics import class_table, confused_classes
+    from classifiers.evaluation.metrics import class_table, confused_classes
 
     rows: dict[str, object] = {
         "split": f"{split}, {metrics.num_samples:,} labeled samples",

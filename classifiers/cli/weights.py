@@ -22,7 +22,7 @@ def convert(
     Writes a safetensors file for `--pretrained` and `--weights`. Tensors of other names are taken in order, if all
     shapes agree. No code in the checkpoint is executed.
     """
-    from classifiers.convert_weights import convert_weights
+    from classifiers.models.convert_weights import convert_weights
 
     result = convert_weights(checkpoint, model, out)
     rows = {

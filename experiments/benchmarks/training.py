@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from classifiers import create_model
-from classifiers.backbones import resolve_model
+from classifiers.models.backbones import resolve_model
 from experiments.benchmarks.autotune import choose_peer_settings, choose_setting
 from experiments.benchmarks.machine import describe_machine
 from experiments.benchmarks.reading import ReadingConfig, loader_settings, make_reading_task

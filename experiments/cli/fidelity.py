@@ -98,7 +98,7 @@ def measure(
     json_path: Path | None,
 ) -> None:
     """Measure, print the tables, and write JSON and plot. `selection` are arguments of `select_samples`."""
-    from classifiers.pixel_classifier import load_pixel_classifier
+    from classifiers.models.pixel_classifier import load_pixel_classifier
     from datasets_prep.codec_fit.source_signals import select_samples
     from datasets_prep.job.choose_preparation import choose_preparation
     from experiments.fidelity.measure import measure_fidelity

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from classifiers.pixel_classifier import PixelClassifier, load_pixel_classifier
+from classifiers.models.pixel_classifier import PixelClassifier, load_pixel_classifier
 from datasets_prep.codec_fit.source_signals import select_samples
 from datasets_prep.job.choose_preparation import choose_preparation
 from datasets_prep.job.config import PrepareConfig

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from classifiers.pixel_classifier import PixelClassifier
+from classifiers.models.pixel_classifier import PixelClassifier
 from experiments.fidelity.observe import Observation, observe
 from experiments.fidelity.outcome import FidelityOutcome, StoredOutcome
 from experiments.fidelity.samples import PreparedImages, known_labels

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from classifiers import TrainConfig, create_model, train
-from classifiers.step import ClassificationStep
+from classifiers.runs.step import ClassificationStep
 from walloc_cdl.augment.pipeline import PRESETS, PixelAugmentation
 from walloc_cdl.data import LatentLoader
 from walloc_cdl.errors import CallError

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from classifiers.cli.learning import metric_rows
-from classifiers.evaluation import Predictions
-from classifiers.metrics import Metrics, class_table, compute_metrics, confused_classes, metrics_of_classes
+from classifiers.evaluation.metrics import Metrics, class_table, compute_metrics, confused_classes, metrics_of_classes
+from classifiers.evaluation.predictions import Predictions
 from tests.support.memory import PeakMemory
 from walloc_cdl.errors import CallError
 

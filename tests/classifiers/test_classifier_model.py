@@ -6,8 +6,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from classifiers import backbones
-from classifiers.model import create_model, default_block
+from classifiers.models import backbones
+from classifiers.models.classifier import create_model, default_block
 from tests.support.tiny_datasets import make_spec, random_split
 from walloc_cdl.errors import CallError, DamagedError, JobError
 

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from classifiers.model import create_model
-from classifiers.stems import SynthesisStem
+from classifiers.models.classifier import create_model
+from classifiers.models.stems import SynthesisStem
 from tests.support.tiny_datasets import make_spec, random_bank, random_codes, random_split
 from walloc_cdl.data import ModelInput
 from walloc_cdl.latents import channel_statistics, code_histogram
@@ -138,8 +138,8 @@ def test_channels_stem_matches_the_pixel_model_at_every_supported_grid(rgb16, na
 
 def test_channels_stem_of_resnet18_is_initialized_like_its_first_convolution():
     """New weights have the standard deviation of timm's: Kaiming initialization by fan-out."""
-    from classifiers.adapt import adapt_to_latents
-    from classifiers.backbones import timm
+    from classifiers.models.adapt import adapt_to_latents
+    from classifiers.models.backbones import timm
 
     torch.manual_seed(0)
     conv = adapt_to_latents(timm.create_model("resnet18"), "resnet18", 12, 2)

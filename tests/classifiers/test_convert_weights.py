@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 from skimage import data
 
-from classifiers.convert_weights import convert_weights
-from classifiers.model import create_model
-from classifiers.pixel_classifier import load_pixel_classifier
+from classifiers.models.classifier import create_model
+from classifiers.models.convert_weights import convert_weights
+from classifiers.models.pixel_classifier import load_pixel_classifier
 from tests.support.lite0 import MODEL, lite0_checkpoint
 from walloc_cdl.errors import CallError, DamagedError
 

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from classifiers.pixel_classifier import load_pixel_classifier
+from classifiers.models.pixel_classifier import load_pixel_classifier
 from tests.support.pictures import picture
 from walloc_cdl.errors import CallError, DamagedError
 

@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from classifiers import TrainConfig, create_model, train
-from classifiers.backbones import pretrained_identity
+from classifiers.models.backbones import pretrained_identity
 from tests.support.tiny_datasets import make_spec, random_split
 from walloc_cdl.errors import CallError
 from walloc_cdl.training import RunFolder, build_optimizer
@@ -45,7 +45,7 @@ def test_every_setting_that_affects_the_result_is_compared(striped, tmp_path):
 def test_the_configuration_has_the_resolved_precision(striped, tmp_path, monkeypatch):
     arguments = (lambda: create_model("test_resnet", striped["train"]), striped["train"], None, ONCE, tmp_path / "run")
     train(*arguments)
-    monkeypatch.setattr("classifiers.training.choose_precision", lambda asked, device: "bf16")
+    monkeypatch.setattr("classifiers.runs.train.choose_precision", lambda asked, device: "bf16")
     with pytest.raises(CallError, match=r"has compute.precision 'fp32', but this call has 'bf16'"):
         train(*arguments)
 

@@ -5,7 +5,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from classifiers.pixel_classifier import load_pixel_classifier
+from classifiers.models.pixel_classifier import load_pixel_classifier
 from datasets_prep.codec_fit.source_signals import select_samples
 from datasets_prep.decode.images import ImagePreparation
 from datasets_prep.sources import open_source

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from classifiers.backbones import BATCH_COUNTER, build_structure, classifier_name, resolve_model
+from classifiers.models.backbones import BATCH_COUNTER, build_structure, classifier_name, resolve_model
 from walloc_cdl.errors import CallError, DamagedError, one_line
 from walloc_cdl.files import write_atomic
 from walloc_cdl.training.checkpoint import tensors_to_bytes

@@ -14,7 +14,7 @@ import torch
 from timm.models import ConvNeXt, ResNet
 from torch import nn
 
-from classifiers.backbones import token_embedding
+from classifiers.models.backbones import token_embedding
 from walloc_cdl.errors import CallError
 
 

@@ -13,7 +13,7 @@ from timm.layers import PatchEmbed
 from timm.models import get_pretrained_cfg, is_model
 from torch import Tensor, nn
 
-from classifiers.config import ClassifierConfig
+from classifiers.models.config import ClassifierConfig
 from walloc_cdl.canonical import sha256_file
 from walloc_cdl.errors import CallError, CdlError, DamagedError, JobError, first_line, unknown_name
 

@@ -9,10 +9,16 @@ import numpy as np
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from classifiers.adapt import adapt_to_latents
-from classifiers.backbones import build_backbone, choose_patch_size, pretrained_identity, require_logits, resolve_model
-from classifiers.config import STEMS, ClassifierConfig
-from classifiers.stems import ChannelsStem, SynthesisStem
+from classifiers.models.adapt import adapt_to_latents
+from classifiers.models.backbones import (
+    build_backbone,
+    choose_patch_size,
+    pretrained_identity,
+    require_logits,
+    resolve_model,
+)
+from classifiers.models.config import STEMS, ClassifierConfig
+from classifiers.models.stems import ChannelsStem, SynthesisStem
 from walloc_cdl.augment.pipeline import PixelAugmentation
 from walloc_cdl.data import ChannelStatistics, LatentDataset, ModelInput, as_latents
 from walloc_cdl.errors import CallError, unknown_name

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from classifiers.model import LatentClassifier
-from classifiers.train_config import TrainConfig
+from classifiers.models.classifier import LatentClassifier
+from classifiers.runs.train_config import TrainConfig
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.data import LatentDataset, LatentLoader
 from walloc_cdl.training import tensors_to_bytes

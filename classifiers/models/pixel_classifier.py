@@ -15,7 +15,7 @@ from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_data_config
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from classifiers.backbones import build_for_weights, load_pretrained, resolve_model
+from classifiers.models.backbones import build_for_weights, load_pretrained, resolve_model
 from walloc_cdl.errors import CallError, DamagedError, first_line
 
 

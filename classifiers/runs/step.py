@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from classifiers.model import LatentClassifier
+from classifiers.models.classifier import LatentClassifier
 from walloc_cdl.latents import UNKNOWN_LABEL
 from walloc_cdl.training import autocast
 

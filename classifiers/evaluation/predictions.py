@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from classifiers.metrics import Metrics, metrics_of_classes
-from classifiers.model import LatentClassifier, require_class_numbers
+from classifiers.evaluation.metrics import Metrics, metrics_of_classes
+from classifiers.models.classifier import LatentClassifier, require_class_numbers
 from walloc_cdl.data import LatentDataset, LatentLoader, as_latents
 from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.training import autocast, choose_precision

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from classifiers.evaluation import compatible, evaluate
-from classifiers.metrics import Metrics, class_table
-from classifiers.model import LatentClassifier
-from classifiers.run_config import run_config
-from classifiers.step import ClassificationStep
-from classifiers.train_config import TrainConfig
+from classifiers.evaluation.metrics import Metrics, class_table
+from classifiers.evaluation.predictions import compatible, evaluate
+from classifiers.models.classifier import LatentClassifier
+from classifiers.runs.run_config import run_config
+from classifiers.runs.step import ClassificationStep
+from classifiers.runs.train_config import TrainConfig
 from walloc_cdl.augment.pipeline import PRESETS, PixelAugmentation
 from walloc_cdl.data import LatentDataset, LatentLoader, as_latents
 from walloc_cdl.devices import choose_device

@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from classifiers.backbones import builds_without_memory
-from classifiers.config import ClassifierConfig
-from classifiers.model import rebuild_model
+from classifiers.models.backbones import builds_without_memory
+from classifiers.models.classifier import rebuild_model
+from classifiers.models.config import ClassifierConfig
 from walloc_cdl.errors import CallError, DamagedError, first_line
 from walloc_cdl.training import RunFolder, require_same_tensors
 from walloc_cdl.training.checkpoint import REMEDY

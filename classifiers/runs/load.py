@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from classifiers.config import ClassifierConfig
-from classifiers.metrics import Metrics
-from classifiers.model import LatentClassifier, rebuild_model
-from classifiers.size_check import common_dtype, require_weights_fit
+from classifiers.evaluation.metrics import Metrics
+from classifiers.models.classifier import LatentClassifier, rebuild_model
+from classifiers.models.config import ClassifierConfig
+from classifiers.models.size_check import common_dtype, require_weights_fit
 from walloc_cdl.canonical import sha256_file
 from walloc_cdl.errors import CallError, DamagedError, first_line
 from walloc_cdl.training import RunFolder, copy_into, load_tensors

@@ -77,7 +77,7 @@ class SynthesisStem(nn.Module):
 class ChannelsStem(nn.Module):
     """Computes the first feature map of a timm model from the model input (B, K, h, w) by a trained convolution.
 
-    Its output has the size of the feature map that the stem of the pixel model has; see `classifiers.adapt`.
+    Its output has the size of the feature map that the stem of the pixel model has; see `classifiers.models.adapt`.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:

@@ -1,0 +1,1 @@
+"""timm models behind a latent stem, and models of pixels."""
