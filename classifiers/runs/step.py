@@ -38,3 +38,7 @@ class ClassificationStep:
             reduction="sum",
         )
         return loss / (targets != UNKNOWN_LABEL).sum().clamp_min(1)
+
+    def weight(self, targets: Tensor) -> Tensor:
+        """Returns the number of samples of known class, float32 (), of which the loss is the mean."""
+        return (targets != UNKNOWN_LABEL).sum().float()

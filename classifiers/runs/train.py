@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,24 +17,27 @@ from classifiers.runs.step import ClassificationStep
 from classifiers.runs.train_config import TrainConfig
 from walloc_cdl.augment.pipeline import PRESETS, PixelAugmentation
 from walloc_cdl.data import LatentDataset, LatentLoader, as_latents
-from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CallError, first_line
 from walloc_cdl.files import write_atomic
 from walloc_cdl.threads import torch_threads
 from walloc_cdl.training import (
+    Processes,
     Progress,
     RunFolder,
     RunRecord,
+    SaveInterval,
+    Trackers,
     TrainingLoop,
     TrainProgress,
     choose_precision,
+    compiled,
     describe_environment,
     finish_run,
     run_epochs,
     seed_torch,
 )
 
-__all__ = ["Progress", "RunRecord", "TrainProgress", "train"]
+__all__ = ["Progress", "RunRecord", "SaveInterval", "TrainProgress", "train"]
 
 
 def train(
@@ -49,21 +52,26 @@ def train(
     threads: int | None = None,
     resume: bool = True,
     progress: Progress | None = None,
+    save: SaveInterval | None = None,
+    trackers: Sequence[str] = (),
 ) -> RunRecord[Metrics]:
     """Train a classifier, write the run to the folder `out`, and evaluate the averaged weights on `val_ds`.
 
-    `model` is a classifier, which has the averaged weights afterwards, or a function that builds one,
-    whose initial weights then follow from `config.seed`. The state is saved after every epoch: the same call
-    resumes an interrupted run, and the final weights are exactly those of an
-    uninterrupted run (on the same machine; CUDA kernels may differ in the last bit). For a finished run the
-    record is returned; with `resume` false an earlier run in `out` is discarded. Torch's global
-    generators keep their state.
+    `model` is a classifier, which has the averaged weights afterwards, or a function that builds one, whose initial
+    weights then follow from `config.seed`. The state is saved after every epoch, and within epochs as `save` says, by
+    default every ten minutes: the same call resumes an interrupted run, and the final weights are exactly those of an
+    uninterrupted run (on the same machine; CUDA kernels may differ in the last bit). For a finished run the record is
+    returned; with `resume` false an earlier run in `out` is discarded. Torch's global generators keep their state.
 
     The folder also has `classes.csv`, the figures of each class on `val_ds`.
 
     The last bits of the weights depend on the number of torch's threads as well. By default, a short trial on a CPU
     chooses the number that is fastest when the run begins, at most the one that is set; the record has it as
     `environment["threads"]`, and a resumed run keeps it. `threads` repeats a run with the same number.
+
+    In each process of `torchrun` or `accelerate launch`, the same call trains the same model: a process takes its slice
+    of each batch, and the first one evaluates and writes. `trackers` are names of accelerate's trackers, such as
+    `tensorboard`, whose files go to `logs` in the folder.
 
     The data sets are `LatentDataset`s, or `torch.utils.data.Subset`s of them, such as `random_split` makes. If they
     store several views, training draws one for each sample in every epoch, and validation uses the
@@ -75,7 +83,8 @@ def train(
     """
     train_ds, val_ds = as_latents(train_ds), None if val_ds is None else as_latents(val_ds)
     run = RunFolder(out)
-    device = choose_device(device)
+    processes = Processes.open(device)
+    device = processes.device
     precision = choose_precision(config.precision, device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         is_seeded = not isinstance(model, LatentClassifier)
@@ -84,20 +93,26 @@ def train(
             model = model()
         train_ds, val_ds = _trainable(model, train_ds), None if val_ds is None else _trainable(model, val_ds)
         _require_classes(train_ds)
+        _require_evaluation(config, val_ds)
+        batch_size = min(config.batch_size, len(train_ds))
+        processes.require_batch(batch_size)
         loader = LatentLoader(
             train_ds,
-            min(config.batch_size, len(train_ds)),
+            batch_size,
             device=device,
             shuffle=True,
             drop_last=True,
             seed=config.seed,
             residency=residency,
             views="random" if train_ds.num_views > 1 else None,
+            rank=processes.rank,
+            world_size=processes.world_size,
         )
-        _require_variance(model, loader.batch_size)
+        _require_variance(model, batch_size, processes.world_size)
         settings = run_config(model, loader, val_ds, config, is_seeded=is_seeded, device=device, precision=precision)
-        run.claim(settings, resume=resume)
-        if run.is_finished:
+        tracked = Trackers(trackers)
+        processes.on_main(lambda: run.claim(settings, resume=resume))
+        if processes.shared(run.is_finished):
             return run.load_record(Metrics)
         model.augmentation = _augmentation(model, config)
         step = ClassificationStep(model, config.label_smoothing, precision, device)
@@ -109,15 +124,40 @@ def train(
             device=device,
             weights_of=LatentClassifier.saved_weights,
             threads=threads,
-            progress=progress,
+            progress=progress if processes.is_main else None,
+            evaluate=None if val_ds is None else lambda: _main_figures(evaluate(model, val_ds)),
+            processes=processes,
         )
-        run_epochs(loop, run)
-    with torch_threads(loop.threads):
-        metrics = None if val_ds is None else evaluate(model, val_ds)
-        environment = describe_environment(device, precision, ("timm",))
-    if metrics is not None:
-        write_atomic(run.classes_path, class_table(metrics).to_csv(model.config.class_names).encode())
-    return finish_run(loop, run, metrics=metrics, environment=environment)
+        if processes.is_main:
+            tracked.start(run.logs_path, run.path.name, config.to_json())
+        with compiled(model.backbone, config.torchcompile):
+            run_epochs(loop, run, save=save, after_epoch=tracked.log_epoch)
+        tracked.finish()
+
+    def finish() -> RunRecord[Metrics]:
+        with torch_threads(loop.threads):
+            metrics = None if val_ds is None else evaluate(model, val_ds)
+            environment = describe_environment(device, precision, ("timm",))
+        if metrics is not None:
+            write_atomic(run.classes_path, class_table(metrics).to_csv(model.config.class_names).encode())
+        return finish_run(loop, run, metrics=metrics, environment=environment)
+
+    return processes.on_main(finish)
+
+
+def _main_figures(metrics: Metrics) -> dict[str, float]:
+    """Return the metrics that are followed from epoch to epoch."""
+    figures = {"accuracy": metrics.accuracy, "macro_f1": metrics.macro_f1, "auc": metrics.auc}
+    return {name: value for name, value in figures.items() if value is not None}
+
+
+def _require_evaluation(config: TrainConfig, val_ds: LatentDataset | None) -> None:
+    """Raise `CallError` if the best epoch is asked for, and nothing says which that is."""
+    if val_ds is None and (config.patience is not None or config.keep == "best"):
+        raise CallError(
+            "patience and keep=best choose an epoch by its evaluation, but there is no split to evaluate on; give one, "
+            "or omit them"
+        )
 
 
 def _augmentation(model: LatentClassifier, config: TrainConfig) -> PixelAugmentation | None:
@@ -132,9 +172,9 @@ def _augmentation(model: LatentClassifier, config: TrainConfig) -> PixelAugmenta
     return PixelAugmentation(config.augment)
 
 
-def _require_variance(model: LatentClassifier, batch_size: int) -> None:
+def _require_variance(model: LatentClassifier, batch_size: int, num_processes: int) -> None:
     """Raise `CallError` if batch normalization would see a single value of each channel, which has no variance."""
-    if batch_size > 1:
+    if batch_size // num_processes > 1:
         return
     buffers = {name: value.clone() for name, value in model.named_buffers()}
     was_training = model.training
@@ -143,9 +183,11 @@ def _require_variance(model: LatentClassifier, batch_size: int) -> None:
         with torch.no_grad():
             model.train()(torch.full((1, *model.config.latent_shape), 128, dtype=torch.uint8, device=device))
     except ValueError as error:
+        shared = f" for {num_processes} processes" if num_processes > 1 else ""
         raise CallError(
-            f"batch_size is 1, with which {model.config.name} cannot train on a grid of {model.config.grid} pixels: "
-            f"its batch normalization needs several values ({first_line(error)}); choose a batch size of at least 2"
+            f"batch_size is {batch_size}{shared}, with which {model.config.name} cannot train on a grid of "
+            f"{model.config.grid} pixels: its batch normalization needs several values ({first_line(error)}); choose a "
+            f"batch size of at least {2 * num_processes}"
         ) from error
     finally:
         model.train(was_training)
