@@ -163,6 +163,8 @@ FLOORS: dict[str, tuple[str, ...]] = {
     ),
     "classifiers.runs": (
         "walloc_cdl.latents",
+        "walloc_cdl.codec",
+        "walloc_cdl.codec.io",
         "walloc_cdl.data",
         "walloc_cdl.augment",
         "walloc_cdl.training",
