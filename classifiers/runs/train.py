@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from classifiers.evaluation.metrics import Metrics, class_table
 from classifiers.evaluation.predictions import compatible, evaluate
 from classifiers.models.classifier import LatentClassifier
+from classifiers.runs.kept_codec import keep_codec
 from classifiers.runs.run_config import run_config
 from classifiers.runs.step import ClassificationStep
 from classifiers.runs.train_config import TrainConfig
@@ -59,7 +60,8 @@ def train(
     record is returned; with `resume` false an earlier run in `out` is discarded. Torch's global
     generators keep their state.
 
-    The folder also has `classes.csv`, the figures of each class on `val_ds`.
+    The folder also has `classes.csv`, the figures of each class on `val_ds`, and `codec/`, that of the data set, if it
+    has one, so that files can be classified without the data set.
 
     The last bits of the weights depend on the number of torch's threads as well. By default, a short trial on a CPU
     chooses the number that is fastest when the run begins, at most the one that is set; the record has it as
@@ -99,6 +101,7 @@ def train(
         run.claim(settings, resume=resume)
         if run.is_finished:
             return run.load_record(Metrics)
+        keep_codec(run, train_ds)
         model.augmentation = _augmentation(model, config)
         step = ClassificationStep(model, config.label_smoothing, precision, device)
         loop = TrainingLoop(
