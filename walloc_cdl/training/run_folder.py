@@ -25,7 +25,7 @@ from walloc_cdl.training.loop import DivergedError
 from walloc_cdl.training.record import MetricsT, RunRecord
 
 FORMAT = "walloc-cdl run"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MAX_RECORD_BYTES = 1 << 28
 """Larger records are refused; the confusion matrix of 5,000 classes takes as much."""
 
