@@ -17,8 +17,10 @@ from classifiers.models.backbones import (
     require_logits,
     resolve_model,
 )
-from classifiers.models.config import STEMS, ClassifierConfig
+from classifiers.models.config import LABEL_KINDS, STEMS, ClassifierConfig
+from classifiers.models.scale import TargetScale
 from classifiers.models.stems import ChannelsStem, SynthesisStem
+from walloc_cdl.augment.mixing import NeighborMixing
 from walloc_cdl.augment.pipeline import PixelAugmentation
 from walloc_cdl.data import ChannelStatistics, LatentDataset, ModelInput, as_latents
 from walloc_cdl.errors import CallError, unknown_name
@@ -44,14 +46,17 @@ class Origin:
 class LatentClassifier(nn.Module):
     """Computes logits (B, num_classes) from codes uint8 (B, K, h, w): input, transforms, stem, backbone.
 
+    Of regression it computes the targets (B, T) in their own units, which `scale` gives them.
+
     Of latents with bit planes, it takes their rows (B, R), too, as `LatentLoader` gives them.
 
     `transforms`, if given, acts on the model input (B, K, h, w) in training mode; it is not saved. `origin` describes
     what the initial weights and the buffers were made from. `augmentation`, if it is set, acts on the pixels of the
-    synthesis stem in training mode, for batches that come with words; it is not saved either.
+    synthesis stem in training mode, for batches that come with words, and `mixing` after it; they are not saved either.
     """
 
     augmentation: PixelAugmentation | None = None
+    mixing: NeighborMixing | None = None
 
     def __init__(
         self,
@@ -61,6 +66,7 @@ class LatentClassifier(nn.Module):
         backbone: nn.Module,
         transforms: nn.Module | None = None,
         origin: Origin | None = None,
+        scale: TargetScale | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -69,6 +75,7 @@ class LatentClassifier(nn.Module):
         self.stem = stem
         self.backbone = backbone
         self.transforms = transforms
+        self.scale = scale
 
     def forward(self, codes: Tensor, words: Tensor | None = None) -> Tensor:
         """Returns logits (B, num_classes); `words`, uint64 (B,), are those of `LatentLoader.with_words`."""
@@ -78,7 +85,10 @@ class LatentClassifier(nn.Module):
         x = self.stem(x)
         if self.augmentation is not None and self.training and words is not None:
             x = self.augmentation(x, words, self.stem.pixel_mean, self.stem.pixel_std)
-        return self.backbone(x)
+        if self.mixing is not None and self.training and words is not None:
+            x = self.mixing(x, words)
+        x = self.backbone(x)
+        return x if self.scale is None else self.scale(x)
 
     def no_weight_decay(self) -> set[str]:
         """Returns the names of weights that the timm model exempts from weight decay, such as position embeddings."""
@@ -112,9 +122,11 @@ def create_model(
     stem it chooses the pixel model whose feature maps are matched. `pretrained` may be a safetensors file
     of published weights. Random weights are drawn from torch's global generator.
 
+    The model has an output for each class, or for each target of regression, whose scale is that of the targets of
+    `dataset`.
+
     Raises `CallError` for unknown names, for a grid that the data set or the model does not support, and for a
-    data set whose samples differ in size or whose labels are not class numbers,
-    `JobError` if published weights cannot be downloaded.
+    data set whose samples differ in size or have no labels, `JobError` if published weights cannot be downloaded.
 
     >>> model = create_model("resnet18", open_latents("DATA/clothing-latents"))        # doctest: +SKIP
     >>> model(codes).shape                               # uint8 (B, 12, 32, 32)       # doctest: +SKIP
@@ -124,17 +136,19 @@ def create_model(
     name = resolve_model(name)
     if stem not in STEMS:
         raise unknown_name("stem", stem, STEMS, f"choose one of {', '.join(STEMS)}")
-    require_class_numbers(dataset)
+    label_kind = _label_kind(dataset)
     grid = _require_grid(dataset, stem, grid)
     config = ClassifierConfig(
         name=name,
         stem=stem,
         grid=grid,
         alpha=DEFAULT_ALPHA[stem] if alpha is None else float(alpha),
-        num_classes=_count_classes(dataset, num_classes),
+        num_classes=_count_outputs(dataset, label_kind, num_classes),
         spec=dataset.spec,
         latent_shape=tuple(dataset.latent_shape),
+        label_kind=label_kind,
         class_names=None if dataset.class_names is None else tuple(dataset.class_names),
+        target_names=None if dataset.manifest.target_names is None else tuple(dataset.manifest.target_names),
         pretrained=bool(pretrained),
         patch_size=None if pretrained else choose_patch_size(name, grid),
         drop_rate=drop_rate,
@@ -150,7 +164,8 @@ def create_model(
         layer = choose_block(dataset.synthesis_bank, config.block)
         stem_module = SynthesisStem.fold(layer, model_input, *_pixel_normalization(backbone, config, layer))
     origin = Origin(dataset.manifest.digest(), pretrained_identity(name, pretrained))
-    model = LatentClassifier(config, model_input, stem_module, backbone, transforms, origin)
+    scale = TargetScale.of(dataset.labels) if label_kind == "regression" else None
+    model = LatentClassifier(config, model_input, stem_module, backbone, transforms, origin, scale)
     require_logits(model, config)
     return model
 
@@ -167,16 +182,14 @@ def rebuild_model(config: ClassifierConfig) -> LatentClassifier:
         stem_module: nn.Module = _channels_stem(backbone, config)
     else:
         stem_module = SynthesisStem.zeros(config.spec.source_channels, channels, config.block)
-    return LatentClassifier(config, model_input, stem_module, backbone)
+    scale = TargetScale.ones(config.num_classes) if config.label_kind == "regression" else None
+    return LatentClassifier(config, model_input, stem_module, backbone, scale=scale)
 
 
-def require_class_numbers(dataset: LatentDataset) -> None:
-    """Raise `CallError` unless each sample has one class number, as cross entropy needs, or the data have no labels."""
-    if (kind := dataset.layout.labels.kind) not in ("class", "none"):
-        raise CallError(
-            f"classifiers learn class numbers, the labels of {dataset.folder} are of kind {kind!r}; "
-            "read them with LatentLoader and train a model of your own"
-        )
+def _label_kind(dataset: LatentDataset) -> str:
+    """Return the kind of labels that is learned; without labels it is `class`, for which classes are counted later."""
+    kind = dataset.layout.labels.kind
+    return kind if kind in LABEL_KINDS else "class"
 
 
 def default_block(spec: LatentSpec) -> int:
@@ -213,7 +226,14 @@ def _require_grid(dataset: LatentDataset, stem: str, grid: int | None) -> int:
     return grid
 
 
-def _count_classes(dataset: LatentDataset, num_classes: int | None) -> int:
+def _count_outputs(dataset: LatentDataset, label_kind: str, num_classes: int | None) -> int:
+    if label_kind != "class":
+        count, noun = dataset.layout.labels.num_columns, "classes" if label_kind == "multilabel" else "targets"
+        if num_classes not in (None, count):
+            raise CallError(
+                f"num_classes is {num_classes}, but the labels of {dataset.folder} are of {count} {noun}; omit it"
+            )
+        return count
     count = dataset.num_classes if num_classes is None else num_classes
     if count < 2:
         raise CallError(f"{dataset.folder} has {count} classes; a classifier needs at least 2: use a labeled data set")
