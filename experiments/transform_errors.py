@@ -2,8 +2,8 @@
 
     python -m experiments.transform_errors --fit DATA/imagenet-sample --images DATA/kodak
 
-Prints the tables of docs/transforms.md. Operators are fitted as `cdl prepare` fits them, to the first images of `--fit`,
-and measured on all of `--images`, both resized and cropped to squares of `--size` pixels.
+Prints the tables of docs/transforms.md. Operators are fitted as `cdl prepare` fits them, to images of `--fit`, and
+measured on all of `--images`, both resized and cropped to squares of `--size` pixels.
 
 A figure is a signal-to-error ratio in dB: the variance of the values of `encode(transformed pixels)` about the mean of
 each channel, to their mean squared difference from the transformed values, over all channels and images.

@@ -38,6 +38,9 @@ class ClassifierConfig:
     """Side of a patch in pixels, where it differs from the timm model's default."""
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
+    budgets: tuple[int, ...] | None = None
+    """Numbers of bit planes, ascending, of which training reads a random one of each sample; None for all planes
+    always. A classifier with budgets takes rows of any number of planes."""
 
     @property
     def block(self) -> int:
@@ -56,6 +59,7 @@ class ClassifierConfig:
             **fields,
             "spec": self.spec.to_json(),
             "latent_shape": list(self.latent_shape),
+            "budgets": None if self.budgets is None else list(self.budgets),
             "class_names": None if self.class_names is None else list(self.class_names),
         }
 
@@ -77,6 +81,10 @@ class ClassifierConfig:
             return f"stem {self.stem[:60]!r} on a grid of {self.grid} for latents {self.latent_shape}"
         if self.spec.kind != "image" or self.spec.latent_channels != self.latent_shape[0]:
             return f"latents {self.latent_shape} of kind {self.spec.kind} and {self.spec.latent_channels} channels"
+        if self.budgets is not None and not (
+            self.budgets and all(1 <= count <= self.spec.num_planes for count in self.budgets)
+        ):
+            return f"budgets of {str(self.budgets)[:60]} of {self.spec.num_planes} bit planes"
         if self.class_names is not None and len(self.class_names) > self.num_classes:
             return f"{len(self.class_names)} class names for {self.num_classes} classes"
         if not (0 <= self.drop_rate < 1 and 0 <= self.drop_path_rate < 1):

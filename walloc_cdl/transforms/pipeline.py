@@ -72,6 +72,8 @@ class LatentTransforms(nn.Module):
     >>> logits = model(codes, words)      # codes, labels and words of LatentLoader.with_words     # doctest: +SKIP
     """
 
+    takes_words = True
+
     def __init__(self, config: LatentTransformConfig, operators: LatentOperators | None, cells: Cells) -> None:
         """Take operators and cells in the units of the model input; see `of_dataset`."""
         super().__init__()
