@@ -31,6 +31,7 @@ BASE = (
     "schema",
     "spec",
     "synthesis",
+    "operators",
 )
 """Modules right below `walloc_cdl`, which everybody may import; each of them only those before it."""
 
@@ -66,6 +67,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "walloc_cdl.codec.io",
     ),
     "walloc_cdl.augment": (),
+    "walloc_cdl.transforms": ("walloc_cdl.kernels.gpu", "walloc_cdl.data", "walloc_cdl.augment"),
     "walloc_cdl.training": ("walloc_cdl.latents", "walloc_cdl.data"),
     "walloc_cdl.cli": ("walloc_cdl.latents", "walloc_cdl.codec", "walloc_cdl.codec.io"),
     "datasets_prep.samples": (),
@@ -153,7 +155,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "datasets_prep.codec_fit",
     ),
     "datasets_prep.cli": ("walloc_cdl.latents", "walloc_cdl.data", "walloc_cdl.cli", *CODEC, "datasets_prep.*"),
-    "classifiers.models": ("walloc_cdl.data", "walloc_cdl.augment", "walloc_cdl.training"),
+    "classifiers.models": ("walloc_cdl.data", "walloc_cdl.augment", "walloc_cdl.transforms", "walloc_cdl.training"),
     "classifiers.evaluation": (
         "walloc_cdl.latents",
         "walloc_cdl.data",

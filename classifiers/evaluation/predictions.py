@@ -192,8 +192,9 @@ def _run(
 def compatible(model: LatentClassifier, dataset: LatentDataset) -> LatentDataset:
     """Returns the data set as the classifier reads it: with as many bit planes as it takes, if the latents have any.
 
-    It must have the kind of labels, the spec, the latent shape and the classes (or targets) of the classifier; data
-    without labels are allowed. Raises `SpecMismatchError` or `CallError`, naming both values.
+    A classifier with budgets takes any number of them. The data set must have the kind of labels, the spec, the latent
+    shape and the classes (or targets) of the classifier; data without labels are allowed. Raises `SpecMismatchError` or
+    `CallError`, naming both values.
     """
     config, data_name = model.config, f"the data set {dataset.folder}"
     kind = dataset.layout.labels.kind
@@ -204,14 +205,20 @@ def compatible(model: LatentClassifier, dataset: LatentDataset) -> LatentDataset
         )
     wanted, found = config.spec.num_planes, dataset.spec.num_planes
     if wanted and found and dataset.spec.codec_id == config.spec.codec_id:
+        if found < wanted and config.budgets is not None:
+            dataset.spec.require_equal(
+                config.spec.with_planes(found), name=data_name, other_name=f"the classifier {config.name}"
+            )
+            wanted = found
         if found < wanted:
             raise CallError(
                 f"the classifier takes {wanted} bit planes, but {data_name} is read with {found} of them; prepare or "
                 f"open it with at least {wanted}, or train a classifier on {found}"
             )
         dataset = dataset if found == wanted else dataset.with_planes(wanted)
-    config.spec.require_equal(dataset.spec, name=f"the classifier {config.name}", other_name=data_name)
-    if tuple(dataset.latent_shape) != config.latent_shape:
+    if config.budgets is None or dataset.spec.num_planes == config.spec.num_planes:
+        config.spec.require_equal(dataset.spec, name=f"the classifier {config.name}", other_name=data_name)
+    if tuple(dataset.latent_shape)[1:] != config.latent_shape[1:]:
         raise CallError(
             f"the classifier takes latents of shape {config.latent_shape}, but {data_name} has "
             f"{tuple(dataset.latent_shape)}; prepare it with the size that the classifier was trained on"

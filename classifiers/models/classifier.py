@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.planes.levels import LevelTables
 from walloc_cdl.spec import LatentSpec
 from walloc_cdl.synthesis import LinearSynthesis, choose_block
+from walloc_cdl.transforms.budgets import budgets_in_planes, random_budgets
+from walloc_cdl.transforms.pipeline import LatentTransformConfig, LatentTransforms
 
 DEFAULT_ALPHA = {"synthesis": 1.0, "channels": 0.5}
 """The synthesis undoes the scaling, so its alpha matters to latent-space transforms only."""
@@ -50,7 +53,8 @@ class LatentClassifier(nn.Module):
 
     Of latents with bit planes, it takes their rows (B, R), too, as `LatentLoader` gives them.
 
-    `transforms`, if given, acts on the model input (B, K, h, w) in training mode; it is not saved. `origin` describes
+    `transforms`, if given, acts on the model input (B, K, h, w) in training mode; it is not saved. A module with the
+    attribute `takes_words`, such as `LatentTransforms`, is called with the words, too. `origin` describes
     what the initial weights and the buffers were made from. `augmentation`, if it is set, acts on the pixels of the
     synthesis stem in training mode, for batches that come with words, and `mixing` after it; they are not saved either.
     """
@@ -79,9 +83,12 @@ class LatentClassifier(nn.Module):
 
     def forward(self, codes: Tensor, words: Tensor | None = None) -> Tensor:
         """Returns logits (B, num_classes); `words`, uint64 (B,), are those of `LatentLoader.with_words`."""
-        x = self.input(codes)
+        budgets = None
+        if self.config.budgets is not None and self.training and words is not None:
+            budgets = random_budgets(words.to(codes.device), self.config.budgets)
+        x = self.input(codes, budgets)
         if self.transforms is not None and self.training:
-            x = self.transforms(x)
+            x = self.transforms(x, words) if getattr(self.transforms, "takes_words", False) else self.transforms(x)
         x = self.stem(x)
         if self.augmentation is not None and self.training and words is not None:
             x = self.augmentation(x, words, self.stem.pixel_mean, self.stem.pixel_std)
@@ -111,7 +118,8 @@ def create_model(
     num_classes: int | None = None,
     drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,
-    transforms: nn.Module | None = None,
+    transforms: nn.Module | LatentTransformConfig | None = None,
+    budgets: Sequence[int] | None = None,
 ) -> LatentClassifier:
     """Build a classifier from the timm model `name`, such as `resnet18.a1_in1k` or `hf_hub:timm/resnet18.a1_in1k`.
 
@@ -120,13 +128,16 @@ def create_model(
     `grid` is the height in pixels of the timm model's input, a multiple of the height of the latents. By
     default the input has as many values as are stored: 64 for 12×32×32 codes of RGB. With the `channels`
     stem it chooses the pixel model whose feature maps are matched. `pretrained` may be a safetensors file
-    of published weights. Random weights are drawn from torch's global generator.
+    of published weights. `transforms` may be the settings of transforms of latents. With `budgets`, in bytes a
+    sample, training reads each sample with a random one of them, and the classifier takes rows of any number of bit
+    planes. Random weights are drawn from torch's global generator.
 
     The model has an output for each class, or for each target of regression, whose scale is that of the targets of
     `dataset`.
 
-    Raises `CallError` for unknown names, for a grid that the data set or the model does not support, and for a
-    data set whose samples differ in size or have no labels, `JobError` if published weights cannot be downloaded.
+    Raises `CallError` for unknown names, for a grid that the data set or the model does not support, for budgets that
+    the data set does not have, for transforms that need operators if it has none, and for a data set whose samples
+    differ in size or have no labels, `JobError` if published weights cannot be downloaded.
 
     >>> model = create_model("resnet18", open_latents("DATA/clothing-latents"))        # doctest: +SKIP
     >>> model(codes).shape                               # uint8 (B, 12, 32, 32)       # doctest: +SKIP
@@ -153,10 +164,18 @@ def create_model(
         patch_size=None if pretrained else choose_patch_size(name, grid),
         drop_rate=drop_rate,
         drop_path_rate=drop_path_rate,
+        budgets=None if budgets is None else budgets_in_planes(dataset.spec, dataset.layout.grid, budgets),
     )
     model_input = ModelInput(
-        dataset.spec, dataset.statistics, config.alpha, levels=dataset.levels, grid=config.latent_shape[1:]
+        dataset.spec,
+        dataset.statistics,
+        config.alpha,
+        levels=dataset.levels,
+        grid=config.latent_shape[1:],
+        prefixes=config.budgets is not None,
     )
+    if isinstance(transforms, LatentTransformConfig):
+        transforms = LatentTransforms.of_dataset(transforms, dataset, model_input)
     backbone = build_backbone(config, pretrained)
     if stem == "channels":
         stem_module: nn.Module = _channels_stem(backbone, config)
@@ -176,7 +195,14 @@ def rebuild_model(config: ClassifierConfig) -> LatentClassifier:
     channels = config.spec.latent_channels
     statistics = ChannelStatistics(np.zeros(channels), np.ones(channels))
     levels = None if config.spec.planes is None else LevelTables.zeros(config.spec.channel_bits)
-    model_input = ModelInput(config.spec, statistics, config.alpha, levels=levels, grid=config.latent_shape[1:])
+    model_input = ModelInput(
+        config.spec,
+        statistics,
+        config.alpha,
+        levels=levels,
+        grid=config.latent_shape[1:],
+        prefixes=config.budgets is not None,
+    )
     backbone = build_backbone(config)
     if config.stem == "channels":
         stem_module: nn.Module = _channels_stem(backbone, config)

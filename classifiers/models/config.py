@@ -45,6 +45,9 @@ class ClassifierConfig:
     """Side of a patch in pixels, where it differs from the timm model's default."""
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
+    budgets: tuple[int, ...] | None = None
+    """Numbers of bit planes, ascending, of which training reads a random one of each sample; None for all planes
+    always. A classifier with budgets takes rows of any number of planes."""
 
     @property
     def output_names(self) -> tuple[str, ...] | None:
@@ -68,6 +71,7 @@ class ClassifierConfig:
             **fields,
             "spec": self.spec.to_json(),
             "latent_shape": list(self.latent_shape),
+            "budgets": None if self.budgets is None else list(self.budgets),
             "class_names": None if self.class_names is None else list(self.class_names),
             "target_names": None if self.target_names is None else list(self.target_names),
         }
@@ -95,6 +99,10 @@ class ClassifierConfig:
         names = self.output_names
         if names is not None and len(names) > self.num_classes:
             return f"{len(names)} class names for {self.num_classes} classes"
+        if self.budgets is not None and not (
+            self.budgets and all(1 <= count <= self.spec.num_planes for count in self.budgets)
+        ):
+            return f"budgets of {str(self.budgets)[:60]} of {self.spec.num_planes} bit planes"
         if not (0 <= self.drop_rate < 1 and 0 <= self.drop_path_rate < 1):
             return f"drop rates {self.drop_rate:g} and {self.drop_path_rate:g}, which are not in [0, 1)"
         return None

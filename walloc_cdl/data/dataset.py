@@ -21,6 +21,9 @@ from walloc_cdl.fields import REMEDY
 from walloc_cdl.latents import ChannelStatistics, Manifest, Shard, channel_statistics
 from walloc_cdl.latents.packing import to_codes
 from walloc_cdl.latents.statistics import prefix_histogram
+from walloc_cdl.operators import FILE_PATH as OPERATORS_PATH
+from walloc_cdl.operators import MAX_FILE_BYTES as MAX_OPERATORS_BYTES
+from walloc_cdl.operators import LatentOperators, operators_from_bytes
 from walloc_cdl.planes.levels import FILE_PATH as LEVELS_PATH
 from walloc_cdl.planes.levels import MAX_FILE_BYTES as MAX_LEVELS_BYTES
 from walloc_cdl.planes.levels import LevelTables, levels_from_bytes
@@ -418,6 +421,33 @@ class LatentDataset(Dataset):
             return bank
         means = self.levels.means()
         return {block: layer.with_channels(self.spec.latent_channels, means) for block, layer in bank.items()}
+
+    @property
+    def has_operators(self) -> bool:
+        """Whether the data set has operators of flips."""
+        return OPERATORS_PATH in self.manifest.files
+
+    @cached_property
+    def operators(self) -> LatentOperators:
+        """The data set's operators of flips, brightness and contrast, in the units of the latents' values.
+
+        Those of a prefix are the ones of the stored rows, with the means of the channels that it lacks. Raises
+        `CallError` for a data set without them, and `DamagedError` if their file is missing or broken.
+        """
+        if not self.has_operators:
+            reason = "it was made by an earlier version, or has too many channels"
+            if self.spec.kind == "audio" or self.layout.ragged:
+                reason = "audio has none" if self.spec.kind == "audio" else "its samples differ in size"
+            raise CallError(
+                f"{self.folder} has no operators of flips ({reason}); prepare it again, or augment the pixels of the "
+                "`synthesis` stem, which needs none"
+            )
+        origin = f"{self.folder}/{OPERATORS_PATH}"
+        data = self.stored.read_file(OPERATORS_PATH, MAX_OPERATORS_BYTES)
+        operators = operators_from_bytes(data, spec=self.manifest.spec, origin=origin)
+        if self.levels is None or self.spec.latent_channels == self.manifest.spec.latent_channels:
+            return operators
+        return operators.with_channels(self.spec.latent_channels, self.levels.means())
 
     def __getstate__(self) -> dict[str, Any]:
         return {"stored": self.stored, "view": self.view, "rows": self.rows}
