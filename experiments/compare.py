@@ -30,6 +30,7 @@ from walloc_cdl.confinement import confined, require_no_links
 from walloc_cdl.data import LatentDataset, open_latents
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import foreign_names, remove_temporaries
+from walloc_cdl.planes.rows import planes_for_bytes, row_bytes
 from walloc_cdl.threads import require_threads, torch_threads
 from walloc_cdl.training import RunFolder
 
@@ -136,16 +137,25 @@ class _Comparison:
         self.threads = self._recorded_threads() or config.threads
 
     def prepare(self) -> None:
-        """Encode the source once with each codec."""
-        for codec in dict.fromkeys(condition.codec for condition in self.conditions):
-            notify = _phase_notifier(self.notify, f"prepare {codec}")
+        """Encode the source once with each codec, with as many bit planes as the largest of its conditions reads."""
+        for name in dict.fromkeys(condition.storage.codec for condition in self.conditions):
+            notify = _phase_notifier(self.notify, f"prepare {name}")
             prepare(
                 self.source,
-                load_codec(codec),
-                self._latents_folder(codec),
+                self._largest_codec(name),
+                self._latents_folder(name),
                 self.preparation,
                 progress=lambda state, notify=notify: notify(state.done, state.total, state.note),
             )
+
+    def _largest_codec(self, name: str) -> Codec:
+        """Return the codec with as many bit planes as its conditions read, all if one of them reads whole rows."""
+        codec = load_codec(name)
+        budgets = [condition.storage.num_bytes for condition in self.conditions if condition.storage.codec == name]
+        if None in budgets:
+            return codec
+        grid = codec.latent_shape((codec.source_channels, self.config.size, self.config.size))[1:]
+        return codec.with_planes(planes_for_bytes(codec.spec, grid, max(filter(None, budgets))))
 
     def require_models(self) -> None:
         """Raise `CallError` unless the model can be built for all conditions."""
@@ -176,7 +186,7 @@ class _Comparison:
         model = load_classifier(folder)
         with torch_threads(self.threads):
             answers = classify(model, test_set)
-        kept = answers.predicted if answers.probabilities is None else answers.probabilities
+        kept = answers.scores.probabilities if model.config.num_classes == 2 else answers.predicted
         return _Run(
             record.to_json(),
             kept[answers.labels >= 0],
@@ -217,15 +227,13 @@ class _Comparison:
 
     def _condition_outcome(self, condition: Condition, runs: list[_Run]) -> ConditionOutcome:
         dataset = self._open(condition, "train")
-        num_bytes = sum(shard.num_bytes for shard in dataset.manifest.shards)
-        num_samples = sum(shard.num_samples for shard in dataset.manifest.shards)
         return ConditionOutcome(
             name=condition.name,
-            codec=condition.codec,
+            codec=condition.storage.codec,
             stem=condition.stem,
             grid=runs[0].grid,
             values_per_sample=int(np.prod(dataset.latent_shape)),
-            bytes_per_sample=num_bytes / num_samples,
+            bytes_per_sample=row_bytes(dataset.spec, dataset.latent_shape[1:]),
             num_parameters=runs[0].num_parameters,
             runs=[run.record for run in runs],
         )
@@ -258,7 +266,8 @@ class _Comparison:
         return self.out / "runs" / _file_name(condition.name) / f"seed-{seed}"
 
     def _open(self, condition: Condition, split: str) -> LatentDataset:
-        return open_latents(self._latents_folder(condition.codec), split)
+        storage = condition.storage
+        return open_latents(self._latents_folder(storage.codec), split, bytes=storage.num_bytes)
 
     def _latents_folder(self, codec: str) -> Path:
         return self.out / "latents" / _file_name(codec)
@@ -315,9 +324,15 @@ def _parse_conditions(config: CompareConfig, source: Source) -> list[Condition]:
     if channels not in COLORS:
         raise CallError(f"{source.name} has {channels} channels; comparisons need gray or RGB images")
     conditions = [parse_condition(text, size=config.size, channels=channels) for text in config.conditions]
-    for condition in conditions:  # refuse unknown codecs, sizes and grids before any data set is prepared
-        codec = load_codec(condition.codec)
-        _require_grid(condition, codec, codec.latent_shape((channels, config.size, config.size))[1])
+    for condition in conditions:  # refuse unknown codecs, sizes, grids and budgets before any data set is prepared
+        codec = load_codec(condition.storage.codec)
+        grid = codec.latent_shape((channels, config.size, config.size))[1:]
+        if (num_bytes := condition.storage.num_bytes) is not None:
+            try:
+                codec = codec.with_planes(planes_for_bytes(codec.spec, grid, num_bytes))
+            except CallError as error:
+                raise CallError(f"condition {condition.name!r}: {error}") from error
+        _require_grid(condition, codec, grid[0])
     return conditions
 
 
@@ -332,9 +347,9 @@ def _require_grid(condition: Condition, codec: Codec, side: int) -> None:
 
 
 def matched_pairs(outcomes: list[ConditionOutcome]) -> list[tuple[ConditionOutcome, ConditionOutcome]]:
-    """Returns each condition with its baselines that have as many stored values and the same grid.
+    """Returns each condition with its baselines that store as many bytes and have the same grid.
 
-    Other pairs get no difference, since it would also reflect the unequal number of values or operations.
+    Other pairs get no difference, since it would also reflect the unequal number of bytes or operations.
     """
     return [
         (outcome, baseline)
@@ -342,5 +357,5 @@ def matched_pairs(outcomes: list[ConditionOutcome]) -> list[tuple[ConditionOutco
         if not outcome.kind.is_baseline
         for baseline in outcomes
         if outcome.kind.name in baseline.kind.is_baseline_for
-        and (baseline.values_per_sample, baseline.grid) == (outcome.values_per_sample, outcome.grid)
+        and (baseline.bytes_per_sample, baseline.grid) == (outcome.bytes_per_sample, outcome.grid)
     ]

@@ -14,13 +14,23 @@ _REDUCTION = re.compile(r"\d+x")
 
 
 @dataclass(frozen=True)
+class Storage:
+    """How images are stored."""
+
+    codec: str
+    """The name for `load_codec`."""
+    num_bytes: int | None = None
+    """Read only this many bytes of each stored sample, of a codec with bit planes; None for all."""
+
+
+@dataclass(frozen=True)
 class ConditionKind:
     """A way of storing images: a row of `KINDS`."""
 
     name: str
     """The part of a condition's text before the hyphen."""
-    codec_name: Callable[[str, int, int], str]
-    """Returns the name for `load_codec` from the text after the hyphen, the image size in pixels and the number of
+    storage: Callable[[str, int, int], Storage]
+    """Returns how images are stored from the text after the hyphen, the image size in pixels and the number of
     source channels; raises `ValueError`, saying what is wrong, for an invalid text."""
     stems: tuple[str, ...]
     """The stems that a model may have; the first is the default."""
@@ -40,28 +50,31 @@ class Condition:
     name: str
     """The text of the condition, such as `latents-16x@128:channels`."""
     kind: ConditionKind
-    codec: str
-    """The name for `load_codec`."""
+    storage: Storage
     stem: str
     grid: int | None
     """Height in pixels of the synthesis; None for as many pixel values as stored values."""
 
 
-def _resize_codec(side: str, size: int, channels: int) -> str:
+def _resized(side: str, size: int, channels: int) -> Storage:
     if not side.isdecimal() or int(side) < 1 or size % int(side):
         raise ValueError(f"a side of {side} pixels does not divide --size {size}")
-    return f"resize-{COLORS[channels]}-{(size // int(side)) ** 2}x"
+    return Storage(f"resize-{COLORS[channels]}-{(size // int(side)) ** 2}x")
 
 
-def _latent_codec(name: str, size: int, channels: int) -> str:
-    return f"{COLORS[channels]}-{name}" if _REDUCTION.fullmatch(name) and not Path(name).is_dir() else name
+def _latents(name: str, size: int, channels: int) -> Storage:
+    if Path(name).is_dir():
+        return Storage(name)
+    if name.isdecimal():
+        return Storage(COLORS[channels], int(name))
+    return Storage(f"{COLORS[channels]}-{name}" if _REDUCTION.fullmatch(name) else name)
 
 
 KINDS = {
     kind.name: kind
     for kind in (
-        ConditionKind("pixels", _resize_codec, ("synthesis",), is_baseline_for=("latents",)),
-        ConditionKind("latents", _latent_codec, ("synthesis", "channels")),
+        ConditionKind("pixels", _resized, ("synthesis",), is_baseline_for=("latents",)),
+        ConditionKind("latents", _latents, ("synthesis", "channels")),
     )
 }
 _PATTERN = re.compile(rf"({'|'.join(KINDS)})-(.+?)(?:@(\d+))?(?::(synthesis|channels))?")
@@ -78,16 +91,17 @@ def find_kind(name: str) -> ConditionKind:
 def parse_condition(text: str, *, size: int, channels: int) -> Condition:
     """Parse a condition of a comparison at `size` pixels with `channels` source channels.
 
-    `pixels-64` stores the image resized to 64 pixels; `latents-16x` stores latents of the shipped
-    codec of that reduction, `latents-FOLDER` those of a fitted codec. With `@128` the model sees a grid of
+    `pixels-64` stores the image resized to 64 pixels; `latents-3072` stores 3,072 bytes of bit planes of the shipped
+    codec, `latents-16x` latents of the shipped codec of that reduction with a byte for each value, `latents-FOLDER`
+    those of a fitted codec. With `@128` the model sees a grid of
     128 pixels, computed from the same stored values; with `:channels` it takes the latents as channels.
     Raises `CallError` for any other text.
     """
     match = _PATTERN.fullmatch(text)
     if not match:
         raise CallError(
-            f"condition {text!r} is invalid; expected pixels-64, pixels-64@128, latents-16x, latents-16x@128, "
-            "latents-16x:channels or latents-FOLDER"
+            f"condition {text!r} is invalid; expected pixels-64, pixels-64@128, latents-3072, latents-3072@128, "
+            "latents-16x, latents-16x:channels or latents-FOLDER"
         )
     kind, argument, grid = KINDS[match[1]], match[2], int(match[3]) if match[3] else None
     stem = match[4] or kind.stems[0]
@@ -97,7 +111,7 @@ def parse_condition(text: str, *, size: int, channels: int) -> Condition:
         supported = " and ".join(other.name for other in KINDS.values() if stem in other.stems)
         raise CallError(f"condition {text!r}: `:{stem}` is not available for {kind.name}, only for {supported}")
     try:
-        codec = kind.codec_name(argument, size, channels)
+        storage = kind.storage(argument, size, channels)
     except ValueError as error:
         raise CallError(f"condition {text!r}: {error}") from error
-    return Condition(text, kind, codec, stem, grid)
+    return Condition(text, kind, storage, stem, grid)

@@ -17,7 +17,7 @@ from walloc_cdl.json_files import read_json
 from walloc_cdl.schema import Check, Count, from_json, require_type
 
 RESULTS_NAME = "results.json"
-FORMAT, FORMAT_VERSION = "walloc-cdl-comparison", 1
+FORMAT, FORMAT_VERSION = "walloc-cdl-comparison", 2
 MAX_RESULTS_BYTES = 1 << 28
 """Larger results are refused; most of them are the runs' confusion matrices."""
 REMEDY = "run `cdl compare` again"
@@ -38,8 +38,8 @@ class ConditionOutcome:
     stem: str
     grid: Size
     values_per_sample: Size
-    bytes_per_sample: Rate
-    """Bytes of the shards, including keys and labels, per sample."""
+    bytes_per_sample: Size
+    """Bytes that are read of the codes of a sample; keys and labels come on top."""
     num_parameters: Count
     runs: list[dict[str, Any]]
     """The `RunRecord` of each seed as JSON."""

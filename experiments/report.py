@@ -50,7 +50,7 @@ def _row(
         f"{deviation:.3f}",
         difference_text,
         f"{condition.values_per_sample:,}",
-        f"{condition.bytes_per_sample:,.0f}",
+        f"{condition.bytes_per_sample:,}",
         f"{condition.images_per_s():,.0f}",
     ]
 
@@ -84,7 +84,7 @@ def write_report(outcome: Outcome, folder: Path) -> None:
 
 
 def _plot(outcome: Outcome, path: Path) -> None:
-    """Plot the metric against stored values per sample, with a dot for each seed and a bar at the mean."""
+    """Plot the metric against stored bytes per sample, with a dot for each seed and a bar at the mean."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
@@ -94,10 +94,10 @@ def _plot(outcome: Outcome, path: Path) -> None:
         scores = condition.scores(outcome.metric)
         marker = MARKERS[grids.index(condition.grid) % len(MARKERS)]
         color = BASELINE_COLOR if condition.kind.is_baseline else STEM_COLORS[condition.stem]
-        # Conditions that store equally many values are drawn side by side around the true position.
-        group = [other for other in outcome.conditions if other.values_per_sample == condition.values_per_sample]
+        # Conditions that store equally many bytes are drawn side by side around the true position.
+        group = [other for other in outcome.conditions if other.bytes_per_sample == condition.bytes_per_sample]
         shift = 1.12 ** (group.index(condition) - (len(group) - 1) / 2)
-        x = condition.values_per_sample * shift
+        x = condition.bytes_per_sample * shift
         average, _ = summarize(scores)
         label = plot_text(condition.name)
         axes.plot([x] * len(scores), scores, marker, color=color, alpha=0.55, markersize=6, label=label)
@@ -109,11 +109,11 @@ def _plot(outcome: Outcome, path: Path) -> None:
     if high - low < SMALLEST_SPAN:  # otherwise noise would look like a difference
         axes.set_ylim((low + high - SMALLEST_SPAN) / 2, (low + high + SMALLEST_SPAN) / 2)
     axes.set_xscale("log", base=2)
-    values = sorted({condition.values_per_sample for condition in outcome.conditions})
-    axes.set_xticks(values, [f"{value:,}" for value in values])
-    axes.set_xlim(values[0] / 1.6, values[-1] * 1.6)
+    sizes = sorted({condition.bytes_per_sample for condition in outcome.conditions})
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.set_xlim(sizes[0] / 1.6, sizes[-1] * 1.6)
     axes.minorticks_off()
-    axes.set_xlabel("stored values per sample (8 bits each)")
+    axes.set_xlabel("stored bytes per sample")
     axes.set_ylabel(f"{METRIC_NAMES[outcome.metric]} on the test split")
     title = f"{outcome.model} on {outcome.source}, {outcome.size} px, {len(outcome.seeds)} seeds"
     axes.set_title(plot_text(title), fontsize=10)

@@ -11,7 +11,7 @@ from walloc_cdl.cli.optional_values import OMITTED, optional_value
 from walloc_cdl.errors import unknown_name
 
 if TYPE_CHECKING:
-    from walloc_cdl.augment.pipeline import AugmentConfig
+    from walloc_cdl.augment.config import AugmentConfig
 
 ModelName = Annotated[
     str, typer.Option("--model", help="A timm model, such as resnet18 or hf_hub:timm/resnet18.a1_in1k.")
@@ -39,7 +39,7 @@ Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
 
 def augment_config(name: str) -> AugmentConfig:
     """Returns the preset of a value of `--augment`; raises `CallError` for another one."""
-    from walloc_cdl.augment.pipeline import PRESETS  # imports torch
+    from walloc_cdl.augment.config import PRESETS
 
     if name not in PRESETS:
         raise unknown_name("augmentation", name, PRESETS, f"choose one of {', '.join(PRESETS)}")

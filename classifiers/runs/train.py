@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from classifiers.evaluation.metrics import Metrics, class_table
-from classifiers.evaluation.predictions import compatible, evaluate
+from classifiers.evaluation.kinds import MAIN_METRICS, METRICS, AnyMetrics, main_figures
+from classifiers.evaluation.predictions import evaluate
 from classifiers.models.classifier import LatentClassifier
+from classifiers.runs.kept_codec import keep_codec
+from classifiers.runs.labels import require_variety, trainable
+from classifiers.runs.losses import build_loss
+from classifiers.runs.mixing import build_mixing
 from classifiers.runs.run_config import run_config
-from classifiers.runs.step import ClassificationStep
+from classifiers.runs.step import ClassifierStep
 from classifiers.runs.train_config import TrainConfig
-from walloc_cdl.augment.pipeline import PRESETS, PixelAugmentation
+from walloc_cdl.augment.config import PRESETS
+from walloc_cdl.augment.pipeline import PixelAugmentation
 from walloc_cdl.data import LatentDataset, LatentLoader, as_latents
 from walloc_cdl.errors import CallError, first_line
 from walloc_cdl.files import write_atomic
@@ -54,7 +58,7 @@ def train(
     progress: Progress | None = None,
     save: SaveInterval | None = None,
     trackers: Sequence[str] = (),
-) -> RunRecord[Metrics]:
+) -> RunRecord[AnyMetrics]:
     """Train a classifier, write the run to the folder `out`, and evaluate the averaged weights on `val_ds`.
 
     `model` is a classifier, which has the averaged weights afterwards, or a function that builds one, whose initial
@@ -63,7 +67,8 @@ def train(
     uninterrupted run (on the same machine; CUDA kernels may differ in the last bit). For a finished run the record is
     returned; with `resume` false an earlier run in `out` is discarded. Torch's global generators keep their state.
 
-    The folder also has `classes.csv`, the figures of each class on `val_ds`.
+    The folder also has `classes.csv`, the figures of each class, or of each target of regression, on `val_ds`, and
+    `codec/`, that of the data set, if it has one, so that files can be classified without the data set.
 
     The last bits of the weights depend on the number of torch's threads as well. By default, a short trial on a CPU
     chooses the number that is fastest when the run begins, at most the one that is set; the record has it as
@@ -91,8 +96,8 @@ def train(
         if not isinstance(model, LatentClassifier):
             seed_torch(config.seed)
             model = model()
-        train_ds, val_ds = _trainable(model, train_ds), None if val_ds is None else _trainable(model, val_ds)
-        _require_classes(train_ds)
+        train_ds, val_ds = trainable(model, train_ds), None if val_ds is None else trainable(model, val_ds)
+        require_variety(train_ds)
         _require_evaluation(config, val_ds)
         batch_size = min(config.batch_size, len(train_ds))
         processes.require_batch(batch_size)
@@ -107,15 +112,24 @@ def train(
             views="random" if train_ds.num_views > 1 else None,
             rank=processes.rank,
             world_size=processes.world_size,
+            sampling=config.sampling,
         )
         _require_variance(model, batch_size, processes.world_size)
+        loss, mixing = build_loss(model, train_ds, config), build_mixing(model, config, loader)
         settings = run_config(model, loader, val_ds, config, is_seeded=is_seeded, device=device, precision=precision)
         tracked = Trackers(trackers)
-        processes.on_main(lambda: run.claim(settings, resume=resume))
-        if processes.shared(run.is_finished):
-            return run.load_record(Metrics)
+
+        def claim() -> bool:
+            run.claim(settings, resume=resume)
+            if not run.is_finished:
+                keep_codec(run, train_ds)
+            return run.is_finished
+
+        if processes.on_main(claim):
+            return run.load_record(METRICS[model.config.label_kind])
         model.augmentation = _augmentation(model, config)
-        step = ClassificationStep(model, config.label_smoothing, precision, device)
+        model.mixing = mixing
+        step = ClassifierStep(model, loss, precision, device)
         loop = TrainingLoop(
             model,
             step,
@@ -125,7 +139,8 @@ def train(
             weights_of=LatentClassifier.saved_weights,
             threads=threads,
             progress=progress if processes.is_main else None,
-            evaluate=None if val_ds is None else lambda: _main_figures(evaluate(model, val_ds)),
+            evaluate=None if val_ds is None else lambda: main_figures(evaluate(model, val_ds)),
+            main_metric=MAIN_METRICS[model.config.label_kind],
             processes=processes,
         )
         if processes.is_main:
@@ -134,21 +149,15 @@ def train(
             run_epochs(loop, run, save=save, after_epoch=tracked.log_epoch)
         tracked.finish()
 
-    def finish() -> RunRecord[Metrics]:
+    def finish() -> RunRecord[AnyMetrics]:
         with torch_threads(loop.threads):
             metrics = None if val_ds is None else evaluate(model, val_ds)
             environment = describe_environment(device, precision, ("timm",))
         if metrics is not None:
-            write_atomic(run.classes_path, class_table(metrics).to_csv(model.config.class_names).encode())
+            write_atomic(run.classes_path, metrics.to_csv(model.config.output_names).encode())
         return finish_run(loop, run, metrics=metrics, environment=environment)
 
     return processes.on_main(finish)
-
-
-def _main_figures(metrics: Metrics) -> dict[str, float]:
-    """Return the metrics that are followed from epoch to epoch."""
-    figures = {"accuracy": metrics.accuracy, "macro_f1": metrics.macro_f1, "auc": metrics.auc}
-    return {name: value for name, value in figures.items() if value is not None}
 
 
 def _require_evaluation(config: TrainConfig, val_ds: LatentDataset | None) -> None:
@@ -193,27 +202,3 @@ def _require_variance(model: LatentClassifier, batch_size: int, num_processes: i
         model.train(was_training)
         for name, value in model.named_buffers():
             value.copy_(buffers[name])
-
-
-def _trainable(model: LatentClassifier, dataset: LatentDataset) -> LatentDataset:
-    """Return the data set as the model reads it; raises `CallError` for labels that it cannot learn."""
-    dataset = compatible(model, dataset)
-    labels = dataset.labels
-    if not (labels >= 0).any():
-        raise CallError(
-            f"no sample of split {dataset.split!r} in {dataset.folder} has a label; prepare it from class folders"
-        )
-    if labels.max() >= model.config.num_classes:
-        raise CallError(
-            f"label {labels.max()} in {dataset.folder}, but the model has {model.config.num_classes} classes, "
-            "numbered from 0; use a model with more classes"
-        )
-    return dataset
-
-
-def _require_classes(train_ds: LatentDataset) -> None:
-    if len(np.unique(train_ds.labels[train_ds.labels >= 0])) < 2:
-        raise CallError(
-            f"all samples of split {train_ds.split!r} in {train_ds.folder} have the same class, so there is nothing "
-            "to learn; prepare more of the source, or all of its classes"
-        )

@@ -2,26 +2,106 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from walloc_cdl.augment.pipeline import PRESETS, AugmentConfig
-from walloc_cdl.training import LoopConfig, require_fraction
+from walloc_cdl.augment.config import PRESETS, AugmentConfig
+from walloc_cdl.errors import CallError
+from walloc_cdl.settings import setting
+from walloc_cdl.training.config import LoopConfig, require_fraction
+
+if TYPE_CHECKING:
+    from walloc_cdl.augment.mixing import MixConfig
+
+BALANCED = "balanced"
+LOSSES = {
+    "class": ("cross_entropy", "bce"),
+    "multilabel": ("bce",),
+    "regression": ("mse", "l1", "huber"),
+}
+"""The losses of each kind of label, the default first."""
+SAMPLINGS = ("uniform", BALANCED)
+
+
+def _require_share(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise CallError(f"{name} is {value}; it must be above 0 and below 1")
+
+
+def _require_alpha(name: str, value: float) -> None:
+    if not 0 <= value <= 100:
+        raise CallError(f"{name} is {value}; expected 0 (off) to 100, such as 0.2 or 1")
+
+
+def _require_probability(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise CallError(f"{name} is {value}; expected a probability from 0 to 1")
 
 
 @dataclass(frozen=True)
 class TrainConfig(LoopConfig):
-    """The settings of the training loop, and those of the loss."""
+    """The settings of the training loop, and those of the loss, the sampling and the augmentation.
 
-    label_smoothing: float = 0.0
+    Those that timm's train.py has, too, have its names.
+    """
+
+    loss: str | None = setting(
+        None,
+        "Loss: cross_entropy or bce of classes, bce of several a sample, mse, l1 or huber of regression.",
+        choices=tuple(dict.fromkeys(name for names in LOSSES.values() for name in names)),
+    )
+    """`cross_entropy` or `bce` (binary cross entropy of each class) of class numbers, `bce` of several classes a
+    sample, `mse`, `l1` or `huber` of regression; None for the first of them."""
+    smoothing: float = setting(0.0, "Label smoothing, from 0 to below 1.", check=require_fraction)
     """Fraction of a sample's target that is spread over all classes, in [0, 1)."""
+    bce_target_thresh: float | None = setting(
+        None, "With bce, targets above it become 1, others 0.", check=_require_share
+    )
+    """With `bce`, targets above it become 1 and others 0, after mixing."""
+    bce_sum: bool = setting(False, "With bce, sum over the classes, in place of the mean.")
+    class_weights: str | tuple[float, ...] | None = setting(
+        None, "What errors of each class count: balanced, or a number for each, such as 1,2,1."
+    )
+    """What an error of each class counts: `balanced`, inversely proportional to its samples, or a number for each
+    class; None for all the same."""
+    sampling: str = setting("uniform", "uniform, or balanced: each class equally often.", choices=SAMPLINGS)
+    """`uniform`: each sample once an epoch. `balanced`: each class equally often."""
+    mixup: float = setting(0.0, "Mixup: its alpha, such as 0.2; 0 for none.", check=_require_alpha)
+    """Mixup is on if above 0: both parameters of the Beta distribution of a sample's own share of its mixture with its
+    neighbor."""
+    cutmix: float = setting(0.0, "CutMix: its alpha, such as 1; 0 for none.", check=_require_alpha)
+    """CutMix is on if above 0: the same of the share of the picture that is not replaced by a box of the neighbor."""
+    mixup_prob: float = setting(1.0, "Probability that a pair is mixed.", check=_require_probability)
+    """Probability that a pair is mixed, if mixup or CutMix is on."""
+    mixup_switch_prob: float = setting(0.5, "Probability of CutMix, with mixup.", check=_require_probability)
+    """Probability of CutMix, if mixup is on as well."""
+    mixup_off_epoch: int = setting(0, "Mix in this number of epochs only; 0 for all.", minimum=0)
+    """Mix in this number of epochs only; 0 for all."""
     augment: AugmentConfig = PRESETS["none"]
     """Augmentation of the pixels that the synthesis stem makes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_fraction("label_smoothing", self.label_smoothing)
+        self._require_weights()
+
+    def _require_weights(self) -> None:
+        weights = self.class_weights
+        if isinstance(weights, str):
+            if weights != BALANCED:
+                raise CallError(f"class_weights is {weights!r}; it must be {BALANCED!r}, or a number for each class")
+        elif weights is not None and not all(0 <= weight < math.inf for weight in weights):
+            raise CallError(f"class_weights are {weights}; they must not be negative")
+
+    @property
+    def mixing(self) -> MixConfig | None:
+        """How neighbors are mixed; None if they are not."""
+        from walloc_cdl.augment.mixing import MixConfig  # imports torch
+
+        config = MixConfig(self.mixup, self.cutmix, self.mixup_prob, self.mixup_switch_prob)
+        return config if config.is_on else None
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values for canonical JSON."""
-        return {**super().to_json(), "augment": self.augment.to_json()}
+        weights = list(self.class_weights) if isinstance(self.class_weights, tuple) else self.class_weights
+        return {**super().to_json(), "class_weights": weights, "augment": self.augment.to_json()}

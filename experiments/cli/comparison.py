@@ -36,7 +36,10 @@ def compare(
     out: OutFolder,
     model: ModelName = "resnet18",
     conditions: Annotated[
-        str, typer.Option(help="Comma-separated: pixels-64, latents-16x, latents-16x@128, latents-16x:channels, …")
+        str,
+        typer.Option(
+            help="Comma-separated: pixels-64, latents-3072, latents-16x, latents-16x@128, latents-16x:channels, …"
+        ),
     ] = "pixels-64,latents-16x",
     size: Annotated[int, typer.Option(help="Side in pixels of the crop that all conditions share.")] = 256,
     num_seeds: NumSeeds = 3,

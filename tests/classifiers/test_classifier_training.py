@@ -72,7 +72,7 @@ def test_subsets_train_and_are_evaluated(striped, tmp_path):
 
 
 def test_a_vision_transformer_trains_with_dropped_paths_and_smoothed_labels(striped, tmp_path):
-    config = TrainConfig(epochs=2, batch_size=64, label_smoothing=0.1, precision="fp32", clip_grad=None)
+    config = TrainConfig(epochs=2, batch_size=64, smoothing=0.1, precision="fp32", clip_grad=None)
     record = train(
         make(striped["train"], "test_vit", drop_path_rate=0.2), striped["train"], None, config, tmp_path / "run"
     )
@@ -156,7 +156,9 @@ def test_a_saved_classifier_is_loaded_without_its_data(finished, striped):
     folder, record = finished
     model = load_classifier(folder)
     assert not model.training
-    assert evaluate(model, striped["validation"]) == record.metrics
+    metrics = evaluate(model, striped["validation"])
+    assert metrics.confusion == record.metrics.confusion
+    assert metrics.figures() == pytest.approx(record.metrics.figures(), abs=1e-6)
     assert model.config.class_names == ("cat", "dog")
 
 
@@ -345,9 +347,7 @@ def test_a_diverged_run_says_so_at_every_start(striped, tmp_path):
         return models[-1]
 
     arguments = (build, striped["train"], striped["validation"], QUICK, tmp_path / "run")
-    with pytest.raises(
-        JobError, match=r"^weights are not finite after epoch 2; choose an lr below 0\.002, or precision"
-    ):
+    with pytest.raises(JobError, match=r"^weights are not finite in epoch 2; choose an lr below 0\.002, or precision"):
         train(*arguments, progress=diverge_at(6))
     for _ in range(2):
         with pytest.raises(JobError, match=r"^weights are not .*; so ended an earlier call of the run in .* --restart"):

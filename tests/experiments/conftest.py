@@ -36,7 +36,7 @@ def outcome() -> Outcome:
             stem="channels" if name.endswith(":channels") else "synthesis",
             grid=64,
             values_per_sample=12_288,
-            bytes_per_sample=12_345.6,
+            bytes_per_sample=12_288,
             num_parameters=11_000_000,
             runs=[run_record(score, seed) for seed, score in enumerate(values)],
         )

@@ -11,6 +11,7 @@ from classifiers import TrainConfig
 from experiments.compare import CompareConfig, Progress, compare
 from experiments.outcome import load_outcome
 from tests.support.pictures import picture
+from walloc_cdl.codec import load_codec
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import load_manifest
 from walloc_cdl.training import loop
@@ -72,6 +73,27 @@ def test_a_comparison_and_its_repetition(source, tmp_path):
     with pytest.raises(CallError, match=r"has train\.lr"):  # runs of another recipe are not mixed in
         compare(configure(source, training=TrainConfig(epochs=1, batch_size=8, lr=0.5)), out)
     assert json.loads((out / "results.json").read_text())["sentence"] == outcome.sentence
+
+
+def test_budgets_of_bit_planes_are_read_from_one_data_set(source, tmp_path):
+    conditions = ("pixels-16", "latents-768@16", "latents-192@16")
+    outcome = compare(configure(source, conditions=conditions, num_seeds=1), tmp_path / "out")
+    assert [condition.bytes_per_sample for condition in outcome.conditions] == [768, 768, 192]
+    assert [(d.condition, d.baseline) for d in outcome.differences] == [("latents-768@16", "pixels-16")]
+    assert sorted(path.name for path in (tmp_path / "out" / "latents").iterdir()) == ["resize-rgb-16x", "rgb"]
+    assert load_manifest(tmp_path / "out" / "latents" / "rgb").spec.num_planes == 96
+    assert [condition.runs[0]["config"]["classifier"]["spec"].get("planes") for condition in outcome.conditions] == [
+        None,
+        list(load_codec("rgb").spec.planes[:96]),
+        list(load_codec("rgb").spec.planes[:24]),
+    ]
+
+
+def test_a_budget_beyond_the_codec_is_refused_before_anything_is_encoded(source, tmp_path):
+    message = r"condition 'latents-99999': 99,999 bytes a sample; these latents take 8 to 3,072, 8 a plane"
+    with pytest.raises(CallError, match=message):
+        compare(configure(source, conditions=("latents-99999",)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_test_split_is_held_out_of_a_source_without_one(source, tmp_path):

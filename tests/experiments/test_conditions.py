@@ -1,6 +1,6 @@
 import pytest
 
-from experiments.conditions import parse_condition
+from experiments.conditions import Storage, parse_condition
 from walloc_cdl.errors import CallError
 
 
@@ -16,13 +16,16 @@ from walloc_cdl.errors import CallError
         ("latents-16x@128", 3, "rgb-16x", "synthesis", 128),
         ("latents-16x:channels", 3, "rgb-16x", "channels", None),
         ("latents-16x@128:synthesis", 3, "rgb-16x", "synthesis", 128),
+        ("latents-3072", 3, ("rgb", 3072), "synthesis", None),
+        ("latents-768@96", 1, ("gray", 768), "synthesis", 96),
         ("latents-codecs/mine", 3, "codecs/mine", "synthesis", None),
         ("latents-codecs/mine@96", 3, "codecs/mine", "synthesis", 96),
     ],
 )
 def test_valid_conditions(text, channels, codec, stem, grid):
     condition = parse_condition(text, size=256, channels=channels)
-    assert (condition.name, condition.codec, condition.stem, condition.grid) == (text, codec, stem, grid)
+    storage = Storage(codec) if isinstance(codec, str) else Storage(*codec)
+    assert (condition.name, condition.storage, condition.stem, condition.grid) == (text, storage, stem, grid)
     assert condition.kind.is_baseline == text.startswith("pixels")
 
 

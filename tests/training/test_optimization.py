@@ -210,7 +210,7 @@ def test_settings_out_of_range_are_refused(fields, message):
 
 
 def test_a_decay_longer_than_the_run_is_refused():
-    with pytest.raises(CallError, match="the schedule wsd does not fit 2 epochs: .*decay"):
+    with pytest.raises(CallError, match=r"the schedule wsd does not fit 2 epochs: .*decay"):
         rates_of(LoopConfig(epochs=2, sched="wsd", decay_epochs=5), 3)
 
 
@@ -229,7 +229,7 @@ def test_auto_is_what_accelerate_was_launched_with(monkeypatch):
     assert precision.choose_precision("auto", torch.device("cpu")) == "bf16"
     assert precision.choose_precision("fp32", torch.device("cpu")) == "fp32"
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
-    with pytest.raises(CallError, match="unknown precision 'fp8'.*launch with --mixed_precision no, bf16 or fp16"):
+    with pytest.raises(CallError, match=r"unknown precision 'fp8'.*launch with --mixed_precision no, bf16 or fp16"):
         precision.choose_precision("auto", torch.device("cpu"))
 
 

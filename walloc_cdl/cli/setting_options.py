@@ -76,7 +76,7 @@ def given_settings(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if each.zero_is_none and value == 0:
             value = None
-        elif _is_tuple(types[name]):
+        elif _is_tuple(types[name]) and not (str in get_args(types[name]) and value.isalpha()):
             value = _numbers(value, option_flag(each.option or name))
         found[name] = value
     return found

@@ -32,7 +32,7 @@ def load_recipe(path: Path, known: Collection[str]) -> dict[str, Any]:
     if sys.version_info >= (3, 11):
         import tomllib
     else:
-        import tomli as tomllib
+        import tomli as tomllib  # pyrefly: ignore[missing-import]  # not installed for newer versions of Python
     try:
         fields = tomllib.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:

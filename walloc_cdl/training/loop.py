@@ -44,8 +44,7 @@ class TrainingLoop:
     is best, unless `config.eval_metric` names another.
 
     With several `processes`, the loader has their rank and number, and every process calls the same methods; only the
-    first one evaluates. The loss of a step must be the mean over its samples, or over the weights that its method
-    `weight` returns, see `Updater`.
+    first one evaluates.
     """
 
     def __init__(

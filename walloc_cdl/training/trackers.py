@@ -47,8 +47,8 @@ class Trackers:
             name: value if isinstance(value, (int, float, str)) else str(value) for name, value in settings.items()
         }
         for name in self._names:
-            kind = LOGGER_TYPE_TO_CLASS[name]
-            tracker = kind(project, logging_dir=folder) if kind.requires_logging_directory else kind(project)
+            kind: Any = LOGGER_TYPE_TO_CLASS[name]
+            tracker = kind(project, **({"logging_dir": folder} if kind.requires_logging_directory else {}))
             if hasattr(tracker, "start"):  # older versions start when they are made
                 tracker.start()
             self._open.append(tracker)

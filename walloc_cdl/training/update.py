@@ -43,8 +43,8 @@ class Updater:
     """The optimizer, its schedule, the scaler of fp16, and the moving average of the weights.
 
     The loss of an update is the mean over the samples of all its batches and of all processes. A step whose loss is not
-    the mean over all samples, such as one that skips those without a label, has a method `weight`, which returns how
-    much the loss of a batch with given targets (B, …) counts, a float32 tensor ().
+    the mean over all samples, such as one that skips those without a label, has a method `terms` beside its call: it
+    returns the sum of the terms and how much they count, of which the loss is the quotient, both float32 ().
 
     The average is timm's, with its warmup: after update number t, counted from 1, the decay is at most
     1 - t^(-2/3), so that initial weights do not dominate a short run.
@@ -107,24 +107,27 @@ class Updater:
         total, weights = torch.zeros(()), torch.zeros(())
         for number, (codes, targets, words) in batches:
             seed_torch(self._config.seed, epoch, number, self._processes.rank)
-            loss = self._step(codes, targets, words)
             if is_whole:
+                loss = self._step(codes, targets, words)
                 self._scaler.scale(loss).backward()
                 return loss.detach()
             # The number of samples keeps gradients in the range of one batch's, also in fp16.
-            weight = self._weight(targets) / (len(batches) * self._batch_size)
-            loss = loss * weight
+            share = len(batches) * self._batch_size
+            loss, weight = (value / share for value in self._terms(codes, targets, words))
             self._scaler.scale(loss).backward()
-            total, weights = total.to(loss.device) + loss.detach(), weights.to(loss.device) + weight
+            total, weights = total.to(loss.device) + loss.detach(), weights.to(loss.device) + weight.detach()
         sums = combine(self._processes, self._parameters, self._statistics, torch.stack([total, weights]))
         for parameter in self._parameters:
             if parameter.grad is not None:
                 parameter.grad.div_(sums[1].clamp_min(1e-12))
         return sums[0] / sums[1].clamp_min(1e-12)
 
-    def _weight(self, targets: Tensor) -> Tensor:
-        weight = getattr(self._step, "weight", None)
-        return torch.tensor(float(len(targets)), device=targets.device) if weight is None else weight(targets)
+    def _terms(self, codes: Tensor, targets: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+        terms = getattr(self._step, "terms", None)
+        if terms is not None:
+            return terms(codes, targets, words)
+        loss = self._step(codes, targets, words)
+        return loss * len(targets), torch.tensor(float(len(targets)), device=loss.device)
 
     def _clip(self, limit: float) -> None:
         from timm.utils.clip_grad import dispatch_clip_grad
