@@ -18,8 +18,12 @@ from classifiers.models.backbones import (
     resolve_model,
 )
 from classifiers.models.config import STEMS, ClassifierConfig
+from classifiers.models.sound import build_sound_stem, require_spectrogram
+from classifiers.models.spectrogram import SpectrogramStem
+from classifiers.models.spectrogram_cache import SpectrogramCache
 from classifiers.models.stems import ChannelsStem, SynthesisStem
 from walloc_cdl.augment.pipeline import PixelAugmentation
+from walloc_cdl.augment.spectrogram import SpectrogramAugmentation
 from walloc_cdl.data import ChannelStatistics, LatentDataset, ModelInput, as_latents
 from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.planes.levels import LevelTables
@@ -42,16 +46,20 @@ class Origin:
 
 
 class LatentClassifier(nn.Module):
-    """Computes logits (B, num_classes) from codes uint8 (B, K, h, w): input, transforms, stem, backbone.
+    """Computes logits (B, num_classes) from codes uint8 (B, K, h, w), or (B, K, t) for sound.
+
+    Its parts are input, transforms, stem and backbone.
 
     Of latents with bit planes, it takes their rows (B, R), too, as `LatentLoader` gives them.
 
     `transforms`, if given, acts on the model input (B, K, h, w) in training mode; it is not saved. `origin` describes
     what the initial weights and the buffers were made from. `augmentation`, if it is set, acts on the pixels of the
-    synthesis stem in training mode, for batches that come with words; it is not saved either.
+    synthesis stem, or on its spectrograms, in training mode, for batches that come with words; it is not saved either.
     """
 
-    augmentation: PixelAugmentation | None = None
+    augmentation: PixelAugmentation | SpectrogramAugmentation | None = None
+    spectrograms: SpectrogramCache | None = None
+    """Of sound, keeps in training what the stem makes of each sample; None computes it in every step."""
 
     def __init__(
         self,
@@ -72,10 +80,13 @@ class LatentClassifier(nn.Module):
 
     def forward(self, codes: Tensor, words: Tensor | None = None) -> Tensor:
         """Returns logits (B, num_classes); `words`, uint64 (B,), are those of `LatentLoader.with_words`."""
-        x = self.input(codes)
-        if self.transforms is not None and self.training:
-            x = self.transforms(x)
-        x = self.stem(x)
+        if self.spectrograms is not None and self.training:
+            x = self.spectrograms(codes)
+        else:
+            x = self.input(codes)
+            if self.transforms is not None and self.training:
+                x = self.transforms(x)
+            x = self.stem(x)
         if self.augmentation is not None and self.training and words is not None:
             x = self.augmentation(x, words, self.stem.pixel_mean, self.stem.pixel_std)
         return self.backbone(x)
@@ -108,7 +119,8 @@ def create_model(
     `dataset` is a `LatentDataset`, or a `torch.utils.data.Subset` of one; the statistics are those of the
     whole train split.
     `grid` is the height in pixels of the timm model's input, a multiple of the height of the latents. By
-    default the input has as many values as are stored: 64 for 12×32×32 codes of RGB. With the `channels`
+    default the input has as many values as are stored: 64 for 12×32×32 codes of RGB. Of sound, whose input is a
+    log-mel spectrogram of the synthesized waveform, it is the number of mel bands, by default 64. With the `channels`
     stem it chooses the pixel model whose feature maps are matched. `pretrained` may be a safetensors file
     of published weights. Random weights are drawn from torch's global generator.
 
@@ -125,7 +137,8 @@ def create_model(
     if stem not in STEMS:
         raise unknown_name("stem", stem, STEMS, f"choose one of {', '.join(STEMS)}")
     require_class_numbers(dataset)
-    grid = _require_grid(dataset, stem, grid)
+    spectrogram = require_spectrogram(dataset, stem, grid) if dataset.spec.kind == "audio" else None
+    grid = _require_grid(dataset, stem, grid) if spectrogram is None else spectrogram.bands
     config = ClassifierConfig(
         name=name,
         stem=stem,
@@ -139,13 +152,16 @@ def create_model(
         patch_size=None if pretrained else choose_patch_size(name, grid),
         drop_rate=drop_rate,
         drop_path_rate=drop_path_rate,
+        spectrogram=spectrogram,
     )
     model_input = ModelInput(
         dataset.spec, dataset.statistics, config.alpha, levels=dataset.levels, grid=config.latent_shape[1:]
     )
     backbone = build_backbone(config, pretrained)
-    if stem == "channels":
-        stem_module: nn.Module = _channels_stem(backbone, config)
+    if spectrogram is not None:
+        stem_module: nn.Module = build_sound_stem(spectrogram, dataset, model_input)
+    elif stem == "channels":
+        stem_module = _channels_stem(backbone, config)
     else:
         layer = choose_block(dataset.synthesis_bank, config.block)
         stem_module = SynthesisStem.fold(layer, model_input, *_pixel_normalization(backbone, config, layer))
@@ -163,8 +179,10 @@ def rebuild_model(config: ClassifierConfig) -> LatentClassifier:
     levels = None if config.spec.planes is None else LevelTables.zeros(config.spec.channel_bits)
     model_input = ModelInput(config.spec, statistics, config.alpha, levels=levels, grid=config.latent_shape[1:])
     backbone = build_backbone(config)
-    if config.stem == "channels":
-        stem_module: nn.Module = _channels_stem(backbone, config)
+    if config.spectrogram is not None:
+        stem_module: nn.Module = SpectrogramStem.zeros(config.spectrogram, config.spec.source_channels, channels)
+    elif config.stem == "channels":
+        stem_module = _channels_stem(backbone, config)
     else:
         stem_module = SynthesisStem.zeros(config.spec.source_channels, channels, config.block)
     return LatentClassifier(config, model_input, stem_module, backbone)
@@ -193,11 +211,6 @@ def _channels_stem(backbone: nn.Module, config: ClassifierConfig) -> ChannelsSte
 
 def _require_grid(dataset: LatentDataset, stem: str, grid: int | None) -> int:
     spec = dataset.spec
-    if spec.kind != "image":
-        raise CallError(
-            f"classifiers take latents of images, those of {dataset.folder} are of kind {spec.kind!r}; "
-            "read them with LatentLoader and train a model of your own"
-        )
     height = dataset.latent_shape[1]
     if height is None:
         raise CallError(

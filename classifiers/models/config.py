@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from classifiers.models.spectrogram import SpectrogramConfig
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.schema import from_json
 from walloc_cdl.spec import LatentSpec
@@ -24,13 +25,13 @@ class ClassifierConfig:
     """`synthesis` or `channels`."""
     grid: int
     """Height of the pixel grid that the timm model sees; with the `channels` stem, of the pixel model whose feature
-    maps are matched."""
+    maps are matched; of sound, the number of mel bands."""
     alpha: float
     """Exponent of the scaling in `ModelInput`."""
     num_classes: int
     spec: LatentSpec
-    latent_shape: tuple[int, int, int]
-    """(K, h, w)."""
+    latent_shape: tuple[int, ...]
+    """(K, h, w), or (K, t) for sound."""
     class_names: tuple[str, ...] | None = None
     pretrained: bool = False
     """Whether training started from published weights."""
@@ -38,6 +39,8 @@ class ClassifierConfig:
     """Side of a patch in pixels, where it differs from the timm model's default."""
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
+    spectrogram: SpectrogramConfig | None = None
+    """Of sound, the grid that the timm model sees; None for images."""
 
     @property
     def block(self) -> int:
@@ -46,7 +49,9 @@ class ClassifierConfig:
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """(height, width) of the pixel grid."""
+        """(height, width) of the pixel grid, or of the spectrogram."""
+        if self.spectrogram is not None:
+            return self.spectrogram.bands, self.spectrogram.columns
         return self.latent_shape[1] * self.block, self.latent_shape[2] * self.block
 
     def to_json(self) -> dict[str, Any]:
@@ -57,6 +62,7 @@ class ClassifierConfig:
             "spec": self.spec.to_json(),
             "latent_shape": list(self.latent_shape),
             "class_names": None if self.class_names is None else list(self.class_names),
+            "spectrogram": None if self.spectrogram is None else self.spectrogram.to_json(),
         }
 
     @classmethod
@@ -73,10 +79,25 @@ class ClassifierConfig:
             return (
                 f"latent shape {self.latent_shape}, grid {self.grid}, {self.num_classes} classes; they are at least 1"
             )
+        if len(self.latent_shape) != len(self.spec.axes) or self.spec.latent_channels != self.latent_shape[0]:
+            return f"latents {self.latent_shape} of kind {self.spec.kind} and {self.spec.latent_channels} channels"
+        if (self.spectrogram is None) != (self.spec.kind == "image"):
+            return f"a spectrogram {self.spectrogram} of latents of kind {self.spec.kind}"
+        if self.spectrogram is not None:
+            return self._problem_of_sound(self.spectrogram)
         if self.stem not in STEMS or self.grid % self.latent_shape[1]:
             return f"stem {self.stem[:60]!r} on a grid of {self.grid} for latents {self.latent_shape}"
-        if self.spec.kind != "image" or self.spec.latent_channels != self.latent_shape[0]:
-            return f"latents {self.latent_shape} of kind {self.spec.kind} and {self.spec.latent_channels} channels"
+        return self._problem_of_classes()
+
+    def _problem_of_sound(self, spectrogram: SpectrogramConfig) -> str | None:
+        if self.stem != "synthesis" or self.grid != spectrogram.bands:
+            return f"stem {self.stem[:60]!r} and a grid of {self.grid} for {spectrogram.bands} mel bands"
+        samples = (self.latent_shape[1] - 2 * spectrogram.trim) * spectrogram.block
+        if spectrogram.hop * spectrogram.columns > samples or spectrogram.block not in (1, self.spec.stride):
+            return f"{spectrogram.columns} columns of {spectrogram.hop} samples in sounds of {samples}"
+        return self._problem_of_classes()
+
+    def _problem_of_classes(self) -> str | None:
         if self.class_names is not None and len(self.class_names) > self.num_classes:
             return f"{len(self.class_names)} class names for {self.num_classes} classes"
         if not (0 <= self.drop_rate < 1 and 0 <= self.drop_path_rate < 1):

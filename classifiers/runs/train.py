@@ -12,10 +12,10 @@ from torch.utils.data import Dataset
 from classifiers.evaluation.metrics import Metrics, class_table
 from classifiers.evaluation.predictions import compatible, evaluate
 from classifiers.models.classifier import LatentClassifier
+from classifiers.runs.augmentation import build_augmentation, build_cache
 from classifiers.runs.run_config import run_config
 from classifiers.runs.step import ClassificationStep
 from classifiers.runs.train_config import TrainConfig
-from walloc_cdl.augment.pipeline import PRESETS, PixelAugmentation
 from walloc_cdl.data import LatentDataset, LatentLoader, as_latents
 from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CallError, first_line
@@ -99,7 +99,8 @@ def train(
         run.claim(settings, resume=resume)
         if run.is_finished:
             return run.load_record(Metrics)
-        model.augmentation = _augmentation(model, config)
+        model.augmentation = build_augmentation(model, config.augment)
+        model.spectrograms = build_cache(model, loader)
         step = ClassificationStep(model, config.label_smoothing, precision, device)
         loop = TrainingLoop(
             model,
@@ -118,18 +119,6 @@ def train(
     if metrics is not None:
         write_atomic(run.classes_path, class_table(metrics).to_csv(model.config.class_names).encode())
     return finish_run(loop, run, metrics=metrics, environment=environment)
-
-
-def _augmentation(model: LatentClassifier, config: TrainConfig) -> PixelAugmentation | None:
-    """Return the augmentation of the configuration; raise `CallError` if the model has no pixels."""
-    if config.augment == PRESETS["none"]:
-        return None
-    if model.config.stem != "synthesis":
-        raise CallError(
-            f"pixels are augmented, but the stem {model.config.stem} makes none; choose no augmentation (--augment "
-            "none), or the stem synthesis"
-        )
-    return PixelAugmentation(config.augment)
 
 
 def _require_variance(model: LatentClassifier, batch_size: int) -> None:

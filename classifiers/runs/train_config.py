@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from walloc_cdl.augment.pipeline import PRESETS, AugmentConfig
+from walloc_cdl.augment.spectrogram import SpectrogramAugmentConfig
 from walloc_cdl.training import LoopConfig, require_fraction
 
 
@@ -15,8 +16,8 @@ class TrainConfig(LoopConfig):
 
     label_smoothing: float = 0.0
     """Fraction of a sample's target that is spread over all classes, in [0, 1)."""
-    augment: AugmentConfig = PRESETS["none"]
-    """Augmentation of the pixels that the synthesis stem makes."""
+    augment: AugmentConfig | SpectrogramAugmentConfig = PRESETS["none"]
+    """Augmentation of the pixels, or of the spectrograms, that the synthesis stem makes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
