@@ -82,7 +82,7 @@ def train(
         lr=lr,
         precision=precision,
         seed=seed,
-        augment=augment_config(augment or ("light" if stem == "synthesis" else "none")),
+        augment=augment_config(augment or ("light" if stem == "synthesis" else "none"), train_set.spec.kind),
     )
     trained, weights = False, pretrained_weights(pretrained)
     with progress("train", "samples") as update:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from walloc_cdl.cli.optional_values import OMITTED, optional_value
-from walloc_cdl.errors import unknown_name
 
 if TYPE_CHECKING:
     from walloc_cdl.augment.pipeline import AugmentConfig
+    from walloc_cdl.augment.spectrogram import SpectrogramAugmentConfig
 
 ModelName = Annotated[
     str, typer.Option("--model", help="A timm model, such as resnet18 or hf_hub:timm/resnet18.a1_in1k.")
@@ -30,20 +30,18 @@ LearningRate = Annotated[float, typer.Option("--lr", help="Peak learning rate.")
 Augment = Annotated[
     str | None,
     typer.Option(
-        help="Augmentation of the pixels that the stem makes: none, light (crop, flip) or timm (as timm's recipes). "
-        "Default light, and none for the channels stem."
+        help="Augmentation of the pixels that the stem makes: none, light (crop, flip) or timm (as timm's recipes); of "
+        "sound: none, light (shift, masks) or timm (more of them). Default light, and none for the channels stem."
     ),
 ]
 Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
 
 
-def augment_config(name: str) -> AugmentConfig:
-    """Returns the preset of a value of `--augment`; raises `CallError` for another one."""
-    from walloc_cdl.augment.pipeline import PRESETS  # imports torch
+def augment_config(name: str, kind: str = "image") -> AugmentConfig | SpectrogramAugmentConfig:
+    """Returns the preset of a value of `--augment` for latents of a kind; raises `CallError` for another one."""
+    from classifiers.runs.augmentation import preset  # imports torch
 
-    if name not in PRESETS:
-        raise unknown_name("augmentation", name, PRESETS, f"choose one of {', '.join(PRESETS)}")
-    return PRESETS[name]
+    return preset(name, kind)
 
 
 def pretrained_weights(option: str | None) -> bool | Path:
