@@ -2,6 +2,7 @@
 from .evaluation.metrics import Metrics as Metrics
 from .evaluation.predictions import evaluate as evaluate
 from .evaluation.predictions import predict as predict
+from .evaluation.reading import Reading as Reading
 from .models.classifier import LatentClassifier as LatentClassifier
 from .models.classifier import create_model as create_model
 from .runs.load import load_classifier as load_classifier

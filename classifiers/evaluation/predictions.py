@@ -10,8 +10,9 @@ import torch
 from torch.utils.data import Dataset
 
 from classifiers.evaluation.metrics import Metrics, metrics_of_classes
+from classifiers.evaluation.reading import Reading, logit_batches, unit_labels
 from classifiers.models.classifier import LatentClassifier, require_class_numbers
-from walloc_cdl.data import LatentDataset, LatentLoader, as_latents
+from walloc_cdl.data import LatentDataset, as_latents
 from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.training import autocast, choose_precision
 
@@ -51,6 +52,7 @@ def predict(
     batch_size: int = 256,
     precision: str = "fp32",
     residency: str = "auto",
+    reading: Reading | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
     """Run the classifier over all samples, on the device that it is on, and return the logits of all.
@@ -60,10 +62,15 @@ def predict(
     samples done and the number of all samples. Of rows with more bit planes than the classifier takes, it reads as many
     as it takes. Raises `SpecMismatchError` or `CallError` if the data set does not
     match the one that the classifier was trained on.
+
+    `reading` says how samples are read; by default, one view of each, tiles of those that differ in size, and each
+    segment of a clip by itself.
     """
-    dataset = as_latents(dataset)
-    kept = _run(model, dataset, lambda logits: logits.float(), batch_size, precision, residency, progress)
-    return Predictions(torch.cat([torch.zeros(0, model.config.num_classes), *kept]).numpy(), dataset.labels)
+    dataset, reading = as_latents(dataset), reading or Reading(unit="sample")
+    kept = _run(model, dataset, reading, lambda logits: logits.float(), batch_size, precision, residency, progress)
+    return Predictions(
+        torch.cat([torch.zeros(0, model.config.num_classes), *kept]).numpy(), unit_labels(dataset, reading)
+    )
 
 
 def classify(
@@ -72,21 +79,26 @@ def classify(
     *,
     batch_size: int = 256,
     precision: str = "fp32",
+    reading: Reading | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Answers:
     """Run the classifier as `predict` does, and keep only the classes; a million samples of many classes fit.
 
+    By default, there is one answer for all segments of a clip.
+
     Raises `JobError` if logits are not finite, as those of a classifier whose training diverged.
     """
-    dataset = as_latents(dataset)
+    dataset, reading = as_latents(dataset), reading or Reading()
     if model.config.num_classes == 2:
-        predictions = predict(model, dataset, batch_size=batch_size, precision=precision, progress=progress)
+        predictions = predict(
+            model, dataset, batch_size=batch_size, precision=precision, reading=reading, progress=progress
+        )
         _require_finite(np.isfinite(predictions.logits).all(1))
         return Answers(predictions.logits.argmax(1), predictions.labels, predictions.probabilities)
-    kept = _run(model, dataset, _predicted_classes, batch_size, precision, "auto", progress)
+    kept = _run(model, dataset, reading, _predicted_classes, batch_size, precision, "auto", progress)
     predicted = torch.cat([torch.zeros(0, dtype=torch.int64), *kept]).numpy()
     _require_finite(predicted >= 0)
-    return Answers(predicted, dataset.labels, None)
+    return Answers(predicted, unit_labels(dataset, reading), None)
 
 
 def _predicted_classes(logits: torch.Tensor) -> torch.Tensor:
@@ -108,10 +120,11 @@ def evaluate(
     *,
     batch_size: int = 256,
     precision: str = "fp32",
+    reading: Reading | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Metrics:
     """Returns the metrics of the answers of `classify`, and raises as it does; samples without a label are left out."""
-    answers = classify(model, dataset, batch_size=batch_size, precision=precision, progress=progress)
+    answers = classify(model, dataset, batch_size=batch_size, precision=precision, reading=reading, progress=progress)
     positive = None if answers.probabilities is None else answers.probabilities[:, 1]
     return metrics_of_classes(answers.predicted, answers.labels, model.config.num_classes, positive=positive)
 
@@ -120,6 +133,7 @@ def evaluate(
 def _run(
     model: LatentClassifier,
     dataset: LatentDataset,
+    reading: Reading,
     reduce: Callable[[torch.Tensor], torch.Tensor],
     batch_size: int,
     precision: str,
@@ -130,16 +144,21 @@ def _run(
     dataset = compatible(model, dataset)
     device = next(model.parameters()).device
     precision = choose_precision(precision, device)
-    loader = LatentLoader(dataset, batch_size, device=device, shuffle=False, drop_last=False, residency=residency)
     was_training = model.training
     model.eval()
     kept = []
+
+    def run(codes: torch.Tensor) -> torch.Tensor:
+        with autocast(precision, device):
+            return model(codes)
+
     try:
-        for number, (codes, _) in enumerate(loader, start=1):
-            with autocast(precision, device):
-                kept.append(reduce(model(codes)).cpu())
+        for logits, _, num_done in logit_batches(
+            run, dataset, model.config.latent_shape, reading, batch_size=batch_size, device=device, residency=residency
+        ):
+            kept.append(reduce(logits).cpu())
             if progress:
-                progress(min(number * batch_size, len(dataset)), len(dataset))
+                progress(num_done, len(dataset))
     finally:
         model.train(was_training)
     return kept
@@ -162,7 +181,7 @@ def compatible(model: LatentClassifier, dataset: LatentDataset) -> LatentDataset
             )
         dataset = dataset if found == wanted else dataset.with_planes(wanted)
     config.spec.require_equal(dataset.spec, name=f"the classifier {config.name}", other_name=data_name)
-    if tuple(dataset.latent_shape) != config.latent_shape:
+    if not dataset.layout.ragged and tuple(dataset.latent_shape) != config.latent_shape:
         raise CallError(
             f"the classifier takes latents of shape {config.latent_shape}, but {data_name} has "
             f"{tuple(dataset.latent_shape)}; prepare it with the size that the classifier was trained on"

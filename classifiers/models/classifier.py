@@ -18,6 +18,7 @@ from classifiers.models.backbones import (
     resolve_model,
 )
 from classifiers.models.config import STEMS, ClassifierConfig
+from classifiers.models.crops import in_one_size
 from classifiers.models.sound import build_sound_stem, require_spectrogram
 from classifiers.models.spectrogram import SpectrogramStem
 from classifiers.models.spectrogram_cache import SpectrogramCache
@@ -107,6 +108,7 @@ def create_model(
     *,
     stem: str = "synthesis",
     grid: int | None = None,
+    crop: tuple[int, ...] | None = None,
     pretrained: bool | str | Path = False,
     alpha: float | None = None,
     num_classes: int | None = None,
@@ -124,16 +126,19 @@ def create_model(
     stem it chooses the pixel model whose feature maps are matched. `pretrained` may be a safetensors file
     of published weights. Random weights are drawn from torch's global generator.
 
-    Raises `CallError` for unknown names, for a grid that the data set or the model does not support, and for a
-    data set whose samples differ in size or whose labels are not class numbers,
+    Of samples that differ in size, it takes crops of `crop` latents, (h, w) or (t,), in training, and tiles or whole
+    samples in evaluation.
+
+    Raises `CallError` for unknown names, for a grid that the data set or the model does not support, for samples that
+    differ in size without a crop, and for labels that are not class numbers,
     `JobError` if published weights cannot be downloaded.
 
     >>> model = create_model("resnet18", open_latents("DATA/clothing-latents"))        # doctest: +SKIP
     >>> model(codes).shape                               # uint8 (B, 12, 32, 32)       # doctest: +SKIP
     torch.Size([B, 10])
     """
-    dataset = as_latents(dataset)
     name = resolve_model(name)
+    dataset = in_one_size(as_latents(dataset), crop)
     if stem not in STEMS:
         raise unknown_name("stem", stem, STEMS, f"choose one of {', '.join(STEMS)}")
     require_class_numbers(dataset)
@@ -212,11 +217,6 @@ def _channels_stem(backbone: nn.Module, config: ClassifierConfig) -> ChannelsSte
 def _require_grid(dataset: LatentDataset, stem: str, grid: int | None) -> int:
     spec = dataset.spec
     height = dataset.latent_shape[1]
-    if height is None:
-        raise CallError(
-            f"classifiers take latents of one size, but the samples of {dataset.folder} differ; prepare them with "
-            "--geometry fixed, or read crops of them with LatentLoader and train a model of your own"
-        )
     if grid is None:
         grid = height * default_block(spec)
     blocks = dataset.synthesis_bank if stem == "synthesis" else range(1, spec.stride + 1)

@@ -93,6 +93,7 @@ def train(
             seed=config.seed,
             residency=residency,
             views="random" if train_ds.num_views > 1 else None,
+            crop=model.config.latent_shape[1:] if train_ds.layout.ragged else None,
         )
         _require_variance(model, loader.batch_size)
         settings = run_config(model, loader, val_ds, config, is_seeded=is_seeded, device=device, precision=precision)
