@@ -13,6 +13,8 @@ from walloc_cdl.spec import LatentSpec
 from walloc_cdl.training.checkpoint import REMEDY
 
 STEMS = ("synthesis", "channels")
+LABEL_KINDS = ("class", "multilabel", "regression")
+"""Kinds of labels that are learned."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,15 @@ class ClassifierConfig:
     alpha: float
     """Exponent of the scaling in `ModelInput`."""
     num_classes: int
+    """Number of outputs: of classes, or of regression targets."""
     spec: LatentSpec
     latent_shape: tuple[int, ...]
     """(K, h, w), or (K, t) for sound."""
+    label_kind: str = "class"
+    """`class` (one class a sample), `multilabel` (any number of them) or `regression`."""
     class_names: tuple[str, ...] | None = None
+    target_names: tuple[str, ...] | None = None
+    """Names of the regression targets."""
     pretrained: bool = False
     """Whether training started from published weights."""
     patch_size: int | None = None
@@ -41,6 +48,14 @@ class ClassifierConfig:
     drop_path_rate: float = 0.0
     spectrogram: SpectrogramConfig | None = None
     """Of sound, the grid that the timm model sees; None for images."""
+    budgets: tuple[int, ...] | None = None
+    """Numbers of bit planes, ascending, of which training reads a random one of each sample; None for all planes
+    always. A classifier with budgets takes rows of any number of planes."""
+
+    @property
+    def output_names(self) -> tuple[str, ...] | None:
+        """Names of the outputs: of the classes, or of the regression targets."""
+        return self.target_names if self.label_kind == "regression" else self.class_names
 
     @property
     def block(self) -> int:
@@ -61,8 +76,10 @@ class ClassifierConfig:
             **fields,
             "spec": self.spec.to_json(),
             "latent_shape": list(self.latent_shape),
+            "budgets": None if self.budgets is None else list(self.budgets),
             "class_names": None if self.class_names is None else list(self.class_names),
             "spectrogram": None if self.spectrogram is None else self.spectrogram.to_json(),
+            "target_names": None if self.target_names is None else list(self.target_names),
         }
 
     @classmethod
@@ -87,7 +104,7 @@ class ClassifierConfig:
             return self._problem_of_sound(self.spectrogram)
         if self.stem not in STEMS or self.grid % self.latent_shape[1]:
             return f"stem {self.stem[:60]!r} on a grid of {self.grid} for latents {self.latent_shape}"
-        return self._problem_of_classes()
+        return self._problem_of_outputs()
 
     def _problem_of_sound(self, spectrogram: SpectrogramConfig) -> str | None:
         if self.stem != "synthesis" or self.grid != spectrogram.bands:
@@ -96,11 +113,18 @@ class ClassifierConfig:
         columns = spectrogram.hop * spectrogram.columns
         if columns > samples or samples != spectrogram.samples or spectrogram.block not in (1, self.spec.stride):
             return f"{spectrogram.columns} columns of {spectrogram.hop} samples in sounds of {samples}"
-        return self._problem_of_classes()
+        return self._problem_of_outputs()
 
-    def _problem_of_classes(self) -> str | None:
-        if self.class_names is not None and len(self.class_names) > self.num_classes:
-            return f"{len(self.class_names)} class names for {self.num_classes} classes"
+    def _problem_of_outputs(self) -> str | None:
+        if self.label_kind not in LABEL_KINDS:
+            return f"labels of kind {self.label_kind[:60]!r}"
+        names = self.output_names
+        if names is not None and len(names) > self.num_classes:
+            return f"{len(names)} class names for {self.num_classes} classes"
+        if self.budgets is not None and not (
+            self.budgets and all(1 <= count <= self.spec.num_planes for count in self.budgets)
+        ):
+            return f"budgets of {str(self.budgets)[:60]} of {self.spec.num_planes} bit planes"
         if not (0 <= self.drop_rate < 1 and 0 <= self.drop_path_rate < 1):
             return f"drop rates {self.drop_rate:g} and {self.drop_path_rate:g}, which are not in [0, 1)"
         return None
