@@ -155,7 +155,13 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "datasets_prep.codec_fit",
     ),
     "datasets_prep.cli": ("walloc_cdl.latents", "walloc_cdl.data", "walloc_cdl.cli", *CODEC, "datasets_prep.*"),
-    "classifiers.models": ("walloc_cdl.data", "walloc_cdl.augment", "walloc_cdl.transforms", "walloc_cdl.training"),
+    "classifiers.models": (
+        "walloc_cdl.codec.fit",
+        "walloc_cdl.data",
+        "walloc_cdl.augment",
+        "walloc_cdl.transforms",
+        "walloc_cdl.training",
+    ),
     "classifiers.evaluation": (
         "walloc_cdl.latents",
         "walloc_cdl.data",

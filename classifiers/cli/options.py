@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from walloc_cdl.cli.optional_values import OMITTED, optional_value
+from walloc_cdl.errors import CallError
 
 if TYPE_CHECKING:
     from walloc_cdl.augment.pipeline import AugmentConfig
@@ -34,6 +35,20 @@ Augment = Annotated[
         "sound: none, light (shift, masks) or timm (more of them). Default light, and none for the channels stem."
     ),
 ]
+Crop = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIDES",
+        help="Of samples that differ in size, the crop in latents that the model takes: 16x16, or 400 of sound.",
+    ),
+]
+Views = Annotated[str, typer.Option(help="Stored views of a sample: one, or the mean over all.")]
+Ragged = Annotated[
+    str, typer.Option(help="Of samples that differ in size: the mean over tiles of the model's size, or whole.")
+]
+Unit = Annotated[
+    str, typer.Option("--unit", help="What one answer is for: sample, clip (all segments of a sound), or auto.")
+]
 Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
 
 
@@ -47,3 +62,13 @@ def augment_config(name: str, kind: str = "image") -> AugmentConfig | Spectrogra
 def pretrained_weights(option: str | None) -> bool | Path:
     """Returns the argument `pretrained` of `create_model` for a value of `--pretrained`."""
     return Path(option).expanduser() if option not in (None, OMITTED) else option == OMITTED
+
+
+def crop_sides(option: str | None) -> tuple[int, ...] | None:
+    """Returns the argument `crop` of `create_model` for a value of `--crop`; raises `CallError` for other text."""
+    if option is None:
+        return None
+    parts = option.lower().split("x")
+    if not all(part.isascii() and part.isdigit() and 0 < len(part) < 10 for part in parts):
+        raise CallError(f"--crop {option[:40]!r}; expected height and width in latents, such as 16x16, or a length")
+    return tuple(int(part) for part in parts)

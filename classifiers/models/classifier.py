@@ -19,6 +19,7 @@ from classifiers.models.backbones import (
     resolve_model,
 )
 from classifiers.models.config import LABEL_KINDS, STEMS, ClassifierConfig
+from classifiers.models.crops import in_one_size
 from classifiers.models.scale import TargetScale
 from classifiers.models.sound import build_sound_stem, require_spectrogram
 from classifiers.models.spectrogram import SpectrogramStem
@@ -92,7 +93,10 @@ class LatentClassifier(nn.Module):
 
     def forward(self, codes: Tensor, words: Tensor | None = None) -> Tensor:
         """Returns logits (B, num_classes); `words`, uint64 (B,), are those of `LatentLoader.with_words`."""
-        x = self._presented(codes, words)
+        if self.spectrograms is not None and self.training:
+            x = self.spectrograms(codes)
+        else:
+            x = self._stem_output(codes, words)
         if self.augmentation is not None and self.training and words is not None:
             x = self.augmentation(x, words, self.stem.pixel_mean, self.stem.pixel_std)
         if self.mixing is not None and self.training and words is not None:
@@ -100,10 +104,8 @@ class LatentClassifier(nn.Module):
         x = self.backbone(x)
         return x if self.scale is None else self.scale(x)
 
-    def _presented(self, codes: Tensor, words: Tensor | None) -> Tensor:
-        """Return what the stem makes of the codes."""
-        if self.spectrograms is not None and self.training:
-            return self.spectrograms(codes)
+    def _stem_output(self, codes: Tensor, words: Tensor | None) -> Tensor:
+        """Returns the pixels of the synthesis stem, the spectrograms of sound, or the features of the other stem."""
         budgets = None
         if self.config.budgets is not None and self.training and words is not None:
             budgets = random_budgets(words.to(codes.device), self.config.budgets)
@@ -128,6 +130,7 @@ def create_model(
     *,
     stem: str = "synthesis",
     grid: int | None = None,
+    crop: tuple[int, ...] | None = None,
     pretrained: bool | str | Path = False,
     alpha: float | None = None,
     num_classes: int | None = None,
@@ -148,19 +151,22 @@ def create_model(
     sample, training reads each sample with a random one of them, and the classifier takes rows of any number of bit
     planes. Random weights are drawn from torch's global generator.
 
+    Of samples that differ in size, it takes crops of `crop` latents, (h, w) or (t,), in training, and tiles or whole
+    samples in evaluation.
+
     The model has an output for each class, or for each target of regression, whose scale is that of the targets of
     `dataset`.
 
     Raises `CallError` for unknown names, for a grid that the data set or the model does not support, for budgets that
-    the data set does not have, for transforms that need operators if it has none, and for a data set whose samples
-    differ in size or have no labels, `JobError` if published weights cannot be downloaded.
+    the data set does not have, for transforms that need operators if it has none, for samples that differ in size
+    without a crop, and for a data set without labels, `JobError` if published weights cannot be downloaded.
 
     >>> model = create_model("resnet18", open_latents("DATA/clothing-latents"))        # doctest: +SKIP
     >>> model(codes).shape                               # uint8 (B, 12, 32, 32)       # doctest: +SKIP
     torch.Size([B, 10])
     """
-    dataset = as_latents(dataset)
     name = resolve_model(name)
+    dataset = in_one_size(as_latents(dataset), crop)
     if stem not in STEMS:
         raise unknown_name("stem", stem, STEMS, f"choose one of {', '.join(STEMS)}")
     label_kind = _label_kind(dataset)
@@ -181,8 +187,8 @@ def create_model(
         patch_size=None if pretrained else choose_patch_size(name, grid),
         drop_rate=drop_rate,
         drop_path_rate=drop_path_rate,
-        budgets=None if budgets is None else budgets_in_planes(dataset.spec, dataset.layout.grid, budgets),
         spectrogram=spectrogram,
+        budgets=None if budgets is None else budgets_in_planes(dataset.spec, dataset.layout.grid, budgets),
     )
     model_input = ModelInput(
         dataset.spec,
@@ -255,11 +261,6 @@ def _channels_stem(backbone: nn.Module, config: ClassifierConfig) -> ChannelsSte
 def _require_grid(dataset: LatentDataset, stem: str, grid: int | None) -> int:
     spec = dataset.spec
     height = dataset.latent_shape[1]
-    if height is None:
-        raise CallError(
-            f"classifiers take latents of one size, but the samples of {dataset.folder} differ; prepare them with "
-            "--geometry fixed, or read crops of them with LatentLoader and train a model of your own"
-        )
     if grid is None:
         grid = height * default_block(spec)
     blocks = dataset.synthesis_bank if stem == "synthesis" else range(1, spec.stride + 1)

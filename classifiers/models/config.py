@@ -110,7 +110,8 @@ class ClassifierConfig:
         if self.stem != "synthesis" or self.grid != spectrogram.bands:
             return f"stem {self.stem[:60]!r} and a grid of {self.grid} for {spectrogram.bands} mel bands"
         samples = (self.latent_shape[1] - 2 * spectrogram.trim) * spectrogram.block
-        if spectrogram.hop * spectrogram.columns > samples or spectrogram.block not in (1, self.spec.stride):
+        columns = spectrogram.hop * spectrogram.columns
+        if columns > samples or samples != spectrogram.samples or spectrogram.block not in (1, self.spec.stride):
             return f"{spectrogram.columns} columns of {spectrogram.hop} samples in sounds of {samples}"
         return self._problem_of_outputs()
 

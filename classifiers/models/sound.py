@@ -18,26 +18,19 @@ MEASURED_AT_ONCE = 16
 def require_spectrogram(dataset: LatentDataset, stem: str, grid: int | None) -> SpectrogramConfig:
     """Return the spectrogram for a data set of sound with `grid` mel bands, 64 by default.
 
-    Raises `CallError` for another stem than `synthesis`, for sounds that differ in size, and for those that are too
-    short for a spectrogram.
+    Raises `CallError` for another stem than `synthesis`, and for sounds that are too short for a spectrogram.
     """
     if stem != "synthesis":
         raise CallError(
             f"stem {stem!r} takes latents of images, those of {dataset.folder} are of sound; use stem `synthesis`, "
             "which makes a spectrogram of them"
         )
-    length = dataset.latent_shape[1]
-    if length is None:
-        raise CallError(
-            f"classifiers take latents of one size, but the samples of {dataset.folder} differ; prepare them with "
-            "--geometry fixed, or read crops of them with LatentLoader and train a model of your own"
-        )
     return SpectrogramConfig.choose(
         rate=waveform_rate(dataset),
         block=samples_per_latent(dataset),
         neighbors=waveform_shape(dataset)[1],
         trim=dataset.spec.extra_frames // 2,
-        latents=length,
+        latents=dataset.latent_shape[1],
         bands=DEFAULT_BANDS if grid is None else grid,
     )
 

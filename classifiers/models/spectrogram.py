@@ -54,6 +54,9 @@ class SpectrogramConfig:
     bands: Whole
     """Number of rows."""
     columns: Whole
+    """Of a sound of the usual length; longer ones, which are evaluated whole, have more."""
+    samples: Annotated[int, Check("an integer from 1 to 2^40", lambda value: 1 <= value <= 2**40)]
+    """Usual length of the waveform."""
 
     def __post_init__(self) -> None:
         if not 0 < self.rate < 1e9:
@@ -93,6 +96,7 @@ class SpectrogramConfig:
             transform=_fast_size(resolved),
             bands=bands,
             columns=columns,
+            samples=length,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -186,7 +190,8 @@ class SpectrogramStem(nn.Module):
             pad_mode="constant",
             return_complex=True,
         )
-        spectrum = spectrum[:, :, : config.columns]
+        columns = config.columns if sound.shape[2] == config.samples else max(sound.shape[2] // config.hop, 1)
+        spectrum = spectrum[:, :, :columns]
         power = spectrum.real.square() + spectrum.imag.square()  # eight times faster than abs().square() on a CPU
         energy = self._filters.float() @ power / self._window.float().square().sum()
         return torch.log(energy + FLOOR).unflatten(0, sound.shape[:2])

@@ -55,7 +55,7 @@ def build_cache(model: LatentClassifier, loader: LatentLoader) -> SpectrogramCac
     config = model.config
     if config.spectrogram is None or loader.device.type != "cpu" or model.transforms is not None:
         return None
-    if loader.views is not None or loader.crop is not None:
+    if loader.views is not None or loader.crop is not None or config.budgets is not None:
         return None
     num_bytes = 4 * config.spec.source_channels * config.spectrogram.bands * config.spectrogram.columns
     if len(loader.dataset) * (num_bytes + int(np.prod(loader.dataset.layout.view_shape))) > MAX_CACHE_BYTES:

@@ -97,6 +97,7 @@ def train(
             seed=config.seed,
             residency=residency,
             views="random" if train_ds.num_views > 1 else None,
+            crop=model.config.latent_shape[1:] if train_ds.layout.ragged else None,
             sampling=config.sampling,
         )
         _require_variance(model, loader.batch_size)

@@ -70,7 +70,11 @@ def compare_sounds(
     if config.num_seeds < 1:
         raise CallError(f"num_seeds is {config.num_seeds}; it must be at least 1, and 2 for an interval")
     source, notify = open_source(config.source), progress or (lambda phase, done, total: None)
-    comparison = _Comparison(config, local_path(out), _require_sounds(source), notify)
+    channels = _require_sounds(source)
+    folds_of_keys(
+        source.listing.splits[SPLIT].keys, config.folds
+    )  # segments have the keys of their clips, and a number
+    comparison = _Comparison(config, local_path(out), channels, notify)
     if not finished_only:
         comparison.prepare(source)
     comparison.cut()
