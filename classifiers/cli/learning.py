@@ -11,12 +11,17 @@ import typer
 from classifiers.cli.options import (
     Augment,
     BatchSize,
+    Crop,
     Epochs,
     LearningRate,
     ModelName,
     Precision,
     Pretrained,
+    Ragged,
+    Unit,
+    Views,
     augment_config,
+    crop_sides,
     pretrained_weights,
 )
 from walloc_cdl.cli.console import progress, report, say
@@ -50,6 +55,7 @@ def train(
     grid: Annotated[
         int | None, typer.Option(help="Height in pixels of the model's input; default as many values as are stored.")
     ] = None,
+    crop: Crop = None,
     pretrained: Pretrained = None,
     epochs: Epochs = 15,
     batch_size: BatchSize = 64,
@@ -82,9 +88,9 @@ def train(
         lr=lr,
         precision=precision,
         seed=seed,
-        augment=augment_config(augment or ("light" if stem == "synthesis" else "none")),
+        augment=augment_config(augment or ("light" if stem == "synthesis" else "none"), train_set.spec.kind),
     )
-    trained, weights = False, pretrained_weights(pretrained)
+    trained, weights, sides = False, pretrained_weights(pretrained), crop_sides(crop)
     with progress("train", "samples") as update:
 
         def on_progress(state: TrainProgress) -> None:
@@ -95,7 +101,7 @@ def train(
             update(state.samples_done, state.samples_total)
 
         record = classifiers.train(
-            lambda: classifiers.create_model(model, train_set, stem=stem, grid=grid, pretrained=weights),
+            lambda: classifiers.create_model(model, train_set, stem=stem, grid=grid, crop=sides, pretrained=weights),
             train_set,
             validation_set,
             config,
@@ -137,6 +143,9 @@ def evaluate(
         Path | None,
         typer.Option("--classes", help="Write the figures of each class to this CSV file.", callback=require_parent),
     ] = None,
+    views: Views = "one",
+    ragged: Ragged = "tiles",
+    unit: Unit = "auto",
     num_bytes: PrefixBytes = None,
     json_path: JsonPath = None,
 ) -> None:
@@ -149,6 +158,7 @@ def evaluate(
     import classifiers
     from walloc_cdl.data import open_files, open_latents
 
+    reading = classifiers.Reading(views, ragged, unit)
     model = classifiers.load_classifier(run)
     manifest = open_files(folder).load_manifest()
     splits = manifest.splits
@@ -163,7 +173,7 @@ def evaluate(
             + ("omit --bytes" if of_run.num_planes <= stored.num_planes else "prepare a data set with as many")
         )
     with progress("evaluate", "samples") as update:
-        metrics = classifiers.evaluate(model, test_set, progress=update)
+        metrics = classifiers.evaluate(model, test_set, reading=reading, progress=update)
     if classes_path is not None:
         write_atomic(classes_path, metrics.to_csv(model.config.output_names).encode("utf-8"))
     report(

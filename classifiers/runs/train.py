@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from classifiers.evaluation.kinds import MAIN_METRICS, METRICS, AnyMetrics, main_figures
 from classifiers.evaluation.predictions import evaluate
 from classifiers.models.classifier import LatentClassifier
+from classifiers.runs.augmentation import build_augmentation, build_cache
 from classifiers.runs.kept_codec import keep_codec
 from classifiers.runs.labels import require_variety, trainable
 from classifiers.runs.losses import build_loss
@@ -18,8 +19,6 @@ from classifiers.runs.mixing import build_mixing
 from classifiers.runs.run_config import run_config
 from classifiers.runs.step import ClassifierStep
 from classifiers.runs.train_config import TrainConfig
-from walloc_cdl.augment.config import PRESETS
-from walloc_cdl.augment.pipeline import PixelAugmentation
 from walloc_cdl.data import LatentDataset, LatentLoader, as_latents
 from walloc_cdl.errors import CallError, first_line
 from walloc_cdl.files import write_atomic
@@ -112,6 +111,7 @@ def train(
             views="random" if train_ds.num_views > 1 else None,
             rank=processes.rank,
             world_size=processes.world_size,
+            crop=model.config.latent_shape[1:] if train_ds.layout.ragged else None,
             sampling=config.sampling,
         )
         _require_variance(model, batch_size, processes.world_size)
@@ -127,7 +127,8 @@ def train(
 
         if processes.on_main(claim):
             return run.load_record(METRICS[model.config.label_kind])
-        model.augmentation = _augmentation(model, config)
+        model.augmentation = build_augmentation(model, config.augment)
+        model.spectrograms = build_cache(model, loader)
         model.mixing = mixing
         step = ClassifierStep(model, loss, precision, device)
         loop = TrainingLoop(
@@ -167,18 +168,6 @@ def _require_evaluation(config: TrainConfig, val_ds: LatentDataset | None) -> No
             "patience and keep=best choose an epoch by its evaluation, but there is no split to evaluate on; give one, "
             "or omit them"
         )
-
-
-def _augmentation(model: LatentClassifier, config: TrainConfig) -> PixelAugmentation | None:
-    """Return the augmentation of the configuration; raise `CallError` if the model has no pixels."""
-    if config.augment == PRESETS["none"]:
-        return None
-    if model.config.stem != "synthesis":
-        raise CallError(
-            f"pixels are augmented, but the stem {model.config.stem} makes none; choose no augmentation (--augment "
-            "none), or the stem synthesis"
-        )
-    return PixelAugmentation(config.augment)
 
 
 def _require_variance(model: LatentClassifier, batch_size: int, num_processes: int) -> None:

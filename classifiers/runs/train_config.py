@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from walloc_cdl.augment.config import PRESETS, AugmentConfig
+from walloc_cdl.augment.config import PRESETS, AugmentConfig, SpectrogramAugmentConfig
 from walloc_cdl.errors import CallError
 from walloc_cdl.settings import setting
 from walloc_cdl.training.config import LoopConfig, require_fraction
@@ -78,8 +78,8 @@ class TrainConfig(LoopConfig):
     """Probability of CutMix, if mixup is on as well."""
     mixup_off_epoch: int = setting(0, "Mix in this number of epochs only; 0 for all.", minimum=0)
     """Mix in this number of epochs only; 0 for all."""
-    augment: AugmentConfig = PRESETS["none"]
-    """Augmentation of the pixels that the synthesis stem makes."""
+    augment: AugmentConfig | SpectrogramAugmentConfig = PRESETS["none"]
+    """Augmentation of the pixels, or of the spectrograms, that the synthesis stem makes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
