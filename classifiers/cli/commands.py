@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from classifiers.cli import learning, models, prediction, weights
+from classifiers.cli import learning, models, prediction, training, weights
 from walloc_cdl.cli.registry import CommandTable
 
 COMMANDS = CommandTable(
     {
-        "train": learning.train,
+        "train": training.train,
         "evaluate": learning.evaluate,
         "predict": prediction.predict,
         "model push": models.push,

@@ -18,9 +18,10 @@ from classifiers.models.backbones import (
     require_logits,
     resolve_model,
 )
-from classifiers.models.config import LABEL_KINDS, STEMS, ClassifierConfig
+from classifiers.models.config import LABEL_KINDS, ClassifierConfig
 from classifiers.models.crops import in_one_size
 from classifiers.models.scale import TargetScale
+from classifiers.models.settings import STEMS
 from classifiers.models.sound import build_sound_stem, require_spectrogram
 from classifiers.models.spectrogram import SpectrogramStem
 from classifiers.models.spectrogram_cache import SpectrogramCache

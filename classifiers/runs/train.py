@@ -57,6 +57,7 @@ def train(
     progress: Progress | None = None,
     save: SaveInterval | None = None,
     trackers: Sequence[str] = (),
+    recipe: str | None = None,
 ) -> RunRecord[AnyMetrics]:
     """Train a classifier, write the run to the folder `out`, and evaluate the averaged weights on `val_ds`.
 
@@ -75,7 +76,7 @@ def train(
 
     In each process of `torchrun` or `accelerate launch`, the same call trains the same model: a process takes its slice
     of each batch, and the first one evaluates and writes. `trackers` are names of accelerate's trackers, such as
-    `tensorboard`, whose files go to `logs` in the folder.
+    `tensorboard`, whose files go to `logs` in the folder. `recipe` is the text of `recipe.toml`.
 
     The data sets are `LatentDataset`s, or `torch.utils.data.Subset`s of them, such as `random_split` makes. If they
     store several views, training draws one for each sample in every epoch, and validation uses the
@@ -123,6 +124,8 @@ def train(
             run.claim(settings, resume=resume)
             if not run.is_finished:
                 keep_codec(run, train_ds)
+                if recipe is not None:
+                    write_atomic(run.recipe_path, recipe.encode("utf-8"))
             return run.is_finished
 
         if processes.on_main(claim):

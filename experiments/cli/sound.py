@@ -63,7 +63,7 @@ def compare_sound(
             batch_size=batch_size,
             lr=lr,
             precision=precision,
-            label_smoothing=0.1,
+            smoothing=0.1,
             augment=preset(augment or "light", "audio"),
         ),
     )
