@@ -134,6 +134,14 @@ def train(
         model.spectrograms = build_cache(model, loader)
         model.mixing = mixing
         step = ClassifierStep(model, loss, precision, device)
+        evaluated: dict[int, AnyMetrics] = {}  # that of the latest epoch alone
+
+        def evaluate_epoch() -> dict[str, float]:
+            metrics = evaluate(model, val_ds)
+            evaluated.clear()
+            evaluated[loop.epoch + 1] = metrics
+            return main_figures(metrics)
+
         loop = TrainingLoop(
             model,
             step,
@@ -143,7 +151,7 @@ def train(
             weights_of=LatentClassifier.saved_weights,
             threads=threads,
             progress=progress if processes.is_main else None,
-            evaluate=None if val_ds is None else lambda: main_figures(evaluate(model, val_ds)),
+            evaluate=None if val_ds is None else evaluate_epoch,
             main_metric=MAIN_METRICS[model.config.label_kind],
             processes=processes,
         )
@@ -155,7 +163,9 @@ def train(
 
     def finish() -> RunRecord[AnyMetrics]:
         with torch_threads(loop.threads):
-            metrics = None if val_ds is None else evaluate(model, val_ds)
+            metrics = evaluated.get(loop.result_epoch)
+            if metrics is None and val_ds is not None:
+                metrics = evaluate(model, val_ds)
             environment = describe_environment(device, precision, ("timm",))
         if metrics is not None:
             write_atomic(run.classes_path, metrics.to_csv(model.config.output_names).encode())

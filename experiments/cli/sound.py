@@ -64,6 +64,7 @@ def compare_sound(
             lr=lr,
             precision=precision,
             smoothing=0.1,
+            val_interval=0,
             augment=preset(augment or "light", "audio"),
         ),
     )

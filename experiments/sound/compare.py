@@ -48,7 +48,7 @@ class SoundCompareConfig:
     threads: int | None = None
     training: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            epochs=30, batch_size=32, lr=2e-3, smoothing=0.1, augment=SOUND_PRESETS["light"]
+            epochs=30, batch_size=32, lr=2e-3, smoothing=0.1, augment=SOUND_PRESETS["light"], val_interval=0
         )
     )
 

@@ -200,7 +200,8 @@ def _line_printer(title: str, unit: str) -> Update:
         if time.monotonic() - last_printed >= PROGRESS_INTERVAL_S:
             last_printed = time.monotonic()
             of_total = "" if total is None else f" of {total:,}"
-            left = [] if total is None else [f"{duration_text((total - done) / max(rate.per_second(done), 1e-6))} left"]
+            per_second = rate.per_second(done)
+            left = [f"{duration_text((total - done) / per_second)} left"] if total is not None and per_second else []
             say(", ".join([f"{title}: {done:,}{of_total} {unit}", rate_text, *left, *filter(None, details)]))
 
     return update
