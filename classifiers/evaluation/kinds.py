@@ -23,6 +23,12 @@ MAIN_METRICS = dict(zip(LABEL_KINDS, ("accuracy", "mean_average_precision", "mae
 """The metric that decides by kind of label which epoch is best."""
 
 
+def metric_names(label_kind: str) -> list[str]:
+    """Returns the names of the metrics of a kind of label that `main_figures` may have."""
+    fields = dataclasses.fields(METRICS[label_kind])
+    return [each.name for each in fields if str(each.type).split(" ")[0] == "float"]
+
+
 def main_figures(metrics: AnyMetrics) -> dict[str, float]:
     """Returns the numbers among the metrics, by name, which are followed from epoch to epoch."""
     figures = {each.name: getattr(metrics, each.name) for each in dataclasses.fields(metrics)}

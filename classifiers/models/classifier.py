@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -119,6 +120,16 @@ class LatentClassifier(nn.Module):
         """Returns the names of weights that the timm model exempts from weight decay, such as position embeddings."""
         exempt = self.backbone.no_weight_decay() if hasattr(self.backbone, "no_weight_decay") else ()
         return {f"backbone.{name}" for name in exempt}
+
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
+        """Returns the layer of a parameter by its name, from 0, as timm's layer decay asks; the stem's is the first.
+
+        Raises `CallError` for a timm model that does not divide itself into layers.
+        """
+        if not hasattr(self.backbone, "group_matcher"):
+            raise CallError(f"{self.config.name} names no layers, for which layer_decay could be; omit it")
+        layers = group_parameters(self.backbone, self.backbone.group_matcher(coarse=coarse), reverse=True)
+        return lambda name: layers[name.removeprefix("backbone.")] + 1 if name.startswith("backbone.") else 0
 
     def saved_weights(self) -> dict[str, Tensor]:
         """Returns the tensors that are averaged and saved, not copied: the model's state without its transforms."""

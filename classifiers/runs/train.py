@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch.utils.data import Dataset
 
-from classifiers.evaluation.kinds import MAIN_METRICS, METRICS, AnyMetrics, main_figures
+from classifiers.evaluation.kinds import MAIN_METRICS, METRICS, AnyMetrics, main_figures, metric_names
 from classifiers.evaluation.predictions import evaluate
 from classifiers.models.classifier import LatentClassifier
 from classifiers.runs.augmentation import build_augmentation, build_cache
@@ -20,7 +21,7 @@ from classifiers.runs.run_config import run_config
 from classifiers.runs.step import ClassifierStep
 from classifiers.runs.train_config import TrainConfig
 from walloc_cdl.data import LatentDataset, LatentLoader, as_latents
-from walloc_cdl.errors import CallError, first_line
+from walloc_cdl.errors import CallError, first_line, unknown_name
 from walloc_cdl.files import write_atomic
 from walloc_cdl.threads import torch_threads
 from walloc_cdl.training import (
@@ -32,10 +33,13 @@ from walloc_cdl.training import (
     Trackers,
     TrainingLoop,
     TrainProgress,
+    build_optimizer,
+    build_schedule,
     choose_precision,
     compiled,
     describe_environment,
     finish_run,
+    require_backend,
     run_epochs,
     seed_torch,
 )
@@ -98,7 +102,7 @@ def train(
             model = model()
         train_ds, val_ds = trainable(model, train_ds), None if val_ds is None else trainable(model, val_ds)
         require_variety(train_ds)
-        _require_evaluation(config, val_ds)
+        _require_evaluation(model, config, val_ds)
         batch_size = min(config.batch_size, len(train_ds))
         processes.require_batch(batch_size)
         loader = LatentLoader(
@@ -118,6 +122,7 @@ def train(
         _require_variance(model, batch_size, processes.world_size)
         loss, mixing = build_loss(model, train_ds, config), build_mixing(model, config, loader)
         settings = run_config(model, loader, val_ds, config, is_seeded=is_seeded, device=device, precision=precision)
+        _require_settings(model, loader, config)
         tracked = Trackers(trackers)
 
         def claim() -> bool:
@@ -174,8 +179,19 @@ def train(
     return processes.on_main(finish)
 
 
-def _require_evaluation(config: TrainConfig, val_ds: LatentDataset | None) -> None:
+def _require_settings(model: LatentClassifier, loader: LatentLoader, config: TrainConfig) -> None:
+    """Raise `CallError` for settings that timm or torch refuse, before the run has a folder."""
+    require_backend(config.torchcompile)
+    updates_per_epoch = math.ceil(len(loader) / config.grad_accum_steps)
+    build_schedule(build_optimizer(model, config), config, updates_per_epoch)
+
+
+def _require_evaluation(model: LatentClassifier, config: TrainConfig, val_ds: LatentDataset | None) -> None:
     """Raise `CallError` if the best epoch is asked for, and nothing says which that is."""
+    if config.eval_metric is not None:
+        known = metric_names(model.config.label_kind)
+        if config.eval_metric not in known:
+            raise unknown_name("eval_metric", config.eval_metric, known, f"choose one of {', '.join(known)}")
     if val_ds is None and (config.patience is not None or config.keep == "best"):
         raise CallError(
             "patience and keep=best choose an epoch by its evaluation, but there is no split to evaluate on; give one, "

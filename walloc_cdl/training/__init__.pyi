@@ -19,6 +19,7 @@ from .optimizer import build_optimizer as build_optimizer
 from .precision import autocast as autocast
 from .precision import choose_precision as choose_precision
 from .precision import compiled as compiled
+from .precision import require_backend as require_backend
 from .processes import Processes as Processes
 from .record import RunRecord as RunRecord
 from .run import SaveInterval as SaveInterval

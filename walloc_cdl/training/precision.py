@@ -46,18 +46,24 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
     return torch.autocast(device.type, dtype, enabled=precision != "fp32")
 
 
-@contextmanager
-def compiled(module: nn.Module, backend: str | None) -> Iterator[None]:
-    """Let `torch.compile` compile the module's calls with this backend while the block runs; None for no change.
-
-    The module and its state keep their names. Raises `CallError` for a backend that torch does not have.
-    """
+def require_backend(backend: str | None) -> None:
+    """Raise `CallError` for a backend of `torch.compile` that torch does not have; None is no compilation."""
     if backend is None:
-        yield
         return
     known = torch.compiler.list_backends(exclude_tags=())
     if backend not in known:
         raise unknown_name("torchcompile", backend, known, f"choose one of {', '.join(known)}")
+
+
+@contextmanager
+def compiled(module: nn.Module, backend: str | None) -> Iterator[None]:
+    """Let `torch.compile` compile the module's calls with this backend while the block runs; None for no change.
+
+    The module and its state keep their names.
+    """
+    if backend is None:
+        yield
+        return
     module.compile(backend=backend)
     try:
         yield
