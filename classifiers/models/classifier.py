@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from timm.models import PretrainedCfg, get_pretrained_cfg
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -17,14 +18,22 @@ from classifiers.models.backbones import (
     require_logits,
     resolve_model,
 )
-from classifiers.models.config import STEMS, ClassifierConfig
+from classifiers.models.config import STEMS, ClassifierConfig, PixelFit
+from classifiers.models.grids import (
+    default_block,
+    fit_pixels,
+    offered_blocks,
+    pixel_normalization,
+    published_grid,
+    require_grid,
+)
+from classifiers.models.levels import SynthesisLevels
 from classifiers.models.stems import ChannelsStem, SynthesisStem
 from walloc_cdl.augment.pipeline import PixelAugmentation
 from walloc_cdl.data import ChannelStatistics, LatentDataset, ModelInput, as_latents
 from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.planes.levels import LevelTables
-from walloc_cdl.spec import LatentSpec
-from walloc_cdl.synthesis import LinearSynthesis, choose_block
+from walloc_cdl.synthesis import choose_block
 
 DEFAULT_ALPHA = {"synthesis": 1.0, "channels": 0.5}
 """The synthesis undoes the scaling, so its alpha matters to latent-space transforms only."""
@@ -52,6 +61,8 @@ class LatentClassifier(nn.Module):
     """
 
     augmentation: PixelAugmentation | None = None
+    levels: SynthesisLevels | None = None
+    """Stems for larger grids, from which crops are made in training; not saved."""
 
     def __init__(
         self,
@@ -75,10 +86,19 @@ class LatentClassifier(nn.Module):
         x = self.input(codes)
         if self.transforms is not None and self.training:
             x = self.transforms(x)
-        x = self.stem(x)
         if self.augmentation is not None and self.training and words is not None:
-            x = self.augmentation(x, words, self.stem.pixel_mean, self.stem.pixel_std)
-        return self.backbone(x)
+            return self.backbone(self._augmented(x, words, self.augmentation))
+        x = self.stem(x)
+        return self.backbone(x if self.config.fit is None else fit_pixels(x, self.config.fit))
+
+    def _augmented(self, x: Tensor, words: Tensor, augmentation: PixelAugmentation) -> Tensor:
+        """Returns the augmented pixels of a model input (B, K, h, w)."""
+        mean, std = self.stem.pixel_mean, self.stem.pixel_std
+        if augmentation.crops:
+            levels = self.levels or SynthesisLevels({}, self.input, self.stem, (mean, std))
+            return augmentation.of_levels(levels.on(x), words, mean, std, self.config.input_size)
+        x = self.stem(x)
+        return augmentation(x if self.config.fit is None else fit_pixels(x, self.config.fit), words, mean, std)
 
     def no_weight_decay(self) -> set[str]:
         """Returns the names of weights that the timm model exempts from weight decay, such as position embeddings."""
@@ -108,9 +128,14 @@ def create_model(
     `dataset` is a `LatentDataset`, or a `torch.utils.data.Subset` of one; the statistics are those of the
     whole train split.
     `grid` is the height in pixels of the timm model's input, a multiple of the height of the latents. By
-    default the input has as many values as are stored: 64 for 12×32×32 codes of RGB. With the `channels`
-    stem it chooses the pixel model whose feature maps are matched. `pretrained` may be a safetensors file
-    of published weights. Random weights are drawn from torch's global generator.
+    default the input has as many values as bytes are stored: 64 for 12×32×32 codes of RGB. With the `channels`
+    stem it chooses the pixel model whose feature maps are matched. Random weights are drawn from torch's global
+    generator.
+
+    `pretrained` is true for published weights, or a safetensors file of such weights. Then the input has the model's
+    own size by default, and mean and standard deviation are those that the weights expect. Where that size is no
+    multiple of the latents', pixels of a larger grid are resized and cropped as in timm's evaluation (`config.fit`).
+    The head is kept if it has as many classes as the data set.
 
     Raises `CallError` for unknown names, for a grid that the data set or the model does not support, and for a
     data set whose samples differ in size or whose labels are not class numbers,
@@ -125,7 +150,8 @@ def create_model(
     if stem not in STEMS:
         raise unknown_name("stem", stem, STEMS, f"choose one of {', '.join(STEMS)}")
     require_class_numbers(dataset)
-    grid = _require_grid(dataset, stem, grid)
+    published = get_pretrained_cfg(name) if pretrained else None
+    grid, fit = _choose_grid(dataset, name, stem, grid, published)
     config = ClassifierConfig(
         name=name,
         stem=stem,
@@ -139,18 +165,23 @@ def create_model(
         patch_size=None if pretrained else choose_patch_size(name, grid),
         drop_rate=drop_rate,
         drop_path_rate=drop_path_rate,
+        fit=fit,
     )
     model_input = ModelInput(
         dataset.spec, dataset.statistics, config.alpha, levels=dataset.levels, grid=config.latent_shape[1:]
     )
     backbone = build_backbone(config, pretrained)
+    levels = None
     if stem == "channels":
         stem_module: nn.Module = _channels_stem(backbone, config)
     else:
         layer = choose_block(dataset.synthesis_bank, config.block)
-        stem_module = SynthesisStem.fold(layer, model_input, *_pixel_normalization(backbone, config, layer))
+        normalization = pixel_normalization(published, config.spec, layer)
+        stem_module = SynthesisStem.fold(layer, model_input, *normalization)
+        levels = SynthesisLevels(dataset.synthesis_bank, model_input, stem_module, normalization)
     origin = Origin(dataset.manifest.digest(), pretrained_identity(name, pretrained))
     model = LatentClassifier(config, model_input, stem_module, backbone, transforms, origin)
+    model.levels = levels
     require_logits(model, config)
     return model
 
@@ -179,38 +210,21 @@ def require_class_numbers(dataset: LatentDataset) -> None:
         )
 
 
-def default_block(spec: LatentSpec) -> int:
-    """Returns the side in pixels per latent at which pixels and latents have equally many values.
-
-    It is 2 for 12 channels of RGB, and 1 for pixels.
-    """
-    return max(1, round((spec.latent_channels / spec.source_channels) ** 0.5))
+def _choose_grid(
+    dataset: LatentDataset, name: str, stem: str, grid: int | None, published: PretrainedCfg | None
+) -> tuple[int, PixelFit | None]:
+    """Returns the height of the grid, and how its pixels are fitted to a model of another size."""
+    blocks = offered_blocks(dataset, stem)
+    height, width = dataset.latent_shape[1:]
+    if grid is not None:
+        return require_grid(grid, height, blocks), None
+    if published is not None and stem == "synthesis" and blocks:
+        return published_grid(published, (height, width), blocks)
+    return require_grid(height * default_block(dataset.spec), height, blocks), None
 
 
 def _channels_stem(backbone: nn.Module, config: ClassifierConfig) -> ChannelsStem:
     return ChannelsStem(adapt_to_latents(backbone, config.name, config.spec.latent_channels, config.block))
-
-
-def _require_grid(dataset: LatentDataset, stem: str, grid: int | None) -> int:
-    spec = dataset.spec
-    if spec.kind != "image":
-        raise CallError(
-            f"classifiers take latents of images, those of {dataset.folder} are of kind {spec.kind!r}; "
-            "read them with LatentLoader and train a model of your own"
-        )
-    height = dataset.latent_shape[1]
-    if height is None:
-        raise CallError(
-            f"classifiers take latents of one size, but the samples of {dataset.folder} differ; prepare them with "
-            "--geometry fixed, or read crops of them with LatentLoader and train a model of your own"
-        )
-    if grid is None:
-        grid = height * default_block(spec)
-    blocks = dataset.synthesis_bank if stem == "synthesis" else range(1, spec.stride + 1)
-    if grid < 1 or grid % height or grid // height not in blocks:
-        offered = ", ".join(str(height * block) for block in sorted(blocks))
-        raise CallError(f"a grid of {grid} pixels does not go with latents of height {height}; choose one of {offered}")
-    return grid
 
 
 def _count_classes(dataset: LatentDataset, num_classes: int | None) -> int:
@@ -220,16 +234,3 @@ def _count_classes(dataset: LatentDataset, num_classes: int | None) -> int:
     if count < dataset.num_classes:
         raise CallError(f"num_classes is {count}, but {dataset.folder} has {dataset.num_classes}; omit it")
     return count
-
-
-def _pixel_normalization(
-    backbone: nn.Module, config: ClassifierConfig, layer: LinearSynthesis
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns mean and standard deviation (C,) for pixels in [-0.5, 0.5].
-
-    They are those that pretrained weights expect, or those of the data.
-    """
-    if config.pretrained and config.spec.source_channels == 3:
-        published = backbone.pretrained_cfg
-        return np.asarray(published["mean"]) - 0.5, np.asarray(published["std"])
-    return layer.pixel_mean, layer.pixel_std

@@ -12,6 +12,35 @@ from walloc_cdl.spec import LatentSpec
 from walloc_cdl.training.checkpoint import REMEDY
 
 STEMS = ("synthesis", "channels")
+INTERPOLATIONS = ("bilinear", "bicubic")
+MAX_SIDE = 4096
+"""More pixels a side than any published model takes."""
+
+
+@dataclass(frozen=True)
+class PixelFit:
+    """How pixels of another size become the input of a model, as timm does it for evaluation.
+
+    The shorter side is resized to ⌊side / crop_pct⌋ of the model's input, whose center is cropped.
+    """
+
+    size: tuple[int, int]
+    """(height, width) of the model's input in pixels."""
+    crop_pct: float
+    """The model's side over that of the resized image, above 0 and at most 1."""
+    interpolation: str
+    """`bilinear` or `bicubic`, with a low-pass filter where pixels become fewer."""
+
+    def problem(self) -> str | None:
+        """Describe what is out of range; None if nothing is."""
+        if (
+            not 1 <= min(self.size) <= max(self.size) <= MAX_SIDE
+            or not 0 < self.crop_pct <= 1
+            or self.interpolation not in INTERPOLATIONS
+        ):
+            interpolation = self.interpolation[:60]
+            return f"pixels fitted to {self.size} by a crop of {self.crop_pct:g} with filter {interpolation!r}"
+        return None
 
 
 @dataclass(frozen=True)
@@ -38,6 +67,8 @@ class ClassifierConfig:
     """Side of a patch in pixels, where it differs from the timm model's default."""
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
+    fit: PixelFit | None = None
+    """How the pixels of the grid become the model's input; None if they are its input."""
 
     @property
     def block(self) -> int:
@@ -49,6 +80,11 @@ class ClassifierConfig:
         """(height, width) of the pixel grid."""
         return self.latent_shape[1] * self.block, self.latent_shape[2] * self.block
 
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) in pixels of the timm model's input."""
+        return self.image_size if self.fit is None else self.fit.size
+
     def to_json(self) -> dict[str, Any]:
         """Returns plain values for canonical JSON."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -57,6 +93,7 @@ class ClassifierConfig:
             "spec": self.spec.to_json(),
             "latent_shape": list(self.latent_shape),
             "class_names": None if self.class_names is None else list(self.class_names),
+            "fit": None if self.fit is None else {**dataclasses.asdict(self.fit), "size": list(self.fit.size)},
         }
 
     @classmethod
@@ -75,6 +112,8 @@ class ClassifierConfig:
             )
         if self.stem not in STEMS or self.grid % self.latent_shape[1]:
             return f"stem {self.stem[:60]!r} on a grid of {self.grid} for latents {self.latent_shape}"
+        if self.fit is not None and (self.stem != "synthesis" or self.fit.problem()):
+            return self.fit.problem() or f"pixels fitted to {self.fit.size}, but the stem {self.stem} makes none"
         if self.spec.kind != "image" or self.spec.latent_channels != self.latent_shape[0]:
             return f"latents {self.latent_shape} of kind {self.spec.kind} and {self.spec.latent_channels} channels"
         if self.class_names is not None and len(self.class_names) > self.num_classes:
