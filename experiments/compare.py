@@ -186,7 +186,7 @@ class _Comparison:
         model = load_classifier(folder)
         with torch_threads(self.threads):
             answers = classify(model, test_set)
-        kept = answers.predicted if answers.probabilities is None else answers.probabilities
+        kept = answers.scores.probabilities if model.config.num_classes == 2 else answers.predicted
         return _Run(
             record.to_json(),
             kept[answers.labels >= 0],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from classifiers.models.backbones import (
     require_logits,
     resolve_model,
 )
-from classifiers.models.config import STEMS, ClassifierConfig, PixelFit
+from classifiers.models.config import LABEL_KINDS, STEMS, ClassifierConfig, PixelFit
 from classifiers.models.grids import (
     default_block,
     fit_pixels,
@@ -28,12 +29,16 @@ from classifiers.models.grids import (
     require_grid,
 )
 from classifiers.models.levels import SynthesisLevels
+from classifiers.models.scale import TargetScale
 from classifiers.models.stems import ChannelsStem, SynthesisStem
+from walloc_cdl.augment.mixing import NeighborMixing
 from walloc_cdl.augment.pipeline import PixelAugmentation
 from walloc_cdl.data import ChannelStatistics, LatentDataset, ModelInput, as_latents
 from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.planes.levels import LevelTables
 from walloc_cdl.synthesis import choose_block
+from walloc_cdl.transforms.budgets import budgets_in_planes, random_budgets
+from walloc_cdl.transforms.pipeline import LatentTransformConfig, LatentTransforms
 
 DEFAULT_ALPHA = {"synthesis": 1.0, "channels": 0.5}
 """The synthesis undoes the scaling, so its alpha matters to latent-space transforms only."""
@@ -53,16 +58,20 @@ class Origin:
 class LatentClassifier(nn.Module):
     """Computes logits (B, num_classes) from codes uint8 (B, K, h, w): input, transforms, stem, backbone.
 
+    Of regression it computes the targets (B, T) in their own units, which `scale` gives them.
+
     Of latents with bit planes, it takes their rows (B, R), too, as `LatentLoader` gives them.
 
-    `transforms`, if given, acts on the model input (B, K, h, w) in training mode; it is not saved. `origin` describes
+    `transforms`, if given, acts on the model input (B, K, h, w) in training mode; it is not saved. A module with the
+    attribute `takes_words`, such as `LatentTransforms`, is called with the words, too. `origin` describes
     what the initial weights and the buffers were made from. `augmentation`, if it is set, acts on the pixels of the
-    synthesis stem in training mode, for batches that come with words; it is not saved either.
+    synthesis stem in training mode, for batches that come with words, and `mixing` after it; they are not saved either.
     """
 
     augmentation: PixelAugmentation | None = None
     levels: SynthesisLevels | None = None
     """Stems for larger grids, from which crops are made in training; not saved."""
+    mixing: NeighborMixing | None = None
 
     def __init__(
         self,
@@ -72,6 +81,7 @@ class LatentClassifier(nn.Module):
         backbone: nn.Module,
         transforms: nn.Module | None = None,
         origin: Origin | None = None,
+        scale: TargetScale | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -80,25 +90,37 @@ class LatentClassifier(nn.Module):
         self.stem = stem
         self.backbone = backbone
         self.transforms = transforms
+        self.scale = scale
 
     def forward(self, codes: Tensor, words: Tensor | None = None) -> Tensor:
         """Returns logits (B, num_classes); `words`, uint64 (B,), are those of `LatentLoader.with_words`."""
-        x = self.input(codes)
+        budgets = None
+        if self.config.budgets is not None and self.training and words is not None:
+            budgets = random_budgets(words.to(codes.device), self.config.budgets)
+        x = self.input(codes, budgets)
         if self.transforms is not None and self.training:
-            x = self.transforms(x)
+            x = self.transforms(x, words) if getattr(self.transforms, "takes_words", False) else self.transforms(x)
         if self.augmentation is not None and self.training and words is not None:
-            return self.backbone(self._augmented(x, words, self.augmentation))
+            x = self._augmented(x, words, self.augmentation)
+        else:
+            x = self._pixels(x)
+        if self.mixing is not None and self.training and words is not None:
+            x = self.mixing(x, words)
+        x = self.backbone(x)
+        return x if self.scale is None else self.scale(x)
+
+    def _pixels(self, x: Tensor) -> Tensor:
+        """Returns the timm model's input for a model input (B, K, h, w)."""
         x = self.stem(x)
-        return self.backbone(x if self.config.fit is None else fit_pixels(x, self.config.fit))
+        return x if self.config.fit is None else fit_pixels(x, self.config.fit)
 
     def _augmented(self, x: Tensor, words: Tensor, augmentation: PixelAugmentation) -> Tensor:
         """Returns the augmented pixels of a model input (B, K, h, w)."""
         mean, std = self.stem.pixel_mean, self.stem.pixel_std
-        if augmentation.crops:
-            levels = self.levels or SynthesisLevels({}, self.input, self.stem, (mean, std))
-            return augmentation.of_levels(levels.on(x), words, mean, std, self.config.input_size)
-        x = self.stem(x)
-        return augmentation(x if self.config.fit is None else fit_pixels(x, self.config.fit), words, mean, std)
+        if not augmentation.crops:
+            return augmentation(self._pixels(x), words, mean, std)
+        levels = self.levels or SynthesisLevels({}, self.input, self.stem, (mean, std))
+        return augmentation.of_levels(levels.on(x), words, mean, std, self.config.input_size)
 
     def no_weight_decay(self) -> set[str]:
         """Returns the names of weights that the timm model exempts from weight decay, such as position embeddings."""
@@ -121,7 +143,8 @@ def create_model(
     num_classes: int | None = None,
     drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,
-    transforms: nn.Module | None = None,
+    transforms: nn.Module | LatentTransformConfig | None = None,
+    budgets: Sequence[int] | None = None,
 ) -> LatentClassifier:
     """Build a classifier from the timm model `name`, such as `resnet18.a1_in1k` or `hf_hub:timm/resnet18.a1_in1k`.
 
@@ -129,17 +152,21 @@ def create_model(
     whole train split.
     `grid` is the height in pixels of the timm model's input, a multiple of the height of the latents. By
     default the input has as many values as bytes are stored: 64 for 12×32×32 codes of RGB. With the `channels`
-    stem it chooses the pixel model whose feature maps are matched. Random weights are drawn from torch's global
-    generator.
+    stem it chooses the pixel model whose feature maps are matched. `transforms` may be the settings of transforms of
+    latents. With `budgets`, in bytes a sample, training reads each sample with a random one of them, and the classifier
+    takes rows of any number of bit planes. Random weights are drawn from torch's global generator.
 
     `pretrained` is true for published weights, or a safetensors file of such weights. Then the input has the model's
     own size by default, and mean and standard deviation are those that the weights expect. Where that size is no
     multiple of the latents', pixels of a larger grid are resized and cropped as in timm's evaluation (`config.fit`).
     The head is kept if it has as many classes as the data set.
 
-    Raises `CallError` for unknown names, for a grid that the data set or the model does not support, and for a
-    data set whose samples differ in size or whose labels are not class numbers,
-    `JobError` if published weights cannot be downloaded.
+    The model has an output for each class, or for each target of regression, whose scale is that of the targets of
+    `dataset`.
+
+    Raises `CallError` for unknown names, for a grid that the data set or the model does not support, for budgets that
+    the data set does not have, for transforms that need operators if it has none, and for a data set whose samples
+    differ in size or have no labels, `JobError` if published weights cannot be downloaded.
 
     >>> model = create_model("resnet18", open_latents("DATA/clothing-latents"))        # doctest: +SKIP
     >>> model(codes).shape                               # uint8 (B, 12, 32, 32)       # doctest: +SKIP
@@ -149,7 +176,7 @@ def create_model(
     name = resolve_model(name)
     if stem not in STEMS:
         raise unknown_name("stem", stem, STEMS, f"choose one of {', '.join(STEMS)}")
-    require_class_numbers(dataset)
+    label_kind = _label_kind(dataset)
     published = get_pretrained_cfg(name) if pretrained else None
     grid, fit = _choose_grid(dataset, name, stem, grid, published)
     config = ClassifierConfig(
@@ -157,19 +184,29 @@ def create_model(
         stem=stem,
         grid=grid,
         alpha=DEFAULT_ALPHA[stem] if alpha is None else float(alpha),
-        num_classes=_count_classes(dataset, num_classes),
+        num_classes=_count_outputs(dataset, label_kind, num_classes),
         spec=dataset.spec,
         latent_shape=tuple(dataset.latent_shape),
+        label_kind=label_kind,
         class_names=None if dataset.class_names is None else tuple(dataset.class_names),
+        target_names=None if dataset.manifest.target_names is None else tuple(dataset.manifest.target_names),
         pretrained=bool(pretrained),
         patch_size=None if pretrained else choose_patch_size(name, grid),
         drop_rate=drop_rate,
         drop_path_rate=drop_path_rate,
         fit=fit,
+        budgets=None if budgets is None else budgets_in_planes(dataset.spec, dataset.layout.grid, budgets),
     )
     model_input = ModelInput(
-        dataset.spec, dataset.statistics, config.alpha, levels=dataset.levels, grid=config.latent_shape[1:]
+        dataset.spec,
+        dataset.statistics,
+        config.alpha,
+        levels=dataset.levels,
+        grid=config.latent_shape[1:],
+        prefixes=config.budgets is not None,
     )
+    if isinstance(transforms, LatentTransformConfig):
+        transforms = LatentTransforms.of_dataset(transforms, dataset, model_input)
     backbone = build_backbone(config, pretrained)
     levels = None
     if stem == "channels":
@@ -180,7 +217,8 @@ def create_model(
         stem_module = SynthesisStem.fold(layer, model_input, *normalization)
         levels = SynthesisLevels(dataset.synthesis_bank, model_input, stem_module, normalization)
     origin = Origin(dataset.manifest.digest(), pretrained_identity(name, pretrained))
-    model = LatentClassifier(config, model_input, stem_module, backbone, transforms, origin)
+    scale = TargetScale.of(dataset.labels) if label_kind == "regression" else None
+    model = LatentClassifier(config, model_input, stem_module, backbone, transforms, origin, scale)
     model.levels = levels
     require_logits(model, config)
     return model
@@ -192,22 +230,27 @@ def rebuild_model(config: ClassifierConfig) -> LatentClassifier:
     channels = config.spec.latent_channels
     statistics = ChannelStatistics(np.zeros(channels), np.ones(channels))
     levels = None if config.spec.planes is None else LevelTables.zeros(config.spec.channel_bits)
-    model_input = ModelInput(config.spec, statistics, config.alpha, levels=levels, grid=config.latent_shape[1:])
+    model_input = ModelInput(
+        config.spec,
+        statistics,
+        config.alpha,
+        levels=levels,
+        grid=config.latent_shape[1:],
+        prefixes=config.budgets is not None,
+    )
     backbone = build_backbone(config)
     if config.stem == "channels":
         stem_module: nn.Module = _channels_stem(backbone, config)
     else:
         stem_module = SynthesisStem.zeros(config.spec.source_channels, channels, config.block)
-    return LatentClassifier(config, model_input, stem_module, backbone)
+    scale = TargetScale.ones(config.num_classes) if config.label_kind == "regression" else None
+    return LatentClassifier(config, model_input, stem_module, backbone, scale=scale)
 
 
-def require_class_numbers(dataset: LatentDataset) -> None:
-    """Raise `CallError` unless each sample has one class number, as cross entropy needs, or the data have no labels."""
-    if (kind := dataset.layout.labels.kind) not in ("class", "none"):
-        raise CallError(
-            f"classifiers learn class numbers, the labels of {dataset.folder} are of kind {kind!r}; "
-            "read them with LatentLoader and train a model of your own"
-        )
+def _label_kind(dataset: LatentDataset) -> str:
+    """Return the kind of labels that is learned; without labels it is `class`, for which classes are counted later."""
+    kind = dataset.layout.labels.kind
+    return kind if kind in LABEL_KINDS else "class"
 
 
 def _choose_grid(
@@ -227,7 +270,14 @@ def _channels_stem(backbone: nn.Module, config: ClassifierConfig) -> ChannelsSte
     return ChannelsStem(adapt_to_latents(backbone, config.name, config.spec.latent_channels, config.block))
 
 
-def _count_classes(dataset: LatentDataset, num_classes: int | None) -> int:
+def _count_outputs(dataset: LatentDataset, label_kind: str, num_classes: int | None) -> int:
+    if label_kind != "class":
+        count, noun = dataset.layout.labels.num_columns, "classes" if label_kind == "multilabel" else "targets"
+        if num_classes not in (None, count):
+            raise CallError(
+                f"num_classes is {num_classes}, but the labels of {dataset.folder} are of {count} {noun}; omit it"
+            )
+        return count
     count = dataset.num_classes if num_classes is None else num_classes
     if count < 2:
         raise CallError(f"{dataset.folder} has {count} classes; a classifier needs at least 2: use a labeled data set")

@@ -43,6 +43,10 @@ class PixelFit:
         return None
 
 
+LABEL_KINDS = ("class", "multilabel", "regression")
+"""Kinds of labels that are learned."""
+
+
 @dataclass(frozen=True)
 class ClassifierConfig:
     """The structure of a classifier; its weights, synthesis and statistics are saved with the model."""
@@ -57,10 +61,15 @@ class ClassifierConfig:
     alpha: float
     """Exponent of the scaling in `ModelInput`."""
     num_classes: int
+    """Number of outputs: of classes, or of regression targets."""
     spec: LatentSpec
     latent_shape: tuple[int, int, int]
     """(K, h, w)."""
+    label_kind: str = "class"
+    """`class` (one class a sample), `multilabel` (any number of them) or `regression`."""
     class_names: tuple[str, ...] | None = None
+    target_names: tuple[str, ...] | None = None
+    """Names of the regression targets."""
     pretrained: bool = False
     """Whether training started from published weights."""
     patch_size: int | None = None
@@ -69,6 +78,14 @@ class ClassifierConfig:
     drop_path_rate: float = 0.0
     fit: PixelFit | None = None
     """How the pixels of the grid become the model's input; None if they are its input."""
+    budgets: tuple[int, ...] | None = None
+    """Numbers of bit planes, ascending, of which training reads a random one of each sample; None for all planes
+    always. A classifier with budgets takes rows of any number of planes."""
+
+    @property
+    def output_names(self) -> tuple[str, ...] | None:
+        """Names of the outputs: of the classes, or of the regression targets."""
+        return self.target_names if self.label_kind == "regression" else self.class_names
 
     @property
     def block(self) -> int:
@@ -92,8 +109,10 @@ class ClassifierConfig:
             **fields,
             "spec": self.spec.to_json(),
             "latent_shape": list(self.latent_shape),
+            "budgets": None if self.budgets is None else list(self.budgets),
             "class_names": None if self.class_names is None else list(self.class_names),
             "fit": None if self.fit is None else {**dataclasses.asdict(self.fit), "size": list(self.fit.size)},
+            "target_names": None if self.target_names is None else list(self.target_names),
         }
 
     @classmethod
@@ -116,8 +135,15 @@ class ClassifierConfig:
             return self.fit.problem() or f"pixels fitted to {self.fit.size}, but the stem {self.stem} makes none"
         if self.spec.kind != "image" or self.spec.latent_channels != self.latent_shape[0]:
             return f"latents {self.latent_shape} of kind {self.spec.kind} and {self.spec.latent_channels} channels"
-        if self.class_names is not None and len(self.class_names) > self.num_classes:
-            return f"{len(self.class_names)} class names for {self.num_classes} classes"
+        if self.label_kind not in LABEL_KINDS:
+            return f"labels of kind {self.label_kind[:60]!r}"
+        names = self.output_names
+        if names is not None and len(names) > self.num_classes:
+            return f"{len(names)} class names for {self.num_classes} classes"
+        if self.budgets is not None and not (
+            self.budgets and all(1 <= count <= self.spec.num_planes for count in self.budgets)
+        ):
+            return f"budgets of {str(self.budgets)[:60]} of {self.spec.num_planes} bit planes"
         if not (0 <= self.drop_rate < 1 and 0 <= self.drop_path_rate < 1):
             return f"drop rates {self.drop_rate:g} and {self.drop_path_rate:g}, which are not in [0, 1)"
         return None
