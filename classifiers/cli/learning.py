@@ -11,12 +11,17 @@ import typer
 from classifiers.cli.options import (
     Augment,
     BatchSize,
+    Crop,
     Epochs,
     LearningRate,
     ModelName,
     Precision,
     Pretrained,
+    Ragged,
+    Unit,
+    Views,
     augment_config,
+    crop_sides,
     pretrained_weights,
 )
 from walloc_cdl.cli.console import progress, report, say
@@ -26,7 +31,9 @@ from walloc_cdl.files import write_atomic
 from walloc_cdl.machine import wait_without_spinning_if_busy
 
 if TYPE_CHECKING:
-    from classifiers import Metrics, TrainProgress
+    from classifiers import Metrics, MultilabelMetrics, RegressionMetrics, TrainProgress
+    from classifiers.evaluation.kinds import AnyMetrics
+    from walloc_cdl.data import LatentDataset
     from walloc_cdl.latents import SplitSummary
 
 DataSet = Annotated[
@@ -48,6 +55,7 @@ def train(
     grid: Annotated[
         int | None, typer.Option(help="Height in pixels of the model's input; default as many values as are stored.")
     ] = None,
+    crop: Crop = None,
     pretrained: Pretrained = None,
     epochs: Epochs = 15,
     batch_size: BatchSize = 64,
@@ -80,9 +88,9 @@ def train(
         lr=lr,
         precision=precision,
         seed=seed,
-        augment=augment_config(augment or ("light" if stem == "synthesis" else "none")),
+        augment=augment_config(augment or ("light" if stem == "synthesis" else "none"), train_set.spec.kind),
     )
-    trained, weights = False, pretrained_weights(pretrained)
+    trained, weights, sides = False, pretrained_weights(pretrained), crop_sides(crop)
     with progress("train", "samples") as update:
 
         def on_progress(state: TrainProgress) -> None:
@@ -93,7 +101,7 @@ def train(
             update(state.samples_done, state.samples_total)
 
         record = classifiers.train(
-            lambda: classifiers.create_model(model, train_set, stem=stem, grid=grid, pretrained=weights),
+            lambda: classifiers.create_model(model, train_set, stem=stem, grid=grid, crop=sides, pretrained=weights),
             train_set,
             validation_set,
             config,
@@ -114,7 +122,7 @@ def train(
         "loss, last epoch": record.losses[-1],
     }
     if record.metrics:
-        rows |= metric_rows(record.metrics, chosen_split or "", train_set.class_names, out / "classes.csv")
+        rows |= metric_rows(record.metrics, chosen_split or "", output_names(train_set), out / "classes.csv")
     report(rows, json_path, record.to_json())
 
 
@@ -135,6 +143,9 @@ def evaluate(
         Path | None,
         typer.Option("--classes", help="Write the figures of each class to this CSV file.", callback=require_parent),
     ] = None,
+    views: Views = "one",
+    ragged: Ragged = "tiles",
+    unit: Unit = "auto",
     num_bytes: PrefixBytes = None,
     json_path: JsonPath = None,
 ) -> None:
@@ -145,9 +156,9 @@ def evaluate(
     """
     wait_without_spinning_if_busy()
     import classifiers
-    from classifiers.evaluation.metrics import class_table
     from walloc_cdl.data import open_files, open_latents
 
+    reading = classifiers.Reading(views, ragged, unit)
     model = classifiers.load_classifier(run)
     manifest = open_files(folder).load_manifest()
     splits = manifest.splits
@@ -162,47 +173,91 @@ def evaluate(
             + ("omit --bytes" if of_run.num_planes <= stored.num_planes else "prepare a data set with as many")
         )
     with progress("evaluate", "samples") as update:
-        metrics = classifiers.evaluate(model, test_set, progress=update)
+        metrics = classifiers.evaluate(model, test_set, reading=reading, progress=update)
     if classes_path is not None:
-        write_atomic(classes_path, class_table(metrics).to_csv(model.config.class_names).encode("utf-8"))
+        write_atomic(classes_path, metrics.to_csv(model.config.output_names).encode("utf-8"))
     report(
-        metric_rows(metrics, chosen_split, model.config.class_names, classes_path),
+        metric_rows(metrics, chosen_split, model.config.output_names, classes_path),
         json_path,
         {"split": chosen_split, **metrics.to_json()},
     )
 
 
-def metric_rows(
-    metrics: Metrics, split: str, class_names: Sequence[str] | None, classes_path: Path | None
-) -> dict[str, object]:
-    """Returns the metrics as lines of a report, with a line of the confusion matrix for each of the worst classes.
+def output_names(dataset: LatentDataset) -> Sequence[str] | None:
+    """Returns the names of what a model of the data set predicts: its classes, or its regression targets."""
+    return dataset.manifest.target_names or dataset.class_names
 
-    `classes_path` is the file that has the figures of all classes.
+
+def metric_rows(
+    metrics: AnyMetrics, split: str, names: Sequence[str] | None, classes_path: Path | None
+) -> dict[str, object]:
+    """Returns the metrics as lines of a report, followed by what is worst.
+
+    For class numbers this is a line of the confusion matrix for each class of lowest recall; for several classes a
+    sample, a line for each class of lowest average precision; for regression a line for each target. `names` are those
+    of the classes or targets; `classes_path` is the file that has the figures of all.
     """
+    from classifiers.evaluation.metrics import Metrics
+
+    rows: dict[str, object] = {"split": f"{split}, {metrics.num_samples:,} labeled samples", **metrics.figures()}
+    several = "target" if metrics.__class__.__name__ == "RegressionMetrics" else "class"
+    if classes_path is not None:
+        rows[f"figures of each {several}"] = str(classes_path)
+    if isinstance(metrics, Metrics):
+        return rows | _confusion_rows(metrics, names, classes_path)
+    return rows | _column_rows(metrics, names, classes_path)
+
+
+def _confusion_rows(metrics: Metrics, names: Sequence[str] | None, classes_path: Path | None) -> dict[str, object]:
     from classifiers.evaluation.metrics import class_table, confused_classes
 
-    rows: dict[str, object] = {
-        "split": f"{split}, {metrics.num_samples:,} labeled samples",
-        "accuracy": metrics.accuracy,
-        "macro F1": metrics.macro_f1,
-    }
-    if metrics.auc is not None:
-        rows["AUC"] = metrics.auc
-    if classes_path is not None:
-        rows["figures of each class"] = str(classes_path)
+    rows: dict[str, object] = {}
     table = class_table(metrics)
     occurring = int((table.samples > 0).sum())
     worst = table.worst(SHOWN_CLASSES)
     if occurring > SHOWN_CLASSES:
-        remedy = "" if classes_path else "; --classes PATH writes all"
-        rows["classes"] = f"the {SHOWN_CLASSES} of lowest recall of {occurring:,}{remedy}"
-
-    def name(number: int) -> str:
-        return class_names[number] if class_names else str(number)
-
+        rows["classes"] = f"the {SHOWN_CLASSES} of lowest recall of {occurring:,}{_remedy(classes_path)}"
     for number in worst if occurring > SHOWN_CLASSES else sorted(worst):
         confused = confused_classes(metrics, number)
-        texts = [f"{name(predicted)} {count}" for predicted, count in confused[:SHOWN_CONFUSIONS]]
+        texts = [f"{_name(names, predicted)} {count}" for predicted, count in confused[:SHOWN_CONFUSIONS]]
         more = [f"and {len(confused) - SHOWN_CONFUSIONS:,} more"] if len(confused) > SHOWN_CONFUSIONS else []
-        rows[f"true {name(number)}, predicted as"] = ", ".join([*texts, *more])
+        rows[f"true {_name(names, number)}, predicted as"] = ", ".join([*texts, *more])
     return rows
+
+
+def _column_rows(
+    metrics: MultilabelMetrics | RegressionMetrics, names: Sequence[str] | None, classes_path: Path | None
+) -> dict[str, object]:
+    from classifiers.evaluation.multilabel import MultilabelMetrics
+
+    rows: dict[str, object] = {}
+    is_multilabel = isinstance(metrics, MultilabelMetrics)
+    lists = metrics.classes if is_multilabel else metrics.targets
+    quality = lists["average_precision" if is_multilabel else "r2"]
+    known = sorted((value, number) for number, value in enumerate(quality) if value is not None)
+    numbers = [number for _, number in known[:SHOWN_CLASSES]]
+    if len(known) > SHOWN_CLASSES:
+        noun, figure = ("classes", "average precision") if is_multilabel else ("targets", "R²")
+        rows[noun] = f"the {SHOWN_CLASSES} of lowest {figure} of {len(known):,}{_remedy(classes_path)}"
+    else:
+        numbers.sort()
+    for number in numbers:
+        if is_multilabel:
+            counts = {name: int(lists[name][number] or 0) for name in ("samples", "predicted", "correct")}
+            text = f"average precision {quality[number]:.3f}; " + ", ".join(f"{n} {name}" for name, n in counts.items())
+        else:
+            text = ", ".join(
+                f"{label} {value:.4g}"
+                for label, name in (("MAE", "mae"), ("RMSE", "rmse"), ("R²", "r2"))
+                if (value := lists[name][number]) is not None
+            )
+        rows[_name(names, number)] = text
+    return rows
+
+
+def _name(names: Sequence[str] | None, number: int) -> str:
+    return names[number] if names else str(number)
+
+
+def _remedy(classes_path: Path | None) -> str:
+    return "" if classes_path else "; --classes PATH writes all"

@@ -18,9 +18,16 @@ from classifiers.models.backbones import (
     require_logits,
     resolve_model,
 )
-from classifiers.models.config import STEMS, ClassifierConfig
+from classifiers.models.config import LABEL_KINDS, STEMS, ClassifierConfig
+from classifiers.models.crops import in_one_size
+from classifiers.models.scale import TargetScale
+from classifiers.models.sound import build_sound_stem, require_spectrogram
+from classifiers.models.spectrogram import SpectrogramStem
+from classifiers.models.spectrogram_cache import SpectrogramCache
 from classifiers.models.stems import ChannelsStem, SynthesisStem
+from walloc_cdl.augment.mixing import NeighborMixing
 from walloc_cdl.augment.pipeline import PixelAugmentation
+from walloc_cdl.augment.spectrogram import SpectrogramAugmentation
 from walloc_cdl.data import ChannelStatistics, LatentDataset, ModelInput, as_latents
 from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.planes.levels import LevelTables
@@ -45,17 +52,25 @@ class Origin:
 
 
 class LatentClassifier(nn.Module):
-    """Computes logits (B, num_classes) from codes uint8 (B, K, h, w): input, transforms, stem, backbone.
+    """Computes logits (B, num_classes) from codes uint8 (B, K, h, w), or (B, K, t) for sound.
+
+    Its parts are input, transforms, stem and backbone.
+
+    Of regression it computes the targets (B, T) in their own units, which `scale` gives them.
 
     Of latents with bit planes, it takes their rows (B, R), too, as `LatentLoader` gives them.
 
     `transforms`, if given, acts on the model input (B, K, h, w) in training mode; it is not saved. A module with the
     attribute `takes_words`, such as `LatentTransforms`, is called with the words, too. `origin` describes
     what the initial weights and the buffers were made from. `augmentation`, if it is set, acts on the pixels of the
-    synthesis stem in training mode, for batches that come with words; it is not saved either.
+    synthesis stem, or on its spectrograms, in training mode, for batches that come with words, and `mixing` after it;
+    they are not saved either.
     """
 
-    augmentation: PixelAugmentation | None = None
+    augmentation: PixelAugmentation | SpectrogramAugmentation | None = None
+    mixing: NeighborMixing | None = None
+    spectrograms: SpectrogramCache | None = None
+    """Of sound, keeps in training what the stem makes of each sample; None computes it in every step."""
 
     def __init__(
         self,
@@ -65,6 +80,7 @@ class LatentClassifier(nn.Module):
         backbone: nn.Module,
         transforms: nn.Module | None = None,
         origin: Origin | None = None,
+        scale: TargetScale | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -73,19 +89,30 @@ class LatentClassifier(nn.Module):
         self.stem = stem
         self.backbone = backbone
         self.transforms = transforms
+        self.scale = scale
 
     def forward(self, codes: Tensor, words: Tensor | None = None) -> Tensor:
         """Returns logits (B, num_classes); `words`, uint64 (B,), are those of `LatentLoader.with_words`."""
+        if self.spectrograms is not None and self.training:
+            x = self.spectrograms(codes)
+        else:
+            x = self._stem_output(codes, words)
+        if self.augmentation is not None and self.training and words is not None:
+            x = self.augmentation(x, words, self.stem.pixel_mean, self.stem.pixel_std)
+        if self.mixing is not None and self.training and words is not None:
+            x = self.mixing(x, words)
+        x = self.backbone(x)
+        return x if self.scale is None else self.scale(x)
+
+    def _stem_output(self, codes: Tensor, words: Tensor | None) -> Tensor:
+        """Returns the pixels of the synthesis stem, the spectrograms of sound, or the features of the other stem."""
         budgets = None
         if self.config.budgets is not None and self.training and words is not None:
             budgets = random_budgets(words.to(codes.device), self.config.budgets)
         x = self.input(codes, budgets)
         if self.transforms is not None and self.training:
             x = self.transforms(x, words) if getattr(self.transforms, "takes_words", False) else self.transforms(x)
-        x = self.stem(x)
-        if self.augmentation is not None and self.training and words is not None:
-            x = self.augmentation(x, words, self.stem.pixel_mean, self.stem.pixel_std)
-        return self.backbone(x)
+        return self.stem(x)
 
     def no_weight_decay(self) -> set[str]:
         """Returns the names of weights that the timm model exempts from weight decay, such as position embeddings."""
@@ -103,6 +130,7 @@ def create_model(
     *,
     stem: str = "synthesis",
     grid: int | None = None,
+    crop: tuple[int, ...] | None = None,
     pretrained: bool | str | Path = False,
     alpha: float | None = None,
     num_classes: int | None = None,
@@ -116,39 +144,50 @@ def create_model(
     `dataset` is a `LatentDataset`, or a `torch.utils.data.Subset` of one; the statistics are those of the
     whole train split.
     `grid` is the height in pixels of the timm model's input, a multiple of the height of the latents. By
-    default the input has as many values as are stored: 64 for 12×32×32 codes of RGB. With the `channels`
+    default the input has as many values as are stored: 64 for 12×32×32 codes of RGB. Of sound, whose input is a
+    log-mel spectrogram of the synthesized waveform, it is the number of mel bands, by default 64. With the `channels`
     stem it chooses the pixel model whose feature maps are matched. `pretrained` may be a safetensors file
     of published weights. `transforms` may be the settings of transforms of latents. With `budgets`, in bytes a
     sample, training reads each sample with a random one of them, and the classifier takes rows of any number of bit
     planes. Random weights are drawn from torch's global generator.
 
+    Of samples that differ in size, it takes crops of `crop` latents, (h, w) or (t,), in training, and tiles or whole
+    samples in evaluation.
+
+    The model has an output for each class, or for each target of regression, whose scale is that of the targets of
+    `dataset`.
+
     Raises `CallError` for unknown names, for a grid that the data set or the model does not support, for budgets that
-    the data set does not have, for transforms that need operators if it has none, and for a data set whose samples
-    differ in size or whose labels are not class numbers, `JobError` if published weights cannot be downloaded.
+    the data set does not have, for transforms that need operators if it has none, for samples that differ in size
+    without a crop, and for a data set without labels, `JobError` if published weights cannot be downloaded.
 
     >>> model = create_model("resnet18", open_latents("DATA/clothing-latents"))        # doctest: +SKIP
     >>> model(codes).shape                               # uint8 (B, 12, 32, 32)       # doctest: +SKIP
     torch.Size([B, 10])
     """
-    dataset = as_latents(dataset)
     name = resolve_model(name)
+    dataset = in_one_size(as_latents(dataset), crop)
     if stem not in STEMS:
         raise unknown_name("stem", stem, STEMS, f"choose one of {', '.join(STEMS)}")
-    require_class_numbers(dataset)
-    grid = _require_grid(dataset, stem, grid)
+    label_kind = _label_kind(dataset)
+    spectrogram = require_spectrogram(dataset, stem, grid) if dataset.spec.kind == "audio" else None
+    grid = _require_grid(dataset, stem, grid) if spectrogram is None else spectrogram.bands
     config = ClassifierConfig(
         name=name,
         stem=stem,
         grid=grid,
         alpha=DEFAULT_ALPHA[stem] if alpha is None else float(alpha),
-        num_classes=_count_classes(dataset, num_classes),
+        num_classes=_count_outputs(dataset, label_kind, num_classes),
         spec=dataset.spec,
         latent_shape=tuple(dataset.latent_shape),
+        label_kind=label_kind,
         class_names=None if dataset.class_names is None else tuple(dataset.class_names),
+        target_names=None if dataset.manifest.target_names is None else tuple(dataset.manifest.target_names),
         pretrained=bool(pretrained),
         patch_size=None if pretrained else choose_patch_size(name, grid),
         drop_rate=drop_rate,
         drop_path_rate=drop_path_rate,
+        spectrogram=spectrogram,
         budgets=None if budgets is None else budgets_in_planes(dataset.spec, dataset.layout.grid, budgets),
     )
     model_input = ModelInput(
@@ -162,13 +201,16 @@ def create_model(
     if isinstance(transforms, LatentTransformConfig):
         transforms = LatentTransforms.of_dataset(transforms, dataset, model_input)
     backbone = build_backbone(config, pretrained)
-    if stem == "channels":
-        stem_module: nn.Module = _channels_stem(backbone, config)
+    if spectrogram is not None:
+        stem_module: nn.Module = build_sound_stem(spectrogram, dataset, model_input)
+    elif stem == "channels":
+        stem_module = _channels_stem(backbone, config)
     else:
         layer = choose_block(dataset.synthesis_bank, config.block)
         stem_module = SynthesisStem.fold(layer, model_input, *_pixel_normalization(backbone, config, layer))
     origin = Origin(dataset.manifest.digest(), pretrained_identity(name, pretrained))
-    model = LatentClassifier(config, model_input, stem_module, backbone, transforms, origin)
+    scale = TargetScale.of(dataset.labels) if label_kind == "regression" else None
+    model = LatentClassifier(config, model_input, stem_module, backbone, transforms, origin, scale)
     require_logits(model, config)
     return model
 
@@ -188,20 +230,20 @@ def rebuild_model(config: ClassifierConfig) -> LatentClassifier:
         prefixes=config.budgets is not None,
     )
     backbone = build_backbone(config)
-    if config.stem == "channels":
-        stem_module: nn.Module = _channels_stem(backbone, config)
+    if config.spectrogram is not None:
+        stem_module: nn.Module = SpectrogramStem.zeros(config.spectrogram, config.spec.source_channels, channels)
+    elif config.stem == "channels":
+        stem_module = _channels_stem(backbone, config)
     else:
         stem_module = SynthesisStem.zeros(config.spec.source_channels, channels, config.block)
-    return LatentClassifier(config, model_input, stem_module, backbone)
+    scale = TargetScale.ones(config.num_classes) if config.label_kind == "regression" else None
+    return LatentClassifier(config, model_input, stem_module, backbone, scale=scale)
 
 
-def require_class_numbers(dataset: LatentDataset) -> None:
-    """Raise `CallError` unless each sample has one class number, as cross entropy needs, or the data have no labels."""
-    if (kind := dataset.layout.labels.kind) not in ("class", "none"):
-        raise CallError(
-            f"classifiers learn class numbers, the labels of {dataset.folder} are of kind {kind!r}; "
-            "read them with LatentLoader and train a model of your own"
-        )
+def _label_kind(dataset: LatentDataset) -> str:
+    """Return the kind of labels that is learned; without labels it is `class`, for which classes are counted later."""
+    kind = dataset.layout.labels.kind
+    return kind if kind in LABEL_KINDS else "class"
 
 
 def default_block(spec: LatentSpec) -> int:
@@ -218,17 +260,7 @@ def _channels_stem(backbone: nn.Module, config: ClassifierConfig) -> ChannelsSte
 
 def _require_grid(dataset: LatentDataset, stem: str, grid: int | None) -> int:
     spec = dataset.spec
-    if spec.kind != "image":
-        raise CallError(
-            f"classifiers take latents of images, those of {dataset.folder} are of kind {spec.kind!r}; "
-            "read them with LatentLoader and train a model of your own"
-        )
     height = dataset.latent_shape[1]
-    if height is None:
-        raise CallError(
-            f"classifiers take latents of one size, but the samples of {dataset.folder} differ; prepare them with "
-            "--geometry fixed, or read crops of them with LatentLoader and train a model of your own"
-        )
     if grid is None:
         grid = height * default_block(spec)
     blocks = dataset.synthesis_bank if stem == "synthesis" else range(1, spec.stride + 1)
@@ -238,7 +270,14 @@ def _require_grid(dataset: LatentDataset, stem: str, grid: int | None) -> int:
     return grid
 
 
-def _count_classes(dataset: LatentDataset, num_classes: int | None) -> int:
+def _count_outputs(dataset: LatentDataset, label_kind: str, num_classes: int | None) -> int:
+    if label_kind != "class":
+        count, noun = dataset.layout.labels.num_columns, "classes" if label_kind == "multilabel" else "targets"
+        if num_classes not in (None, count):
+            raise CallError(
+                f"num_classes is {num_classes}, but the labels of {dataset.folder} are of {count} {noun}; omit it"
+            )
+        return count
     count = dataset.num_classes if num_classes is None else num_classes
     if count < 2:
         raise CallError(f"{dataset.folder} has {count} classes; a classifier needs at least 2: use a labeled data set")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from classifiers.evaluation.metrics import Metrics
+from classifiers.evaluation.kinds import AnyMetrics, metrics_type
 from classifiers.models.classifier import LatentClassifier, rebuild_model
 from classifiers.models.config import ClassifierConfig
 from classifiers.models.size_check import common_dtype, require_weights_fit
 from walloc_cdl.canonical import sha256_file
 from walloc_cdl.errors import CallError, DamagedError, first_line
-from walloc_cdl.training import RunFolder, copy_into, load_tensors
+from walloc_cdl.training import RunFolder, RunRecord, copy_into, load_tensors
 from walloc_cdl.training.checkpoint import REMEDY
 
 
@@ -20,7 +20,7 @@ def load_classifier(folder: Path | str) -> LatentClassifier:
     Raises `CallError` for a folder without a finished run, `DamagedError` if a file is missing or has changed.
     """
     run = RunFolder(folder)
-    expected = run.load_record(Metrics).weights_sha256
+    expected = load_record(run).weights_sha256
     config = ClassifierConfig.from_json(run.load_config().get("classifier"), f"{run.config_path}, classifier")
     if not run.weights_path.is_file():
         raise DamagedError(f"{run.weights_path} is missing; {REMEDY}")
@@ -37,3 +37,10 @@ def load_classifier(folder: Path | str) -> LatentClassifier:
         model.to(dtype)
     copy_into(model.saved_weights(), tensors, origin=str(run.weights_path))
     return model.eval()
+
+
+def load_record(run: RunFolder) -> RunRecord[AnyMetrics]:
+    """Returns the record of a finished run, with the metrics of its kind of label; raises as `RunFolder` does."""
+    classifier = run.load_config().get("classifier")
+    label_kind = classifier.get("label_kind") if isinstance(classifier, dict) else None
+    return run.load_record(metrics_type(label_kind, f"{run.config_path}, classifier"))

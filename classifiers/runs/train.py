@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from classifiers.evaluation.metrics import Metrics, class_table
-from classifiers.evaluation.predictions import compatible, evaluate
+from classifiers.evaluation.kinds import METRICS, AnyMetrics
+from classifiers.evaluation.predictions import evaluate
 from classifiers.models.classifier import LatentClassifier
+from classifiers.runs.augmentation import build_augmentation, build_cache
+from classifiers.runs.kept_codec import keep_codec
+from classifiers.runs.labels import require_variety, trainable
+from classifiers.runs.losses import build_loss
+from classifiers.runs.mixing import build_mixing
 from classifiers.runs.run_config import run_config
-from classifiers.runs.step import ClassificationStep
+from classifiers.runs.step import ClassifierStep
 from classifiers.runs.train_config import TrainConfig
-from walloc_cdl.augment.pipeline import PRESETS, PixelAugmentation
-from walloc_cdl.data import LatentDataset, LatentLoader, as_latents
+from walloc_cdl.data import LatentLoader, as_latents
 from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CallError, first_line
 from walloc_cdl.files import write_atomic
@@ -49,7 +52,7 @@ def train(
     threads: int | None = None,
     resume: bool = True,
     progress: Progress | None = None,
-) -> RunRecord[Metrics]:
+) -> RunRecord[AnyMetrics]:
     """Train a classifier, write the run to the folder `out`, and evaluate the averaged weights on `val_ds`.
 
     `model` is a classifier, which has the averaged weights afterwards, or a function that builds one,
@@ -59,7 +62,8 @@ def train(
     record is returned; with `resume` false an earlier run in `out` is discarded. Torch's global
     generators keep their state.
 
-    The folder also has `classes.csv`, the figures of each class on `val_ds`.
+    The folder also has `classes.csv`, the figures of each class, or of each target of regression, on `val_ds`, and
+    `codec/`, that of the data set, if it has one, so that files can be classified without the data set.
 
     The last bits of the weights depend on the number of torch's threads as well. By default, a short trial on a CPU
     chooses the number that is fastest when the run begins, at most the one that is set; the record has it as
@@ -82,8 +86,8 @@ def train(
         if not isinstance(model, LatentClassifier):
             seed_torch(config.seed)
             model = model()
-        train_ds, val_ds = _trainable(model, train_ds), None if val_ds is None else _trainable(model, val_ds)
-        _require_classes(train_ds)
+        train_ds, val_ds = trainable(model, train_ds), None if val_ds is None else trainable(model, val_ds)
+        require_variety(train_ds)
         loader = LatentLoader(
             train_ds,
             min(config.batch_size, len(train_ds)),
@@ -93,14 +97,20 @@ def train(
             seed=config.seed,
             residency=residency,
             views="random" if train_ds.num_views > 1 else None,
+            crop=model.config.latent_shape[1:] if train_ds.layout.ragged else None,
+            sampling=config.sampling,
         )
         _require_variance(model, loader.batch_size)
+        loss, mixing = build_loss(model, train_ds, config), build_mixing(model, config, loader)
         settings = run_config(model, loader, val_ds, config, is_seeded=is_seeded, device=device, precision=precision)
         run.claim(settings, resume=resume)
         if run.is_finished:
-            return run.load_record(Metrics)
-        model.augmentation = _augmentation(model, config)
-        step = ClassificationStep(model, config.label_smoothing, precision, device)
+            return run.load_record(METRICS[model.config.label_kind])
+        keep_codec(run, train_ds)
+        model.augmentation = build_augmentation(model, config.augment)
+        model.spectrograms = build_cache(model, loader)
+        model.mixing = mixing
+        step = ClassifierStep(model, loss, precision, device)
         loop = TrainingLoop(
             model,
             step,
@@ -116,20 +126,8 @@ def train(
         metrics = None if val_ds is None else evaluate(model, val_ds)
         environment = describe_environment(device, precision, ("timm",))
     if metrics is not None:
-        write_atomic(run.classes_path, class_table(metrics).to_csv(model.config.class_names).encode())
+        write_atomic(run.classes_path, metrics.to_csv(model.config.output_names).encode())
     return finish_run(loop, run, metrics=metrics, environment=environment)
-
-
-def _augmentation(model: LatentClassifier, config: TrainConfig) -> PixelAugmentation | None:
-    """Return the augmentation of the configuration; raise `CallError` if the model has no pixels."""
-    if config.augment == PRESETS["none"]:
-        return None
-    if model.config.stem != "synthesis":
-        raise CallError(
-            f"pixels are augmented, but the stem {model.config.stem} makes none; choose no augmentation (--augment "
-            "none), or the stem synthesis"
-        )
-    return PixelAugmentation(config.augment)
 
 
 def _require_variance(model: LatentClassifier, batch_size: int) -> None:
@@ -151,27 +149,3 @@ def _require_variance(model: LatentClassifier, batch_size: int) -> None:
         model.train(was_training)
         for name, value in model.named_buffers():
             value.copy_(buffers[name])
-
-
-def _trainable(model: LatentClassifier, dataset: LatentDataset) -> LatentDataset:
-    """Return the data set as the model reads it; raises `CallError` for labels that it cannot learn."""
-    dataset = compatible(model, dataset)
-    labels = dataset.labels
-    if not (labels >= 0).any():
-        raise CallError(
-            f"no sample of split {dataset.split!r} in {dataset.folder} has a label; prepare it from class folders"
-        )
-    if labels.max() >= model.config.num_classes:
-        raise CallError(
-            f"label {labels.max()} in {dataset.folder}, but the model has {model.config.num_classes} classes, "
-            "numbered from 0; use a model with more classes"
-        )
-    return dataset
-
-
-def _require_classes(train_ds: LatentDataset) -> None:
-    if len(np.unique(train_ds.labels[train_ds.labels >= 0])) < 2:
-        raise CallError(
-            f"all samples of split {train_ds.split!r} in {train_ds.folder} have the same class, so there is nothing "
-            "to learn; prepare more of the source, or all of its classes"
-        )

@@ -2,26 +2,91 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+from walloc_cdl.augment.mixing import MixConfig
 from walloc_cdl.augment.pipeline import PRESETS, AugmentConfig
+from walloc_cdl.augment.spectrogram import SpectrogramAugmentConfig
+from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.training import LoopConfig, require_fraction
+
+BALANCED = "balanced"
+LOSSES = {
+    "class": ("cross_entropy", "bce"),
+    "multilabel": ("bce",),
+    "regression": ("mse", "l1", "huber"),
+}
+"""The losses of each kind of label, the default first."""
+SAMPLINGS = ("uniform", BALANCED)
 
 
 @dataclass(frozen=True)
 class TrainConfig(LoopConfig):
-    """The settings of the training loop, and those of the loss."""
+    """The settings of the training loop, and those of the loss, the sampling and the augmentation.
 
+    Those that timm's train.py has, too, have its names.
+    """
+
+    loss: str | None = None
+    """`cross_entropy` or `bce` (binary cross entropy of each class) of class numbers, `bce` of several classes a
+    sample, `mse`, `l1` or `huber` of regression; None for the first of them."""
     label_smoothing: float = 0.0
     """Fraction of a sample's target that is spread over all classes, in [0, 1)."""
-    augment: AugmentConfig = PRESETS["none"]
-    """Augmentation of the pixels that the synthesis stem makes."""
+    bce_target_thresh: float | None = None
+    """With `bce`, targets above it become 1 and others 0, after mixing."""
+    bce_sum: bool = False
+    """With `bce`, sum over the classes, in place of the mean."""
+    class_weights: str | tuple[float, ...] | None = None
+    """What an error of each class counts: `balanced`, inversely proportional to its samples, or a number for each
+    class; None for all the same."""
+    sampling: str = "uniform"
+    """`uniform`: each sample once an epoch. `balanced`: each class equally often."""
+    mixup: float = 0.0
+    """Mixup is on if above 0: both parameters of the Beta distribution of a sample's own share of its mixture with its
+    neighbor."""
+    cutmix: float = 0.0
+    """CutMix is on if above 0: the same of the share of the picture that is not replaced by a box of the neighbor."""
+    mixup_prob: float = 1.0
+    """Probability that a pair is mixed, if mixup or CutMix is on."""
+    mixup_switch_prob: float = 0.5
+    """Probability of CutMix, if mixup is on as well."""
+    mixup_off_epoch: int = 0
+    """Mix in this number of epochs only; 0 for all."""
+    augment: AugmentConfig | SpectrogramAugmentConfig = PRESETS["none"]
+    """Augmentation of the pixels, or of the spectrograms, that the synthesis stem makes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_fraction("label_smoothing", self.label_smoothing)
+        names = list(dict.fromkeys(name for names in LOSSES.values() for name in names))
+        if self.loss is not None and self.loss not in names:
+            raise unknown_name("loss", self.loss, names, f"choose one of {', '.join(names)}")
+        if self.sampling not in SAMPLINGS:
+            raise unknown_name("sampling", self.sampling, SAMPLINGS, f"choose one of {', '.join(SAMPLINGS)}")
+        if self.bce_target_thresh is not None and not 0 < self.bce_target_thresh < 1:
+            raise CallError(f"bce_target_thresh is {self.bce_target_thresh}; it must be above 0 and below 1")
+        self._require_weights()
+        if self.mixup_off_epoch < 0:
+            raise CallError(f"mixup_off_epoch is {self.mixup_off_epoch}; it must not be negative")
+        _ = self.mixing  # checks its settings
+
+    def _require_weights(self) -> None:
+        weights = self.class_weights
+        if isinstance(weights, str):
+            if weights != BALANCED:
+                raise CallError(f"class_weights is {weights!r}; it must be {BALANCED!r}, or a number for each class")
+        elif weights is not None and not all(0 <= weight < math.inf for weight in weights):
+            raise CallError(f"class_weights are {weights}; they must not be negative")
+
+    @property
+    def mixing(self) -> MixConfig | None:
+        """How neighbors are mixed; None if they are not."""
+        config = MixConfig(self.mixup, self.cutmix, self.mixup_prob, self.mixup_switch_prob)
+        return config if config.is_on else None
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values for canonical JSON."""
-        return {**super().to_json(), "augment": self.augment.to_json()}
+        weights = list(self.class_weights) if isinstance(self.class_weights, tuple) else self.class_weights
+        return {**super().to_json(), "class_weights": weights, "augment": self.augment.to_json()}

@@ -3,8 +3,10 @@
 import pytest
 
 from tests.support.tiny_datasets import (
+    graded_split,
     identity_layer,
     make_spec,
+    patterned_split,
     random_bank,
     random_split,
     striped_split,
@@ -61,3 +63,19 @@ def striped(write) -> dict[str, LatentDataset]:
         {"train": striped_split(spec, 192, 16, 1), "validation": striped_split(spec, 96, 16, 2)},
         bank={1: identity_layer(), 2: random_bank(spec)[2]},
     )
+
+
+@pytest.fixture
+def patterned(write) -> dict[str, LatentDataset]:
+    """A learnable set of several classes a sample, 3 × 16 × 16 pixels: splits train (256) and validation (96)."""
+    spec = make_spec(latent_channels=3, stride=2, companding="none")
+    splits = {"train": patterned_split(spec, 256, 16, 1), "validation": patterned_split(spec, 96, 16, 2)}
+    return write("patterned", spec, splits, class_names=("across", "along", "bright"), bank={1: identity_layer()})
+
+
+@pytest.fixture
+def graded(write) -> dict[str, LatentDataset]:
+    """A learnable set of two regression targets, 3 × 16 × 16 pixels: splits train (256) and validation (96)."""
+    spec = make_spec(latent_channels=3, stride=2, companding="none")
+    splits = {"train": graded_split(spec, 256, 16, 1), "validation": graded_split(spec, 96, 16, 2)}
+    return write("graded", spec, splits, target_names=("brightness", "strength"), bank={1: identity_layer()})

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from classifiers import TrainConfig, create_model, train
-from classifiers.runs.step import ClassificationStep
+from classifiers.runs.losses import CrossEntropy
+from classifiers.runs.step import ClassifierStep
 from walloc_cdl.augment.pipeline import PRESETS, PixelAugmentation
 from walloc_cdl.data import LatentLoader
 from walloc_cdl.errors import CallError
@@ -43,7 +44,7 @@ def test_two_ranks_augment_a_global_batch_as_one_does(striped):
     torch.manual_seed(0)
     model = create_model("test_vit", striped["train"]).train()
     model.augmentation = PixelAugmentation(PRESETS["timm"])
-    step = ClassificationStep(model, 0.0, "fp32", torch.device("cpu"))
+    step = ClassifierStep(model, CrossEntropy(), "fp32", torch.device("cpu"))
 
     def losses(**ranks):
         loader = LatentLoader(striped["train"], 8, device="cpu", shuffle=True, drop_last=True, seed=3, **ranks)

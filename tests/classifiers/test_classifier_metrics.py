@@ -13,6 +13,7 @@ from classifiers.evaluation.metrics import Metrics, class_table, compute_metrics
 from classifiers.evaluation.predictions import Predictions
 from tests.support.memory import PeakMemory
 from walloc_cdl.errors import CallError
+from walloc_cdl.schema import from_json
 
 # Class 1's probability:    0.1  0.6  0.4  0.9  0.7
 PROBABILITIES = np.array([[0.9, 0.1], [0.4, 0.6], [0.6, 0.4], [0.1, 0.9], [0.3, 0.7]])
@@ -28,7 +29,7 @@ def test_two_classes():
     assert metrics.auc == pytest.approx(5 / 6)
     assert metrics.confusion == {"true": [0, 0, 1, 1], "predicted": [0, 1, 0, 1], "count": [1, 1, 1, 2]}
     assert metrics.num_samples == 5
-    assert Metrics(**metrics.to_json()) == metrics
+    assert from_json(Metrics, json.loads(json.dumps(metrics.to_json())), "metrics") == metrics
 
 
 def test_unknown_labels_are_left_out():
@@ -39,9 +40,9 @@ def test_unknown_labels_are_left_out():
     assert metrics.confusion == {"true": [0, 1, 1], "predicted": [0, 0, 1], "count": [1, 1, 1]}
 
 
-def test_auc_is_none_for_three_classes_and_for_labels_of_one_class():
+def test_auc_of_three_classes_is_their_mean_and_of_labels_of_one_class_none():
     three = compute_metrics(np.eye(3)[[0, 1, 1]], np.array([0, 1, 2]))
-    assert three.auc is None
+    assert three.auc == pytest.approx((1 + 0.75 + 0.5) / 3)
     assert three.confusion == {"true": [0, 1, 2], "predicted": [0, 1, 1], "count": [1, 1, 1]}
     assert three.macro_f1 == pytest.approx((1 + 2 / 3 + 0) / 3)
     assert compute_metrics(PROBABILITIES, np.ones(5, np.int64)).auc is None

@@ -139,6 +139,7 @@ def test_state_counts_received_batches_not_prefetched_ones(stored):
         "shuffle": True,
         "views": None,
         "crop": None,
+        "sampling": "uniform",
         "rows_sha256": None,
     }
     iterator.close()

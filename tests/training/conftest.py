@@ -25,7 +25,9 @@ def make_loop(tmp_path_factory) -> Callable[..., TrainingLoop]:
     folder = tmp_path_factory.mktemp("data")
     write_small_set(folder, {"train": [9, 4, 16]})
 
-    def make(step: Callable | None = None, loader_options: dict | None = None, **settings) -> TrainingLoop:
+    def make(
+        step: Callable | None = None, loader_options: dict | None = None, evaluate=None, **settings
+    ) -> TrainingLoop:
         config = LoopConfig(**{"epochs": 3, "batch_size": 8, "seed": 4, **settings})
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3), nn.BatchNorm1d(3), nn.Dropout(0.2), nn.Linear(3, 1))
@@ -36,6 +38,6 @@ def make_loop(tmp_path_factory) -> Callable[..., TrainingLoop]:
             return (model(values)[:, 0] - values.mean((1, 2, 3))).square().mean()
 
         chosen = learn_the_mean if step is None else lambda *batch: step(model, *batch)
-        return TrainingLoop(model, chosen, loader, config, device=torch.device("cpu"))
+        return TrainingLoop(model, chosen, loader, config, device=torch.device("cpu"), evaluate=evaluate)
 
     return make

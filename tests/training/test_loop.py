@@ -125,7 +125,7 @@ def test_every_flipped_bit_of_a_checkpoint_is_noticed(make_loop, tmp_path):
     run_epochs(make_loop(epochs=1), run)
     whole = run.checkpoint_path.read_bytes()
     tensors, values = load_checkpoint(run.checkpoint_path)
-    assert values["losses"]
+    assert values["epochs"]
     assert checkpoint_to_bytes(
         tensors, {name: value for name, value in values.items() if name != "content_sha256"}
     ) == (whole)
@@ -143,3 +143,66 @@ def test_every_flipped_bit_of_a_checkpoint_is_noticed(make_loop, tmp_path):
     run.checkpoint_path.write_bytes(b"")
     with pytest.raises(DamagedError, match="not readable as safetensors with a digest"):
         run_epochs(make_loop(epochs=1), run)
+
+
+def test_metrics_are_those_of_the_averaged_weights_after_each_epoch(make_loop):
+    seen, plain = [], make_loop()
+
+    def evaluate():
+        assert tensors_to_bytes(loop.weights()) == tensors_to_bytes(loop.average.weights)
+        loop.model.eval()
+        seen.append(loop.epoch)
+        return {"accuracy": len(seen) / 4}
+
+    loop = make_loop(evaluate=evaluate)
+    for training in (plain, loop):
+        while training.epoch < 3:
+            training.run_epoch()
+    assert seen == [0, 1, 2]
+    assert loop.history.metrics == [{"accuracy": 0.25}, {"accuracy": 0.5}, {"accuracy": 0.75}]
+    assert plain.history.metrics == [None] * 3
+    assert weights_of(loop) == weights_of(plain)
+
+
+def test_frozen_parameters_stay_and_train_after_they_are_released(make_loop, tmp_path):
+    """Also over an interruption before and after the release."""
+
+    def freeze(model):
+        def before_epoch(epoch):
+            calls.append(epoch)
+            model[1].requires_grad_(epoch >= 2)
+
+        return before_epoch
+
+    def make():
+        loop = make_loop(epochs=4)
+        loop._before_epoch = freeze(loop.model)
+        return loop
+
+    def interrupt(update):
+        def progress(state):
+            if state.step == update:
+                raise Interrupted
+
+        return progress
+
+    calls = []
+    whole, run = make(), RunFolder(tmp_path / "whole")
+    first = whole.model[1].weight.detach().clone()
+    run.claim({"of": "freezing"}, resume=True)
+    whole.run_epoch()
+    whole.run_epoch()
+    assert whole.model[1].weight.equal(first)
+    run_epochs(whole, run)
+    assert calls == [0, 1, 2, 3]
+    assert not whole.model[1].weight.equal(first)
+    run = RunFolder(tmp_path / "parts")
+    run.claim({"of": "freezing"}, resume=True)
+    for update in (5, 8, 11):
+        part = make()
+        part.progress = interrupt(update)
+        with pytest.raises(Interrupted):
+            run_epochs(part, run)
+    resumed = make()
+    run_epochs(resumed, run)
+    assert weights_of(resumed) == weights_of(whole)

@@ -335,17 +335,24 @@ class LatentDataset(Dataset):
 
         Raises `DamagedError` if its files are missing or broken, and `CallError` for a data set without it.
         """
-        from walloc_cdl.codec.codec_files import FILE_NAMES  # reading of batches needs no codec
-        from walloc_cdl.codec.io.folder import codec_from_files
+        from walloc_cdl.codec.io.folder import codec_from_files  # reading of batches needs no codec
 
-        names = [f"{CODEC_FOLDER}/{name}" for name in FILE_NAMES]
-        entries = self.manifest.files
-        if not entries.keys() >= set(names):
+        files = self.codec_files()
+        if files is None:
             raise CallError(f"{self.folder} has no codec; decode it with the one that it was made with, load_codec")
-        return codec_from_files(
-            {name.rpartition("/")[2]: self.stored.read_file(name) for name in names},
-            origin=f"{self.folder}/{CODEC_FOLDER}",
-        ).for_latents(self.spec)
+        return codec_from_files(files, origin=f"{self.folder}/{CODEC_FOLDER}").for_latents(self.spec)
+
+    def codec_files(self) -> dict[str, bytes] | None:
+        """Returns `config.json` and `model.safetensors` of the codec; None for a data set without it.
+
+        Raises `DamagedError` if one of them is missing or has changed.
+        """
+        from walloc_cdl.codec.codec_files import FILE_NAMES
+
+        paths = {name: f"{CODEC_FOLDER}/{name}" for name in FILE_NAMES}
+        if not self.manifest.files.keys() >= set(paths.values()):
+            return None
+        return {name: self.stored.read_file(path) for name, path in paths.items()}
 
     @cached_property
     def levels(self) -> LevelTables | None:

@@ -18,15 +18,18 @@ from walloc_cdl.data.epoch_sampler import EpochPosition, EpochSampler
 from walloc_cdl.data.prefetch import prefetch_map
 from walloc_cdl.data.readers import DeviceReader, HostReader, Reader
 from walloc_cdl.data.residency import choose_residency
-from walloc_cdl.data.sampler import GlobalBatches, Selection
+from walloc_cdl.data.sampler import BalancedBatches, GlobalBatches, Selection
 from walloc_cdl.data.transfer import PinnedCopies
 from walloc_cdl.devices import open_device
 from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.kernels.gpu.unpack import unpack_rows_tensor
 
-_STATE_FIELDS = ("batch_size", "num_samples", "seed", "shuffle", "views", "crop")
+_OF_LOADER = ("views", "crop", "sampling")
+_STATE_FIELDS = ("batch_size", "num_samples", "seed", "shuffle", *_OF_LOADER)
 """The settings that determine the global batches, which must be equal when a state is resumed."""
 
+
+SAMPLINGS = ("uniform", "balanced")
 
 DEFAULT_PREFETCH = 4
 """Number of batches prefetched; the prefetching thread is woken for every other batch."""
@@ -54,6 +57,9 @@ class LatentLoader:
     epoch, position in the order). Samples that differ in size need a `crop` in latents, (h, w) or (t,): it is drawn
     in the same way if the order is shuffled, and in the center otherwise.
 
+    With `sampling="balanced"` an epoch has as many samples as the split, with each class equally often: see
+    `BalancedBatches`.
+
     >>> for epoch in range(10):                                                        # doctest: +SKIP
     ...     for codes, labels in loader:
     ...         loss = cross_entropy(model(codes), labels)
@@ -75,6 +81,7 @@ class LatentLoader:
         views: str | None = None,
         crop: tuple[int, ...] | None = None,
         unpack: bool = False,
+        sampling: str = "uniform",
     ) -> None:
         dataset = as_latents(dataset)
         is_train = dataset.split == TRAIN_SPLIT
@@ -85,13 +92,20 @@ class LatentLoader:
             )
         if prefetch < 0:
             raise CallError(f"prefetch is {prefetch}; it must be 0 (off) or more")
-        self.batches = GlobalBatches(
-            num_samples=len(dataset),
-            batch_size=batch_size,
-            shuffle=is_train if shuffle is None else shuffle,
-            drop_last=is_train if drop_last is None else drop_last,
-            seed=seed,
-        )
+        if sampling not in SAMPLINGS:
+            raise unknown_name("sampling", sampling, SAMPLINGS, f"choose one of {', '.join(SAMPLINGS)}")
+        settings = {
+            "num_samples": len(dataset),
+            "batch_size": batch_size,
+            "shuffle": is_train if shuffle is None else shuffle,
+            "drop_last": is_train if drop_last is None else drop_last,
+            "seed": seed,
+        }
+        self.sampling = sampling
+        if sampling == "balanced":
+            self.batches: GlobalBatches = BalancedBatches(**settings, classes=_require_class_numbers(dataset))
+        else:
+            self.batches = GlobalBatches(**settings)
         _require_views(dataset, views)
         _require_crop(dataset, crop)
         self.dataset = dataset
@@ -154,7 +168,7 @@ class LatentLoader:
 
     def _identity(self) -> dict[str, Any]:
         rows = self.dataset.rows
-        settings = {name: getattr(self if name in ("views", "crop") else self.batches, name) for name in _STATE_FIELDS}
+        settings = {name: getattr(self if name in _OF_LOADER else self.batches, name) for name in _STATE_FIELDS}
         return {**settings, "rows_sha256": None if rows is None else sha256_hex(rows.tobytes())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -260,3 +274,13 @@ def _require_crop(dataset: LatentDataset, crop: tuple[int, ...] | None) -> None:
     num_sizes = len(dataset.spec.axes) - 1
     if len(crop) != num_sizes or not all(type(side) is int and side >= 1 for side in crop):
         raise CallError(f"crop is {crop}; expected {num_sizes} sizes in latents, each at least 1")
+
+
+def _require_class_numbers(dataset: LatentDataset) -> np.ndarray:
+    """Return the class numbers of a data set, int64 (N,); raises `CallError` for labels of another kind."""
+    if (kind := dataset.layout.labels.kind) != "class":
+        raise CallError(
+            f"balanced sampling needs one class a sample, but {dataset.folder} has labels of kind {kind!r}; sample "
+            "uniformly" + (", with class weights in the loss" if kind == "multilabel" else "")
+        )
+    return dataset.labels

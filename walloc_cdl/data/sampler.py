@@ -8,14 +8,15 @@ resumption.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from walloc_cdl.errors import CallError
 
-_CROP_STREAM, _STEP_STREAM = 1, 2
-"""Seeds that separate the words for views and crops, and those for training steps, from those that shuffle."""
+_CROP_STREAM, _STEP_STREAM, _CLASS_STREAM, _SAMPLE_STREAM = 1, 2, 3, 4
+"""Seeds that separate the words for views and crops, for training steps, and for drawing classes and their samples,
+from those that shuffle."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +107,45 @@ class GlobalBatches:
         return _Selections(self, self.order(epoch), words, rank=rank, world_size=world_size, start=start)
 
 
+@dataclass(frozen=True, eq=False)
+class BalancedBatches(GlobalBatches):
+    """Batches of epochs of `num_samples` samples, in which the numbers of samples of any two classes differ by one.
+
+    Within a class, every sample is drawn once before one is drawn again: the numbers of times of any two samples differ
+    by one, too. Of a class that is drawn less often than it has samples, each epoch has others. Samples of unknown
+    class are not drawn. All follows from the seed and the epoch alone.
+    """
+
+    classes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Class number of each sample, int64 (num_samples,), -1 where unknown."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.shuffle:
+            raise CallError("balanced sampling draws samples, but shuffle is off; turn it on, or sample uniformly")
+        if not (self.classes >= 0).any():
+            raise CallError("balanced sampling needs class numbers, but no sample has one; sample uniformly")
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Returns the samples of an epoch in their order, int64 (num_samples,)."""
+        by_class = np.argsort(self.classes, kind="stable")[np.count_nonzero(self.classes < 0) :]
+        _, counts = np.unique(self.classes[by_class], return_counts=True)
+        ends = np.cumsum(counts)
+        # Every class has the same number of samples, and as many as the rest needs, drawn anew each epoch, one more.
+        quotas = np.full(len(counts), self.num_samples // len(counts))
+        ranks = np.argsort(_raw_words(len(counts), self.seed, epoch, _CLASS_STREAM), kind="stable")
+        quotas[ranks[: self.num_samples % len(counts)]] += 1
+        rounds = -(-quotas // counts)
+        words = _raw_words(int((rounds * counts).sum()), self.seed, epoch, _SAMPLE_STREAM)
+        drawn, used = [], 0
+        for start, count, quota, times in zip(ends - counts, counts, quotas, rounds, strict=True):
+            part = words[used : used + times * count].reshape(times, count)
+            used += times * count
+            chosen = np.argsort(part, axis=1, kind="stable").reshape(-1)[:quota]
+            drawn.append(by_class[start + chosen])
+        return np.concatenate(drawn)[super().order(epoch)]
+
+
 class _Selections(Sequence[Selection]):
     """Slices an epoch's order on access, since ten million samples make 39,000 batches."""
 
@@ -133,4 +173,5 @@ class _Selections(Sequence[Selection]):
 
 
 def _raw_words(count: int, *seeds: int) -> np.ndarray:
+    """Return raw words of PCG64, uint64 (count,), which NumPy guarantees to be the same in all versions."""
     return np.random.PCG64(np.random.SeedSequence(seeds)).random_raw(count)

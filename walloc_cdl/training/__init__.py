@@ -4,7 +4,8 @@ from walloc_cdl.training.average import WeightAverage
 from walloc_cdl.training.checkpoint import copy_into, load_tensors, require_same_tensors, tensors_to_bytes
 from walloc_cdl.training.config import LoopConfig, require_fraction
 from walloc_cdl.training.environment import describe_environment, source_commit
-from walloc_cdl.training.loop import History, Loader, Progress, Step, TrainingLoop, TrainProgress
+from walloc_cdl.training.history import EpochFigures, History
+from walloc_cdl.training.loop import Loader, Progress, Step, TrainingLoop, TrainProgress
 from walloc_cdl.training.optimizer import build_optimizer
 from walloc_cdl.training.precision import PRECISIONS, autocast, choose_precision
 from walloc_cdl.training.record import RunRecord
@@ -15,6 +16,7 @@ from walloc_cdl.training.seeding import seed_torch
 
 __all__ = [
     "PRECISIONS",
+    "EpochFigures",
     "History",
     "Loader",
     "LoopConfig",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Protocol
 
 import torch
@@ -17,6 +17,7 @@ from walloc_cdl.threads import MAX_THREADS, choose_threads, require_threads
 from walloc_cdl.training.average import WeightAverage
 from walloc_cdl.training.checkpoint import REMEDY, copy_into
 from walloc_cdl.training.config import LoopConfig
+from walloc_cdl.training.history import EpochFigures, History
 from walloc_cdl.training.optimizer import build_optimizer, optimizer_tensors, restore_optimizer
 from walloc_cdl.training.schedule import learning_rate
 from walloc_cdl.training.seeding import seed_torch
@@ -81,22 +82,17 @@ class TrainProgress:
 Progress = Callable[[TrainProgress], None]
 
 
-@dataclass
-class History:
-    """Figures of the finished epochs."""
-
-    losses: list[float] = field(default_factory=list)
-    images_per_s: list[float] = field(default_factory=list)
-    elapsed_s: float = 0.0
-    """Duration of all finished epochs together."""
-
-
 class TrainingLoop:
     """A model in training, with its optimizer, average and history.
 
     The loop moves the model to the device. `weights_of` returns, by name, the tensors of the model that are averaged
     and saved. `threads` is the number of torch's threads, on which the last bits of the weights depend; by default that
     of the checkpoint, or the one that is fastest when training begins. Raises `CallError` for a number below 1.
+
+    `before_epoch` is called with the number of each epoch, from 0, before its batches: it may change which parameters
+    require a gradient. The optimizer has all parameters of the model, and leaves those as they are that have no
+    gradient. `evaluate` is called after each epoch while the model has the averaged weights, and returns metrics by
+    name, which `history` has then.
     """
 
     def __init__(
@@ -110,6 +106,8 @@ class TrainingLoop:
         weights_of: Callable[[nn.Module], dict[str, Tensor]] = nn.Module.state_dict,
         threads: int | None = None,
         progress: Progress | None = None,
+        before_epoch: Callable[[int], None] | None = None,
+        evaluate: Callable[[], dict[str, float]] | None = None,
     ) -> None:
         require_threads(threads)
         # Convolutions are about a quarter faster in this layout, on the CPU as well.
@@ -120,6 +118,8 @@ class TrainingLoop:
         self.device = device
         self.threads = threads
         self.progress = progress
+        self._before_epoch = before_epoch
+        self._evaluate = evaluate
         self.optimizer = build_optimizer(self.model, config)
         self._weights_of = weights_of
         self.average = WeightAverage(self.weights(), config.ema_decay)
@@ -128,7 +128,7 @@ class TrainingLoop:
     @property
     def epoch(self) -> int:
         """Number of the next epoch, counted from 0."""
-        return len(self.history.losses)
+        return len(self.history.epochs)
 
     def weights(self) -> dict[str, Tensor]:
         """Returns the model's weights and buffers that are averaged and saved, not copied."""
@@ -153,6 +153,8 @@ class TrainingLoop:
         Raises `DivergedError` if the mean loss, or a weight after the last update, is not finite.
         """
         epoch, steps = self.epoch, len(self.loader)
+        if self._before_epoch is not None:
+            self._before_epoch(epoch)
         seed_torch(self.config.seed, epoch)
         self.loader.set_epoch(epoch)
         self.model.train()
@@ -169,9 +171,22 @@ class TrainingLoop:
             raise DivergedError(f"the loss is {mean} in epoch {epoch + 1}; {self._calmer}")
         if not self._is_finite():
             raise DivergedError(f"weights are not finite after epoch {epoch + 1}; {self._calmer}")
-        self.history.losses.append(mean)
-        self.history.images_per_s.append(num_images / elapsed)
+        metrics = self._metrics_of_average()
+        lr = max(group["lr"] for group in self.optimizer.param_groups)
+        self.history.epochs.append(EpochFigures(mean, lr, num_images / elapsed, metrics))
         self.history.elapsed_s += elapsed
+
+    def _metrics_of_average(self) -> dict[str, float] | None:
+        """Returns the metrics of the averaged weights; the model has its own again afterwards."""
+        if self._evaluate is None:
+            return None
+        weights = {name: value.detach().clone() for name, value in self.weights().items()}
+        self.use_average()
+        try:
+            return self._evaluate()
+        finally:
+            copy_into(self.weights(), weights, origin="the weights in training")
+            self.model.train()
 
     @property
     def _calmer(self) -> str:
@@ -195,12 +210,7 @@ class TrainingLoop:
         tensors |= {f"average.{name}": value for name, value in self.average.weights.items()}
         state = optimizer_tensors(self.optimizer, self.model)
         tensors |= {f"optimizer.{name}": value for name, value in state.items()}
-        return tensors, {
-            "losses": self.history.losses,
-            "images_per_s": self.history.images_per_s,
-            "elapsed_s": self.history.elapsed_s,
-            "threads": self.threads,
-        }
+        return tensors, {**asdict(self.history), "threads": self.threads}
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any], *, origin: str) -> None:
         """Inverse of `state`; raises `DamagedError`, naming `origin`, for anything but a state of this loop.
@@ -214,10 +224,9 @@ class TrainingLoop:
         names = {field.name for field in fields(History)}
         stored = {name: value for name, value in values.items() if name in names}
         history = from_json(History, stored, f"{origin}, training state", remedy=REMEDY)
-        if not len(history.losses) == len(history.images_per_s) <= self.config.epochs:
+        if len(history.epochs) > self.config.epochs:
             raise DamagedError(
-                f"{origin}: {len(history.losses)} losses and {len(history.images_per_s)} rates of "
-                f"{self.config.epochs} epochs; {REMEDY}"
+                f"{origin}: figures of {len(history.epochs)} epochs, expected at most {self.config.epochs}; {REMEDY}"
             )
         threads = require_type(Threads | None, values.get("threads", ""), f"{origin}, threads", remedy=REMEDY)
         if self.threads is not None and threads not in (None, self.threads):

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from walloc_cdl.fields import damaged
 from walloc_cdl.schema import Sha256, from_json
 from walloc_cdl.training.checkpoint import REMEDY
+from walloc_cdl.training.history import EpochFigures
 
 MetricsT = TypeVar("MetricsT")
 """The metrics of the trained model: a dataclass of plain values."""
@@ -31,10 +32,15 @@ class RunRecord(Generic[MetricsT]):
     """Duration of training without evaluation; for a resumed run, over all calls."""
     images_per_s: float
     """Training rate: the median over the epochs."""
-    losses: list[float]
-    """Mean training loss of each epoch."""
+    history: list[EpochFigures]
+    """Loss, learning rate, rate and metrics of each epoch."""
     weights_sha256: Sha256
     """SHA-256 of model.safetensors."""
+
+    @property
+    def losses(self) -> list[float]:
+        """The mean training loss of each epoch."""
+        return [figures.loss for figures in self.history]
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values for canonical JSON."""
@@ -47,8 +53,8 @@ class RunRecord(Generic[MetricsT]):
         `metrics_type` is the dataclass of the metrics.
         """
         record: RunRecord[Any] = from_json(cls, fields, origin, remedy=REMEDY)
-        if not record.losses:
-            raise damaged(f"{origin}, losses", record.losses, "a loss for each epoch", REMEDY)
+        if not record.history:
+            raise damaged(f"{origin}, history", record.history, "the figures of each epoch", REMEDY)
         if record.metrics is None:
             return record
         metrics = from_json(metrics_type, record.metrics, f"{origin}, metrics", remedy=REMEDY)

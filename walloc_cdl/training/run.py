@@ -59,7 +59,7 @@ def finish_run(
         metrics=metrics,
         elapsed_s=loop.history.elapsed_s,
         images_per_s=statistics.median(loop.history.images_per_s),
-        losses=loop.history.losses,
+        history=loop.history.epochs,
         weights_sha256=sha256_hex(weights),
     )
     write_atomic(run.weights_path, weights)
