@@ -9,7 +9,7 @@ from safetensors.numpy import load, save
 
 from tests.support.operators import random_operators
 from walloc_cdl.errors import DamagedError
-from walloc_cdl.operators import LatentOperators, operators_from_bytes, operators_to_bytes
+from walloc_cdl.linear.operators import LatentOperators, operators_from_bytes, operators_to_bytes
 from walloc_cdl.spec import LatentSpec
 from walloc_cdl.transforms import operations
 from walloc_cdl.transforms.operators import Operators

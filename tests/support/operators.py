@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from walloc_cdl.latents import load_manifest, write_manifest
-from walloc_cdl.operators import FILE_PATH, LatentOperators, operator_shapes
+from walloc_cdl.linear.operators import FILE_PATH, LatentOperators, operator_shapes
 from walloc_cdl.spec import LatentSpec
 
 

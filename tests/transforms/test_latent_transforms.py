@@ -121,7 +121,9 @@ def test_a_data_set_without_operators(packed, tmp_path):
     remove_operators(folder)
     dataset = open_latents(folder, "train")
     assert not dataset.has_operators
-    message = r"old has no operators of flips \(it was made by an earlier version.*\); prepare it again, or augment the"
+    message = (
+        r"old has no operators of flips \(it was made by an earlier version.*\); prepare it again, or augment what"
+    )
     with pytest.raises(CallError, match=message):
         create_model("test_resnet", dataset, transforms=LatentTransformConfig(hflip=0.5))
     model = create_model("test_resnet", dataset, transforms=LatentTransformConfig(shift=2, noise=1.0)).train()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
-from walloc_cdl.operators import REACH
+from walloc_cdl.linear.operators import REACH
 from walloc_cdl.transforms.cells import Cells
 from walloc_cdl.transforms.operators import Operators
 
