@@ -155,7 +155,9 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "datasets_prep.codec_fit",
     ),
     "datasets_prep.cli": ("walloc_cdl.latents", "walloc_cdl.data", "walloc_cdl.cli", *CODEC, "datasets_prep.*"),
+    "classifiers.sound": ("walloc_cdl.data",),
     "classifiers.models": (
+        "classifiers.sound",
         "walloc_cdl.codec.fit",
         "walloc_cdl.data",
         "walloc_cdl.augment",
@@ -176,6 +178,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "walloc_cdl.data",
         "walloc_cdl.augment",
         "walloc_cdl.training",
+        "classifiers.sound",
         "classifiers.models",
         "classifiers.evaluation",
     ),

@@ -31,10 +31,10 @@ from classifiers.models.grids import (
 )
 from classifiers.models.levels import SynthesisLevels
 from classifiers.models.scale import TargetScale
-from classifiers.models.sound import build_sound_stem, require_spectrogram
-from classifiers.models.spectrogram import SpectrogramStem
-from classifiers.models.spectrogram_cache import SpectrogramCache
 from classifiers.models.stems import ChannelsStem, SynthesisStem
+from classifiers.sound.cache import SpectrogramCache
+from classifiers.sound.spectrogram import SpectrogramStem
+from classifiers.sound.stem import build_sound_stem, require_spectrogram
 from walloc_cdl.augment.mixing import NeighborMixing
 from walloc_cdl.augment.pipeline import PixelAugmentation
 from walloc_cdl.augment.spectrogram import SpectrogramAugmentation

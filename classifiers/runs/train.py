@@ -122,6 +122,7 @@ def train(
             progress=progress,
         )
         run_epochs(loop, run)
+        model.spectrograms = None  # frees their memory
     with torch_threads(loop.threads):
         metrics = None if val_ds is None else evaluate(model, val_ds)
         environment = describe_environment(device, precision, ("timm",))
