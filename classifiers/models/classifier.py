@@ -30,6 +30,7 @@ from classifiers.models.grids import (
 )
 from classifiers.models.levels import SynthesisLevels
 from classifiers.models.scale import TargetScale
+from classifiers.models.split import BackboneSplit
 from classifiers.models.stems import ChannelsStem, SynthesisStem
 from walloc_cdl.augment.mixing import NeighborMixing
 from walloc_cdl.augment.pipeline import PixelAugmentation
@@ -72,6 +73,10 @@ class LatentClassifier(nn.Module):
     levels: SynthesisLevels | None = None
     """Stems for larger grids, from which crops are made in training; not saved."""
     mixing: NeighborMixing | None = None
+    frozen: tuple[nn.Module, ...] = ()
+    """Modules that stay in eval mode in training."""
+    split: BackboneSplit | None = None
+    """The parts of the backbone, if features of its front part are given in place of codes."""
 
     def __init__(
         self,
@@ -93,32 +98,49 @@ class LatentClassifier(nn.Module):
         self.scale = scale
 
     def forward(self, codes: Tensor, words: Tensor | None = None) -> Tensor:
-        """Returns logits (B, num_classes); `words`, uint64 (B,), are those of `LatentLoader.with_words`."""
+        """Returns logits (B, num_classes); `words`, uint64 (B,), are those of `LatentLoader.with_words`.
+
+        Codes may be features of the front part of `split`, float (B, …).
+        """
+        if self.split is not None and codes.is_floating_point():
+            x = self.split.tail(codes)
+            return x if self.scale is None else self.scale(x)
+        x = self.backbone(self.pixels(codes, words))
+        return x if self.scale is None else self.scale(x)
+
+    def pixels(self, codes: Tensor, words: Tensor | None = None) -> Tensor:
+        """Returns the input of the backbone for codes, in training mode transformed, augmented and mixed by words."""
         budgets = None
         if self.config.budgets is not None and self.training and words is not None:
             budgets = random_budgets(words.to(codes.device), self.config.budgets)
         x = self.input(codes, budgets)
         if self.transforms is not None and self.training:
             x = self.transforms(x, words) if getattr(self.transforms, "takes_words", False) else self.transforms(x)
-        if self.augmentation is not None and self.training and words is not None:
-            x = self._augmented(x, words, self.augmentation)
-        else:
-            x = self._pixels(x)
+        x = self.augmented_pixels(x, words if self.training else None)
         if self.mixing is not None and self.training and words is not None:
             x = self.mixing(x, words)
-        x = self.backbone(x)
-        return x if self.scale is None else self.scale(x)
+        return x
 
-    def _pixels(self, x: Tensor) -> Tensor:
+    def train(self, mode: bool = True) -> LatentClassifier:
+        """Set the mode of all modules but the frozen ones, which stay in eval mode."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
+    def _plain_pixels(self, x: Tensor) -> Tensor:
         """Returns the timm model's input for a model input (B, K, h, w)."""
         x = self.stem(x)
         return x if self.config.fit is None else fit_pixels(x, self.config.fit)
 
-    def _augmented(self, x: Tensor, words: Tensor, augmentation: PixelAugmentation) -> Tensor:
-        """Returns the augmented pixels of a model input (B, K, h, w)."""
+    def augmented_pixels(self, x: Tensor, words: Tensor | None) -> Tensor:
+        """Returns the backbone's input for a model input (B, K, h, w), augmented by words if there are any."""
+        augmentation = self.augmentation
+        if augmentation is None or words is None:
+            return self._plain_pixels(x)
         mean, std = self.stem.pixel_mean, self.stem.pixel_std
         if not augmentation.crops:
-            return augmentation(self._pixels(x), words, mean, std)
+            return augmentation(self._plain_pixels(x), words, mean, std)
         levels = self.levels or SynthesisLevels({}, self.input, self.stem, (mean, std))
         return augmentation.of_levels(levels.on(x), words, mean, std, self.config.input_size)
 
