@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from classifiers.cli import learning, models, prediction, training, weights
+from classifiers.cli import learning, models, prediction, probe, training, weights
 from walloc_cdl.cli.registry import CommandTable
 
 COMMANDS = CommandTable(
     {
+        "probe": probe.probe,
         "train": training.train,
         "evaluate": learning.evaluate,
         "predict": prediction.predict,

@@ -91,6 +91,10 @@ def train(
             trained = True
             update(state.samples_done, state.samples_total, details=_details(state))
 
+        def on_features(done: int, total: int) -> None:
+            if done >= total:
+                say(f"features of the frozen layers of {total:,} samples are kept")
+
         record = classifiers.train(
             lambda: classifiers.create_model(
                 name,
@@ -110,6 +114,7 @@ def train(
             device=device,
             threads=threads,
             progress=on_progress,
+            on_features=on_features,
             save=SaveInterval(minutes, updates),
             trackers=tracker or (),
             recipe=chosen.to_text(config),

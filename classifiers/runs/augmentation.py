@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from classifiers.models.classifier import LatentClassifier
-from classifiers.models.spectrogram_cache import MAX_CACHE_BYTES, SpectrogramCache
+from classifiers.sound.cache import MAX_CACHE_BYTES, SpectrogramCache
 from walloc_cdl.augment.config import PRESETS, SOUND_PRESETS, AugmentConfig, SpectrogramAugmentConfig
 from walloc_cdl.augment.pipeline import PixelAugmentation
 from walloc_cdl.augment.spectrogram import SpectrogramAugmentation

@@ -13,6 +13,8 @@ from classifiers.evaluation.kinds import MAIN_METRICS, METRICS, AnyMetrics, main
 from classifiers.evaluation.predictions import evaluate
 from classifiers.models.classifier import LatentClassifier
 from classifiers.runs.augmentation import build_augmentation, build_cache
+from classifiers.runs.features import FeatureLoader, OnFeatures, keep_features
+from classifiers.runs.freezing import build_freezing
 from classifiers.runs.kept_codec import keep_codec
 from classifiers.runs.labels import require_variety, trainable
 from classifiers.runs.losses import build_loss
@@ -62,6 +64,7 @@ def train(
     save: SaveInterval | None = None,
     trackers: Sequence[str] = (),
     recipe: str | None = None,
+    on_features: OnFeatures | None = None,
 ) -> RunRecord[AnyMetrics]:
     """Train a classifier, write the run to the folder `out`, and evaluate the averaged weights on `val_ds`.
 
@@ -86,6 +89,10 @@ def train(
     store several views, training draws one for each sample in every epoch, and validation uses the
     `view` of `val_ds`.
 
+    With `config.freeze_until`, features of the frozen layers are computed once, and kept in the folder until the run is
+    finished, unless what comes before them changes in every epoch. `on_features` is called meanwhile with the number of
+    samples done and that of all.
+
     Raises `CallError` if `out` holds other files or a run of another configuration, if the data sets do not match the
     model, if no label is known, or for a batch of one sample that batch normalization cannot take; `JobError` if the
     loss diverges.
@@ -105,7 +112,7 @@ def train(
         _require_evaluation(model, config, val_ds)
         batch_size = min(config.batch_size, len(train_ds))
         processes.require_batch(batch_size)
-        loader = LatentLoader(
+        loader = FeatureLoader(
             train_ds,
             batch_size,
             device=device,
@@ -121,6 +128,7 @@ def train(
         )
         _require_variance(model, batch_size, processes.world_size)
         loss, mixing = build_loss(model, train_ds, config), build_mixing(model, config, loader)
+        freezing = build_freezing(model, config)
         settings = run_config(model, loader, val_ds, config, is_seeded=is_seeded, device=device, precision=precision)
         _require_settings(model, loader, config)
         tracked = Trackers(trackers)
@@ -159,12 +167,17 @@ def train(
             evaluate=None if val_ds is None else evaluate_epoch,
             main_metric=MAIN_METRICS[model.config.label_kind],
             processes=processes,
+            before_epoch=None if freezing is None else freezing.before_epoch(loader),
         )
+        if freezing is not None:
+            freezing.before_epoch(loader)(0)
+            keep_features(model, loader, freezing, config, run, precision, progress=on_features)
         if processes.is_main:
             tracked.start(run.logs_path, run.path.name, config.to_json())
         with compiled(model.backbone, config.torchcompile):
             run_epochs(loop, run, save=save, after_epoch=tracked.log_epoch)
         tracked.finish()
+        model.spectrograms = None  # frees their memory
 
     def finish() -> RunRecord[AnyMetrics]:
         with torch_threads(loop.threads):

@@ -23,7 +23,7 @@ from walloc_cdl.data import open_latents
 from walloc_cdl.errors import CallError
 from walloc_cdl.training import RunFolder
 
-CONFIG = TrainConfig(epochs=6, batch_size=16, lr=4e-3, ema_decay=0.9)
+CONFIG = TrainConfig(epochs=6, batch_size=16, lr=4e-3, model_ema_decay=0.9)
 ONCE = TrainConfig(epochs=1, batch_size=32)
 
 

@@ -3,6 +3,7 @@
 config.json              everything that the run depends on; written first, never changed
 recipe.toml              the settings of the run as `cdl train --recipe` takes them, if the command started it
 checkpoint.safetensors   the state of training; replaced after every epoch and within long ones, removed at the end
+features.bin, .json      features of frozen layers, while they train others; removed when the run is finished
 diverged.json            why a run cannot go on, if its loss diverged
 model.safetensors        the averaged weights, of the last epoch or of the best
 logs/                    what trackers wrote
@@ -50,6 +51,7 @@ class RunFolder:
         self.path = local_path(path)
         self.config_path = self.path / "config.json"
         self.checkpoint_path = self.path / "checkpoint.safetensors"
+        self.features_paths = self.path / "features.bin", self.path / "features.json"
         self.diverged_path = self.path / "diverged.json"
         self.weights_path = self.path / "model.safetensors"
         self.codec_path = self.path / "codec"
@@ -126,9 +128,10 @@ class RunFolder:
         )
 
     def save_record(self, record: RunRecord[Any]) -> None:
-        """Write the record, and remove the checkpoint."""
+        """Write the record, and remove the checkpoint and the features."""
         write_atomic(self.record_path, _json_bytes(record.to_json()))
-        remove_file(self.checkpoint_path)
+        for path in (self.checkpoint_path, *self.features_paths):
+            remove_file(path)
         remove_temporaries(self.path)
 
     def load_record(self, metrics_type: type[MetricsT]) -> RunRecord[MetricsT]:
@@ -152,6 +155,7 @@ class RunFolder:
             self.classes_path,
             self.weights_path,
             self.checkpoint_path,
+            *self.features_paths,
             self.diverged_path,
             self.recipe_path,
             *(self.codec_path / name for name in CODEC_FILES),
