@@ -35,7 +35,6 @@ def test_every_setting_that_affects_the_result_is_compared(striped, tmp_path):
         "split": "train",
         "num_samples": 192,
         "view": 0,
-        "crop": None,
         "batch_size": 64,
     }
     assert record.config["compute"] == {"device": "cpu", "precision": "fp32", "processes": 1}
