@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from classifiers.evaluation.kinds import METRICS, AnyMetrics
 from classifiers.evaluation.predictions import evaluate
 from classifiers.models.classifier import LatentClassifier
-from classifiers.runs.augmentation import build_augmentation, build_cache
+from classifiers.runs.augmentation import build_augmentation, build_cache, set_latent_transforms
 from classifiers.runs.kept_codec import keep_codec
 from classifiers.runs.labels import require_variety, trainable
 from classifiers.runs.losses import build_loss
@@ -102,6 +102,7 @@ def train(
         )
         _require_variance(model, loader.batch_size)
         loss, mixing = build_loss(model, train_ds, config), build_mixing(model, config, loader)
+        set_latent_transforms(model, train_ds, config.augment)
         settings = run_config(model, loader, val_ds, config, is_seeded=is_seeded, device=device, precision=precision)
         run.claim(settings, resume=resume)
         if run.is_finished:
