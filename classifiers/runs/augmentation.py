@@ -6,8 +6,9 @@ import numpy as np
 
 from classifiers.models.classifier import LatentClassifier
 from classifiers.sound.cache import MAX_CACHE_BYTES, SpectrogramCache
-from walloc_cdl.augment.pipeline import PRESETS, AugmentConfig, PixelAugmentation
-from walloc_cdl.augment.spectrogram import SOUND_PRESETS, SpectrogramAugmentation, SpectrogramAugmentConfig
+from walloc_cdl.augment.config import PRESETS, SOUND_PRESETS, AugmentConfig, SpectrogramAugmentConfig
+from walloc_cdl.augment.pipeline import PixelAugmentation
+from walloc_cdl.augment.spectrogram import SpectrogramAugmentation
 from walloc_cdl.data import LatentDataset, LatentLoader
 from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.transforms.config import LatentTransformConfig
