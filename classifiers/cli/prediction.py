@@ -53,7 +53,7 @@ def predict(
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default the GPU if there is one.")] = None,
 ) -> None:
-    """Classify photos or clips, or the samples of a data set of latents.
+    """Classify photos, clips or the samples of a data set.
 
     Files are prepared and encoded as the data set of the run was, with the codec that the run keeps; the data set is
     not needed. A clip gets one answer for all of its segments. Files that cannot be read are reported, and the others

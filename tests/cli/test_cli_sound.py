@@ -83,7 +83,7 @@ def test_clips_of_any_length_are_trained_in_crops(cdl, clips, tmp_path):
 
 
 def test_comparison_of_sound(cdl, clips, tmp_path):
-    arguments = ("compare-sound", f"audiofolder:{clips}", "--out", tmp_path / "out", "--segment", 0.1, "--workers", 0)
+    arguments = ("crossval", f"audiofolder:{clips}", "--out", tmp_path / "out", "--segment", 0.1, "--workers", 0)
     short = ("--epochs", 1, "--seeds", 1, "--batch-size", 4, "--threads", 1, "--conditions", "waves-64x,latents-64")
     answer = cdl(*arguments, *short, "--folds", r"/(\d)-", "--json", tmp_path / "report.json")
     assert answer.code == 0
