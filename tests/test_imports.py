@@ -197,6 +197,13 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "classifiers.evaluation",
         "classifiers.runs",
     ),
+    "classifiers.probe": (
+        "walloc_cdl.latents",
+        "walloc_cdl.data",
+        "walloc_cdl.training",
+        "classifiers.models",
+        "classifiers.evaluation",
+    ),
     "classifiers.hub": (
         "walloc_cdl.codec",
         "walloc_cdl.training",
@@ -216,6 +223,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "classifiers.evaluation",
         "classifiers.runs",
         "classifiers.prediction",
+        "classifiers.probe",
         "classifiers.hub",
     ),
     "experiments.peers": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*"),

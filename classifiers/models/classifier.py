@@ -31,6 +31,7 @@ from classifiers.models.grids import (
 )
 from classifiers.models.levels import SynthesisLevels
 from classifiers.models.scale import TargetScale
+from classifiers.models.split import BackboneSplit
 from classifiers.models.stems import ChannelsStem, SynthesisStem
 from classifiers.sound.cache import SpectrogramCache
 from classifiers.sound.spectrogram import SpectrogramStem
@@ -82,6 +83,10 @@ class LatentClassifier(nn.Module):
     mixing: NeighborMixing | None = None
     spectrograms: SpectrogramCache | None = None
     """Of sound, keeps in training what the stem makes of each sample; None computes it in every step."""
+    frozen: tuple[nn.Module, ...] = ()
+    """Modules that stay in eval mode in training."""
+    split: BackboneSplit | None = None
+    """The parts of the backbone, if features of its front part are given in place of codes."""
 
     def __init__(
         self,
@@ -103,45 +108,60 @@ class LatentClassifier(nn.Module):
         self.scale = scale
 
     def forward(self, codes: Tensor, words: Tensor | None = None) -> Tensor:
-        """Returns logits (B, num_classes); `words`, uint64 (B,), are those of `LatentLoader.with_words`."""
-        x = self._network_input(codes, words)
-        if self.mixing is not None and self.training and words is not None:
-            x = self.mixing(x, words)
-        x = self.backbone(x)
+        """Returns logits (B, num_classes); `words`, uint64 (B,), are those of `LatentLoader.with_words`.
+
+        Codes may be features of the front part of `split`, float (B, …).
+        """
+        if self.split is not None and codes.is_floating_point():
+            x = self.split.tail(codes)
+        else:
+            x = self.backbone(self.pixels(codes, words))
         return x if self.scale is None else self.scale(x)
 
-    def _network_input(self, codes: Tensor, words: Tensor | None) -> Tensor:
-        """Returns what the timm model sees: pixels, spectrograms of sound, or features of the stem `channels`."""
-        augmentation = self.augmentation if self.training and words is not None else None
-        if self.config.spectrogram is None:
-            x = self._model_input(codes, words)
-            return self._pixels(x) if augmentation is None else self._augmented(x, words, augmentation)
+    def pixels(self, codes: Tensor, words: Tensor | None = None) -> Tensor:
+        """Returns the input of the backbone: pixels, spectrograms of sound, or features of the stem `channels`.
+
+        In training mode, codes with words are transformed, augmented and mixed.
+        """
+        words = words if self.training else None
         if self.spectrograms is not None and self.training:
             x = self.spectrograms(codes)
+            if self.augmentation is not None and words is not None:
+                x = self.augmentation(x, words, self.stem.pixel_mean, self.stem.pixel_std)
         else:
-            x = self.stem(self._model_input(codes, words))
-        return x if augmentation is None else augmentation(x, words, self.stem.pixel_mean, self.stem.pixel_std)
+            x = self.augmented_pixels(self._model_input(codes, words), words)
+        return x if self.mixing is None or words is None else self.mixing(x, words)
 
     def _model_input(self, codes: Tensor, words: Tensor | None) -> Tensor:
-        """Returns the model input (B, K, …), of random budgets and transformed in training."""
+        """Returns the model input (B, K, …), in training of random budgets, and transformed."""
         budgets = None
-        if self.config.budgets is not None and self.training and words is not None:
+        if self.config.budgets is not None and words is not None:
             budgets = random_budgets(words.to(codes.device), self.config.budgets)
         x = self.input(codes, budgets)
         if self.transforms is not None and self.training:
             x = self.transforms(x, words) if getattr(self.transforms, "takes_words", False) else self.transforms(x)
         return x
 
-    def _pixels(self, x: Tensor) -> Tensor:
+    def train(self, mode: bool = True) -> LatentClassifier:
+        """Set the mode of all modules but the frozen ones, which stay in eval mode."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
+    def _plain_pixels(self, x: Tensor) -> Tensor:
         """Returns the timm model's input for a model input (B, K, h, w)."""
         x = self.stem(x)
         return x if self.config.fit is None else fit_pixels(x, self.config.fit)
 
-    def _augmented(self, x: Tensor, words: Tensor, augmentation: PixelAugmentation) -> Tensor:
-        """Returns the augmented pixels of a model input (B, K, h, w)."""
+    def augmented_pixels(self, x: Tensor, words: Tensor | None) -> Tensor:
+        """Returns the backbone's input for a model input (B, K, h, w), augmented by words if there are any."""
+        augmentation = self.augmentation
+        if augmentation is None or words is None:
+            return self._plain_pixels(x)
         mean, std = self.stem.pixel_mean, self.stem.pixel_std
-        if not augmentation.crops:
-            return augmentation(self._pixels(x), words, mean, std)
+        if isinstance(augmentation, SpectrogramAugmentation) or not augmentation.crops:
+            return augmentation(self._plain_pixels(x), words, mean, std)
         levels = self.levels or SynthesisLevels({}, self.input, self.stem, (mean, std))
         return augmentation.of_levels(levels.on(x), words, mean, std, self.config.input_size)
 
