@@ -45,7 +45,8 @@ from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.planes.levels import LevelTables
 from walloc_cdl.synthesis import choose_block
 from walloc_cdl.transforms.budgets import budgets_in_planes, random_budgets
-from walloc_cdl.transforms.pipeline import LatentTransformConfig, LatentTransforms
+from walloc_cdl.transforms.config import LatentTransformConfig
+from walloc_cdl.transforms.pipeline import LatentTransforms
 
 DEFAULT_ALPHA = {"synthesis": 1.0, "channels": 0.5}
 """The synthesis undoes the scaling, so its alpha matters to latent-space transforms only."""

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from classifiers.evaluation.kinds import MAIN_METRICS, METRICS, AnyMetrics, main_figures, metric_names
 from classifiers.evaluation.predictions import evaluate
 from classifiers.models.classifier import LatentClassifier
-from classifiers.runs.augmentation import build_augmentation, build_cache
+from classifiers.runs.augmentation import build_augmentation, build_cache, set_latent_transforms
 from classifiers.runs.features import FeatureLoader, OnFeatures, keep_features
 from classifiers.runs.freezing import build_freezing
 from classifiers.runs.kept_codec import keep_codec
@@ -128,6 +128,7 @@ def train(
         )
         _require_variance(model, batch_size, processes.world_size)
         loss, mixing = build_loss(model, train_ds, config), build_mixing(model, config, loader)
+        set_latent_transforms(model, train_ds, config.augment)
         freezing = build_freezing(model, config)
         settings = run_config(model, loader, val_ds, config, is_seeded=is_seeded, device=device, precision=precision)
         _require_settings(model, loader, config)

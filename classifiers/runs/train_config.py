@@ -10,6 +10,7 @@ from walloc_cdl.augment.config import PRESETS, AugmentConfig, SpectrogramAugment
 from walloc_cdl.errors import CallError
 from walloc_cdl.settings import setting
 from walloc_cdl.training.config import LoopConfig, require_fraction
+from walloc_cdl.transforms.config import LatentTransformConfig
 
 if TYPE_CHECKING:
     from walloc_cdl.augment.mixing import MixConfig
@@ -78,8 +79,8 @@ class TrainConfig(LoopConfig):
     """Probability of CutMix, if mixup is on as well."""
     mixup_off_epoch: int = setting(0, "Mix in this number of epochs only; 0 for all.", minimum=0)
     """Mix in this number of epochs only; 0 for all."""
-    augment: AugmentConfig | SpectrogramAugmentConfig = PRESETS["none"]
-    """Augmentation of the pixels, or of the spectrograms, that the synthesis stem makes."""
+    augment: AugmentConfig | SpectrogramAugmentConfig | LatentTransformConfig = PRESETS["none"]
+    """Augmentation of the pixels, or of the spectrograms, that the synthesis stem makes, or of latents."""
     freeze_until: str | None = setting(
         None, "Do not train the layers before this stage; head for all but the last layer."
     )
