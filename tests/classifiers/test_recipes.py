@@ -7,6 +7,7 @@ from classifiers.runs.recipes import Recipe, augmentation, known_fields
 from classifiers.runs.train_config import TrainConfig
 from walloc_cdl.augment.config import PRESETS, SOUND_PRESETS, AugmentConfig
 from walloc_cdl.errors import CallError
+from walloc_cdl.transforms.config import LATENT_PRESETS, LatentTransformConfig
 
 TEXT = """
 model = "test_resnet"
@@ -102,6 +103,8 @@ def test_augmentation_is_a_preset_a_file_or_a_table(file):
     path = file("hflip = 0.5\nrotation = 10")
     assert augmentation(str(path), "image") == AugmentConfig(hflip=0.5, rotation=10.0)
     assert augmentation("timm", "audio") == SOUND_PRESETS["timm"]
+    assert augmentation("light", "image", "channels") == LATENT_PRESETS["light"]
+    assert augmentation({"shift": 2}, "image", "channels") == LatentTransformConfig(shift=2)
     with pytest.raises(
         CallError, match=r"unknown augmentation 'lite'; nearest: light.*choose one of none, light, timm"
     ):
