@@ -31,7 +31,8 @@ Augment = Annotated[
     str | None,
     typer.Option(
         help="Augmentation of the pixels that the stem makes: none, light (crop, flip) or timm (as timm's recipes); of "
-        "sound: none, light (shift, masks) or timm (more of them). Default light, and none for the channels stem."
+        "sound: none, light (shift, masks) or timm (more of them); with the channels stem, of latents: none or light "
+        "(flip, shift). Default light, and none for the channels stem."
     ),
 ]
 Crop = Annotated[
