@@ -193,6 +193,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "datasets_prep.encode",
         "datasets_prep.job",
         "datasets_prep.sources.folders",
+        "datasets_prep.sources.signals",
         "datasets_prep",
         "classifiers.models",
         "classifiers.evaluation",

@@ -1,4 +1,4 @@
-"""`cdl compare-sound`: conditions, folds, a small comparison from beginning to end, and what is refused."""
+"""`cdl crossval`: conditions, folds, a small comparison from beginning to end, and what is refused."""
 
 from __future__ import annotations
 
