@@ -102,6 +102,7 @@ def train(
                 stem=chosen.model.stem,
                 grid=chosen.model.grid,
                 crop=chosen.model.crop_sides,
+                budgets=chosen.model.budget_sizes,
                 pretrained=weights,
                 drop_rate=chosen.model.drop,
                 drop_path_rate=chosen.model.drop_path,
