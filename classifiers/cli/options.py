@@ -11,8 +11,7 @@ from walloc_cdl.cli.optional_values import OMITTED, optional_value
 from walloc_cdl.errors import CallError
 
 if TYPE_CHECKING:
-    from walloc_cdl.augment.pipeline import AugmentConfig
-    from walloc_cdl.augment.spectrogram import SpectrogramAugmentConfig
+    from walloc_cdl.augment.config import AugmentConfig, SpectrogramAugmentConfig
 
 ModelName = Annotated[
     str, typer.Option("--model", help="A timm model, such as resnet18 or hf_hub:timm/resnet18.a1_in1k.")

@@ -63,7 +63,8 @@ def crossval(
             batch_size=batch_size,
             lr=lr,
             precision=precision,
-            label_smoothing=0.1,
+            smoothing=0.1,
+            val_interval=0,
             augment=preset(augment or "light", "audio"),
         ),
     )
