@@ -1,4 +1,4 @@
-"""`cdl train` and `cdl evaluate`: training and evaluation of classifiers on a data set of latents."""
+"""`cdl evaluate`: evaluation of classifiers on a data set of latents; how metrics are printed."""
 
 from __future__ import annotations
 
@@ -9,24 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from classifiers.cli.options import (
-    Augment,
-    BatchSize,
-    Epochs,
-    LearningRate,
-    ModelName,
-    Precision,
-    Pretrained,
-    augment_config,
-    pretrained_weights,
+    Ragged,
+    Unit,
+    Views,
 )
 from walloc_cdl.cli.console import progress, report, say
-from walloc_cdl.cli.options import JsonPath, LocalFolder, PrefixBytes, Seed, Threads, require_parent
+from walloc_cdl.cli.options import JsonPath, PrefixBytes, require_parent
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import write_atomic
 from walloc_cdl.machine import wait_without_spinning_if_busy
 
 if TYPE_CHECKING:
-    from classifiers import Metrics, MultilabelMetrics, RegressionMetrics, TrainProgress
+    from classifiers import Metrics, MultilabelMetrics, RegressionMetrics
     from classifiers.evaluation.kinds import AnyMetrics
     from walloc_cdl.data import LatentDataset
     from walloc_cdl.latents import SplitSummary
@@ -41,87 +35,8 @@ SHOWN_CONFUSIONS = 20
 """Maximum number of predicted classes that are printed for a class."""
 
 
-def train(
-    folder: DataSet,
-    model: ModelName,
-    out: LocalFolder,
-    stem: Annotated[str, typer.Option(help="synthesis (pixels made from latents) or channels.")] = "synthesis",
-    num_bytes: PrefixBytes = None,
-    grid: Annotated[
-        int | None, typer.Option(help="Height in pixels of the model's input; default as many values as are stored.")
-    ] = None,
-    pretrained: Pretrained = None,
-    epochs: Epochs = 15,
-    batch_size: BatchSize = 64,
-    lr: LearningRate = 1e-3,
-    augment: Augment = None,
-    validation: Annotated[
-        str | None, typer.Option(help="Split to evaluate the finished model on; default validation or test.")
-    ] = None,
-    precision: Precision = "auto",
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; default the GPU if there is one.")] = None,
-    threads: Threads = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Discard an earlier run in --out.")] = False,
-    seed: Seed = 0,
-    json_path: JsonPath = None,
-) -> None:
-    """Train a timm classifier on stored latents.
-
-    Running the same command again resumes an interrupted run.
-    """
-    wait_without_spinning_if_busy()
-    import classifiers
-    from walloc_cdl.data import open_latents
-
-    train_set = open_latents(folder, "train", bytes=num_bytes)
-    chosen_split = validation or next(iter(_splits_with_labels(train_set.manifest.splits)), None)
-    validation_set = open_latents(folder, chosen_split, bytes=num_bytes) if chosen_split else None
-    config = classifiers.TrainConfig(
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        precision=precision,
-        seed=seed,
-        augment=augment_config(augment or ("light" if stem == "synthesis" else "none")),
-    )
-    trained, weights = False, pretrained_weights(pretrained)
-    with progress("train", "samples") as update:
-
-        def on_progress(state: TrainProgress) -> None:
-            nonlocal trained
-            if not trained:
-                say(f"{state.threads} of torch's threads for this run")
-            trained = True
-            update(state.samples_done, state.samples_total)
-
-        record = classifiers.train(
-            lambda: classifiers.create_model(model, train_set, stem=stem, grid=grid, pretrained=weights),
-            train_set,
-            validation_set,
-            config,
-            out,
-            resume=not restart,
-            device=device,
-            threads=threads,
-            progress=on_progress,
-        )
-    if not trained:
-        say(f"{out} is trained already; nothing to do")
-    rows: dict[str, object] = {
-        "run": str(out),
-        "model": f"{model}, stem {stem}",
-        "epochs": epochs,
-        "threads": record.environment["threads"],
-        "training images/s": record.images_per_s,
-        "loss, last epoch": record.losses[-1],
-    }
-    if record.metrics:
-        rows |= metric_rows(record.metrics, chosen_split or "", output_names(train_set), out / "classes.csv")
-    report(rows, json_path, record.to_json())
-
-
-def _splits_with_labels(splits: Mapping[str, SplitSummary]) -> list[str]:
-    """Return the splits to evaluate on by default; test splits without labels are frequent, and are left out."""
+def splits_with_labels(splits: Mapping[str, SplitSummary]) -> list[str]:
+    """Returns the splits to evaluate on by default; test splits without labels are frequent, and are left out."""
     found = [name for name in VALIDATION_SPLITS if name in splits]
     labeled = [name for name in found if any(splits[name].class_counts or [1])]
     if len(labeled) < len(found):
@@ -137,6 +52,9 @@ def evaluate(
         Path | None,
         typer.Option("--classes", help="Write the figures of each class to this CSV file.", callback=require_parent),
     ] = None,
+    views: Views = "one",
+    ragged: Ragged = "tiles",
+    unit: Unit = "auto",
     num_bytes: PrefixBytes = None,
     json_path: JsonPath = None,
 ) -> None:
@@ -149,10 +67,11 @@ def evaluate(
     import classifiers
     from walloc_cdl.data import open_files, open_latents
 
+    reading = classifiers.Reading(views, ragged, unit)
     model = classifiers.load_classifier(run)
     manifest = open_files(folder).load_manifest()
     splits = manifest.splits
-    chosen_split = split or next(reversed(_splits_with_labels(splits)), next(iter(splits)))
+    chosen_split = split or next(reversed(splits_with_labels(splits)), next(iter(splits)))
     of_run, stored = model.config.spec, manifest.spec
     is_prefix = num_bytes is None and of_run.codec_id == stored.codec_id and of_run.num_planes < stored.num_planes
     test_set = open_latents(folder, chosen_split, bytes=num_bytes, num_planes=of_run.num_planes if is_prefix else None)
@@ -163,7 +82,7 @@ def evaluate(
             + ("omit --bytes" if of_run.num_planes <= stored.num_planes else "prepare a data set with as many")
         )
     with progress("evaluate", "samples") as update:
-        metrics = classifiers.evaluate(model, test_set, progress=update)
+        metrics = classifiers.evaluate(model, test_set, reading=reading, progress=update)
     if classes_path is not None:
         write_atomic(classes_path, metrics.to_csv(model.config.output_names).encode("utf-8"))
     report(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from timm.models import PretrainedCfg, get_pretrained_cfg, group_parameters
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -18,18 +19,34 @@ from classifiers.models.backbones import (
     require_logits,
     resolve_model,
 )
-from classifiers.models.config import LABEL_KINDS, STEMS, ClassifierConfig
+from classifiers.models.config import LABEL_KINDS, ClassifierConfig, PixelFit
+from classifiers.models.crops import in_one_size
+from classifiers.models.grids import (
+    default_block,
+    fit_pixels,
+    offered_blocks,
+    pixel_normalization,
+    published_grid,
+    require_grid,
+)
+from classifiers.models.levels import SynthesisLevels
 from classifiers.models.scale import TargetScale
+from classifiers.models.settings import STEMS
+from classifiers.models.split import BackboneSplit
 from classifiers.models.stems import ChannelsStem, SynthesisStem
+from classifiers.sound.cache import SpectrogramCache
+from classifiers.sound.spectrogram import SpectrogramStem
+from classifiers.sound.stem import build_sound_stem, require_spectrogram
 from walloc_cdl.augment.mixing import NeighborMixing
 from walloc_cdl.augment.pipeline import PixelAugmentation
+from walloc_cdl.augment.spectrogram import SpectrogramAugmentation
 from walloc_cdl.data import ChannelStatistics, LatentDataset, ModelInput, as_latents
 from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.planes.levels import LevelTables
-from walloc_cdl.spec import LatentSpec
-from walloc_cdl.synthesis import LinearSynthesis, choose_block
+from walloc_cdl.synthesis import choose_block
 from walloc_cdl.transforms.budgets import budgets_in_planes, random_budgets
-from walloc_cdl.transforms.pipeline import LatentTransformConfig, LatentTransforms
+from walloc_cdl.transforms.config import LatentTransformConfig
+from walloc_cdl.transforms.pipeline import LatentTransforms
 
 DEFAULT_ALPHA = {"synthesis": 1.0, "channels": 0.5}
 """The synthesis undoes the scaling, so its alpha matters to latent-space transforms only."""
@@ -47,7 +64,9 @@ class Origin:
 
 
 class LatentClassifier(nn.Module):
-    """Computes logits (B, num_classes) from codes uint8 (B, K, h, w): input, transforms, stem, backbone.
+    """Computes logits (B, num_classes) from codes uint8 (B, K, h, w), or (B, K, t) for sound.
+
+    Its parts are input, transforms, stem and backbone.
 
     Of regression it computes the targets (B, T) in their own units, which `scale` gives them.
 
@@ -56,11 +75,20 @@ class LatentClassifier(nn.Module):
     `transforms`, if given, acts on the model input (B, K, h, w) in training mode; it is not saved. A module with the
     attribute `takes_words`, such as `LatentTransforms`, is called with the words, too. `origin` describes
     what the initial weights and the buffers were made from. `augmentation`, if it is set, acts on the pixels of the
-    synthesis stem in training mode, for batches that come with words, and `mixing` after it; they are not saved either.
+    synthesis stem, or on its spectrograms, in training mode, for batches that come with words, and `mixing` after it;
+    they are not saved either.
     """
 
-    augmentation: PixelAugmentation | None = None
+    augmentation: PixelAugmentation | SpectrogramAugmentation | None = None
+    levels: SynthesisLevels | None = None
+    """Stems for larger grids, from which crops are made in training; not saved."""
     mixing: NeighborMixing | None = None
+    spectrograms: SpectrogramCache | None = None
+    """Of sound, keeps in training what the stem makes of each sample; None computes it in every step."""
+    frozen: tuple[nn.Module, ...] = ()
+    """Modules that stay in eval mode in training."""
+    split: BackboneSplit | None = None
+    """The parts of the backbone, if features of its front part are given in place of codes."""
 
     def __init__(
         self,
@@ -82,25 +110,77 @@ class LatentClassifier(nn.Module):
         self.scale = scale
 
     def forward(self, codes: Tensor, words: Tensor | None = None) -> Tensor:
-        """Returns logits (B, num_classes); `words`, uint64 (B,), are those of `LatentLoader.with_words`."""
+        """Returns logits (B, num_classes); `words`, uint64 (B,), are those of `LatentLoader.with_words`.
+
+        Codes may be features of the front part of `split`, float (B, …).
+        """
+        if self.split is not None and codes.is_floating_point():
+            x = self.split.tail(codes)
+        else:
+            x = self.backbone(self.pixels(codes, words))
+        return x if self.scale is None else self.scale(x)
+
+    def pixels(self, codes: Tensor, words: Tensor | None = None) -> Tensor:
+        """Returns the input of the backbone: pixels, spectrograms of sound, or features of the stem `channels`.
+
+        In training mode, codes with words are transformed, augmented and mixed.
+        """
+        words = words if self.training else None
+        if self.spectrograms is not None and self.training:
+            x = self.spectrograms(codes)
+            if self.augmentation is not None and words is not None:
+                x = self.augmentation(x, words, self.stem.pixel_mean, self.stem.pixel_std)
+        else:
+            x = self.augmented_pixels(self._model_input(codes, words), words)
+        return x if self.mixing is None or words is None else self.mixing(x, words)
+
+    def _model_input(self, codes: Tensor, words: Tensor | None) -> Tensor:
+        """Returns the model input (B, K, …), in training of random budgets, and transformed."""
         budgets = None
-        if self.config.budgets is not None and self.training and words is not None:
+        if self.config.budgets is not None and words is not None:
             budgets = random_budgets(words.to(codes.device), self.config.budgets)
         x = self.input(codes, budgets)
         if self.transforms is not None and self.training:
             x = self.transforms(x, words) if getattr(self.transforms, "takes_words", False) else self.transforms(x)
+        return x
+
+    def train(self, mode: bool = True) -> LatentClassifier:
+        """Set the mode of all modules but the frozen ones, which stay in eval mode."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
+    def _plain_pixels(self, x: Tensor) -> Tensor:
+        """Returns the timm model's input for a model input (B, K, h, w)."""
         x = self.stem(x)
-        if self.augmentation is not None and self.training and words is not None:
-            x = self.augmentation(x, words, self.stem.pixel_mean, self.stem.pixel_std)
-        if self.mixing is not None and self.training and words is not None:
-            x = self.mixing(x, words)
-        x = self.backbone(x)
-        return x if self.scale is None else self.scale(x)
+        return x if self.config.fit is None else fit_pixels(x, self.config.fit)
+
+    def augmented_pixels(self, x: Tensor, words: Tensor | None) -> Tensor:
+        """Returns the backbone's input for a model input (B, K, h, w), augmented by words if there are any."""
+        augmentation = self.augmentation
+        if augmentation is None or words is None:
+            return self._plain_pixels(x)
+        mean, std = self.stem.pixel_mean, self.stem.pixel_std
+        if isinstance(augmentation, SpectrogramAugmentation) or not augmentation.crops:
+            return augmentation(self._plain_pixels(x), words, mean, std)
+        levels = self.levels or SynthesisLevels({}, self.input, self.stem, (mean, std))
+        return augmentation.of_levels(levels.on(x), words, mean, std, self.config.input_size)
 
     def no_weight_decay(self) -> set[str]:
         """Returns the names of weights that the timm model exempts from weight decay, such as position embeddings."""
         exempt = self.backbone.no_weight_decay() if hasattr(self.backbone, "no_weight_decay") else ()
         return {f"backbone.{name}" for name in exempt}
+
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
+        """Returns the layer of a parameter by its name, from 0, as timm's layer decay asks; the stem's is the first.
+
+        Raises `CallError` for a timm model that does not divide itself into layers.
+        """
+        if not hasattr(self.backbone, "group_matcher"):
+            raise CallError(f"{self.config.name} names no layers, for which layer_decay could be; omit it")
+        layers = group_parameters(self.backbone, self.backbone.group_matcher(coarse=coarse), reverse=True)
+        return lambda name: layers[name.removeprefix("backbone.")] + 1 if name.startswith("backbone.") else 0
 
     def saved_weights(self) -> dict[str, Tensor]:
         """Returns the tensors that are averaged and saved, not copied: the model's state without its transforms."""
@@ -113,6 +193,7 @@ def create_model(
     *,
     stem: str = "synthesis",
     grid: int | None = None,
+    crop: tuple[int, ...] | None = None,
     pretrained: bool | str | Path = False,
     alpha: float | None = None,
     num_classes: int | None = None,
@@ -126,29 +207,42 @@ def create_model(
     `dataset` is a `LatentDataset`, or a `torch.utils.data.Subset` of one; the statistics are those of the
     whole train split.
     `grid` is the height in pixels of the timm model's input, a multiple of the height of the latents. By
-    default the input has as many values as are stored: 64 for 12×32×32 codes of RGB. With the `channels`
-    stem it chooses the pixel model whose feature maps are matched. `pretrained` may be a safetensors file
-    of published weights. `transforms` may be the settings of transforms of latents. With `budgets`, in bytes a
-    sample, training reads each sample with a random one of them, and the classifier takes rows of any number of bit
-    planes. Random weights are drawn from torch's global generator.
+    default the input has as many values as bytes are stored: 64 for 12×32×32 codes of RGB. Of sound, whose input is a
+    log-mel spectrogram of the synthesized waveform, it is the number of mel bands, by default 64. With the `channels`
+    stem it chooses the pixel model whose feature maps are matched. `transforms` may be the settings of transforms of
+    latents. With `budgets`, in bytes a sample, training reads each sample with a random one of them, and the classifier
+    takes rows of any number of bit planes. Random weights are drawn from torch's global generator.
+
+    `pretrained` is true for published weights, or a safetensors file of such weights. Then the input has the model's
+    own size by default, and mean and standard deviation are those that the weights expect. Where that size is no
+    multiple of the latents', pixels of a larger grid are resized and cropped as in timm's evaluation (`config.fit`).
+    The head is kept if it has as many classes as the data set.
+
+    Of samples that differ in size, it takes crops of `crop` latents, (h, w) or (t,), in training, and tiles or whole
+    samples in evaluation.
 
     The model has an output for each class, or for each target of regression, whose scale is that of the targets of
     `dataset`.
 
     Raises `CallError` for unknown names, for a grid that the data set or the model does not support, for budgets that
-    the data set does not have, for transforms that need operators if it has none, and for a data set whose samples
-    differ in size or have no labels, `JobError` if published weights cannot be downloaded.
+    the data set does not have, for transforms that need operators if it has none, for samples that differ in size
+    without a crop, and for a data set without labels, `JobError` if published weights cannot be downloaded.
 
     >>> model = create_model("resnet18", open_latents("DATA/clothing-latents"))        # doctest: +SKIP
     >>> model(codes).shape                               # uint8 (B, 12, 32, 32)       # doctest: +SKIP
     torch.Size([B, 10])
     """
-    dataset = as_latents(dataset)
     name = resolve_model(name)
+    dataset = in_one_size(as_latents(dataset), crop)
     if stem not in STEMS:
         raise unknown_name("stem", stem, STEMS, f"choose one of {', '.join(STEMS)}")
     label_kind = _label_kind(dataset)
-    grid = _require_grid(dataset, stem, grid)
+    published = get_pretrained_cfg(name) if pretrained else None
+    spectrogram = require_spectrogram(dataset, stem, grid) if dataset.spec.kind == "audio" else None
+    if spectrogram is None:
+        grid, fit = _choose_grid(dataset, name, stem, grid, published)
+    else:
+        grid, fit = spectrogram.bands, None
     config = ClassifierConfig(
         name=name,
         stem=stem,
@@ -164,6 +258,8 @@ def create_model(
         patch_size=None if pretrained else choose_patch_size(name, grid),
         drop_rate=drop_rate,
         drop_path_rate=drop_path_rate,
+        spectrogram=spectrogram,
+        fit=fit,
         budgets=None if budgets is None else budgets_in_planes(dataset.spec, dataset.layout.grid, budgets),
     )
     model_input = ModelInput(
@@ -177,14 +273,20 @@ def create_model(
     if isinstance(transforms, LatentTransformConfig):
         transforms = LatentTransforms.of_dataset(transforms, dataset, model_input)
     backbone = build_backbone(config, pretrained)
-    if stem == "channels":
-        stem_module: nn.Module = _channels_stem(backbone, config)
+    levels = None
+    if spectrogram is not None:
+        stem_module: nn.Module = build_sound_stem(spectrogram, dataset, model_input)
+    elif stem == "channels":
+        stem_module = _channels_stem(backbone, config)
     else:
         layer = choose_block(dataset.synthesis_bank, config.block)
-        stem_module = SynthesisStem.fold(layer, model_input, *_pixel_normalization(backbone, config, layer))
+        normalization = pixel_normalization(published, config.spec, layer)
+        stem_module = SynthesisStem.fold(layer, model_input, *normalization)
+        levels = SynthesisLevels(dataset.synthesis_bank, model_input, stem_module, normalization)
     origin = Origin(dataset.manifest.digest(), pretrained_identity(name, pretrained))
     scale = TargetScale.of(dataset.labels) if label_kind == "regression" else None
     model = LatentClassifier(config, model_input, stem_module, backbone, transforms, origin, scale)
+    model.levels = levels
     require_logits(model, config)
     return model
 
@@ -204,8 +306,10 @@ def rebuild_model(config: ClassifierConfig) -> LatentClassifier:
         prefixes=config.budgets is not None,
     )
     backbone = build_backbone(config)
-    if config.stem == "channels":
-        stem_module: nn.Module = _channels_stem(backbone, config)
+    if config.spectrogram is not None:
+        stem_module: nn.Module = SpectrogramStem.zeros(config.spectrogram, config.spec.source_channels, channels)
+    elif config.stem == "channels":
+        stem_module = _channels_stem(backbone, config)
     else:
         stem_module = SynthesisStem.zeros(config.spec.source_channels, channels, config.block)
     scale = TargetScale.ones(config.num_classes) if config.label_kind == "regression" else None
@@ -218,38 +322,21 @@ def _label_kind(dataset: LatentDataset) -> str:
     return kind if kind in LABEL_KINDS else "class"
 
 
-def default_block(spec: LatentSpec) -> int:
-    """Returns the side in pixels per latent at which pixels and latents have equally many values.
-
-    It is 2 for 12 channels of RGB, and 1 for pixels.
-    """
-    return max(1, round((spec.latent_channels / spec.source_channels) ** 0.5))
+def _choose_grid(
+    dataset: LatentDataset, name: str, stem: str, grid: int | None, published: PretrainedCfg | None
+) -> tuple[int, PixelFit | None]:
+    """Returns the height of the grid, and how its pixels are fitted to a model of another size."""
+    blocks = offered_blocks(dataset, stem)
+    height, width = dataset.latent_shape[1:]
+    if grid is not None:
+        return require_grid(grid, height, blocks), None
+    if published is not None and stem == "synthesis" and blocks:
+        return published_grid(published, (height, width), blocks)
+    return require_grid(height * default_block(dataset.spec), height, blocks), None
 
 
 def _channels_stem(backbone: nn.Module, config: ClassifierConfig) -> ChannelsStem:
     return ChannelsStem(adapt_to_latents(backbone, config.name, config.spec.latent_channels, config.block))
-
-
-def _require_grid(dataset: LatentDataset, stem: str, grid: int | None) -> int:
-    spec = dataset.spec
-    if spec.kind != "image":
-        raise CallError(
-            f"classifiers take latents of images, those of {dataset.folder} are of kind {spec.kind!r}; "
-            "read them with LatentLoader and train a model of your own"
-        )
-    height = dataset.latent_shape[1]
-    if height is None:
-        raise CallError(
-            f"classifiers take latents of one size, but the samples of {dataset.folder} differ; prepare them with "
-            "--geometry fixed, or read crops of them with LatentLoader and train a model of your own"
-        )
-    if grid is None:
-        grid = height * default_block(spec)
-    blocks = dataset.synthesis_bank if stem == "synthesis" else range(1, spec.stride + 1)
-    if grid < 1 or grid % height or grid // height not in blocks:
-        offered = ", ".join(str(height * block) for block in sorted(blocks))
-        raise CallError(f"a grid of {grid} pixels does not go with latents of height {height}; choose one of {offered}")
-    return grid
 
 
 def _count_outputs(dataset: LatentDataset, label_kind: str, num_classes: int | None) -> int:
@@ -266,16 +353,3 @@ def _count_outputs(dataset: LatentDataset, label_kind: str, num_classes: int | N
     if count < dataset.num_classes:
         raise CallError(f"num_classes is {count}, but {dataset.folder} has {dataset.num_classes}; omit it")
     return count
-
-
-def _pixel_normalization(
-    backbone: nn.Module, config: ClassifierConfig, layer: LinearSynthesis
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns mean and standard deviation (C,) for pixels in [-0.5, 0.5].
-
-    They are those that pretrained weights expect, or those of the data.
-    """
-    if config.pretrained and config.spec.source_channels == 3:
-        published = backbone.pretrained_cfg
-        return np.asarray(published["mean"]) - 0.5, np.asarray(published["std"])
-    return layer.pixel_mean, layer.pixel_std

@@ -1,80 +1,25 @@
-"""`PixelAugmentation`: the pipeline, and the presets that commands offer."""
+"""`PixelAugmentation`: the pipeline of augmentation."""
 
 from __future__ import annotations
-
-import dataclasses
-from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from walloc_cdl.augment import color
+from walloc_cdl.augment.config import AugmentConfig
 from walloc_cdl.augment.draws import Draws
 from walloc_cdl.augment.erasing import RandomErasing
 from walloc_cdl.augment.geometry import RandomResizedCrop, composed, flips, rotations, sample
+from walloc_cdl.augment.levels import PixelLevels
 from walloc_cdl.augment.policies import RandAugment, TrivialAugment
-from walloc_cdl.errors import CallError, unknown_name
+from walloc_cdl.errors import CallError
 
 POLICIES = {"rand": RandAugment(), "trivial": TrivialAugment()}
-
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """Settings of a pipeline, with timm's names where it has the same. Defaults change nothing.
-
-    Raises `CallError` for values out of range.
-    """
-
-    scale: tuple[float, float] | None = None
-    """Smallest and largest share of the area of a random resized crop; None for no crop."""
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    """Smallest and largest width / height of the crop."""
-    hflip: float = 0.0
-    """Probability of a horizontal flip."""
-    vflip: float = 0.0
-    rotation: float = 0.0
-    """Largest angle in degrees of a random rotation."""
-    color_jitter: float = 0.0
-    """Largest relative change of brightness, contrast and saturation, each drawn by itself."""
-    hue: float = 0.0
-    """Largest turn of the hue, up to 0.5."""
-    auto_augment: str | None = None
-    """`rand`, timm's `rand-m9-mstd0.5-inc1`, or `trivial`, torchvision's `TrivialAugmentWide`."""
-    reprob: float = 0.0
-    """Probability of random erasing."""
-
-    def __post_init__(self) -> None:
-        if self.scale is not None and not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise CallError(f"a crop of {self.scale} of the area; expected two shares above 0, at most 1, ascending")
-        if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise CallError(f"an aspect of {self.ratio}; expected two numbers above 0, ascending")
-        for name in ("hflip", "vflip", "reprob"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise CallError(f"{name} is {getattr(self, name)}; expected a probability from 0 to 1")
-        for name, largest in (("rotation", 180), ("color_jitter", 1), ("hue", 0.5)):
-            if not 0 <= getattr(self, name) <= largest:
-                raise CallError(f"{name} is {getattr(self, name)}; expected 0 to {largest}")
-        if self.auto_augment is not None and self.auto_augment not in POLICIES:
-            raise unknown_name("policy", self.auto_augment, POLICIES, f"choose one of {', '.join(POLICIES)}")
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as plain values, for canonical JSON."""
-        fields = dataclasses.asdict(self)
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
-
-
-PRESETS = {
-    "none": AugmentConfig(),
-    "light": AugmentConfig(scale=(0.35, 1.0), hflip=0.5),
-    "timm": AugmentConfig(scale=(0.08, 1.0), hflip=0.5, auto_augment="rand", reprob=0.25),
-}
-"""`light` crops and flips; `timm` is what timm's training recipes have in common."""
 
 
 class PixelAugmentation:
     """Augments normalized pixels; every random number follows from the samples' words.
 
-    >>> augment = PixelAugmentation(PRESETS["light"])
+    >>> augment = PixelAugmentation(AugmentConfig(scale=(0.35, 1.0), hflip=0.5))
     >>> augment(pixels, words, mean, std).shape                                       # doctest: +SKIP
     torch.Size([64, 3, 128, 128])
     """
@@ -93,18 +38,50 @@ class PixelAugmentation:
         `pixels` are (v - mean) / std of values v from 0 to 1, mean and std (C,); `words`, uint64 (B,), are those of
         `LatentLoader.with_words`. Values are clamped to 0 to 1 where colors change, as pixels in a file are.
         """
-        draws = Draws(words.to(pixels.device))
-        pixels = self._place(pixels, draws, size or (pixels.shape[2], pixels.shape[3]))
+        size = size or (pixels.shape[2], pixels.shape[3])
+        levels = PixelLevels(len(pixels), {(pixels.shape[2], pixels.shape[3]): lambda samples: pixels})
+        return self.of_levels(levels, words.to(pixels.device), mean, std, size)
+
+    @property
+    def crops(self) -> bool:
+        """Whether parts of the images are enlarged, for which larger grids have detail."""
+        return self._crop is not None
+
+    def of_levels(self, levels: PixelLevels, words: Tensor, mean: Tensor, std: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return augmented pixels (B, C, *size) of a batch on several grids; see the call and `PixelLevels`."""
+        draws = Draws(words.to(mean.device))
+        pixels = self._place(levels, draws, size)
         if self.config.color_jitter or self.config.hue or self._policy is not None:
             center, spread = mean.reshape(1, -1, 1, 1), std.reshape(1, -1, 1, 1)
             values = self._recolor((pixels * spread + center).clamp(0, 1), draws)
             pixels = (values - center) / spread
         return pixels if self._erasing is None else self._erasing(pixels, draws.named("erasing"))
 
-    def _place(self, pixels: Tensor, draws: Draws, size: tuple[int, int]) -> Tensor:
+    def _place(self, levels: PixelLevels, draws: Draws, size: tuple[int, int]) -> Tensor:
         """Return the pixels cropped, flipped and rotated, in one interpolation."""
-        config, (height, width) = self.config, pixels.shape[2:]
-        maps = []
+        height, width = levels.sizes[0]
+        maps = self._maps(draws, height, width)
+        if maps is None:
+            pixels = levels.all_of((height, width))
+            if size != (height, width):
+                raise CallError(
+                    f"pixels of {height} × {width} for a model of {size[0]} × {size[1]}, and nothing crops them"
+                )
+            return pixels
+        groups = levels.choose(maps, size)
+        if groups[0][0] is None:
+            return sample(groups[0][1], maps.to(groups[0][1].dtype), size)
+        result = None
+        for samples, pixels in groups:
+            part = sample(pixels, maps[samples].to(pixels.dtype), size)
+            if result is None:
+                result = part.new_empty((levels.count, *part.shape[1:]))
+            result[samples] = part
+        return result
+
+    def _maps(self, draws: Draws, height: int, width: int) -> Tensor | None:
+        """Return the map of each sample (B, 2, 3), for images of these proportions; None if nothing moves."""
+        config, maps = self.config, []
         for axis, (name, probability) in enumerate((("hflip", config.hflip), ("vflip", config.vflip))):
             if probability:
                 maps.append(flips(draws.happens(name, probability), axis=axis))
@@ -113,16 +90,10 @@ class PixelAugmentation:
             maps.append(rotations(angles, width / height))
         if self._crop is not None:
             maps.append(self._crop.maps(draws.named("crop"), height, width))
-        if not maps:
-            if size != (height, width):
-                raise CallError(
-                    f"pixels of {height} × {width} for a model of {size[0]} × {size[1]}, and nothing crops them"
-                )
-            return pixels
-        total = maps[0]
+        total = maps[0] if maps else None
         for step in maps[1:]:
             total = composed(total, step)
-        return sample(pixels, total.to(pixels.dtype), size)
+        return total
 
     def _recolor(self, values: Tensor, draws: Draws) -> Tensor:
         """Return values from 0 to 1 in other colors."""
