@@ -62,9 +62,9 @@ class InputToLogits(nn.Module):
 
     def __init__(self, model: LatentClassifier) -> None:
         super().__init__()
-        self.stem, self.backbone, self.scale = model.stem, model.backbone, model.scale
+        self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns logits, or predicted targets, (B, num_classes)."""
-        outputs = self.backbone(self.stem(x))
-        return outputs if self.scale is None else self.scale(outputs)
+        outputs = self.model.backbone(self.model.augmented_pixels(x, None))
+        return outputs if self.model.scale is None else self.model.scale(outputs)

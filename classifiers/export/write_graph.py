@@ -221,9 +221,7 @@ def _onnx(graph: ClassifierGraph, example: Tensor, opset: int, description: dict
         raise CallError(f"the ONNX file would have {size:,} bytes, more than {MAX_ONNX_BYTES:,}; export to torch")
     found = next(each.version for each in proto.opset_import if each.domain in ("", "ai.onnx"))
     if found != opset:
-        raise CallError(
-            f"{graph.rest.backbone.__class__.__name__} needs opset {found}, not {opset}; give --opset {found}"
-        )
+        raise CallError(f"the model cannot be written with opset {opset}, only with {found}; give that one")
     for name, text in description.items():
         proto.metadata_props.add(key=f"walloc_cdl.{name}", value=text)
     onnx.checker.check_model(proto, full_check=True)
