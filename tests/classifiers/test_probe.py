@@ -74,9 +74,9 @@ def test_a_small_set_tries_as_many_neighbors_as_there_are():
 
 
 def test_features_are_cached_by_what_they_depend_on(bright, tmp_path, monkeypatch):
-    folder = bright["train"].folder
-    first = probe(folder, PooledFeatures("latents"), LOGISTIC, cache=tmp_path)
-    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    folder, cache = bright["train"].folder, tmp_path / "cache"
+    first = probe(folder, PooledFeatures("latents"), LOGISTIC, cache=cache)
+    files = {path.name: path.read_bytes() for path in cache.iterdir()}
     assert len(files) == 2
 
     def fail(*arguments, **options):
@@ -84,14 +84,14 @@ def test_features_are_cached_by_what_they_depend_on(bright, tmp_path, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr("classifiers.probe.probe.compute_features", fail)
-        again = probe(folder, PooledFeatures("latents"), LOGISTIC, cache=tmp_path)
+        again = probe(folder, PooledFeatures("latents"), LOGISTIC, cache=cache)
         assert (again.rows[0].accuracy, again.rows[0].setting) == (first.rows[0].accuracy, first.rows[0].setting)
         with pytest.raises(AssertionError, match="computed again"):
-            probe(folder, PooledFeatures("pixels"), LOGISTIC, cache=tmp_path)
-    for path in tmp_path.iterdir():
+            probe(folder, PooledFeatures("pixels"), LOGISTIC, cache=cache)
+    for path in cache.iterdir():
         path.write_bytes(b"damaged")
-    probe(folder, PooledFeatures("latents"), LOGISTIC, cache=tmp_path)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+    probe(folder, PooledFeatures("latents"), LOGISTIC, cache=cache)
+    assert {path.name: path.read_bytes() for path in cache.iterdir()} == files
 
 
 def test_folds_test_every_sample(bright):

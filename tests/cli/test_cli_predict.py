@@ -118,8 +118,15 @@ def test_wrong_calls(refused, source, latents, prepared, trained, tmp_path):
     assert "unknown split" in refused("predict", trained, latents, "--split", "tset")
     assert "top is 0; expected at least 1" in refused("predict", trained, source, "--top", 0)
     assert "name a picture that ends in .png" in refused("predict", trained, source, "--contact-sheet", tmp_path / "s")
-    text = refused("predict", trained, prepared("rgb-4x"))
-    assert "codec_id" in text or "differ" in text
+    assert "the classifier test_resnet" in refused("predict", trained, prepared("rgb-4x"))
+
+
+def test_a_data_set_of_another_size_is_refused(cdl, refused, source, trained, tmp_path):
+    call = ("prepare", source, "--codec", "rgb-16x", "--size", 32, "--workers", 0, "--out", tmp_path / "small")
+    assert cdl(*call).code == 0
+    text = refused("predict", trained, tmp_path / "small")
+    assert "the classifier takes latents of shape (12, 8, 8), but" in text
+    assert "(12, 4, 4); prepare it with the size that the classifier was trained on" in text
 
 
 def test_an_unfinished_run_and_broken_codecs(refused, source, trained, tmp_path):
