@@ -3,6 +3,7 @@ from .evaluation.metrics import Metrics as Metrics
 from .evaluation.multilabel import MultilabelMetrics as MultilabelMetrics
 from .evaluation.predictions import evaluate as evaluate
 from .evaluation.predictions import predict as predict
+from .evaluation.reading import Reading as Reading
 from .evaluation.regression import RegressionMetrics as RegressionMetrics
 from .hub.pull_run import from_pretrained as from_pretrained
 from .hub.push_run import push_run as push_run

@@ -155,7 +155,13 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "datasets_prep.codec_fit",
     ),
     "datasets_prep.cli": ("walloc_cdl.latents", "walloc_cdl.data", "walloc_cdl.cli", *CODEC, "datasets_prep.*"),
-    "classifiers.models": ("walloc_cdl.data", "walloc_cdl.augment", "walloc_cdl.transforms", "walloc_cdl.training"),
+    "classifiers.models": (
+        "walloc_cdl.codec.fit",
+        "walloc_cdl.data",
+        "walloc_cdl.augment",
+        "walloc_cdl.transforms",
+        "walloc_cdl.training",
+    ),
     "classifiers.evaluation": (
         "walloc_cdl.latents",
         "walloc_cdl.data",
@@ -212,6 +218,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "experiments.benchmarks": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*", "experiments.peers"),
     "experiments": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*", "experiments.peers", "experiments.benchmarks"),
     "experiments.fidelity": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*", "experiments"),
+    "experiments.sound": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*", "experiments"),
     "experiments.cli": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*", "experiments.*"),
 }
 # Of others', what must stay out of a folder and of those below it.

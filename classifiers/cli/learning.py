@@ -10,14 +10,24 @@ import typer
 
 from classifiers.cli.options import (
     Augment,
+    AugmentVariants,
     BatchSize,
+    Crop,
     Epochs,
+    Freeze,
+    FreezeUntil,
     LearningRate,
     ModelName,
     Precision,
     Pretrained,
+    Ragged,
+    UnfreezeAfter,
+    Unit,
+    Views,
     augment_config,
+    crop_sides,
     pretrained_weights,
+    stage_to_train,
 )
 from walloc_cdl.cli.console import progress, report, say
 from walloc_cdl.cli.options import JsonPath, LocalFolder, PrefixBytes, Seed, Threads, require_parent
@@ -35,6 +45,7 @@ DataSet = Annotated[
     str, typer.Argument(metavar="DIR", help="Folder of the data set, or its address (hf://datasets/OWNER/NAME).")
 ]
 VALIDATION_SPLITS = ("validation", "valid", "val", "test")
+AUGMENTED_ANEW = ", as images are augmented anew; --augment none or --augment-variants 4 keeps their features"
 SHOWN_CLASSES = 20
 """Maximum number of classes, those of lowest recall, whose confusions are printed."""
 SHOWN_CONFUSIONS = 20
@@ -48,13 +59,19 @@ def train(
     stem: Annotated[str, typer.Option(help="synthesis (pixels made from latents) or channels.")] = "synthesis",
     num_bytes: PrefixBytes = None,
     grid: Annotated[
-        int | None, typer.Option(help="Height in pixels of the model's input; default as many values as are stored.")
+        int | None,
+        typer.Option(help="Height in pixels of the model's input; default as many values as bytes are stored."),
     ] = None,
+    crop: Crop = None,
     pretrained: Pretrained = None,
     epochs: Epochs = 15,
     batch_size: BatchSize = 64,
     lr: LearningRate = 1e-3,
     augment: Augment = None,
+    freeze: Freeze = False,
+    freeze_until: FreezeUntil = None,
+    unfreeze_after: UnfreezeAfter = None,
+    augment_variants: AugmentVariants = None,
     validation: Annotated[
         str | None, typer.Option(help="Split to evaluate the finished model on; default validation or test.")
     ] = None,
@@ -82,20 +99,32 @@ def train(
         lr=lr,
         precision=precision,
         seed=seed,
-        augment=augment_config(augment or ("light" if stem == "synthesis" else "none")),
+        augment=augment_config(augment or ("light" if stem == "synthesis" else "none"), train_set.spec.kind),
+        freeze_until=stage_to_train(freeze, freeze_until, pretrained),
+        unfreeze_epoch=unfreeze_after,
+        augment_variants=augment_variants,
     )
-    trained, weights = False, pretrained_weights(pretrained)
+    trained, weights, sides = False, pretrained_weights(pretrained), crop_sides(crop)
     with progress("train", "samples") as update:
+        kept = False
+
+        def on_features(done: int, total: int) -> None:
+            nonlocal kept
+            if not kept:
+                say(f"features of the frozen layers are computed once, of {total:,} images")
+            kept = True
 
         def on_progress(state: TrainProgress) -> None:
             nonlocal trained
             if not trained:
                 say(f"{state.threads} of torch's threads for this run")
+                if config.freeze_until is not None and not kept:
+                    say(f"frozen layers compute in every step{'' if augment == 'none' else AUGMENTED_ANEW}")
             trained = True
             update(state.samples_done, state.samples_total)
 
         record = classifiers.train(
-            lambda: classifiers.create_model(model, train_set, stem=stem, grid=grid, pretrained=weights),
+            lambda: classifiers.create_model(model, train_set, stem=stem, grid=grid, crop=sides, pretrained=weights),
             train_set,
             validation_set,
             config,
@@ -104,6 +133,7 @@ def train(
             device=device,
             threads=threads,
             progress=on_progress,
+            on_features=on_features,
         )
     if not trained:
         say(f"{out} is trained already; nothing to do")
@@ -137,6 +167,9 @@ def evaluate(
         Path | None,
         typer.Option("--classes", help="Write the figures of each class to this CSV file.", callback=require_parent),
     ] = None,
+    views: Views = "one",
+    ragged: Ragged = "tiles",
+    unit: Unit = "auto",
     num_bytes: PrefixBytes = None,
     json_path: JsonPath = None,
 ) -> None:
@@ -149,6 +182,7 @@ def evaluate(
     import classifiers
     from walloc_cdl.data import open_files, open_latents
 
+    reading = classifiers.Reading(views, ragged, unit)
     model = classifiers.load_classifier(run)
     manifest = open_files(folder).load_manifest()
     splits = manifest.splits
@@ -163,7 +197,7 @@ def evaluate(
             + ("omit --bytes" if of_run.num_planes <= stored.num_planes else "prepare a data set with as many")
         )
     with progress("evaluate", "samples") as update:
-        metrics = classifiers.evaluate(model, test_set, progress=update)
+        metrics = classifiers.evaluate(model, test_set, reading=reading, progress=update)
     if classes_path is not None:
         write_atomic(classes_path, metrics.to_csv(model.config.output_names).encode("utf-8"))
     report(

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from timm.models import PretrainedCfg, get_pretrained_cfg
+from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from classifiers.models.adapt import adapt_to_latents
 from classifiers.models.backbones import (
     build_backbone,
     choose_patch_size,
@@ -19,25 +18,23 @@ from classifiers.models.backbones import (
     require_logits,
     resolve_model,
 )
-from classifiers.models.config import LABEL_KINDS, STEMS, ClassifierConfig, PixelFit
-from classifiers.models.grids import (
-    default_block,
-    fit_pixels,
-    offered_blocks,
-    pixel_normalization,
-    published_grid,
-    require_grid,
-)
+from classifiers.models.build_stem import channels_stem, choose_grid, composes_with, synthesis_stem
+from classifiers.models.config import LABEL_KINDS, STEMS, ClassifierConfig
+from classifiers.models.crops import in_one_size
+from classifiers.models.grids import fit_pixels
 from classifiers.models.levels import SynthesisLevels
 from classifiers.models.scale import TargetScale
+from classifiers.models.sound import build_sound_stem, require_spectrogram
+from classifiers.models.spectrogram import SpectrogramStem
+from classifiers.models.spectrogram_cache import SpectrogramCache
 from classifiers.models.split import BackboneSplit
-from classifiers.models.stems import ChannelsStem, SynthesisStem
+from classifiers.models.stems import SynthesisStem
 from walloc_cdl.augment.mixing import NeighborMixing
 from walloc_cdl.augment.pipeline import PixelAugmentation
+from walloc_cdl.augment.spectrogram import SpectrogramAugmentation
 from walloc_cdl.data import ChannelStatistics, LatentDataset, ModelInput, as_latents
 from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.planes.levels import LevelTables
-from walloc_cdl.synthesis import choose_block
 from walloc_cdl.transforms.budgets import budgets_in_planes, random_budgets
 from walloc_cdl.transforms.pipeline import LatentTransformConfig, LatentTransforms
 
@@ -57,7 +54,9 @@ class Origin:
 
 
 class LatentClassifier(nn.Module):
-    """Computes logits (B, num_classes) from codes uint8 (B, K, h, w): input, transforms, stem, backbone.
+    """Computes logits (B, num_classes) from codes uint8 (B, K, h, w), or (B, K, t) for sound.
+
+    Its parts are input, transforms, stem and backbone.
 
     Of regression it computes the targets (B, T) in their own units, which `scale` gives them.
 
@@ -66,13 +65,16 @@ class LatentClassifier(nn.Module):
     `transforms`, if given, acts on the model input (B, K, h, w) in training mode; it is not saved. A module with the
     attribute `takes_words`, such as `LatentTransforms`, is called with the words, too. `origin` describes
     what the initial weights and the buffers were made from. `augmentation`, if it is set, acts on the pixels of the
-    synthesis stem in training mode, for batches that come with words, and `mixing` after it; they are not saved either.
+    synthesis stem, or on its spectrograms, in training mode, for batches that come with words, and `mixing` after it;
+    they are not saved either.
     """
 
-    augmentation: PixelAugmentation | None = None
+    augmentation: PixelAugmentation | SpectrogramAugmentation | None = None
     levels: SynthesisLevels | None = None
     """Stems for larger grids, from which crops are made in training; not saved."""
     mixing: NeighborMixing | None = None
+    spectrograms: SpectrogramCache | None = None
+    """Of sound, keeps in training what the stem makes of each sample; None computes it in every step."""
     frozen: tuple[nn.Module, ...] = ()
     """Modules that stay in eval mode in training."""
     split: BackboneSplit | None = None
@@ -104,22 +106,47 @@ class LatentClassifier(nn.Module):
         """
         if self.split is not None and codes.is_floating_point():
             x = self.split.tail(codes)
-            return x if self.scale is None else self.scale(x)
-        x = self.backbone(self.pixels(codes, words))
+        else:
+            x = self.backbone(self.pixels(codes, words))
         return x if self.scale is None else self.scale(x)
 
     def pixels(self, codes: Tensor, words: Tensor | None = None) -> Tensor:
         """Returns the input of the backbone for codes, in training mode transformed, augmented and mixed by words."""
+        if not self.training:
+            words = None
+        if self.spectrograms is not None and self.training:
+            x = self._augmented(self.spectrograms(codes), words)
+        else:
+            x = self.augmented_pixels(self._input(codes, words), words)
+        if self.mixing is not None and words is not None:
+            x = self.mixing(x, words)
+        return x
+
+    def _input(self, codes: Tensor, words: Tensor | None) -> Tensor:
+        """Returns the model input (B, K, …), in training mode transformed."""
         budgets = None
-        if self.config.budgets is not None and self.training and words is not None:
+        if self.config.budgets is not None and words is not None:
             budgets = random_budgets(words.to(codes.device), self.config.budgets)
         x = self.input(codes, budgets)
         if self.transforms is not None and self.training:
             x = self.transforms(x, words) if getattr(self.transforms, "takes_words", False) else self.transforms(x)
-        x = self.augmented_pixels(x, words if self.training else None)
-        if self.mixing is not None and self.training and words is not None:
-            x = self.mixing(x, words)
         return x
+
+    def augmented_pixels(self, x: Tensor, words: Tensor | None) -> Tensor:
+        """Returns the backbone's input for a model input (B, K, …), augmented by words if there are any."""
+        augmentation = self.augmentation
+        if isinstance(augmentation, PixelAugmentation) and augmentation.crops and words is not None:
+            mean, std = self.stem.pixel_mean, self.stem.pixel_std
+            levels = self.levels or SynthesisLevels({}, self.input, self.stem, (mean, std))
+            return augmentation.of_levels(levels.on(x), words, mean, std, self.config.input_size)
+        x = self.stem(x)
+        return self._augmented(x if self.config.fit is None else fit_pixels(x, self.config.fit), words)
+
+    def _augmented(self, pixels: Tensor, words: Tensor | None) -> Tensor:
+        """Returns pixels, or spectrograms, augmented by words if there are any."""
+        if self.augmentation is None or words is None:
+            return pixels
+        return self.augmentation(pixels, words, self.stem.pixel_mean, self.stem.pixel_std)
 
     def train(self, mode: bool = True) -> LatentClassifier:
         """Set the mode of all modules but the frozen ones, which stay in eval mode."""
@@ -127,22 +154,6 @@ class LatentClassifier(nn.Module):
         for module in self.frozen:
             module.eval()
         return self
-
-    def _plain_pixels(self, x: Tensor) -> Tensor:
-        """Returns the timm model's input for a model input (B, K, h, w)."""
-        x = self.stem(x)
-        return x if self.config.fit is None else fit_pixels(x, self.config.fit)
-
-    def augmented_pixels(self, x: Tensor, words: Tensor | None) -> Tensor:
-        """Returns the backbone's input for a model input (B, K, h, w), augmented by words if there are any."""
-        augmentation = self.augmentation
-        if augmentation is None or words is None:
-            return self._plain_pixels(x)
-        mean, std = self.stem.pixel_mean, self.stem.pixel_std
-        if not augmentation.crops:
-            return augmentation(self._plain_pixels(x), words, mean, std)
-        levels = self.levels or SynthesisLevels({}, self.input, self.stem, (mean, std))
-        return augmentation.of_levels(levels.on(x), words, mean, std, self.config.input_size)
 
     def no_weight_decay(self) -> set[str]:
         """Returns the names of weights that the timm model exempts from weight decay, such as position embeddings."""
@@ -160,6 +171,7 @@ def create_model(
     *,
     stem: str = "synthesis",
     grid: int | None = None,
+    crop: tuple[int, ...] | None = None,
     pretrained: bool | str | Path = False,
     alpha: float | None = None,
     num_classes: int | None = None,
@@ -173,7 +185,8 @@ def create_model(
     `dataset` is a `LatentDataset`, or a `torch.utils.data.Subset` of one; the statistics are those of the
     whole train split.
     `grid` is the height in pixels of the timm model's input, a multiple of the height of the latents. By
-    default the input has as many values as bytes are stored: 64 for 12×32×32 codes of RGB. With the `channels`
+    default the input has as many values as bytes are stored: 64 for 12×32×32 codes of RGB. Of sound, whose input is a
+    log-mel spectrogram of the synthesized waveform, it is the number of mel bands, by default 64. With the `channels`
     stem it chooses the pixel model whose feature maps are matched. `transforms` may be the settings of transforms of
     latents. With `budgets`, in bytes a sample, training reads each sample with a random one of them, and the classifier
     takes rows of any number of bit planes. Random weights are drawn from torch's global generator.
@@ -183,24 +196,31 @@ def create_model(
     multiple of the latents', pixels of a larger grid are resized and cropped as in timm's evaluation (`config.fit`).
     The head is kept if it has as many classes as the data set.
 
+    Of samples that differ in size, it takes crops of `crop` latents, (h, w) or (t,), in training, and tiles or whole
+    samples in evaluation.
+
     The model has an output for each class, or for each target of regression, whose scale is that of the targets of
     `dataset`.
 
     Raises `CallError` for unknown names, for a grid that the data set or the model does not support, for budgets that
-    the data set does not have, for transforms that need operators if it has none, and for a data set whose samples
-    differ in size or have no labels, `JobError` if published weights cannot be downloaded.
+    the data set does not have, for transforms that need operators if it has none, for samples that differ in size
+    without a crop, and for a data set without labels, `JobError` if published weights cannot be downloaded.
 
     >>> model = create_model("resnet18", open_latents("DATA/clothing-latents"))        # doctest: +SKIP
     >>> model(codes).shape                               # uint8 (B, 12, 32, 32)       # doctest: +SKIP
     torch.Size([B, 10])
     """
-    dataset = as_latents(dataset)
     name = resolve_model(name)
+    dataset = in_one_size(as_latents(dataset), crop)
     if stem not in STEMS:
         raise unknown_name("stem", stem, STEMS, f"choose one of {', '.join(STEMS)}")
     label_kind = _label_kind(dataset)
     published = get_pretrained_cfg(name) if pretrained else None
-    grid, fit = _choose_grid(dataset, name, stem, grid, published)
+    spectrogram = require_spectrogram(dataset, stem, grid) if dataset.spec.kind == "audio" else None
+    if spectrogram is None:
+        grid, fit = choose_grid(dataset, name, stem, grid, published)
+    else:
+        grid, fit = spectrogram.bands, None
     config = ClassifierConfig(
         name=name,
         stem=stem,
@@ -217,6 +237,8 @@ def create_model(
         drop_rate=drop_rate,
         drop_path_rate=drop_path_rate,
         fit=fit,
+        is_composed=bool(pretrained) and stem == "channels" and composes_with(name, dataset, grid),
+        spectrogram=spectrogram,
         budgets=None if budgets is None else budgets_in_planes(dataset.spec, dataset.layout.grid, budgets),
     )
     model_input = ModelInput(
@@ -231,12 +253,14 @@ def create_model(
         transforms = LatentTransforms.of_dataset(transforms, dataset, model_input)
     backbone = build_backbone(config, pretrained)
     levels = None
-    if stem == "channels":
-        stem_module: nn.Module = _channels_stem(backbone, config)
+    if spectrogram is not None:
+        stem_module: nn.Module = build_sound_stem(spectrogram, dataset, model_input)
+    elif stem == "channels":
+        stem_module = channels_stem(
+            backbone, config, lambda: synthesis_stem(dataset, config, published, model_input)[0]
+        )
     else:
-        layer = choose_block(dataset.synthesis_bank, config.block)
-        normalization = pixel_normalization(published, config.spec, layer)
-        stem_module = SynthesisStem.fold(layer, model_input, *normalization)
+        stem_module, normalization = synthesis_stem(dataset, config, published, model_input)
         levels = SynthesisLevels(dataset.synthesis_bank, model_input, stem_module, normalization)
     origin = Origin(dataset.manifest.digest(), pretrained_identity(name, pretrained))
     scale = TargetScale.of(dataset.labels) if label_kind == "regression" else None
@@ -261,8 +285,12 @@ def rebuild_model(config: ClassifierConfig) -> LatentClassifier:
         prefixes=config.budgets is not None,
     )
     backbone = build_backbone(config)
-    if config.stem == "channels":
-        stem_module: nn.Module = _channels_stem(backbone, config)
+    if config.spectrogram is not None:
+        stem_module: nn.Module = SpectrogramStem.zeros(config.spectrogram, config.spec.source_channels, channels)
+    elif config.stem == "channels":
+        stem_module = channels_stem(
+            backbone, config, lambda: SynthesisStem.zeros(config.spec.source_channels, channels, config.block)
+        )
     else:
         stem_module = SynthesisStem.zeros(config.spec.source_channels, channels, config.block)
     scale = TargetScale.ones(config.num_classes) if config.label_kind == "regression" else None
@@ -273,23 +301,6 @@ def _label_kind(dataset: LatentDataset) -> str:
     """Return the kind of labels that is learned; without labels it is `class`, for which classes are counted later."""
     kind = dataset.layout.labels.kind
     return kind if kind in LABEL_KINDS else "class"
-
-
-def _choose_grid(
-    dataset: LatentDataset, name: str, stem: str, grid: int | None, published: PretrainedCfg | None
-) -> tuple[int, PixelFit | None]:
-    """Returns the height of the grid, and how its pixels are fitted to a model of another size."""
-    blocks = offered_blocks(dataset, stem)
-    height, width = dataset.latent_shape[1:]
-    if grid is not None:
-        return require_grid(grid, height, blocks), None
-    if published is not None and stem == "synthesis" and blocks:
-        return published_grid(published, (height, width), blocks)
-    return require_grid(height * default_block(dataset.spec), height, blocks), None
-
-
-def _channels_stem(backbone: nn.Module, config: ClassifierConfig) -> ChannelsStem:
-    return ChannelsStem(adapt_to_latents(backbone, config.name, config.spec.latent_channels, config.block))
 
 
 def _count_outputs(dataset: LatentDataset, label_kind: str, num_classes: int | None) -> int:

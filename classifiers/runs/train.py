@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from classifiers.evaluation.kinds import METRICS, AnyMetrics
 from classifiers.evaluation.predictions import evaluate
 from classifiers.models.classifier import LatentClassifier
+from classifiers.runs.augmentation import build_augmentation, build_cache
 from classifiers.runs.features import FeatureLoader, OnFeatures, keep_features
 from classifiers.runs.freezing import build_freezing
 from classifiers.runs.kept_codec import keep_codec
@@ -20,7 +21,6 @@ from classifiers.runs.mixing import build_mixing
 from classifiers.runs.run_config import run_config
 from classifiers.runs.step import ClassifierStep
 from classifiers.runs.train_config import TrainConfig
-from walloc_cdl.augment.pipeline import PRESETS, PixelAugmentation
 from walloc_cdl.data import as_latents
 from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CallError, first_line
@@ -104,6 +104,7 @@ def train(
             seed=config.seed,
             residency=residency,
             views="random" if train_ds.num_views > 1 else None,
+            crop=model.config.latent_shape[1:] if train_ds.layout.ragged else None,
             sampling=config.sampling,
         )
         _require_variance(model, loader.batch_size)
@@ -114,7 +115,8 @@ def train(
         if run.is_finished:
             return run.load_record(METRICS[model.config.label_kind])
         keep_codec(run, train_ds)
-        model.augmentation = _augmentation(model, config)
+        model.augmentation = build_augmentation(model, config.augment)
+        model.spectrograms = build_cache(model, loader)
         model.mixing = mixing
         step = ClassifierStep(model, loss, precision, device)
         loop = TrainingLoop(
@@ -138,18 +140,6 @@ def train(
     if metrics is not None:
         write_atomic(run.classes_path, metrics.to_csv(model.config.output_names).encode())
     return finish_run(loop, run, metrics=metrics, environment=environment)
-
-
-def _augmentation(model: LatentClassifier, config: TrainConfig) -> PixelAugmentation | None:
-    """Return the augmentation of the configuration; raise `CallError` if the model has no pixels."""
-    if config.augment == PRESETS["none"]:
-        return None
-    if model.config.stem != "synthesis":
-        raise CallError(
-            f"pixels are augmented, but the stem {model.config.stem} makes none; choose no augmentation (--augment "
-            "none), or the stem synthesis"
-        )
-    return PixelAugmentation(config.augment)
 
 
 def _require_variance(model: LatentClassifier, batch_size: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from walloc_cdl.augment.mixing import MixConfig
 from walloc_cdl.augment.pipeline import PRESETS, AugmentConfig
+from walloc_cdl.augment.spectrogram import SOUND_PRESETS, SpectrogramAugmentConfig
 from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.training import LoopConfig, require_fraction
 
@@ -53,8 +54,8 @@ class TrainConfig(LoopConfig):
     """Probability of CutMix, if mixup is on as well."""
     mixup_off_epoch: int = 0
     """Mix in this number of epochs only; 0 for all."""
-    augment: AugmentConfig = PRESETS["none"]
-    """Augmentation of the pixels that the synthesis stem makes."""
+    augment: AugmentConfig | SpectrogramAugmentConfig = PRESETS["none"]
+    """Augmentation of the pixels, or of the spectrograms, that the synthesis stem makes."""
     freeze_until: str | None = None
     """The layers before this stage are not trained: `head` for all but the layer that makes logits, or a name of
     `classifiers.models.split.stage_names`; None trains all layers."""
@@ -89,7 +90,7 @@ class TrainConfig(LoopConfig):
                 raise CallError(f"{name} is {value}, but no layer is frozen; give freeze_until as well, or omit it")
             if value < lowest:
                 raise CallError(f"{name} is {value}; it must be at least {lowest}")
-        if self.augment_variants is not None and self.augment == PRESETS["none"]:
+        if self.augment_variants is not None and self.augment in (PRESETS["none"], SOUND_PRESETS["none"]):
             raise CallError(f"augment_variants is {self.augment_variants}, but nothing is augmented; omit it")
 
     def _require_weights(self) -> None:
