@@ -24,11 +24,11 @@ from classifiers.models.crops import in_one_size
 from classifiers.models.grids import fit_pixels
 from classifiers.models.levels import SynthesisLevels
 from classifiers.models.scale import TargetScale
-from classifiers.models.sound import build_sound_stem, require_spectrogram
-from classifiers.models.spectrogram import SpectrogramStem
-from classifiers.models.spectrogram_cache import SpectrogramCache
 from classifiers.models.split import BackboneSplit
 from classifiers.models.stems import SynthesisStem
+from classifiers.sound.cache import SpectrogramCache
+from classifiers.sound.spectrogram import SpectrogramStem
+from classifiers.sound.stem import build_sound_stem, require_spectrogram
 from walloc_cdl.augment.mixing import NeighborMixing
 from walloc_cdl.augment.pipeline import PixelAugmentation
 from walloc_cdl.augment.spectrogram import SpectrogramAugmentation

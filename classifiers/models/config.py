@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from classifiers.models.spectrogram import SpectrogramConfig
+from classifiers.sound.spectrogram import SpectrogramConfig
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.schema import from_json
 from walloc_cdl.spec import LatentSpec

@@ -134,6 +134,7 @@ def train(
             freezing.before_epoch(loader)(0)
             keep_features(model, loader, freezing, config, run, precision, progress=on_features)
         run_epochs(loop, run)
+        model.spectrograms = None  # frees their memory
     with torch_threads(loop.threads):
         metrics = None if val_ds is None else evaluate(model, val_ds)
         environment = describe_environment(device, precision, ("timm",))

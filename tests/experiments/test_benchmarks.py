@@ -280,6 +280,11 @@ def test_train(tmp_path):
     limits = {limit["name"]: limit["rate"]["median"] for limit in report["limits"]}
     assert by_name["walloc-cdl ram"] == limits["codes"]
     assert by_name["imagefolder"] == limits["pixels"]
+    parts = report["parts"]
+    assert set(parts["shares"]) == {"loader", "unpacking", "synthesis", "augmentation light"}
+    assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in parts["seconds"].values())
+    assert parts["overhead"] == pytest.approx(sum(parts["shares"].values()), rel=0.5)
+    assert (parts["grid"], parts["limit"]) == (128, 0.15)
     assert list(tmp_path.iterdir()) == []
 
 
