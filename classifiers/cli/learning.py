@@ -1,4 +1,4 @@
-"""`cdl train` and `cdl evaluate`: training and evaluation of classifiers on a data set of latents."""
+"""`cdl evaluate`: evaluation of classifiers on a data set of latents; how metrics are printed."""
 
 from __future__ import annotations
 
@@ -9,34 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from classifiers.cli.options import (
-    Augment,
-    AugmentVariants,
-    BatchSize,
-    Crop,
-    Epochs,
-    Freeze,
-    FreezeUntil,
-    LearningRate,
-    ModelName,
-    Precision,
-    Pretrained,
     Ragged,
-    UnfreezeAfter,
     Unit,
     Views,
-    augment_config,
-    crop_sides,
-    pretrained_weights,
-    stage_to_train,
 )
 from walloc_cdl.cli.console import progress, report, say
-from walloc_cdl.cli.options import JsonPath, LocalFolder, PrefixBytes, Seed, Threads, require_parent
+from walloc_cdl.cli.options import JsonPath, PrefixBytes, require_parent
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import write_atomic
 from walloc_cdl.machine import wait_without_spinning_if_busy
 
 if TYPE_CHECKING:
-    from classifiers import Metrics, MultilabelMetrics, RegressionMetrics, TrainProgress
+    from classifiers import Metrics, MultilabelMetrics, RegressionMetrics
     from classifiers.evaluation.kinds import AnyMetrics
     from walloc_cdl.data import LatentDataset
     from walloc_cdl.latents import SplitSummary
@@ -45,113 +29,14 @@ DataSet = Annotated[
     str, typer.Argument(metavar="DIR", help="Folder of the data set, or its address (hf://datasets/OWNER/NAME).")
 ]
 VALIDATION_SPLITS = ("validation", "valid", "val", "test")
-AUGMENTED_ANEW = ", as images are augmented anew; --augment none or --augment-variants 4 keeps their features"
 SHOWN_CLASSES = 20
 """Maximum number of classes, those of lowest recall, whose confusions are printed."""
 SHOWN_CONFUSIONS = 20
 """Maximum number of predicted classes that are printed for a class."""
 
 
-def train(
-    folder: DataSet,
-    model: ModelName,
-    out: LocalFolder,
-    stem: Annotated[str, typer.Option(help="synthesis (pixels made from latents) or channels.")] = "synthesis",
-    num_bytes: PrefixBytes = None,
-    grid: Annotated[
-        int | None,
-        typer.Option(help="Height in pixels of the model's input; default as many values as bytes are stored."),
-    ] = None,
-    crop: Crop = None,
-    pretrained: Pretrained = None,
-    epochs: Epochs = 15,
-    batch_size: BatchSize = 64,
-    lr: LearningRate = 1e-3,
-    augment: Augment = None,
-    freeze: Freeze = False,
-    freeze_until: FreezeUntil = None,
-    unfreeze_after: UnfreezeAfter = None,
-    augment_variants: AugmentVariants = None,
-    validation: Annotated[
-        str | None, typer.Option(help="Split to evaluate the finished model on; default validation or test.")
-    ] = None,
-    precision: Precision = "auto",
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; default the GPU if there is one.")] = None,
-    threads: Threads = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Discard an earlier run in --out.")] = False,
-    seed: Seed = 0,
-    json_path: JsonPath = None,
-) -> None:
-    """Train a timm classifier on stored latents.
-
-    Running the same command again resumes an interrupted run.
-    """
-    wait_without_spinning_if_busy()
-    import classifiers
-    from walloc_cdl.data import open_latents
-
-    train_set = open_latents(folder, "train", bytes=num_bytes)
-    chosen_split = validation or next(iter(_splits_with_labels(train_set.manifest.splits)), None)
-    validation_set = open_latents(folder, chosen_split, bytes=num_bytes) if chosen_split else None
-    config = classifiers.TrainConfig(
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        precision=precision,
-        seed=seed,
-        augment=augment_config(augment or ("light" if stem == "synthesis" else "none"), train_set.spec.kind),
-        freeze_until=stage_to_train(freeze, freeze_until, pretrained),
-        unfreeze_epoch=unfreeze_after,
-        augment_variants=augment_variants,
-    )
-    trained, weights, sides = False, pretrained_weights(pretrained), crop_sides(crop)
-    with progress("train", "samples") as update:
-        kept = False
-
-        def on_features(done: int, total: int) -> None:
-            nonlocal kept
-            if not kept:
-                say(f"features of the frozen layers are computed once, of {total:,} images")
-            kept = True
-
-        def on_progress(state: TrainProgress) -> None:
-            nonlocal trained
-            if not trained:
-                say(f"{state.threads} of torch's threads for this run")
-                if config.freeze_until is not None and not kept:
-                    say(f"frozen layers compute in every step{'' if augment == 'none' else AUGMENTED_ANEW}")
-            trained = True
-            update(state.samples_done, state.samples_total)
-
-        record = classifiers.train(
-            lambda: classifiers.create_model(model, train_set, stem=stem, grid=grid, crop=sides, pretrained=weights),
-            train_set,
-            validation_set,
-            config,
-            out,
-            resume=not restart,
-            device=device,
-            threads=threads,
-            progress=on_progress,
-            on_features=on_features,
-        )
-    if not trained:
-        say(f"{out} is trained already; nothing to do")
-    rows: dict[str, object] = {
-        "run": str(out),
-        "model": f"{model}, stem {stem}",
-        "epochs": epochs,
-        "threads": record.environment["threads"],
-        "training images/s": record.images_per_s,
-        "loss, last epoch": record.losses[-1],
-    }
-    if record.metrics:
-        rows |= metric_rows(record.metrics, chosen_split or "", output_names(train_set), out / "classes.csv")
-    report(rows, json_path, record.to_json())
-
-
-def _splits_with_labels(splits: Mapping[str, SplitSummary]) -> list[str]:
-    """Return the splits to evaluate on by default; test splits without labels are frequent, and are left out."""
+def splits_with_labels(splits: Mapping[str, SplitSummary]) -> list[str]:
+    """Returns the splits to evaluate on by default; test splits without labels are frequent, and are left out."""
     found = [name for name in VALIDATION_SPLITS if name in splits]
     labeled = [name for name in found if any(splits[name].class_counts or [1])]
     if len(labeled) < len(found):
@@ -186,7 +71,7 @@ def evaluate(
     model = classifiers.load_classifier(run)
     manifest = open_files(folder).load_manifest()
     splits = manifest.splits
-    chosen_split = split or next(reversed(_splits_with_labels(splits)), next(iter(splits)))
+    chosen_split = split or next(reversed(splits_with_labels(splits)), next(iter(splits)))
     of_run, stored = model.config.spec, manifest.spec
     is_prefix = num_bytes is None and of_run.codec_id == stored.codec_id and of_run.num_planes < stored.num_planes
     test_set = open_latents(folder, chosen_split, bytes=num_bytes, num_planes=of_run.num_planes if is_prefix else None)

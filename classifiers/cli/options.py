@@ -11,8 +11,7 @@ from walloc_cdl.cli.optional_values import OMITTED, optional_value
 from walloc_cdl.errors import CallError
 
 if TYPE_CHECKING:
-    from walloc_cdl.augment.pipeline import AugmentConfig
-    from walloc_cdl.augment.spectrogram import SpectrogramAugmentConfig
+    from walloc_cdl.augment.config import AugmentConfig, SpectrogramAugmentConfig
 
 ModelName = Annotated[
     str, typer.Option("--model", help="A timm model, such as resnet18 or hf_hub:timm/resnet18.a1_in1k.")
@@ -49,21 +48,6 @@ Ragged = Annotated[
 Unit = Annotated[
     str, typer.Option("--unit", help="What one answer is for: sample, clip (all segments of a sound), or auto.")
 ]
-Freeze = Annotated[bool, typer.Option("--freeze", help="Train the head only, the layer that makes logits.")]
-FreezeUntil = Annotated[
-    str | None, typer.Option(metavar="STAGE", help="Train this stage of the model, those after it, and the head only.")
-]
-UnfreezeAfter = Annotated[
-    int | None, typer.Option(metavar="N", help="Epochs after which frozen layers are trained, too.", min=1)
-]
-AugmentVariants = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        help="While layers are frozen, draw among N augmentations of each sample, whose features are kept.",
-        min=1,
-    ),
-]
 Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
 
 
@@ -87,16 +71,3 @@ def crop_sides(option: str | None) -> tuple[int, ...] | None:
     if not all(part.isascii() and part.isdigit() and 0 < len(part) < 10 for part in parts):
         raise CallError(f"--crop {option[:40]!r}; expected height and width in latents, such as 16x16, or a length")
     return tuple(int(part) for part in parts)
-
-
-def stage_to_train(freeze: bool, stage: str | None, pretrained: str | None) -> str | None:
-    """Returns `TrainConfig.freeze_until` for `--freeze` and `--freeze-until`.
-
-    Raises `CallError` for both, and without pretrained weights.
-    """
-    option = "--freeze" if freeze else f"--freeze-until {stage}"
-    if (freeze or stage is not None) and pretrained is None:
-        raise CallError(f"{option} keeps layers as they are, which are random without --pretrained; give it")
-    if freeze and stage is not None:
-        raise CallError(f"--freeze trains the head only, --freeze-until {stage} more than that; omit one of them")
-    return "head" if freeze else stage

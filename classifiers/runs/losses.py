@@ -6,7 +6,7 @@ neighbors are mixed (`walloc_cdl.augment.mixing`), with each sample's own share 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +23,22 @@ from walloc_cdl.data import LatentDataset
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import UNKNOWN_LABEL
 
-Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""Computes the loss, float32 (), of (outputs, targets, shares); shares are None where nothing is mixed."""
+
+class Loss(ABC):
+    """The mean of terms; a batch that several processes share has one mean over all of them."""
+
+    def __call__(self, outputs: Tensor, targets: Tensor, shares: Tensor | None = None) -> Tensor:
+        """Returns the mean, float32 (), over what is known, as `terms` says; 0 if nothing is."""
+        total, count = self.terms(outputs, targets, shares)
+        return total / torch.where(count > 0, count, 1)
+
+    @abstractmethod
+    def terms(self, outputs: Tensor, targets: Tensor, shares: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Returns the sum of the terms and how much they count together, both float32 ().
+
+        Shares are None where nothing is mixed.
+        """
+
 
 REGRESSION_LOSSES = {"mse": mse_loss, "l1": l1_loss, "huber": smooth_l1_loss}
 
@@ -42,7 +56,7 @@ def build_loss(model: LatentClassifier, dataset: LatentDataset, config: TrainCon
             f"{', '.join(LOSSES[kind])}"
         )
     if kind == "regression":
-        for setting in ("label_smoothing", "class_weights", "bce_target_thresh", "bce_sum"):
+        for setting in ("smoothing", "class_weights", "bce_target_thresh", "bce_sum"):
             if getattr(config, setting):
                 raise CallError(f"{setting} is for classes, but {dataset.folder} has regression targets; omit it")
         if model.scale is None:
@@ -52,10 +66,10 @@ def build_loss(model: LatentClassifier, dataset: LatentDataset, config: TrainCon
         raise CallError(f"bce_target_thresh and bce_sum are settings of the loss bce, not of {name}; omit them")
     weights = _class_weights(dataset, kind, count, config)
     if name == "cross_entropy":
-        return CrossEntropy(config.label_smoothing, weights)
+        return CrossEntropy(config.smoothing, weights)
     return BinaryLoss(
         count,
-        config.label_smoothing,
+        config.smoothing,
         is_multilabel=kind == "multilabel",
         target_threshold=config.bce_target_thresh,
         sum_classes=config.bce_sum,
@@ -64,7 +78,7 @@ def build_loss(model: LatentClassifier, dataset: LatentDataset, config: TrainCon
 
 
 @dataclass(frozen=True, eq=False)
-class CrossEntropy:
+class CrossEntropy(Loss):
     """Softmax cross entropy of class numbers int64 (B,), with the smoothing and the weighted mean of torch's.
 
     It is linear in the target, so the loss of a mixture is the mixture of the losses of both labels.
@@ -74,15 +88,15 @@ class CrossEntropy:
     weights: Tensor | None = None
     """float32 (C,): what an error of each class counts; None for all the same."""
 
-    def __call__(self, outputs: Tensor, targets: Tensor, shares: Tensor | None = None) -> Tensor:
-        """Returns the mean over the samples of known class, weighted by their classes; 0 if no class is known."""
+    def terms(self, outputs: Tensor, targets: Tensor, shares: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Returns the terms of the mean over the samples of known class, weighted by their classes."""
         weights = None if self.weights is None else self.weights.to(outputs.device)
         terms, counts = self._terms(outputs, targets, weights)
         if shares is not None:
             others, other_counts = self._terms(outputs, neighbors(targets), weights)
             terms = shares * terms + (1 - shares) * others
             counts = shares * counts + (1 - shares) * other_counts
-        return mean_over_ranks(terms.sum(), counts.sum())
+        return terms.sum(), counts.sum()
 
     def _terms(self, outputs: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the weighted losses (B,) and the weights (B,) of the samples, 0 where the class is unknown."""
@@ -98,7 +112,7 @@ class CrossEntropy:
         return terms, known if weights is None else known * weights[targets.clamp_min(0)]
 
 
-class BinaryLoss:
+class BinaryLoss(Loss):
     """Binary cross entropy of each class, by timm's `BinaryCrossEntropy`, as timm's recipes A1 to A3 use it.
 
     Targets are class numbers int64 (B,) or, with `is_multilabel`, uint8 (B, C). Smoothing s makes them
@@ -127,15 +141,15 @@ class BinaryLoss:
             pos_weight=weights if is_multilabel else None,
         )
 
-    def __call__(self, outputs: Tensor, targets: Tensor, shares: Tensor | None = None) -> Tensor:
-        """Returns the mean over the samples of known class, as the class says; 0 if no class is known."""
+    def terms(self, outputs: Tensor, targets: Tensor, shares: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Returns the terms of the mean over the samples of known class, as the class says."""
         dense, known = self._dense(targets)
         if shares is not None:
             dense = shares[:, None] * dense + (1 - shares[:, None]) * neighbors(dense)
             known = known & (neighbors(known) | (shares == 1))
         terms = self._terms.to(outputs.device)(outputs, dense).sum(1)
         counts = known.sum() * (1 if self.sum_classes else self.num_classes)
-        return mean_over_ranks(torch.where(known, terms, 0).sum(), counts)
+        return torch.where(known, terms, 0).sum(), counts.float()
 
     def _dense(self, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return smoothed targets float32 (B, C), and which samples are known, bool (B,)."""
@@ -148,15 +162,15 @@ class BinaryLoss:
 
 
 @dataclass(frozen=True, eq=False)
-class RegressionLoss:
+class RegressionLoss(Loss):
     """Loss of targets float32 (B,) or (B, T), NaN where unknown, in units of their deviation on the training split."""
 
     name: str
     """`mse`, `l1`, or `huber`, which is quadratic up to an error of one deviation."""
     scale: TargetScale
 
-    def __call__(self, outputs: Tensor, targets: Tensor, shares: Tensor | None = None) -> Tensor:
-        """Returns the mean over the known targets of all samples; 0 if none is known."""
+    def terms(self, outputs: Tensor, targets: Tensor, shares: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Returns the terms of the mean over the known targets of all samples."""
         wanted = self.scale.standardized(targets.reshape(outputs.shape).float())
         if shares is not None:
             own = shares[:, None]
@@ -164,21 +178,7 @@ class RegressionLoss:
         known = ~wanted.isnan()
         wanted = torch.where(known, wanted, 0)
         terms = REGRESSION_LOSSES[self.name](self.scale.standardized(outputs), wanted, reduction="none")
-        return mean_over_ranks(torch.where(known, terms, 0).sum(), known.sum())
-
-
-def mean_over_ranks(total: Tensor, count: Tensor) -> Tensor:
-    """Return total / count, with the mean of the counts of all processes that train together.
-
-    These average their gradients, so together they take the mean over the global batch, though each may have another
-    number of known labels. A count of 0 gives 0.
-    """
-    count = count.to(total.dtype)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        count = count.clone()
-        torch.distributed.all_reduce(count)
-        count = count / torch.distributed.get_world_size()
-    return total / torch.where(count > 0, count, 1)
+        return torch.where(known, terms, 0).sum(), known.sum().float()
 
 
 def balanced_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:

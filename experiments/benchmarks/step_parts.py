@@ -23,7 +23,8 @@ from classifiers import LatentClassifier, create_model
 from classifiers.models.stems import SynthesisStem
 from datasets_prep import PrepareConfig, open_source, prepare
 from experiments.benchmarks.synthetic import write_photos
-from walloc_cdl.augment.pipeline import PRESETS, PixelAugmentation
+from walloc_cdl.augment.config import PRESETS
+from walloc_cdl.augment.pipeline import PixelAugmentation
 from walloc_cdl.codec import load_codec
 from walloc_cdl.data import LatentDataset, LatentLoader, open_latents
 from walloc_cdl.training import LoopConfig, build_optimizer

@@ -10,7 +10,8 @@ from classifiers import TrainConfig, create_model, train
 from classifiers.models.config import PixelFit
 from classifiers.runs.losses import CrossEntropy
 from classifiers.runs.step import ClassifierStep
-from walloc_cdl.augment.pipeline import PRESETS, AugmentConfig, PixelAugmentation
+from walloc_cdl.augment.config import PRESETS, AugmentConfig
+from walloc_cdl.augment.pipeline import PixelAugmentation
 from walloc_cdl.data import LatentLoader
 from walloc_cdl.errors import CallError
 

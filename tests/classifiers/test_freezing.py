@@ -9,7 +9,7 @@ import torch
 from classifiers import TrainConfig, create_model, load_classifier, train
 from classifiers.models.split import HEAD, divide, frozen_parameters, stage_names
 from classifiers.runs import features
-from walloc_cdl.augment.pipeline import PRESETS
+from walloc_cdl.augment.config import PRESETS
 from walloc_cdl.errors import CallError
 from walloc_cdl.training import loop as training_loop
 from walloc_cdl.training import seed_torch
@@ -90,10 +90,10 @@ def test_a_run_that_is_broken_off_ends_with_the_same_weights(striped, tmp_path, 
     run(striped, tmp_path / "whole", config, threads=1)
     plain = training_loop.TrainingLoop.run_epoch
 
-    def broken(self):
+    def broken(self, *args, **settings):
         if self.epoch == epoch:
             raise KeyboardInterrupt
-        plain(self)
+        return plain(self, *args, **settings)
 
     monkeypatch.setattr(training_loop.TrainingLoop, "run_epoch", broken)
     with pytest.raises(KeyboardInterrupt):

@@ -23,7 +23,7 @@ from walloc_cdl.data import open_latents
 from walloc_cdl.errors import CallError
 from walloc_cdl.training import RunFolder
 
-CONFIG = TrainConfig(epochs=6, batch_size=16, lr=4e-3, ema_decay=0.9)
+CONFIG = TrainConfig(epochs=6, batch_size=16, lr=4e-3, model_ema_decay=0.9)
 ONCE = TrainConfig(epochs=1, batch_size=32)
 
 
@@ -100,7 +100,7 @@ def test_kinds_that_do_not_fit_are_refused(striped, patterned, graded, tmp_path)
         ("patterned", {"loss": "cross_entropy"}, r"loss cross_entropy does not go with .* multilabel.* one of bce"),
         ("graded", {"loss": "bce"}, r"loss bce does not go with labels of kind regression.* one of mse, l1, huber"),
         ("striped", {"loss": "mse"}, r"loss mse does not go with labels of kind class.* one of cross_entropy, bce"),
-        ("graded", {"label_smoothing": 0.1}, r"label_smoothing is for classes, but .* has regression targets; omit"),
+        ("graded", {"smoothing": 0.1}, r"smoothing is for classes, but .* has regression targets; omit"),
         ("graded", {"class_weights": "balanced"}, r"class_weights is for classes, but .* regression targets; omit"),
         ("graded", {"sampling": "balanced"}, r"balanced sampling needs one class a sample, .* of kind 'regression'"),
         ("patterned", {"sampling": "balanced"}, r"sample uniformly, with class weights in the loss"),

@@ -10,7 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 
 from classifiers import TrainConfig
 from classifiers.models.scale import TargetScale
-from classifiers.runs.losses import BinaryLoss, CrossEntropy, RegressionLoss, balanced_weights, mean_over_ranks
+from classifiers.runs.losses import BinaryLoss, CrossEntropy, RegressionLoss, balanced_weights
 from walloc_cdl.augment.mixing import neighbors
 from walloc_cdl.errors import CallError
 
@@ -126,9 +126,11 @@ def test_balanced_weights_are_those_of_scikit_learn():
     assert several.tolist() == [3, 1, 1]  # negatives / positives; 1 for a class that none has, or all
 
 
-def test_the_mean_is_over_the_counts():
-    assert mean_over_ranks(torch.tensor(6.0), torch.tensor(4)) == 1.5
-    assert mean_over_ranks(torch.tensor(0.0), torch.tensor(0)) == 0
+def test_nothing_known_has_no_loss_and_counts_nothing():
+    outputs, targets = torch.ones(2, 3), torch.full((2,), -1)
+    for loss in (CrossEntropy(), BinaryLoss(3)):
+        assert loss(outputs, targets) == 0
+        assert loss.terms(outputs, targets)[1] == 0
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_the_mean_is_over_the_counts():
         ({"mixup": -0.1}, r"mixup is -0.1; expected 0 \(off\) to 100"),
         ({"cutmix": float("nan")}, r"cutmix is nan; expected 0"),
         ({"mixup_prob": 1.5}, r"mixup_prob is 1.5; expected a probability"),
-        ({"mixup_off_epoch": -1}, r"mixup_off_epoch is -1; it must not be negative"),
+        ({"mixup_off_epoch": -1}, r"mixup_off_epoch is -1; it must be at least 0"),
     ],
 )
 def test_wrong_settings(changes, message):

@@ -1,10 +1,12 @@
 """A run's folder: its files, and the rules for a folder that exists already.
 
 config.json              everything that the run depends on; written first, never changed
-checkpoint.safetensors   the state of training; replaced after every epoch, removed when the run is finished
+recipe.toml              the settings of the run as `cdl train --recipe` takes them, if the command started it
+checkpoint.safetensors   the state of training; replaced after every epoch and within long ones, removed at the end
 features.bin, .json      features of frozen layers, while they train others; removed when the run is finished
 diverged.json            why a run cannot go on, if its loss diverged
-model.safetensors        the averaged weights
+model.safetensors        the averaged weights, of the last epoch or of the best
+logs/                    what trackers wrote
 codec/                   the codec of the data set, so that files can be classified without it
 classes.csv              the figures of each class on the validation data, if a classifier was evaluated
 record.json              the `RunRecord`; written last: a run that has it is finished
@@ -20,10 +22,18 @@ from walloc_cdl.addresses import local_path
 from walloc_cdl.canonical import canonical_json, first_difference, sha256_hex
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.fields import shorten
-from walloc_cdl.files import foreign_names, make_folder, remove_file, remove_folder, remove_temporaries, write_atomic
+from walloc_cdl.files import (
+    foreign_names,
+    make_folder,
+    remove_file,
+    remove_folder,
+    remove_temporaries,
+    remove_tree,
+    write_atomic,
+)
 from walloc_cdl.json_files import read_json
 from walloc_cdl.training.checkpoint import REMEDY
-from walloc_cdl.training.loop import DivergedError
+from walloc_cdl.training.interfaces import DivergedError
 from walloc_cdl.training.record import MetricsT, RunRecord
 
 FORMAT = "walloc-cdl run"
@@ -47,6 +57,8 @@ class RunFolder:
         self.codec_path = self.path / "codec"
         self.classes_path = self.path / "classes.csv"
         self.record_path = self.path / "record.json"
+        self.recipe_path = self.path / "recipe.toml"
+        self.logs_path = self.path / "logs"
 
     @property
     def is_finished(self) -> bool:
@@ -112,7 +124,7 @@ class RunFolder:
             raise DamagedError(f"{self.diverged_path}: no reason in it; remove it to resume the run")
         raise DivergedError(
             f"{reason}; so ended an earlier call of the run in {self.path}: start over there with --restart "
-            f"(resume=False), or remove {self.diverged_path.name} to resume after the last finished epoch"
+            f"(resume=False), or remove {self.diverged_path.name} to resume from the last checkpoint"
         )
 
     def save_record(self, record: RunRecord[Any]) -> None:
@@ -136,6 +148,8 @@ class RunFolder:
     def _discard(self) -> None:
         """Remove the files of a run, config.json last, so that an interrupted removal still leaves a run."""
         self.load_config()  # raises unless this is a run
+        if self.logs_path.is_dir() and not self.logs_path.is_symlink():
+            remove_tree(self.logs_path)
         for path in (
             self.record_path,
             self.classes_path,
@@ -143,6 +157,7 @@ class RunFolder:
             self.checkpoint_path,
             *self.features_paths,
             self.diverged_path,
+            self.recipe_path,
             *(self.codec_path / name for name in CODEC_FILES),
             self.config_path,
         ):
