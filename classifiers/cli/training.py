@@ -82,7 +82,7 @@ def train(
     _require_selection_apart(config, chosen, split)
     weights = pretrained_weights("" if chosen.pretrained is True else chosen.pretrained or None)
     trained = False
-    with progress("train", "samples", lines=is_main_process()) as update:
+    with progress("train", "samples") as update:
 
         def on_progress(state: TrainProgress) -> None:
             nonlocal trained
