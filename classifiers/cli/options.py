@@ -27,8 +27,8 @@ Augment = Annotated[
     str | None,
     typer.Option(
         help="Augmentation of the pixels that the stem makes: none, light (crop, flip) or timm (as timm's recipes); of "
-        "sound: none, light (shift, masks) or timm (more of them); of latents, for the channels stem: none or light; "
-        "or a .toml file of settings. Default light, and none for the channels stem."
+        "sound: none, light (shift, masks) or timm (more of them); with the channels stem, of latents: none or light "
+        "(flip, shift); or a .toml file of settings. Default light, and none for the channels stem."
     ),
 ]
 Views = Annotated[str, typer.Option(help="Stored views of a sample: one, or the mean over all.")]

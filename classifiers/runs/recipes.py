@@ -10,10 +10,10 @@ from typing import Any
 
 from classifiers.models.settings import ModelSettings
 from classifiers.runs.train_config import TrainConfig
-from walloc_cdl.augment.config import PRESETS, SOUND_PRESETS
+from walloc_cdl.augment.config import PRESETS, SOUND_PRESETS, AugmentConfig, SpectrogramAugmentConfig
 from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.settings import format_recipe, load_recipe, plain_values, settings_of, typed_values
-from walloc_cdl.transforms.config import LATENT_PRESETS
+from walloc_cdl.transforms.config import LATENT_PRESETS, LatentTransformConfig
 
 FURTHER_FIELDS = ("pretrained", "validation", "augment")
 """Fields of a recipe beside the settings of `ModelSettings` and `TrainConfig`."""
@@ -66,8 +66,8 @@ class Recipe:
         if self.validation is not None:
             fields["validation"] = self.validation
         fields |= plain_values(config)
-        named = [(name, each) for part in (PRESETS, SOUND_PRESETS, LATENT_PRESETS) for name, each in part.items()]
-        name = next((name for name, each in named if each == config.augment), None)
+        presets = (PRESETS, SOUND_PRESETS, LATENT_PRESETS)
+        name = next((name for each in presets for name, value in each.items() if value == config.augment), None)
         if name is not None:
             fields["augment"] = name
         helps["augment"] = "none, light, timm, or a table of settings."
@@ -80,16 +80,18 @@ def known_fields() -> list[str]:
     return list(dict.fromkeys([*settings, *FURTHER_FIELDS]))
 
 
-def augmentation(value: str | dict[str, Any], kind: str, stem: str = "synthesis") -> Any:
+def augmentation(
+    value: str | dict[str, Any], kind: str, stem: str = "synthesis"
+) -> AugmentConfig | SpectrogramAugmentConfig | LatentTransformConfig:
     """Returns the augmentation of a preset's name, a TOML file of its settings or a table of them.
 
-    It is an `AugmentConfig` of images, a `SpectrogramAugmentConfig` of sound (`kind` `audio`), and a
-    `LatentTransformConfig` for the stem `channels`. Raises `CallError` for anything else.
+    Raises `CallError` for anything else. `kind` is that of the latents, `image` or `audio`; with the stem `channels`,
+    the latents of images are transformed.
     """
     presets: Mapping[str, Any] = SOUND_PRESETS if kind == "audio" else PRESETS
-    if stem == "channels":
-        presets = LATENT_PRESETS
-    cls = type(presets["none"])
+    cls: type = SpectrogramAugmentConfig if kind == "audio" else AugmentConfig
+    if kind == "image" and stem == "channels":
+        presets, cls = {"none": PRESETS["none"], **LATENT_PRESETS}, LatentTransformConfig
     if isinstance(value, str) and value in presets:
         return presets[value]
     known, origin = [each.name for each in dataclasses.fields(cls)], "augment"
