@@ -90,7 +90,7 @@ def train(
         )
     weights = pretrained_weights("" if chosen.pretrained is True else chosen.pretrained or None)
     trained = kept = False
-    with progress("train", "samples", lines=is_main_process()) as update:
+    with progress("train", "samples") as update:
 
         def on_progress(state: TrainProgress) -> None:
             nonlocal trained

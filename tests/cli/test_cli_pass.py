@@ -204,7 +204,7 @@ def test_train_and_evaluate(cdl, latents, tmp_path):
     assert answer.code == 0
     record = json.loads((tmp_path / "train.json").read_text())
     assert record["metrics"]["num_samples"] == 8
-    assert len(record["losses"]) == 1
+    assert len(record["history"]) == 1
 
     again = cdl(*call)
     assert (again.code, again.out) == (0, answer.out)

@@ -22,7 +22,7 @@ def test_the_rate_of_a_resumed_job_excludes_earlier_work(clock, capsys):
         assert capsys.readouterr().err == ""
         clock[0] += 16
         update(6_000, 10_000)
-    assert capsys.readouterr().err == "train: 6,000 of 10,000 samples, 50/s\n"
+    assert capsys.readouterr().err == "train: 6,000 of 10,000 samples, 50/s, 80 s left\n"
 
 
 def test_phases_are_named_and_notes_shown(clock, capsys):

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import typer
 
 from walloc_cdl.errors import terminal_text
+from walloc_cdl.machine import is_main_process
 
 _STARTED_S = [time.perf_counter()]
 """When the present call of the program began; the interpreter's start is over by then."""
@@ -121,8 +122,12 @@ class Terminated(BaseException):
 
 
 def say(note: str) -> None:
-    """Print a note on a running job to standard error, above the progress bar if there is one."""
-    print(terminal_text(note), file=sys.stderr, flush=True)
+    """Print a note on a running job to standard error, above the progress bar if there is one.
+
+    Of processes that were launched together, the first one does.
+    """
+    if is_main_process():
+        print(terminal_text(note), file=sys.stderr, flush=True)
 
 
 def show_help(context: typer.Context) -> None:
@@ -151,9 +156,11 @@ def progress(title: str, unit: str = "images", *, lines: bool = True) -> Iterato
     """Yield a function of (done, total) that shows the progress of a job on standard error.
 
     On a terminal it draws a bar. Otherwise it prints a line every `PROGRESS_INTERVAL_S` seconds, unless `lines` is
-    false, for jobs that print lines of their own.
+    false, for jobs that print lines of their own. Of processes that were launched together, the first one shows it.
     """
-    if sys.stderr.isatty():
+    if not is_main_process():
+        yield _silent
+    elif sys.stderr.isatty():
         with _bar(title, unit) as update:
             yield update
     else:

@@ -214,7 +214,7 @@ class TrainingLoop:
         restore_optimizer(self.optimizer, self.model, parts["optimizer"], values.get("optimizer"), origin=origin)
         self._updater.restore_scaler(values.get("scaler"), origin=origin)
         self._best = None
-        if parts["best"]:
+        if parts["best"] or (self.config.keep == "best" and history.best_epoch(self.metric) is not None):
             self._best = {name: torch.empty_like(value) for name, value in self.weights().items()}
             copy_into(self._best, parts["best"], origin=origin)
         self.history, self._part = history, part
