@@ -8,14 +8,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from classifiers.cli import options
 from classifiers.cli.options import (
     Augment,
     BatchSize,
+    BceSum,
+    BceTargetThreshold,
+    ClassWeights,
+    Cutmix,
     Epochs,
     LearningRate,
+    Loss,
+    Mixup,
+    MixupOffEpoch,
+    MixupProb,
+    MixupSwitchProb,
     ModelName,
     Precision,
     Pretrained,
+    Sampling,
+    Smoothing,
     augment_config,
     pretrained_weights,
 )
@@ -55,6 +67,17 @@ def train(
     batch_size: BatchSize = 64,
     lr: LearningRate = 1e-3,
     augment: Augment = None,
+    loss: Loss = None,
+    smoothing: Smoothing = 0.0,
+    bce_target_thresh: BceTargetThreshold = None,
+    bce_sum: BceSum = False,
+    class_weights: ClassWeights = None,
+    sampling: Sampling = "uniform",
+    mixup: Mixup = 0.0,
+    cutmix: Cutmix = 0.0,
+    mixup_prob: MixupProb = 1.0,
+    mixup_switch_prob: MixupSwitchProb = 0.5,
+    mixup_off_epoch: MixupOffEpoch = 0,
     validation: Annotated[
         str | None, typer.Option(help="Split to evaluate the finished model on; default validation or test.")
     ] = None,
@@ -82,6 +105,17 @@ def train(
         lr=lr,
         precision=precision,
         seed=seed,
+        loss=loss,
+        label_smoothing=smoothing,
+        bce_target_thresh=bce_target_thresh,
+        bce_sum=bce_sum,
+        class_weights=options.class_weights(class_weights),
+        sampling=sampling,
+        mixup=mixup,
+        cutmix=cutmix,
+        mixup_prob=mixup_prob,
+        mixup_switch_prob=mixup_switch_prob,
+        mixup_off_epoch=mixup_off_epoch,
         augment=augment_config(augment or ("light" if stem == "synthesis" else "none")),
     )
     trained, weights = False, pretrained_weights(pretrained)
@@ -142,8 +176,8 @@ def evaluate(
 ) -> None:
     """Evaluate a trained classifier on a split of a data set.
 
-    The data set must have the codec, the size and the classes that the classifier was trained on. Of latents with bit
-    planes, as many planes are read as the classifier was trained on.
+    The data set must have the codec, the size and the classes or targets that the classifier was trained on. Of latents
+    with bit planes, as many planes are read as the classifier was trained on.
     """
     wait_without_spinning_if_busy()
     import classifiers
@@ -187,10 +221,10 @@ def metric_rows(
     sample, a line for each class of lowest average precision; for regression a line for each target. `names` are those
     of the classes or targets; `classes_path` is the file that has the figures of all.
     """
-    from classifiers.evaluation.metrics import Metrics
+    from classifiers import Metrics, RegressionMetrics
 
     rows: dict[str, object] = {"split": f"{split}, {metrics.num_samples:,} labeled samples", **metrics.figures()}
-    several = "target" if metrics.__class__.__name__ == "RegressionMetrics" else "class"
+    several = "target" if isinstance(metrics, RegressionMetrics) else "class"
     if classes_path is not None:
         rows[f"figures of each {several}"] = str(classes_path)
     if isinstance(metrics, Metrics):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from walloc_cdl.cli.optional_values import OMITTED, optional_value
-from walloc_cdl.errors import unknown_name
+from walloc_cdl.errors import CallError, unknown_name
 
 if TYPE_CHECKING:
     from walloc_cdl.augment.pipeline import AugmentConfig
@@ -34,6 +34,37 @@ Augment = Annotated[
         "Default light, and none for the channels stem."
     ),
 ]
+Loss = Annotated[
+    str | None,
+    typer.Option(
+        help="Of one class a sample cross_entropy (default) or bce, of several bce, of regression mse (default), l1 or "
+        "huber."
+    ),
+]
+Smoothing = Annotated[
+    float, typer.Option("--smoothing", help="Label smoothing: share of a target that is spread over all classes.")
+]
+BceTargetThreshold = Annotated[
+    float | None,
+    typer.Option("--bce-target-thresh", help="With bce, targets above it become 1 and others 0, also mixed ones."),
+]
+BceSum = Annotated[bool, typer.Option("--bce-sum", help="With bce, sum over the classes; by default it is the mean.")]
+ClassWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--class-weights",
+        metavar="balanced|W0,W1,…",
+        help="What an error of each class counts: balanced (rare classes more), or a number for each class.",
+    ),
+]
+Sampling = Annotated[str, typer.Option(help="uniform, or balanced: each class equally often in an epoch.")]
+Mixup = Annotated[float, typer.Option(help="Mixup of neighbors in a batch, by shares of Beta(A, A), such as 0.2.")]
+Cutmix = Annotated[float, typer.Option(help="CutMix of neighbors in a batch, with areas of Beta(A, A), such as 1.")]
+MixupProb = Annotated[float, typer.Option("--mixup-prob", help="Probability that a pair is mixed.")]
+MixupSwitchProb = Annotated[
+    float, typer.Option("--mixup-switch-prob", help="Probability of CutMix, if mixup is on as well.")
+]
+MixupOffEpoch = Annotated[int, typer.Option("--mixup-off-epoch", help="Mix in this many epochs only; 0 for all.")]
 Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
 
 
@@ -44,6 +75,16 @@ def augment_config(name: str) -> AugmentConfig:
     if name not in PRESETS:
         raise unknown_name("augmentation", name, PRESETS, f"choose one of {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def class_weights(text: str | None) -> str | tuple[float, ...] | None:
+    """Returns `class_weights` of `TrainConfig` for a value of `--class-weights`; raises `CallError` for another."""
+    if text is None or text == "balanced":
+        return text
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise CallError(f"--class-weights {text!r}; expected balanced, or numbers such as 1,2.5,1") from error
 
 
 def pretrained_weights(option: str | None) -> bool | Path:

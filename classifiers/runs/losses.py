@@ -1,13 +1,15 @@
 """The losses of each kind of label, in which samples of unknown label do not count.
 
 A loss is called with the outputs of the model, float32 (B, C), the targets as `LatentLoader` yields them, and, where
-neighbors are mixed (`walloc_cdl.augment.mixing`), with each sample's own share of the mixture, float32 (B,).
+neighbors are mixed (`walloc_cdl.augment.mixing`), with each sample's own share of the mixture, float32 (B,). Where one
+half of a mixture is of unknown label, the other counts as much as its share. So the two of a pair count as much as they
+would without mixing, and `weight` of a batch does not depend on the shares.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,8 +25,18 @@ from walloc_cdl.data import LatentDataset
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import UNKNOWN_LABEL
 
-Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""Computes the loss, float32 (), of (outputs, targets, shares); shares are None where nothing is mixed."""
+
+class Loss(Protocol):
+    """A loss of some kind of label."""
+
+    def __call__(self, outputs: Tensor, targets: Tensor, shares: Tensor | None = None) -> Tensor:
+        """Returns the mean loss of the samples of known label, float32 (); 0 if there are none."""
+        ...
+
+    def weight(self, targets: Tensor) -> Tensor:
+        """Returns how much the loss of a batch counts beside that of others, float32 (): its number of known labels."""
+        ...
+
 
 REGRESSION_LOSSES = {"mse": mse_loss, "l1": l1_loss, "huber": smooth_l1_loss}
 
@@ -82,7 +94,11 @@ class CrossEntropy:
             others, other_counts = self._terms(outputs, neighbors(targets), weights)
             terms = shares * terms + (1 - shares) * others
             counts = shares * counts + (1 - shares) * other_counts
-        return mean_over_ranks(terms.sum(), counts.sum())
+        return _mean(terms.sum(), counts.sum())
+
+    def weight(self, targets: Tensor) -> Tensor:
+        """Returns the sum of the weights of the samples' classes, float32 ()."""
+        return self._counts(targets, None if self.weights is None else self.weights.to(targets.device)).sum()
 
     def _terms(self, outputs: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the weighted losses (B,) and the weights (B,) of the samples, 0 where the class is unknown."""
@@ -94,8 +110,11 @@ class CrossEntropy:
             label_smoothing=self.smoothing,
             reduction="none",
         )
-        known = (targets != UNKNOWN_LABEL).to(terms.dtype)
-        return terms, known if weights is None else known * weights[targets.clamp_min(0)]
+        return terms, self._counts(targets, weights)
+
+    def _counts(self, targets: Tensor, weights: Tensor | None) -> Tensor:
+        known = (targets != UNKNOWN_LABEL).float()
+        return known if weights is None else known * weights[targets.clamp_min(0)]
 
 
 class BinaryLoss:
@@ -129,22 +148,27 @@ class BinaryLoss:
 
     def __call__(self, outputs: Tensor, targets: Tensor, shares: Tensor | None = None) -> Tensor:
         """Returns the mean over the samples of known class, as the class says; 0 if no class is known."""
-        dense, known = self._dense(targets)
+        dense, counts = self._dense(targets), self._known(targets)
         if shares is not None:
-            dense = shares[:, None] * dense + (1 - shares[:, None]) * neighbors(dense)
-            known = known & (neighbors(known) | (shares == 1))
-        terms = self._terms.to(outputs.device)(outputs, dense).sum(1)
-        counts = known.sum() * (1 if self.sum_classes else self.num_classes)
-        return mean_over_ranks(torch.where(known, terms, 0).sum(), counts)
+            dense, counts = _mixed(dense, counts[:, None], shares[:, None])
+            counts = counts[:, 0]
+        terms = counts * self._terms.to(outputs.device)(outputs, dense).sum(1)
+        return _mean(terms.sum(), counts.sum() * (1 if self.sum_classes else self.num_classes))
 
-    def _dense(self, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return smoothed targets float32 (B, C), and which samples are known, bool (B,)."""
+    def weight(self, targets: Tensor) -> Tensor:
+        """Returns the number of samples of known classes, float32 ()."""
+        return self._known(targets).sum()
+
+    def _known(self, targets: Tensor) -> Tensor:
+        """Return 1 for samples of known classes, and 0 for others, float32 (B,)."""
+        return torch.ones(len(targets), device=targets.device) if self.is_multilabel else (targets >= 0).float()
+
+    def _dense(self, targets: Tensor) -> Tensor:
+        """Return smoothed targets, float32 (B, C)."""
         if self.is_multilabel:
-            dense = targets.float() * (1 - self.smoothing) + self.smoothing / 2
-            return dense, torch.ones(len(targets), dtype=torch.bool, device=targets.device)
-        known = targets != UNKNOWN_LABEL
+            return targets.float() * (1 - self.smoothing) + self.smoothing / 2
         dense = one_hot(targets.clamp_min(0), self.num_classes).float()
-        return dense * (1 - self.smoothing) + self.smoothing / self.num_classes, known
+        return dense * (1 - self.smoothing) + self.smoothing / self.num_classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,26 +182,30 @@ class RegressionLoss:
     def __call__(self, outputs: Tensor, targets: Tensor, shares: Tensor | None = None) -> Tensor:
         """Returns the mean over the known targets of all samples; 0 if none is known."""
         wanted = self.scale.standardized(targets.reshape(outputs.shape).float())
+        counts = (~wanted.isnan()).float()
+        wanted = torch.where(counts > 0, wanted, 0)
         if shares is not None:
-            own = shares[:, None]
-            wanted = torch.where(own == 1, wanted, own * wanted + (1 - own) * neighbors(wanted))
-        known = ~wanted.isnan()
-        wanted = torch.where(known, wanted, 0)
+            wanted, counts = _mixed(wanted, counts, shares[:, None])
         terms = REGRESSION_LOSSES[self.name](self.scale.standardized(outputs), wanted, reduction="none")
-        return mean_over_ranks(torch.where(known, terms, 0).sum(), known.sum())
+        return _mean((counts * terms).sum(), counts.sum())
+
+    def weight(self, targets: Tensor) -> Tensor:
+        """Returns the number of known targets, float32 ()."""
+        return (~targets.isnan()).sum().float()
 
 
-def mean_over_ranks(total: Tensor, count: Tensor) -> Tensor:
-    """Return total / count, with the mean of the counts of all processes that train together.
+def _mixed(targets: Tensor, counts: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the targets (B, C) of mixtures of neighbors, and how much each counts, (B, 1) or (B, C).
 
-    These average their gradients, so together they take the mean over the global batch, though each may have another
-    number of known labels. A count of 0 gives 0.
+    `counts`, 0 where a target is unknown and 1 otherwise, and `shares` (B, 1) are those of the samples themselves.
     """
-    count = count.to(total.dtype)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        count = count.clone()
-        torch.distributed.all_reduce(count)
-        count = count / torch.distributed.get_world_size()
+    own, other = shares * counts, (1 - shares) * neighbors(counts)
+    total = own + other
+    mixed = (own * targets + other * neighbors(targets)) / torch.where(total > 0, total, 1)
+    return mixed, total
+
+
+def _mean(total: Tensor, count: Tensor) -> Tensor:
     return total / torch.where(count > 0, count, 1)
 
 

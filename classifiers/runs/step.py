@@ -32,3 +32,7 @@ class ClassifierStep:
         mixing = self.model.mixing
         shares = None if mixing is None else mixing.shares(words, self.model.config.image_size)
         return self.loss(outputs.float(), targets, shares)
+
+    def weight(self, targets: Tensor) -> Tensor:
+        """Returns how much the loss of a batch counts beside that of other batches, float32 ()."""
+        return self.loss.weight(targets)

@@ -13,7 +13,7 @@ from classifiers.evaluation.predictions import evaluate
 from classifiers.models.classifier import LatentClassifier
 from classifiers.runs.labels import require_variety, trainable
 from classifiers.runs.losses import build_loss
-from classifiers.runs.mixing import build_mixing
+from classifiers.runs.mixing import build_mixing, mixes_in
 from classifiers.runs.run_config import run_config
 from classifiers.runs.step import ClassifierStep
 from classifiers.runs.train_config import TrainConfig
@@ -97,8 +97,8 @@ def train(
             views="random" if train_ds.num_views > 1 else None,
             sampling=config.sampling,
         )
-        _require_variance(model, loader.batch_size)
         loss, mixing = build_loss(model, train_ds, config), build_mixing(model, config, loader)
+        _require_variance(model, loader.batch_size)
         settings = run_config(model, loader, val_ds, config, is_seeded=is_seeded, device=device, precision=precision)
         run.claim(settings, resume=resume)
         if run.is_finished:
@@ -115,6 +115,8 @@ def train(
             weights_of=LatentClassifier.saved_weights,
             threads=threads,
             progress=progress,
+            before_epoch=None if mixing is None else lambda epoch: setattr(mixing, "active", mixes_in(config, epoch)),
+            evaluate=None if val_ds is None else lambda: evaluate(model, val_ds).figures(),
         )
         run_epochs(loop, run)
     with torch_threads(loop.threads):
