@@ -161,6 +161,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "walloc_cdl.training",
         "classifiers.models",
     ),
+    "classifiers.report": ("walloc_cdl.data", "walloc_cdl.training", "classifiers.models", "classifiers.evaluation"),
     "classifiers.runs": (
         "walloc_cdl.latents",
         "walloc_cdl.data",
@@ -168,6 +169,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "walloc_cdl.training",
         "classifiers.models",
         "classifiers.evaluation",
+        "classifiers.report",
     ),
     "classifiers": (),
     "classifiers.cli": (

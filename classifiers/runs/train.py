@@ -14,6 +14,7 @@ from classifiers.models.classifier import LatentClassifier
 from classifiers.runs.labels import require_variety, trainable
 from classifiers.runs.losses import build_loss
 from classifiers.runs.mixing import build_mixing, mixes_in
+from classifiers.runs.reports import write_reports
 from classifiers.runs.run_config import run_config
 from classifiers.runs.step import ClassifierStep
 from classifiers.runs.train_config import TrainConfig
@@ -21,7 +22,6 @@ from walloc_cdl.augment.pipeline import PRESETS, PixelAugmentation
 from walloc_cdl.data import LatentLoader, as_latents
 from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CallError, first_line
-from walloc_cdl.files import write_atomic
 from walloc_cdl.threads import torch_threads
 from walloc_cdl.training import (
     Progress,
@@ -61,7 +61,8 @@ def train(
     record is returned; with `resume` false an earlier run in `out` is discarded. Torch's global
     generators keep their state.
 
-    The folder also has `classes.csv`, the figures of each class, or of each target of regression, on `val_ds`.
+    The folder also has `classes.csv`, the figures of each class, or of each target of regression, on `val_ds`, and
+    `index.html`, a page with curves, worst mistakes, confusion matrix and calibration.
 
     The last bits of the weights depend on the number of torch's threads as well. By default, a short trial on a CPU
     chooses the number that is fastest when the run begins, at most the one that is set; the record has it as
@@ -120,10 +121,8 @@ def train(
         )
         run_epochs(loop, run)
     with torch_threads(loop.threads):
-        metrics = None if val_ds is None else evaluate(model, val_ds)
         environment = describe_environment(device, precision, ("timm",))
-    if metrics is not None:
-        write_atomic(run.classes_path, metrics.to_csv(model.config.output_names).encode())
+        metrics = write_reports(model, val_ds, run, loop.history.epochs, environment)
     return finish_run(loop, run, metrics=metrics, environment=environment)
 
 

@@ -5,6 +5,7 @@ checkpoint.safetensors   the state of training; replaced after every epoch, remo
 diverged.json            why a run cannot go on, if its loss diverged
 model.safetensors        the averaged weights
 classes.csv              the figures of each class on the validation data, if a classifier was evaluated
+index.html               the page of the run: curves, worst mistakes, confusion matrix, calibration
 record.json              the `RunRecord`; written last: a run that has it is finished
 """
 
@@ -40,6 +41,7 @@ class RunFolder:
         self.diverged_path = self.path / "diverged.json"
         self.weights_path = self.path / "model.safetensors"
         self.classes_path = self.path / "classes.csv"
+        self.page_path = self.path / "index.html"
         self.record_path = self.path / "record.json"
 
     @property
@@ -132,6 +134,7 @@ class RunFolder:
         for path in (
             self.record_path,
             self.classes_path,
+            self.page_path,
             self.weights_path,
             self.checkpoint_path,
             self.diverged_path,
