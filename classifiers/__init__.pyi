@@ -3,7 +3,10 @@ from .evaluation.metrics import Metrics as Metrics
 from .evaluation.multilabel import MultilabelMetrics as MultilabelMetrics
 from .evaluation.predictions import evaluate as evaluate
 from .evaluation.predictions import predict as predict
+from .evaluation.reading import Reading as Reading
 from .evaluation.regression import RegressionMetrics as RegressionMetrics
+from .hub.pull_run import from_pretrained as from_pretrained
+from .hub.push_run import push_run as push_run
 from .models.classifier import LatentClassifier as LatentClassifier
 from .models.classifier import create_model as create_model
 from .runs.load import load_classifier as load_classifier

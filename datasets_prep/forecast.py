@@ -29,6 +29,7 @@ from datasets_prep.samples.stored import Stored
 from datasets_prep.sources.core.source import Source
 from datasets_prep.upkeep.extension import codec_at_stored_rate, compare, plan_extension, require_folder
 from walloc_cdl.codec import Codec
+from walloc_cdl.codec.fit.operators import fit_operators
 from walloc_cdl.codec.fit.synthesis import fit_synthesis
 from walloc_cdl.devices import choose_device
 from walloc_cdl.latents import load_manifest
@@ -172,6 +173,7 @@ def _end_s(planned: PlannedJob, samples: Sequence[Stored]) -> float:
     on_cpu = copy.deepcopy(codec).cpu()
     if has_synthesis(codec, preparation):
         fit_synthesis(on_cpu, [torch.from_numpy(signals)])
+        fit_operators(on_cpu, [torch.from_numpy(signals)])
     fitted = time.perf_counter()
     device = choose_device(planned.config.device)
     flip_rate(on_cpu, Encoder(on_cpu, device, batch=planned.config.batch, signal_shape=preparation.shape), signals)

@@ -36,8 +36,8 @@ MAX_VIEWS = 8
 
 
 @dataclass(frozen=True, eq=False)
-class _Cell:
-    """A sample on the contact sheet."""
+class SheetCell:
+    """A sample on a contact sheet."""
 
     images: list[np.ndarray]
     """uint8 (C, H, W) of one or three channels: the source image, if any, then the decoded views."""
@@ -86,7 +86,7 @@ def contact_sheet(
         )
     ]
     tiles = len(views) + (source is not None)
-    return _draw(cells, columns=max(1, TILES_IN_ROW.get(tiles, 6) // tiles), tiles=tiles)
+    return draw_sheet(cells, columns=max(1, TILES_IN_ROW.get(tiles, 6) // tiles), tiles=tiles)
 
 
 def _decoded(dataset: LatentDataset, codec: Codec, rows: np.ndarray) -> list[np.ndarray]:
@@ -169,14 +169,15 @@ def _originals(
     return originals
 
 
-def _cell(original: np.ndarray | None, decoded: list[np.ndarray], label: str, name: str) -> _Cell:
+def _cell(original: np.ndarray | None, decoded: list[np.ndarray], label: str, name: str) -> SheetCell:
     quality = f"{psnr_db(original, decoded[0]):.1f} dB" if original is not None else ""
     caption = "  ".join(part for part in (label, quality, name) if part)
     images = decoded if original is None else [original, *decoded]
-    return _Cell([image if image.dtype == np.uint8 else false_color(image, images[0]) for image in images], caption)
+    return SheetCell([image if image.dtype == np.uint8 else false_color(image, images[0]) for image in images], caption)
 
 
-def _draw(cells: list[_Cell], *, columns: int, tiles: int) -> Image.Image:
+def draw_sheet(cells: list[SheetCell], *, columns: int, tiles: int = 1) -> Image.Image:
+    """Draw cells of at most `tiles` images each in rows of `columns` cells."""
     columns = min(columns, len(cells))
     lines = -(-len(cells) // columns)
     width, height = tiles * TILE + GAP, TILE + CAPTION + GAP

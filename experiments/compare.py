@@ -296,7 +296,8 @@ def _require_images(source: Source) -> None:
         samples = {"audio": "sound", "array": "arrays of many channels"}[source.kind]
         raise CallError(
             f"{source.name} holds {samples}, but comparisons are of images, whose resolution is reduced for the "
-            "baseline; give a source of images, or encode this one with `cdl prepare` and train a model of your own"
+            "baseline; give a source of images, "
+            + ("or use `cdl compare-sound`" if source.kind == "audio" else "or encode this one with `cdl prepare`")
         )
 
 

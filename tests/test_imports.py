@@ -31,6 +31,7 @@ BASE = (
     "schema",
     "spec",
     "synthesis",
+    "operators",
 )
 """Modules right below `walloc_cdl`, which everybody may import; each of them only those before it."""
 
@@ -66,6 +67,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "walloc_cdl.codec.io",
     ),
     "walloc_cdl.augment": (),
+    "walloc_cdl.transforms": ("walloc_cdl.kernels.gpu", "walloc_cdl.data", "walloc_cdl.augment"),
     "walloc_cdl.training": ("walloc_cdl.latents", "walloc_cdl.data"),
     "walloc_cdl.cli": ("walloc_cdl.latents", "walloc_cdl.codec", "walloc_cdl.codec.io"),
     "datasets_prep.samples": (),
@@ -153,7 +155,13 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "datasets_prep.codec_fit",
     ),
     "datasets_prep.cli": ("walloc_cdl.latents", "walloc_cdl.data", "walloc_cdl.cli", *CODEC, "datasets_prep.*"),
-    "classifiers.models": ("walloc_cdl.data", "walloc_cdl.augment", "walloc_cdl.training"),
+    "classifiers.models": (
+        "walloc_cdl.codec.fit",
+        "walloc_cdl.data",
+        "walloc_cdl.augment",
+        "walloc_cdl.transforms",
+        "walloc_cdl.training",
+    ),
     "classifiers.evaluation": (
         "walloc_cdl.latents",
         "walloc_cdl.data",
@@ -164,12 +172,36 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "classifiers.report": ("walloc_cdl.data", "walloc_cdl.training", "classifiers.models", "classifiers.evaluation"),
     "classifiers.runs": (
         "walloc_cdl.latents",
+        "walloc_cdl.codec",
+        "walloc_cdl.codec.io",
         "walloc_cdl.data",
         "walloc_cdl.augment",
         "walloc_cdl.training",
         "classifiers.models",
         "classifiers.evaluation",
         "classifiers.report",
+    ),
+    "classifiers.prediction": (
+        "walloc_cdl.latents",
+        "walloc_cdl.codec",
+        "walloc_cdl.data",
+        "walloc_cdl.training",
+        *PREPARED,
+        "datasets_prep.encode",
+        "datasets_prep.job",
+        "datasets_prep.sources.folders",
+        "datasets_prep",
+        "classifiers.models",
+        "classifiers.evaluation",
+        "classifiers.runs",
+    ),
+    "classifiers.hub": (
+        "walloc_cdl.codec",
+        "walloc_cdl.training",
+        "datasets_prep.hub",
+        "classifiers.models",
+        "classifiers.evaluation",
+        "classifiers.runs",
     ),
     "classifiers": (),
     "classifiers.cli": (
@@ -181,11 +213,14 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "classifiers.models",
         "classifiers.evaluation",
         "classifiers.runs",
+        "classifiers.prediction",
+        "classifiers.hub",
     ),
     "experiments.peers": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*"),
     "experiments.benchmarks": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*", "experiments.peers"),
     "experiments": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*", "experiments.peers", "experiments.benchmarks"),
     "experiments.fidelity": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*", "experiments"),
+    "experiments.sound": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*", "experiments"),
     "experiments.cli": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*", "experiments.*"),
 }
 # Of others', what must stay out of a folder and of those below it.

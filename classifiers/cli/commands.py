@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from classifiers.cli import learning, weights
+from classifiers.cli import learning, models, prediction, weights
 from walloc_cdl.cli.registry import CommandTable
 
 COMMANDS = CommandTable(
-    {"train": learning.train, "evaluate": learning.evaluate, "weights convert": weights.convert},
-    groups={"weights": "Weights of published classifiers."},
+    {
+        "train": learning.train,
+        "evaluate": learning.evaluate,
+        "predict": prediction.predict,
+        "model push": models.push,
+        "weights convert": weights.convert,
+    },
+    groups={"model": "Classifiers of runs.", "weights": "Weights of published classifiers."},
 )

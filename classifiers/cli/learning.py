@@ -15,6 +15,7 @@ from classifiers.cli.options import (
     BceSum,
     BceTargetThreshold,
     ClassWeights,
+    Crop,
     Cutmix,
     Epochs,
     LearningRate,
@@ -26,9 +27,13 @@ from classifiers.cli.options import (
     ModelName,
     Precision,
     Pretrained,
+    Ragged,
     Sampling,
     Smoothing,
+    Unit,
+    Views,
     augment_config,
+    crop_sides,
     pretrained_weights,
 )
 from walloc_cdl.cli.console import progress, report, say
@@ -62,6 +67,7 @@ def train(
     grid: Annotated[
         int | None, typer.Option(help="Height in pixels of the model's input; default as many values as are stored.")
     ] = None,
+    crop: Crop = None,
     pretrained: Pretrained = None,
     epochs: Epochs = 15,
     batch_size: BatchSize = 64,
@@ -116,9 +122,9 @@ def train(
         mixup_prob=mixup_prob,
         mixup_switch_prob=mixup_switch_prob,
         mixup_off_epoch=mixup_off_epoch,
-        augment=augment_config(augment or ("light" if stem == "synthesis" else "none")),
+        augment=augment_config(augment or ("light" if stem == "synthesis" else "none"), train_set.spec.kind),
     )
-    trained, weights = False, pretrained_weights(pretrained)
+    trained, weights, sides = False, pretrained_weights(pretrained), crop_sides(crop)
     with progress("train", "samples") as update:
 
         def on_progress(state: TrainProgress) -> None:
@@ -129,7 +135,7 @@ def train(
             update(state.samples_done, state.samples_total)
 
         record = classifiers.train(
-            lambda: classifiers.create_model(model, train_set, stem=stem, grid=grid, pretrained=weights),
+            lambda: classifiers.create_model(model, train_set, stem=stem, grid=grid, crop=sides, pretrained=weights),
             train_set,
             validation_set,
             config,
@@ -171,6 +177,9 @@ def evaluate(
         Path | None,
         typer.Option("--classes", help="Write the figures of each class to this CSV file.", callback=require_parent),
     ] = None,
+    views: Views = "one",
+    ragged: Ragged = "tiles",
+    unit: Unit = "auto",
     num_bytes: PrefixBytes = None,
     json_path: JsonPath = None,
 ) -> None:
@@ -183,6 +192,7 @@ def evaluate(
     import classifiers
     from walloc_cdl.data import open_files, open_latents
 
+    reading = classifiers.Reading(views, ragged, unit)
     model = classifiers.load_classifier(run)
     manifest = open_files(folder).load_manifest()
     splits = manifest.splits
@@ -197,7 +207,7 @@ def evaluate(
             + ("omit --bytes" if of_run.num_planes <= stored.num_planes else "prepare a data set with as many")
         )
     with progress("evaluate", "samples") as update:
-        metrics = classifiers.evaluate(model, test_set, progress=update)
+        metrics = classifiers.evaluate(model, test_set, reading=reading, progress=update)
     if classes_path is not None:
         write_atomic(classes_path, metrics.to_csv(model.config.output_names).encode("utf-8"))
     report(

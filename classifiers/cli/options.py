@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from walloc_cdl.cli.optional_values import OMITTED, optional_value
-from walloc_cdl.errors import CallError, unknown_name
+from walloc_cdl.errors import CallError
 
 if TYPE_CHECKING:
     from walloc_cdl.augment.pipeline import AugmentConfig
+    from walloc_cdl.augment.spectrogram import SpectrogramAugmentConfig
 
 ModelName = Annotated[
     str, typer.Option("--model", help="A timm model, such as resnet18 or hf_hub:timm/resnet18.a1_in1k.")
@@ -30,8 +31,8 @@ LearningRate = Annotated[float, typer.Option("--lr", help="Peak learning rate.")
 Augment = Annotated[
     str | None,
     typer.Option(
-        help="Augmentation of the pixels that the stem makes: none, light (crop, flip) or timm (as timm's recipes). "
-        "Default light, and none for the channels stem."
+        help="Augmentation of the pixels that the stem makes: none, light (crop, flip) or timm (as timm's recipes); of "
+        "sound: none, light (shift, masks) or timm (more of them). Default light, and none for the channels stem."
     ),
 ]
 Loss = Annotated[
@@ -65,16 +66,28 @@ MixupSwitchProb = Annotated[
     float, typer.Option("--mixup-switch-prob", help="Probability of CutMix, if mixup is on as well.")
 ]
 MixupOffEpoch = Annotated[int, typer.Option("--mixup-off-epoch", help="Mix in this many epochs only; 0 for all.")]
+Crop = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIDES",
+        help="Of samples that differ in size, the crop in latents that the model takes: 16x16, or 400 of sound.",
+    ),
+]
+Views = Annotated[str, typer.Option(help="Stored views of a sample: one, or the mean over all.")]
+Ragged = Annotated[
+    str, typer.Option(help="Of samples that differ in size: the mean over tiles of the model's size, or whole.")
+]
+Unit = Annotated[
+    str, typer.Option("--unit", help="What one answer is for: sample, clip (all segments of a sound), or auto.")
+]
 Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
 
 
-def augment_config(name: str) -> AugmentConfig:
-    """Returns the preset of a value of `--augment`; raises `CallError` for another one."""
-    from walloc_cdl.augment.pipeline import PRESETS  # imports torch
+def augment_config(name: str, kind: str = "image") -> AugmentConfig | SpectrogramAugmentConfig:
+    """Returns the preset of a value of `--augment` for latents of a kind; raises `CallError` for another one."""
+    from classifiers.runs.augmentation import preset  # imports torch
 
-    if name not in PRESETS:
-        raise unknown_name("augmentation", name, PRESETS, f"choose one of {', '.join(PRESETS)}")
-    return PRESETS[name]
+    return preset(name, kind)
 
 
 def class_weights(text: str | None) -> str | tuple[float, ...] | None:
@@ -90,3 +103,13 @@ def class_weights(text: str | None) -> str | tuple[float, ...] | None:
 def pretrained_weights(option: str | None) -> bool | Path:
     """Returns the argument `pretrained` of `create_model` for a value of `--pretrained`."""
     return Path(option).expanduser() if option not in (None, OMITTED) else option == OMITTED
+
+
+def crop_sides(option: str | None) -> tuple[int, ...] | None:
+    """Returns the argument `crop` of `create_model` for a value of `--crop`; raises `CallError` for other text."""
+    if option is None:
+        return None
+    parts = option.lower().split("x")
+    if not all(part.isascii() and part.isdigit() and 0 < len(part) < 10 for part in parts):
+        raise CallError(f"--crop {option[:40]!r}; expected height and width in latents, such as 16x16, or a length")
+    return tuple(int(part) for part in parts)

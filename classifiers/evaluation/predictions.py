@@ -15,9 +15,10 @@ from torch.utils.data import Dataset
 from classifiers.evaluation.kinds import AnyMetrics
 from classifiers.evaluation.metrics import ClassScores, metrics_of_classes
 from classifiers.evaluation.multilabel import metrics_of_labels
+from classifiers.evaluation.reading import Reading, logit_batches, unit_labels
 from classifiers.evaluation.regression import metrics_of_targets
 from classifiers.models.classifier import LatentClassifier
-from walloc_cdl.data import LatentDataset, LatentLoader, as_latents
+from walloc_cdl.data import LatentDataset, as_latents
 from walloc_cdl.errors import CallError, JobError
 from walloc_cdl.training import autocast, choose_precision
 
@@ -70,6 +71,7 @@ def predict(
     batch_size: int = 256,
     precision: str = "fp32",
     residency: str = "auto",
+    reading: Reading | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
     """Run the classifier over all samples, on the device that it is on, and return its output for all.
@@ -79,11 +81,16 @@ def predict(
     samples done and the number of all samples. Of rows with more bit planes than the classifier takes, it reads as many
     as it takes. Raises `SpecMismatchError` or `CallError` if the data set does not
     match the one that the classifier was trained on.
+
+    `reading` says how samples are read; by default, one view of each, tiles of those that differ in size, and each
+    segment of a clip by itself.
     """
-    dataset = as_latents(dataset)
-    kept = _run(model, dataset, lambda logits, _: (logits.float(),), batch_size, precision, residency, progress)
+    dataset, reading = as_latents(dataset), reading or Reading(unit="sample")
+    kept = _run(
+        model, dataset, reading, lambda logits, _: (logits.float(),), batch_size, precision, residency, progress
+    )
     logits = kept[0].numpy() if kept else np.zeros((0, model.config.num_classes), np.float32)
-    return Predictions(logits, dataset.labels, model.config.label_kind)
+    return Predictions(logits, unit_labels(dataset, reading), model.config.label_kind)
 
 
 def classify(
@@ -92,23 +99,24 @@ def classify(
     *,
     batch_size: int = 256,
     precision: str = "fp32",
+    reading: Reading | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Answers:
     """Run a classifier of one class a sample as `predict` does, and keep only what the metrics need.
 
-    A million samples of many classes fit into memory. Raises `JobError` if logits are not finite, as those of a
-    classifier whose training diverged.
+    By default, there is one answer for all segments of a clip. A million samples of many classes fit into memory.
+    Raises `JobError` if logits are not finite, as those of a classifier whose training diverged.
     """
-    dataset = as_latents(dataset)
+    dataset, reading = as_latents(dataset), reading or Reading()
     keep_all = len(dataset) * model.config.num_classes <= MAX_PROBABILITIES
-    kept = _run(model, dataset, partial(_answers, keep_all=keep_all), batch_size, precision, "auto", progress)
+    kept = _run(model, dataset, reading, partial(_answers, keep_all=keep_all), batch_size, precision, "auto", progress)
     if not kept:
         empty = np.zeros(0)
         return Answers(empty.astype(np.int64), dataset.labels, ClassScores(empty, empty, empty))
     predicted, confidence, of_label, rank, probabilities = (part.numpy() for part in kept)
     _require_finite(predicted >= 0)
     scores = ClassScores(confidence, of_label, rank, probabilities if keep_all else None)
-    return Answers(predicted, dataset.labels, scores)
+    return Answers(predicted, unit_labels(dataset, reading), scores)
 
 
 def _answers(logits: Tensor, labels: Tensor, *, keep_all: bool) -> tuple[Tensor, ...]:
@@ -141,14 +149,15 @@ def evaluate(
     *,
     batch_size: int = 256,
     precision: str = "fp32",
+    reading: Reading | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> AnyMetrics:
     """Returns the metrics of the model's predictions for the kind of its labels.
 
     They are `Metrics` of class numbers, `MultilabelMetrics` or `RegressionMetrics`. Samples without a label are left
-    out. Raises as `classify` does.
+    out. By default, there is one answer for all segments of a clip. Raises as `classify` does.
     """
-    return assess(model, dataset, batch_size=batch_size, precision=precision, progress=progress)[0]
+    return assess(model, dataset, batch_size=batch_size, precision=precision, reading=reading, progress=progress)[0]
 
 
 def assess(
@@ -157,15 +166,20 @@ def assess(
     *,
     batch_size: int = 256,
     precision: str = "fp32",
+    reading: Reading | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[AnyMetrics, Answers | Predictions]:
     """Returns the metrics of `evaluate`, and what they follow from; of class numbers these are `Answers`."""
-    dataset = as_latents(dataset)
+    dataset, reading = as_latents(dataset), reading or Reading()
     if model.config.label_kind == "class":
-        answers = classify(model, dataset, batch_size=batch_size, precision=precision, progress=progress)
+        answers = classify(
+            model, dataset, batch_size=batch_size, precision=precision, reading=reading, progress=progress
+        )
         metrics = metrics_of_classes(answers.predicted, answers.labels, model.config.num_classes, scores=answers.scores)
         return metrics, answers
-    predictions = predict(model, dataset, batch_size=batch_size, precision=precision, progress=progress)
+    predictions = predict(
+        model, dataset, batch_size=batch_size, precision=precision, reading=reading, progress=progress
+    )
     _require_finite(np.isfinite(predictions.logits).all(1))
     if model.config.label_kind == "multilabel":
         return metrics_of_labels(predictions.probabilities, predictions.labels), predictions
@@ -176,6 +190,7 @@ def assess(
 def _run(
     model: LatentClassifier,
     dataset: LatentDataset,
+    reading: Reading,
     reduce: Callable[[Tensor, Tensor], tuple[Tensor, ...]],
     batch_size: int,
     precision: str,
@@ -186,17 +201,21 @@ def _run(
     dataset = compatible(model, dataset)
     device = next(model.parameters()).device
     precision = choose_precision(precision, device)
-    loader = LatentLoader(dataset, batch_size, device=device, shuffle=False, drop_last=False, residency=residency)
     was_training = model.training
     model.eval()
     kept: list[tuple[Tensor, ...]] = []
+
+    def run(codes: Tensor) -> Tensor:
+        with autocast(precision, device):
+            return model(codes)
+
     try:
-        for number, (codes, labels) in enumerate(loader, start=1):
-            with autocast(precision, device):
-                logits = model(codes)
+        for logits, labels, num_done in logit_batches(
+            run, dataset, model.config.latent_shape, reading, batch_size=batch_size, device=device, residency=residency
+        ):
             kept.append(tuple(part.cpu() for part in reduce(logits, labels)))
             if progress:
-                progress(min(number * batch_size, len(dataset)), len(dataset))
+                progress(num_done, len(dataset))
     finally:
         model.train(was_training)
     return [torch.cat(parts) for parts in zip(*kept, strict=True)]
@@ -205,8 +224,9 @@ def _run(
 def compatible(model: LatentClassifier, dataset: LatentDataset) -> LatentDataset:
     """Returns the data set as the classifier reads it: with as many bit planes as it takes, if the latents have any.
 
-    It must have the kind of labels, the spec, the latent shape and the classes (or targets) of the classifier; data
-    without labels are allowed. Raises `SpecMismatchError` or `CallError`, naming both values.
+    A classifier with budgets takes any number of them. The data set must have the kind of labels, the spec, the latent
+    shape and the classes (or targets) of the classifier; data without labels are allowed. Raises `SpecMismatchError` or
+    `CallError`, naming both values.
     """
     config, data_name = model.config, f"the data set {dataset.folder}"
     kind = dataset.layout.labels.kind
@@ -217,14 +237,20 @@ def compatible(model: LatentClassifier, dataset: LatentDataset) -> LatentDataset
         )
     wanted, found = config.spec.num_planes, dataset.spec.num_planes
     if wanted and found and dataset.spec.codec_id == config.spec.codec_id:
+        if found < wanted and config.budgets is not None:
+            dataset.spec.require_equal(
+                config.spec.with_planes(found), name=data_name, other_name=f"the classifier {config.name}"
+            )
+            wanted = found
         if found < wanted:
             raise CallError(
                 f"the classifier takes {wanted} bit planes, but {data_name} is read with {found} of them; prepare or "
                 f"open it with at least {wanted}, or train a classifier on {found}"
             )
         dataset = dataset if found == wanted else dataset.with_planes(wanted)
-    config.spec.require_equal(dataset.spec, name=f"the classifier {config.name}", other_name=data_name)
-    if tuple(dataset.latent_shape) != config.latent_shape:
+    if config.budgets is None or dataset.spec.num_planes == config.spec.num_planes:
+        config.spec.require_equal(dataset.spec, name=f"the classifier {config.name}", other_name=data_name)
+    if not dataset.layout.ragged and tuple(dataset.latent_shape)[1:] != config.latent_shape[1:]:
         raise CallError(
             f"the classifier takes latents of shape {config.latent_shape}, but {data_name} has "
             f"{tuple(dataset.latent_shape)}; prepare it with the size that the classifier was trained on"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,15 +19,22 @@ from classifiers.models.backbones import (
     resolve_model,
 )
 from classifiers.models.config import LABEL_KINDS, STEMS, ClassifierConfig
+from classifiers.models.crops import in_one_size
 from classifiers.models.scale import TargetScale
+from classifiers.models.sound import build_sound_stem, require_spectrogram
+from classifiers.models.spectrogram import SpectrogramStem
+from classifiers.models.spectrogram_cache import SpectrogramCache
 from classifiers.models.stems import ChannelsStem, SynthesisStem
 from walloc_cdl.augment.mixing import NeighborMixing
 from walloc_cdl.augment.pipeline import PixelAugmentation
+from walloc_cdl.augment.spectrogram import SpectrogramAugmentation
 from walloc_cdl.data import ChannelStatistics, LatentDataset, ModelInput, as_latents
 from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.planes.levels import LevelTables
 from walloc_cdl.spec import LatentSpec
 from walloc_cdl.synthesis import LinearSynthesis, choose_block
+from walloc_cdl.transforms.budgets import budgets_in_planes, random_budgets
+from walloc_cdl.transforms.pipeline import LatentTransformConfig, LatentTransforms
 
 DEFAULT_ALPHA = {"synthesis": 1.0, "channels": 0.5}
 """The synthesis undoes the scaling, so its alpha matters to latent-space transforms only."""
@@ -44,19 +52,25 @@ class Origin:
 
 
 class LatentClassifier(nn.Module):
-    """Computes logits (B, num_classes) from codes uint8 (B, K, h, w): input, transforms, stem, backbone.
+    """Computes logits (B, num_classes) from codes uint8 (B, K, h, w), or (B, K, t) for sound.
+
+    Its parts are input, transforms, stem and backbone.
 
     Of regression it computes the targets (B, T) in their own units, which `scale` gives them.
 
     Of latents with bit planes, it takes their rows (B, R), too, as `LatentLoader` gives them.
 
-    `transforms`, if given, acts on the model input (B, K, h, w) in training mode; it is not saved. `origin` describes
+    `transforms`, if given, acts on the model input (B, K, h, w) in training mode; it is not saved. A module with the
+    attribute `takes_words`, such as `LatentTransforms`, is called with the words, too. `origin` describes
     what the initial weights and the buffers were made from. `augmentation`, if it is set, acts on the pixels of the
-    synthesis stem in training mode, for batches that come with words, and `mixing` after it; they are not saved either.
+    synthesis stem, or on its spectrograms, in training mode, for batches that come with words, and `mixing` after it;
+    they are not saved either.
     """
 
-    augmentation: PixelAugmentation | None = None
+    augmentation: PixelAugmentation | SpectrogramAugmentation | None = None
     mixing: NeighborMixing | None = None
+    spectrograms: SpectrogramCache | None = None
+    """Of sound, keeps in training what the stem makes of each sample; None computes it in every step."""
 
     def __init__(
         self,
@@ -79,16 +93,26 @@ class LatentClassifier(nn.Module):
 
     def forward(self, codes: Tensor, words: Tensor | None = None) -> Tensor:
         """Returns logits (B, num_classes); `words`, uint64 (B,), are those of `LatentLoader.with_words`."""
-        x = self.input(codes)
-        if self.transforms is not None and self.training:
-            x = self.transforms(x)
-        x = self.stem(x)
+        if self.spectrograms is not None and self.training:
+            x = self.spectrograms(codes)
+        else:
+            x = self._stem_output(codes, words)
         if self.augmentation is not None and self.training and words is not None:
             x = self.augmentation(x, words, self.stem.pixel_mean, self.stem.pixel_std)
         if self.mixing is not None and self.training and words is not None:
             x = self.mixing(x, words)
         x = self.backbone(x)
         return x if self.scale is None else self.scale(x)
+
+    def _stem_output(self, codes: Tensor, words: Tensor | None) -> Tensor:
+        """Returns the pixels of the synthesis stem, the spectrograms of sound, or the features of the other stem."""
+        budgets = None
+        if self.config.budgets is not None and self.training and words is not None:
+            budgets = random_budgets(words.to(codes.device), self.config.budgets)
+        x = self.input(codes, budgets)
+        if self.transforms is not None and self.training:
+            x = self.transforms(x, words) if getattr(self.transforms, "takes_words", False) else self.transforms(x)
+        return self.stem(x)
 
     def no_weight_decay(self) -> set[str]:
         """Returns the names of weights that the timm model exempts from weight decay, such as position embeddings."""
@@ -106,38 +130,48 @@ def create_model(
     *,
     stem: str = "synthesis",
     grid: int | None = None,
+    crop: tuple[int, ...] | None = None,
     pretrained: bool | str | Path = False,
     alpha: float | None = None,
     num_classes: int | None = None,
     drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,
-    transforms: nn.Module | None = None,
+    transforms: nn.Module | LatentTransformConfig | None = None,
+    budgets: Sequence[int] | None = None,
 ) -> LatentClassifier:
     """Build a classifier from the timm model `name`, such as `resnet18.a1_in1k` or `hf_hub:timm/resnet18.a1_in1k`.
 
     `dataset` is a `LatentDataset`, or a `torch.utils.data.Subset` of one; the statistics are those of the
     whole train split.
     `grid` is the height in pixels of the timm model's input, a multiple of the height of the latents. By
-    default the input has as many values as are stored: 64 for 12×32×32 codes of RGB. With the `channels`
+    default the input has as many values as are stored: 64 for 12×32×32 codes of RGB. Of sound, whose input is a
+    log-mel spectrogram of the synthesized waveform, it is the number of mel bands, by default 64. With the `channels`
     stem it chooses the pixel model whose feature maps are matched. `pretrained` may be a safetensors file
-    of published weights. Random weights are drawn from torch's global generator.
+    of published weights. `transforms` may be the settings of transforms of latents. With `budgets`, in bytes a
+    sample, training reads each sample with a random one of them, and the classifier takes rows of any number of bit
+    planes. Random weights are drawn from torch's global generator.
+
+    Of samples that differ in size, it takes crops of `crop` latents, (h, w) or (t,), in training, and tiles or whole
+    samples in evaluation.
 
     The model has an output for each class, or for each target of regression, whose scale is that of the targets of
     `dataset`.
 
-    Raises `CallError` for unknown names, for a grid that the data set or the model does not support, and for a
-    data set whose samples differ in size or have no labels, `JobError` if published weights cannot be downloaded.
+    Raises `CallError` for unknown names, for a grid that the data set or the model does not support, for budgets that
+    the data set does not have, for transforms that need operators if it has none, for samples that differ in size
+    without a crop, and for a data set without labels, `JobError` if published weights cannot be downloaded.
 
     >>> model = create_model("resnet18", open_latents("DATA/clothing-latents"))        # doctest: +SKIP
     >>> model(codes).shape                               # uint8 (B, 12, 32, 32)       # doctest: +SKIP
     torch.Size([B, 10])
     """
-    dataset = as_latents(dataset)
     name = resolve_model(name)
+    dataset = in_one_size(as_latents(dataset), crop)
     if stem not in STEMS:
         raise unknown_name("stem", stem, STEMS, f"choose one of {', '.join(STEMS)}")
     label_kind = _label_kind(dataset)
-    grid = _require_grid(dataset, stem, grid)
+    spectrogram = require_spectrogram(dataset, stem, grid) if dataset.spec.kind == "audio" else None
+    grid = _require_grid(dataset, stem, grid) if spectrogram is None else spectrogram.bands
     config = ClassifierConfig(
         name=name,
         stem=stem,
@@ -153,13 +187,24 @@ def create_model(
         patch_size=None if pretrained else choose_patch_size(name, grid),
         drop_rate=drop_rate,
         drop_path_rate=drop_path_rate,
+        spectrogram=spectrogram,
+        budgets=None if budgets is None else budgets_in_planes(dataset.spec, dataset.layout.grid, budgets),
     )
     model_input = ModelInput(
-        dataset.spec, dataset.statistics, config.alpha, levels=dataset.levels, grid=config.latent_shape[1:]
+        dataset.spec,
+        dataset.statistics,
+        config.alpha,
+        levels=dataset.levels,
+        grid=config.latent_shape[1:],
+        prefixes=config.budgets is not None,
     )
+    if isinstance(transforms, LatentTransformConfig):
+        transforms = LatentTransforms.of_dataset(transforms, dataset, model_input)
     backbone = build_backbone(config, pretrained)
-    if stem == "channels":
-        stem_module: nn.Module = _channels_stem(backbone, config)
+    if spectrogram is not None:
+        stem_module: nn.Module = build_sound_stem(spectrogram, dataset, model_input)
+    elif stem == "channels":
+        stem_module = _channels_stem(backbone, config)
     else:
         layer = choose_block(dataset.synthesis_bank, config.block)
         stem_module = SynthesisStem.fold(layer, model_input, *_pixel_normalization(backbone, config, layer))
@@ -176,10 +221,19 @@ def rebuild_model(config: ClassifierConfig) -> LatentClassifier:
     channels = config.spec.latent_channels
     statistics = ChannelStatistics(np.zeros(channels), np.ones(channels))
     levels = None if config.spec.planes is None else LevelTables.zeros(config.spec.channel_bits)
-    model_input = ModelInput(config.spec, statistics, config.alpha, levels=levels, grid=config.latent_shape[1:])
+    model_input = ModelInput(
+        config.spec,
+        statistics,
+        config.alpha,
+        levels=levels,
+        grid=config.latent_shape[1:],
+        prefixes=config.budgets is not None,
+    )
     backbone = build_backbone(config)
-    if config.stem == "channels":
-        stem_module: nn.Module = _channels_stem(backbone, config)
+    if config.spectrogram is not None:
+        stem_module: nn.Module = SpectrogramStem.zeros(config.spectrogram, config.spec.source_channels, channels)
+    elif config.stem == "channels":
+        stem_module = _channels_stem(backbone, config)
     else:
         stem_module = SynthesisStem.zeros(config.spec.source_channels, channels, config.block)
     scale = TargetScale.ones(config.num_classes) if config.label_kind == "regression" else None
@@ -206,17 +260,7 @@ def _channels_stem(backbone: nn.Module, config: ClassifierConfig) -> ChannelsSte
 
 def _require_grid(dataset: LatentDataset, stem: str, grid: int | None) -> int:
     spec = dataset.spec
-    if spec.kind != "image":
-        raise CallError(
-            f"classifiers take latents of images, those of {dataset.folder} are of kind {spec.kind!r}; "
-            "read them with LatentLoader and train a model of your own"
-        )
     height = dataset.latent_shape[1]
-    if height is None:
-        raise CallError(
-            f"classifiers take latents of one size, but the samples of {dataset.folder} differ; prepare them with "
-            "--geometry fixed, or read crops of them with LatentLoader and train a model of your own"
-        )
     if grid is None:
         grid = height * default_block(spec)
     blocks = dataset.synthesis_bank if stem == "synthesis" else range(1, spec.stride + 1)

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from classifiers.models.spectrogram import SpectrogramConfig
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.schema import from_json
 from walloc_cdl.spec import LatentSpec
@@ -26,14 +27,14 @@ class ClassifierConfig:
     """`synthesis` or `channels`."""
     grid: int
     """Height of the pixel grid that the timm model sees; with the `channels` stem, of the pixel model whose feature
-    maps are matched."""
+    maps are matched; of sound, the number of mel bands."""
     alpha: float
     """Exponent of the scaling in `ModelInput`."""
     num_classes: int
     """Number of outputs: of classes, or of regression targets."""
     spec: LatentSpec
-    latent_shape: tuple[int, int, int]
-    """(K, h, w)."""
+    latent_shape: tuple[int, ...]
+    """(K, h, w), or (K, t) for sound."""
     label_kind: str = "class"
     """`class` (one class a sample), `multilabel` (any number of them) or `regression`."""
     class_names: tuple[str, ...] | None = None
@@ -45,6 +46,11 @@ class ClassifierConfig:
     """Side of a patch in pixels, where it differs from the timm model's default."""
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
+    budgets: tuple[int, ...] | None = None
+    """Numbers of bit planes, ascending, of which training reads a random one of each sample; None for all planes
+    always. A classifier with budgets takes rows of any number of planes."""
+    spectrogram: SpectrogramConfig | None = None
+    """Of sound, the grid that the timm model sees; None for images."""
 
     @property
     def output_names(self) -> tuple[str, ...] | None:
@@ -58,7 +64,9 @@ class ClassifierConfig:
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """(height, width) of the pixel grid."""
+        """(height, width) of the pixel grid, or of the spectrogram."""
+        if self.spectrogram is not None:
+            return self.spectrogram.bands, self.spectrogram.columns
         return self.latent_shape[1] * self.block, self.latent_shape[2] * self.block
 
     def to_json(self) -> dict[str, Any]:
@@ -68,8 +76,10 @@ class ClassifierConfig:
             **fields,
             "spec": self.spec.to_json(),
             "latent_shape": list(self.latent_shape),
+            "budgets": None if self.budgets is None else list(self.budgets),
             "class_names": None if self.class_names is None else list(self.class_names),
             "target_names": None if self.target_names is None else list(self.target_names),
+            "spectrogram": None if self.spectrogram is None else self.spectrogram.to_json(),
         }
 
     @classmethod
@@ -86,15 +96,35 @@ class ClassifierConfig:
             return (
                 f"latent shape {self.latent_shape}, grid {self.grid}, {self.num_classes} classes; they are at least 1"
             )
+        if len(self.latent_shape) != len(self.spec.axes) or self.spec.latent_channels != self.latent_shape[0]:
+            return f"latents {self.latent_shape} of kind {self.spec.kind} and {self.spec.latent_channels} channels"
+        if (self.spectrogram is None) != (self.spec.kind == "image"):
+            return f"a spectrogram {self.spectrogram} of latents of kind {self.spec.kind}"
+        if self.spectrogram is not None:
+            return self._problem_of_sound(self.spectrogram)
         if self.stem not in STEMS or self.grid % self.latent_shape[1]:
             return f"stem {self.stem[:60]!r} on a grid of {self.grid} for latents {self.latent_shape}"
-        if self.spec.kind != "image" or self.spec.latent_channels != self.latent_shape[0]:
-            return f"latents {self.latent_shape} of kind {self.spec.kind} and {self.spec.latent_channels} channels"
+        return self._problem_of_outputs()
+
+    def _problem_of_sound(self, spectrogram: SpectrogramConfig) -> str | None:
+        if self.stem != "synthesis" or self.grid != spectrogram.bands:
+            return f"stem {self.stem[:60]!r} and a grid of {self.grid} for {spectrogram.bands} mel bands"
+        samples = (self.latent_shape[1] - 2 * spectrogram.trim) * spectrogram.block
+        columns = spectrogram.hop * spectrogram.columns
+        if columns > samples or samples != spectrogram.samples or spectrogram.block not in (1, self.spec.stride):
+            return f"{spectrogram.columns} columns of {spectrogram.hop} samples in sounds of {samples}"
+        return self._problem_of_outputs()
+
+    def _problem_of_outputs(self) -> str | None:
         if self.label_kind not in LABEL_KINDS:
             return f"labels of kind {self.label_kind[:60]!r}"
         names = self.output_names
         if names is not None and len(names) > self.num_classes:
             return f"{len(names)} class names for {self.num_classes} classes"
+        if self.budgets is not None and not (
+            self.budgets and all(1 <= count <= self.spec.num_planes for count in self.budgets)
+        ):
+            return f"budgets of {str(self.budgets)[:60]} of {self.spec.num_planes} bit planes"
         if not (0 <= self.drop_rate < 1 and 0 <= self.drop_path_rate < 1):
             return f"drop rates {self.drop_rate:g} and {self.drop_path_rate:g}, which are not in [0, 1)"
         return None

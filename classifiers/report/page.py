@@ -15,6 +15,7 @@ from classifiers.evaluation.kinds import AnyMetrics
 from classifiers.evaluation.metrics import Metrics, class_table
 from classifiers.evaluation.multilabel import MultilabelMetrics
 from classifiers.evaluation.predictions import Answers, Predictions
+from classifiers.evaluation.reading import Reading, unit_rows
 from classifiers.evaluation.regression import RegressionMetrics
 from classifiers.models.config import ClassifierConfig
 from classifiers.report import charts
@@ -44,6 +45,8 @@ class Evaluation:
     metrics: AnyMetrics
     outcome: Answers | Predictions
     dataset: LatentDataset
+    reading: Reading
+    """How the samples were read."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,8 @@ def _reliability_note(metrics: AnyMetrics | None) -> str:
 
 def _shown_mistakes(evaluation: Evaluation, names: Sequence[str] | None) -> list[_Shown]:
     found: list[Mistake] = worst_mistakes(evaluation.outcome, names)
-    rows = [mistake.row for mistake in found]
+    first_rows = unit_rows(evaluation.dataset, evaluation.reading)
+    rows = [mistake.row if first_rows is None else int(first_rows[mistake.row]) for mistake in found]
     pictures = sample_pictures(evaluation.dataset, rows) or [None] * len(rows)
     keys = evaluation.dataset.keys(rows)
     return [

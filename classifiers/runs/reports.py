@@ -7,6 +7,7 @@ from typing import Any
 
 from classifiers.evaluation.kinds import AnyMetrics
 from classifiers.evaluation.predictions import assess
+from classifiers.evaluation.reading import Reading
 from classifiers.models.classifier import LatentClassifier
 from walloc_cdl.data import LatentDataset
 from walloc_cdl.files import write_atomic
@@ -25,7 +26,8 @@ def write_reports(
 
     evaluation = None
     if dataset is not None:
-        evaluation = Evaluation(*assess(model, dataset), dataset)
+        reading = Reading()
+        evaluation = Evaluation(*assess(model, dataset, reading=reading), dataset, reading)
         table = evaluation.metrics.to_csv(model.config.output_names)
         write_atomic(run.classes_path, table.encode())
     page = run_page(run.path.name, model.config, run.load_config(), history, environment, evaluation)

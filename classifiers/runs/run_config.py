@@ -43,8 +43,10 @@ def run_config(
             "train": {
                 **_identity(loader.dataset),
                 "view": loader.dataset.view if loader.views is None else loader.views,
+                "crop": loader.crop,
                 "batch_size": loader.batch_size,  # for a small split less than config.batch_size
             },
+            "preprocessing": dict(loader.dataset.manifest.preprocessing),
             "validation": None if val_ds is None else {**_identity(val_ds), "view": val_ds.view},
         },
         # A GPU draws other random numbers than a CPU, and `auto` means another precision there.

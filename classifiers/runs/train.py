@@ -11,6 +11,8 @@ from torch.utils.data import Dataset
 from classifiers.evaluation.kinds import METRICS, AnyMetrics
 from classifiers.evaluation.predictions import evaluate
 from classifiers.models.classifier import LatentClassifier
+from classifiers.runs.augmentation import build_augmentation, build_cache
+from classifiers.runs.kept_codec import keep_codec
 from classifiers.runs.labels import require_variety, trainable
 from classifiers.runs.losses import build_loss
 from classifiers.runs.mixing import build_mixing, mixes_in
@@ -18,7 +20,6 @@ from classifiers.runs.reports import write_reports
 from classifiers.runs.run_config import run_config
 from classifiers.runs.step import ClassifierStep
 from classifiers.runs.train_config import TrainConfig
-from walloc_cdl.augment.pipeline import PRESETS, PixelAugmentation
 from walloc_cdl.data import LatentLoader, as_latents
 from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CallError, first_line
@@ -61,8 +62,9 @@ def train(
     record is returned; with `resume` false an earlier run in `out` is discarded. Torch's global
     generators keep their state.
 
-    The folder also has `classes.csv`, the figures of each class, or of each target of regression, on `val_ds`, and
-    `index.html`, a page with curves, worst mistakes, confusion matrix and calibration.
+    The folder also has `classes.csv`, the figures of each class, or of each target of regression, on `val_ds`,
+    `index.html`, a page with curves, worst mistakes, confusion matrix and calibration; and `codec/`, that of the data
+    set, if it has one, so that files can be classified without the data set.
 
     The last bits of the weights depend on the number of torch's threads as well. By default, a short trial on a CPU
     chooses the number that is fastest when the run begins, at most the one that is set; the record has it as
@@ -96,6 +98,7 @@ def train(
             seed=config.seed,
             residency=residency,
             views="random" if train_ds.num_views > 1 else None,
+            crop=model.config.latent_shape[1:] if train_ds.layout.ragged else None,
             sampling=config.sampling,
         )
         loss, mixing = build_loss(model, train_ds, config), build_mixing(model, config, loader)
@@ -104,7 +107,9 @@ def train(
         run.claim(settings, resume=resume)
         if run.is_finished:
             return run.load_record(METRICS[model.config.label_kind])
-        model.augmentation = _augmentation(model, config)
+        keep_codec(run, train_ds)
+        model.augmentation = build_augmentation(model, config.augment)
+        model.spectrograms = build_cache(model, loader)
         model.mixing = mixing
         step = ClassifierStep(model, loss, precision, device)
         loop = TrainingLoop(
@@ -124,18 +129,6 @@ def train(
         environment = describe_environment(device, precision, ("timm",))
         metrics = write_reports(model, val_ds, run, loop.history.epochs, environment)
     return finish_run(loop, run, metrics=metrics, environment=environment)
-
-
-def _augmentation(model: LatentClassifier, config: TrainConfig) -> PixelAugmentation | None:
-    """Return the augmentation of the configuration; raise `CallError` if the model has no pixels."""
-    if config.augment == PRESETS["none"]:
-        return None
-    if model.config.stem != "synthesis":
-        raise CallError(
-            f"pixels are augmented, but the stem {model.config.stem} makes none; choose no augmentation (--augment "
-            "none), or the stem synthesis"
-        )
-    return PixelAugmentation(config.augment)
 
 
 def _require_variance(model: LatentClassifier, batch_size: int) -> None:

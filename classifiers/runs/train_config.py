@@ -8,6 +8,7 @@ from typing import Any
 
 from walloc_cdl.augment.mixing import MixConfig
 from walloc_cdl.augment.pipeline import PRESETS, AugmentConfig
+from walloc_cdl.augment.spectrogram import SpectrogramAugmentConfig
 from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.training import LoopConfig, require_fraction
 
@@ -53,8 +54,8 @@ class TrainConfig(LoopConfig):
     """Probability of CutMix, if mixup is on as well."""
     mixup_off_epoch: int = 0
     """Mix in this number of epochs only; 0 for all."""
-    augment: AugmentConfig = PRESETS["none"]
-    """Augmentation of the pixels that the synthesis stem makes."""
+    augment: AugmentConfig | SpectrogramAugmentConfig = PRESETS["none"]
+    """Augmentation of the pixels, or of the spectrograms, that the synthesis stem makes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

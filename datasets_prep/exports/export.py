@@ -29,6 +29,7 @@ from walloc_cdl.files import make_folder, open_atomic, write_atomic
 from walloc_cdl.latents import FileEntry, Manifest, load_manifest
 from walloc_cdl.latents.packing import load_levels
 from walloc_cdl.latents.statistics import prefix_histogram
+from walloc_cdl.operators import FILE_PATH as OPERATORS_PATH
 from walloc_cdl.planes.rows import planes_for_bytes
 from walloc_cdl.synthesis import FILE_NAME as SYNTHESIS_NAME
 
@@ -90,9 +91,10 @@ def export_latents(
 
 
 def _with_planes(manifest: Manifest, num_planes: int) -> Manifest:
-    """Return the manifest of the first bit planes, without the linear synthesis, which is of all of them."""
+    """Return the manifest of the first bit planes, without synthesis and operators, which are of all of them."""
     layout = manifest.layout.with_planes(num_planes)
-    files = {name: entry for name, entry in manifest.files.items() if name != f"{CODEC_FOLDER}/{SYNTHESIS_NAME}"}
+    fitted = (f"{CODEC_FOLDER}/{SYNTHESIS_NAME}", OPERATORS_PATH)
+    files = {name: entry for name, entry in manifest.files.items() if name not in fitted}
     histograms = {
         split: prefix_histogram(histogram, manifest.spec, layout.spec)
         for split, histogram in manifest.histograms.items()

@@ -1,4 +1,4 @@
-"""A data set's repository on the Hub: its name, and what its errors mean to whoever called."""
+"""A repository on the Hub: its name, and what its errors mean to whoever called."""
 
 from __future__ import annotations
 
@@ -28,8 +28,11 @@ def list_files(api: Any, repo_id: str, revision: str | None) -> dict[str, Any]:
 
 
 @contextmanager
-def hub_errors(repo_id: str) -> Iterator[None]:
-    """Turn what huggingface_hub raises into one line: `CallError` for names and rights, `JobError` for the network."""
+def hub_errors(repo_id: str, noun: str = "data set") -> Iterator[None]:
+    """Turn what huggingface_hub raises into one line: `CallError` for names and rights, `JobError` for the network.
+
+    `noun` is what the repository holds: a data set or a model.
+    """
     try:
         yield
     except CdlError:
@@ -37,24 +40,24 @@ def hub_errors(repo_id: str) -> Iterator[None]:
     except Exception as error:
         cause: BaseException | None = error
         while cause is not None:  # uploads wrap what went wrong
-            if (told := _told(cause, repo_id)) is not None:
+            if (told := _told(cause, repo_id, noun)) is not None:
                 raise told from error
             cause = cause.__cause__
         raise
 
 
-def _told(error: BaseException, repo_id: str) -> CdlError | None:
+def _told(error: BaseException, repo_id: str, noun: str) -> CdlError | None:
     """What an error of the Hub or of the network means; None for any other."""
     from huggingface_hub import errors as hub
 
-    page = f"https://huggingface.co/datasets/{repo_id}"
+    page = f"https://huggingface.co/{'datasets/' if noun == 'data set' else ''}{repo_id}"
     if isinstance(error, hub.HFValidationError):
         return CallError(f"{repo_id!r} is no repository's name; expected OWNER/NAME")
     if isinstance(error, hub.GatedRepoError):  # before its parent RepositoryNotFoundError
-        return CallError(f"data set {repo_id} is gated: ask for access at {page}, then log in with `hf auth login`")
+        return CallError(f"{noun} {repo_id} is gated: ask for access at {page}, then log in with `hf auth login`")
     if isinstance(error, hub.RepositoryNotFoundError):
         return CallError(
-            f"the Hub has no data set {repo_id} that you may see; check its name, or log in with `hf auth login`"
+            f"the Hub has no {noun} {repo_id} that you may see; check its name, or log in with `hf auth login`"
         )
     if isinstance(error, hub.RevisionNotFoundError):
         return CallError(f"{repo_id} has no such revision; {page}/tree/main lists its branches")

@@ -89,13 +89,21 @@ def stored_preparation(source: Source, codec: Codec, preprocessing: Mapping[str,
         require_channels(source, codec)
     if source.kind == "array":
         return source.root.preparation(multiple=codec.spec.stride)
+    return described_preparation(source.kind, codec, preprocessing)
+
+
+def described_preparation(kind: str, codec: Codec, preprocessing: Mapping[str, Any]) -> Preparation:
+    """Return the preparation of files, of `kind` image or audio, that the `preprocessing` of a manifest describes.
+
+    Raises `CallError` for a preprocessing that `prepare` does not write.
+    """
     values = {"channels": codec.spec.source_channels, **preprocessing}
-    if source.kind == "audio":
-        kind: type[ImagePreparation | AudioPreparation] = AudioPreparation
+    if kind == "audio":
+        cls: type[ImagePreparation | AudioPreparation] = AudioPreparation
     else:
-        kind = ViewedImagePreparation if "views" in values else ImagePreparation
+        cls = ViewedImagePreparation if "views" in values else ImagePreparation
     try:
-        inner = kind.from_json(values)
+        inner = cls.from_json(values)
         PrepareConfig(**_settings_in(inner))  # refuses invalid values of a damaged or foreign manifest
     except (KeyError, TypeError, ValueError) as error:
         raise CallError(

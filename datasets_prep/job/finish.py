@@ -33,6 +33,7 @@ from datasets_prep.sources.core.source import Source
 from walloc_cdl import __version__
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.codec import Codec
+from walloc_cdl.codec.fit.operators import fit_operators
 from walloc_cdl.codec.fit.synthesis import fit_synthesis, num_synthesis_samples
 from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import JobError
@@ -47,6 +48,8 @@ from walloc_cdl.latents import (
     write_provenance,
 )
 from walloc_cdl.machine import cpu_count
+from walloc_cdl.operators import FILE_PATH as OPERATORS_PATH
+from walloc_cdl.operators import operators_to_bytes
 from walloc_cdl.planes.levels import FILE_PATH as LEVELS_PATH
 from walloc_cdl.synthesis import FILE_NAME as SYNTHESIS_NAME
 from walloc_cdl.synthesis import synthesis_to_bytes
@@ -82,8 +85,11 @@ def finish(context: JobContext) -> Manifest:
     chunks = _calibration_signals(context, num_calibration_samples(codec, preparation))
     files = {f"{CODEC_FOLDER}/{name}": data for name, data in codec.files().items()}
     fits = has_synthesis(codec, preparation)
-    if fits and (bank := fit_synthesis(codec, [torch.from_numpy(chunk) for chunk in chunks])):
+    images = [torch.from_numpy(chunk) for chunk in chunks] if fits else []
+    if fits and (bank := fit_synthesis(codec, images)):
         files[f"{CODEC_FOLDER}/{SYNTHESIS_NAME}"] = synthesis_to_bytes(bank)
+    if fits and (operators := fit_operators(codec, images)):
+        files[OPERATORS_PATH] = operators_to_bytes(operators)
     if (levels := codec.level_tables) is not None:
         files[LEVELS_PATH] = levels.to_bytes()
     make_folder(folder / CODEC_FOLDER)
@@ -112,7 +118,7 @@ def finish(context: JobContext) -> Manifest:
 
 
 def has_synthesis(codec: Codec, preparation: Preparation) -> bool:
-    """Whether a linear synthesis is fitted, which requires images of one size."""
+    """Whether a linear synthesis and operators of flips are fitted, which requires images of one size."""
     return codec.spec.kind == "image" and not preparation.ragged
 
 

@@ -29,8 +29,14 @@ from walloc_cdl.latents import (
     load_manifest,
     parse_manifest,
 )
+from walloc_cdl.operators import FILE_NAME as OPERATORS_NAME
+from walloc_cdl.planes.levels import FILE_NAME as LEVELS_NAME
+from walloc_cdl.synthesis import FILE_NAME as SYNTHESIS_NAME
 
 CODEC_FOLDER = "codec"
+
+FITTED_NAMES = (SYNTHESIS_NAME, OPERATORS_NAME, LEVELS_NAME)
+"""Files of the codec's folder that a job may add to those of the codec."""
 
 EXTENSION_NAME = "extension"
 OWN = "own"
@@ -188,7 +194,7 @@ def _foreign_name(folder: Path) -> str | None:
 
 
 def _files_of(folder: Path, plan: Plan) -> list[str]:
-    codec = [f"{CODEC_FOLDER}/{name}" for name in (*plan.codec, "synthesis.safetensors", "levels.safetensors")]
+    codec = [f"{CODEC_FOLDER}/{name}" for name in (*plan.codec, *FITTED_NAMES)]
     return [*plan.shard_names(os.listdir(folder)), *codec, LEDGER_NAME]
 
 

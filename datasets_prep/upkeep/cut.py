@@ -24,6 +24,8 @@ from walloc_cdl.latents import (
     manifest_bytes,
     write_manifest,
 )
+from walloc_cdl.operators import FILE_PATH as OPERATORS_PATH
+from walloc_cdl.operators import operators_to_bytes
 from walloc_cdl.planes.rows import planes_for_bytes, planes_for_rate
 from walloc_cdl.synthesis import FILE_NAME as SYNTHESIS_NAME
 from walloc_cdl.synthesis import synthesis_to_bytes
@@ -43,8 +45,8 @@ def cut(
 
     The budget, `num_bytes` of each view of a sample or `bpp`, bits a pixel or a time step, is rounded down to whole
     planes. Rows are those of a data set that is prepared at that budget. The codec is the same, and the linear
-    synthesis is that of the larger set, with the means of the channels that the rows lack. The same call again resumes
-    an interrupted one.
+    synthesis and the operators are those of the larger set, with the means of the channels that the rows lack. The
+    same call again resumes an interrupted one.
 
     Raises `CallError` for both budgets or none, bytes where samples differ in size, latents without bit planes or with
     fewer planes, and for an `out` that holds anything else or that another process works on; `DamagedError` for damaged
@@ -96,14 +98,23 @@ def _write(folder: Path, described: Manifest, out: Path, on_shard: Callable[[int
 def copy_codec(folder: Path, out: Path, manifest: Manifest) -> Manifest:
     """Copy the files of the data set `folder` except for shards and ledger into `out`, the new data set of `manifest`.
 
-    Returns that manifest, with the entry of the linear synthesis, which is cut to the channels of the new data set.
+    Returns that manifest, with the entries of the linear synthesis and of the operators, which are cut to the channels
+    of the new data set.
     """
     files = {name: entry for name, entry in manifest.files.items() if name != LEDGER_NAME}
     whole, spec = load_manifest(folder), manifest.spec
-    if SYNTHESIS_PATH not in files or spec.latent_channels == whole.spec.latent_channels:
+    if spec.latent_channels == whole.spec.latent_channels:
         copy_files(folder, out, files)
         return manifest
-    copy_files(folder, out, {name: entry for name, entry in files.items() if name != SYNTHESIS_PATH})
-    data = synthesis_to_bytes(open_latents(folder, next(iter(whole.splits)), num_planes=spec.num_planes).synthesis_bank)
-    write_atomic(out / SYNTHESIS_PATH, data)
-    return replace(manifest, files={**manifest.files, SYNTHESIS_PATH: FileEntry(len(data), sha256_hex(data))})
+    prefix = open_latents(folder, next(iter(whole.splits)), num_planes=spec.num_planes)
+    made = {
+        SYNTHESIS_PATH: lambda: synthesis_to_bytes(prefix.synthesis_bank),
+        OPERATORS_PATH: lambda: operators_to_bytes(prefix.operators),
+    }
+    copy_files(folder, out, {name: entry for name, entry in files.items() if name not in made})
+    entries = dict(manifest.files)
+    for name in files.keys() & made.keys():
+        data = made[name]()
+        write_atomic(out / name, data)
+        entries[name] = FileEntry(len(data), sha256_hex(data))
+    return replace(manifest, files=entries)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from experiments.cli import bench, codec, comparison
+from experiments.cli import bench, codec, comparison, sound
 from walloc_cdl.cli.registry import CommandTable
 
 COMMANDS = CommandTable(
     {
         "compare": comparison.compare,
+        "compare-sound": sound.compare_sound,
         "demo": comparison.demo,
         "report": comparison.show_report,
         "codec eval": codec.evaluate,

@@ -12,9 +12,11 @@ from walloc_cdl.latents import LabelSpec, SampleLayout
 IMAGES = (2, 4, 4)
 
 
-def test_samples_that_differ_in_size_are_refused(tmp_path):
+def test_samples_that_differ_in_size_need_a_crop(tmp_path):
     write_any_set(tmp_path, SampleLayout(make_spec(), (2, None, None), LabelSpec("class", 3)), {"train": [4]})
-    with pytest.raises(CallError, match=r"take latents of one size, but the samples of .* differ; prepare them with"):
+    with pytest.raises(
+        CallError, match=r"samples of .* differ in size; give the crop in latents that a classifier takes"
+    ):
         classifiers.create_model("test_resnet", open_latents(tmp_path), stem="channels")
 
 

@@ -13,6 +13,7 @@ from classifiers import TrainConfig, create_model, train
 from classifiers.evaluation.metrics import ClassScores, compute_metrics, metrics_of_classes
 from classifiers.evaluation.multilabel import metrics_of_labels
 from classifiers.evaluation.predictions import Answers, Predictions
+from classifiers.evaluation.reading import Reading
 from classifiers.evaluation.regression import metrics_of_targets
 from classifiers.report.mistakes import worst_mistakes
 from classifiers.report.page import Evaluation, figure_text, run_page
@@ -49,7 +50,7 @@ class Elements(HTMLParser):
 
 def page_of(dataset, metrics, outcome, history=HISTORY, title="run", **changes):
     model = create_model("test_resnet", dataset)
-    evaluation = Evaluation(metrics, outcome, dataset)
+    evaluation = Evaluation(metrics, outcome, dataset, Reading())
     return run_page(title, model.config, {"train": {"lr": 0.1, **changes}}, history, {}, evaluation)
 
 

@@ -22,9 +22,10 @@ def command_paths() -> list[list[str]]:
 
 
 HELP = {
-    "": "prepare inspect verify preview export push pull train evaluate compare demo report repair drop merge split "
-    "cut codec weights bench",
+    "": "prepare inspect verify preview export push pull probe train evaluate predict compare demo report repair drop "
+    "merge split cut codec model weights bench",
     "codec": "list info fit import eval encode decode inspect",
+    "model": "export push",
     "weights": "convert",
     "bench": "encode unpack load prepare train archive",
 }

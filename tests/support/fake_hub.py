@@ -1,4 +1,4 @@
-"""A server with the Hub's endpoints that pushing and pulling a data set take; files live in memory."""
+"""A server with the Hub's endpoints that pushing and pulling data sets and models take; files live in memory."""
 
 import base64
 import hashlib
@@ -23,6 +23,8 @@ class Hub:
         self.blobs = {}
         """Uploaded content by SHA-256, committed or not."""
         self.private = {}
+        self.kinds = {}
+        """`dataset` or `model`, by repository."""
         self.branches = []
         self.requests = Counter()
         self.commits = []
@@ -93,9 +95,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer({"transfer": "basic", "objects": objects})
         elif self.path == "/api/validate-yaml":
             self.answer({"errors": [], "warnings": []})
-        elif match := re.fullmatch(r"/api/datasets/(.+)/commit/(.+)", self.path.split("?")[0]):
+        elif match := re.fullmatch(r"/api/(?:datasets|models)/(.+)/commit/(.+)", self.path.split("?")[0]):
             self.commit(match[1], match[2], [json.loads(line) for line in data.splitlines()])
-        elif match := re.fullmatch(r"/api/datasets/(.+)/branch/(.+)", self.path):
+        elif match := re.fullmatch(r"/api/(?:datasets|models)/(.+)/branch/(.+)", self.path):
             self.hub.branches.append(match[2])
             self.answer({})
         else:
@@ -103,7 +105,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def create(self, fields):
         repo_id = f"{fields['organization']}/{fields['name']}"
-        assert fields["type"] == "dataset"
+        self.hub.kinds[repo_id] = fields.get("type") or "model"
         self.hub.private.setdefault(repo_id, fields.get("private") or fields.get("visibility") == "private")
         self.hub.repositories.setdefault(repo_id, {".gitattributes": b"*.safetensors filter=lfs\n"})
         self.answer({"url": f"http://{self.headers['Host']}/datasets/{repo_id}"})
@@ -127,8 +129,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         path = self.path.split("?")[0]
-        if match := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
-            data = self.hub.repositories.get(match[1], {}).get(match[3])
+        if match := re.fullmatch(r"(?:/datasets)?/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+            if match[1] not in self.hub.repositories:
+                self.refuse(404, "RepoNotFound")
+                return
+            data = self.hub.repositories[match[1]].get(match[3])
             if data is None:
                 self.refuse(404, "EntryNotFound")
                 return
@@ -136,12 +141,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.hub.requests[match[3]] += 1
             headers = [("X-Repo-Commit", COMMIT), ("ETag", f'"{hashlib.sha256(data).hexdigest()}"')]
             self.answer(data=data, headers=headers)
-        elif match := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(/revision/[^/]+)?", path):
+        elif match := re.fullmatch(r"/api/(?:datasets|models)/([^/]+/[^/]+)(/revision/[^/]+)?", path):
             if match[1] in self.hub.repositories:
                 self.answer({"id": match[1], "sha": COMMIT})
             else:
                 self.refuse(404, "RepoNotFound")
-        elif match := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/tree/([^/]+)", path):
+        elif match := re.fullmatch(r"/api/(?:datasets|models)/([^/]+/[^/]+)/tree/([^/]+)", path):
             self.answer([entry(name, data) for name, data in self.hub.repositories[match[1]].items()])
         else:
             self.refuse(404, "NotFound")

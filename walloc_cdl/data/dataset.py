@@ -21,6 +21,9 @@ from walloc_cdl.fields import REMEDY
 from walloc_cdl.latents import ChannelStatistics, Manifest, Shard, channel_statistics
 from walloc_cdl.latents.packing import to_codes
 from walloc_cdl.latents.statistics import prefix_histogram
+from walloc_cdl.operators import FILE_PATH as OPERATORS_PATH
+from walloc_cdl.operators import MAX_FILE_BYTES as MAX_OPERATORS_BYTES
+from walloc_cdl.operators import LatentOperators, operators_from_bytes
 from walloc_cdl.planes.levels import FILE_PATH as LEVELS_PATH
 from walloc_cdl.planes.levels import MAX_FILE_BYTES as MAX_LEVELS_BYTES
 from walloc_cdl.planes.levels import LevelTables, levels_from_bytes
@@ -332,17 +335,24 @@ class LatentDataset(Dataset):
 
         Raises `DamagedError` if its files are missing or broken, and `CallError` for a data set without it.
         """
-        from walloc_cdl.codec.codec_files import FILE_NAMES  # reading of batches needs no codec
-        from walloc_cdl.codec.io.folder import codec_from_files
+        from walloc_cdl.codec.io.folder import codec_from_files  # reading of batches needs no codec
 
-        names = [f"{CODEC_FOLDER}/{name}" for name in FILE_NAMES]
-        entries = self.manifest.files
-        if not entries.keys() >= set(names):
+        files = self.codec_files()
+        if files is None:
             raise CallError(f"{self.folder} has no codec; decode it with the one that it was made with, load_codec")
-        return codec_from_files(
-            {name.rpartition("/")[2]: self.stored.read_file(name) for name in names},
-            origin=f"{self.folder}/{CODEC_FOLDER}",
-        ).for_latents(self.spec)
+        return codec_from_files(files, origin=f"{self.folder}/{CODEC_FOLDER}").for_latents(self.spec)
+
+    def codec_files(self) -> dict[str, bytes] | None:
+        """Returns `config.json` and `model.safetensors` of the codec; None for a data set without it.
+
+        Raises `DamagedError` if one of them is missing or has changed.
+        """
+        from walloc_cdl.codec.codec_files import FILE_NAMES
+
+        paths = {name: f"{CODEC_FOLDER}/{name}" for name in FILE_NAMES}
+        if not self.manifest.files.keys() >= set(paths.values()):
+            return None
+        return {name: self.stored.read_file(path) for name, path in paths.items()}
 
     @cached_property
     def levels(self) -> LevelTables | None:
@@ -411,6 +421,33 @@ class LatentDataset(Dataset):
             return bank
         means = self.levels.means()
         return {block: layer.with_channels(self.spec.latent_channels, means) for block, layer in bank.items()}
+
+    @property
+    def has_operators(self) -> bool:
+        """Whether the data set has operators of flips."""
+        return OPERATORS_PATH in self.manifest.files
+
+    @cached_property
+    def operators(self) -> LatentOperators:
+        """The data set's operators of flips, brightness and contrast, in the units of the latents' values.
+
+        Those of a prefix are the ones of the stored rows, with the means of the channels that it lacks. Raises
+        `CallError` for a data set without them, and `DamagedError` if their file is missing or broken.
+        """
+        if not self.has_operators:
+            reason = "it was made by an earlier version, or has too many channels"
+            if self.spec.kind == "audio" or self.layout.ragged:
+                reason = "audio has none" if self.spec.kind == "audio" else "its samples differ in size"
+            raise CallError(
+                f"{self.folder} has no operators of flips ({reason}); prepare it again, or augment the pixels of the "
+                "`synthesis` stem, which needs none"
+            )
+        origin = f"{self.folder}/{OPERATORS_PATH}"
+        data = self.stored.read_file(OPERATORS_PATH, MAX_OPERATORS_BYTES)
+        operators = operators_from_bytes(data, spec=self.manifest.spec, origin=origin)
+        if self.levels is None or self.spec.latent_channels == self.manifest.spec.latent_channels:
+            return operators
+        return operators.with_channels(self.spec.latent_channels, self.levels.means())
 
     def __getstate__(self) -> dict[str, Any]:
         return {"stored": self.stored, "view": self.view, "rows": self.rows}

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from walloc_cdl.data.prefix_values import mean_index, prefix_index, values_of_all_bits
 from walloc_cdl.errors import CallError
 from walloc_cdl.kernels.gpu.lookup import lookup_codes
 from walloc_cdl.kernels.gpu.unpack import lookup_rows
@@ -28,6 +29,9 @@ class ModelInput(nn.Module):
     the statistics of the channel. α = 0 keeps the proportions of the channels, α = 1 makes every variance one. The
     scalar s makes the mean variance over the channels one. With `scale` = s / σ_c^α, v = x / scale + mean.
 
+    With `prefixes`, rows of fewer planes are read, too, and a prefix of each row, as the data set of these planes has
+    it: a channel without a plane has its mean. So one model serves every rate.
+
     All of it is saved with the model, so an evaluation never uses the statistics of another data set.
     """
 
@@ -37,6 +41,8 @@ class ModelInput(nn.Module):
     """float32 (K,)."""
     mean: torch.Tensor
     """float32 (K,): the μ_c."""
+    level_values: torch.Tensor
+    """float32: with `prefixes` only, x of every level of every number of bits, in the order of `LevelTables.values`."""
 
     def __init__(
         self,
@@ -46,8 +52,11 @@ class ModelInput(nn.Module):
         *,
         levels: LevelTables | None = None,
         grid: tuple[int, ...] | None = None,
+        prefixes: bool = False,
     ) -> None:
         super().__init__()
+        if prefixes and (levels is None or grid is None):
+            raise CallError("prefixes are of rows of bit planes; these latents have none, or samples of many sizes")
         if statistics.mean.shape != (spec.latent_channels,):
             raise CallError(
                 f"statistics of {len(statistics.mean)} channels, expected {spec.latent_channels}; "
@@ -61,13 +70,21 @@ class ModelInput(nn.Module):
         self.register_buffer("table", torch.from_numpy(table).float())
         self.register_buffer("scale", torch.from_numpy(scale).float())
         self.register_buffer("mean", torch.from_numpy(statistics.mean).float())
+        self.reads_prefixes = prefixes
+        if prefixes and levels is not None:
+            level_values, channels = values_of_all_bits(spec, levels)
+            level_values = (level_values - statistics.mean[channels]) * scale[channels]
+            self.register_buffer("level_values", torch.from_numpy(level_values).float())
 
-    def forward(self, codes: torch.Tensor) -> torch.Tensor:
+    def forward(self, codes: torch.Tensor, num_planes: torch.Tensor | None = None) -> torch.Tensor:
         """Returns the model input, of the table's type, for codes, uint8, both (B, K, h, w) or (B, K, t).
 
-        Codes may be rows, uint8 (B, R); see the class.
+        Codes may be rows, uint8 (B, R); see the class. Of rows, `num_planes`, int64 (B,), is the number of bit planes
+        that each sample is read with, all by default; it needs `prefixes`.
         """
         num_channels = self.table.shape[0]
+        if num_planes is not None or (self.reads_prefixes and self._is_prefix(codes)):
+            return self._prefixes_of(codes, num_planes)
         if self._row_bytes is not None and codes.ndim == 2:
             if codes.dtype != torch.uint8 or codes.shape[1] != self._row_bytes:
                 raise CallError(
@@ -82,6 +99,36 @@ class ModelInput(nn.Module):
                 "use the data set that the model was built for"
             )
         return lookup_codes(codes, self.table)
+
+    def _is_prefix(self, codes: torch.Tensor) -> bool:
+        """Whether these are rows of fewer planes than all; those of none or of part of one are refused elsewhere."""
+        if codes.ndim != 2 or codes.dtype != torch.uint8 or self._row_bytes is None:
+            return False
+        size = self._row_bytes // len(self._planes)
+        return 0 < codes.shape[1] < self._row_bytes and codes.shape[1] % size == 0
+
+    def _prefixes_of(self, rows: torch.Tensor, num_planes: torch.Tensor | None) -> torch.Tensor:
+        """Returns x of rows (B, R), each of which is read with its own number of planes."""
+        if not self.reads_prefixes or rows.ndim != 2 or self._grid is None or self._row_bytes is None:
+            raise CallError(
+                f"a number of bit planes for each of codes {list(rows.shape)}; only rows (B, R) of a model input with "
+                "prefixes have prefixes: build it with prefixes=True, and read rows as LatentLoader gives them"
+            )
+        size = self._row_bytes // len(self._planes)
+        stored = rows.shape[1] // size
+        means = self.level_values[mean_index(self._planes, rows.device)]
+        x = means.reshape(1, -1, *(1 for _ in self._grid)).repeat(len(rows), 1, *self._grid)
+        counts = [stored] if num_planes is None else torch.unique(num_planes).tolist()
+        if counts and not 1 <= counts[0] <= counts[-1] <= stored:
+            raise CallError(f"{counts[0]} to {counts[-1]} bit planes of rows that have {stored}; give 1 to {stored}")
+        for count in counts:
+            table = self.level_values[prefix_index(self._planes, count, rows.device)]
+            if num_planes is None:
+                x[:, : len(table)] = lookup_rows(rows, table, self._planes[:count], self._grid)
+            else:
+                chosen = (num_planes == count).nonzero()[:, 0]
+                x[chosen, : len(table)] = lookup_rows(rows[chosen], table, self._planes[:count], self._grid)
+        return x
 
 
 def _finite_values(spec: LatentSpec, levels: LevelTables | None) -> np.ndarray:

@@ -4,6 +4,7 @@ config.json              everything that the run depends on; written first, neve
 checkpoint.safetensors   the state of training; replaced after every epoch, removed when the run is finished
 diverged.json            why a run cannot go on, if its loss diverged
 model.safetensors        the averaged weights
+codec/                   the codec of the data set, so that files can be classified without it
 classes.csv              the figures of each class on the validation data, if a classifier was evaluated
 index.html               the page of the run: curves, worst mistakes, confusion matrix, calibration
 record.json              the `RunRecord`; written last: a run that has it is finished
@@ -19,7 +20,7 @@ from walloc_cdl.addresses import local_path
 from walloc_cdl.canonical import canonical_json, first_difference, sha256_hex
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.fields import shorten
-from walloc_cdl.files import foreign_names, make_folder, remove_file, remove_temporaries, write_atomic
+from walloc_cdl.files import foreign_names, make_folder, remove_file, remove_folder, remove_temporaries, write_atomic
 from walloc_cdl.json_files import read_json
 from walloc_cdl.training.checkpoint import REMEDY
 from walloc_cdl.training.loop import DivergedError
@@ -27,6 +28,8 @@ from walloc_cdl.training.record import MetricsT, RunRecord
 
 FORMAT = "walloc-cdl run"
 FORMAT_VERSION = 2
+CODEC_FILES = ("config.json", "model.safetensors")
+"""Files in `codec/`."""
 MAX_RECORD_BYTES = 1 << 28
 """Larger records are refused; the confusion matrix of 5,000 classes takes as much."""
 
@@ -40,6 +43,7 @@ class RunFolder:
         self.checkpoint_path = self.path / "checkpoint.safetensors"
         self.diverged_path = self.path / "diverged.json"
         self.weights_path = self.path / "model.safetensors"
+        self.codec_path = self.path / "codec"
         self.classes_path = self.path / "classes.csv"
         self.page_path = self.path / "index.html"
         self.record_path = self.path / "record.json"
@@ -138,9 +142,11 @@ class RunFolder:
             self.weights_path,
             self.checkpoint_path,
             self.diverged_path,
+            *(self.codec_path / name for name in CODEC_FILES),
             self.config_path,
         ):
             remove_file(path)
+        remove_folder(self.codec_path)
 
     def _require_same(self, config: dict[str, Any]) -> None:
         difference = first_difference(json.loads(canonical_json(config)), self.load_config())

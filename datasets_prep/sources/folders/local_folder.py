@@ -60,6 +60,21 @@ class FileFolder(Source):
         return Origin("folder", (str(self._root),))
 
 
+def list_files(folder: Path, suffixes: frozenset[str]) -> tuple[list[Path], int]:
+    """Return the files below a folder whose names end in one of `suffixes`, in the order of their paths.
+
+    Hidden files are ignored; the second value is the number of other files. Raises `CallError` for a folder that
+    cannot be listed.
+    """
+    found, others = [], 0
+    for file in _walk(os.fsencode(folder), (), frozenset()):
+        if file.has_suffix(suffixes):
+            found.append(folder / os.fsdecode(b"/".join(file.parts)))
+        else:
+            others += 1
+    return found, others
+
+
 def is_zip(path: str | os.PathLike[str]) -> bool:
     """Return whether a path is that of a file whose name ends in `.zip`."""
     return Path(path).suffix.lower() == ".zip" and Path(path).is_file()

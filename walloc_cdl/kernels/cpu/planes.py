@@ -17,6 +17,7 @@ import numpy as np
 from walloc_cdl.errors import CallError
 from walloc_cdl.kernels.cpu.compiling import compiled
 from walloc_cdl.kernels.cpu.lifting import address_of
+from walloc_cdl.kernels.cpu.simd.loads import prefetch
 from walloc_cdl.kernels.cpu.simd.planes import (
     GROUP_BYTES,
     MAX_BITS,
@@ -110,6 +111,22 @@ def _channels(planes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     return bits, numbers
 
 
+CACHE_LINE = 64
+"""Bytes."""
+
+
+@compiled()
+def _prefetch_share(row: int, num_bytes: int, part: int, parts: int) -> None:
+    """Prefetch one of `parts` equal shares of the row at an address, counted from 0.
+
+    The planes of a channel lie anywhere in a row, in an order that processors don't foresee: without it, a row that is
+    in no cache is waited for line by line, which takes three times as long as unpacking.
+    """
+    lines = (num_bytes + CACHE_LINE - 1) // CACHE_LINE
+    for line in range(part * lines // parts, (part + 1) * lines // parts):
+        prefetch(row + CACHE_LINE * line)
+
+
 @compiled()
 def _vector_bytes(positions: int) -> int:
     """Return how many bytes of a plane are processed in groups; the other positions are processed one by one."""
@@ -151,9 +168,12 @@ def _unpack(row: int, pitch: int, size: int, bits: np.ndarray, numbers: np.ndarr
     """Write codes (N, K, positions) of rows, `pitch` bytes apart, of planes of `size` bytes, the first at `row`."""
     positions = codes.shape[2]
     num_bytes = _vector_bytes(positions)
+    num_planes = bits.sum()
     for i in range(codes.shape[0]):
         place = row + i * pitch
         for k in range(bits.size):
+            if i + 1 < codes.shape[0]:
+                _prefetch_share(place + pitch, num_planes * size, k, bits.size)
             channel = codes[i, k]
             if num_bytes > 0:
                 join_planes(bits[k], place, address_of(numbers[k]), size, num_bytes, address_of(channel))
@@ -168,9 +188,12 @@ def _unpack_values(
     """Write the values (N, K, positions) of these codes."""
     positions = values.shape[2]
     num_bytes = _vector_bytes(positions)
+    num_planes = bits.sum()
     for i in range(values.shape[0]):
         place = row + i * pitch
         for k in range(bits.size):
+            if i + 1 < values.shape[0]:
+                _prefetch_share(place + pitch, num_planes * size, k, bits.size)
             channel, entries = values[i, k], table[k]
             if num_bytes > 0:
                 look_up_planes(

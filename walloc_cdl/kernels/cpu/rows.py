@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from walloc_cdl.kernels.cpu.compiling import compiled
+from walloc_cdl.kernels.cpu.simd.loads import prefetch
 
 PREFETCH_ROWS = 4
 """How many rows ahead a row is prefetched, since processors prefetch automatically only within a page."""
@@ -34,21 +34,6 @@ def _copy_bytes(context: Any, target: Any, source: Any, count: Any) -> Generated
         return context.get_dummy_value()
 
     return types.void(types.uint64, types.uint64, types.int64), generate
-
-
-@intrinsic
-def _prefetch(context: Any, address: Any) -> Generated:
-    """Prefetch the cache line at an address without waiting for it; an invalid address is harmless."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        number = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
-        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        to_read, keep, data = number(0), number(3), number(1)
-        builder.call(prefetch, [builder.inttoptr(arguments[0], cgutils.voidptr_t), to_read, keep, data])
-        return context.get_dummy_value()
-
-    return types.void(types.uint64), generate
 
 
 @compiled()
@@ -84,7 +69,7 @@ def copy_rows(
             later = _address(addresses, starts, rows[i + PREFETCH_ROWS], pitch)
             if later != 0:
                 for place in range(0, size, PREFETCH_BYTES):
-                    _prefetch(later + np.uint64(place))
+                    prefetch(np.int64(later) + place)
         source = _address(addresses, starts, rows[i], pitch)
         if source == 0:
             return i

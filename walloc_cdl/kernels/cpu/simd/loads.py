@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from walloc_cdl.kernels.cpu.simd.vectors import (
@@ -25,6 +26,19 @@ from walloc_cdl.kernels.cpu.simd.vectors import (
     store,
     transposed_vectors,
 )
+
+
+@intrinsic
+def prefetch(context: Any, address: Any) -> Any:
+    """Prefetch the cache line at an address without waiting for it; an invalid address is harmless."""
+
+    def generate(builder: Any, arguments: list[Any]) -> None:
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, WORD, WORD, WORD])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        to_read, keep, data = WORD(0), WORD(3), WORD(1)
+        builder.call(function, [builder.inttoptr(arguments[0], cgutils.voidptr_t), to_read, keep, data])
+
+    return intrinsic_of_integers(1, generate)
 
 
 def _make_byte_load(count: int) -> Callable[..., Any]:

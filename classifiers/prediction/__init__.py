@@ -1,0 +1,1 @@
+"""Classes of files and of stored latents, by the classifier of a run."""

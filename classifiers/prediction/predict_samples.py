@@ -1,0 +1,110 @@
+"""Predictions of a run's classifier on files, and on stored latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from classifiers.evaluation.predictions import Predictions, predict
+from classifiers.models.classifier import LatentClassifier
+from classifiers.prediction.encode_files import EncodedFiles, FileEncoder
+from classifiers.prediction.table import PredictionTable, require_top
+from datasets_prep.sources.folders.imagefolder import IMAGE_SUFFIXES
+from datasets_prep.sources.folders.local_folder import list_files
+from walloc_cdl.addresses import local_path
+from walloc_cdl.data import LatentDataset
+from walloc_cdl.errors import CallError, JobError
+
+CHUNK_SAMPLES = 8192
+"""Stored samples whose logits are in memory together."""
+
+OnProgress = Callable[[int, int], object]
+"""Called with the number of samples done, and that of all."""
+
+
+def find_files(inputs: Sequence[Path | str]) -> tuple[list[Path], int]:
+    """Returns the files that are named, and the images in the folders that are named and in their subfolders.
+
+    The second value is the number of other files in the folders. Raises `CallError` for a folder without an image.
+    """
+    found: list[Path] = []
+    num_others = 0
+    for each in inputs:
+        path = local_path(each)
+        if not path.is_dir():
+            found.append(path)
+            continue
+        images, others = list_files(path, IMAGE_SUFFIXES)
+        if not images:
+            raise CallError(
+                f"folder {path} has no image files; give photos, a folder of them, or a data set of latents"
+            )
+        found += images
+        num_others += others
+    return found, num_others
+
+
+def predict_files(
+    model: LatentClassifier,
+    encoder: FileEncoder,
+    files: Sequence[Path],
+    *,
+    top: int = 1,
+    on_batch: Callable[[EncodedFiles], object] | None = None,
+    progress: OnProgress | None = None,
+) -> PredictionTable:
+    """Classify image files, on the device that the classifier is on.
+
+    Files that cannot be read are in the table as `unreadable`. `on_batch` is called with each batch, before `progress`.
+    Raises `JobError` if logits are not finite, `CallError` for a `top` below one.
+    """
+    table = PredictionTable(model.config.class_names, require_top(top, model.config.num_classes))
+    device, was_training, done = next(model.parameters()).device, model.training, 0
+    model.eval()
+    try:
+        for batch in encoder.encode(files):
+            if batch.names:
+                with torch.inference_mode():
+                    logits = model(batch.codes.to(device)).float().cpu().numpy()
+                table.append(batch.names, _probabilities(logits, np.full(len(logits), -1)))
+            table.unreadable += batch.unreadable
+            done += len(batch.names) + len(batch.unreadable)
+            if on_batch:
+                on_batch(batch)
+            if progress:
+                progress(done, len(files))
+    finally:
+        model.train(was_training)
+    return table
+
+
+def predict_stored(
+    model: LatentClassifier, dataset: LatentDataset, *, top: int = 1, progress: OnProgress | None = None
+) -> PredictionTable:
+    """Classify the samples of a data set, on the device that the classifier is on; raises as `predict` does.
+
+    Raises `JobError` if logits are not finite, `CallError` for a `top` below one.
+    """
+    table = PredictionTable(model.config.class_names, require_top(top, model.config.num_classes))
+    for rows in _chunks(len(dataset)):
+        predictions = predict(
+            model,
+            dataset.select(rows),
+            progress=progress and (lambda done, _, start=rows.start: progress(start + done, len(dataset))),
+        )
+        labels = predictions.labels if predictions.labels.ndim == 1 else None
+        table.append(dataset.keys(rows), _probabilities(predictions.logits, predictions.labels), labels)
+    return table
+
+
+def _chunks(count: int) -> Iterator[range]:
+    return (range(start, min(start + CHUNK_SAMPLES, count)) for start in range(0, count, CHUNK_SAMPLES))
+
+
+def _probabilities(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    if not np.isfinite(logits).all():
+        raise JobError("logits are not finite numbers: the classifier diverged in training; train it with a lower lr")
+    return Predictions(logits, labels).probabilities

@@ -1,0 +1,1 @@
+"""Comparisons of sound by cross-validation: latents against resampled waveforms."""
