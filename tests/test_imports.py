@@ -31,7 +31,6 @@ BASE = (
     "schema",
     "spec",
     "synthesis",
-    "operators",
 )
 """Modules right below `walloc_cdl`, which everybody may import; each of them only those before it."""
 
@@ -41,6 +40,7 @@ CODEC = ("walloc_cdl.codec", "walloc_cdl.codec.families", "walloc_cdl.codec.fit"
 PREPARED = ("datasets_prep.samples", "datasets_prep.decode", "datasets_prep.sources.core")
 FLOORS: dict[str, tuple[str, ...]] = {
     "walloc_cdl.planes": (),
+    "walloc_cdl.linear": (),
     "walloc_cdl.kernels": (),
     "walloc_cdl.kernels.cpu.simd": (),
     "walloc_cdl.kernels.cpu": ("walloc_cdl.kernels", "walloc_cdl.kernels.cpu.simd"),
@@ -155,7 +155,9 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "datasets_prep.codec_fit",
     ),
     "datasets_prep.cli": ("walloc_cdl.latents", "walloc_cdl.data", "walloc_cdl.cli", *CODEC, "datasets_prep.*"),
+    "classifiers.sound": ("walloc_cdl.data",),
     "classifiers.models": (
+        "classifiers.sound",
         "walloc_cdl.codec.fit",
         "walloc_cdl.data",
         "walloc_cdl.augment",
@@ -177,6 +179,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "walloc_cdl.data",
         "walloc_cdl.augment",
         "walloc_cdl.training",
+        "classifiers.sound",
         "classifiers.models",
         "classifiers.evaluation",
         "classifiers.report",
@@ -194,6 +197,13 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "classifiers.models",
         "classifiers.evaluation",
         "classifiers.runs",
+    ),
+    "classifiers.probe": (
+        "walloc_cdl.latents",
+        "walloc_cdl.data",
+        "walloc_cdl.training",
+        "classifiers.models",
+        "classifiers.evaluation",
     ),
     "classifiers.hub": (
         "walloc_cdl.codec",
@@ -214,6 +224,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "classifiers.evaluation",
         "classifiers.runs",
         "classifiers.prediction",
+        "classifiers.probe",
         "classifiers.hub",
     ),
     "experiments.peers": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*"),
@@ -280,8 +291,8 @@ def is_allowed(folder: str, imported: str) -> bool:
     """Whether a file of `folder` may import `imported`, a module or folder of ours."""
     if folder_of(imported) == folder:
         return True
-    if folder_of(imported) == "walloc_cdl.planes":
-        return True  # a part of the base with two files
+    if folder_of(imported) in ("walloc_cdl.planes", "walloc_cdl.linear"):
+        return True  # parts of the base
     if folder_of(imported) == "walloc_cdl":
         return imported.rpartition(".")[2] in BASE or (imported == "walloc_cdl" and not within(folder, "walloc_cdl"))
     return any(

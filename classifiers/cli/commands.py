@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from classifiers.cli import learning, models, prediction, weights
+from classifiers.cli import learning, models, prediction, probe, weights
 from walloc_cdl.cli.registry import CommandTable
 
 COMMANDS = CommandTable(
     {
+        "probe": probe.probe,
         "train": learning.train,
         "evaluate": learning.evaluate,
         "predict": prediction.predict,

@@ -8,7 +8,7 @@ from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from timm.layers import PatchEmbed
 from timm.models import get_pretrained_cfg, is_model
 from torch import Tensor, nn
@@ -97,7 +97,7 @@ def build_backbone(config: ClassifierConfig, pretrained: bool | str | Path = Fal
         ) from error
     embedding = token_embedding(backbone)
     if embedding is not None and any(
-        side % patch for side, patch in zip(config.image_size, embedding.patch_size, strict=True)
+        side % patch for side, patch in zip(config.input_size, embedding.patch_size, strict=True)
     ):
         raise CallError(
             f"{config.name} has patches of {embedding.patch_size[0]} pixels, which do not divide a grid of "
@@ -146,7 +146,7 @@ def _arguments(config: ClassifierConfig) -> dict[str, object]:
     arguments: dict[str, object] = {"in_chans": config.spec.source_channels, "num_classes": config.num_classes}
     published = get_pretrained_cfg(config.name)
     if published is not None and published.fixed_input_size:
-        arguments["img_size"] = config.image_size
+        arguments["img_size"] = config.input_size
     if config.patch_size is not None:
         arguments["patch_size"] = config.patch_size
     for rate in ("drop_rate", "drop_path_rate"):
@@ -161,13 +161,21 @@ def load_pretrained(name: str, pretrained: bool | str | Path, arguments: dict[st
         path = Path(pretrained)
         if path.suffix != ".safetensors" or not path.is_file():
             raise CallError(f"pretrained weights {str(path)!r} are not a safetensors file; name one, or use True")
-        arguments = {**arguments, "pretrained_cfg_overlay": {"file": str(path)}}
+        num_classes = _classes_of_weights(name, path)
+        overlay = {"file": str(path), **({} if num_classes is None else {"num_classes": num_classes})}
+        arguments = {**arguments, "pretrained_cfg_overlay": overlay}
     else:
         published = get_pretrained_cfg(name)
         if published is None or not published.has_weights:
             raise CallError(f"there are no published weights for {name}; omit `pretrained` or choose another model")
     try:
         return timm.create_model(name, pretrained=True, **arguments)
+    except RuntimeError as error:
+        if "Error(s) in loading state_dict" not in str(error):
+            raise
+        origin = f"the published weights of {name}" if pretrained is True else str(pretrained)
+        reason = str(error).split("\n")[1].strip() if "\n" in str(error) else first_line(error)
+        raise CallError(f"{origin} are not weights of {name}: {reason[:200]}; name the model of the weights") from error
     except SafetensorError as error:
         origin = f"weights of {name} in the download cache" if pretrained is True else str(pretrained)
         reason = f"not readable as safetensors ({first_line(error)})"
@@ -177,6 +185,31 @@ def load_pretrained(name: str, pretrained: bool | str | Path, arguments: dict[st
             f"the weights of {name} could not be downloaded: {first_line(error)}; they are downloaded "
             "once and cached: connect to the network, or give a safetensors file as `pretrained`"
         ) from error
+
+
+def _classes_of_weights(name: str, path: Path) -> int | None:
+    """Returns the number of classes of the head in a safetensors file; None if it has no head.
+
+    Raises `CallError` unless the file has all other tensors of the model, by name, and `DamagedError` for other files.
+    Shapes are left to timm, which resizes position embeddings.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118 - no mapping
+    except SafetensorError as error:
+        raise DamagedError(f"{path}: not readable as safetensors ({first_line(error)}); get the file again") from error
+    structure = build_structure(name)
+    head = classifier_names(structure)
+    own = [key for key, value in structure.state_dict().items() if key.rpartition(".")[0] not in head]
+    missing = [key for key in own if key not in shapes and not key.endswith(BATCH_COUNTER)]
+    if missing:
+        what, remedy = f"does not hold weights of {name}", "name the model of the weights, or use `cdl weights convert`"
+        if all(f"backbone.{key}" in shapes for key in missing):
+            what, remedy = "are the weights of a run of `cdl train`", "load the run itself"
+        count = f"{len(missing)} of {len(own)} tensors are missing, such as {missing[0]!r}"
+        raise CallError(f"{path} {what}: {count}; {remedy}")
+    weight = next((shapes[f"{each}.weight"] for each in head if f"{each}.weight" in shapes), None)
+    return weight[0] if weight else None
 
 
 def builds_without_memory(name: str) -> bool:
@@ -226,7 +259,12 @@ def build_for_weights(name: str, tensors: Mapping[str, Tensor], *, origin: str) 
     return model.eval()
 
 
+def classifier_names(model: nn.Module) -> tuple[str, ...]:
+    """Returns the names of the modules that make logits of features; distilled models have two."""
+    names = getattr(model, "pretrained_cfg", {}).get("classifier")
+    return (names,) if isinstance(names, str) else tuple(names or ())
+
+
 def classifier_name(model: nn.Module) -> str | None:
-    """Returns the name of the module that makes logits of features, of which distilled models have two."""
-    name = getattr(model, "pretrained_cfg", {}).get("classifier")
-    return name if isinstance(name, str) or not name else name[0]
+    """Returns the name of the module that makes logits of features, the first one of distilled models."""
+    return next(iter(classifier_names(model)), None)

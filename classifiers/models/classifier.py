@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from timm.models import PretrainedCfg, get_pretrained_cfg
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -18,21 +19,30 @@ from classifiers.models.backbones import (
     require_logits,
     resolve_model,
 )
-from classifiers.models.config import LABEL_KINDS, STEMS, ClassifierConfig
+from classifiers.models.config import LABEL_KINDS, STEMS, ClassifierConfig, PixelFit
 from classifiers.models.crops import in_one_size
+from classifiers.models.grids import (
+    default_block,
+    fit_pixels,
+    offered_blocks,
+    pixel_normalization,
+    published_grid,
+    require_grid,
+)
+from classifiers.models.levels import SynthesisLevels
 from classifiers.models.scale import TargetScale
-from classifiers.models.sound import build_sound_stem, require_spectrogram
-from classifiers.models.spectrogram import SpectrogramStem
-from classifiers.models.spectrogram_cache import SpectrogramCache
+from classifiers.models.split import BackboneSplit
 from classifiers.models.stems import ChannelsStem, SynthesisStem
+from classifiers.sound.cache import SpectrogramCache
+from classifiers.sound.spectrogram import SpectrogramStem
+from classifiers.sound.stem import build_sound_stem, require_spectrogram
 from walloc_cdl.augment.mixing import NeighborMixing
 from walloc_cdl.augment.pipeline import PixelAugmentation
 from walloc_cdl.augment.spectrogram import SpectrogramAugmentation
 from walloc_cdl.data import ChannelStatistics, LatentDataset, ModelInput, as_latents
 from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.planes.levels import LevelTables
-from walloc_cdl.spec import LatentSpec
-from walloc_cdl.synthesis import LinearSynthesis, choose_block
+from walloc_cdl.synthesis import choose_block
 from walloc_cdl.transforms.budgets import budgets_in_planes, random_budgets
 from walloc_cdl.transforms.pipeline import LatentTransformConfig, LatentTransforms
 
@@ -68,9 +78,15 @@ class LatentClassifier(nn.Module):
     """
 
     augmentation: PixelAugmentation | SpectrogramAugmentation | None = None
+    levels: SynthesisLevels | None = None
+    """Stems for larger grids, from which crops are made in training; not saved."""
     mixing: NeighborMixing | None = None
     spectrograms: SpectrogramCache | None = None
     """Of sound, keeps in training what the stem makes of each sample; None computes it in every step."""
+    frozen: tuple[nn.Module, ...] = ()
+    """Modules that stay in eval mode in training."""
+    split: BackboneSplit | None = None
+    """The parts of the backbone, if features of its front part are given in place of codes."""
 
     def __init__(
         self,
@@ -92,27 +108,62 @@ class LatentClassifier(nn.Module):
         self.scale = scale
 
     def forward(self, codes: Tensor, words: Tensor | None = None) -> Tensor:
-        """Returns logits (B, num_classes); `words`, uint64 (B,), are those of `LatentLoader.with_words`."""
-        if self.spectrograms is not None and self.training:
-            x = self.spectrograms(codes)
+        """Returns logits (B, num_classes); `words`, uint64 (B,), are those of `LatentLoader.with_words`.
+
+        Codes may be features of the front part of `split`, float (B, …).
+        """
+        if self.split is not None and codes.is_floating_point():
+            x = self.split.tail(codes)
         else:
-            x = self._stem_output(codes, words)
-        if self.augmentation is not None and self.training and words is not None:
-            x = self.augmentation(x, words, self.stem.pixel_mean, self.stem.pixel_std)
-        if self.mixing is not None and self.training and words is not None:
-            x = self.mixing(x, words)
-        x = self.backbone(x)
+            x = self.backbone(self.pixels(codes, words))
         return x if self.scale is None else self.scale(x)
 
-    def _stem_output(self, codes: Tensor, words: Tensor | None) -> Tensor:
-        """Returns the pixels of the synthesis stem, the spectrograms of sound, or the features of the other stem."""
+    def pixels(self, codes: Tensor, words: Tensor | None = None) -> Tensor:
+        """Returns the input of the backbone: pixels, spectrograms of sound, or features of the stem `channels`.
+
+        In training mode, codes with words are transformed, augmented and mixed.
+        """
+        words = words if self.training else None
+        if self.spectrograms is not None and self.training:
+            x = self.spectrograms(codes)
+            if self.augmentation is not None and words is not None:
+                x = self.augmentation(x, words, self.stem.pixel_mean, self.stem.pixel_std)
+        else:
+            x = self.augmented_pixels(self._model_input(codes, words), words)
+        return x if self.mixing is None or words is None else self.mixing(x, words)
+
+    def _model_input(self, codes: Tensor, words: Tensor | None) -> Tensor:
+        """Returns the model input (B, K, …), in training of random budgets, and transformed."""
         budgets = None
-        if self.config.budgets is not None and self.training and words is not None:
+        if self.config.budgets is not None and words is not None:
             budgets = random_budgets(words.to(codes.device), self.config.budgets)
         x = self.input(codes, budgets)
         if self.transforms is not None and self.training:
             x = self.transforms(x, words) if getattr(self.transforms, "takes_words", False) else self.transforms(x)
-        return self.stem(x)
+        return x
+
+    def train(self, mode: bool = True) -> LatentClassifier:
+        """Set the mode of all modules but the frozen ones, which stay in eval mode."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
+    def _plain_pixels(self, x: Tensor) -> Tensor:
+        """Returns the timm model's input for a model input (B, K, h, w)."""
+        x = self.stem(x)
+        return x if self.config.fit is None else fit_pixels(x, self.config.fit)
+
+    def augmented_pixels(self, x: Tensor, words: Tensor | None) -> Tensor:
+        """Returns the backbone's input for a model input (B, K, h, w), augmented by words if there are any."""
+        augmentation = self.augmentation
+        if augmentation is None or words is None:
+            return self._plain_pixels(x)
+        mean, std = self.stem.pixel_mean, self.stem.pixel_std
+        if isinstance(augmentation, SpectrogramAugmentation) or not augmentation.crops:
+            return augmentation(self._plain_pixels(x), words, mean, std)
+        levels = self.levels or SynthesisLevels({}, self.input, self.stem, (mean, std))
+        return augmentation.of_levels(levels.on(x), words, mean, std, self.config.input_size)
 
     def no_weight_decay(self) -> set[str]:
         """Returns the names of weights that the timm model exempts from weight decay, such as position embeddings."""
@@ -144,12 +195,16 @@ def create_model(
     `dataset` is a `LatentDataset`, or a `torch.utils.data.Subset` of one; the statistics are those of the
     whole train split.
     `grid` is the height in pixels of the timm model's input, a multiple of the height of the latents. By
-    default the input has as many values as are stored: 64 for 12×32×32 codes of RGB. Of sound, whose input is a
+    default the input has as many values as bytes are stored: 64 for 12×32×32 codes of RGB. Of sound, whose input is a
     log-mel spectrogram of the synthesized waveform, it is the number of mel bands, by default 64. With the `channels`
-    stem it chooses the pixel model whose feature maps are matched. `pretrained` may be a safetensors file
-    of published weights. `transforms` may be the settings of transforms of latents. With `budgets`, in bytes a
-    sample, training reads each sample with a random one of them, and the classifier takes rows of any number of bit
-    planes. Random weights are drawn from torch's global generator.
+    stem it chooses the pixel model whose feature maps are matched. `transforms` may be the settings of transforms of
+    latents. With `budgets`, in bytes a sample, training reads each sample with a random one of them, and the classifier
+    takes rows of any number of bit planes. Random weights are drawn from torch's global generator.
+
+    `pretrained` is true for published weights, or a safetensors file of such weights. Then the input has the model's
+    own size by default, and mean and standard deviation are those that the weights expect. Where that size is no
+    multiple of the latents', pixels of a larger grid are resized and cropped as in timm's evaluation (`config.fit`).
+    The head is kept if it has as many classes as the data set.
 
     Of samples that differ in size, it takes crops of `crop` latents, (h, w) or (t,), in training, and tiles or whole
     samples in evaluation.
@@ -170,8 +225,12 @@ def create_model(
     if stem not in STEMS:
         raise unknown_name("stem", stem, STEMS, f"choose one of {', '.join(STEMS)}")
     label_kind = _label_kind(dataset)
+    published = get_pretrained_cfg(name) if pretrained else None
     spectrogram = require_spectrogram(dataset, stem, grid) if dataset.spec.kind == "audio" else None
-    grid = _require_grid(dataset, stem, grid) if spectrogram is None else spectrogram.bands
+    if spectrogram is None:
+        grid, fit = _choose_grid(dataset, name, stem, grid, published)
+    else:
+        grid, fit = spectrogram.bands, None
     config = ClassifierConfig(
         name=name,
         stem=stem,
@@ -188,6 +247,7 @@ def create_model(
         drop_rate=drop_rate,
         drop_path_rate=drop_path_rate,
         spectrogram=spectrogram,
+        fit=fit,
         budgets=None if budgets is None else budgets_in_planes(dataset.spec, dataset.layout.grid, budgets),
     )
     model_input = ModelInput(
@@ -201,16 +261,20 @@ def create_model(
     if isinstance(transforms, LatentTransformConfig):
         transforms = LatentTransforms.of_dataset(transforms, dataset, model_input)
     backbone = build_backbone(config, pretrained)
+    levels = None
     if spectrogram is not None:
         stem_module: nn.Module = build_sound_stem(spectrogram, dataset, model_input)
     elif stem == "channels":
         stem_module = _channels_stem(backbone, config)
     else:
         layer = choose_block(dataset.synthesis_bank, config.block)
-        stem_module = SynthesisStem.fold(layer, model_input, *_pixel_normalization(backbone, config, layer))
+        normalization = pixel_normalization(published, config.spec, layer)
+        stem_module = SynthesisStem.fold(layer, model_input, *normalization)
+        levels = SynthesisLevels(dataset.synthesis_bank, model_input, stem_module, normalization)
     origin = Origin(dataset.manifest.digest(), pretrained_identity(name, pretrained))
     scale = TargetScale.of(dataset.labels) if label_kind == "regression" else None
     model = LatentClassifier(config, model_input, stem_module, backbone, transforms, origin, scale)
+    model.levels = levels
     require_logits(model, config)
     return model
 
@@ -246,28 +310,21 @@ def _label_kind(dataset: LatentDataset) -> str:
     return kind if kind in LABEL_KINDS else "class"
 
 
-def default_block(spec: LatentSpec) -> int:
-    """Returns the side in pixels per latent at which pixels and latents have equally many values.
-
-    It is 2 for 12 channels of RGB, and 1 for pixels.
-    """
-    return max(1, round((spec.latent_channels / spec.source_channels) ** 0.5))
+def _choose_grid(
+    dataset: LatentDataset, name: str, stem: str, grid: int | None, published: PretrainedCfg | None
+) -> tuple[int, PixelFit | None]:
+    """Returns the height of the grid, and how its pixels are fitted to a model of another size."""
+    blocks = offered_blocks(dataset, stem)
+    height, width = dataset.latent_shape[1:]
+    if grid is not None:
+        return require_grid(grid, height, blocks), None
+    if published is not None and stem == "synthesis" and blocks:
+        return published_grid(published, (height, width), blocks)
+    return require_grid(height * default_block(dataset.spec), height, blocks), None
 
 
 def _channels_stem(backbone: nn.Module, config: ClassifierConfig) -> ChannelsStem:
     return ChannelsStem(adapt_to_latents(backbone, config.name, config.spec.latent_channels, config.block))
-
-
-def _require_grid(dataset: LatentDataset, stem: str, grid: int | None) -> int:
-    spec = dataset.spec
-    height = dataset.latent_shape[1]
-    if grid is None:
-        grid = height * default_block(spec)
-    blocks = dataset.synthesis_bank if stem == "synthesis" else range(1, spec.stride + 1)
-    if grid < 1 or grid % height or grid // height not in blocks:
-        offered = ", ".join(str(height * block) for block in sorted(blocks))
-        raise CallError(f"a grid of {grid} pixels does not go with latents of height {height}; choose one of {offered}")
-    return grid
 
 
 def _count_outputs(dataset: LatentDataset, label_kind: str, num_classes: int | None) -> int:
@@ -284,16 +341,3 @@ def _count_outputs(dataset: LatentDataset, label_kind: str, num_classes: int | N
     if count < dataset.num_classes:
         raise CallError(f"num_classes is {count}, but {dataset.folder} has {dataset.num_classes}; omit it")
     return count
-
-
-def _pixel_normalization(
-    backbone: nn.Module, config: ClassifierConfig, layer: LinearSynthesis
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns mean and standard deviation (C,) for pixels in [-0.5, 0.5].
-
-    They are those that pretrained weights expect, or those of the data.
-    """
-    if config.pretrained and config.spec.source_channels == 3:
-        published = backbone.pretrained_cfg
-        return np.asarray(published["mean"]) - 0.5, np.asarray(published["std"])
-    return layer.pixel_mean, layer.pixel_std

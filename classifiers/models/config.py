@@ -6,13 +6,44 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from classifiers.models.spectrogram import SpectrogramConfig
+from classifiers.sound.spectrogram import SpectrogramConfig
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.schema import from_json
 from walloc_cdl.spec import LatentSpec
 from walloc_cdl.training.checkpoint import REMEDY
 
 STEMS = ("synthesis", "channels")
+INTERPOLATIONS = ("bilinear", "bicubic")
+MAX_SIDE = 4096
+"""More pixels a side than any published model takes."""
+
+
+@dataclass(frozen=True)
+class PixelFit:
+    """How pixels of another size become the input of a model, as timm does it for evaluation.
+
+    The shorter side is resized to ⌊side / crop_pct⌋ of the model's input, whose center is cropped.
+    """
+
+    size: tuple[int, int]
+    """(height, width) of the model's input in pixels."""
+    crop_pct: float
+    """The model's side over that of the resized image, above 0 and at most 1."""
+    interpolation: str
+    """`bilinear` or `bicubic`, with a low-pass filter where pixels become fewer."""
+
+    def problem(self) -> str | None:
+        """Describe what is out of range; None if nothing is."""
+        if (
+            not 1 <= min(self.size) <= max(self.size) <= MAX_SIDE
+            or not 0 < self.crop_pct <= 1
+            or self.interpolation not in INTERPOLATIONS
+        ):
+            interpolation = self.interpolation[:60]
+            return f"pixels fitted to {self.size} by a crop of {self.crop_pct:g} with filter {interpolation!r}"
+        return None
+
+
 LABEL_KINDS = ("class", "multilabel", "regression")
 """Kinds of labels that are learned."""
 
@@ -46,6 +77,8 @@ class ClassifierConfig:
     """Side of a patch in pixels, where it differs from the timm model's default."""
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
+    fit: PixelFit | None = None
+    """How the pixels of the grid become the model's input; None if they are its input."""
     budgets: tuple[int, ...] | None = None
     """Numbers of bit planes, ascending, of which training reads a random one of each sample; None for all planes
     always. A classifier with budgets takes rows of any number of planes."""
@@ -69,6 +102,11 @@ class ClassifierConfig:
             return self.spectrogram.bands, self.spectrogram.columns
         return self.latent_shape[1] * self.block, self.latent_shape[2] * self.block
 
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) in pixels of the timm model's input."""
+        return self.image_size if self.fit is None else self.fit.size
+
     def to_json(self) -> dict[str, Any]:
         """Returns plain values for canonical JSON."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -78,6 +116,7 @@ class ClassifierConfig:
             "latent_shape": list(self.latent_shape),
             "budgets": None if self.budgets is None else list(self.budgets),
             "class_names": None if self.class_names is None else list(self.class_names),
+            "fit": None if self.fit is None else {**dataclasses.asdict(self.fit), "size": list(self.fit.size)},
             "target_names": None if self.target_names is None else list(self.target_names),
             "spectrogram": None if self.spectrogram is None else self.spectrogram.to_json(),
         }
@@ -104,10 +143,12 @@ class ClassifierConfig:
             return self._problem_of_sound(self.spectrogram)
         if self.stem not in STEMS or self.grid % self.latent_shape[1]:
             return f"stem {self.stem[:60]!r} on a grid of {self.grid} for latents {self.latent_shape}"
+        if self.fit is not None and (self.stem != "synthesis" or self.fit.problem()):
+            return self.fit.problem() or f"pixels fitted to {self.fit.size}, but the stem {self.stem} makes none"
         return self._problem_of_outputs()
 
     def _problem_of_sound(self, spectrogram: SpectrogramConfig) -> str | None:
-        if self.stem != "synthesis" or self.grid != spectrogram.bands:
+        if self.stem != "synthesis" or self.grid != spectrogram.bands or self.fit is not None:
             return f"stem {self.stem[:60]!r} and a grid of {self.grid} for {spectrogram.bands} mel bands"
         samples = (self.latent_shape[1] - 2 * spectrogram.trim) * spectrogram.block
         columns = spectrogram.hop * spectrogram.columns

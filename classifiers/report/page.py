@@ -122,12 +122,13 @@ def figure_text(name: str, value: float) -> str:
 
 
 def _lead(config: ClassifierConfig) -> str:
-    height, width = config.image_size
+    height, width = config.input_size
     outputs = {"class": "classes", "multilabel": "classes, several a sample", "regression": "regression targets"}
     shape = " × ".join(map(str, config.latent_shape))
     start = "published weights" if config.pretrained else "random weights"
+    noun = "pixels" if config.spectrogram is None else "values of a spectrogram"
     return (
-        f"{config.name} from {start}, stem {config.stem}, {height} × {width} pixels from {shape} latents, "
+        f"{config.name} from {start}, stem {config.stem}, {height} × {width} {noun} from {shape} latents, "
         f"{config.num_classes:,} {outputs[config.label_kind]}"
     )
 

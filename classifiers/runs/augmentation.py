@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from classifiers.models.classifier import LatentClassifier
-from classifiers.models.spectrogram_cache import MAX_CACHE_BYTES, SpectrogramCache
+from classifiers.sound.cache import MAX_CACHE_BYTES, SpectrogramCache
 from walloc_cdl.augment.pipeline import PRESETS, AugmentConfig, PixelAugmentation
 from walloc_cdl.augment.spectrogram import SOUND_PRESETS, SpectrogramAugmentation, SpectrogramAugmentConfig
 from walloc_cdl.data import LatentLoader

@@ -43,7 +43,6 @@ def run_config(
             "train": {
                 **_identity(loader.dataset),
                 "view": loader.dataset.view if loader.views is None else loader.views,
-                "crop": loader.crop,
                 "batch_size": loader.batch_size,  # for a small split less than config.batch_size
             },
             "preprocessing": dict(loader.dataset.manifest.preprocessing),

@@ -30,7 +30,7 @@ class ClassifierStep:
         with autocast(self.precision, self.device):
             outputs = self.model(codes, words)
         mixing = self.model.mixing
-        shares = None if mixing is None else mixing.shares(words, self.model.config.image_size)
+        shares = None if mixing is None else mixing.shares(words, self.model.config.input_size)
         return self.loss(outputs.float(), targets, shares)
 
     def weight(self, targets: Tensor) -> Tensor:

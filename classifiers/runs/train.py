@@ -12,6 +12,8 @@ from classifiers.evaluation.kinds import METRICS, AnyMetrics
 from classifiers.evaluation.predictions import evaluate
 from classifiers.models.classifier import LatentClassifier
 from classifiers.runs.augmentation import build_augmentation, build_cache
+from classifiers.runs.features import FeatureLoader, OnFeatures, keep_features
+from classifiers.runs.freezing import build_freezing
 from classifiers.runs.kept_codec import keep_codec
 from classifiers.runs.labels import require_variety, trainable
 from classifiers.runs.losses import build_loss
@@ -20,7 +22,7 @@ from classifiers.runs.reports import write_reports
 from classifiers.runs.run_config import run_config
 from classifiers.runs.step import ClassifierStep
 from classifiers.runs.train_config import TrainConfig
-from walloc_cdl.data import LatentLoader, as_latents
+from walloc_cdl.data import as_latents
 from walloc_cdl.devices import choose_device
 from walloc_cdl.errors import CallError, first_line
 from walloc_cdl.threads import torch_threads
@@ -52,6 +54,7 @@ def train(
     threads: int | None = None,
     resume: bool = True,
     progress: Progress | None = None,
+    on_features: OnFeatures | None = None,
 ) -> RunRecord[AnyMetrics]:
     """Train a classifier, write the run to the folder `out`, and evaluate the averaged weights on `val_ds`.
 
@@ -74,6 +77,10 @@ def train(
     store several views, training draws one for each sample in every epoch, and validation uses the
     `view` of `val_ds`.
 
+    With `config.freeze_until`, features of the frozen layers are computed once, and kept in the folder until the run is
+    finished, unless what comes before them changes in every epoch. `on_features` is called meanwhile with the number of
+    samples done and that of all.
+
     Raises `CallError` if `out` holds other files or a run of another configuration, if the data sets do not match the
     model, if no label is known, or for a batch of one sample that batch normalization cannot take; `JobError` if the
     loss diverges.
@@ -89,7 +96,7 @@ def train(
             model = model()
         train_ds, val_ds = trainable(model, train_ds), None if val_ds is None else trainable(model, val_ds)
         require_variety(train_ds)
-        loader = LatentLoader(
+        loader = FeatureLoader(
             train_ds,
             min(config.batch_size, len(train_ds)),
             device=device,
@@ -102,6 +109,7 @@ def train(
             sampling=config.sampling,
         )
         loss, mixing = build_loss(model, train_ds, config), build_mixing(model, config, loader)
+        freezing = build_freezing(model, config)
         _require_variance(model, loader.batch_size)
         settings = run_config(model, loader, val_ds, config, is_seeded=is_seeded, device=device, precision=precision)
         run.claim(settings, resume=resume)
@@ -112,6 +120,14 @@ def train(
         model.spectrograms = build_cache(model, loader)
         model.mixing = mixing
         step = ClassifierStep(model, loss, precision, device)
+        freeze = None if freezing is None else freezing.before_epoch(loader)
+
+        def before_epoch(epoch: int) -> None:
+            if mixing is not None:
+                mixing.active = mixes_in(config, epoch)
+            if freeze is not None:
+                freeze(epoch)
+
         loop = TrainingLoop(
             model,
             step,
@@ -121,10 +137,14 @@ def train(
             weights_of=LatentClassifier.saved_weights,
             threads=threads,
             progress=progress,
-            before_epoch=None if mixing is None else lambda epoch: setattr(mixing, "active", mixes_in(config, epoch)),
+            before_epoch=before_epoch,
             evaluate=None if val_ds is None else lambda: evaluate(model, val_ds).figures(),
         )
+        if freezing is not None:
+            before_epoch(0)
+            keep_features(model, loader, freezing, config, run, precision, progress=on_features)
         run_epochs(loop, run)
+        model.spectrograms = None  # frees their memory
     with torch_threads(loop.threads):
         environment = describe_environment(device, precision, ("timm",))
         metrics = write_reports(model, val_ds, run, loop.history.epochs, environment)

@@ -56,6 +56,14 @@ class TrainConfig(LoopConfig):
     """Mix in this number of epochs only; 0 for all."""
     augment: AugmentConfig | SpectrogramAugmentConfig = PRESETS["none"]
     """Augmentation of the pixels, or of the spectrograms, that the synthesis stem makes."""
+    freeze_until: str | None = None
+    """The layers before this stage are not trained: `head` for all but the layer that makes logits, or a name of
+    `classifiers.models.split.stage_names`; None trains all layers."""
+    unfreeze_epoch: int | None = None
+    """Number of epochs after which frozen layers are trained, too; None for never."""
+    augment_variants: int | None = None
+    """Number of augmentations of each sample, among which an epoch draws while layers are frozen, so that features of
+    frozen layers can be kept; None for new ones in every epoch."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,6 +79,19 @@ class TrainConfig(LoopConfig):
         if self.mixup_off_epoch < 0:
             raise CallError(f"mixup_off_epoch is {self.mixup_off_epoch}; it must not be negative")
         _ = self.mixing  # checks its settings
+        self._require_freezing()
+
+    def _require_freezing(self) -> None:
+        for name, lowest in (("unfreeze_epoch", 1), ("augment_variants", 1)):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if self.freeze_until is None:
+                raise CallError(f"{name} is {value}, but no layer is frozen; give freeze_until as well, or omit it")
+            if value < lowest:
+                raise CallError(f"{name} is {value}; it must be at least {lowest}")
+        if self.augment_variants is not None and self.augment == PRESETS["none"]:
+            raise CallError(f"augment_variants is {self.augment_variants}, but nothing is augmented; omit it")
 
     def _require_weights(self) -> None:
         weights = self.class_weights

@@ -47,9 +47,9 @@ from walloc_cdl.latents import (
     write_manifest,
     write_provenance,
 )
+from walloc_cdl.linear.operators import FILE_PATH as OPERATORS_PATH
+from walloc_cdl.linear.operators import operators_to_bytes
 from walloc_cdl.machine import cpu_count
-from walloc_cdl.operators import FILE_PATH as OPERATORS_PATH
-from walloc_cdl.operators import operators_to_bytes
 from walloc_cdl.planes.levels import FILE_PATH as LEVELS_PATH
 from walloc_cdl.synthesis import FILE_NAME as SYNTHESIS_NAME
 from walloc_cdl.synthesis import synthesis_to_bytes

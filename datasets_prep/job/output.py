@@ -29,7 +29,7 @@ from walloc_cdl.latents import (
     load_manifest,
     parse_manifest,
 )
-from walloc_cdl.operators import FILE_NAME as OPERATORS_NAME
+from walloc_cdl.linear.operators import FILE_NAME as OPERATORS_NAME
 from walloc_cdl.planes.levels import FILE_NAME as LEVELS_NAME
 from walloc_cdl.synthesis import FILE_NAME as SYNTHESIS_NAME
 

@@ -24,8 +24,8 @@ from walloc_cdl.latents import (
     manifest_bytes,
     write_manifest,
 )
-from walloc_cdl.operators import FILE_PATH as OPERATORS_PATH
-from walloc_cdl.operators import operators_to_bytes
+from walloc_cdl.linear.operators import FILE_PATH as OPERATORS_PATH
+from walloc_cdl.linear.operators import operators_to_bytes
 from walloc_cdl.planes.rows import planes_for_bytes, planes_for_rate
 from walloc_cdl.synthesis import FILE_NAME as SYNTHESIS_NAME
 from walloc_cdl.synthesis import synthesis_to_bytes

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from classifiers.models.pixel_classifier import PixelClassifier, load_pixel_classifier
+from classifiers.probe.heads import HEADS, fit_head
 from datasets_prep.codec_fit.source_signals import select_samples
 from datasets_prep.job.choose_preparation import choose_preparation
 from datasets_prep.job.config import PrepareConfig
@@ -40,7 +41,6 @@ TEST_SPLITS = ("test", "validation")
 PENALTIES = tuple(10.0**power for power in range(-5, 2))
 """Values of C, the inverse of the penalty on the weights of standardized features, that cross-validation tries."""
 INNER_FOLDS = 5
-MAX_STEPS = 1000
 
 
 def probe(
@@ -102,22 +102,16 @@ def predict_linear(
 
     Features (N, F) are standardized; the penalty is chosen from `PENALTIES` by cross-validation within `train`.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV, StratifiedKFold
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    smallest = int(np.unique(labels[train], return_counts=True)[1].min())
-    if smallest < 2:
-        raise CallError("a class with fewer than two training images, too few to choose a penalty; give more images")
-    model = GridSearchCV(
-        make_pipeline(StandardScaler(), LogisticRegression(max_iter=MAX_STEPS)),
-        {"logisticregression__C": PENALTIES},
-        cv=StratifiedKFold(min(INNER_FOLDS, smallest), shuffle=True, random_state=seed),
+    fitted = fit_head(
+        HEADS["logistic"],
+        features[train].astype(np.float64),
+        labels[train],
+        values=PENALTIES,
+        folds=INNER_FOLDS,
         scoring="neg_log_loss",
+        seed=seed,
     )
-    model.fit(features[train].astype(np.float64), labels[train])
-    return model.predict(features[test].astype(np.float64))
+    return fitted.predict(features[test].astype(np.float64))
 
 
 def _parts(

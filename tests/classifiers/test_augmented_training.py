@@ -1,15 +1,17 @@
 """Training with augmented pixels: what the configuration says, resumption, ranks, and what is refused."""
 
+import copy
 import dataclasses
 
 import pytest
 import torch
 
 from classifiers import TrainConfig, create_model, train
+from classifiers.models.config import PixelFit
 from classifiers.runs.losses import CrossEntropy
 from classifiers.runs.step import ClassifierStep
 from walloc_cdl.augment.mixing import MixConfig, NeighborMixing
-from walloc_cdl.augment.pipeline import PRESETS, PixelAugmentation
+from walloc_cdl.augment.pipeline import PRESETS, AugmentConfig, PixelAugmentation
 from walloc_cdl.data import LatentLoader
 from walloc_cdl.errors import CallError
 
@@ -110,3 +112,38 @@ def test_evaluation_sees_the_pixels_as_they_are(striped):
     model.mixing = NeighborMixing(MixConfig(1.0))
     torch.testing.assert_close(model(codes, words), plain)
     assert not any("augment" in name or "mixing" in name for name in model.saved_weights())
+
+
+def test_training_sees_crops_with_the_detail_of_the_latents(rgb16):
+    """Beside crops of the largest grid, whose pixels have all of it; evaluation is the same with and without."""
+    torch.manual_seed(0)
+    model = create_model("test_resnet", rgb16, grid=64)
+    assert model.levels.blocks == [2, 3, 4, 5, 6, 7, 8]
+    codes, words = rgb16.gather(range(4)).codes, torch.arange(4) * 977
+    seen = []
+    model.backbone.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    plain = model.eval()(codes)
+    model.augmentation = PixelAugmentation(AugmentConfig(scale=(0.04, 0.05)))
+    torch.testing.assert_close(model(codes, words), plain)
+    model.train()(codes, words)
+    largest = model.levels._stem(8, model.input(codes))
+    mean, std = model.stem.pixel_mean, model.stem.pixel_std
+    exact = model.augmentation(largest(model.input(codes)), words, mean, std, size=(64, 64))
+    torch.testing.assert_close(seen[-1], exact)
+    assert not any("levels" in name for name in model.saved_weights())
+    twin = copy.deepcopy(model).train()
+    twin(codes, words)
+    torch.testing.assert_close(seen[-1], exact)
+
+
+def test_a_crop_is_read_at_once_in_the_size_of_the_model(rgb16, tmp_path):
+    """Without a crop the pixels are fitted as in evaluation, and then augmented."""
+    model = create_model("test_resnet", rgb16, grid=64)
+    model.config = dataclasses.replace(model.config, fit=PixelFit((56, 56), 0.9, "bilinear"))
+    codes, words = rgb16.gather(range(4)).codes, torch.arange(4)
+    seen = []
+    model.backbone.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape))
+    for config in (PRESETS["light"], AugmentConfig(vflip=0.5)):
+        model.augmentation = PixelAugmentation(config)
+        model.train()(codes, words)
+    assert seen == [(4, 3, 56, 56)] * 2

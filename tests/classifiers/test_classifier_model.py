@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from classifiers.models import backbones
-from classifiers.models.classifier import create_model, default_block
+from classifiers.models.classifier import create_model
+from classifiers.models.grids import default_block
 from tests.support.tiny_datasets import make_spec, random_split
 from walloc_cdl.errors import CallError, DamagedError, JobError
 
@@ -115,7 +116,7 @@ def save_published(path, name, **options):
 
 def test_pretrained_weights_are_loaded_with_their_pixel_normalization(rgb16, tmp_path):
     published = save_published(tmp_path / "weights.safetensors", "test_resnet")
-    model = create_model("test_resnet", rgb16, pretrained=tmp_path / "weights.safetensors")
+    model = create_model("test_resnet", rgb16, grid=64, pretrained=tmp_path / "weights.safetensors")
     assert torch.equal(model.backbone.conv1[0].weight, published.conv1[0].weight)
     assert model.backbone.get_classifier().out_features == 2
     codes = rgb16.gather(range(4))[0]
@@ -129,7 +130,7 @@ def test_pretrained_weights_are_loaded_with_their_pixel_normalization(rgb16, tmp
 
 def test_pretrained_transformer_keeps_patches_and_resamples_position_embeddings(rgb16, tmp_path):
     published = save_published(tmp_path / "weights.safetensors", "test_vit")
-    model = create_model("test_vit", rgb16, pretrained=tmp_path / "weights.safetensors")
+    model = create_model("test_vit", rgb16, grid=64, pretrained=tmp_path / "weights.safetensors")
     assert model.config.patch_size is None
     assert model.backbone.patch_embed.grid_size == (4, 4)
     assert torch.equal(model.backbone.patch_embed.proj.weight, published.patch_embed.proj.weight)
@@ -175,7 +176,7 @@ def test_pretrained_patches_must_divide_the_grid(write, tmp_path):
     spec = make_spec()
     dataset = write("small", spec, {"train": random_split(spec, 2, 12)})["train"]
     with pytest.raises(CallError, match="test_vit has patches of 16 pixels, which do not divide a grid of 24; choose"):
-        create_model("test_vit", dataset, pretrained=tmp_path / "weights.safetensors")
+        create_model("test_vit", dataset, grid=24, pretrained=tmp_path / "weights.safetensors")
 
 
 @pytest.mark.parametrize("prefix", ["hf_hub:timm/", "hf-hub:timm/"])

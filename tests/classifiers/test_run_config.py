@@ -36,6 +36,7 @@ def test_every_setting_that_affects_the_result_is_compared(striped, tmp_path):
         "num_samples": 192,
         "view": 0,
         "batch_size": 64,
+        "crop": None,
     }
     assert record.config["compute"] == {"device": "cpu", "precision": "fp32"}
     with pytest.raises(CallError, match=r"has initial.weights 'seeded', but this call has 'given'; repeat the call"):

@@ -7,10 +7,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+from tests.support.operators import random_operators
 from tests.support.small_sets import CLASS_NAMES, make_spec, write_small_set
 from walloc_cdl.data import open_latents
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.latents import LabelSpec, channel_statistics, code_histogram
+from walloc_cdl.linear.operators import operators_to_bytes
 from walloc_cdl.synthesis import LinearSynthesis, synthesis_to_bytes
 
 SIZES = [5, 1, 0, 7]
@@ -117,6 +119,32 @@ def test_synthesis_bank(tmp_path):
     (tmp_path / "codec" / "synthesis.safetensors").unlink()
     with pytest.raises(DamagedError, match=r"synthesis\.safetensors is missing; restore it"):
         _ = open_latents(tmp_path).synthesis_bank
+
+
+def test_operators(tmp_path):
+    expected = random_operators(make_spec())
+    write_small_set(tmp_path, {"train": [2]}, files={"codec/operators.safetensors": operators_to_bytes(expected)})
+    dataset = open_latents(tmp_path)
+    assert dataset.has_operators
+    np.testing.assert_array_equal(dataset.operators.hflip_weight, expected.hflip_weight)
+    (tmp_path / "codec" / "operators.safetensors").write_bytes(b"other")
+    with pytest.raises(DamagedError, match=r"operators\.safetensors"):
+        _ = open_latents(tmp_path).operators
+    (tmp_path / "codec" / "operators.safetensors").unlink()
+    with pytest.raises(DamagedError, match=r"operators\.safetensors is missing; restore it"):
+        _ = open_latents(tmp_path).operators
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [((2, 2, 3), "an earlier version, .*; prepare it again, or augment"), ((2, 5), "audio has none.; augment what")],
+)
+def test_data_sets_without_operators(tmp_path, shape, reason):
+    write_small_set(tmp_path, {"train": [2]}, shape=shape)
+    dataset = open_latents(tmp_path)
+    assert not dataset.has_operators
+    with pytest.raises(CallError, match=rf"has no operators of flips \(.*{reason}"):
+        _ = dataset.operators
 
 
 def test_a_plain_torch_loader_works(stored):

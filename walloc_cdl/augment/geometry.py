@@ -2,8 +2,8 @@
 
 A map is a matrix (B, 2, 3) from output to input positions, both from -1 to 1 across the image as
 `torch.nn.functional.affine_grid` has them, so that resizing is part of it. Boxes are not rounded to whole pixels.
-Crops are at most as large as the input and the output has its size or less, so there is hardly any reduction that would
-need a low-pass filter.
+Crops are read from a grid that is about as fine as the output (`PixelLevels`), so there is hardly any reduction that
+would need a low-pass filter.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from walloc_cdl.augment import color
 from walloc_cdl.augment.draws import Draws
 from walloc_cdl.augment.erasing import RandomErasing
 from walloc_cdl.augment.geometry import RandomResizedCrop, composed, flips, rotations, sample
+from walloc_cdl.augment.levels import PixelLevels
 from walloc_cdl.augment.policies import RandAugment, TrivialAugment
 from walloc_cdl.errors import CallError, unknown_name
 
@@ -93,18 +94,50 @@ class PixelAugmentation:
         `pixels` are (v - mean) / std of values v from 0 to 1, mean and std (C,); `words`, uint64 (B,), are those of
         `LatentLoader.with_words`. Values are clamped to 0 to 1 where colors change, as pixels in a file are.
         """
-        draws = Draws(words.to(pixels.device))
-        pixels = self._place(pixels, draws, size or (pixels.shape[2], pixels.shape[3]))
+        size = size or (pixels.shape[2], pixels.shape[3])
+        levels = PixelLevels(len(pixels), {(pixels.shape[2], pixels.shape[3]): lambda samples: pixels})
+        return self.of_levels(levels, words.to(pixels.device), mean, std, size)
+
+    @property
+    def crops(self) -> bool:
+        """Whether parts of the images are enlarged, for which larger grids have detail."""
+        return self._crop is not None
+
+    def of_levels(self, levels: PixelLevels, words: Tensor, mean: Tensor, std: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return augmented pixels (B, C, *size) of a batch on several grids; see the call and `PixelLevels`."""
+        draws = Draws(words.to(mean.device))
+        pixels = self._place(levels, draws, size)
         if self.config.color_jitter or self.config.hue or self._policy is not None:
             center, spread = mean.reshape(1, -1, 1, 1), std.reshape(1, -1, 1, 1)
             values = self._recolor((pixels * spread + center).clamp(0, 1), draws)
             pixels = (values - center) / spread
         return pixels if self._erasing is None else self._erasing(pixels, draws.named("erasing"))
 
-    def _place(self, pixels: Tensor, draws: Draws, size: tuple[int, int]) -> Tensor:
+    def _place(self, levels: PixelLevels, draws: Draws, size: tuple[int, int]) -> Tensor:
         """Return the pixels cropped, flipped and rotated, in one interpolation."""
-        config, (height, width) = self.config, pixels.shape[2:]
-        maps = []
+        height, width = levels.sizes[0]
+        maps = self._maps(draws, height, width)
+        if maps is None:
+            pixels = levels.all_of((height, width))
+            if size != (height, width):
+                raise CallError(
+                    f"pixels of {height} × {width} for a model of {size[0]} × {size[1]}, and nothing crops them"
+                )
+            return pixels
+        groups = levels.choose(maps, size)
+        if groups[0][0] is None:
+            return sample(groups[0][1], maps.to(groups[0][1].dtype), size)
+        result = None
+        for samples, pixels in groups:
+            part = sample(pixels, maps[samples].to(pixels.dtype), size)
+            if result is None:
+                result = part.new_empty((levels.count, *part.shape[1:]))
+            result[samples] = part
+        return result
+
+    def _maps(self, draws: Draws, height: int, width: int) -> Tensor | None:
+        """Return the map of each sample (B, 2, 3), for images of these proportions; None if nothing moves."""
+        config, maps = self.config, []
         for axis, (name, probability) in enumerate((("hflip", config.hflip), ("vflip", config.vflip))):
             if probability:
                 maps.append(flips(draws.happens(name, probability), axis=axis))
@@ -113,16 +146,10 @@ class PixelAugmentation:
             maps.append(rotations(angles, width / height))
         if self._crop is not None:
             maps.append(self._crop.maps(draws.named("crop"), height, width))
-        if not maps:
-            if size != (height, width):
-                raise CallError(
-                    f"pixels of {height} × {width} for a model of {size[0]} × {size[1]}, and nothing crops them"
-                )
-            return pixels
-        total = maps[0]
+        total = maps[0] if maps else None
         for step in maps[1:]:
             total = composed(total, step)
-        return sample(pixels, total.to(pixels.dtype), size)
+        return total
 
     def _recolor(self, values: Tensor, draws: Draws) -> Tensor:
         """Return values from 0 to 1 in other colors."""

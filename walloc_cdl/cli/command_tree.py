@@ -26,6 +26,7 @@ HELP_ORDER = (
     *("repair", "drop", "merge", "split", "cut"),
     *("codec", "codec list", "codec info", "codec fit", "codec import", "codec eval"),
     *("codec encode", "codec decode", "codec inspect"),
+    *("model", "model export", "model push"),
     *("weights", "weights convert"),
     *("bench", "bench encode", "bench unpack", "bench load", "bench prepare", "bench train", "bench archive"),
 )

@@ -21,9 +21,9 @@ from walloc_cdl.fields import REMEDY
 from walloc_cdl.latents import ChannelStatistics, Manifest, Shard, channel_statistics
 from walloc_cdl.latents.packing import to_codes
 from walloc_cdl.latents.statistics import prefix_histogram
-from walloc_cdl.operators import FILE_PATH as OPERATORS_PATH
-from walloc_cdl.operators import MAX_FILE_BYTES as MAX_OPERATORS_BYTES
-from walloc_cdl.operators import LatentOperators, operators_from_bytes
+from walloc_cdl.linear.operators import FILE_PATH as OPERATORS_PATH
+from walloc_cdl.linear.operators import MAX_FILE_BYTES as MAX_OPERATORS_BYTES
+from walloc_cdl.linear.operators import LatentOperators, operators_from_bytes
 from walloc_cdl.planes.levels import FILE_PATH as LEVELS_PATH
 from walloc_cdl.planes.levels import MAX_FILE_BYTES as MAX_LEVELS_BYTES
 from walloc_cdl.planes.levels import LevelTables, levels_from_bytes
@@ -435,12 +435,13 @@ class LatentDataset(Dataset):
         `CallError` for a data set without them, and `DamagedError` if their file is missing or broken.
         """
         if not self.has_operators:
-            reason = "it was made by an earlier version, or has too many channels"
+            reason, remedy = "it was made by an earlier version, or has too many channels", "prepare it again, or "
             if self.spec.kind == "audio" or self.layout.ragged:
                 reason = "audio has none" if self.spec.kind == "audio" else "its samples differ in size"
+                remedy = ""
             raise CallError(
-                f"{self.folder} has no operators of flips ({reason}); prepare it again, or augment the pixels of the "
-                "`synthesis` stem, which needs none"
+                f"{self.folder} has no operators of flips ({reason}); {remedy}augment what the `synthesis` stem makes, "
+                "which needs none"
             )
         origin = f"{self.folder}/{OPERATORS_PATH}"
         data = self.stored.read_file(OPERATORS_PATH, MAX_OPERATORS_BYTES)

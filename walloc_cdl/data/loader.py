@@ -210,18 +210,22 @@ class LatentLoader:
                 yield codes, labels, part.to(self.device, non_blocking=True).view(torch.uint64)
 
     def _iterate(self, position: EpochPosition) -> Generator[LatentBatch]:
-        draw = self.views is not None or (self.crop is not None and self.batches.shuffle)
         selections = self.batches.selections(
-            position.epoch, draw=draw, rank=self.rank, world_size=self.world_size, start=position.batches
+            position.epoch, draw=self.draws_words(), rank=self.rank, world_size=self.world_size, start=position.batches
         )
-        with closing(self._read(selections)) as batches:
+        with closing(self.read(selections)) as batches:
             for batch in batches:
                 position.batches += 1
                 position.begun = True
                 yield batch
         position.begun = position.finished = True
 
-    def _read(self, selections: Sequence[Selection]) -> Iterator[LatentBatch]:
+    def draws_words(self) -> bool:
+        """Returns whether each sample of a batch needs a random word for what is read of it."""
+        return self.views is not None or (self.crop is not None and self.batches.shuffle)
+
+    def read(self, selections: Sequence[Selection]) -> Generator[LatentBatch]:
+        """Yield the batches of these samples, on the device."""
         if self.residency == "device":
             self._device_reader = self._device_reader or DeviceReader(self.dataset, self.device)
             yield from map(self._unpacked, map(self._device_reader.read, selections))

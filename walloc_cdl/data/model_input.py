@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
 
-from walloc_cdl.data.prefix_values import mean_index, prefix_index, values_of_all_bits
 from walloc_cdl.errors import CallError
 from walloc_cdl.kernels.gpu.lookup import lookup_codes
 from walloc_cdl.kernels.gpu.unpack import lookup_rows
 from walloc_cdl.latents import ChannelStatistics
 from walloc_cdl.planes.levels import LevelTables, channel_values
+from walloc_cdl.planes.prefixes import mean_index, prefix_index, values_of_all_bits
 from walloc_cdl.planes.rows import row_bytes
 from walloc_cdl.spec import LatentSpec
 
@@ -116,19 +120,25 @@ class ModelInput(nn.Module):
             )
         size = self._row_bytes // len(self._planes)
         stored = rows.shape[1] // size
-        means = self.level_values[mean_index(self._planes, rows.device)]
+        means = self.level_values[_on(rows.device, mean_index, self._planes)]
         x = means.reshape(1, -1, *(1 for _ in self._grid)).repeat(len(rows), 1, *self._grid)
         counts = [stored] if num_planes is None else torch.unique(num_planes).tolist()
         if counts and not 1 <= counts[0] <= counts[-1] <= stored:
             raise CallError(f"{counts[0]} to {counts[-1]} bit planes of rows that have {stored}; give 1 to {stored}")
         for count in counts:
-            table = self.level_values[prefix_index(self._planes, count, rows.device)]
+            table = self.level_values[_on(rows.device, prefix_index, self._planes, count)]
             if num_planes is None:
                 x[:, : len(table)] = lookup_rows(rows, table, self._planes[:count], self._grid)
             else:
                 chosen = (num_planes == count).nonzero()[:, 0]
                 x[chosen, : len(table)] = lookup_rows(rows[chosen], table, self._planes[:count], self._grid)
         return x
+
+
+@lru_cache(maxsize=512)
+def _on(device: torch.device, make: Callable[..., np.ndarray], *arguments: Any) -> torch.Tensor:
+    """Returns the array that `make` returns, on a device, where it is kept: a copy would wait for a GPU."""
+    return torch.from_numpy(make(*arguments)).to(device)
 
 
 def _finite_values(spec: LatentSpec, levels: LevelTables | None) -> np.ndarray:

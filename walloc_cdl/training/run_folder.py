@@ -2,6 +2,7 @@
 
 config.json              everything that the run depends on; written first, never changed
 checkpoint.safetensors   the state of training; replaced after every epoch, removed when the run is finished
+features.bin, .json      features of frozen layers, while they train others; removed when the run is finished
 diverged.json            why a run cannot go on, if its loss diverged
 model.safetensors        the averaged weights
 codec/                   the codec of the data set, so that files can be classified without it
@@ -41,6 +42,7 @@ class RunFolder:
         self.path = local_path(path)
         self.config_path = self.path / "config.json"
         self.checkpoint_path = self.path / "checkpoint.safetensors"
+        self.features_paths = self.path / "features.bin", self.path / "features.json"
         self.diverged_path = self.path / "diverged.json"
         self.weights_path = self.path / "model.safetensors"
         self.codec_path = self.path / "codec"
@@ -116,9 +118,10 @@ class RunFolder:
         )
 
     def save_record(self, record: RunRecord[Any]) -> None:
-        """Write the record, and remove the checkpoint."""
+        """Write the record, and remove the checkpoint and the features."""
         write_atomic(self.record_path, _json_bytes(record.to_json()))
-        remove_file(self.checkpoint_path)
+        for path in (self.checkpoint_path, *self.features_paths):
+            remove_file(path)
         remove_temporaries(self.path)
 
     def load_record(self, metrics_type: type[MetricsT]) -> RunRecord[MetricsT]:
@@ -141,6 +144,7 @@ class RunFolder:
             self.page_path,
             self.weights_path,
             self.checkpoint_path,
+            *self.features_paths,
             self.diverged_path,
             *(self.codec_path / name for name in CODEC_FILES),
             self.config_path,

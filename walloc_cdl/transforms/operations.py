@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
-from walloc_cdl.operators import REACH
+from walloc_cdl.linear.operators import REACH
 from walloc_cdl.transforms.cells import Cells
 from walloc_cdl.transforms.operators import Operators
 
@@ -120,8 +120,10 @@ def quantization_noise(x: Tensor, uniform: Tensor, cells: Cells) -> Tensor:
 
     Exact: the codes of the result are those of x. `cells` are in the units of x.
     """
-    low, high = cells.around(x)
-    return low + uniform.to(x.dtype) * (high - low)
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    low, high = cells.around(x.to(dtype))
+    drawn = low + uniform.to(dtype) * (high - low)
+    return torch.minimum(drawn, torch.nextafter(high, low)).to(x.dtype)  # rounding may reach the next interval
 
 
 def _as(values: Tensor, like: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from walloc_cdl.operators import LatentOperators
+from walloc_cdl.linear.operators import LatentOperators
 
 
 class Operators(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from walloc_cdl.augment.draws import Draws
 from walloc_cdl.data import LatentDataset, ModelInput
 from walloc_cdl.errors import CallError
-from walloc_cdl.operators import LatentOperators
+from walloc_cdl.linear.operators import LatentOperators
 from walloc_cdl.transforms import operations
 from walloc_cdl.transforms.cells import Cells
 from walloc_cdl.transforms.operators import Operators

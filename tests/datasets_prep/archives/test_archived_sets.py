@@ -87,10 +87,11 @@ def test_a_prepared_data_set_with_its_codec_ledger_and_provenance(make_folder, t
     assert all_files(tmp_path / "back") == all_files(tmp_path / "set")
     assert verify(tmp_path / "back", full=True).problems == []
     names = sorted(all_files(tmp_path / "archives"))
-    assert names[:5] == [
+    assert names[:6] == [
         "archives.json",
         "codec/config.json",
         "codec/model.safetensors",
+        "codec/operators.safetensors",
         "codec/synthesis.safetensors",
         "index/test-00000.json",
     ]

@@ -49,7 +49,9 @@ def test_rows_of_the_codecs_codes_are_stored(whole, codec):
     manifest = load_manifest(whole)
     assert verify(whole, full=True).problems == []
     assert manifest.spec == codec.spec
-    assert {"codec/levels.safetensors", "codec/synthesis.safetensors"} <= manifest.files.keys()
+    fitted = {f"codec/{name}.safetensors" for name in ("levels", "synthesis", "operators")}
+    assert fitted <= manifest.files.keys()
+    assert all((whole / "copy" / name).read_bytes() == (whole / name).read_bytes() for name in fitted)
     assert dataset.levels.bits == codec.level_tables.bits
     shard = open_shard(whole / manifest.shards[0].name, manifest.shards[0], manifest.layout)
     codes = dataset[[0, 1, 2, 3]].codes

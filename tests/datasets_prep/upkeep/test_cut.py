@@ -56,6 +56,8 @@ def test_a_cut_set_reads_as_the_prefix_does(prepared, tmp_path):
     for block, layer in prefix.synthesis_bank.items():
         np.testing.assert_array_equal(ours.synthesis_bank[block].weight, layer.weight)
         np.testing.assert_array_equal(ours.synthesis_bank[block].bias, layer.bias)
+    np.testing.assert_array_equal(ours.operators.hflip_weight, prefix.operators.hflip_weight)
+    np.testing.assert_array_equal(ours.operators.vflip_bias, prefix.operators.vflip_bias)
     before = shards(tmp_path / "out")
     cut(whole, tmp_path / "out", num_bytes=100)  # finished
     assert shards(tmp_path / "out") == before

@@ -18,7 +18,7 @@ from torch.nn.functional import avg_pool2d, pad
 
 from walloc_cdl.codec.base import Codec, to_unit_range
 from walloc_cdl.errors import JobError
-from walloc_cdl.operators import MAX_OPERATORS_BYTES, REACH, LatentOperators
+from walloc_cdl.linear.operators import MAX_OPERATORS_BYTES, REACH, LatentOperators
 from walloc_cdl.spec import PROBABILITY_FLOOR, companded_limit, companding_scale
 
 POSITIONS_PER_UNKNOWN = 100

@@ -26,6 +26,8 @@ HOP_S = 0.025
 COLUMN_MULTIPLE = 32
 """The number of columns is a multiple of this, which suits patches and strides of timm's models."""
 MAX_BANDS, MAX_COLUMNS, MAX_WINDOW = 1024, 2**16, 2**20
+MAX_FILTER_VALUES = 2**24
+"""Limit for bands times samples of a transform, so that an untrusted configuration takes no memory to speak of."""
 FLOOR = 1e-6
 """Power that is added before the logarithm, about 100 dB below a full-scale tone: digital silence stays finite, and the
 error of coarse codes in silence does not fill the range."""
@@ -65,6 +67,11 @@ class SpectrogramConfig:
             raise CallError(
                 f"a spectrogram of {self.bands} × {self.columns}; expected at most {MAX_BANDS} bands and "
                 f"{MAX_COLUMNS:,} columns"
+            )
+        if self.bands * self.transform > MAX_FILTER_VALUES:
+            raise CallError(
+                f"{self.bands} mel bands of transforms of {self.transform:,} samples; their product is at most "
+                f"{MAX_FILTER_VALUES:,}: choose fewer bands"
             )
         if self.neighbors % 2 == 0 or self.window > self.transform:
             raise CallError(f"{self.neighbors} neighbors, a window of {self.window} of {self.transform} samples")

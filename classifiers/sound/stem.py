@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from classifiers.models.spectrogram import DEFAULT_BANDS, SpectrogramConfig, SpectrogramStem
-from classifiers.models.waveform import fit_waveform, samples_per_latent, waveform_rate, waveform_shape
+from classifiers.sound.spectrogram import DEFAULT_BANDS, SpectrogramConfig, SpectrogramStem
+from classifiers.sound.waveform import fit_waveform, samples_per_latent, waveform_rate, waveform_shape
 from walloc_cdl.data import LatentDataset, ModelInput
 from walloc_cdl.errors import CallError
 

@@ -1,12 +1,10 @@
-"""Values of codes of every number of bits, from which `ModelInput` makes the table of any prefix of the bit planes."""
+"""Values of codes of every number of bits, in one array, and where those of a prefix of the bit planes stand in it."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from walloc_cdl.planes.levels import LevelTables
 from walloc_cdl.spec import LatentSpec, count_planes
@@ -24,21 +22,15 @@ def values_of_all_bits(spec: LatentSpec, levels: LevelTables) -> tuple[np.ndarra
 
 
 @lru_cache(maxsize=512)
-def prefix_index(planes: tuple[int, ...], num_planes: int, device: torch.device) -> Tensor:
+def prefix_index(planes: tuple[int, ...], num_planes: int) -> np.ndarray:
     """Return where the value of each byte, as a code of the first planes, stands in all values, int64 (K', 256)."""
-    starts = _starts(planes)
-    bits = count_planes(planes[:num_planes])[1]
-    codes = np.arange(256)
-    index = [start + 2**count - 1 + np.minimum(codes, 2**count - 1) for start, count in zip(starts, bits, strict=False)]
-    return torch.from_numpy(np.stack(index)).to(device)
+    bits = np.array(count_planes(planes[:num_planes])[1])[:, None]
+    starts = mean_index(planes)[: len(bits), None]
+    return starts + 2**bits - 1 + np.minimum(np.arange(256), 2**bits - 1)
 
 
 @lru_cache(maxsize=16)
-def mean_index(planes: tuple[int, ...], device: torch.device) -> Tensor:
+def mean_index(planes: tuple[int, ...]) -> np.ndarray:
     """Return where the value of no bits stands for each channel, int64 (K,)."""
-    return torch.tensor(_starts(planes), device=device)
-
-
-def _starts(planes: tuple[int, ...]) -> list[int]:
     sizes = [2 ** (bits + 1) - 1 for bits in count_planes(planes)[1]]
-    return np.concatenate([[0], np.cumsum(sizes[:-1])]).astype(np.int64).tolist()
+    return np.cumsum([0, *sizes[:-1]])

@@ -1,0 +1,1 @@
+"""Probes: simple classifiers on features of stored latents, without training a network."""
