@@ -297,7 +297,7 @@ def _require_images(source: Source) -> None:
         raise CallError(
             f"{source.name} holds {samples}, but comparisons are of images, whose resolution is reduced for the "
             "baseline; give a source of images, "
-            + ("or use `cdl compare-sound`" if source.kind == "audio" else "or encode this one with `cdl prepare`")
+            + ("or use `cdl crossval`" if source.kind == "audio" else "or encode this one with `cdl prepare`")
         )
 
 

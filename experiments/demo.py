@@ -20,5 +20,5 @@ def demo_config(num_seeds: int = 2) -> CompareConfig:
         model=MODEL,
         size=256,
         num_seeds=num_seeds,
-        training=TrainConfig(epochs=10, batch_size=32, lr=3e-3),
+        training=TrainConfig(epochs=10, batch_size=32, lr=3e-3, val_interval=0),
     )

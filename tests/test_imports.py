@@ -40,6 +40,7 @@ CODEC = ("walloc_cdl.codec", "walloc_cdl.codec.families", "walloc_cdl.codec.fit"
 PREPARED = ("datasets_prep.samples", "datasets_prep.decode", "datasets_prep.sources.core")
 FLOORS: dict[str, tuple[str, ...]] = {
     "walloc_cdl.planes": (),
+    "walloc_cdl.settings": (),
     "walloc_cdl.linear": (),
     "walloc_cdl.kernels": (),
     "walloc_cdl.kernels.cpu.simd": (),
@@ -178,6 +179,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "walloc_cdl.codec.io",
         "walloc_cdl.data",
         "walloc_cdl.augment",
+        "walloc_cdl.transforms",
         "walloc_cdl.training",
         "classifiers.sound",
         "classifiers.models",
@@ -193,6 +195,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "datasets_prep.encode",
         "datasets_prep.job",
         "datasets_prep.sources.folders",
+        "datasets_prep.sources.signals",
         "datasets_prep",
         "classifiers.models",
         "classifiers.evaluation",
@@ -218,6 +221,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "walloc_cdl.latents",
         "walloc_cdl.data",
         "walloc_cdl.augment",
+        "walloc_cdl.transforms",
         "walloc_cdl.cli",
         "classifiers",
         "classifiers.models",
@@ -291,7 +295,7 @@ def is_allowed(folder: str, imported: str) -> bool:
     """Whether a file of `folder` may import `imported`, a module or folder of ours."""
     if folder_of(imported) == folder:
         return True
-    if folder_of(imported) in ("walloc_cdl.planes", "walloc_cdl.linear"):
+    if folder_of(imported) in ("walloc_cdl.planes", "walloc_cdl.linear", "walloc_cdl.settings"):
         return True  # parts of the base
     if folder_of(imported) == "walloc_cdl":
         return imported.rpartition(".")[2] in BASE or (imported == "walloc_cdl" and not within(folder, "walloc_cdl"))

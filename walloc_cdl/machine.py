@@ -1,4 +1,4 @@
-"""The resources of the machine that this process may use."""
+"""The resources of the machine that this process may use, and the processes that were launched together on it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ WATCHED_S = 0.2
 
 _WAIT_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 _STATISTICS = Path("/proc/stat")
+_RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
+_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Set by `torchrun`, `accelerate launch` and MPI."""
 
 
 def cpu_count() -> int:
@@ -62,3 +65,20 @@ def _cpu_ticks() -> dict[int, tuple[int, int]]:
     except (OSError, ValueError, IndexError):
         return {}
     return ticks
+
+
+def launched_processes() -> tuple[int, int]:
+    """Return the number of this process, from 0, and that of all; (0, 1) without a launcher."""
+    return _first_number(_RANKS, 0), max(1, _first_number(_SIZES, 1))
+
+
+def is_main_process() -> bool:
+    """Return whether this process is the one that writes and reports."""
+    return launched_processes()[0] == 0
+
+
+def _first_number(names: tuple[str, ...], default: int) -> int:
+    for name in names:
+        if os.environ.get(name, "").isdecimal():
+            return int(os.environ[name])
+    return default

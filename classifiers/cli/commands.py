@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from classifiers.cli import learning, models, prediction, probe, weights
+from classifiers.cli import learning, models, prediction, probe, training, weights
 from walloc_cdl.cli.registry import CommandTable
 
 COMMANDS = CommandTable(
     {
         "probe": probe.probe,
-        "train": learning.train,
+        "train": training.train,
         "evaluate": learning.evaluate,
         "predict": prediction.predict,
         "model push": models.push,

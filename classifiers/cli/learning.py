@@ -1,4 +1,4 @@
-"""`cdl train` and `cdl evaluate`: training and evaluation of classifiers on a data set of latents."""
+"""`cdl evaluate`: evaluation of classifiers on a data set of latents; how metrics are printed."""
 
 from __future__ import annotations
 
@@ -8,42 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from classifiers.cli import options
 from classifiers.cli.options import (
-    Augment,
-    BatchSize,
-    BceSum,
-    BceTargetThreshold,
-    ClassWeights,
-    Crop,
-    Cutmix,
-    Epochs,
-    LearningRate,
-    Loss,
-    Mixup,
-    MixupOffEpoch,
-    MixupProb,
-    MixupSwitchProb,
-    ModelName,
-    Precision,
-    Pretrained,
     Ragged,
-    Sampling,
-    Smoothing,
     Unit,
     Views,
-    augment_config,
-    crop_sides,
-    pretrained_weights,
 )
 from walloc_cdl.cli.console import progress, report, say
-from walloc_cdl.cli.options import JsonPath, LocalFolder, PrefixBytes, Seed, Threads, require_parent
+from walloc_cdl.cli.options import JsonPath, PrefixBytes, require_parent
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import write_atomic
 from walloc_cdl.machine import wait_without_spinning_if_busy
 
 if TYPE_CHECKING:
-    from classifiers import Metrics, MultilabelMetrics, RegressionMetrics, TrainProgress
+    from classifiers import Metrics, MultilabelMetrics, RegressionMetrics
     from classifiers.evaluation.kinds import AnyMetrics
     from walloc_cdl.data import LatentDataset
     from walloc_cdl.latents import SplitSummary
@@ -58,110 +35,8 @@ SHOWN_CONFUSIONS = 20
 """Maximum number of predicted classes that are printed for a class."""
 
 
-def train(
-    folder: DataSet,
-    model: ModelName,
-    out: LocalFolder,
-    stem: Annotated[str, typer.Option(help="synthesis (pixels made from latents) or channels.")] = "synthesis",
-    num_bytes: PrefixBytes = None,
-    grid: Annotated[
-        int | None, typer.Option(help="Height in pixels of the model's input; default as many values as are stored.")
-    ] = None,
-    crop: Crop = None,
-    pretrained: Pretrained = None,
-    epochs: Epochs = 15,
-    batch_size: BatchSize = 64,
-    lr: LearningRate = 1e-3,
-    augment: Augment = None,
-    loss: Loss = None,
-    smoothing: Smoothing = 0.0,
-    bce_target_thresh: BceTargetThreshold = None,
-    bce_sum: BceSum = False,
-    class_weights: ClassWeights = None,
-    sampling: Sampling = "uniform",
-    mixup: Mixup = 0.0,
-    cutmix: Cutmix = 0.0,
-    mixup_prob: MixupProb = 1.0,
-    mixup_switch_prob: MixupSwitchProb = 0.5,
-    mixup_off_epoch: MixupOffEpoch = 0,
-    validation: Annotated[
-        str | None, typer.Option(help="Split to evaluate the finished model on; default validation or test.")
-    ] = None,
-    precision: Precision = "auto",
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; default the GPU if there is one.")] = None,
-    threads: Threads = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Discard an earlier run in --out.")] = False,
-    seed: Seed = 0,
-    json_path: JsonPath = None,
-) -> None:
-    """Train a timm classifier on stored latents.
-
-    Running the same command again resumes an interrupted run.
-    """
-    wait_without_spinning_if_busy()
-    import classifiers
-    from walloc_cdl.data import open_latents
-
-    train_set = open_latents(folder, "train", bytes=num_bytes)
-    chosen_split = validation or next(iter(_splits_with_labels(train_set.manifest.splits)), None)
-    validation_set = open_latents(folder, chosen_split, bytes=num_bytes) if chosen_split else None
-    config = classifiers.TrainConfig(
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        precision=precision,
-        seed=seed,
-        loss=loss,
-        label_smoothing=smoothing,
-        bce_target_thresh=bce_target_thresh,
-        bce_sum=bce_sum,
-        class_weights=options.class_weights(class_weights),
-        sampling=sampling,
-        mixup=mixup,
-        cutmix=cutmix,
-        mixup_prob=mixup_prob,
-        mixup_switch_prob=mixup_switch_prob,
-        mixup_off_epoch=mixup_off_epoch,
-        augment=augment_config(augment or ("light" if stem == "synthesis" else "none"), train_set.spec.kind),
-    )
-    trained, weights, sides = False, pretrained_weights(pretrained), crop_sides(crop)
-    with progress("train", "samples") as update:
-
-        def on_progress(state: TrainProgress) -> None:
-            nonlocal trained
-            if not trained:
-                say(f"{state.threads} of torch's threads for this run")
-            trained = True
-            update(state.samples_done, state.samples_total)
-
-        record = classifiers.train(
-            lambda: classifiers.create_model(model, train_set, stem=stem, grid=grid, crop=sides, pretrained=weights),
-            train_set,
-            validation_set,
-            config,
-            out,
-            resume=not restart,
-            device=device,
-            threads=threads,
-            progress=on_progress,
-        )
-    if not trained:
-        say(f"{out} is trained already; nothing to do")
-    rows: dict[str, object] = {
-        "run": str(out),
-        "model": f"{model}, stem {stem}",
-        "epochs": epochs,
-        "threads": record.environment["threads"],
-        "training images/s": record.images_per_s,
-        "loss, last epoch": record.losses[-1],
-    }
-    if record.metrics:
-        rows |= metric_rows(record.metrics, chosen_split or "", output_names(train_set), out / "classes.csv")
-    report(rows, json_path, record.to_json())
-
-
-def _splits_with_labels(splits: Mapping[str, SplitSummary]) -> list[str]:
-    """Return the splits to evaluate on by default; test splits without labels are frequent, and are left out."""
+def splits_with_labels(splits: Mapping[str, SplitSummary]) -> list[str]:
+    """Returns the splits to evaluate on by default; test splits without labels are frequent, and are left out."""
     found = [name for name in VALIDATION_SPLITS if name in splits]
     labeled = [name for name in found if any(splits[name].class_counts or [1])]
     if len(labeled) < len(found):
@@ -185,8 +60,8 @@ def evaluate(
 ) -> None:
     """Evaluate a trained classifier on a split of a data set.
 
-    The data set must have the codec, the size and the classes or targets that the classifier was trained on. Of latents
-    with bit planes, as many planes are read as the classifier was trained on.
+    The data set must have the codec, the size and the classes that the classifier was trained on. Of latents with bit
+    planes, as many planes are read as the classifier was trained on.
     """
     wait_without_spinning_if_busy()
     import classifiers
@@ -196,7 +71,7 @@ def evaluate(
     model = classifiers.load_classifier(run)
     manifest = open_files(folder).load_manifest()
     splits = manifest.splits
-    chosen_split = split or next(reversed(_splits_with_labels(splits)), next(iter(splits)))
+    chosen_split = split or next(reversed(splits_with_labels(splits)), next(iter(splits)))
     of_run, stored = model.config.spec, manifest.spec
     is_prefix = num_bytes is None and of_run.codec_id == stored.codec_id and of_run.num_planes < stored.num_planes
     test_set = open_latents(folder, chosen_split, bytes=num_bytes, num_planes=of_run.num_planes if is_prefix else None)
@@ -231,10 +106,10 @@ def metric_rows(
     sample, a line for each class of lowest average precision; for regression a line for each target. `names` are those
     of the classes or targets; `classes_path` is the file that has the figures of all.
     """
-    from classifiers import Metrics, RegressionMetrics
+    from classifiers.evaluation.metrics import Metrics
 
     rows: dict[str, object] = {"split": f"{split}, {metrics.num_samples:,} labeled samples", **metrics.figures()}
-    several = "target" if isinstance(metrics, RegressionMetrics) else "class"
+    several = "target" if metrics.__class__.__name__ == "RegressionMetrics" else "class"
     if classes_path is not None:
         rows[f"figures of each {several}"] = str(classes_path)
     if isinstance(metrics, Metrics):

@@ -1,4 +1,4 @@
-"""`cdl predict`: classes of photos, and of data sets of latents, by the classifier of a run."""
+"""`cdl predict`: classes of photos and clips, and of data sets of latents, by the classifier of a run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def predict(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a run of `cdl train`, or hub:OWNER/NAME.")],
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="FILE|FOLDER|DIR…", help="Photos, folders of photos, or one data set of latents."),
+        typer.Argument(
+            metavar="FILE|FOLDER|DIR…", help="Photos or clips, folders of them, or one data set of latents."
+        ),
     ],
     top: Annotated[int, typer.Option(help="Number of most probable classes to report of each sample.")] = 3,
     split: Annotated[str | None, typer.Option(help="Split of a data set; default test or validation.")] = None,
@@ -51,11 +53,11 @@ def predict(
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default the GPU if there is one.")] = None,
 ) -> None:
-    """Classify photos, or the samples of a data set of latents.
+    """Classify photos, clips or the samples of a data set.
 
-    Photos are prepared and encoded as the data set of the run was, with the codec that the run keeps; the data set is
-    not needed. Files that cannot be read are reported, and the others classified; the exit code is 1 if none could be
-    read.
+    Files are prepared and encoded as the data set of the run was, with the codec that the run keeps; the data set is
+    not needed. A clip gets one answer for all of its segments. Files that cannot be read are reported, and the others
+    classified; the exit code is 1 if none could be read.
     """
     wait_without_spinning_if_busy()
     from classifiers.hub.pull_run import from_pretrained, run_folder
@@ -101,8 +103,11 @@ def _predict_files(
     from classifiers.prediction.predict_samples import find_files, predict_files
     from classifiers.prediction.sheet import PictureCollector, draw_predictions
 
+    kind = model.config.spec.kind
+    if with_sheet and kind == "audio":
+        raise CallError("--contact-sheet draws pictures, but the run is of sound; omit it")
     encoder = FileEncoder(folder, model.config)
-    files, num_others = find_files(inputs)
+    files, num_others = find_files(inputs, kind)
     if num_others:
         say(f"{num_others:,} files of other kinds in the folders are left out")
     collector = PictureCollector(files) if with_sheet else None

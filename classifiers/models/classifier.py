@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from timm.models import PretrainedCfg, get_pretrained_cfg
+from timm.models import PretrainedCfg, get_pretrained_cfg, group_parameters
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -19,7 +19,7 @@ from classifiers.models.backbones import (
     require_logits,
     resolve_model,
 )
-from classifiers.models.config import LABEL_KINDS, STEMS, ClassifierConfig, PixelFit
+from classifiers.models.config import LABEL_KINDS, ClassifierConfig, PixelFit
 from classifiers.models.crops import in_one_size
 from classifiers.models.grids import (
     default_block,
@@ -31,6 +31,7 @@ from classifiers.models.grids import (
 )
 from classifiers.models.levels import SynthesisLevels
 from classifiers.models.scale import TargetScale
+from classifiers.models.settings import STEMS
 from classifiers.models.split import BackboneSplit
 from classifiers.models.stems import ChannelsStem, SynthesisStem
 from classifiers.sound.cache import SpectrogramCache
@@ -44,7 +45,8 @@ from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.planes.levels import LevelTables
 from walloc_cdl.synthesis import choose_block
 from walloc_cdl.transforms.budgets import budgets_in_planes, random_budgets
-from walloc_cdl.transforms.pipeline import LatentTransformConfig, LatentTransforms
+from walloc_cdl.transforms.config import LatentTransformConfig
+from walloc_cdl.transforms.pipeline import LatentTransforms
 
 DEFAULT_ALPHA = {"synthesis": 1.0, "channels": 0.5}
 """The synthesis undoes the scaling, so its alpha matters to latent-space transforms only."""
@@ -169,6 +171,16 @@ class LatentClassifier(nn.Module):
         """Returns the names of weights that the timm model exempts from weight decay, such as position embeddings."""
         exempt = self.backbone.no_weight_decay() if hasattr(self.backbone, "no_weight_decay") else ()
         return {f"backbone.{name}" for name in exempt}
+
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
+        """Returns the layer of a parameter by its name, from 0, as timm's layer decay asks; the stem's is the first.
+
+        Raises `CallError` for a timm model that does not divide itself into layers.
+        """
+        if not hasattr(self.backbone, "group_matcher"):
+            raise CallError(f"{self.config.name} names no layers, for which layer_decay could be; omit it")
+        layers = group_parameters(self.backbone, self.backbone.group_matcher(coarse=coarse), reverse=True)
+        return lambda name: layers[name.removeprefix("backbone.")] + 1 if name.startswith("backbone.") else 0
 
     def saved_weights(self) -> dict[str, Tensor]:
         """Returns the tensors that are averaged and saved, not copied: the model's state without its transforms."""

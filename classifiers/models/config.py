@@ -6,13 +6,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from classifiers.models.settings import STEMS
 from classifiers.sound.spectrogram import SpectrogramConfig
 from walloc_cdl.errors import DamagedError
 from walloc_cdl.schema import from_json
 from walloc_cdl.spec import LatentSpec
 from walloc_cdl.training.checkpoint import REMEDY
 
-STEMS = ("synthesis", "channels")
 INTERPOLATIONS = ("bilinear", "bicubic")
 MAX_SIDE = 4096
 """More pixels a side than any published model takes."""

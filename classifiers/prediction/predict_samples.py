@@ -14,6 +14,7 @@ from classifiers.prediction.encode_files import EncodedFiles, FileEncoder
 from classifiers.prediction.table import PredictionTable, require_top
 from datasets_prep.sources.folders.imagefolder import IMAGE_SUFFIXES
 from datasets_prep.sources.folders.local_folder import list_files
+from datasets_prep.sources.signals.audiofolder import AUDIO_SUFFIXES
 from walloc_cdl.addresses import local_path
 from walloc_cdl.data import LatentDataset
 from walloc_cdl.errors import CallError, JobError
@@ -21,15 +22,21 @@ from walloc_cdl.errors import CallError, JobError
 CHUNK_SAMPLES = 8192
 """Stored samples whose logits are in memory together."""
 
+MODEL_BATCH = 64
+"""Signals that the model takes at a time."""
+
 OnProgress = Callable[[int, int], object]
 """Called with the number of samples done, and that of all."""
 
 
-def find_files(inputs: Sequence[Path | str]) -> tuple[list[Path], int]:
-    """Returns the files that are named, and the images in the folders that are named and in their subfolders.
+def find_files(inputs: Sequence[Path | str], kind: str = "image") -> tuple[list[Path], int]:
+    """Returns the files that are named, and those of a kind in the folders that are named and in their subfolders.
 
-    The second value is the number of other files in the folders. Raises `CallError` for a folder without an image.
+    The kind is `image` or `audio`. The second value is the number of other files in the folders. Raises `CallError` for
+    a folder without a file of the kind.
     """
+    suffixes, noun = (AUDIO_SUFFIXES, "sound") if kind == "audio" else (IMAGE_SUFFIXES, "image")
+    examples = "clips" if kind == "audio" else "photos"
     found: list[Path] = []
     num_others = 0
     for each in inputs:
@@ -37,10 +44,10 @@ def find_files(inputs: Sequence[Path | str]) -> tuple[list[Path], int]:
         if not path.is_dir():
             found.append(path)
             continue
-        images, others = list_files(path, IMAGE_SUFFIXES)
+        images, others = list_files(path, suffixes)
         if not images:
             raise CallError(
-                f"folder {path} has no image files; give photos, a folder of them, or a data set of latents"
+                f"folder {path} has no {noun} files; give {examples}, a folder of them, or a data set of latents"
             )
         found += images
         num_others += others
@@ -56,7 +63,7 @@ def predict_files(
     on_batch: Callable[[EncodedFiles], object] | None = None,
     progress: OnProgress | None = None,
 ) -> PredictionTable:
-    """Classify image files, on the device that the classifier is on.
+    """Classify files, on the device that the classifier is on; a clip by the mean of the logits of its segments.
 
     Files that cannot be read are in the table as `unreadable`. `on_batch` is called with each batch, before `progress`.
     Raises `JobError` if logits are not finite, `CallError` for a `top` below one.
@@ -68,7 +75,8 @@ def predict_files(
         for batch in encoder.encode(files):
             if batch.names:
                 with torch.inference_mode():
-                    logits = model(batch.codes.to(device)).float().cpu().numpy()
+                    parts = torch.cat([model(part.to(device)).float().cpu() for part in batch.codes.split(MODEL_BATCH)])
+                logits = np.stack([part.mean(0).numpy() for part in parts.split(batch.counts)])
                 table.append(batch.names, _probabilities(logits, np.full(len(logits), -1)))
             table.unreadable += batch.unreadable
             done += len(batch.names) + len(batch.unreadable)

@@ -33,8 +33,16 @@ MAX_SCATTERS = 6
 MAX_VALUE = 300
 """Characters of a setting."""
 
-_SHARES = ("accuracy", "mAP", "top-5 accuracy", "macro F1", "micro F1", "exact match")
+_SHARES = {"accuracy", "mAP", "top-5 accuracy", "macro F1", "micro F1", "exact match"}
 """Figures that are shown as percentages."""
+_CURVES = {
+    "accuracy": "accuracy",
+    "mean_average_precision": "mAP",
+    "top5": "top-5 accuracy",
+    "macro_f1": "macro F1",
+    "exact_match": "exact match",
+}
+"""Metrics whose curves are drawn, the first three that a run has, with what they are called."""
 _HIDDEN = {"class_names", "target_names", "planes", "spec"}
 
 
@@ -150,14 +158,15 @@ def _curves(history: Sequence[EpochFigures]) -> list[Markup]:
     followed = [epoch.metrics or {} for epoch in history]
     names = {name for metrics in followed for name in metrics}
     losses: dict[str, list[float | None]] = {"training": [epoch.loss for epoch in history]}
-    if "log loss" in names:
-        losses["validation"] = [metrics.get("log loss") for metrics in followed]
+    if "log_loss" in names:
+        losses["validation"] = [metrics.get("log_loss") for metrics in followed]
     found = [charts.curves(losses, "loss")]
-    shares = [name for name in _SHARES if name in names][:3]
-    main = shares or [name for name in ("R²", "MAE") if name in names][:1]
-    if main:
-        values = {name: [metrics.get(name) for metrics in followed] for name in main}
-        found.append(charts.curves(values, "validation" if shares else main[0], percent=bool(shares)))
+    shares = [name for name in _CURVES if name in names][:3]
+    if shares:
+        values = {_CURVES[name]: [metrics.get(name) for metrics in followed] for name in shares}
+        found.append(charts.curves(values, "validation", percent=True))
+    elif "r2" in names:
+        found.append(charts.curves({"R²": [metrics.get("r2") for metrics in followed]}, "R²"))
     return [*found, charts.curves({"learning rate": [epoch.lr for epoch in history]}, "learning rate")]
 
 

@@ -6,10 +6,13 @@ import numpy as np
 
 from classifiers.models.classifier import LatentClassifier
 from classifiers.sound.cache import MAX_CACHE_BYTES, SpectrogramCache
-from walloc_cdl.augment.pipeline import PRESETS, AugmentConfig, PixelAugmentation
-from walloc_cdl.augment.spectrogram import SOUND_PRESETS, SpectrogramAugmentation, SpectrogramAugmentConfig
-from walloc_cdl.data import LatentLoader
+from walloc_cdl.augment.config import PRESETS, SOUND_PRESETS, AugmentConfig, SpectrogramAugmentConfig
+from walloc_cdl.augment.pipeline import PixelAugmentation
+from walloc_cdl.augment.spectrogram import SpectrogramAugmentation
+from walloc_cdl.data import LatentDataset, LatentLoader
 from walloc_cdl.errors import CallError, unknown_name
+from walloc_cdl.transforms.config import LatentTransformConfig
+from walloc_cdl.transforms.pipeline import LatentTransforms
 
 
 def preset(name: str, kind: str) -> AugmentConfig | SpectrogramAugmentConfig:
@@ -24,14 +27,14 @@ def preset(name: str, kind: str) -> AugmentConfig | SpectrogramAugmentConfig:
 
 
 def build_augmentation(
-    model: LatentClassifier, config: AugmentConfig | SpectrogramAugmentConfig
+    model: LatentClassifier, config: AugmentConfig | SpectrogramAugmentConfig | LatentTransformConfig
 ) -> PixelAugmentation | SpectrogramAugmentation | None:
-    """Return the augmentation of a configuration, None for one that changes nothing.
+    """Return the augmentation of a configuration, None for one that changes nothing, or latents.
 
     Raises `CallError` if the model has no pixels, and for an augmentation of pixels with a classifier of sound, or the
     other way round.
     """
-    if config in (PRESETS["none"], SOUND_PRESETS["none"]):
+    if isinstance(config, LatentTransformConfig) or config in (PRESETS["none"], SOUND_PRESETS["none"]):
         return None
     is_sound = model.config.spectrogram is not None
     if isinstance(config, SpectrogramAugmentConfig) != is_sound:
@@ -40,11 +43,26 @@ def build_augmentation(
     if model.config.stem != "synthesis":
         raise CallError(
             f"pixels are augmented, but the stem {model.config.stem} makes none; choose no augmentation (--augment "
-            "none), or the stem synthesis"
+            "none), transforms of latents (LatentTransformConfig), or the stem synthesis"
         )
     return (
         SpectrogramAugmentation(config) if isinstance(config, SpectrogramAugmentConfig) else PixelAugmentation(config)
     )
+
+
+def set_latent_transforms(model: LatentClassifier, dataset: LatentDataset, config: object) -> None:
+    """Give the model the transforms of latents of a configuration; do nothing for one of pixels or spectrograms.
+
+    Raises `CallError` as `LatentTransforms.of_dataset` does, and if the model has other transforms.
+    """
+    if not isinstance(config, LatentTransformConfig):
+        return
+    if model.transforms is not None and not isinstance(model.transforms, LatentTransforms):
+        raise CallError(
+            "augment are transforms of latents, but the model has transforms of its own; give the one or the others"
+        )
+    device = next(model.parameters()).device
+    model.transforms = LatentTransforms.of_dataset(config, dataset, model.input).to(device)
 
 
 def build_cache(model: LatentClassifier, loader: LatentLoader) -> SpectrogramCache | None:

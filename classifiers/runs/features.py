@@ -21,7 +21,7 @@ from classifiers.models.classifier import LatentClassifier
 from classifiers.models.split import BackboneSplit, divide, frozen_parameters
 from classifiers.runs.freezing import Freezing
 from classifiers.runs.train_config import TrainConfig
-from walloc_cdl.augment.pipeline import PRESETS
+from walloc_cdl.augment.config import PRESETS
 from walloc_cdl.canonical import canonical_json, sha256_hex
 from walloc_cdl.data import LatentBatch, LatentDataset, LatentLoader
 from walloc_cdl.data.readers import stored_rows

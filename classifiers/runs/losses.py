@@ -2,14 +2,14 @@
 
 A loss is called with the outputs of the model, float32 (B, C), the targets as `LatentLoader` yields them, and, where
 neighbors are mixed (`walloc_cdl.augment.mixing`), with each sample's own share of the mixture, float32 (B,). Where one
-half of a mixture is of unknown label, the other counts as much as its share. So the two of a pair count as much as they
-would without mixing, and `weight` of a batch does not depend on the shares.
+half of a mixture is of unknown label, the other counts as much as its share, so that the two of a pair count as much as
+they would without mixing.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -26,16 +26,20 @@ from walloc_cdl.errors import CallError
 from walloc_cdl.latents import UNKNOWN_LABEL
 
 
-class Loss(Protocol):
-    """A loss of some kind of label."""
+class Loss(ABC):
+    """The mean of terms; a batch that several processes share has one mean over all of them."""
 
     def __call__(self, outputs: Tensor, targets: Tensor, shares: Tensor | None = None) -> Tensor:
-        """Returns the mean loss of the samples of known label, float32 (); 0 if there are none."""
-        ...
+        """Returns the mean, float32 (), over what is known, as `terms` says; 0 if nothing is."""
+        total, count = self.terms(outputs, targets, shares)
+        return total / torch.where(count > 0, count, 1)
 
-    def weight(self, targets: Tensor) -> Tensor:
-        """Returns how much the loss of a batch counts beside that of others, float32 (): its number of known labels."""
-        ...
+    @abstractmethod
+    def terms(self, outputs: Tensor, targets: Tensor, shares: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Returns the sum of the terms and how much they count together, both float32 ().
+
+        Shares are None where nothing is mixed.
+        """
 
 
 REGRESSION_LOSSES = {"mse": mse_loss, "l1": l1_loss, "huber": smooth_l1_loss}
@@ -54,7 +58,7 @@ def build_loss(model: LatentClassifier, dataset: LatentDataset, config: TrainCon
             f"{', '.join(LOSSES[kind])}"
         )
     if kind == "regression":
-        for setting in ("label_smoothing", "class_weights", "bce_target_thresh", "bce_sum"):
+        for setting in ("smoothing", "class_weights", "bce_target_thresh", "bce_sum"):
             if getattr(config, setting):
                 raise CallError(f"{setting} is for classes, but {dataset.folder} has regression targets; omit it")
         if model.scale is None:
@@ -64,10 +68,10 @@ def build_loss(model: LatentClassifier, dataset: LatentDataset, config: TrainCon
         raise CallError(f"bce_target_thresh and bce_sum are settings of the loss bce, not of {name}; omit them")
     weights = _class_weights(dataset, kind, count, config)
     if name == "cross_entropy":
-        return CrossEntropy(config.label_smoothing, weights)
+        return CrossEntropy(config.smoothing, weights)
     return BinaryLoss(
         count,
-        config.label_smoothing,
+        config.smoothing,
         is_multilabel=kind == "multilabel",
         target_threshold=config.bce_target_thresh,
         sum_classes=config.bce_sum,
@@ -76,7 +80,7 @@ def build_loss(model: LatentClassifier, dataset: LatentDataset, config: TrainCon
 
 
 @dataclass(frozen=True, eq=False)
-class CrossEntropy:
+class CrossEntropy(Loss):
     """Softmax cross entropy of class numbers int64 (B,), with the smoothing and the weighted mean of torch's.
 
     It is linear in the target, so the loss of a mixture is the mixture of the losses of both labels.
@@ -86,19 +90,15 @@ class CrossEntropy:
     weights: Tensor | None = None
     """float32 (C,): what an error of each class counts; None for all the same."""
 
-    def __call__(self, outputs: Tensor, targets: Tensor, shares: Tensor | None = None) -> Tensor:
-        """Returns the mean over the samples of known class, weighted by their classes; 0 if no class is known."""
+    def terms(self, outputs: Tensor, targets: Tensor, shares: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Returns the terms of the mean over the samples of known class, weighted by their classes."""
         weights = None if self.weights is None else self.weights.to(outputs.device)
         terms, counts = self._terms(outputs, targets, weights)
         if shares is not None:
             others, other_counts = self._terms(outputs, neighbors(targets), weights)
             terms = shares * terms + (1 - shares) * others
             counts = shares * counts + (1 - shares) * other_counts
-        return _mean(terms.sum(), counts.sum())
-
-    def weight(self, targets: Tensor) -> Tensor:
-        """Returns the sum of the weights of the samples' classes, float32 ()."""
-        return self._counts(targets, None if self.weights is None else self.weights.to(targets.device)).sum()
+        return terms.sum(), counts.sum()
 
     def _terms(self, outputs: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the weighted losses (B,) and the weights (B,) of the samples, 0 where the class is unknown."""
@@ -110,14 +110,11 @@ class CrossEntropy:
             label_smoothing=self.smoothing,
             reduction="none",
         )
-        return terms, self._counts(targets, weights)
-
-    def _counts(self, targets: Tensor, weights: Tensor | None) -> Tensor:
-        known = (targets != UNKNOWN_LABEL).float()
-        return known if weights is None else known * weights[targets.clamp_min(0)]
+        known = (targets != UNKNOWN_LABEL).to(terms.dtype)
+        return terms, known if weights is None else known * weights[targets.clamp_min(0)]
 
 
-class BinaryLoss:
+class BinaryLoss(Loss):
     """Binary cross entropy of each class, by timm's `BinaryCrossEntropy`, as timm's recipes A1 to A3 use it.
 
     Targets are class numbers int64 (B,) or, with `is_multilabel`, uint8 (B, C). Smoothing s makes them
@@ -146,18 +143,14 @@ class BinaryLoss:
             pos_weight=weights if is_multilabel else None,
         )
 
-    def __call__(self, outputs: Tensor, targets: Tensor, shares: Tensor | None = None) -> Tensor:
-        """Returns the mean over the samples of known class, as the class says; 0 if no class is known."""
+    def terms(self, outputs: Tensor, targets: Tensor, shares: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Returns the terms of the mean over the samples of known class, as the class says."""
         dense, counts = self._dense(targets), self._known(targets)
         if shares is not None:
             dense, counts = _mixed(dense, counts[:, None], shares[:, None])
             counts = counts[:, 0]
         terms = counts * self._terms.to(outputs.device)(outputs, dense).sum(1)
-        return _mean(terms.sum(), counts.sum() * (1 if self.sum_classes else self.num_classes))
-
-    def weight(self, targets: Tensor) -> Tensor:
-        """Returns the number of samples of known classes, float32 ()."""
-        return self._known(targets).sum()
+        return terms.sum(), counts.sum() * (1 if self.sum_classes else self.num_classes)
 
     def _known(self, targets: Tensor) -> Tensor:
         """Return 1 for samples of known classes, and 0 for others, float32 (B,)."""
@@ -172,26 +165,22 @@ class BinaryLoss:
 
 
 @dataclass(frozen=True, eq=False)
-class RegressionLoss:
+class RegressionLoss(Loss):
     """Loss of targets float32 (B,) or (B, T), NaN where unknown, in units of their deviation on the training split."""
 
     name: str
     """`mse`, `l1`, or `huber`, which is quadratic up to an error of one deviation."""
     scale: TargetScale
 
-    def __call__(self, outputs: Tensor, targets: Tensor, shares: Tensor | None = None) -> Tensor:
-        """Returns the mean over the known targets of all samples; 0 if none is known."""
+    def terms(self, outputs: Tensor, targets: Tensor, shares: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Returns the terms of the mean over the known targets of all samples."""
         wanted = self.scale.standardized(targets.reshape(outputs.shape).float())
         counts = (~wanted.isnan()).float()
         wanted = torch.where(counts > 0, wanted, 0)
         if shares is not None:
             wanted, counts = _mixed(wanted, counts, shares[:, None])
         terms = REGRESSION_LOSSES[self.name](self.scale.standardized(outputs), wanted, reduction="none")
-        return _mean((counts * terms).sum(), counts.sum())
-
-    def weight(self, targets: Tensor) -> Tensor:
-        """Returns the number of known targets, float32 ()."""
-        return (~targets.isnan()).sum().float()
+        return (counts * terms).sum(), counts.sum()
 
 
 def _mixed(targets: Tensor, counts: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
@@ -203,10 +192,6 @@ def _mixed(targets: Tensor, counts: Tensor, shares: Tensor) -> tuple[Tensor, Ten
     total = own + other
     mixed = (own * targets + other * neighbors(targets)) / torch.where(total > 0, total, 1)
     return mixed, total
-
-
-def _mean(total: Tensor, count: Tensor) -> Tensor:
-    return total / torch.where(count > 0, count, 1)
 
 
 def balanced_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:

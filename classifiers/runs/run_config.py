@@ -49,7 +49,8 @@ def run_config(
             "validation": None if val_ds is None else {**_identity(val_ds), "view": val_ds.view},
         },
         # A GPU draws other random numbers than a CPU, and `auto` means another precision there.
-        "compute": {"device": device.type, "precision": precision},
+        # Each of several processes normalizes its slice of a batch by itself, and draws its own dropout.
+        "compute": {"device": device.type, "precision": precision, "processes": loader.world_size},
     }
 
 

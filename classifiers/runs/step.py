@@ -27,12 +27,13 @@ class ClassifierStep:
 
         Words, uint64 (B,), decide how the samples are augmented and mixed. The loss is 0 if no label is known.
         """
+        total, count = self.terms(codes, targets, words)
+        return total / torch.where(count > 0, count, 1)
+
+    def terms(self, codes: Tensor, targets: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the sum of the loss's terms and how much they count together, of which the loss is the quotient."""
         with autocast(self.precision, self.device):
             outputs = self.model(codes, words)
         mixing = self.model.mixing
         shares = None if mixing is None else mixing.shares(words, self.model.config.input_size)
-        return self.loss(outputs.float(), targets, shares)
-
-    def weight(self, targets: Tensor) -> Tensor:
-        """Returns how much the loss of a batch counts beside that of other batches, float32 ()."""
-        return self.loss.weight(targets)
+        return self.loss.terms(outputs.float(), targets, shares)

@@ -8,12 +8,12 @@ import typer
 
 from datasets_prep.cli.options import SourceName, fraction_and_rest
 from datasets_prep.job.config import PrepareConfig
-from datasets_prep.job.settings import settings_of
 from walloc_cdl.cli.console import progress, report
 from walloc_cdl.cli.options import JsonPath, LocalFolder, Seed, Threads
 from walloc_cdl.cli.planes import codec_plane_table, plane_texts
 from walloc_cdl.errors import CallError
 from walloc_cdl.machine import wait_without_spinning_if_busy
+from walloc_cdl.settings import settings_of
 
 if TYPE_CHECKING:
     from walloc_cdl.codec.families.walloc import WallocCodec

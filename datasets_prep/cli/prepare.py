@@ -20,16 +20,16 @@ from datasets_prep.cli.prepare_options import (
     OutAddress,
     WorkFolder,
     prepare_config,
-    with_settings,
 )
 from datasets_prep.cli.samples import Holdout, LabelFile, open_samples
+from datasets_prep.job.config import PrepareConfig
 from walloc_cdl.cli.console import duration_text, progress, report, say, seconds_since_start, size_text
 from walloc_cdl.cli.contents import contents, latents_text, rate_text, strays_text
 from walloc_cdl.cli.options import JsonPath, require_local
+from walloc_cdl.cli.setting_options import setting_parameters, with_parameters
 from walloc_cdl.errors import CallError
 
 if TYPE_CHECKING:
-    from datasets_prep.job.config import PrepareConfig
     from datasets_prep.sources import Source
     from datasets_prep.sources.core.streaming_source import StreamingSource
     from walloc_cdl.codec import Codec
@@ -49,7 +49,11 @@ NOT_FOR_STREAMS = {
 """Options, and a codec, that do not apply to a stream, with the reason and the remedy."""
 
 
-@with_settings(after="archive", placed={"labels": "normalization", "holdout": "labels", "dry_run": "extend"})
+@with_parameters(
+    setting_parameters(PrepareConfig),
+    after="archive",
+    placed={"labels": "normalization", "holdout": "labels", "dry_run": "extend"},
+)
 def prepare(
     context: typer.Context,
     source: SourceName,

@@ -11,7 +11,6 @@ from datasets_prep.decode.audio import AudioPreparation
 from datasets_prep.decode.images import ImagePreparation
 from datasets_prep.job.choose_preparation import choose_preparation
 from datasets_prep.job.config import PrepareConfig
-from datasets_prep.job.settings import settings_of
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.sources import Source
 from walloc_cdl.codec import Codec
@@ -19,6 +18,7 @@ from walloc_cdl.codec.families.walloc_1d import WallocCodec1D, WallocConfig1D
 from walloc_cdl.codec.families.walloc_2d import WallocCodec2D, WallocConfig2D
 from walloc_cdl.codec.fit.signal_pass import SignalFit
 from walloc_cdl.errors import CallError
+from walloc_cdl.settings import settings_of
 
 NATIVE = "native"
 

@@ -11,12 +11,12 @@ from datasets_prep.decode.images import ImagePreparation
 from datasets_prep.decode.ragged import RaggedPreparation
 from datasets_prep.decode.views import ViewedImagePreparation, parse_views
 from datasets_prep.job.config import DEFAULT_SEGMENT_S, PrepareConfig
-from datasets_prep.job.settings import settings_of
 from datasets_prep.samples.preparation import Preparation
 from datasets_prep.samples.stored import UnusableSample
 from datasets_prep.sources.core.source import Source
 from walloc_cdl.codec import Codec
 from walloc_cdl.errors import CallError
+from walloc_cdl.settings import settings_of
 
 
 def choose_preparation(

@@ -6,9 +6,9 @@ import math
 import re
 from dataclasses import dataclass
 
-from datasets_prep.job.settings import setting, settings_of
 from walloc_cdl.errors import CallError
 from walloc_cdl.machine import cpu_count
+from walloc_cdl.settings import setting, settings_of
 
 DEFAULT_SEGMENT_S = 5.0
 

@@ -8,7 +8,7 @@ from walloc_cdl.cli.registry import CommandTable
 COMMANDS = CommandTable(
     {
         "compare": comparison.compare,
-        "compare-sound": sound.compare_sound,
+        "crossval": sound.crossval,
         "demo": comparison.demo,
         "report": comparison.show_report,
         "codec eval": codec.evaluate,

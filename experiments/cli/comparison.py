@@ -74,7 +74,7 @@ def compare(
         limit=limit,
         workers=workers,
         threads=threads,
-        training=TrainConfig(epochs=epochs, batch_size=batch_size, lr=lr, precision=precision),
+        training=TrainConfig(epochs=epochs, batch_size=batch_size, lr=lr, precision=precision, val_interval=0),
     )
     _run_comparison(config, out, json_path)
 

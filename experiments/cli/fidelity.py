@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from datasets_prep.job.config import PrepareConfig
-from datasets_prep.job.settings import settings_of
 from walloc_cdl.cli.console import progress, show, table, write_json
 from walloc_cdl.cli.options import require_parent
 from walloc_cdl.errors import CallError
+from walloc_cdl.settings import settings_of
 
 if TYPE_CHECKING:
     from datasets_prep.sources import Source

@@ -1,4 +1,4 @@
-"""`cdl compare-sound`: latents of sound against resampled waveforms, by cross-validation."""
+"""`cdl crossval`: latents of sound against resampled waveforms, by cross-validation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from walloc_cdl.cli.options import JsonPath, Threads, out_option
 from walloc_cdl.machine import wait_without_spinning_if_busy
 
 
-def compare_sound(
+def crossval(
     source: Annotated[str, typer.Argument(help="Sounds in class folders: audiofolder:PATH.")],
     folds: Annotated[
         str, typer.Option(help="Regular expression whose group finds the fold in a sample's key: '/(\\d)-' for ESC-10.")
@@ -38,7 +38,7 @@ def compare_sound(
     threads: Threads = None,
     json_path: JsonPath = None,
 ) -> None:
-    """Train one model on latents and on resampled waveforms of the same sounds.
+    """Compare latents with resampled waveforms of sounds by folds.
 
     Each fold is tested by a model that was trained on the others. All conditions share segments, recipe and seeds.
     Running the same command again resumes an interrupted comparison.
@@ -63,7 +63,8 @@ def compare_sound(
             batch_size=batch_size,
             lr=lr,
             precision=precision,
-            label_smoothing=0.1,
+            smoothing=0.1,
+            val_interval=0,
             augment=preset(augment or "light", "audio"),
         ),
     )

@@ -20,7 +20,7 @@ from experiments.sound.conditions import SoundCondition, parse_sound_condition
 from experiments.sound.folds import folds_of_keys
 from experiments.sound.outcome import RESULTS_NAME, TABLE_NAME, FoldScore, SoundOutcome, SoundResult, save_sound_outcome
 from walloc_cdl.addresses import local_path
-from walloc_cdl.augment.spectrogram import SOUND_PRESETS
+from walloc_cdl.augment.config import SOUND_PRESETS
 from walloc_cdl.codec import load_codec
 from walloc_cdl.confinement import require_no_links
 from walloc_cdl.data import LatentDataset, open_latents
@@ -48,7 +48,7 @@ class SoundCompareConfig:
     threads: int | None = None
     training: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            epochs=30, batch_size=32, lr=2e-3, label_smoothing=0.1, augment=SOUND_PRESETS["light"]
+            epochs=30, batch_size=32, lr=2e-3, smoothing=0.1, augment=SOUND_PRESETS["light"], val_interval=0
         )
     )
 

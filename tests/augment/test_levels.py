@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d
 
+from walloc_cdl.augment.config import PRESETS, AugmentConfig
 from walloc_cdl.augment.draws import Draws
 from walloc_cdl.augment.geometry import boxes, sample
 from walloc_cdl.augment.levels import PixelLevels
-from walloc_cdl.augment.pipeline import PRESETS, AugmentConfig, PixelAugmentation
+from walloc_cdl.augment.pipeline import PixelAugmentation
 
 MEAN, STD = torch.zeros(3), torch.ones(3)
 

@@ -52,7 +52,7 @@ def test_pairs_are_mixed_as_timm_mixes_them(config, monkeypatch):
     expected, targets = theirs(pixels[order].clone(), order.clone())
     mixed = mixing(pixels, words)
     torch.testing.assert_close(mixed[order], expected)
-    theirs.label_smoothing = 0
+    theirs.smoothing = 0
     own = mixing.shares(words, SIZE)
     found = targets[torch.arange(count), order]
     smooth = 0.1 / count

@@ -5,10 +5,11 @@ import dataclasses
 import pytest
 import torch
 
+from walloc_cdl.augment.config import PRESETS, AugmentConfig
 from walloc_cdl.augment.draws import Draws
 from walloc_cdl.augment.erasing import RandomErasing
 from walloc_cdl.augment.geometry import RandomResizedCrop
-from walloc_cdl.augment.pipeline import PRESETS, AugmentConfig, PixelAugmentation
+from walloc_cdl.augment.pipeline import PixelAugmentation
 from walloc_cdl.errors import CallError
 
 MEAN, STD = torch.tensor([0.48, 0.45, 0.40]), torch.tensor([0.23, 0.22, 0.22])

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from walloc_cdl.augment.spectrogram import SOUND_PRESETS, SpectrogramAugmentation, SpectrogramAugmentConfig
+from walloc_cdl.augment.config import SOUND_PRESETS, SpectrogramAugmentConfig
+from walloc_cdl.augment.spectrogram import SpectrogramAugmentation
 from walloc_cdl.errors import CallError
 
 GRID = torch.arange(1, 1 + 6 * 2 * 16 * 40).reshape(6, 2, 16, 40).float()

@@ -10,8 +10,9 @@ from classifiers import TrainConfig, create_model, train
 from classifiers.models.config import PixelFit
 from classifiers.runs.losses import CrossEntropy
 from classifiers.runs.step import ClassifierStep
+from walloc_cdl.augment.config import PRESETS, AugmentConfig
 from walloc_cdl.augment.mixing import MixConfig, NeighborMixing
-from walloc_cdl.augment.pipeline import PRESETS, AugmentConfig, PixelAugmentation
+from walloc_cdl.augment.pipeline import PixelAugmentation
 from walloc_cdl.data import LatentLoader
 from walloc_cdl.errors import CallError
 
@@ -59,7 +60,7 @@ def test_two_ranks_augment_and_mix_a_global_batch_as_one_does(striped):
     torch.testing.assert_close(sum(halves) / 2, whole, atol=1e-5, rtol=1e-5)
 
 
-MIXED = dataclasses.replace(LIGHT, mixup=0.2, cutmix=1.0, label_smoothing=0.1)
+MIXED = dataclasses.replace(LIGHT, mixup=0.2, cutmix=1.0, smoothing=0.1)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch
 from classifiers import TrainConfig, create_model, load_classifier, train
 from classifiers.models.split import HEAD, divide, frozen_parameters, stage_names
 from classifiers.runs import features
-from walloc_cdl.augment.pipeline import PRESETS
+from walloc_cdl.augment.config import PRESETS
 from walloc_cdl.errors import CallError
 from walloc_cdl.training import loop as training_loop
 from walloc_cdl.training import seed_torch

@@ -22,7 +22,7 @@ from tests.support.tiny_datasets import identity_layer, make_spec, patterned_spl
 from walloc_cdl.errors import CallError
 from walloc_cdl.training import RunFolder
 
-CONFIG = TrainConfig(epochs=6, batch_size=16, lr=4e-3, ema_decay=0.9)
+CONFIG = TrainConfig(epochs=6, batch_size=16, lr=4e-3, model_ema_decay=0.9)
 ONCE = TrainConfig(epochs=1, batch_size=32)
 
 
@@ -99,7 +99,7 @@ def test_kinds_that_do_not_fit_are_refused(striped, patterned, graded, tmp_path)
         ("patterned", {"loss": "cross_entropy"}, r"loss cross_entropy does not go with .* multilabel.* one of bce"),
         ("graded", {"loss": "bce"}, r"loss bce does not go with labels of kind regression.* one of mse, l1, huber"),
         ("striped", {"loss": "mse"}, r"loss mse does not go with labels of kind class.* one of cross_entropy, bce"),
-        ("graded", {"label_smoothing": 0.1}, r"label_smoothing is for classes, but .* has regression targets; omit"),
+        ("graded", {"smoothing": 0.1}, r"smoothing is for classes, but .* has regression targets; omit"),
         ("graded", {"class_weights": "balanced"}, r"class_weights is for classes, but .* regression targets; omit"),
         ("graded", {"sampling": "balanced"}, r"balanced sampling needs one class a sample, .* of kind 'regression'"),
         ("patterned", {"sampling": "balanced"}, r"sample uniformly, with class weights in the loss"),
@@ -180,7 +180,7 @@ def test_the_options_of_the_command_are_settings_of_the_run(striped, tmp_path, c
     config = RunFolder(out).load_config()["train"]
     expected = TrainConfig(
         loss="bce",
-        label_smoothing=0.1,
+        smoothing=0.1,
         bce_target_thresh=0.2,
         bce_sum=True,
         class_weights=(1.0, 2.5),
@@ -191,11 +191,11 @@ def test_the_options_of_the_command_are_settings_of_the_run(striped, tmp_path, c
         mixup_switch_prob=0.4,
         mixup_off_epoch=3,
     ).to_json()
-    for name in ("loss", "label_smoothing", "bce_target_thresh", "bce_sum", "class_weights", "sampling"):
+    for name in ("loss", "smoothing", "bce_target_thresh", "bce_sum", "class_weights", "sampling"):
         assert config[name] == expected[name]
     assert {name: config[name] for name in config if "mix" in name} == {
         name: expected[name] for name in expected if "mix" in name
     }
     capsys.readouterr()
     assert run([*call, "--class-weights", "rare"]) == 2
-    assert "--class-weights 'rare'; expected balanced, or numbers such as 1,2.5,1" in capsys.readouterr().err
+    assert "class_weights is 'rare'; it must be 'balanced', or a number for each class" in capsys.readouterr().err

@@ -137,7 +137,7 @@ LOSSES = [
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("is_mixed", [False, True])
-def test_the_weighted_mean_of_two_parts_is_the_loss_of_the_whole(loss, is_mixed):
+def test_the_mean_over_two_parts_is_the_loss_of_the_whole(loss, is_mixed):
     """So that processes, and batches that are accumulated, have the gradient of one large batch."""
     outputs, targets = drawn(10)
     targets[[1, 2, 3, 8]] = -1
@@ -150,10 +150,16 @@ def test_the_weighted_mean_of_two_parts_is_the_loss_of_the_whole(loss, is_mixed)
     shares = torch.tensor([0.3, 0.3, 1, 1, 0.8, 0.8, 0.5, 0.5, 0.1, 0.1]) if is_mixed else None
     total = count = 0
     for part in (slice(0, 4), slice(4, 10)):
-        weight = loss.weight(targets[part])
-        total = total + weight * loss(outputs[part], targets[part], None if shares is None else shares[part])
-        count = count + weight
+        terms, weight = loss.terms(outputs[part], targets[part], None if shares is None else shares[part])
+        total, count = total + terms, count + weight
     torch.testing.assert_close(total / count, loss(outputs, targets, shares))
+
+
+def test_nothing_known_has_no_loss_and_counts_nothing():
+    outputs, targets = torch.ones(2, 3), torch.full((2,), -1)
+    for loss in (CrossEntropy(), BinaryLoss(3)):
+        assert loss(outputs, targets) == 0
+        assert loss.terms(outputs, targets)[1] == 0
 
 
 @pytest.mark.parametrize(
@@ -167,7 +173,7 @@ def test_the_weighted_mean_of_two_parts_is_the_loss_of_the_whole(loss, is_mixed)
         ({"mixup": -0.1}, r"mixup is -0.1; expected 0 \(off\) to 100"),
         ({"cutmix": float("nan")}, r"cutmix is nan; expected 0"),
         ({"mixup_prob": 1.5}, r"mixup_prob is 1.5; expected a probability"),
-        ({"mixup_off_epoch": -1}, r"mixup_off_epoch is -1; it must not be negative"),
+        ({"mixup_off_epoch": -1}, r"mixup_off_epoch is -1; it must be at least 0"),
     ],
 )
 def test_wrong_settings(changes, message):

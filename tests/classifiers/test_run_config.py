@@ -36,7 +36,6 @@ def test_every_setting_that_affects_the_result_is_compared(striped, tmp_path):
         "num_samples": 192,
         "view": 0,
         "batch_size": 64,
-        "crop": None,
     }
     assert record.config["compute"] == {"device": "cpu", "precision": "fp32"}
     with pytest.raises(CallError, match=r"has initial.weights 'seeded', but this call has 'given'; repeat the call"):
@@ -117,6 +116,6 @@ def test_weights_that_the_timm_model_exempts_do_not_decay(pixels64):
     assert id(model.backbone.pos_embed) in {id(parameter) for parameter in undecayed["params"]}
 
 
-def test_label_smoothing_must_be_a_fraction():
-    with pytest.raises(CallError, match=r"label_smoothing is 1.0; it must be at least 0 and below 1"):
-        TrainConfig(label_smoothing=1.0)
+def test_smoothing_must_be_a_fraction():
+    with pytest.raises(CallError, match=r"smoothing is 1.0; it must be at least 0 and below 1"):
+        TrainConfig(smoothing=1.0)

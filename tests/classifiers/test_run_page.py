@@ -25,7 +25,7 @@ from walloc_cdl.training import EpochFigures
 
 EVIL = '<script>alert("1")</script>$\\frac{1}$&'
 HISTORY = [
-    EpochFigures(2 - 0.1 * number, 0.001, 100.0, {"accuracy": 0.1 * number, "log loss": 2.0}) for number in range(3)
+    EpochFigures(2 - 0.1 * number, 0.001, 100.0, {"accuracy": 0.1 * number, "log_loss": 2.0}) for number in range(3)
 ]
 
 

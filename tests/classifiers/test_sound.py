@@ -15,8 +15,7 @@ from classifiers.runs.augmentation import preset
 from classifiers.sound.spectrogram import SpectrogramConfig, mel_filters
 from datasets_prep import PrepareConfig, open_source, prepare
 from tests.support.sounds import write_sound
-from walloc_cdl.augment.pipeline import PRESETS
-from walloc_cdl.augment.spectrogram import SOUND_PRESETS
+from walloc_cdl.augment.config import PRESETS, SOUND_PRESETS
 from walloc_cdl.codec import load_codec
 from walloc_cdl.data import open_latents
 from walloc_cdl.errors import CallError, DamagedError

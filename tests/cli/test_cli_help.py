@@ -22,8 +22,8 @@ def command_paths() -> list[list[str]]:
 
 
 HELP = {
-    "": "prepare inspect verify preview export push pull probe train evaluate predict compare demo report repair drop "
-    "merge split cut codec model weights bench",
+    "": "prepare inspect verify preview export push pull probe train evaluate predict compare crossval demo report "
+    "repair drop merge split cut codec model weights bench",
     "codec": "list info fit import eval encode decode inspect",
     "model": "export push",
     "weights": "convert",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from classifiers import Reading, load_classifier, predict
 from tests.support.sounds import write_sound
+from walloc_cdl.data import open_latents
 
 RATE = 44_100
 
@@ -41,8 +44,31 @@ def test_sound_is_prepared_trained_and_evaluated_by_clip(cdl, clips, tmp_path):
     assert (answer.code, "choose one of auto, sample, clip" in answer.err) == (2, True)
     answer = cdl("evaluate", tmp_path / "run", tmp_path / "set", "--views", "mean")
     assert (answer.code, "there is no mean; choose one view" in answer.err) == (2, True)
+    check_prediction_of_clips(cdl, clips, tmp_path)
     answer = cdl("train", tmp_path / "set", *run, "--out", tmp_path / "other", "--crop", "a")
     assert (answer.code, "expected height and width in latents" in answer.err) == (2, True)
+
+
+def check_prediction_of_clips(cdl, clips, folder):
+    """Files get the probabilities that the means of their stored segments' logits give; broken ones are reported."""
+    (folder / "broken.wav").write_bytes(b"RIFF")
+    files = (clips / "hum", clips / "whistle", folder / "broken.wav")
+    assert cdl("predict", folder / "run", *files, "--json", folder / "files.json").code == 0
+    found = json.loads((folder / "files.json").read_text())
+    assert [Path(each["file"]).name for each in found["unreadable"]] == ["broken.wav"]
+    by_file = {each["file"]: each["top"] for each in found["predictions"]}
+    assert len(by_file) == 8
+    stored, model = open_latents(folder / "set", "test"), load_classifier(folder / "run")
+    expected = predict(model, stored, reading=Reading(unit="clip"))
+    names = dict.fromkeys(key.rpartition("#")[0] for key in stored.keys(range(len(stored))))
+    for key, probabilities in zip(names, expected.probabilities, strict=True):
+        top = by_file[str(clips / key)]
+        assert top[0]["probability"] == pytest.approx(probabilities.max(), abs=1e-4)
+    answer = cdl("predict", folder / "run", *files, "--contact-sheet", folder / "sheet.png")
+    assert (answer.code, "the run is of sound; omit it" in answer.err) == (2, True)
+    (folder / "empty").mkdir()
+    answer = cdl("predict", folder / "run", folder / "empty")
+    assert (answer.code, "has no sound files; give clips" in answer.err) == (2, True)
 
 
 def test_clips_of_any_length_are_trained_in_crops(cdl, clips, tmp_path):
@@ -57,7 +83,7 @@ def test_clips_of_any_length_are_trained_in_crops(cdl, clips, tmp_path):
 
 
 def test_comparison_of_sound(cdl, clips, tmp_path):
-    arguments = ("compare-sound", f"audiofolder:{clips}", "--out", tmp_path / "out", "--segment", 0.1, "--workers", 0)
+    arguments = ("crossval", f"audiofolder:{clips}", "--out", tmp_path / "out", "--segment", 0.1, "--workers", 0)
     short = ("--epochs", 1, "--seeds", 1, "--batch-size", 4, "--threads", 1, "--conditions", "waves-64x,latents-64")
     answer = cdl(*arguments, *short, "--folds", r"/(\d)-", "--json", tmp_path / "report.json")
     assert answer.code == 0

@@ -6,13 +6,14 @@ import shutil
 import pytest
 import torch
 
-from classifiers import create_model
+from classifiers import TrainConfig, create_model, load_classifier, train
 from tests.support.operators import remove_operators
 from walloc_cdl.data import LatentLoader, ModelInput, open_latents
 from walloc_cdl.errors import CallError
 from walloc_cdl.transforms import operations
+from walloc_cdl.transforms.config import LATENT_PRESETS, LatentTransformConfig
 from walloc_cdl.transforms.operators import Operators
-from walloc_cdl.transforms.pipeline import LatentTransformConfig, LatentTransforms
+from walloc_cdl.transforms.pipeline import LatentTransforms
 
 ALL = LatentTransformConfig(
     noise=0.5, hflip=0.5, vflip=0.5, shift=3, crop=(10, 9), brightness=0.3, contrast=0.3, erase=0.5
@@ -129,3 +130,25 @@ def test_a_data_set_without_operators(packed, tmp_path):
     model = create_model("test_resnet", dataset, transforms=LatentTransformConfig(shift=2, noise=1.0)).train()
     codes, _, words = next(LatentLoader(dataset, 8).with_words())
     assert model(codes, words).shape == (8, 2)
+
+
+def test_a_run_has_its_transforms_in_its_configuration(packed, tmp_path):
+    dataset = open_latents(packed, "train")
+
+    def call(augment, stem="channels", **options):
+        return train(
+            lambda: create_model("test_resnet", dataset, stem=stem, grid=24, **options),
+            dataset,
+            None,
+            TrainConfig(epochs=1, batch_size=8, precision="fp32", augment=augment),
+            tmp_path / "run",
+        )
+
+    record = call(LATENT_PRESETS["light"])
+    assert record.config["train"]["augment"] == LatentTransformConfig(hflip=0.5, shift=4).to_json()
+    assert call(LATENT_PRESETS["light"]) == record
+    with pytest.raises(CallError, match=r"has train\.augment\.|has transforms\."):
+        call(LatentTransformConfig(hflip=0.5))
+    with pytest.raises(CallError, match="augment are transforms of latents, but the model has transforms of its own"):
+        call(LATENT_PRESETS["light"], transforms=torch.nn.Identity())
+    assert load_classifier(tmp_path / "run").transforms is None

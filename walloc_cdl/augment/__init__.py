@@ -5,6 +5,6 @@ pixels before encoding can be done to them afterwards. Every random number follo
 `LatentLoader.with_words`, and so from (seed, epoch, position) alone: the same for any batch size and number of ranks,
 and after resumption.
 
-`pipeline` has the usual pipelines; `draws` makes the random numbers; `geometry`, `color` and `erasing` are the
-operations; `policies` chooses among them (RandAugment, TrivialAugment).
+`config` has the settings and the usual presets, `pipeline` applies them; `draws` makes the random numbers; `geometry`,
+`color` and `erasing` are the operations; `policies` chooses among them (RandAugment, TrivialAugment).
 """

@@ -1,81 +1,25 @@
-"""`PixelAugmentation`: the pipeline, and the presets that commands offer."""
+"""`PixelAugmentation`: the pipeline of augmentation."""
 
 from __future__ import annotations
-
-import dataclasses
-from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from walloc_cdl.augment import color
+from walloc_cdl.augment.config import AugmentConfig
 from walloc_cdl.augment.draws import Draws
 from walloc_cdl.augment.erasing import RandomErasing
 from walloc_cdl.augment.geometry import RandomResizedCrop, composed, flips, rotations, sample
 from walloc_cdl.augment.levels import PixelLevels
 from walloc_cdl.augment.policies import RandAugment, TrivialAugment
-from walloc_cdl.errors import CallError, unknown_name
+from walloc_cdl.errors import CallError
 
 POLICIES = {"rand": RandAugment(), "trivial": TrivialAugment()}
-
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """Settings of a pipeline, with timm's names where it has the same. Defaults change nothing.
-
-    Raises `CallError` for values out of range.
-    """
-
-    scale: tuple[float, float] | None = None
-    """Smallest and largest share of the area of a random resized crop; None for no crop."""
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    """Smallest and largest width / height of the crop."""
-    hflip: float = 0.0
-    """Probability of a horizontal flip."""
-    vflip: float = 0.0
-    rotation: float = 0.0
-    """Largest angle in degrees of a random rotation."""
-    color_jitter: float = 0.0
-    """Largest relative change of brightness, contrast and saturation, each drawn by itself."""
-    hue: float = 0.0
-    """Largest turn of the hue, up to 0.5."""
-    auto_augment: str | None = None
-    """`rand`, timm's `rand-m9-mstd0.5-inc1`, or `trivial`, torchvision's `TrivialAugmentWide`."""
-    reprob: float = 0.0
-    """Probability of random erasing."""
-
-    def __post_init__(self) -> None:
-        if self.scale is not None and not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise CallError(f"a crop of {self.scale} of the area; expected two shares above 0, at most 1, ascending")
-        if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise CallError(f"an aspect of {self.ratio}; expected two numbers above 0, ascending")
-        for name in ("hflip", "vflip", "reprob"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise CallError(f"{name} is {getattr(self, name)}; expected a probability from 0 to 1")
-        for name, largest in (("rotation", 180), ("color_jitter", 1), ("hue", 0.5)):
-            if not 0 <= getattr(self, name) <= largest:
-                raise CallError(f"{name} is {getattr(self, name)}; expected 0 to {largest}")
-        if self.auto_augment is not None and self.auto_augment not in POLICIES:
-            raise unknown_name("policy", self.auto_augment, POLICIES, f"choose one of {', '.join(POLICIES)}")
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as plain values, for canonical JSON."""
-        fields = dataclasses.asdict(self)
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
-
-
-PRESETS = {
-    "none": AugmentConfig(),
-    "light": AugmentConfig(scale=(0.35, 1.0), hflip=0.5),
-    "timm": AugmentConfig(scale=(0.08, 1.0), hflip=0.5, auto_augment="rand", reprob=0.25),
-}
-"""`light` crops and flips; `timm` is what timm's training recipes have in common."""
 
 
 class PixelAugmentation:
     """Augments normalized pixels; every random number follows from the samples' words.
 
-    >>> augment = PixelAugmentation(PRESETS["light"])
+    >>> augment = PixelAugmentation(AugmentConfig(scale=(0.35, 1.0), hflip=0.5))
     >>> augment(pixels, words, mean, std).shape                                       # doctest: +SKIP
     torch.Size([64, 3, 128, 128])
     """

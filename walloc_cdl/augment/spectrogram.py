@@ -2,58 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from walloc_cdl.augment.config import SpectrogramAugmentConfig
 from walloc_cdl.augment.draws import Draws
-from walloc_cdl.errors import CallError
-
-
-@dataclass(frozen=True)
-class SpectrogramAugmentConfig:
-    """Settings of the augmentation of sound; defaults change nothing. Raises `CallError` for values out of range."""
-
-    shift: bool = False
-    """Whether a sound begins at a random moment; its end then precedes its beginning."""
-    gain: float = 0.0
-    """Largest change of loudness, as a multiple of the spectrograms' standard deviation."""
-    time_mask: float = 0.0
-    """Largest share of the columns that a mask covers."""
-    band_mask: float = 0.0
-    """Largest share of the mel bands that a mask covers."""
-    num_masks: int = 1
-    """Number of masks of each kind."""
-
-    def __post_init__(self) -> None:
-        for name in ("time_mask", "band_mask"):
-            if not 0 <= getattr(self, name) < 1:
-                raise CallError(f"{name} is {getattr(self, name)}; expected a share from 0 to less than 1")
-        if not 0 <= self.gain <= 10:
-            raise CallError(f"gain is {self.gain}; expected 0 to 10 standard deviations")
-        if self.num_masks < 1:
-            raise CallError(f"num_masks is {self.num_masks}; expected at least 1")
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as plain values, for canonical JSON."""
-        return dataclasses.asdict(self)
-
-
-SOUND_PRESETS = {
-    "none": SpectrogramAugmentConfig(),
-    "light": SpectrogramAugmentConfig(shift=True, time_mask=0.25, band_mask=0.25),
-    "timm": SpectrogramAugmentConfig(shift=True, gain=0.3, time_mask=0.25, band_mask=0.25, num_masks=2),
-}
-"""The presets have the names of those of images: `light` shifts and masks once, `timm` changes more."""
 
 
 class SpectrogramAugmentation:
     """Augments normalized spectrograms; every random number follows from the samples' words.
 
-    >>> augment = SpectrogramAugmentation(SOUND_PRESETS["light"])
+    >>> augment = SpectrogramAugmentation(SpectrogramAugmentConfig(shift=True))
     >>> augment(spectrograms, words, mean, std).shape                                 # doctest: +SKIP
     torch.Size([64, 1, 64, 192])
     """

@@ -16,7 +16,8 @@ import typer
 from walloc_cdl.cli.command_tree import build_command_tree
 from walloc_cdl.cli.console import Terminated, interruptible, show_all_text, start_clock
 from walloc_cdl.cli.options import require_utf8
-from walloc_cdl.errors import CdlError, system_reason, terminal_text
+from walloc_cdl.errors import CallError, CdlError, system_reason, terminal_text
+from walloc_cdl.machine import is_main_process
 
 # New versions of typer include a copy of click, old ones import it. Both export BadParameter, whose base classes are
 # the errors of the click in use.
@@ -57,7 +58,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _print_error(f"cdl: {error.format_message()}")
         return error.exit_code
     except CdlError as error:
-        _print_error(f"cdl: {error}")
+        # Processes that were launched together refuse a call together; one says so.
+        if is_main_process() or not isinstance(error, CallError):
+            _print_error(f"cdl: {error}")
         return error.exit_code
     except OSError as error:
         prefix = f"{error.filename}: " if error.filename else ""

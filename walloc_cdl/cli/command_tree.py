@@ -22,7 +22,7 @@ HELP = "Compressed-domain learning: encode a data set once to small latents, and
 
 HELP_ORDER = (
     *("prepare", "inspect", "verify", "preview", "export", "push", "pull"),
-    *("probe", "train", "evaluate", "predict", "compare", "demo", "report"),
+    *("probe", "train", "evaluate", "predict", "compare", "crossval", "demo", "report"),
     *("repair", "drop", "merge", "split", "cut"),
     *("codec", "codec list", "codec info", "codec fit", "codec import", "codec eval"),
     *("codec encode", "codec decode", "codec inspect"),

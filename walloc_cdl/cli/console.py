@@ -200,7 +200,9 @@ def _line_printer(title: str, unit: str) -> Update:
         if time.monotonic() - last_printed >= PROGRESS_INTERVAL_S:
             last_printed = time.monotonic()
             of_total = "" if total is None else f" of {total:,}"
-            say(f"{title}: {done:,}{of_total} {unit}, {rate_text}")
+            per_second = rate.per_second(done)
+            left = [f"{duration_text((total - done) / per_second)} left"] if total is not None and per_second else []
+            say(", ".join([f"{title}: {done:,}{of_total} {unit}", rate_text, *left, *filter(None, details)]))
 
     return update
 

@@ -34,6 +34,8 @@ class RunRecord(Generic[MetricsT]):
     """Training rate: the median over the epochs."""
     history: list[EpochFigures]
     """Loss, learning rate, rate and metrics of each epoch."""
+    epoch: int
+    """Number of the epoch, from 1, after which the saved weights were averaged: the last one or the best."""
     weights_sha256: Sha256
     """SHA-256 of model.safetensors."""
 

@@ -1,10 +1,12 @@
 """A run's folder: its files, and the rules for a folder that exists already.
 
 config.json              everything that the run depends on; written first, never changed
-checkpoint.safetensors   the state of training; replaced after every epoch, removed when the run is finished
+recipe.toml              the settings of the run as `cdl train --recipe` takes them, if the command started it
+checkpoint.safetensors   the state of training; replaced after every epoch and within long ones, removed at the end
 features.bin, .json      features of frozen layers, while they train others; removed when the run is finished
 diverged.json            why a run cannot go on, if its loss diverged
-model.safetensors        the averaged weights
+model.safetensors        the averaged weights, of the last epoch or of the best
+logs/                    what trackers wrote
 codec/                   the codec of the data set, so that files can be classified without it
 classes.csv              the figures of each class on the validation data, if a classifier was evaluated
 index.html               the page of the run: curves, worst mistakes, confusion matrix, calibration
@@ -21,10 +23,18 @@ from walloc_cdl.addresses import local_path
 from walloc_cdl.canonical import canonical_json, first_difference, sha256_hex
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.fields import shorten
-from walloc_cdl.files import foreign_names, make_folder, remove_file, remove_folder, remove_temporaries, write_atomic
+from walloc_cdl.files import (
+    foreign_names,
+    make_folder,
+    remove_file,
+    remove_folder,
+    remove_temporaries,
+    remove_tree,
+    write_atomic,
+)
 from walloc_cdl.json_files import read_json
 from walloc_cdl.training.checkpoint import REMEDY
-from walloc_cdl.training.loop import DivergedError
+from walloc_cdl.training.interfaces import DivergedError
 from walloc_cdl.training.record import MetricsT, RunRecord
 
 FORMAT = "walloc-cdl run"
@@ -49,6 +59,8 @@ class RunFolder:
         self.classes_path = self.path / "classes.csv"
         self.page_path = self.path / "index.html"
         self.record_path = self.path / "record.json"
+        self.recipe_path = self.path / "recipe.toml"
+        self.logs_path = self.path / "logs"
 
     @property
     def is_finished(self) -> bool:
@@ -114,7 +126,7 @@ class RunFolder:
             raise DamagedError(f"{self.diverged_path}: no reason in it; remove it to resume the run")
         raise DivergedError(
             f"{reason}; so ended an earlier call of the run in {self.path}: start over there with --restart "
-            f"(resume=False), or remove {self.diverged_path.name} to resume after the last finished epoch"
+            f"(resume=False), or remove {self.diverged_path.name} to resume from the last checkpoint"
         )
 
     def save_record(self, record: RunRecord[Any]) -> None:
@@ -138,6 +150,8 @@ class RunFolder:
     def _discard(self) -> None:
         """Remove the files of a run, config.json last, so that an interrupted removal still leaves a run."""
         self.load_config()  # raises unless this is a run
+        if self.logs_path.is_dir() and not self.logs_path.is_symlink():
+            remove_tree(self.logs_path)
         for path in (
             self.record_path,
             self.classes_path,
@@ -146,6 +160,7 @@ class RunFolder:
             self.checkpoint_path,
             *self.features_paths,
             self.diverged_path,
+            self.recipe_path,
             *(self.codec_path / name for name in CODEC_FILES),
             self.config_path,
         ):

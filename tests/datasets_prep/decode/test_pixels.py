@@ -21,12 +21,12 @@ from datasets_prep.decode.images import (
 )
 from datasets_prep.decode.worker import decode_chunk
 from datasets_prep.job.choose_preparation import choose_preparation
-from datasets_prep.job.settings import settings_of
 from datasets_prep.samples.stored import UnreadableError
 from tests.support.pictures import encoded, picture
 from tests.support.rows_first import resized_by_pillow
 from walloc_cdl.codec import ResizeCodec, ResizeConfig
 from walloc_cdl.errors import CallError
+from walloc_cdl.settings import settings_of
 
 
 def exactly(image: Image.Image) -> np.ndarray:

@@ -12,11 +12,11 @@ from datasets_prep.decode.audio import AudioPreparation
 from datasets_prep.decode.images import ImagePreparation
 from datasets_prep.decode.views import ViewedImagePreparation
 from datasets_prep.job.choose_preparation import stored_preparation
-from datasets_prep.job.settings import settings_of
 from tests.support.pictures import encoded, picture
 from walloc_cdl.cli.command_tree import build_command_tree
 from walloc_cdl.codec import ResizeCodec, ResizeConfig
 from walloc_cdl.errors import CallError
+from walloc_cdl.settings import settings_of
 
 
 def test_each_field_is_a_setting_and_an_option_of_the_command():

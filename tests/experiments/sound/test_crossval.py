@@ -1,4 +1,4 @@
-"""`cdl compare-sound`: conditions, folds, a small comparison from beginning to end, and what is refused."""
+"""`cdl crossval`: conditions, folds, a small comparison from beginning to end, and what is refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from experiments.sound.compare import SoundCompareConfig, compare_sounds
 from experiments.sound.conditions import parse_sound_condition
 from experiments.sound.folds import folds_of_keys
 from tests.support.sounds import write_sound
-from walloc_cdl.augment.spectrogram import SOUND_PRESETS
+from walloc_cdl.augment.config import SOUND_PRESETS
 from walloc_cdl.errors import CallError
 
 RATE = 44_100

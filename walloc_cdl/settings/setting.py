@@ -6,7 +6,7 @@ This module imports nothing heavy, since the command line reads the settings at 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from walloc_cdl.errors import CallError, unknown_name
@@ -42,6 +42,8 @@ class Setting:
     """Placeholder of the value in the help; None shows its type."""
     is_share: bool = False
     """Whether it is a share, which the command line also accepts in percent, such as `1%`."""
+    zero_is_none: bool = False
+    """Whether 0 on the command line and in recipes stands for None, which is not the default."""
 
     def require_valid(self, name: str, value: Any) -> None:
         """Raise `CallError` for an invalid value; None, the default, is always valid."""
@@ -68,3 +70,20 @@ def setting(default: Any, help: str, **properties: Any) -> Any:
 def settings_of(config: Any) -> dict[str, Setting]:
     """Return the settings of a dataclass, or of an instance of it, by field name, in the order of the fields."""
     return {each.name: each.metadata[_KEY] for each in fields(config) if _KEY in each.metadata}
+
+
+def plain_values(config: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass as values of a recipe: those that are None are left out, or 0 if that means it.
+
+    Fields that are dataclasses themselves become dictionaries.
+    """
+    values = {}
+    for each in fields(config):
+        value, known = getattr(config, each.name), each.metadata.get(_KEY)
+        if value is None and known is not None and known.zero_is_none:
+            value = 0
+        if is_dataclass(value):
+            value = plain_values(value)
+        if value is not None:
+            values[each.name] = list(value) if isinstance(value, tuple) else value
+    return values
