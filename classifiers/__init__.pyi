@@ -5,6 +5,7 @@ from .evaluation.predictions import evaluate as evaluate
 from .evaluation.predictions import predict as predict
 from .evaluation.reading import Reading as Reading
 from .evaluation.regression import RegressionMetrics as RegressionMetrics
+from .export.write_graph import export_run as export_run
 from .hub.pull_run import from_pretrained as from_pretrained
 from .hub.push_run import push_run as push_run
 from .models.classifier import LatentClassifier as LatentClassifier

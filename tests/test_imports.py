@@ -216,6 +216,15 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "classifiers.evaluation",
         "classifiers.runs",
     ),
+    "classifiers.export": (
+        "walloc_cdl.kernels",
+        "walloc_cdl.codec",
+        "walloc_cdl.codec.families",
+        "walloc_cdl.training",
+        "classifiers.models",
+        "classifiers.runs",
+        "classifiers.prediction",
+    ),
     "classifiers": (),
     "classifiers.cli": (
         "walloc_cdl.latents",
@@ -230,6 +239,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "classifiers.prediction",
         "classifiers.probe",
         "classifiers.hub",
+        "classifiers.export",
     ),
     "experiments.peers": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*"),
     "experiments.benchmarks": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*", "experiments.peers"),

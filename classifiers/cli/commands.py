@@ -11,6 +11,7 @@ COMMANDS = CommandTable(
         "train": training.train,
         "evaluate": learning.evaluate,
         "predict": prediction.predict,
+        "model export": models.export,
         "model push": models.push,
         "weights convert": weights.convert,
     },

@@ -61,7 +61,7 @@ def evaluate(
     """Evaluate a trained classifier on a split of a data set.
 
     The data set must have the codec, the size and the classes that the classifier was trained on. Of latents with bit
-    planes, as many planes are read as the classifier was trained on.
+    planes, as many planes are read as the classifier was trained on, or fewer (--bytes) if it was trained with budgets.
     """
     wait_without_spinning_if_busy()
     import classifiers
@@ -75,7 +75,9 @@ def evaluate(
     of_run, stored = model.config.spec, manifest.spec
     is_prefix = num_bytes is None and of_run.codec_id == stored.codec_id and of_run.num_planes < stored.num_planes
     test_set = open_latents(folder, chosen_split, bytes=num_bytes, num_planes=of_run.num_planes if is_prefix else None)
-    if of_run.codec_id == stored.codec_id and test_set.spec.num_planes != of_run.num_planes:
+    fits = test_set.spec.num_planes == of_run.num_planes
+    fits = fits or (model.config.budgets is not None and test_set.spec.num_planes < of_run.num_planes)
+    if of_run.codec_id == stored.codec_id and not fits:
         raise CallError(
             f"{folder} is read with {test_set.spec.num_planes} bit planes, but {run} was trained on "
             f"{of_run.num_planes}; "

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from walloc_cdl.cli.optional_values import OMITTED, optional_value
-from walloc_cdl.errors import CallError
-
-if TYPE_CHECKING:
-    from walloc_cdl.augment.config import AugmentConfig, SpectrogramAugmentConfig
 
 ModelName = Annotated[
     str, typer.Option("--model", help="A timm model, such as resnet18 or hf_hub:timm/resnet18.a1_in1k.")
@@ -31,14 +27,8 @@ Augment = Annotated[
     str | None,
     typer.Option(
         help="Augmentation of the pixels that the stem makes: none, light (crop, flip) or timm (as timm's recipes); of "
-        "sound: none, light (shift, masks) or timm (more of them). Default light, and none for the channels stem."
-    ),
-]
-Crop = Annotated[
-    str | None,
-    typer.Option(
-        metavar="SIDES",
-        help="Of samples that differ in size, the crop in latents that the model takes: 16x16, or 400 of sound.",
+        "sound: none, light (shift, masks) or timm (more of them); with the channels stem, of latents: none or light "
+        "(flip, shift); or a .toml file of settings. Default light, and none for the channels stem."
     ),
 ]
 Views = Annotated[str, typer.Option(help="Stored views of a sample: one, or the mean over all.")]
@@ -51,23 +41,6 @@ Unit = Annotated[
 Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
 
 
-def augment_config(name: str, kind: str = "image") -> AugmentConfig | SpectrogramAugmentConfig:
-    """Returns the preset of a value of `--augment` for latents of a kind; raises `CallError` for another one."""
-    from classifiers.runs.augmentation import preset  # imports torch
-
-    return preset(name, kind)
-
-
 def pretrained_weights(option: str | None) -> bool | Path:
     """Returns the argument `pretrained` of `create_model` for a value of `--pretrained`."""
     return Path(option).expanduser() if option not in (None, OMITTED) else option == OMITTED
-
-
-def crop_sides(option: str | None) -> tuple[int, ...] | None:
-    """Returns the argument `crop` of `create_model` for a value of `--crop`; raises `CallError` for other text."""
-    if option is None:
-        return None
-    parts = option.lower().split("x")
-    if not all(part.isascii() and part.isdigit() and 0 < len(part) < 10 for part in parts):
-        raise CallError(f"--crop {option[:40]!r}; expected height and width in latents, such as 16x16, or a length")
-    return tuple(int(part) for part in parts)

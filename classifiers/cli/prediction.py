@@ -145,13 +145,15 @@ def _predict_data_set(
 
 def _show(found: PredictionTable, json_path: Path | None, csv_path: Path | None) -> None:
     """Print the first predictions and how many there are, and write the JSON file."""
-    places = [str(place) if place > 1 else "class" for place in range(1, found.num_top + 1)]
+    count = max((len(sample.top) for sample in found.samples), default=found.num_top)
+    first = "target" if found.label_kind == "regression" else "class"
+    places = [str(place) if place > 1 else first for place in range(1, count + 1)]
     is_labeled = found.num_labeled > 0
     rows = [
         [
             sample.name,
             *([""] if is_labeled and sample.label is None else [found.class_name(sample.label)] if is_labeled else []),
-            *(f"{found.class_name(number)} {share:.1%}" for number, share in sample.top),
+            *(f"{found.class_name(number)} {found.share_text(share)}" for number, share in sample.top),
         ]
         for sample in found.samples[:SHOWN_SAMPLES]
     ]

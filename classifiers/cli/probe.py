@@ -47,9 +47,9 @@ def probe(
     seed: Seed = 0,
     json_path: JsonPath = None,
 ) -> None:
-    """Test how well simple classifiers tell the classes apart, in a minute or two.
+    """Tell the classes apart by simple classifiers.
 
-    Logistic regression, nearest neighbors and a linear SVM are fitted to features of the training samples, with their
+    This shows in a minute or two what a data set is good for. Logistic regression, nearest neighbors and a linear SVM are fitted to features of the training samples, with their
     setting chosen by cross-validation, and tested on the others. With --out, computed features are kept for the next
     call.
     """

@@ -44,6 +44,7 @@ def train(
     out: LocalFolder,
     recipe: RecipeFile = None,
     augment: Augment = None,
+    freeze: Annotated[bool, typer.Option("--freeze", help="As --freeze-until head.")] = False,
     pretrained: Pretrained = None,
     validation: Annotated[
         str | None, typer.Option(help="Split to evaluate on; default validation or test.", show_default=False)
@@ -73,6 +74,8 @@ def train(
     if pretrained is not None:
         further["pretrained"] = pretrained or True
     given |= {name: value for name, value in further.items() if value is not None}
+    if freeze:
+        given["freeze_until"] = _head_only(given.get("freeze_until"))
     chosen = Recipe.build(recipe, given)
     name, num_bytes = chosen.model.name, chosen.model.bytes
     train_set = open_latents(folder, "train", bytes=num_bytes)
@@ -80,20 +83,29 @@ def train(
     validation_set = open_latents(folder, split, bytes=num_bytes) if split else None
     config = chosen.config(train_set.spec.kind)
     _require_selection_apart(config, chosen, split)
+    if config.freeze_until is not None and not chosen.pretrained:
+        raise CallError(
+            f"layers before {config.freeze_until} are frozen, but without --pretrained their weights are random; give "
+            "pretrained weights, or train all layers"
+        )
     weights = pretrained_weights("" if chosen.pretrained is True else chosen.pretrained or None)
-    trained = False
+    trained = kept = False
     with progress("train", "samples", lines=is_main_process()) as update:
 
         def on_progress(state: TrainProgress) -> None:
             nonlocal trained
             if not trained:
                 say(f"{state.threads} of torch's threads for this run")
+                if config.freeze_until is not None and not kept:
+                    say("frozen layers compute in every step; --augment none or --augment-variants 4 keeps features")
             trained = True
             update(state.samples_done, state.samples_total, details=_details(state))
 
         def on_features(done: int, total: int) -> None:
-            if done >= total:
-                say(f"features of the frozen layers of {total:,} samples are kept")
+            nonlocal kept
+            if not kept:
+                say(f"features of the frozen layers are computed once, of {total:,} samples")
+            kept = True
 
         record = classifiers.train(
             lambda: classifiers.create_model(
@@ -102,6 +114,7 @@ def train(
                 stem=chosen.model.stem,
                 grid=chosen.model.grid,
                 crop=chosen.model.crop_sides,
+                budgets=chosen.model.budget_sizes,
                 pretrained=weights,
                 drop_rate=chosen.model.drop,
                 drop_path_rate=chosen.model.drop_path,
@@ -152,6 +165,13 @@ def _epochs_text(record: Any, num_epochs: int) -> str:
     trained = len(record.history)
     stopped = f" of {num_epochs}, then none was better" if trained < num_epochs else ""
     return f"{trained}{stopped}" + (f"; kept the one after epoch {record.epoch}" if record.epoch < trained else "")
+
+
+def _head_only(until: object) -> str:
+    """Return the value of `--freeze-until` that `--freeze` means; raise `CallError` for another one beside it."""
+    if until not in (None, "head"):
+        raise CallError(f"--freeze trains the last layer only, --freeze-until {until} more; omit one of them")
+    return "head"
 
 
 def _require_selection_apart(config: TrainConfig, chosen: Recipe, split: str | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from classifiers.evaluation.metrics import Metrics
+from classifiers.evaluation.kinds import AnyMetrics, main_figures
 from classifiers.models.config import ClassifierConfig
 from walloc_cdl.errors import markdown_text
 from walloc_cdl.planes.rows import row_bytes
@@ -47,7 +47,7 @@ logits = model(codes)  # codes of the codec above, as `walloc_cdl.LatentLoader` 
 """
 
 
-def model_card(repo_id: str, config: ClassifierConfig, record: RunRecord[Metrics], *, has_codec: bool) -> bytes:
+def model_card(repo_id: str, config: ClassifierConfig, record: RunRecord[AnyMetrics], *, has_codec: bool) -> bytes:
     """The file, with the Hub's YAML header; the same run gives the same card.
 
     It names no license: that is for the owner of the data and of the model to say.
@@ -75,14 +75,10 @@ def model_card(repo_id: str, config: ClassifierConfig, record: RunRecord[Metrics
     return text.encode("utf-8")
 
 
-def _metrics(metrics: Metrics | None) -> str:
+def _metrics(metrics: AnyMetrics | None) -> str:
     """The figures of the validation data, rows of the table; empty if there are none."""
     if metrics is None:
         return ""
-    figures = {
-        name.replace("_", " "): value
-        for name, value in metrics.to_json().items()
-        if isinstance(value, float) and not isinstance(value, bool)
-    }
-    lines = [f"| {name}, validation data | {value:.4f} |" for name, value in figures.items()]
+    figures = main_figures(metrics)
+    lines = [f"| {name.replace('_', ' ')}, validation data | {value:.4f} |" for name, value in figures.items()]
     return "\n".join([*lines, ""])

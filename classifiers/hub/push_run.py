@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from classifiers.evaluation.metrics import Metrics
 from classifiers.hub.card import CARD_NAME, model_card
 from classifiers.hub.pull_run import OPTIONAL_FILES, REQUIRED_FILES
-from classifiers.runs.load import load_classifier
+from classifiers.runs.load import load_classifier, load_record
 from datasets_prep.hub.repository import hub_errors, require_repo_id
 from walloc_cdl import retries
 from walloc_cdl.confinement import require_no_links
@@ -32,7 +31,7 @@ def push_run(
     """
     require_repo_id(repo_id)
     run = RunFolder(folder)
-    record = run.load_record(Metrics)
+    record = load_record(run)
     require_no_links(run.path)  # a file of the run could be any file of this machine
     config = load_classifier(run.path).config
     names = [name for name in (*REQUIRED_FILES, *OPTIONAL_FILES) if (run.path / name).is_file()]

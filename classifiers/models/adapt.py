@@ -3,6 +3,11 @@
 A latent covers b × b pixels of the grid, so a stem of stride s on the pixels becomes one of stride
 s / b on the latents, and all later layers see feature maps of the same size. A new row of `FAMILIES` consists of a
 predicate and such a replacement; one contract test runs over all rows.
+
+A model with pretrained weights keeps them: its first convolution and the synthesis of pixels are both linear, so their
+composition (`compose`) is one convolution on latents, and the weights that follow see what they were trained on. The
+two differ at the border only: the convolution of pixels continues them by zeros, and the latents go on periodically, as
+the codec has them.
 """
 
 from __future__ import annotations
@@ -13,9 +18,12 @@ from dataclasses import dataclass
 import torch
 from timm.models import ConvNeXt, ResNet
 from torch import nn
+from torch.nn.functional import pad
 
 from classifiers.models.backbones import token_embedding
+from classifiers.models.stems import ChannelsStem, SynthesisStem
 from walloc_cdl.errors import CallError
+from walloc_cdl.synthesis import NEIGHBORHOOD
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,8 @@ class StemFamily:
 
     name: str
     matches: Callable[[nn.Module], bool]
+    first: Callable[[nn.Module], nn.Conv2d]
+    """Returns the model's first convolution."""
     adapt: Callable[[nn.Module, int, int], nn.Conv2d]
     """Called with (model, K, b). Removes the first convolution from the model and returns a new one that
     maps (B, K, h, w) to the input of the model's next layer."""
@@ -42,6 +52,11 @@ def adapt_to_latents(backbone: nn.Module, name: str, latent_channels: int, block
         f"{name} has no `channels` stem; only {', '.join(family.name for family in FAMILIES)} models have one; "
         "use stem `synthesis`"
     )
+
+
+def first_convolution(backbone: nn.Module) -> nn.Conv2d | None:
+    """Returns the convolution that `adapt_to_latents` removes; None for a model of an unknown family."""
+    return next((family.first(backbone) for family in FAMILIES if family.matches(backbone)), None)
 
 
 def _latent_stride(stride: int, block: int) -> int:
@@ -89,6 +104,10 @@ def _is_token_model(backbone: nn.Module) -> bool:
     return embedding is not None and isinstance(embedding.proj, nn.Conv2d)
 
 
+def _first_token_conv(backbone: nn.Module) -> nn.Conv2d:
+    return token_embedding(backbone).proj
+
+
 def _adapt_token_model(backbone: nn.Module, latent_channels: int, block: int) -> nn.Conv2d:
     """Replace patches of p pixels by patches of p / b latents; the token grid of the embedding stays."""
     embedding = token_embedding(backbone)
@@ -107,6 +126,10 @@ def _is_patch_convnext(backbone: nn.Module) -> bool:
     return first.kernel_size == first.stride and len(backbone.stem) == 2
 
 
+def _first_convnext_conv(backbone: nn.Module) -> nn.Conv2d:
+    return backbone.stem[0]
+
+
 def _adapt_convnext(backbone: nn.Module, latent_channels: int, block: int) -> nn.Conv2d:
     """Replace patches of 4 pixels by patches of 4 / b latents."""
     first = backbone.stem[0]
@@ -120,7 +143,62 @@ def _adapt_convnext(backbone: nn.Module, latent_channels: int, block: int) -> nn
 
 
 FAMILIES = (
-    StemFamily("ResNet", _is_resnet, _adapt_resnet),
-    StemFamily("ViT", _is_token_model, _adapt_token_model),
-    StemFamily("ConvNeXt", _is_patch_convnext, _adapt_convnext),
+    StemFamily("ResNet", _is_resnet, _first_resnet_conv, _adapt_resnet),
+    StemFamily("ViT", _is_token_model, _first_token_conv, _adapt_token_model),
+    StemFamily("ConvNeXt", _is_patch_convnext, _first_convnext_conv, _adapt_convnext),
 )
+
+
+def composes(conv: nn.Conv2d, block: int) -> bool:
+    """Returns whether steps of the convolution are whole latents of `block` pixels, and it is a plain one."""
+    is_plain = type(conv) is nn.Conv2d and conv.groups == 1 and conv.dilation == (1, 1)
+    if not is_plain or not isinstance(conv.padding, tuple) or conv.padding_mode != "zeros":
+        return False
+    is_square = all(len(set(sides)) == 1 for sides in (conv.kernel_size, conv.stride, conv.padding))
+    return is_square and conv.stride[0] % block == 0
+
+
+@torch.no_grad()
+def compose(conv: nn.Conv2d, synthesis: SynthesisStem) -> ChannelsStem:
+    """Returns the stem that computes `conv` of the pixels of `synthesis`, from the model input (B, K, h, w).
+
+    `composes` must hold. It has kernels of all latents that a step depends on, and a bias.
+    """
+    block, size, padding = synthesis.block, conv.kernel_size[0], int(conv.padding[0])
+    reach = NEIGHBORHOOD // 2
+    low = -padding // block - reach
+    width = (size - 1 - padding) // block + reach - low + 1
+    channels, latent_channels = conv.in_channels, synthesis.weight.shape[1]
+    pixels = synthesis.weight.double().unflatten(0, (channels, block, block))  # (C, b, b, K, n, n)
+    offsets = synthesis.bias.double().unflatten(0, (channels, block, block))
+    weight = torch.zeros(conv.out_channels, latent_channels, width, width, dtype=torch.float64, device=pixels.device)
+    bias = torch.zeros(conv.out_channels, dtype=torch.float64, device=pixels.device)
+    if conv.bias is not None:
+        bias += conv.bias.double()
+    kernel = conv.weight.double()
+    for row in range(size):
+        down, in_row = divmod(row - padding, block)
+        top = down - reach - low
+        for column in range(size):
+            across, in_column = divmod(column - padding, block)
+            left = across - reach - low
+            part = torch.einsum("oc,ckij->okij", kernel[:, :, row, column], pixels[:, in_row, in_column])
+            weight[:, :, top : top + NEIGHBORHOOD, left : left + NEIGHBORHOOD] += part
+            bias += kernel[:, :, row, column] @ offsets[:, in_row, in_column]
+    step = conv.stride[0] // block
+    composed = nn.Conv2d(latent_channels, conv.out_channels, width, step, device=pixels.device)
+    composed.weight.copy_(weight)
+    composed.bias.copy_(bias)
+    return ComposedStem(composed, -low, width - 1 + low)
+
+
+class ComposedStem(ChannelsStem):
+    """A `ChannelsStem` whose latents go on periodically, by `before` ones above and left, `after` below and right."""
+
+    def __init__(self, conv: nn.Conv2d, before: int, after: int) -> None:
+        super().__init__(conv)
+        self._padding = (before, after, before, after)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Returns the input of the layer after the model's first convolution."""
+        return self.conv(pad(x, self._padding, mode="circular"))

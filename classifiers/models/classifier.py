@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from timm.models import PretrainedCfg, get_pretrained_cfg, group_parameters
+from timm.models import get_pretrained_cfg, group_parameters
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from classifiers.models.adapt import adapt_to_latents
 from classifiers.models.backbones import (
     build_backbone,
     choose_patch_size,
@@ -19,21 +18,15 @@ from classifiers.models.backbones import (
     require_logits,
     resolve_model,
 )
-from classifiers.models.config import LABEL_KINDS, ClassifierConfig, PixelFit
+from classifiers.models.build_stem import channels_stem, choose_grid, composes_with, synthesis_stem
+from classifiers.models.config import LABEL_KINDS, ClassifierConfig
 from classifiers.models.crops import in_one_size
-from classifiers.models.grids import (
-    default_block,
-    fit_pixels,
-    offered_blocks,
-    pixel_normalization,
-    published_grid,
-    require_grid,
-)
+from classifiers.models.grids import fit_pixels
 from classifiers.models.levels import SynthesisLevels
 from classifiers.models.scale import TargetScale
 from classifiers.models.settings import STEMS
 from classifiers.models.split import BackboneSplit
-from classifiers.models.stems import ChannelsStem, SynthesisStem
+from classifiers.models.stems import SynthesisStem
 from classifiers.sound.cache import SpectrogramCache
 from classifiers.sound.spectrogram import SpectrogramStem
 from classifiers.sound.stem import build_sound_stem, require_spectrogram
@@ -43,7 +36,6 @@ from walloc_cdl.augment.spectrogram import SpectrogramAugmentation
 from walloc_cdl.data import ChannelStatistics, LatentDataset, ModelInput, as_latents
 from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.planes.levels import LevelTables
-from walloc_cdl.synthesis import choose_block
 from walloc_cdl.transforms.budgets import budgets_in_planes, random_budgets
 from walloc_cdl.transforms.config import LatentTransformConfig
 from walloc_cdl.transforms.pipeline import LatentTransforms
@@ -121,21 +113,19 @@ class LatentClassifier(nn.Module):
         return x if self.scale is None else self.scale(x)
 
     def pixels(self, codes: Tensor, words: Tensor | None = None) -> Tensor:
-        """Returns the input of the backbone: pixels, spectrograms of sound, or features of the stem `channels`.
-
-        In training mode, codes with words are transformed, augmented and mixed.
-        """
-        words = words if self.training else None
+        """Returns the input of the backbone for codes, in training mode transformed, augmented and mixed by words."""
+        if not self.training:
+            words = None
         if self.spectrograms is not None and self.training:
-            x = self.spectrograms(codes)
-            if self.augmentation is not None and words is not None:
-                x = self.augmentation(x, words, self.stem.pixel_mean, self.stem.pixel_std)
+            x = self._augmented(self.spectrograms(codes), words)
         else:
-            x = self.augmented_pixels(self._model_input(codes, words), words)
-        return x if self.mixing is None or words is None else self.mixing(x, words)
+            x = self.augmented_pixels(self._input(codes, words), words)
+        if self.mixing is not None and words is not None:
+            x = self.mixing(x, words)
+        return x
 
-    def _model_input(self, codes: Tensor, words: Tensor | None) -> Tensor:
-        """Returns the model input (B, K, …), in training of random budgets, and transformed."""
+    def _input(self, codes: Tensor, words: Tensor | None) -> Tensor:
+        """Returns the model input (B, K, …), in training mode transformed."""
         budgets = None
         if self.config.budgets is not None and words is not None:
             budgets = random_budgets(words.to(codes.device), self.config.budgets)
@@ -144,28 +134,28 @@ class LatentClassifier(nn.Module):
             x = self.transforms(x, words) if getattr(self.transforms, "takes_words", False) else self.transforms(x)
         return x
 
+    def augmented_pixels(self, x: Tensor, words: Tensor | None) -> Tensor:
+        """Returns the backbone's input for a model input (B, K, …), augmented by words if there are any."""
+        augmentation = self.augmentation
+        if isinstance(augmentation, PixelAugmentation) and augmentation.crops and words is not None:
+            mean, std = self.stem.pixel_mean, self.stem.pixel_std
+            levels = self.levels or SynthesisLevels({}, self.input, self.stem, (mean, std))
+            return augmentation.of_levels(levels.on(x), words, mean, std, self.config.input_size)
+        x = self.stem(x)
+        return self._augmented(x if self.config.fit is None else fit_pixels(x, self.config.fit), words)
+
+    def _augmented(self, pixels: Tensor, words: Tensor | None) -> Tensor:
+        """Returns pixels, or spectrograms, augmented by words if there are any."""
+        if self.augmentation is None or words is None:
+            return pixels
+        return self.augmentation(pixels, words, self.stem.pixel_mean, self.stem.pixel_std)
+
     def train(self, mode: bool = True) -> LatentClassifier:
         """Set the mode of all modules but the frozen ones, which stay in eval mode."""
         super().train(mode)
         for module in self.frozen:
             module.eval()
         return self
-
-    def _plain_pixels(self, x: Tensor) -> Tensor:
-        """Returns the timm model's input for a model input (B, K, h, w)."""
-        x = self.stem(x)
-        return x if self.config.fit is None else fit_pixels(x, self.config.fit)
-
-    def augmented_pixels(self, x: Tensor, words: Tensor | None) -> Tensor:
-        """Returns the backbone's input for a model input (B, K, h, w), augmented by words if there are any."""
-        augmentation = self.augmentation
-        if augmentation is None or words is None:
-            return self._plain_pixels(x)
-        mean, std = self.stem.pixel_mean, self.stem.pixel_std
-        if isinstance(augmentation, SpectrogramAugmentation) or not augmentation.crops:
-            return augmentation(self._plain_pixels(x), words, mean, std)
-        levels = self.levels or SynthesisLevels({}, self.input, self.stem, (mean, std))
-        return augmentation.of_levels(levels.on(x), words, mean, std, self.config.input_size)
 
     def no_weight_decay(self) -> set[str]:
         """Returns the names of weights that the timm model exempts from weight decay, such as position embeddings."""
@@ -240,7 +230,7 @@ def create_model(
     published = get_pretrained_cfg(name) if pretrained else None
     spectrogram = require_spectrogram(dataset, stem, grid) if dataset.spec.kind == "audio" else None
     if spectrogram is None:
-        grid, fit = _choose_grid(dataset, name, stem, grid, published)
+        grid, fit = choose_grid(dataset, name, stem, grid, published)
     else:
         grid, fit = spectrogram.bands, None
     config = ClassifierConfig(
@@ -258,8 +248,9 @@ def create_model(
         patch_size=None if pretrained else choose_patch_size(name, grid),
         drop_rate=drop_rate,
         drop_path_rate=drop_path_rate,
-        spectrogram=spectrogram,
         fit=fit,
+        is_composed=bool(pretrained) and stem == "channels" and composes_with(name, dataset, grid),
+        spectrogram=spectrogram,
         budgets=None if budgets is None else budgets_in_planes(dataset.spec, dataset.layout.grid, budgets),
     )
     model_input = ModelInput(
@@ -277,11 +268,11 @@ def create_model(
     if spectrogram is not None:
         stem_module: nn.Module = build_sound_stem(spectrogram, dataset, model_input)
     elif stem == "channels":
-        stem_module = _channels_stem(backbone, config)
+        stem_module = channels_stem(
+            backbone, config, lambda: synthesis_stem(dataset, config, published, model_input)[0]
+        )
     else:
-        layer = choose_block(dataset.synthesis_bank, config.block)
-        normalization = pixel_normalization(published, config.spec, layer)
-        stem_module = SynthesisStem.fold(layer, model_input, *normalization)
+        stem_module, normalization = synthesis_stem(dataset, config, published, model_input)
         levels = SynthesisLevels(dataset.synthesis_bank, model_input, stem_module, normalization)
     origin = Origin(dataset.manifest.digest(), pretrained_identity(name, pretrained))
     scale = TargetScale.of(dataset.labels) if label_kind == "regression" else None
@@ -309,7 +300,9 @@ def rebuild_model(config: ClassifierConfig) -> LatentClassifier:
     if config.spectrogram is not None:
         stem_module: nn.Module = SpectrogramStem.zeros(config.spectrogram, config.spec.source_channels, channels)
     elif config.stem == "channels":
-        stem_module = _channels_stem(backbone, config)
+        stem_module = channels_stem(
+            backbone, config, lambda: SynthesisStem.zeros(config.spec.source_channels, channels, config.block)
+        )
     else:
         stem_module = SynthesisStem.zeros(config.spec.source_channels, channels, config.block)
     scale = TargetScale.ones(config.num_classes) if config.label_kind == "regression" else None
@@ -320,23 +313,6 @@ def _label_kind(dataset: LatentDataset) -> str:
     """Return the kind of labels that is learned; without labels it is `class`, for which classes are counted later."""
     kind = dataset.layout.labels.kind
     return kind if kind in LABEL_KINDS else "class"
-
-
-def _choose_grid(
-    dataset: LatentDataset, name: str, stem: str, grid: int | None, published: PretrainedCfg | None
-) -> tuple[int, PixelFit | None]:
-    """Returns the height of the grid, and how its pixels are fitted to a model of another size."""
-    blocks = offered_blocks(dataset, stem)
-    height, width = dataset.latent_shape[1:]
-    if grid is not None:
-        return require_grid(grid, height, blocks), None
-    if published is not None and stem == "synthesis" and blocks:
-        return published_grid(published, (height, width), blocks)
-    return require_grid(height * default_block(dataset.spec), height, blocks), None
-
-
-def _channels_stem(backbone: nn.Module, config: ClassifierConfig) -> ChannelsStem:
-    return ChannelsStem(adapt_to_latents(backbone, config.name, config.spec.latent_channels, config.block))
 
 
 def _count_outputs(dataset: LatentDataset, label_kind: str, num_classes: int | None) -> int:

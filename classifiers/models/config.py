@@ -77,6 +77,8 @@ class ClassifierConfig:
     """Side of a patch in pixels, where it differs from the timm model's default."""
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
+    is_composed: bool = False
+    """Whether the convolution of the `channels` stem is that of pretrained weights composed with the synthesis."""
     fit: PixelFit | None = None
     """How the pixels of the grid become the model's input; None if they are its input."""
     budgets: tuple[int, ...] | None = None
@@ -143,6 +145,8 @@ class ClassifierConfig:
             return self._problem_of_sound(self.spectrogram)
         if self.stem not in STEMS or self.grid % self.latent_shape[1]:
             return f"stem {self.stem[:60]!r} on a grid of {self.grid} for latents {self.latent_shape}"
+        if self.is_composed and self.stem != "channels":
+            return f"a composed convolution with the stem {self.stem}"
         if self.fit is not None and (self.stem != "synthesis" or self.fit.problem()):
             return self.fit.problem() or f"pixels fitted to {self.fit.size}, but the stem {self.stem} makes none"
         return self._problem_of_outputs()

@@ -27,22 +27,8 @@ def default_block(spec: LatentSpec) -> int:
 
 
 def offered_blocks(dataset: LatentDataset, stem: str) -> Collection[int]:
-    """Returns the sides in pixels per latent that the data set and the stem can have.
-
-    Raises `CallError` unless the samples are images of one size.
-    """
-    spec = dataset.spec
-    if spec.kind != "image":
-        raise CallError(
-            f"classifiers take latents of images, those of {dataset.folder} are of kind {spec.kind!r}; "
-            "read them with LatentLoader and train a model of your own"
-        )
-    if dataset.latent_shape[1] is None:
-        raise CallError(
-            f"classifiers take latents of one size, but the samples of {dataset.folder} differ; prepare them with "
-            "--geometry fixed, or read crops of them with LatentLoader and train a model of your own"
-        )
-    return sorted(dataset.synthesis_bank) if stem == "synthesis" else range(1, spec.stride + 1)
+    """Returns the sides in pixels per latent that the data set and the stem can have."""
+    return sorted(dataset.synthesis_bank) if stem == "synthesis" else range(1, dataset.spec.stride + 1)
 
 
 def require_grid(grid: int, height: int, blocks: Collection[int]) -> int:
@@ -74,13 +60,14 @@ def published_grid(
     return latent_sides[0] * block, fit
 
 
-def published_blocks(stride: int, size: int, height: int, blocks: Collection[int]) -> int | None:
-    """Returns the block with which latents replace a convolution of this stride exactly, for a model of `size` pixels.
+def published_channels_grid(published: PretrainedCfg, stride: int, height: int, blocks: Collection[int]) -> int | None:
+    """Returns the grid on which latents replace a convolution of this stride exactly; None if there is none.
 
-    It is the divisor of the stride at which the grid is nearest to the size; None if there is none.
+    Of the blocks that divide the stride, it is the one whose grid is nearest to the size of the weights.
     """
     fitting = [block for block in blocks if stride % block == 0]
-    return min(fitting, key=lambda block: abs(height * block - size), default=None)
+    nearest = min(fitting, key=lambda block: abs(height * block - published.input_size[1]), default=None)
+    return None if nearest is None else height * nearest
 
 
 def pixel_normalization(

@@ -33,6 +33,12 @@ class ModelSettings:
         "Of samples that differ in size, the crop in latents that the model takes: 16x16, or 400 of sound.",
         metavar="SIDES",
     )
+    budgets: str | None = setting(
+        None,
+        "Of latents with bit planes, read each sample with a random one of these budgets in bytes, such as "
+        "3072,6144,12288, so that one model serves every rate.",
+        metavar="BYTES,…",
+    )
     drop: float = setting(0.0, "Dropout before the classifier.", check=require_fraction)
     drop_path: float = setting(0.0, "Probability that a residual block is left out.", check=require_fraction)
 
@@ -46,6 +52,16 @@ class ModelSettings:
         if self.model is None:
             raise CallError("no model is named; give --model, such as resnet18, or a recipe that has it")
         return self.model
+
+    @property
+    def budget_sizes(self) -> tuple[int, ...] | None:
+        """The argument `budgets` of `create_model`; raises `CallError` for text that is none."""
+        if self.budgets is None:
+            return None
+        parts = [part.strip() for part in self.budgets.split(",")]
+        if not all(part.isascii() and part.isdigit() and 0 < len(part) < 10 for part in parts):
+            raise CallError(f"--budgets {self.budgets[:40]!r}; expected numbers of bytes, such as 3072,6144,12288")
+        return tuple(int(part) for part in parts)
 
     @property
     def crop_sides(self) -> tuple[int, ...] | None:

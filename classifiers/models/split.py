@@ -107,7 +107,8 @@ class BackboneSplit:
         """Returns logits (B, num_classes) for what `front` returned, with dropout in training mode."""
         if self._shell is None:
             rate = float(getattr(self._backbone, "drop_rate", 0.0) or 0.0)
-            return self._border(dropout(features, rate, self._backbone.training))
+            logits = self._border(dropout(features, rate, self._backbone.training))
+            return logits.flatten(1)  # some heads are convolutions of one position
         self._shell.training = self._backbone.training
         return self._shell(features)
 

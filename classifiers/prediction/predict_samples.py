@@ -68,7 +68,7 @@ def predict_files(
     Files that cannot be read are in the table as `unreadable`. `on_batch` is called with each batch, before `progress`.
     Raises `JobError` if logits are not finite, `CallError` for a `top` below one.
     """
-    table = PredictionTable(model.config.class_names, require_top(top, model.config.num_classes))
+    table = _empty_table(model, top)
     device, was_training, done = next(model.parameters()).device, model.training, 0
     model.eval()
     try:
@@ -77,7 +77,7 @@ def predict_files(
                 with torch.inference_mode():
                     parts = torch.cat([model(part.to(device)).float().cpu() for part in batch.codes.split(MODEL_BATCH)])
                 logits = np.stack([part.mean(0).numpy() for part in parts.split(batch.counts)])
-                table.append(batch.names, _probabilities(logits, np.full(len(logits), -1)))
+                table.append(batch.names, _outputs(Predictions(logits, np.full(len(logits), -1), table.label_kind)))
             table.unreadable += batch.unreadable
             done += len(batch.names) + len(batch.unreadable)
             if on_batch:
@@ -96,15 +96,15 @@ def predict_stored(
 
     Raises `JobError` if logits are not finite, `CallError` for a `top` below one.
     """
-    table = PredictionTable(model.config.class_names, require_top(top, model.config.num_classes))
+    table = _empty_table(model, top)
     for rows in _chunks(len(dataset)):
         predictions = predict(
             model,
             dataset.select(rows),
             progress=progress and (lambda done, _, start=rows.start: progress(start + done, len(dataset))),
         )
-        labels = predictions.labels if predictions.labels.ndim == 1 else None
-        table.append(dataset.keys(rows), _probabilities(predictions.logits, predictions.labels), labels)
+        labels = predictions.labels if table.label_kind == "class" else None
+        table.append(dataset.keys(rows), _outputs(predictions), labels)
     return table
 
 
@@ -112,7 +112,14 @@ def _chunks(count: int) -> Iterator[range]:
     return (range(start, min(start + CHUNK_SAMPLES, count)) for start in range(0, count, CHUNK_SAMPLES))
 
 
-def _probabilities(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    if not np.isfinite(logits).all():
+def _empty_table(model: LatentClassifier, top: int) -> PredictionTable:
+    config = model.config
+    names = config.target_names if config.label_kind == "regression" else config.class_names
+    return PredictionTable(names, require_top(top, config.num_classes), label_kind=config.label_kind)
+
+
+def _outputs(predictions: Predictions) -> np.ndarray:
+    """Return the probabilities, or the targets of regression, (N, num_classes)."""
+    if not np.isfinite(predictions.logits).all():
         raise JobError("logits are not finite numbers: the classifier diverged in training; train it with a lower lr")
-    return Predictions(logits, labels).probabilities
+    return predictions.logits if predictions.label_kind == "regression" else predictions.probabilities

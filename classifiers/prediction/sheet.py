@@ -61,5 +61,5 @@ def require_sheet(path: Path | None) -> Path | None:
 def _caption(table: PredictionTable, sample: PredictedSample) -> str:
     number, share = sample.top[0]
     wrong = f"(is {table.class_name(sample.label)})" if sample.label not in (None, number) else ""
-    parts = (table.class_name(number), f"{share:.0%}", wrong, sample.name.rpartition("/")[2])
+    parts = (table.class_name(number), table.share_text(share), wrong, sample.name.rpartition("/")[2])
     return "  ".join(part for part in parts if part)

@@ -39,14 +39,20 @@ class PredictionTable:
 
     class_names: Sequence[str] | None
     num_top: int = 1
-    """Number of classes that are kept of each sample."""
+    """Number of classes that are kept of each sample; of regression all targets are."""
+    label_kind: str = "class"
+    """`class`, `multilabel`, whose classes have independent probabilities, or `regression`: `class_names` are then the
+    names of the targets, and their values take the place of probabilities."""
     samples: list[PredictedSample] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     """Names and reasons."""
 
     def append(self, names: Sequence[str], probabilities: np.ndarray, labels: np.ndarray | None = None) -> None:
-        """Append samples of probabilities (N, num_classes) and labels int64 (N,), -1 where unknown."""
-        order = np.argsort(-probabilities, axis=1, kind="stable")[:, : self.num_top]
+        """Append samples of probabilities, or targets, (N, num_classes) and labels int64 (N,), -1 where unknown."""
+        if self.label_kind == "regression":
+            order = np.tile(np.arange(probabilities.shape[1]), (len(probabilities), 1))
+        else:
+            order = np.argsort(-probabilities, axis=1, kind="stable")[:, : self.num_top]
         for row, (name, numbers) in enumerate(zip(names, order.tolist(), strict=True)):
             top = tuple((number, float(probabilities[row, number])) for number in numbers)
             label = None if labels is None or labels[row] < 0 else int(labels[row])
@@ -55,6 +61,10 @@ class PredictionTable:
     def class_name(self, number: int) -> str:
         """Returns the name of a class, or its number if it has none."""
         return self.class_names[number] if self.class_names and number < len(self.class_names) else str(number)
+
+    def share_text(self, share: float) -> str:
+        """Returns a probability as a percentage, or the value of a target."""
+        return f"{share:.4g}" if self.label_kind == "regression" else f"{share:.1%}"
 
     @property
     def num_labeled(self) -> int:
@@ -68,6 +78,8 @@ class PredictionTable:
 
     def to_csv(self) -> str:
         """Returns a heading and a line for each sample and for each unreadable file, whose `error` is not empty."""
+        if self.label_kind == "regression":
+            return self._targets_csv()
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         others = [f"{part}_{place}" for place in range(2, self.num_top + 1) for part in ("class", "probability")]
@@ -83,8 +95,29 @@ class PredictionTable:
             writer.writerow([name, *([""] if is_labeled else []), *[""] * (2 * self.num_top), reason])
         return text.getvalue()
 
+    def _targets_csv(self) -> str:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        count = max((len(sample.top) for sample in self.samples), default=len(self.class_names or ()))
+        writer.writerow(["file", *map(self.class_name, range(count)), "error"])
+        for sample in self.samples:
+            writer.writerow([sample.name, *(f"{value:.{DIGITS}g}" for _, value in sample.top), ""])
+        for name, reason in self.unreadable:
+            writer.writerow([name, *[""] * count, reason])
+        return text.getvalue()
+
     def to_json(self) -> dict[str, Any]:
         """Returns plain values."""
+        unreadable = [{"file": name, "reason": reason} for name, reason in self.unreadable]
+        if self.label_kind == "regression":
+            predictions = [
+                {
+                    "file": sample.name,
+                    "targets": {self.class_name(number): _rounded(value) for number, value in sample.top},
+                }
+                for sample in self.samples
+            ]
+            return {"predictions": predictions, "unreadable": unreadable}
         return {
             "classes": None if self.class_names is None else list(self.class_names),
             "predictions": [
@@ -100,7 +133,7 @@ class PredictionTable:
                 }
                 for sample in self.samples
             ],
-            "unreadable": [{"file": name, "reason": reason} for name, reason in self.unreadable],
+            "unreadable": unreadable,
         }
 
 

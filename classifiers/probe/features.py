@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d
 
 from classifiers.models.backbones import pretrained_identity, resolve_model
-from classifiers.models.classifier import LatentClassifier, create_model, default_block
+from classifiers.models.classifier import LatentClassifier, create_model
+from classifiers.models.grids import default_block
 from classifiers.models.stems import SynthesisStem
 from walloc_cdl.data import LatentDataset, LatentLoader, ModelInput
 from walloc_cdl.errors import CallError, unknown_name
@@ -78,8 +79,8 @@ class PooledFeatures(Features):
 class NetworkFeatures(Features):
     """What the last layer of a frozen pretrained network sees, through the synthesis stem.
 
-    `weights` is a safetensors file; None downloads the published ones. The grid is the model's own input size, or the
-    largest one below it that the latents offer.
+    `weights` is a safetensors file; None downloads the published ones. Without a `grid` the network sees pixels as in
+    timm's evaluation, see `create_model`.
     """
 
     batch_size = NETWORK_BATCH_SIZE
@@ -95,8 +96,9 @@ class NetworkFeatures(Features):
 
     def build(self, dataset: LatentDataset) -> nn.Module:
         """See `Features.build`."""
-        grid = self._grid or network_grid(self._name, dataset)
-        return _Network(create_model(self._name, dataset, grid=grid, pretrained=self._pretrained))
+        if dataset.spec.kind != "image":
+            raise CallError(f"{dataset.folder} holds {dataset.spec.kind}: no network of images sees it; omit --model")
+        return _Network(create_model(self._name, dataset, grid=self._grid, pretrained=self._pretrained))
 
     def identity(self) -> dict[str, Any]:
         """See `Features.identity`."""
@@ -105,19 +107,6 @@ class NetworkFeatures(Features):
             "weights": pretrained_identity(self._name, self._pretrained),
             "grid": self._grid,
         }
-
-
-def network_grid(name: str, dataset: LatentDataset) -> int:
-    """Returns the height in pixels of the network's input: its own, or the nearest below it that the latents offer."""
-    from timm.models import get_pretrained_cfg
-
-    if dataset.spec.kind != "image":
-        raise CallError(f"{dataset.folder} holds {dataset.spec.kind}: no network of images sees it; omit --model")
-    height = dataset.latent_shape[1]
-    published = get_pretrained_cfg(name)
-    side = published.input_size[1] if published is not None else 224
-    blocks = [block for block in dataset.synthesis_bank if block * height <= side]
-    return height * max(blocks, default=min(dataset.synthesis_bank))
 
 
 def compute_features(
@@ -171,6 +160,6 @@ class _Network(nn.Module):
         self._model = model
 
     def forward(self, codes: Tensor) -> Tensor:
-        pixels = self._model.stem(self._model.input(codes))
         backbone = self._model.backbone
-        return backbone.forward_head(backbone.forward_features(pixels), pre_logits=True).flatten(1)
+        features = backbone.forward_features(self._model.pixels(codes))
+        return backbone.forward_head(features, pre_logits=True).flatten(1)

@@ -55,13 +55,14 @@ def _logistic() -> Any:
 def _neighbors() -> Any:
     from sklearn.neighbors import KNeighborsClassifier
 
-    return KNeighborsClassifier(weights="distance")
+    return KNeighborsClassifier(weights="distance", metric="cosine")
 
 
 def _svm() -> Any:
     from sklearn.svm import LinearSVC
 
-    return LinearSVC(max_iter=MAX_STEPS, random_state=0)
+    # With the default tolerance of 1e-4 it takes four times as long, for the same accuracy.
+    return LinearSVC(dual=True, tol=0.1, max_iter=MAX_STEPS, random_state=0)
 
 
 HEADS = {

@@ -21,7 +21,7 @@ from classifiers.models.classifier import LatentClassifier
 from classifiers.models.split import BackboneSplit, divide, frozen_parameters
 from classifiers.runs.freezing import Freezing
 from classifiers.runs.train_config import TrainConfig
-from walloc_cdl.augment.config import PRESETS
+from walloc_cdl.augment.config import PRESETS, SOUND_PRESETS
 from walloc_cdl.canonical import canonical_json, sha256_hex
 from walloc_cdl.data import LatentBatch, LatentDataset, LatentLoader
 from walloc_cdl.data.readers import stored_rows
@@ -43,10 +43,12 @@ OnFeatures = Callable[[int, int], None]
 
 def why_not_kept(model: LatentClassifier, config: TrainConfig) -> str | None:
     """Returns why features cannot be kept: what changes before the frozen layers in every epoch; None if nothing."""
-    if config.augment != PRESETS["none"] and config.augment_variants is None:
+    if config.augment not in (PRESETS["none"], SOUND_PRESETS["none"]) and config.augment_variants is None:
         return "the pixels are augmented anew in every epoch; choose --augment none, or a number of --augment-variants"
     if config.mixing is not None:
         return "mixup and CutMix mix pixels"
+    if model.config.stem == "channels" and not model.config.is_composed:
+        return "the stem `channels` starts from random weights, and is trained"
     if model.transforms is not None:
         return "latents are transformed anew in every epoch"
     return "each sample is read at random budgets" if model.config.budgets is not None else None
@@ -86,7 +88,7 @@ def _keep(
     precision: str,
     progress: OnFeatures | None,
 ) -> bool:
-    if why_not_kept(model, config) is not None or loader.world_size > 1:
+    if why_not_kept(model, config) is not None or loader.world_size > 1 or loader.crop is not None:
         return False
     dataset, device = loader.dataset, loader.device
     was_training = model.training

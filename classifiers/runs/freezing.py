@@ -48,9 +48,9 @@ class Freezing:
         frozen = set(frozen_parameters(backbone, self.until))
         for name, parameter in backbone.named_parameters():
             parameter.requires_grad_(not on or name not in frozen)
-        for parameter in self.model.stem.parameters():
-            parameter.requires_grad_(not on)
-        self.model.frozen = (*frozen_modules(backbone, self.until), self.model.stem) if on else ()
+        if self.model.config.is_composed:  # a convolution of random weights is trained always
+            self.model.stem.requires_grad_(not on)
+        self.model.frozen = tuple(frozen_modules(backbone, self.until)) if on else ()
 
 
 def build_freezing(model: LatentClassifier, config: TrainConfig) -> Freezing | None:

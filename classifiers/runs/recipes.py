@@ -13,6 +13,7 @@ from classifiers.runs.train_config import TrainConfig
 from walloc_cdl.augment.config import PRESETS, SOUND_PRESETS, AugmentConfig, SpectrogramAugmentConfig
 from walloc_cdl.errors import CallError, unknown_name
 from walloc_cdl.settings import format_recipe, load_recipe, plain_values, settings_of, typed_values
+from walloc_cdl.transforms.config import LATENT_PRESETS, LatentTransformConfig
 
 FURTHER_FIELDS = ("pretrained", "validation", "augment")
 """Fields of a recipe beside the settings of `ModelSettings` and `TrainConfig`."""
@@ -54,7 +55,7 @@ class Recipe:
     def config(self, kind: str) -> TrainConfig:
         """Returns the configuration for latents of a kind, `image` or `audio`; raises `CallError` as it does."""
         name = ("light" if self.model.stem == "synthesis" else "none") if self.augment is None else self.augment
-        return TrainConfig(**self.training, augment=augmentation(name, kind))
+        return TrainConfig(**self.training, augment=augmentation(name, kind, self.model.stem))
 
     def to_text(self, config: TrainConfig) -> str:
         """Returns the whole recipe as TOML; `config` is the result of `config`."""
@@ -65,10 +66,10 @@ class Recipe:
         if self.validation is not None:
             fields["validation"] = self.validation
         fields |= plain_values(config)
-        presets = {**SOUND_PRESETS, **{f"image {name}": each for name, each in PRESETS.items()}}
-        name = next((name for name, each in presets.items() if each == config.augment), None)
+        presets = (PRESETS, SOUND_PRESETS, LATENT_PRESETS)
+        name = next((name for each in presets for name, value in each.items() if value == config.augment), None)
         if name is not None:
-            fields["augment"] = name.removeprefix("image ")
+            fields["augment"] = name
         helps["augment"] = "none, light, timm, or a table of settings."
         return format_recipe(fields, helps, heading=("Settings of a training run: cdl train DIR --recipe FILE",))
 
@@ -79,12 +80,18 @@ def known_fields() -> list[str]:
     return list(dict.fromkeys([*settings, *FURTHER_FIELDS]))
 
 
-def augmentation(value: str | dict[str, Any], kind: str) -> AugmentConfig | SpectrogramAugmentConfig:
+def augmentation(
+    value: str | dict[str, Any], kind: str, stem: str = "synthesis"
+) -> AugmentConfig | SpectrogramAugmentConfig | LatentTransformConfig:
     """Returns the augmentation of a preset's name, a TOML file of its settings or a table of them.
 
-    Raises `CallError` for anything else. `kind` is that of the latents, `image` or `audio`.
+    Raises `CallError` for anything else. `kind` is that of the latents, `image` or `audio`; with the stem `channels`,
+    the latents of images are transformed.
     """
-    presets, cls = (SOUND_PRESETS, SpectrogramAugmentConfig) if kind == "audio" else (PRESETS, AugmentConfig)
+    presets: Mapping[str, Any] = SOUND_PRESETS if kind == "audio" else PRESETS
+    cls: type = SpectrogramAugmentConfig if kind == "audio" else AugmentConfig
+    if kind == "image" and stem == "channels":
+        presets, cls = {"none": PRESETS["none"], **LATENT_PRESETS}, LatentTransformConfig
     if isinstance(value, str) and value in presets:
         return presets[value]
     known, origin = [each.name for each in dataclasses.fields(cls)], "augment"

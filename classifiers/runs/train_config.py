@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from walloc_cdl.augment.config import PRESETS, AugmentConfig, SpectrogramAugmentConfig
+from walloc_cdl.augment.config import PRESETS, SOUND_PRESETS, AugmentConfig, SpectrogramAugmentConfig
 from walloc_cdl.errors import CallError
 from walloc_cdl.settings import setting
 from walloc_cdl.training.config import LoopConfig, require_fraction
@@ -108,7 +108,7 @@ class TrainConfig(LoopConfig):
                 raise CallError(f"{name} is {value}, but no layer is frozen; give freeze_until as well, or omit it")
             if value < lowest:
                 raise CallError(f"{name} is {value}; it must be at least {lowest}")
-        if self.augment_variants is not None and self.augment == PRESETS["none"]:
+        if self.augment_variants is not None and self.augment in (PRESETS["none"], SOUND_PRESETS["none"]):
             raise CallError(f"augment_variants is {self.augment_variants}, but nothing is augmented; omit it")
 
     def _require_weights(self) -> None:

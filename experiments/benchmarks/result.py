@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments.benchmarks.machine import machine_text
 from experiments.benchmarks.timing import Spread, shares
 from experiments.peers.peer import Absent
+
+if TYPE_CHECKING:
+    from experiments.benchmarks.step_parts import StepParts
 
 ABOVE_LIMIT = (
     "shares above 100 %: a limit is measured too, on work that is simpler but not the same, so a way that does less of "
@@ -80,6 +83,8 @@ class Result:
     limits: Sequence[Limit]
     figures: Sequence[Figure]
     absent: Sequence[Absent] = ()
+    parts: StepParts | None = None
+    """The parts of a training step."""
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values."""
@@ -94,6 +99,7 @@ class Result:
             ],
             "figures": [figure.to_json() for figure in self.figures],
             "absent": [asdict(absent) for absent in self.absent],
+            **({} if self.parts is None else {"parts": self.parts.to_json()}),
         }
 
     def table(self) -> tuple[list[str], list[list[str]]]:

@@ -21,6 +21,7 @@ from experiments.benchmarks.autotune import choose_peer_settings, choose_setting
 from experiments.benchmarks.machine import describe_machine
 from experiments.benchmarks.reading import ReadingConfig, loader_settings, make_reading_task
 from experiments.benchmarks.result import Figure, Limit, Result
+from experiments.benchmarks.step_parts import measure_parts, prepare_photos
 from experiments.benchmarks.synthetic import SyntheticSet, write_synthetic_set
 from experiments.benchmarks.threads import choose_threads
 from experiments.benchmarks.timing import OnPhase, Run, Timing, limit_time, silent, time_in_turn
@@ -91,6 +92,9 @@ def measure_training(
         for trainer in trainers.values():
             trainer.trial(trainer.constant_batch)(0)
         rates = time_in_turn(runs, timing.repeats, partial(on_phase, "training"))
+        on_phase("parts of a step", 0, 0)
+        dataset = prepare_photos(Path(parent) / "parts", 2 * config.reading.batch_size)
+        parts = measure_parts(dataset, config.model, batch_size=config.reading.batch_size, steps=config.steps)
     figures = []
     for each in candidates:
         limits = rates[PIXELS if each.reads_images else CODES]
@@ -115,6 +119,7 @@ def measure_training(
         ],
         figures=figures,
         absent=absent,
+        parts=parts,
     )
 
 

@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
-from classifiers.models.classifier import create_model
+from classifiers.models.adapt import first_convolution
+from classifiers.models.classifier import create_model, rebuild_model
 from classifiers.models.stems import SynthesisStem
 from tests.support.tiny_datasets import make_spec, random_bank, random_codes, random_split
 from walloc_cdl.data import ModelInput
@@ -160,3 +163,63 @@ def test_channels_stem_of_stride_four_with_blocks_of_three_is_refused(write):
 def test_channels_stem_of_an_unsupported_family_is_refused(rgb16):
     with pytest.raises(ValueError, match="mobilenetv3_small_050 has no `channels` stem; only ResNet, ViT, ConvNeXt"):
         create_model("mobilenetv3_small_050", rgb16, stem="channels")
+
+
+def save_random(path, name, **options):
+    torch.manual_seed(3)
+    model = timm.create_model(name, **options)
+    with torch.no_grad():  # timm begins with biases of zero
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "grid"),
+    [
+        ("resnet18", 64),
+        ("test_resnet", 32),
+        ("test_vit", 128),
+        ("test_vit", 64),
+        ("test_convnext", 128),
+    ],
+)
+def test_the_channels_stem_of_pretrained_weights_is_their_convolution_of_the_synthesis(rgb16, tmp_path, name, grid):
+    path = tmp_path / "weights.safetensors"
+    save_random(path, name, num_classes=2)
+    codes = rgb16.gather([0, 1])[0]
+    pixels, latents = (
+        create_model(name, rgb16, stem=stem, grid=grid, pretrained=path).eval() for stem in ("synthesis", "channels")
+    )
+    assert latents.config.is_composed
+    first = first_convolution(pixels.backbone)
+    with torch.no_grad():
+        expected, found = first(pixels.stem(pixels.input(codes))), latents.stem(latents.input(codes))
+    assert found.shape[1] == expected.shape[1]
+    found = found if found.shape == expected.shape else found.reshape(expected.shape)
+    inside = slice(None) if first.kernel_size == first.stride else slice(2, -2)
+    scale = expected.abs().max()
+    found, expected = (part[..., inside, inside] / scale for part in (found, expected))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    if first.kernel_size == first.stride:  # patches see no border, so the models are equal
+        torch.testing.assert_close(latents(codes), pixels(codes), atol=2e-3, rtol=1e-3)
+
+
+def test_the_default_grid_of_the_channels_stem_is_the_nearest_that_composes(rgb16, tmp_path):
+    for name, grid in (("test_vit", 128), ("test_resnet", 64), ("test_convnext", 128)):
+        path = tmp_path / f"{name}.safetensors"
+        save_random(path, name)
+        model = create_model(name, rgb16, stem="channels", pretrained=path)
+        assert (model.config.grid, model.config.is_composed) == (grid, True)
+        twin = rebuild_model(model.config)
+        twin.load_state_dict(model.state_dict())
+        codes = rgb16.gather([0])[0]
+        assert torch.equal(twin.eval()(codes), model.eval()(codes))
+
+
+def test_a_grid_whose_latents_are_no_step_of_the_convolution_begins_with_a_new_one(rgb16, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_random(path, "resnet18")
+    model = create_model("resnet18", rgb16, stem="channels", grid=128, pretrained=path)
+    assert not model.config.is_composed
+    assert model.stem.conv.kernel_size == (3, 3)

@@ -90,10 +90,10 @@ def test_a_run_that_is_broken_off_ends_with_the_same_weights(striped, tmp_path, 
     run(striped, tmp_path / "whole", config, threads=1)
     plain = training_loop.TrainingLoop.run_epoch
 
-    def broken(self):
+    def broken(self, *args, **settings):
         if self.epoch == epoch:
             raise KeyboardInterrupt
-        plain(self)
+        return plain(self, *args, **settings)
 
     monkeypatch.setattr(training_loop.TrainingLoop, "run_epoch", broken)
     with pytest.raises(KeyboardInterrupt):

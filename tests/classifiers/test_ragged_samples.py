@@ -15,7 +15,7 @@ from walloc_cdl.codec import load_codec
 from walloc_cdl.data import open_latents
 from walloc_cdl.errors import CallError
 
-QUICK = TrainConfig(epochs=3, batch_size=8, lr=2e-3)
+QUICK = TrainConfig(epochs=3, batch_size=8, lr=2e-3, val_interval=0)
 SIDES = [(64, 64), (96, 72), (64, 120), (80, 80), (136, 64), (72, 88)]
 
 
@@ -55,7 +55,11 @@ def test_crops_are_learned_and_whole_photos_answered(ragged, tmp_path, stem):
         return create_model("test_resnet", ragged["train"], stem=stem, crop=(8, 8))
 
     record = train(
-        build, ragged["train"], ragged["test"], TrainConfig(epochs=8, batch_size=8, lr=4e-3), tmp_path / "run"
+        build,
+        ragged["train"],
+        ragged["test"],
+        TrainConfig(epochs=8, batch_size=8, lr=4e-3, val_interval=0),
+        tmp_path / "run",
     )
     assert record.metrics.num_samples == 2 * len(SIDES)
     assert record.metrics.accuracy > 0.9

@@ -7,6 +7,7 @@ from classifiers.runs.recipes import Recipe, augmentation, known_fields
 from classifiers.runs.train_config import TrainConfig
 from walloc_cdl.augment.config import PRESETS, SOUND_PRESETS, AugmentConfig
 from walloc_cdl.errors import CallError
+from walloc_cdl.transforms.config import LATENT_PRESETS, LatentTransformConfig
 
 TEXT = """
 model = "test_resnet"
@@ -31,8 +32,8 @@ def file(tmp_path):
 
 
 def test_a_recipe_is_read_and_replaced_by_what_is_given(file):
-    recipe = Recipe.build(file(TEXT), {"lr": 0.5, "stem": "channels"})
-    assert recipe.model == ModelSettings("test_resnet", "channels", drop=0.1)
+    recipe = Recipe.build(file(TEXT), {"lr": 0.5, "grid": 64})
+    assert recipe.model == ModelSettings("test_resnet", grid=64, drop=0.1)
     expected = TrainConfig(
         epochs=3,
         lr=0.5,
@@ -102,6 +103,8 @@ def test_augmentation_is_a_preset_a_file_or_a_table(file):
     path = file("hflip = 0.5\nrotation = 10")
     assert augmentation(str(path), "image") == AugmentConfig(hflip=0.5, rotation=10.0)
     assert augmentation("timm", "audio") == SOUND_PRESETS["timm"]
+    assert augmentation("light", "image", "channels") == LATENT_PRESETS["light"]
+    assert augmentation({"shift": 2}, "image", "channels") == LatentTransformConfig(shift=2)
     with pytest.raises(
         CallError, match=r"unknown augmentation 'lite'; nearest: light.*choose one of none, light, timm"
     ):
@@ -112,3 +115,30 @@ def test_augmentation_is_a_preset_a_file_or_a_table(file):
 
 def test_every_field_of_a_configuration_is_a_field_of_a_recipe():
     assert {*TrainConfig().to_json()} <= {*known_fields()}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", PRESETS["none"]),
+        ('augment = "none"', PRESETS["none"]),
+        ('augment = "light"', LATENT_PRESETS["light"]),
+        ("augment = { hflip = 0.5, shift = 2, crop = [8, 7] }", LatentTransformConfig(hflip=0.5, shift=2, crop=(8, 7))),
+    ],
+)
+def test_the_channels_stem_has_transforms_of_latents(file, text, expected):
+    recipe = Recipe.build(file(f'model = "a"\nstem = "channels"\n{text}'), {})
+    config = recipe.config("image")
+    assert config.augment == expected
+    assert Recipe.build(file(recipe.to_text(config)), {}).config("image") == config
+    with pytest.raises(CallError, match=r"unknown augmentation 'timm'.*choose one of none, light, or a .toml file"):
+        augmentation("timm", "image", "channels")
+    with pytest.raises(CallError, match="unknown setting of augment: 'scale'"):
+        augmentation({"scale": [0.5, 1]}, "image", "channels")
+
+
+def test_budgets_are_numbers_of_bytes():
+    assert ModelSettings("a", budgets="3072, 6144").budget_sizes == (3072, 6144)
+    assert ModelSettings("a").budget_sizes is None
+    with pytest.raises(CallError, match="--budgets '3 kB'; expected numbers of bytes, such as 3072,6144,12288"):
+        _ = ModelSettings("a", budgets="3 kB").budget_sizes

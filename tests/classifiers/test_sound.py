@@ -23,7 +23,7 @@ from walloc_cdl.errors import CallError, DamagedError
 RATE = 44_100
 SEGMENT_S = 0.1
 CLIPS, SEGMENTS = 12, 3
-QUICK = TrainConfig(epochs=6, batch_size=16, lr=3e-3, augment=SOUND_PRESETS["light"])
+QUICK = TrainConfig(epochs=12, batch_size=12, lr=3e-3, augment=SOUND_PRESETS["light"], val_interval=0)
 
 
 def tone(seed: int, frequency: float, num_samples: int) -> np.ndarray:
@@ -105,18 +105,18 @@ def test_every_mel_band_hears_something(rate):
     assert config.columns * config.hop <= 2 * rate
 
 
-def test_a_classifier_of_sound_learns_and_is_rebuilt_without_its_data(prepared, tmp_path):
+def test_a_classifier_of_sound_learns_and_is_rebuilt_without_its_data(stored, tmp_path):
     record = train(
-        lambda: create_model("test_resnet", prepared["train"], grid=32),
-        prepared["train"],
-        prepared["test"],
+        lambda: create_model("test_resnet", stored["train"], grid=32),
+        stored["train"],
+        stored["test"],
         QUICK,
         tmp_path / "run",
     )
     assert record.metrics.accuracy > 0.9
     assert record.metrics.num_samples == 2 * CLIPS  # clips, not segments
     model = load_classifier(tmp_path / "run")
-    again = evaluate(model, prepared["test"])
+    again = evaluate(model, stored["test"])
     assert again.confusion == record.metrics.confusion
     assert again.log_loss == pytest.approx(record.metrics.log_loss, rel=1e-4)
 

@@ -67,7 +67,7 @@ def test_an_export_of_a_prefix_has_the_codes_of_the_cut_set(cdl, refused, packed
     for name in names:
         if name.suffix != ".json":
             assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name
-    assert not (ours / "codec" / "synthesis.safetensors").exists()
+    assert not any((ours / "codec" / f"{name}.safetensors").exists() for name in ("synthesis", "operators"))
     assert "is already" not in cdl(*call, "--out", ours).err
     text = refused("export", packed, "--to", form, "--bytes", 200, "--out", ours)
     assert "holds an export of another data set, format or split" in text
@@ -122,3 +122,22 @@ def test_an_own_codec_at_an_address(cdl, source, tmp_path, monkeypatch):
     again = cdl(*call, "--out", address)
     assert again.code == 0, again.err
     assert "is already finished; nothing to do" in again.err
+
+
+def test_a_classifier_with_budgets_serves_every_rate(cdl, refused, packed, tmp_path):
+    """Its latents are transformed, too."""
+    run, train = tmp_path / "run", ("train", packed, "--model", "test_resnet", "--epochs", 1, "--batch-size", 8)
+    answer = cdl(*train, "--budgets", "96,768", "--stem", "channels", "--grid", 16, "--augment", "light", "--out", run)
+    assert answer.code == 0, answer.err
+    figures = {}
+    for num_bytes in (96, 200, 768):
+        path = tmp_path / f"{num_bytes}.json"
+        assert cdl("evaluate", run, packed, "--bytes", num_bytes, "--json", path).code == 0
+        figures[num_bytes] = json.loads(path.read_text())
+    assert cdl("evaluate", run, packed, "--json", tmp_path / "all.json").code == 0
+    assert json.loads((tmp_path / "all.json").read_text()) == figures[768]
+    config = json.loads((run / "config.json").read_text())
+    assert config["classifier"]["budgets"] == [12, 96]
+    assert (config["train"]["augment"]["hflip"], config["train"]["augment"]["shift"]) == (0.5, 4)
+    assert "expected numbers of bytes" in refused(*train, "--budgets", "few", "--out", tmp_path / "other")
+    assert "7 bytes a sample" in refused(*train, "--budgets", "7", "--out", tmp_path / "other")

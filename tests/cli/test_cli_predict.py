@@ -118,8 +118,15 @@ def test_wrong_calls(refused, source, latents, prepared, trained, tmp_path):
     assert "unknown split" in refused("predict", trained, latents, "--split", "tset")
     assert "top is 0; expected at least 1" in refused("predict", trained, source, "--top", 0)
     assert "name a picture that ends in .png" in refused("predict", trained, source, "--contact-sheet", tmp_path / "s")
-    text = refused("predict", trained, prepared("rgb-4x"))
-    assert "codec_id" in text or "differ" in text
+    assert "the classifier test_resnet" in refused("predict", trained, prepared("rgb-4x"))
+
+
+def test_a_data_set_of_another_size_is_refused(cdl, refused, source, trained, tmp_path):
+    call = ("prepare", source, "--codec", "rgb-16x", "--size", 32, "--workers", 0, "--out", tmp_path / "small")
+    assert cdl(*call).code == 0
+    text = refused("predict", trained, tmp_path / "small")
+    assert "the classifier takes latents of shape (12, 8, 8), but" in text
+    assert "(12, 4, 4); prepare it with the size that the classifier was trained on" in text
 
 
 def test_an_unfinished_run_and_broken_codecs(refused, source, trained, tmp_path):
@@ -141,3 +148,33 @@ def test_a_codec_of_another_run_is_refused(refused, source, prepared, trained, t
     text = refused("predict", run, source, code=1)
     assert "codec id is" in text
     assert "but the classifier was trained on latents of" in text
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "regression"])
+def test_several_classes_a_sample_and_targets(cdl, source, tmp_path, kind):
+    folder = tmp_path / "photos"
+    shutil.copytree(source / "train", folder)
+    values = ["cat", "cat|dog", "dog", "cat"] if kind == "multilabel" else ["1", "2", "5", "8"]
+    keys = sorted(path.relative_to(folder) for path in folder.rglob("*.png"))
+    lines = ["path,value", *(f"{key},{values[number % 4]}" for number, key in enumerate(keys))]
+    (folder / "table.csv").write_text("\n".join(lines))
+    option = "label=value&separator=%7C" if kind == "multilabel" else "target=value"
+    call = ("prepare", f"csv:{folder / 'table.csv'}?{option}", "--codec", "rgb-16x", "--size", 64, "--workers", 0)
+    answer = cdl(*call, "--out", tmp_path / "set")
+    assert answer.code == 0, answer.err
+    dataset = open_latents(tmp_path / "set", "train")
+    config = classifiers.TrainConfig(epochs=1, batch_size=4)
+    classifiers.train(lambda: classifiers.create_model("test_resnet", dataset), dataset, None, config, tmp_path / "run")
+    expected = classifiers.predict(classifiers.load_classifier(tmp_path / "run"), dataset)
+    for what in (folder, tmp_path / "set"):
+        options = ("--split", "train") if what != folder else ()
+        answer = cdl("predict", tmp_path / "run", what, *options, "--csv", tmp_path / "p.csv")
+        assert answer.code == 0, answer.err
+        found = rows_of(tmp_path / "p.csv")
+        assert len(found) == len(dataset) == 16
+        if kind == "regression":
+            assert list(found[0]) == ["file", "value", "error"]
+            assert [float(row["value"]) for row in found] == pytest.approx(expected.logits[:, 0].tolist(), rel=1e-4)
+        else:
+            best = expected.probabilities.max(1).tolist()
+            assert [float(row["probability"]) for row in found] == pytest.approx(best, rel=1e-4)

@@ -40,7 +40,7 @@ FIGURE_FIELDS = {"name", "setting", "documented", "tried", "rate", "rates", "lim
 def require_complete(result, names, limits):
     """Assert that table and JSON have every figure with its limit, and the machine."""
     report = json.loads(json.dumps(result.to_json(), allow_nan=False))
-    assert report.keys() == {"benchmark", "unit", "work", "machine", "limits", "figures", "absent"}
+    assert report.keys() - {"parts"} == {"benchmark", "unit", "work", "machine", "limits", "figures", "absent"}
     assert [figure["name"] for figure in report["figures"]] == names
     assert [limit["name"] for limit in report["limits"]] == limits
     for figure in report["figures"]:
@@ -280,6 +280,11 @@ def test_train(tmp_path):
     limits = {limit["name"]: limit["rate"]["median"] for limit in report["limits"]}
     assert by_name["walloc-cdl ram"] == limits["codes"]
     assert by_name["imagefolder"] == limits["pixels"]
+    parts = report["parts"]
+    assert set(parts["shares"]) == {"loader", "unpacking", "synthesis", "augmentation light"}
+    assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in parts["seconds"].values())
+    assert parts["overhead"] == pytest.approx(sum(parts["shares"].values()), rel=0.5)
+    assert (parts["grid"], parts["limit"]) == (128, 0.15)
     assert list(tmp_path.iterdir()) == []
 
 

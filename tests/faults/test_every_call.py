@@ -107,7 +107,7 @@ NUM_FITTED = 3
 def fitted_once(monkeypatch):
     """Compute everything that depends on the samples once for the same samples, since it takes most of the time."""
     monkeypatch.setattr(finish, "num_synthesis_samples", lambda *_: NUM_FITTED)
-    for name in ("fit_synthesis", "flip_rate"):
+    for name in ("fit_synthesis", "fit_operators", "flip_rate"):
         monkeypatch.setattr(finish, name, _once_each(getattr(finish, name)))
 
 

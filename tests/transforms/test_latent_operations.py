@@ -147,3 +147,27 @@ def test_operations_keep_the_type_and_flip_in_float32_under_autocast():
     assert operations.horizontal_flip(half, operators).dtype == torch.bfloat16
     assert operations.contrast(half, amounts, operators).dtype == torch.bfloat16
     assert operations.mixup(half, torch.tensor([1, 2, 0]), amounts / 2).dtype == torch.bfloat16
+
+
+def decibels(expected, found):
+    centered = expected - expected.mean((0, 2, 3), keepdim=True)
+    return float(10 * torch.log10(centered.square().sum() / (expected - found).square().sum()))
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_approximate_transforms_have_errors_of_the_documented_size(name):
+    """On smooth noise, where they are about as large as on photos."""
+    codec, operators = CODECS[name], OPERATORS[name]
+    pixels = photos(8, codec.source_channels, 128, seed=2) / 255
+    z = unrounded(codec, pixels)
+    assert decibels(unrounded(codec, pixels.flip(-1)), operations.horizontal_flip(z, operators)) > 17
+    assert decibels(unrounded(codec, pixels.flip(-2)), operations.vertical_flip(z, operators)) > 17
+    start = torch.full((8,), 2)
+    cropped = unrounded(codec, pixels[..., 16:112, 16:112])
+    assert 8 < decibels(cropped, operations.crop(z, start, start, 12, 12)) < 25
+    erased = pixels.clone()
+    erased[..., 32:96, 32:96] = 0.5
+    boxes = torch.tensor([[4, 4, 8, 8]]).expand(8, 4)
+    assert 8 < decibels(unrounded(codec, erased), operations.erase(z, boxes, operators)) < 25
+    brighter = (1.3 * pixels).clamp(0, 1)
+    assert 8 < decibels(unrounded(codec, brighter), operations.brightness(z, torch.full((8,), 1.3), operators)) < 40

@@ -46,8 +46,10 @@ class Updater:
     the mean over all samples, such as one that skips those without a label, has a method `terms` beside its call: it
     returns the sum of the terms and how much they count, of which the loss is the quotient, both float32 ().
 
-    The average is timm's, with its warmup: after update number t, counted from 1, the decay is at most
-    1 - t^(-2/3), so that initial weights do not dominate a short run.
+    The average is timm's. After update number t, counted from 0, its decay is at most t / (t + 9), so that it covers at
+    first about the last tenth of the updates. timm's own exponent of its warmup, 2/3, covers more of a short run: of 27
+    updates the last 9 in place of the last 4, so that the initial weights are seen (tests/classifiers/test_sound.py:
+    accuracy 0.54, and above 0.9 with the last tenth).
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class Updater:
         self._statistics = running_statistics(model)
         self.optimizer = build_optimizer(model, config)
         self._schedule = build_schedule(self.optimizer, config, updates_per_epoch)
-        self.average = ModelEmaV3(model, decay=config.model_ema_decay, use_warmup=True)
+        self.average = ModelEmaV3(model, decay=config.model_ema_decay, use_warmup=True, warmup_gamma=9, warmup_power=1)
         is_scaled = choose_precision(config.precision, device) == "fp16"
         self._scaler = torch.amp.GradScaler(device.type, enabled=is_scaled)
 

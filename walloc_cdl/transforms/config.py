@@ -52,5 +52,5 @@ class LatentTransformConfig:
         return {**dataclasses.asdict(self), "crop": None if self.crop is None else list(self.crop)}
 
 
-LATENT_PRESETS = {"none": LatentTransformConfig(), "light": LatentTransformConfig(hflip=0.5, shift=4)}
+LATENT_PRESETS = {"light": LatentTransformConfig(hflip=0.5, shift=4)}
 """`light` flips and shifts; it takes latents of at least 5 × 5."""

@@ -22,7 +22,7 @@ LUMA = (0.2989, 0.587, 0.114)
 
 
 def horizontal_flip(x: Tensor, operators: Operators) -> Tensor:
-    """Flip left and right: approximate, 17 to 26 dB where mirroring the array has 3 to 6 dB.
+    """Flip left and right: approximate, 17.3 to 25.7 dB where mirroring the array has 2.9 to 6.3 dB.
 
     Exact for latents that are pixels.
     """
@@ -30,7 +30,7 @@ def horizontal_flip(x: Tensor, operators: Operators) -> Tensor:
 
 
 def vertical_flip(x: Tensor, operators: Operators) -> Tensor:
-    """Flip upside down: approximate, as good as `horizontal_flip`."""
+    """Flip upside down: approximate, 17.2 to 25.3 dB where mirroring the array has 2.1 to 5.5 dB."""
     return _flip(x, operators.vflip_weight, operators.vflip_bias, axis=-2)
 
 
@@ -59,21 +59,22 @@ def shift(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 def crop(x: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
     """Crop (B, K, height, width) at whole latents, int64 (B,) each.
 
-    Approximate: exact inside, but the outer three latents differ, because a crop of pixels continues periodically:
-    11 to 20 dB for three quarters of the height and the width.
+    Approximate: exact inside, but the outer four latents differ, because a crop of pixels continues periodically: 10 to
+    14 dB for three quarters of the height and the width.
     """
     return shift(x, -top, -left)[..., :height, :width]
 
 
 def brightness(x: Tensor, factor: Tensor, operators: Operators) -> Tensor:
-    """Multiply pixels by a factor (B,): exact, but that values above 1 are not clipped."""
+    """Multiply pixels by a factor (B,): exact, but that values above 1 are not clipped; 11 to 12.5 dB for 1.3."""
     return _scaled(x, _as(operators.black, x)[None], factor)
 
 
 def contrast(x: Tensor, factor: Tensor, operators: Operators) -> Tensor:
     """Scale the distance of pixels from the image's mean luma by a factor (B,), as torchvision does.
 
-    Exact, but that values beyond 0 and 1 are not clipped and that the mean is estimated from the latents.
+    Exact, but that values beyond 0 and 1 are not clipped, and that the mean is estimated from the latents: 16 to 21 dB
+    for a factor of 1.3.
     """
     means = x.mean((-2, -1)) @ _as(operators.mean_weight, x).T + _as(operators.mean_bias, x)
     colors = means.shape[1]
@@ -104,8 +105,8 @@ def mixup(x: Tensor, partner: Tensor, share: Tensor) -> Tensor:
 def erase(x: Tensor, boxes: Tensor, operators: Operators, value: float = 0.5) -> Tensor:
     """Erase boxes of whole latents, int64 (B, 4) of top, left, height and width, to an image of one pixel value.
 
-    Approximate: exact inside, but latents around a box, which see pixels in it, keep them: 12 to 18 dB over the whole
-    image for a box of a quarter of its area.
+    Approximate: latents within a box are those of the constant image, those around it stay, though both see pixels on
+    the other side: 12 to 17 dB over the whole image for a box of a quarter of its area.
     """
     top, left, height, width = boxes.T[:, :, None]
     rows, columns = (torch.arange(side, device=x.device) for side in x.shape[-2:])

@@ -35,7 +35,7 @@ def clips(tmp_path_factory):
 
 
 def config(clips, **changes):
-    training = TrainConfig(epochs=1, batch_size=4, augment=SOUND_PRESETS["light"])
+    training = TrainConfig(epochs=1, batch_size=4, augment=SOUND_PRESETS["light"], val_interval=0)
     settings = {"conditions": ("waves-64x", "latents-64"), "segment_s": 0.1, "num_seeds": 2, "workers": 0, "threads": 1}
     return SoundCompareConfig(f"audiofolder:{clips}", r"/(\d)-", training=training, **(settings | changes))
 

@@ -1,0 +1,1 @@
+"""Classifiers as graphs for other runtimes: ONNX and `torch.export`."""
