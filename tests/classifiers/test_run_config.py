@@ -103,6 +103,7 @@ def test_a_run_without_some_settings_is_refused_with_the_difference(striped, tmp
     run.config_path.unlink()
     run.record_path.unlink()
     run.weights_path.unlink()
+    run.page_path.unlink()
     run.claim(named, resume=True)
     with pytest.raises(CallError, match=r"has compute.device None, but this call has 'cpu'; .* or name another folder"):
         train(*call)
@@ -115,6 +116,6 @@ def test_weights_that_the_timm_model_exempts_do_not_decay(pixels64):
     assert id(model.backbone.pos_embed) in {id(parameter) for parameter in undecayed["params"]}
 
 
-def test_label_smoothing_must_be_a_fraction():
-    with pytest.raises(CallError, match=r"label_smoothing is 1.0; it must be at least 0 and below 1"):
-        TrainConfig(label_smoothing=1.0)
+def test_smoothing_must_be_a_fraction():
+    with pytest.raises(CallError, match=r"smoothing is 1.0; it must be at least 0 and below 1"):
+        TrainConfig(smoothing=1.0)
