@@ -172,6 +172,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "walloc_cdl.training",
         "classifiers.models",
     ),
+    "classifiers.report": ("walloc_cdl.data", "walloc_cdl.training", "classifiers.models", "classifiers.evaluation"),
     "classifiers.runs": (
         "walloc_cdl.latents",
         "walloc_cdl.codec",
@@ -183,6 +184,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "classifiers.sound",
         "classifiers.models",
         "classifiers.evaluation",
+        "classifiers.report",
     ),
     "classifiers.prediction": (
         "walloc_cdl.latents",

@@ -49,9 +49,9 @@ def probe(
 ) -> None:
     """Tell the classes apart by simple classifiers.
 
-    This shows in a minute or two what a data set is good for. Logistic regression, nearest neighbors and a linear SVM are fitted to features of the training samples, with their
-    setting chosen by cross-validation, and tested on the others. With --out, computed features are kept for the next
-    call.
+    This shows in a minute or two what a data set is good for. Logistic regression, nearest neighbors and a linear SVM
+    are fitted to features of the training samples, with their setting chosen by cross-validation, and tested on the
+    others. With --out, computed features are kept for the next call.
     """
     wait_without_spinning_if_busy()
     from classifiers.probe.curve import plot_probe, require_picture

@@ -157,19 +157,33 @@ def evaluate(
     They are `Metrics` of class numbers, `MultilabelMetrics` or `RegressionMetrics`. Samples without a label are left
     out. By default, there is one answer for all segments of a clip. Raises as `classify` does.
     """
+    return assess(model, dataset, batch_size=batch_size, precision=precision, reading=reading, progress=progress)[0]
+
+
+def assess(
+    model: LatentClassifier,
+    dataset: Dataset,
+    *,
+    batch_size: int = 256,
+    precision: str = "fp32",
+    reading: Reading | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[AnyMetrics, Answers | Predictions]:
+    """Returns the metrics of `evaluate`, and what they follow from; of class numbers these are `Answers`."""
     dataset, reading = as_latents(dataset), reading or Reading()
     if model.config.label_kind == "class":
         answers = classify(
             model, dataset, batch_size=batch_size, precision=precision, reading=reading, progress=progress
         )
-        return metrics_of_classes(answers.predicted, answers.labels, model.config.num_classes, scores=answers.scores)
+        metrics = metrics_of_classes(answers.predicted, answers.labels, model.config.num_classes, scores=answers.scores)
+        return metrics, answers
     predictions = predict(
         model, dataset, batch_size=batch_size, precision=precision, reading=reading, progress=progress
     )
     _require_finite(np.isfinite(predictions.logits).all(1))
     if model.config.label_kind == "multilabel":
-        return metrics_of_labels(predictions.probabilities, predictions.labels)
-    return metrics_of_targets(predictions.logits, predictions.labels)
+        return metrics_of_labels(predictions.probabilities, predictions.labels), predictions
+    return metrics_of_targets(predictions.logits, predictions.labels), predictions
 
 
 @torch.inference_mode()

@@ -70,8 +70,14 @@ def clip_order(dataset: LatentDataset, reading: Reading) -> tuple[np.ndarray, np
 
 def unit_labels(dataset: LatentDataset, reading: Reading) -> np.ndarray:
     """Return the labels of what is answered, in the order of the answers; a clip has the label of its first segment."""
+    rows = unit_rows(dataset, reading)
+    return dataset.labels if rows is None else dataset.labels[rows]
+
+
+def unit_rows(dataset: LatentDataset, reading: Reading) -> np.ndarray | None:
+    """Return the first segment of each clip that is answered, int64 (N,); None if each sample is answered by itself."""
     clips = clip_order(dataset, reading)
-    return dataset.labels if clips is None else dataset.labels[clips[0]][np.unique(clips[1], return_index=True)[1]]
+    return None if clips is None else clips[0][np.unique(clips[1], return_index=True)[1]]
 
 
 def logit_batches(

@@ -31,7 +31,7 @@ from walloc_cdl.files import write_atomic
 from walloc_cdl.json_files import read_json
 from walloc_cdl.training import RunFolder, autocast, tensors_to_bytes
 
-CHUNK = 256
+CHUNK = 64
 """Samples whose features are written at once."""
 MAX_BYTES = 1 << 34
 """Features of more than 16 GiB are not kept; the frozen layers compute them in every epoch then."""

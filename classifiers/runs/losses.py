@@ -1,7 +1,9 @@
 """The losses of each kind of label, in which samples of unknown label do not count.
 
 A loss is called with the outputs of the model, float32 (B, C), the targets as `LatentLoader` yields them, and, where
-neighbors are mixed (`walloc_cdl.augment.mixing`), with each sample's own share of the mixture, float32 (B,).
+neighbors are mixed (`walloc_cdl.augment.mixing`), with each sample's own share of the mixture, float32 (B,). Where one
+half of a mixture is of unknown label, the other counts as much as its share, so that the two of a pair count as much as
+they would without mixing.
 """
 
 from __future__ import annotations
@@ -143,22 +145,23 @@ class BinaryLoss(Loss):
 
     def terms(self, outputs: Tensor, targets: Tensor, shares: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Returns the terms of the mean over the samples of known class, as the class says."""
-        dense, known = self._dense(targets)
+        dense, counts = self._dense(targets), self._known(targets)
         if shares is not None:
-            dense = shares[:, None] * dense + (1 - shares[:, None]) * neighbors(dense)
-            known = known & (neighbors(known) | (shares == 1))
-        terms = self._terms.to(outputs.device)(outputs, dense).sum(1)
-        counts = known.sum() * (1 if self.sum_classes else self.num_classes)
-        return torch.where(known, terms, 0).sum(), counts.float()
+            dense, counts = _mixed(dense, counts[:, None], shares[:, None])
+            counts = counts[:, 0]
+        terms = counts * self._terms.to(outputs.device)(outputs, dense).sum(1)
+        return terms.sum(), counts.sum() * (1 if self.sum_classes else self.num_classes)
 
-    def _dense(self, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return smoothed targets float32 (B, C), and which samples are known, bool (B,)."""
+    def _known(self, targets: Tensor) -> Tensor:
+        """Return 1 for samples of known classes, and 0 for others, float32 (B,)."""
+        return torch.ones(len(targets), device=targets.device) if self.is_multilabel else (targets >= 0).float()
+
+    def _dense(self, targets: Tensor) -> Tensor:
+        """Return smoothed targets, float32 (B, C)."""
         if self.is_multilabel:
-            dense = targets.float() * (1 - self.smoothing) + self.smoothing / 2
-            return dense, torch.ones(len(targets), dtype=torch.bool, device=targets.device)
-        known = targets != UNKNOWN_LABEL
+            return targets.float() * (1 - self.smoothing) + self.smoothing / 2
         dense = one_hot(targets.clamp_min(0), self.num_classes).float()
-        return dense * (1 - self.smoothing) + self.smoothing / self.num_classes, known
+        return dense * (1 - self.smoothing) + self.smoothing / self.num_classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,13 +175,23 @@ class RegressionLoss(Loss):
     def terms(self, outputs: Tensor, targets: Tensor, shares: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Returns the terms of the mean over the known targets of all samples."""
         wanted = self.scale.standardized(targets.reshape(outputs.shape).float())
+        counts = (~wanted.isnan()).float()
+        wanted = torch.where(counts > 0, wanted, 0)
         if shares is not None:
-            own = shares[:, None]
-            wanted = torch.where(own == 1, wanted, own * wanted + (1 - own) * neighbors(wanted))
-        known = ~wanted.isnan()
-        wanted = torch.where(known, wanted, 0)
+            wanted, counts = _mixed(wanted, counts, shares[:, None])
         terms = REGRESSION_LOSSES[self.name](self.scale.standardized(outputs), wanted, reduction="none")
-        return torch.where(known, terms, 0).sum(), known.sum().float()
+        return (counts * terms).sum(), counts.sum()
+
+
+def _mixed(targets: Tensor, counts: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the targets (B, C) of mixtures of neighbors, and how much each counts, (B, 1) or (B, C).
+
+    `counts`, 0 where a target is unknown and 1 otherwise, and `shares` (B, 1) are those of the samples themselves.
+    """
+    own, other = shares * counts, (1 - shares) * neighbors(counts)
+    total = own + other
+    mixed = (own * targets + other * neighbors(targets)) / torch.where(total > 0, total, 1)
+    return mixed, total
 
 
 def balanced_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from classifiers.evaluation.kinds import MAIN_METRICS, METRICS, AnyMetrics, main_figures, metric_names
-from classifiers.evaluation.predictions import evaluate
+from classifiers.evaluation.predictions import Answers, Predictions, assess
 from classifiers.models.classifier import LatentClassifier
 from classifiers.runs.augmentation import build_augmentation, build_cache, set_latent_transforms
 from classifiers.runs.features import FeatureLoader, OnFeatures, keep_features
@@ -18,7 +18,8 @@ from classifiers.runs.freezing import build_freezing
 from classifiers.runs.kept_codec import keep_codec
 from classifiers.runs.labels import require_variety, trainable
 from classifiers.runs.losses import build_loss
-from classifiers.runs.mixing import build_mixing
+from classifiers.runs.mixing import build_mixing, mixes_in
+from classifiers.runs.reports import write_reports
 from classifiers.runs.run_config import run_config
 from classifiers.runs.step import ClassifierStep
 from classifiers.runs.train_config import TrainConfig
@@ -74,8 +75,9 @@ def train(
     uninterrupted run (on the same machine; CUDA kernels may differ in the last bit). For a finished run the record is
     returned; with `resume` false an earlier run in `out` is discarded. Torch's global generators keep their state.
 
-    The folder also has `classes.csv`, the figures of each class, or of each target of regression, on `val_ds`, and
-    `codec/`, that of the data set, if it has one, so that files can be classified without the data set.
+    The folder also has `classes.csv`, the figures of each class, or of each target of regression, on `val_ds`,
+    `index.html`, a page with curves, worst mistakes, confusion matrix and calibration; and `codec/`, that of the data
+    set, if it has one, so that files can be classified without the data set.
 
     The last bits of the weights depend on the number of torch's threads as well. By default, a short trial on a CPU
     chooses the number that is fastest when the run begins, at most the one that is set; the record has it as
@@ -126,8 +128,8 @@ def train(
             crop=model.config.latent_shape[1:] if train_ds.layout.ragged else None,
             sampling=config.sampling,
         )
-        _require_variance(model, batch_size, processes.world_size)
         loss, mixing = build_loss(model, train_ds, config), build_mixing(model, config, loader)
+        _require_variance(model, batch_size, processes.world_size)
         set_latent_transforms(model, train_ds, config.augment)
         freezing = build_freezing(model, config)
         settings = run_config(model, loader, val_ds, config, is_seeded=is_seeded, device=device, precision=precision)
@@ -148,13 +150,21 @@ def train(
         model.spectrograms = build_cache(model, loader)
         model.mixing = mixing
         step = ClassifierStep(model, loss, precision, device)
-        evaluated: dict[int, AnyMetrics] = {}  # that of the latest epoch alone
+        evaluated: dict[int, tuple[AnyMetrics, Answers | Predictions]] = {}  # that of the latest epoch alone
 
         def evaluate_epoch() -> dict[str, float]:
-            metrics = evaluate(model, val_ds)
+            assessed = assess(model, val_ds)
             evaluated.clear()
-            evaluated[loop.epoch + 1] = metrics
-            return main_figures(metrics)
+            evaluated[loop.epoch + 1] = assessed
+            return main_figures(assessed[0])
+
+        freeze = None if freezing is None else freezing.before_epoch(loader)
+
+        def before_epoch(epoch: int) -> None:
+            if mixing is not None:
+                mixing.active = mixes_in(config, epoch)
+            if freeze is not None:
+                freeze(epoch)
 
         loop = TrainingLoop(
             model,
@@ -168,10 +178,10 @@ def train(
             evaluate=None if val_ds is None else evaluate_epoch,
             main_metric=MAIN_METRICS[model.config.label_kind],
             processes=processes,
-            before_epoch=None if freezing is None else freezing.before_epoch(loader),
+            before_epoch=before_epoch,
         )
         if freezing is not None:
-            freezing.before_epoch(loader)(0)
+            before_epoch(0)
             keep_features(model, loader, freezing, config, run, precision, progress=on_features)
         if processes.is_main:
             tracked.start(run.logs_path, run.path.name, config.to_json())
@@ -182,12 +192,11 @@ def train(
 
     def finish() -> RunRecord[AnyMetrics]:
         with torch_threads(loop.threads):
-            metrics = evaluated.get(loop.result_epoch)
-            if metrics is None and val_ds is not None:
-                metrics = evaluate(model, val_ds)
+            assessed = evaluated.get(loop.result_epoch)
+            if assessed is None and val_ds is not None:
+                assessed = assess(model, val_ds)
             environment = describe_environment(device, precision, ("timm",))
-        if metrics is not None:
-            write_atomic(run.classes_path, metrics.to_csv(model.config.output_names).encode())
+            metrics = write_reports(model, val_ds, assessed, run, loop.history.epochs, environment)
         return finish_run(loop, run, metrics=metrics, environment=environment)
 
     return processes.on_main(finish)

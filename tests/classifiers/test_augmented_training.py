@@ -11,6 +11,7 @@ from classifiers.models.config import PixelFit
 from classifiers.runs.losses import CrossEntropy
 from classifiers.runs.step import ClassifierStep
 from walloc_cdl.augment.config import PRESETS, AugmentConfig
+from walloc_cdl.augment.mixing import MixConfig, NeighborMixing
 from walloc_cdl.augment.pipeline import PixelAugmentation
 from walloc_cdl.data import LatentLoader
 from walloc_cdl.errors import CallError
@@ -42,12 +43,13 @@ def test_the_stem_that_makes_no_pixels_is_refused(striped, tmp_path):
         train(model, striped["train"], None, LIGHT, tmp_path / "run")
 
 
-def test_two_ranks_augment_a_global_batch_as_one_does(striped):
+def test_two_ranks_augment_and_mix_a_global_batch_as_one_does(striped):
     """The loss is the mean of the ranks' losses, and so is its gradient."""
     torch.manual_seed(0)
     model = create_model("test_vit", striped["train"]).train()
     model.augmentation = PixelAugmentation(PRESETS["timm"])
-    step = ClassifierStep(model, CrossEntropy(), "fp32", torch.device("cpu"))
+    model.mixing = NeighborMixing(MixConfig(0.8, 1.0))
+    step = ClassifierStep(model, CrossEntropy(0.1), "fp32", torch.device("cpu"))
 
     def losses(**ranks):
         loader = LatentLoader(striped["train"], 8, device="cpu", shuffle=True, drop_last=True, seed=3, **ranks)
@@ -58,13 +60,59 @@ def test_two_ranks_augment_a_global_batch_as_one_does(striped):
     torch.testing.assert_close(sum(halves) / 2, whole, atol=1e-5, rtol=1e-5)
 
 
+MIXED = dataclasses.replace(LIGHT, mixup=0.2, cutmix=1.0, smoothing=0.1)
+
+
+@pytest.fixture
+def few(striped):
+    return {"train": striped["train"][:32]}
+
+
+def test_mixing_changes_the_weights_and_repeats_them(few, tmp_path):
+    first, again = (trained(few, tmp_path / name, MIXED, threads=1) for name in ("first", "again"))
+    changes = {"plain": {"mixup": 0, "cutmix": 0}, "off": {"mixup_off_epoch": 1}, "never": {"mixup_prob": 0}}
+    others = {
+        name: trained(few, tmp_path / name, dataclasses.replace(MIXED, **changed), threads=1)
+        for name, changed in changes.items()
+    }
+    assert first == again
+    assert first not in others.values()
+    assert others["never"] == others["plain"] != others["off"]
+    with pytest.raises(CallError, match=r"train\.mixup_off_epoch"):
+        trained(few, tmp_path / "off", MIXED)
+
+
+def test_a_run_with_mixing_resumes_to_the_same_weights(few, tmp_path):
+    config = dataclasses.replace(MIXED, epochs=3, mixup_off_epoch=2, sampling="balanced", class_weights="balanced")
+    whole = trained(few, tmp_path / "whole", config, threads=1)
+
+    def stop(state):
+        if state.step == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(few, tmp_path / "parts", config, threads=1, progress=stop)
+    assert trained(few, tmp_path / "parts", config, threads=1) == whole
+
+
+def test_what_cannot_be_mixed_is_refused_before_anything_is_written(striped, tmp_path):
+    model = create_model("test_resnet", striped["train"], stem="channels")
+    config = dataclasses.replace(MIXED, augment=PRESETS["none"])
+    with pytest.raises(CallError, match=r"mix pixels, but the stem channels makes none; omit --mixup and --cutmix"):
+        train(model, striped["train"], None, config, tmp_path / "run")
+    with pytest.raises(CallError, match=r"mix neighbors in a batch, but batch_size is 1; choose an even batch size"):
+        trained(striped, tmp_path / "run", dataclasses.replace(config, batch_size=1))
+    assert not (tmp_path / "run").exists()
+
+
 def test_evaluation_sees_the_pixels_as_they_are(striped):
     model = create_model("test_resnet", striped["train"])
     codes, words = striped["train"][[0, 1, 2]].codes, torch.arange(3)
     plain = model.eval()(codes)
     model.augmentation = PixelAugmentation(PRESETS["timm"])
+    model.mixing = NeighborMixing(MixConfig(1.0))
     torch.testing.assert_close(model(codes, words), plain)
-    assert not any("augment" in name for name in model.saved_weights())
+    assert not any("augment" in name or "mixing" in name for name in model.saved_weights())
 
 
 def test_training_sees_crops_with_the_detail_of_the_latents(rgb16):

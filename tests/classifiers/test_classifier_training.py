@@ -130,7 +130,7 @@ def finished(striped, tmp_path):
 def test_a_finished_run_is_returned_unchanged(finished, striped):
     folder, record = finished
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert sorted(before) == ["classes.csv", "config.json", "model.safetensors", "record.json"]
+    assert sorted(before) == ["classes.csv", "config.json", "index.html", "model.safetensors", "record.json"]
     again = train(make(striped["train"]), striped["train"], striped["validation"], QUICK, folder)
     assert again == record
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -19,7 +19,6 @@ from classifiers import (
 from classifiers.models.scale import TargetScale
 from classifiers.runs.load import load_record
 from tests.support.tiny_datasets import identity_layer, make_spec, patterned_split
-from walloc_cdl.data import open_latents
 from walloc_cdl.errors import CallError
 from walloc_cdl.training import RunFolder
 
@@ -165,4 +164,38 @@ def test_the_commands_take_every_kind(patterned, graded, tmp_path, capsys):
         assert run(["evaluate", str(out), str(folder), "--split", "validation"]) == 0
         text = capsys.readouterr().out
         assert all(name in text for name in expected), text
-    assert {path.name for path in open_latents(graded["train"].folder).folder.iterdir()}
+
+
+def test_the_options_of_the_command_are_settings_of_the_run(striped, tmp_path, capsys):
+    from walloc_cdl.cli.app import run
+
+    folder, out = striped["train"].folder, tmp_path / "run"
+    call = ["train", str(folder), "--model", "test_resnet", "--epochs", "1", "--threads", "1", "--out", str(out)]
+    settings = [
+        *("--loss", "bce", "--smoothing", "0.1", "--bce-target-thresh", "0.2", "--bce-sum", "--class-weights", "1,2.5"),
+        *("--sampling", "balanced", "--mixup", "0.2", "--cutmix", "1", "--mixup-prob", "0.9"),
+        *("--mixup-switch-prob", "0.4", "--mixup-off-epoch", "3"),
+    ]
+    assert run([*call, *settings]) == 0
+    config = RunFolder(out).load_config()["train"]
+    expected = TrainConfig(
+        loss="bce",
+        smoothing=0.1,
+        bce_target_thresh=0.2,
+        bce_sum=True,
+        class_weights=(1.0, 2.5),
+        sampling="balanced",
+        mixup=0.2,
+        cutmix=1.0,
+        mixup_prob=0.9,
+        mixup_switch_prob=0.4,
+        mixup_off_epoch=3,
+    ).to_json()
+    for name in ("loss", "smoothing", "bce_target_thresh", "bce_sum", "class_weights", "sampling"):
+        assert config[name] == expected[name]
+    assert {name: config[name] for name in config if "mix" in name} == {
+        name: expected[name] for name in expected if "mix" in name
+    }
+    capsys.readouterr()
+    assert run([*call, "--class-weights", "rare"]) == 2
+    assert "class_weights is 'rare'; it must be 'balanced', or a number for each class" in capsys.readouterr().err

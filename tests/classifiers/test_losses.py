@@ -85,7 +85,8 @@ def test_half_a_pair_of_unknown_class_counts_as_the_share_of_the_other():
     targets, shares = torch.tensor([3, -1]), torch.tensor([0.6, 0.6])
     log = outputs.log_softmax(1)[:, 3]
     torch.testing.assert_close(CrossEntropy()(outputs, targets, shares), -(0.6 * log[0] + 0.4 * log[1]))
-    assert BinaryLoss(5)(outputs, targets, shares) == 0  # its targets have no known half
+    each = binary_cross_entropy_with_logits(outputs, torch.eye(5)[[3, 3]], reduction="none").mean(1)
+    torch.testing.assert_close(BinaryLoss(5)(outputs, targets, shares), 0.6 * each[0] + 0.4 * each[1])
 
 
 @pytest.mark.parametrize(("name", "expected"), [("mse", mse_loss), ("huber", smooth_l1_loss)])
@@ -99,14 +100,12 @@ def test_regression_is_in_units_of_the_deviation(name, expected):
     known = ~targets.isnan()
     found = loss(scale(normal), targets)
     torch.testing.assert_close(found, expected(normal[known], torch.zeros(9)), rtol=1e-3, atol=1e-4)
-    # A mixture with an unknown target is unknown; samples 2 and 3 are not mixed.
-    half = RegressionLoss(name, TargetScale.ones(1))
-    outputs, targets = torch.ones(4, 1), torch.tensor([2.0, torch.nan, 3.0, torch.nan])
-    shares = torch.tensor([0.5, 0.5, 1.0, 1.0])
-    torch.testing.assert_close(half(outputs, targets, shares), expected(torch.ones(1), torch.tensor([3.0])))
-    torch.testing.assert_close(
-        half(outputs[:2], torch.tensor([2.0, 4.0]), shares[:2]), expected(torch.ones(2), torch.tensor([3.0, 3.0]))
-    )
+    half, outputs, shares = RegressionLoss(name, TargetScale.ones(1)), torch.ones(2, 1), torch.tensor([0.7, 0.7])
+    mixed = half(outputs, torch.tensor([2.0, 4.0]), shares)
+    torch.testing.assert_close(mixed, expected(torch.ones(2), torch.tensor([2.6, 3.4])))
+    # Of a mixture with an unknown target the known one is left.
+    mixed = half(outputs, torch.tensor([2.0, torch.nan]), shares)
+    torch.testing.assert_close(mixed, expected(torch.ones(2), torch.tensor([2.0, 2.0])))
 
 
 def test_unknown_targets_have_no_gradient():
@@ -124,6 +123,36 @@ def test_balanced_weights_are_those_of_scikit_learn():
     assert weights[labels[labels >= 0]].mean() == pytest.approx(1)
     several = balanced_weights(np.array([[1, 0, 1], [0, 0, 1], [0, 0, 1], [0, 0, 1]], np.uint8), 3)
     assert several.tolist() == [3, 1, 1]  # negatives / positives; 1 for a class that none has, or all
+
+
+LOSSES = [
+    CrossEntropy(0.1, WEIGHTS),
+    CrossEntropy(),
+    BinaryLoss(5, 0.1),
+    BinaryLoss(5, sum_classes=True, weights=WEIGHTS),
+    BinaryLoss(5, 0.1, is_multilabel=True, weights=WEIGHTS),
+    RegressionLoss("mse", TargetScale.ones(5)),
+]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("is_mixed", [False, True])
+def test_the_mean_over_two_parts_is_the_loss_of_the_whole(loss, is_mixed):
+    """So that processes, and batches that are accumulated, have the gradient of one large batch."""
+    outputs, targets = drawn(10)
+    targets[[1, 2, 3, 8]] = -1
+    if isinstance(loss, RegressionLoss):
+        targets = torch.where(
+            torch.rand(10, 5, generator=torch.Generator().manual_seed(1)) < 0.4, torch.nan, outputs + 1
+        )
+    elif isinstance(loss, BinaryLoss) and loss.is_multilabel:
+        targets = (outputs > 0.5).to(torch.uint8)
+    shares = torch.tensor([0.3, 0.3, 1, 1, 0.8, 0.8, 0.5, 0.5, 0.1, 0.1]) if is_mixed else None
+    total = count = 0
+    for part in (slice(0, 4), slice(4, 10)):
+        terms, weight = loss.terms(outputs[part], targets[part], None if shares is None else shares[part])
+        total, count = total + terms, count + weight
+    torch.testing.assert_close(total / count, loss(outputs, targets, shares))
 
 
 def test_nothing_known_has_no_loss_and_counts_nothing():

@@ -103,6 +103,7 @@ def test_a_run_without_some_settings_is_refused_with_the_difference(striped, tmp
     run.config_path.unlink()
     run.record_path.unlink()
     run.weights_path.unlink()
+    run.page_path.unlink()
     run.claim(named, resume=True)
     with pytest.raises(CallError, match=r"has compute.device None, but this call has 'cpu'; .* or name another folder"):
         train(*call)

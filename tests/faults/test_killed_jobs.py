@@ -76,7 +76,7 @@ def test_train(photos, tmp_path):
     job, run = train("killed"), tmp_path / "killed"
     assert sum(job.kill_once(run, files, whole_group=True) for files in (1, 2, 3, 3)) >= 3
     job.finish()
-    names = ["classes.csv", "codec", "config.json", "model.safetensors", "recipe.toml", "record.json"]
+    names = ["classes.csv", "codec", "config.json", "index.html", "model.safetensors", "recipe.toml", "record.json"]
     assert sorted(path.name for path in run.iterdir()) == names
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("killed", "undisturbed")]
     assert weights[0] == weights[1]

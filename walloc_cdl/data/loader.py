@@ -118,7 +118,8 @@ class LatentLoader:
         self.rank = rank
         self.world_size = world_size
         self.prefetch = prefetch
-        # Trainers look for this attribute to call its `set_epoch`.
+        # Trainers look for these attributes, to call the sampler's `set_epoch`.
+        self.batch_sampler = None
         self.sampler = EpochSampler(self.batches, rank=rank, world_size=world_size)
         self._host_reader: Reader | None = None
         self._device_reader: DeviceReader | None = None

@@ -9,6 +9,7 @@ model.safetensors        the averaged weights, of the last epoch or of the best
 logs/                    what trackers wrote
 codec/                   the codec of the data set, so that files can be classified without it
 classes.csv              the figures of each class on the validation data, if a classifier was evaluated
+index.html               the page of the run: curves, worst mistakes, confusion matrix, calibration
 record.json              the `RunRecord`; written last: a run that has it is finished
 """
 
@@ -56,6 +57,7 @@ class RunFolder:
         self.weights_path = self.path / "model.safetensors"
         self.codec_path = self.path / "codec"
         self.classes_path = self.path / "classes.csv"
+        self.page_path = self.path / "index.html"
         self.record_path = self.path / "record.json"
         self.recipe_path = self.path / "recipe.toml"
         self.logs_path = self.path / "logs"
@@ -153,6 +155,7 @@ class RunFolder:
         for path in (
             self.record_path,
             self.classes_path,
+            self.page_path,
             self.weights_path,
             self.checkpoint_path,
             *self.features_paths,
