@@ -37,7 +37,7 @@ def test_every_setting_that_affects_the_result_is_compared(striped, tmp_path):
         "view": 0,
         "batch_size": 64,
     }
-    assert record.config["compute"] == {"device": "cpu", "precision": "fp32"}
+    assert record.config["compute"] == {"device": "cpu", "precision": "fp32", "processes": 1}
     with pytest.raises(CallError, match=r"has initial.weights 'seeded', but this call has 'given'; repeat the call"):
         train(create_model("test_resnet", striped["train"]), striped["train"], None, ONCE, tmp_path / "a")
 
@@ -112,10 +112,23 @@ def test_a_run_without_some_settings_is_refused_with_the_difference(striped, tmp
 def test_weights_that_the_timm_model_exempts_do_not_decay(pixels64):
     model = create_model("test_vit", pixels64)
     assert "backbone.pos_embed" in model.no_weight_decay()
-    _, undecayed = build_optimizer(model, ONCE).param_groups
+    undecayed, _ = build_optimizer(model, ONCE).param_groups
     assert id(model.backbone.pos_embed) in {id(parameter) for parameter in undecayed["params"]}
 
 
 def test_smoothing_must_be_a_fraction():
     with pytest.raises(CallError, match=r"smoothing is 1.0; it must be at least 0 and below 1"):
         TrainConfig(smoothing=1.0)
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet"])
+def test_the_layers_of_a_classifier_are_those_of_the_timm_model(pixels64, name):
+    model, config = create_model(name, pixels64), TrainConfig(layer_decay=0.5, lr=0.1)
+
+    def scales(module, prefix=""):
+        groups = build_optimizer(module, config).param_groups
+        by_id = {id(each): group["lr_scale"] for group in groups for each in group["params"]}
+        return {prefix + name: by_id[id(each)] for name, each in module.named_parameters()}
+
+    assert scales(model) == scales(model.backbone, "backbone.")
+    assert len(set(scales(model).values())) > 3
