@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from classifiers.evaluation.kinds import AnyMetrics, metrics_type
 from classifiers.models.classifier import LatentClassifier, rebuild_model
 from classifiers.models.config import ClassifierConfig
@@ -36,7 +38,8 @@ def load_classifier(folder: Path | str) -> LatentClassifier:
     if dtype := common_dtype(tensors):
         model.to(dtype)
     copy_into(model.saved_weights(), tensors, origin=str(run.weights_path))
-    return model.eval()
+    # The layout of training, in which convolutions are faster, also on a CPU, and round in the same way.
+    return model.eval().to(memory_format=torch.channels_last)
 
 
 def load_record(run: RunFolder) -> RunRecord[AnyMetrics]:

@@ -69,7 +69,8 @@ class Edit:
     def commit(self, manifest: Manifest, *, clear: Sequence[str] = ()) -> None:
         """Make `manifest` the manifest of the data set: staged files are moved in, files no longer listed are removed.
 
-        `clear`: folders in the work folder that the edit was made from, which are removed with the stage.
+        `clear`: folders in the work folder that the edit was made from, which are removed with the stage. Raises
+        `DamagedError`, without changing the data set, if a folder is in the place of one of its files.
         """
         for name, entry in manifest.files.items():
             if (self.stage / name).is_file():
@@ -88,8 +89,18 @@ class Edit:
             "clear": list(clear),
             "manifest_sha256": sha256_hex(data),
         }
+        _require_no_folders(self.folder, [*record["place"], *record["remove"], MANIFEST_NAME])
         write_atomic(self.folder / WORK_NAME / EDIT_NAME, encode_json_with_digest(with_code(record)))
         _apply_record(self.folder, trusted=True)
+
+
+def _require_no_folders(folder: Path, names: Sequence[str]) -> None:
+    """Raise `DamagedError` if there is a folder where an edit writes or removes a file, before it changes anything."""
+    for name in names:
+        if (folder / name).is_dir():
+            raise DamagedError(
+                f"{folder / name} is a folder where the data set has a file; remove it, or restore {folder} from a copy"
+            )
 
 
 def note_edit(folder: Path, out: Path, command: str, **facts: Any) -> None:
