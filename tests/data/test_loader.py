@@ -140,6 +140,7 @@ def test_state_counts_received_batches_not_prefetched_ones(stored):
         "views": None,
         "crop": None,
         "sampling": "uniform",
+        "num_planes": 0,
         "rows_sha256": None,
     }
     iterator.close()

@@ -2,6 +2,7 @@
 
 import pickle
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -125,6 +126,29 @@ def test_a_loader_gives_rows_or_codes(stored, residency, num_planes):
     np.testing.assert_array_equal(rows, pack_rows(expected, dataset.spec.planes)[order])
     unpacked = np.concatenate([batch.codes for batch in LatentLoader(dataset, unpack=True, **settings)])
     np.testing.assert_array_equal(unpacked, expected[order])
+
+
+@pytest.mark.parametrize("num_planes", [len(PLANES), 4])
+def test_prefixes_of_a_remote_set_are_those_of_the_local_one(stored, tmp_path, num_planes):
+    folder, codes = stored
+    files = fsspec.filesystem("memory")
+    files.put(f"{folder}/", f"/{tmp_path.name}/", recursive=True)
+    dataset = open_latents(f"memory://{tmp_path.name}", cache_dir=tmp_path / "cache", num_planes=num_planes)
+    expected = upper_bits(codes, SPEC, num_planes)
+    np.testing.assert_array_equal(np.stack([sample.codes for sample in dataset]), expected)
+    (batch,) = LatentLoader(dataset, len(codes), shuffle=False)
+    np.testing.assert_array_equal(batch.codes, pack_rows(expected, dataset.spec.planes))
+
+
+def test_a_loader_of_another_prefix_does_not_resume(stored):
+    folder, _ = stored
+    state = LatentLoader(open_latents(folder, num_planes=4), 3).state_dict()
+    LatentLoader(open_latents(folder, num_planes=4), 3).load_state_dict(state)
+    with pytest.raises(CallError, match="loader state has num_planes 4, but this loader has 5; resume with"):
+        LatentLoader(open_latents(folder, num_planes=5), 3).load_state_dict(state)
+    del state["num_planes"]
+    with pytest.raises(CallError, match="loader state has num_planes None, but this loader has 4; resume with"):
+        LatentLoader(open_latents(folder, num_planes=4), 3).load_state_dict(state)
 
 
 def test_memory_holds_only_the_prefix(stored):

@@ -170,7 +170,11 @@ class LatentLoader:
     def _identity(self) -> dict[str, Any]:
         rows = self.dataset.rows
         settings = {name: getattr(self if name in _OF_LOADER else self.batches, name) for name in _STATE_FIELDS}
-        return {**settings, "rows_sha256": None if rows is None else sha256_hex(rows.tobytes())}
+        return {
+            **settings,
+            "num_planes": self.dataset.spec.num_planes,
+            "rows_sha256": None if rows is None else sha256_hex(rows.tobytes()),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Make the next iteration continue after the received batches; the number of ranks may differ.
@@ -182,7 +186,7 @@ class LatentLoader:
         for name, value in self._identity().items():
             if state.get(name) != value:
                 raise CallError(
-                    f"loader state has {name} {state[name]!r}, but this loader has {value!r}; "
+                    f"loader state has {name} {state.get(name)!r}, but this loader has {value!r}; "
                     "resume with the settings of the first run"
                 )
         if not 0 <= state["batches"] <= len(self):
