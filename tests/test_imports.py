@@ -30,7 +30,6 @@ BASE = (
     "json_files",
     "schema",
     "spec",
-    "synthesis",
 )
 """Modules right below `walloc_cdl`, which everybody may import; each of them only those before it."""
 

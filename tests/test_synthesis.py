@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
 from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.linear.synthesis import LinearSynthesis, choose_block, synthesis_from_bytes, synthesis_to_bytes
 from walloc_cdl.spec import LatentSpec
-from walloc_cdl.synthesis import LinearSynthesis, choose_block, synthesis_from_bytes, synthesis_to_bytes
 
 SPEC = LatentSpec("c" * 64, "image", 3, 12, 8, 8, "normal")
 

@@ -23,7 +23,7 @@ from torch.nn.functional import pad
 from classifiers.models.backbones import token_embedding
 from classifiers.models.stems import ChannelsStem, SynthesisStem
 from walloc_cdl.errors import CallError
-from walloc_cdl.synthesis import NEIGHBORHOOD
+from walloc_cdl.linear.synthesis import NEIGHBORHOOD
 
 
 @dataclass(frozen=True)

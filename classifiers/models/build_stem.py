@@ -21,7 +21,7 @@ from classifiers.models.grids import (
 )
 from classifiers.models.stems import ChannelsStem, SynthesisStem
 from walloc_cdl.data import LatentDataset, ModelInput
-from walloc_cdl.synthesis import choose_block
+from walloc_cdl.linear.synthesis import choose_block
 
 
 def choose_grid(

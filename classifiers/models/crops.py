@@ -13,7 +13,7 @@ from walloc_cdl.codec.fit.synthesis import fit_synthesis, num_synthesis_samples
 from walloc_cdl.data import LatentBatch, LatentDataset
 from walloc_cdl.data.crops import covered_shapes
 from walloc_cdl.errors import CallError
-from walloc_cdl.synthesis import SynthesisBank
+from walloc_cdl.linear.synthesis import SynthesisBank
 
 FITTED_AT_ONCE = 16
 

@@ -13,8 +13,8 @@ from torch.nn.functional import interpolate
 from classifiers.models.config import INTERPOLATIONS, PixelFit
 from walloc_cdl.data import LatentDataset
 from walloc_cdl.errors import CallError
+from walloc_cdl.linear.synthesis import LinearSynthesis
 from walloc_cdl.spec import LatentSpec
-from walloc_cdl.synthesis import LinearSynthesis
 
 
 def default_block(spec: LatentSpec) -> int:

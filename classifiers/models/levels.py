@@ -17,7 +17,7 @@ from torch import Tensor
 from classifiers.models.stems import SynthesisStem
 from walloc_cdl.augment.levels import PixelLevels
 from walloc_cdl.data import ModelInput
-from walloc_cdl.synthesis import SynthesisBank
+from walloc_cdl.linear.synthesis import SynthesisBank
 
 
 class SynthesisLevels:

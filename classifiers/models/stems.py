@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad, pixel_shuffle
 
 from walloc_cdl.data import ModelInput
-from walloc_cdl.synthesis import NEIGHBORHOOD, LinearSynthesis
+from walloc_cdl.linear.synthesis import NEIGHBORHOOD, LinearSynthesis
 
 
 class SynthesisStem(nn.Module):

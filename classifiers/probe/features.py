@@ -18,7 +18,7 @@ from classifiers.models.grids import default_block
 from classifiers.models.stems import SynthesisStem
 from walloc_cdl.data import LatentDataset, LatentLoader, ModelInput
 from walloc_cdl.errors import CallError, unknown_name
-from walloc_cdl.synthesis import choose_block
+from walloc_cdl.linear.synthesis import choose_block
 from walloc_cdl.threads import torch_threads
 
 POOLED = ("latents", "pixels")

@@ -30,8 +30,8 @@ from walloc_cdl.latents import FileEntry, Manifest, load_manifest
 from walloc_cdl.latents.packing import load_levels
 from walloc_cdl.latents.statistics import prefix_histogram
 from walloc_cdl.linear.operators import FILE_PATH as OPERATORS_PATH
+from walloc_cdl.linear.synthesis import FILE_NAME as SYNTHESIS_NAME
 from walloc_cdl.planes.rows import planes_for_bytes
-from walloc_cdl.synthesis import FILE_NAME as SYNTHESIS_NAME
 
 EXPORT_FORMATS: dict[str, ExportFormat] = {
     export_format.name: export_format

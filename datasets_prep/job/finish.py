@@ -49,10 +49,10 @@ from walloc_cdl.latents import (
 )
 from walloc_cdl.linear.operators import FILE_PATH as OPERATORS_PATH
 from walloc_cdl.linear.operators import operators_to_bytes
+from walloc_cdl.linear.synthesis import FILE_NAME as SYNTHESIS_NAME
+from walloc_cdl.linear.synthesis import synthesis_to_bytes
 from walloc_cdl.machine import cpu_count
 from walloc_cdl.planes.levels import FILE_PATH as LEVELS_PATH
-from walloc_cdl.synthesis import FILE_NAME as SYNTHESIS_NAME
-from walloc_cdl.synthesis import synthesis_to_bytes
 
 FLIP_SAMPLES = 32
 DECODING_THREADS = 4

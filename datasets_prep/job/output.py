@@ -30,8 +30,8 @@ from walloc_cdl.latents import (
     parse_manifest,
 )
 from walloc_cdl.linear.operators import FILE_NAME as OPERATORS_NAME
+from walloc_cdl.linear.synthesis import FILE_NAME as SYNTHESIS_NAME
 from walloc_cdl.planes.levels import FILE_NAME as LEVELS_NAME
-from walloc_cdl.synthesis import FILE_NAME as SYNTHESIS_NAME
 
 CODEC_FOLDER = "codec"
 

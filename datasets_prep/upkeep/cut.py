@@ -26,9 +26,9 @@ from walloc_cdl.latents import (
 )
 from walloc_cdl.linear.operators import FILE_PATH as OPERATORS_PATH
 from walloc_cdl.linear.operators import operators_to_bytes
+from walloc_cdl.linear.synthesis import FILE_NAME as SYNTHESIS_NAME
+from walloc_cdl.linear.synthesis import synthesis_to_bytes
 from walloc_cdl.planes.rows import planes_for_bytes, planes_for_rate
-from walloc_cdl.synthesis import FILE_NAME as SYNTHESIS_NAME
-from walloc_cdl.synthesis import synthesis_to_bytes
 
 SYNTHESIS_PATH = f"codec/{SYNTHESIS_NAME}"
 

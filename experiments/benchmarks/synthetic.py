@@ -20,8 +20,8 @@ from walloc_cdl.data.dataset import SYNTHESIS_PATH
 from walloc_cdl.errors import CallError
 from walloc_cdl.files import write_atomic
 from walloc_cdl.latents import FileEntry, Manifest, SplitSummary, code_histogram, write_manifest, write_shard
+from walloc_cdl.linear.synthesis import NEIGHBORHOOD, LinearSynthesis, synthesis_to_bytes
 from walloc_cdl.spec import LatentSpec
-from walloc_cdl.synthesis import NEIGHBORHOOD, LinearSynthesis, synthesis_to_bytes
 
 NUM_CLASSES = 10
 DEFAULT_BYTES = 600_000_000

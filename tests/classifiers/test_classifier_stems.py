@@ -14,7 +14,7 @@ from classifiers.models.stems import SynthesisStem
 from tests.support.tiny_datasets import make_spec, random_bank, random_codes, random_split
 from walloc_cdl.data import ModelInput
 from walloc_cdl.latents import channel_statistics, code_histogram
-from walloc_cdl.synthesis import NEIGHBORHOOD, LinearSynthesis
+from walloc_cdl.linear.synthesis import NEIGHBORHOOD, LinearSynthesis
 
 
 def input_for(spec, codes, alpha) -> ModelInput:

@@ -13,7 +13,7 @@ from walloc_cdl.data import open_latents
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.latents import LabelSpec, channel_statistics, code_histogram
 from walloc_cdl.linear.operators import operators_to_bytes
-from walloc_cdl.synthesis import LinearSynthesis, synthesis_to_bytes
+from walloc_cdl.linear.synthesis import LinearSynthesis, synthesis_to_bytes
 
 SIZES = [5, 1, 0, 7]
 

@@ -519,7 +519,7 @@ def test_weights_of_runs(run):
 def test_results_of_comparisons(run, tmp_path):
     record = json.loads((run / "record.json").read_text())
     conditions = [
-        ConditionOutcome(name, "rgb-16x", stem, 64, 12_288, 12_345.6, 11_000_000, [record, record])
+        ConditionOutcome(name, "rgb-16x", stem, 64, 12_288, 12_345, 11_000_000, [record, record])
         for name, stem in (
             ("pixels-64", "synthesis"),
             ("latents-16x", "synthesis"),

@@ -14,8 +14,8 @@ from walloc_cdl.latents import (
     write_manifest,
     write_shard,
 )
+from walloc_cdl.linear.synthesis import NEIGHBORHOOD, LinearSynthesis, synthesis_to_bytes
 from walloc_cdl.spec import LatentSpec
-from walloc_cdl.synthesis import NEIGHBORHOOD, LinearSynthesis, synthesis_to_bytes
 
 
 def make_spec(latent_channels=12, source_channels=3, stride=8, companding="normal", codec_id="c" * 64) -> LatentSpec:

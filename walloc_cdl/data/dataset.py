@@ -24,12 +24,12 @@ from walloc_cdl.latents.statistics import prefix_histogram
 from walloc_cdl.linear.operators import FILE_PATH as OPERATORS_PATH
 from walloc_cdl.linear.operators import MAX_FILE_BYTES as MAX_OPERATORS_BYTES
 from walloc_cdl.linear.operators import LatentOperators, operators_from_bytes
+from walloc_cdl.linear.synthesis import FILE_NAME, MAX_FILE_BYTES, SynthesisBank, synthesis_from_bytes
 from walloc_cdl.planes.levels import FILE_PATH as LEVELS_PATH
 from walloc_cdl.planes.levels import MAX_FILE_BYTES as MAX_LEVELS_BYTES
 from walloc_cdl.planes.levels import LevelTables, levels_from_bytes
 from walloc_cdl.planes.rows import planes_for_bytes
 from walloc_cdl.spec import LatentSpec
-from walloc_cdl.synthesis import FILE_NAME, MAX_FILE_BYTES, SynthesisBank, synthesis_from_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -1,1 +1,1 @@
-"""Linear maps of latents that a data set stores; a part of the base, beside `walloc_cdl.synthesis`."""
+"""Linear maps of latents that a data set stores: the synthesis of pixels, and operators; a part of the base."""

@@ -41,7 +41,7 @@ from walloc_cdl.codec.base import Codec, to_unit_range
 from walloc_cdl.codec.families.resize import shrink
 from walloc_cdl.codec.fit.circular_correlation import circular_correlation, cross_spectra, spectra
 from walloc_cdl.errors import JobError
-from walloc_cdl.synthesis import MAX_BANK_BYTES, NEIGHBORHOOD, LinearSynthesis, SynthesisBank
+from walloc_cdl.linear.synthesis import MAX_BANK_BYTES, NEIGHBORHOOD, LinearSynthesis, SynthesisBank
 from walloc_cdl.threads import torch_threads
 
 MAX_UNKNOWNS = 2**13
