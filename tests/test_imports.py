@@ -245,6 +245,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "experiments": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*", "experiments.peers", "experiments.benchmarks"),
     "experiments.fidelity": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*", "experiments"),
     "experiments.sound": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*", "experiments"),
+    "experiments.augmentation": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*", "experiments"),
     "experiments.cli": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*", "experiments.*"),
 }
 # Of others', what must stay out of a folder and of those below it.

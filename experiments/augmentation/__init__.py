@@ -1,0 +1,1 @@
+"""Augmentation of stored latents beside augmentation before encoding."""
