@@ -24,6 +24,7 @@ from experiments.differences import paired_difference
 from experiments.outcome import RESULTS_NAME, ConditionOutcome, Outcome, describe, merge_environments, save_outcome
 from experiments.report import PLOT_NAME, TABLE_NAME, write_report
 from walloc_cdl.addresses import local_path
+from walloc_cdl.augment.config import PRESETS
 from walloc_cdl.codec import Codec, load_codec
 from walloc_cdl.codec.fit.synthesis import available_block_sizes
 from walloc_cdl.confinement import confined, require_no_links
@@ -325,6 +326,12 @@ def _parse_conditions(config: CompareConfig, source: Source) -> list[Condition]:
     if channels not in COLORS:
         raise CallError(f"{source.name} has {channels} channels; comparisons need gray or RGB images")
     conditions = [parse_condition(text, size=config.size, channels=channels) for text in config.conditions]
+    if config.training.augment != PRESETS["none"]:
+        for condition in conditions:
+            if condition.stem != "synthesis":
+                raise CallError(
+                    f"condition {condition.name!r} shows no pixels, which are augmented; omit it, or the augmentation"
+                )
     for condition in conditions:  # refuse unknown codecs, sizes, grids and budgets before any data set is prepared
         codec = load_codec(condition.storage.codec)
         grid = codec.latent_shape((channels, config.size, config.size))[1:]

@@ -47,6 +47,9 @@ def compare(
     batch_size: BatchSize = 64,
     lr: LearningRate = 1e-3,
     pretrained: Pretrained = None,
+    augment: Annotated[
+        str, typer.Option(help="Augmentation of the pixels that all conditions show: none, light (crop, flip) or timm.")
+    ] = "none",
     precision: Precision = "auto",
     limit: Annotated[
         int | None, typer.Option(help="At most this many samples of each split, the same share of each class.", min=1)
@@ -62,6 +65,7 @@ def compare(
     """
     wait_without_spinning_if_busy()
     from classifiers import TrainConfig
+    from classifiers.runs.augmentation import preset
     from experiments.compare import CompareConfig
 
     config = CompareConfig(
@@ -74,7 +78,14 @@ def compare(
         limit=limit,
         workers=workers,
         threads=threads,
-        training=TrainConfig(epochs=epochs, batch_size=batch_size, lr=lr, precision=precision, val_interval=0),
+        training=TrainConfig(
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=lr,
+            precision=precision,
+            val_interval=0,
+            augment=preset(augment, "image"),
+        ),
     )
     _run_comparison(config, out, json_path)
 

@@ -128,6 +128,12 @@ def test_conditions(refused, source, tmp_path, conditions, expected):
     assert not (tmp_path / "out").exists()
 
 
+def test_an_unknown_augmentation(refused, source, tmp_path):
+    text = refused("compare", source, "--model", "test_resnet", "--augment", "lihgt", "--out", tmp_path / "out")
+    assert "unknown augmentation 'lihgt'; nearest: light; choose one of none, light, timm" in text
+    assert not (tmp_path / "out").exists()
+
+
 def test_no_seeds(refused, source, tmp_path):
     text = refused("compare", source, "--model", "test_resnet", "--seeds", 0, "--out", tmp_path / "out")
     assert "num_seeds is 0; it must be at least 1" in text

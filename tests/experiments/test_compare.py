@@ -11,6 +11,7 @@ from classifiers import TrainConfig
 from experiments.compare import CompareConfig, Progress, compare
 from experiments.outcome import load_outcome
 from tests.support.pictures import picture
+from walloc_cdl.augment.config import PRESETS
 from walloc_cdl.codec import load_codec
 from walloc_cdl.errors import CallError
 from walloc_cdl.latents import load_manifest
@@ -94,6 +95,16 @@ def test_a_budget_beyond_the_codec_is_refused_before_anything_is_encoded(source,
     with pytest.raises(CallError, match=message):
         compare(configure(source, conditions=("latents-99999",)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_all_conditions_are_augmented_alike(source, tmp_path):
+    training = TrainConfig(epochs=1, batch_size=8, augment=PRESETS["light"])
+    with pytest.raises(CallError, match=r"condition 'latents-16x:channels' shows no pixels, which are augmented; omit"):
+        compare(configure(source, training=training), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    config = configure(source, conditions=("pixels-16", "latents-16x"), num_seeds=1, training=training)
+    outcome = compare(config, tmp_path / "out")
+    assert [condition.runs[0]["config"]["train"]["augment"]["hflip"] for condition in outcome.conditions] == [0.5, 0.5]
 
 
 def test_a_test_split_is_held_out_of_a_source_without_one(source, tmp_path):
