@@ -12,7 +12,6 @@ import pytest
 from tests.support.pictures import picture
 
 SCRIPT = "tests.support.forked_jobs"
-PHASES = {"plan", "decoding", "shard", "record", "fit", "copies"}
 
 
 @pytest.mark.slow
@@ -31,5 +30,5 @@ def test_a_hundred_kills(tmp_path, kind):
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=600)
     report = json.loads(done.stdout)
     assert sum(report["phases"].values()) >= 100
-    assert set(report["phases"]) >= PHASES
+    assert report["missed"] == [], report
     assert report["num_jobs"] > 5

@@ -3,12 +3,14 @@
 With `stream` as a further argument the images of the folder SOURCE come as a stream.
 
 A fork starts in milliseconds where Python and torch take seconds, so a job can be killed a hundred times. It is
-killed at a moment drawn from the whole duration of an undisturbed run, and the next fork goes on with what it left,
-until a job is done; then another one begins, until all kills are made. Reports them, by the phase they hit, as JSON.
+killed at a moment drawn from the whole duration of an undisturbed run, or soon after the phase that was hit least has
+begun, and the next fork goes on with what it left, until a job is done; then another one begins, until all kills are
+made and every phase was hit. Reports the kills, by the phase they hit, as JSON.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -16,6 +18,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: a process with threads cannot be forked
@@ -35,6 +38,9 @@ WORKERS = (0, 0, 0, 0, 0, 0, 0, 2)
 
 MAX_KILLS = 12
 """Of one job, so that there are several, and the beginning of each."""
+
+PHASES = ("plan", "decoding", "shard", "record", "fit", "copies")
+"""What must be hit: some last a millisecond, and a busy machine stretches them unevenly, so chance alone may miss."""
 
 
 def stream_of(folder: Path) -> IterableSource:
@@ -73,7 +79,7 @@ def phase(out: Path, num_shards: int) -> str:
 
 
 def main(source: Path, folder: Path, seed: int, num_kills: int, *, streaming: bool = False) -> dict[str, object]:
-    """Run and kill until there were so many kills and the last job is done."""
+    """Run and kill until there were so many kills, every phase was hit, and the last job is done."""
     torch.set_num_threads(1)
     load_pixels(next(path for path in sorted(source.rglob("*.png")) if path.stat().st_size > 100), 64, 3)  # with numba
     for name in ("first", "undisturbed"):  # the first finds no file in the system's cache
@@ -84,19 +90,33 @@ def main(source: Path, folder: Path, seed: int, num_kills: int, *, streaming: bo
     num_shards = len(load_manifest(folder / "undisturbed").shards)
     phases: Counter[str] = Counter()
     num_jobs = num_attempts = 0
-    while phases.total() < num_kills:
+    while phases.total() < num_kills or (phases.total() < 10 * num_kills and not all(phases[name] for name in PHASES)):
         out, num_jobs = folder / f"job{num_jobs}", num_jobs + 1
         for attempt in range(MAX_KILLS + 1):
             workers = WORKERS[num_attempts % len(WORKERS)]
             pid, num_attempts = start(source, out, workers, streaming=streaming), num_attempts + 1
             limit_s = duration_s * (3 if workers else 1) * draw.random() ** 2  # the beginning has most phases
+            aim = min(PHASES, key=lambda name: phases[name]) if attempt % 3 == 1 else None
+            if aim and attempt < MAX_KILLS:
+                wait_for(lambda: phase(out, num_shards) == aim, limit_s)
+                limit_s = 0.003 * draw.random()
             if ends_within(pid, limit_s if attempt < MAX_KILLS else 300):
                 break
             phases[phase(out, num_shards)] += 1
         assert contents(out) == expected, out
         assert verify(out, full=True).problems == [], out
         assert not [path for path in out.rglob("*") if path.name.startswith((".", "_"))], out
-    return {"num_jobs": num_jobs, "duration_s": duration_s, "phases": dict(phases)}
+    missed = [name for name in PHASES if not phases[name]]
+    return {"num_jobs": num_jobs, "duration_s": duration_s, "phases": dict(phases), "missed": missed}
+
+
+def wait_for(holds: Callable[[], bool], limit_s: float) -> None:
+    """Return as soon as something holds, or when the time is over."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        with contextlib.suppress(FileNotFoundError):  # what is looked at moves
+            if holds():
+                return
 
 
 def ends_within(pid: int, limit_s: float) -> bool:
