@@ -31,7 +31,7 @@ from datasets_prep.job.config import PrepareConfig
 from datasets_prep.prepare_local import prepare
 from datasets_prep.sources import open_source
 from experiments.augmentation.encoding_classifier import EncodingClassifier
-from experiments.differences import Difference, paired_difference, signed
+from experiments.comparison.differences import Difference, paired_difference, signed
 from walloc_cdl.augment.config import PRESETS
 from walloc_cdl.augment.pipeline import PixelAugmentation
 from walloc_cdl.codec import load_codec

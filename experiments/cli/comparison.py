@@ -22,8 +22,8 @@ from walloc_cdl.cli.options import JsonPath, Threads, out_option
 from walloc_cdl.machine import wait_without_spinning_if_busy
 
 if TYPE_CHECKING:
-    from experiments.compare import CompareConfig
-    from experiments.outcome import Outcome
+    from experiments.comparison.outcome import Outcome
+    from experiments.training.compare import CompareConfig
 
 OutFolder = Annotated[Path, out_option("Folder for data sets, runs, table and plot.")]
 REDUNDANT_COLUMNS = ("stem", "difference [95 %]")
@@ -66,7 +66,7 @@ def compare(
     wait_without_spinning_if_busy()
     from classifiers import TrainConfig
     from classifiers.runs.augmentation import preset
-    from experiments.compare import CompareConfig
+    from experiments.training.compare import CompareConfig
 
     config = CompareConfig(
         source=source,
@@ -101,7 +101,7 @@ def demo(
     a few minutes on two CPUs.
     """
     wait_without_spinning_if_busy()
-    from experiments.demo import demo_config
+    from experiments.training.demo import demo_config
 
     _run_comparison(demo_config(num_seeds), out, json_path)
 
@@ -111,8 +111,8 @@ def show_report(
     json_path: JsonPath = None,
 ) -> None:
     """Print a finished comparison, and write its table and plot again."""
-    from experiments.outcome import load_outcome
-    from experiments.report import write_report
+    from experiments.comparison.outcome import load_outcome
+    from experiments.report.table import write_report
 
     outcome = load_outcome(folder)
     write_report(outcome, folder)
@@ -120,7 +120,7 @@ def show_report(
 
 
 def _run_comparison(config: CompareConfig, out: Path, json_path: Path | None) -> None:
-    from experiments.compare import compare as run
+    from experiments.training.compare import compare as run
 
     with PhaseProgress("samples") as phases:
         outcome = run(
@@ -130,8 +130,8 @@ def _run_comparison(config: CompareConfig, out: Path, json_path: Path | None) ->
 
 
 def _show(outcome: Outcome, folder: Path, json_path: Path | None) -> None:
-    from experiments.outcome import RESULTS_NAME
-    from experiments.report import PLOT_NAME, TABLE_NAME, table_rows
+    from experiments.comparison.outcome import RESULTS_NAME
+    from experiments.report.table import PLOT_NAME, TABLE_NAME, table_rows
 
     headings, rows = table_rows(outcome)
     columns = [number for number, heading in enumerate(headings) if heading not in REDUNDANT_COLUMNS]

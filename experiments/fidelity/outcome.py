@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.differences import Difference, paired_sample_difference
+from experiments.comparison.differences import Difference, paired_sample_difference
 from walloc_cdl.errors import CallError
 from walloc_cdl.schema import from_json
 

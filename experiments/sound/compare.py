@@ -15,7 +15,7 @@ from classifiers.models.backbones import resolve_model
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.prepare_local import prepare
 from datasets_prep.sources import Source, open_source
-from experiments.differences import paired_difference
+from experiments.comparison.differences import paired_difference
 from experiments.sound.conditions import SoundCondition, parse_sound_condition
 from experiments.sound.folds import folds_of_keys
 from experiments.sound.outcome import RESULTS_NAME, TABLE_NAME, FoldScore, SoundOutcome, SoundResult, save_sound_outcome

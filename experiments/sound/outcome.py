@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from experiments.differences import Difference, signed
+from experiments.comparison.differences import Difference, signed
 from walloc_cdl.canonical import canonical_json
 from walloc_cdl.errors import markdown_text
 from walloc_cdl.files import write_atomic

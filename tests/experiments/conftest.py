@@ -2,8 +2,8 @@
 
 import pytest
 
-from experiments.differences import Difference
-from experiments.outcome import ConditionOutcome, Outcome
+from experiments.comparison.differences import Difference
+from experiments.comparison.outcome import ConditionOutcome, Outcome
 from walloc_cdl.threads import torch_threads
 
 

@@ -45,9 +45,9 @@ from datasets_prep.upkeep.drop import drop
 from datasets_prep.upkeep.edit import note_edit
 from datasets_prep.upkeep.encode_again import RepairConfig, _stored_keys, planned_job
 from datasets_prep.upkeep.repair import repair
-from experiments.differences import Difference
-from experiments.outcome import ConditionOutcome, Outcome, load_outcome, save_outcome
-from experiments.report import markdown, write_report
+from experiments.comparison.differences import Difference
+from experiments.comparison.outcome import ConditionOutcome, Outcome, load_outcome, save_outcome
+from experiments.report.table import markdown, write_report
 from tests.support.altered_folders import altered_tensors
 from tests.support.memory import PeakMemory
 from tests.support.mutations import ODD, altered_bytes, altered_fields, altered_json, altered_table

@@ -26,7 +26,7 @@ from datasets_prep.upkeep.drop import drop
 from datasets_prep.upkeep.merge import merge
 from datasets_prep.upkeep.repair import repair
 from datasets_prep.upkeep.split import SplitConfig, split_in_place, take_split
-from experiments.compare import CompareConfig, compare
+from experiments.training.compare import CompareConfig, compare
 from tests.support.any_sets import write_any_set
 from tests.support.pictures import picture
 from tests.support.small_sets import make_spec

@@ -18,7 +18,6 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: a process with threads cannot be forked
@@ -98,7 +97,7 @@ def main(source: Path, folder: Path, seed: int, num_kills: int, *, streaming: bo
             limit_s = duration_s * (3 if workers else 1) * draw.random() ** 2  # the beginning has most phases
             aim = min(PHASES, key=lambda name: phases[name]) if attempt % 3 == 1 else None
             if aim and attempt < MAX_KILLS:
-                wait_for(lambda: phase(out, num_shards) == aim, limit_s)
+                wait_for(aim, out, num_shards, limit_s)
                 limit_s = 0.003 * draw.random()
             if ends_within(pid, limit_s if attempt < MAX_KILLS else 300):
                 break
@@ -110,12 +109,12 @@ def main(source: Path, folder: Path, seed: int, num_kills: int, *, streaming: bo
     return {"num_jobs": num_jobs, "duration_s": duration_s, "phases": dict(phases), "missed": missed}
 
 
-def wait_for(holds: Callable[[], bool], limit_s: float) -> None:
-    """Return as soon as something holds, or when the time is over."""
+def wait_for(aim: str, out: Path, num_shards: int, limit_s: float) -> None:
+    """Return as soon as a job is in the phase `aim`, or when the time is over."""
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
         with contextlib.suppress(FileNotFoundError):  # what is looked at moves
-            if holds():
+            if phase(out, num_shards) == aim:
                 return
 
 

@@ -1,7 +1,7 @@
 """Only conditions that store as many bytes and have the same grid are compared."""
 
-from experiments.compare import matched_pairs
-from experiments.outcome import ConditionOutcome
+from experiments.comparison.outcome import ConditionOutcome
+from experiments.training.compare import matched_pairs
 
 
 def outcome(name, num_bytes, grid):

@@ -1,6 +1,6 @@
 import pytest
 
-from experiments.conditions import Storage, parse_condition
+from experiments.comparison.conditions import Storage, parse_condition
 from walloc_cdl.errors import CallError
 
 

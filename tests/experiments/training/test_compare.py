@@ -8,8 +8,8 @@ import soundfile
 from PIL import Image
 
 from classifiers import TrainConfig
-from experiments.compare import CompareConfig, Progress, compare
-from experiments.outcome import load_outcome
+from experiments.comparison.outcome import load_outcome
+from experiments.training.compare import CompareConfig, Progress, compare
 from tests.support.pictures import picture
 from walloc_cdl.augment.config import PRESETS
 from walloc_cdl.codec import load_codec

@@ -8,8 +8,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Annotated, Any
 
-from experiments.conditions import ConditionKind, find_kind
-from experiments.differences import Difference, signed
+from experiments.comparison.conditions import ConditionKind, find_kind
+from experiments.comparison.differences import Difference, signed
 from walloc_cdl.errors import CallError, DamagedError
 from walloc_cdl.fields import damaged
 from walloc_cdl.files import write_atomic

@@ -6,9 +6,16 @@ import pytest
 from PIL import Image
 
 from experiments.cli.comparison import REDUNDANT_COLUMNS
-from experiments.differences import Difference
-from experiments.outcome import RESULTS_NAME, describe, load_outcome, merge_environments, save_outcome, summarize
-from experiments.report import PLOT_NAME, TABLE_NAME, table_rows, write_report
+from experiments.comparison.differences import Difference
+from experiments.comparison.outcome import (
+    RESULTS_NAME,
+    describe,
+    load_outcome,
+    merge_environments,
+    save_outcome,
+    summarize,
+)
+from experiments.report.table import PLOT_NAME, TABLE_NAME, table_rows, write_report
 from walloc_cdl.errors import CallError
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments.differences import Difference, signed
-from experiments.outcome import METRIC_NAMES, ConditionOutcome, Outcome, summarize
+from experiments.comparison.differences import Difference, signed
+from experiments.comparison.outcome import METRIC_NAMES, ConditionOutcome, Outcome, summarize
 from walloc_cdl.errors import markdown_text, plot_text, terminal_text
 from walloc_cdl.files import open_atomic, write_atomic
 

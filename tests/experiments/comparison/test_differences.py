@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import norm, t
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from experiments.differences import (
+from experiments.comparison.differences import (
     METRICS,
     NUM_DRAWS,
     Difference,
@@ -124,7 +124,7 @@ def test_a_difference_has_a_sign_only_if_its_digits_show_one(value, text):
 
 
 def test_no_text_of_a_comparison_has_a_signed_zero():
-    from experiments.outcome import _describe_difference
+    from experiments.comparison.outcome import _describe_difference
 
     difference = Difference("a", "b", 0.0002, -0.0003, 0.0007, [0.0002, 0.0002])
     assert _describe_difference(difference) == "not shown to differ: 0.000, 95 % interval 0.000 to +0.001"

@@ -19,10 +19,17 @@ from datasets_prep.job.config import PrepareConfig
 from datasets_prep.prepare_local import prepare
 from datasets_prep.sources import Source, open_source
 from datasets_prep.sources.core.splits import holdout
-from experiments.conditions import COLORS, Condition, parse_condition
-from experiments.differences import paired_difference
-from experiments.outcome import RESULTS_NAME, ConditionOutcome, Outcome, describe, merge_environments, save_outcome
-from experiments.report import PLOT_NAME, TABLE_NAME, write_report
+from experiments.comparison.conditions import COLORS, Condition, parse_condition
+from experiments.comparison.differences import paired_difference
+from experiments.comparison.outcome import (
+    RESULTS_NAME,
+    ConditionOutcome,
+    Outcome,
+    describe,
+    merge_environments,
+    save_outcome,
+)
+from experiments.report.table import PLOT_NAME, TABLE_NAME, write_report
 from walloc_cdl.addresses import local_path
 from walloc_cdl.augment.config import PRESETS
 from walloc_cdl.codec import Codec, load_codec

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from classifiers import TrainConfig
-from experiments.compare import CompareConfig
+from experiments.training.compare import CompareConfig
 
 MODEL = "test_resnet"
 """timm's smallest ResNet (0.4 M parameters): a run takes about a minute on two cores without bf16."""

@@ -1,0 +1,1 @@
+"""Conditions, results, differences between conditions, and what they say: what all comparisons share."""

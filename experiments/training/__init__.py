@@ -1,0 +1,1 @@
+"""Comparisons that train a network in each condition, with several seeds."""
