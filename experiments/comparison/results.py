@@ -137,7 +137,7 @@ class ConditionResult:
 
 @dataclass(frozen=True)
 class SufficientBytes:
-    """The smallest measured budget of a kind from which on the metric is within the margin of that of the full images."""
+    """The smallest measured bytes of a kind from which on the metric is within the margin of the full images' metric."""
 
     kind: str
     bytes: Amount | None
