@@ -137,7 +137,7 @@ class ConditionResult:
 
 @dataclass(frozen=True)
 class SufficientBytes:
-    """The smallest measured bytes of a kind from which on the metric is within the margin of the full images' metric."""
+    """The smallest measured bytes of a kind from which on the metric is within the margin of that of full images."""
 
     kind: str
     bytes: Amount | None
