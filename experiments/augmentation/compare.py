@@ -30,8 +30,10 @@ from classifiers.evaluation.predictions import classify
 from datasets_prep.job.config import PrepareConfig
 from datasets_prep.prepare_local import prepare
 from datasets_prep.sources import open_source
+from datasets_prep.sources.core.splits import holdout
 from experiments.augmentation.encoding_classifier import EncodingClassifier
-from experiments.comparison.differences import Difference, paired_difference, signed
+from experiments.comparison.differences import METRICS, Difference, paired_difference, signed
+from experiments.comparison.outcome import METRIC_NAMES
 from walloc_cdl.augment.config import PRESETS
 from walloc_cdl.augment.pipeline import PixelAugmentation
 from walloc_cdl.codec import load_codec
@@ -40,8 +42,10 @@ from walloc_cdl.errors import CallError
 from walloc_cdl.files import write_atomic
 from walloc_cdl.planes.rows import planes_for_bytes
 from walloc_cdl.training import RunFolder, copy_into, load_tensors, seed_torch
+from walloc_cdl.training.config import PRECISIONS
 
 COLORS = {1: "gray", 3: "rgb"}
+HOLDOUT_FRACTION = 0.25
 WAYS = ("stored latents", "encoded in each step", "stored latents, none")
 """The first two are augmented alike; the second is the baseline of the first."""
 
@@ -68,9 +72,10 @@ class AugmentationConfig:
 class Run:
     """One trained model on the test split."""
 
-    predicted: np.ndarray
-    """Predicted classes, int64 (N,)."""
-    accuracy: float
+    answers: np.ndarray
+    """Of the labeled test samples: predicted classes, int64 (N,), or, of two classes, probabilities (N, 2)."""
+    score: float
+    """The metric, see `_metric`."""
     images_per_s: float
 
 
@@ -85,16 +90,17 @@ def measure(
         raise CallError(f"num_seeds is {config.num_seeds}; it must be at least 1, and 2 for an interval")
     latents, pixels = _prepare(config, out, say)
     test_set = open_latents(out / "latents", config.test_split)
+    metric = _metric(test_set)
     runs: dict[str, list[Run]] = {way: [] for way in WAYS}
     for seed in range(config.num_seeds):
         for way in WAYS:
             runs[way].append(_train(config, way, seed, (latents, pixels), out))
-            say(f"{way}, seed {seed}: accuracy {runs[way][-1].accuracy:.3f}")
+            say(f"{way}, seed {seed}: {metric} {runs[way][-1].score:.3f}")
     known = test_set.labels >= 0
-    answers = {way: [run.predicted[known] for run in runs[way]] for way in WAYS}
+    answers = {way: [run.answers for run in runs[way]] for way in WAYS}
     pairs = [(WAYS[0], WAYS[1]), (WAYS[0], WAYS[2])]
     differences = [
-        paired_difference((first, answers[first]), (second, answers[second]), test_set.labels[known], "accuracy")
+        paired_difference((first, answers[first]), (second, answers[second]), test_set.labels[known], metric)
         for first, second in pairs
     ]
     return {
@@ -103,7 +109,8 @@ def measure(
         "augment": config.augment,
         "bytes": config.num_bytes,
         "psnr_db": _likeness(config, latents, pixels),
-        "accuracy": {way: [run.accuracy for run in runs[way]] for way in WAYS},
+        "metric": metric,
+        "scores": {way: [run.score for run in runs[way]] for way in WAYS},
         "images_per_s": {way: [run.images_per_s for run in runs[way]] for way in WAYS},
         "differences": [difference.to_json() for difference in differences],
         "training": config.training.to_json(),
@@ -114,9 +121,9 @@ def measure(
 
 def markdown(figures: dict[str, Any]) -> str:
     """Returns the figures of `measure` as a table and a line about both ways' pixels."""
-    rows = ["| trained on | accuracy | std | images/s |", "| --- | --- | --- | --- |"]
+    rows = [f"| trained on | {METRIC_NAMES[figures['metric']]} | std | images/s |", "| --- | --- | --- | --- |"]
     for way in WAYS:
-        scores, rates = figures["accuracy"][way], figures["images_per_s"][way]
+        scores, rates = figures["scores"][way], figures["images_per_s"][way]
         spread = stdev(scores) if len(scores) > 1 else 0.0
         rows.append(f"| {way} | {mean(scores):.3f} | {spread:.3f} | {mean(rates):,.0f} |")
     sentences = []
@@ -140,11 +147,15 @@ def _prepare(
     """Return the train splits of the latents and of the whole images, prepared from the same crops."""
     source = open_source(config.source)
     channels = source.channels or 3
-    if channels not in COLORS or config.test_split not in source.split_names:
-        raise CallError(
-            f"{config.source} has {channels} channels and the splits {', '.join(source.split_names)}; expected gray or "
-            f"RGB images with a split {config.test_split}"
-        )
+    if channels not in COLORS:
+        raise CallError(f"{config.source} has {channels} channels; expected gray or RGB images")
+    if config.test_split not in source.split_names:
+        if set(source.split_names) != {"train"}:
+            raise CallError(
+                f"{config.source} has the splits {', '.join(source.split_names)}, but none is called "
+                f"{config.test_split}; name one of them with --test-split"
+            )
+        source = holdout(source, HOLDOUT_FRACTION, seed=0, into=config.test_split)
     codec = load_codec(COLORS[channels])
     grid = codec.latent_shape((channels, config.size, config.size))[1:]
     codec = codec.with_planes(planes_for_bytes(codec.spec, grid, config.num_bytes))
@@ -170,9 +181,19 @@ def _train(
     # A finished run is not trained again, so its weights are loaded in any case.
     copy_into(model.saved_weights(), load_tensors(RunFolder(folder).weights_path)[0], origin=str(folder))
     answers = classify(model, test_set)
-    known = answers.labels >= 0
-    accuracy = float((answers.predicted == answers.labels)[known].mean())
-    return Run(answers.predicted, accuracy, record.images_per_s)
+    known, metric = answers.labels >= 0, _metric(test_set)
+    kept = (answers.scores.probabilities if metric == "auc" else answers.predicted)[known]
+    score = METRICS[metric](answers.labels[known], kept, np.ones((1, int(known.sum()))))
+    return Run(kept, float(score[0]), record.images_per_s)
+
+
+def _metric(test_set: LatentDataset) -> str:
+    """Return `auc` for two classes, which may be of very different sizes, and otherwise `accuracy`."""
+    return (
+        "auc"
+        if test_set.num_classes == 2 and len(np.unique(test_set.labels[test_set.labels >= 0])) == 2
+        else "accuracy"
+    )
 
 
 def _build(
@@ -201,7 +222,7 @@ def _likeness(config: AugmentationConfig, latents: LatentDataset, pixels: Latent
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table, and write it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", help="images with the splits train and test")
+    parser.add_argument("source", help="images; if there is only a split train, a quarter of it is held out")
     parser.add_argument("--out", type=Path, required=True, help="folder for data sets, runs and figures")
     parser.add_argument("--model", default="resnet10t", help="a timm model")
     parser.add_argument("--bytes", type=int, default=12288, help="bytes of a stored sample")
@@ -214,6 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--limit", type=int, help="at most this many samples of each split")
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS)
     parser.add_argument("--threads", type=int, help="number of torch's threads")
     options = parser.parse_args(arguments)
     config = AugmentationConfig(
@@ -227,7 +249,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         test_split=options.test_split,
         limit=options.limit,
         threads=options.threads,
-        training=TrainConfig(epochs=options.epochs, batch_size=options.batch_size, lr=options.lr),
+        training=TrainConfig(
+            epochs=options.epochs, batch_size=options.batch_size, lr=options.lr, precision=options.precision
+        ),
     )
     try:
         figures = measure(config, options.out, say=lambda text: print(text, file=sys.stderr))

@@ -1,6 +1,8 @@
 """Augmentation of stored latents, and of pixels that are encoded in every step."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,10 +71,11 @@ def test_the_experiment_is_repeated_from_its_runs(source, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = [source, "--out", str(out), "--model", "test_resnet", "--bytes", "768", "--grid", "16", "--size", "64"]
     arguments += ["--seeds", "2", "--epochs", "1", "--batch-size", "8", "--threads", "1"]
+    arguments += ["--precision", "fp32"]
     main(arguments)
     figures = json.loads((out / "augmentation.json").read_text())
-    assert {way: len(scores) for way, scores in figures["accuracy"].items()} == dict.fromkeys(WAYS, 2)
-    first, second = (figures["accuracy"][way] for way in WAYS[:2])
+    assert {way: len(scores) for way, scores in figures["scores"].items()} == dict.fromkeys(WAYS, 2)
+    first, second = (figures["scores"][way] for way in WAYS[:2])
     assert figures["differences"][0]["per_seed"] == pytest.approx(np.subtract(first, second))
     assert figures["psnr_db"] > 17
     table = (out / "table.md").read_text()
@@ -86,4 +89,14 @@ def test_the_experiment_is_repeated_from_its_runs(source, tmp_path, capsys):
 def test_wrong_calls(source, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([source, "--out", str(tmp_path / "out"), "--test-split", "testing"])
-    assert "expected gray or RGB images with a split testing" in capsys.readouterr().err
+    expected = "has the splits test, train, but none is called testing; name one of them with --test-split"
+    assert expected in capsys.readouterr().err.replace("train, test", "test, train")
+
+
+def test_a_quarter_of_a_source_without_a_test_split_is_held_out(source, tmp_path, capsys):
+    out = tmp_path / "out"
+    train_only = tmp_path / "photos"
+    shutil.copytree(Path(source.removeprefix("imagefolder:")) / "train", train_only)
+    arguments = [f"imagefolder:{train_only}", "--out", str(out), "--model", "test_resnet", "--bytes", "768"]
+    main([*arguments, "--grid", "16", "--size", "64", "--seeds", "1", "--epochs", "1", "--batch-size", "4"])
+    assert "12 training and 4 test samples" in capsys.readouterr().out
