@@ -244,6 +244,13 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "experiments.benchmarks": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*", "experiments.peers"),
     "experiments": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*", "experiments.peers", "experiments.benchmarks"),
     "experiments.comparison": ("walloc_cdl.*", "classifiers.evaluation"),
+    "experiments.costs": (
+        "walloc_cdl.*",
+        "datasets_prep.*",
+        "classifiers.*",
+        "experiments.benchmarks",
+        "experiments.comparison",
+    ),
     "experiments.report": ("walloc_cdl.*", "experiments.comparison"),
     "experiments.fidelity": (
         "walloc_cdl.*",
@@ -257,6 +264,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "datasets_prep.*",
         "classifiers.*",
         "experiments.comparison",
+        "experiments.costs",
         "experiments.report",
     ),
     "experiments.sound": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*", "experiments", "experiments.comparison"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,6 +22,7 @@ from torch.nn.functional import cross_entropy
 from classifiers import LatentClassifier, create_model
 from classifiers.models.stems import SynthesisStem
 from datasets_prep import PrepareConfig, open_source, prepare
+from experiments.benchmarks.devices import synchronize
 from experiments.benchmarks.synthetic import write_photos
 from walloc_cdl.augment.config import PRESETS
 from walloc_cdl.augment.pipeline import PixelAugmentation
@@ -92,32 +93,52 @@ def prepare_photos(folder: Path, count: int, *, sample_bytes: int = 12288) -> La
 def measure_parts(
     dataset: LatentDataset, model_name: str, *, batch_size: int, steps: int, grid: int = GRID
 ) -> StepParts:
-    """Time the parts of `steps` updates, float32 on the CPU, with the augmentation `light`."""
+    """Time the parts of `steps` updates of a new model, float32 on the CPU, with the augmentation `light`."""
     torch.manual_seed(0)
-    model = create_model(model_name, dataset, grid=grid).to(memory_format=torch.channels_last).train()
+    model = create_model(model_name, dataset, grid=grid)
     model.augmentation = PixelAugmentation(PRESETS["light"])
-    loader = LatentLoader(dataset, min(batch_size, len(dataset)), prefetch=0, shuffle=True, drop_last=True)
+    seconds = time_parts(model, dataset, batch_size=batch_size, steps=steps)
+    return StepParts(model_name, grid, min(batch_size, len(dataset)), seconds)
+
+
+def time_parts(
+    model: LatentClassifier, dataset: LatentDataset, *, batch_size: int, steps: int, device: torch.device | None = None
+) -> dict[str, list[float]]:
+    """Train a classifier with the synthesis stem for `steps` updates, after `WARM_UP`; returns seconds of each part.
+
+    The parts are `LOADER`, `UNPACKING`, `SYNTHESIS`, `AUGMENTATION` and `STEP`, in float32 on `device`, the CPU by
+    default. A GPU is waited for between the parts.
+    """
+    device = device or torch.device("cpu")
+    model = model.to(device, memory_format=torch.channels_last).train()
+    size = min(batch_size, len(dataset))
+    loader = LatentLoader(dataset, size, prefetch=0, shuffle=True, drop_last=True, device=device)
     optimizer = build_optimizer(model, LoopConfig())
     seconds: dict[str, list[float]] = {part: [] for part in (LOADER, UNPACKING, SYNTHESIS, AUGMENTATION, STEP)}
-    with _synthesis_clock() as synthesized:
+
+    def now() -> float:
+        synchronize(device)
+        return time.perf_counter()
+
+    with _synthesis_clock(now) as synthesized:
         batches = _forever(loader)
         for _ in range(WARM_UP + steps):
             synthesized.clear()
-            times = [time.perf_counter()]
+            times = [now()]
             codes, labels, words = next(batches)
-            times.append(time.perf_counter())
+            times.append(now())
             x = model.input(codes)
-            times.append(time.perf_counter())
+            times.append(now())
             pixels = model.augmented_pixels(x, words)
-            times.append(time.perf_counter())
+            times.append(now())
             _update(model, optimizer, pixels, labels)
-            times.append(time.perf_counter())
+            times.append(now())
             loading, unpacking, making, step = (end - start for start, end in pairwise(times))
             synthesis = sum(synthesized)
             parts = (loading, unpacking, synthesis, making - synthesis, step)
             for part, value in zip(seconds, parts, strict=True):
                 seconds[part].append(value)
-    return StepParts(model_name, grid, loader.batch_size, {part: times[WARM_UP:] for part, times in seconds.items()})
+    return {part: times[WARM_UP:] for part, times in seconds.items()}
 
 
 def _update(
@@ -135,7 +156,7 @@ def _forever(loader: LatentLoader) -> Iterator[tuple[torch.Tensor, torch.Tensor,
 
 
 @contextmanager
-def _synthesis_clock() -> Iterator[list[float]]:
+def _synthesis_clock(now: Callable[[], float]) -> Iterator[list[float]]:
     """Give a list to which the seconds of each call of a synthesis stem are appended."""
     found: list[float] = []
     start = 0.0
@@ -143,11 +164,11 @@ def _synthesis_clock() -> Iterator[list[float]]:
     def before(module: torch.nn.Module, inputs: object) -> None:
         nonlocal start
         if isinstance(module, SynthesisStem):
-            start = time.perf_counter()
+            start = now()
 
     def after(module: torch.nn.Module, inputs: object, output: object) -> None:
         if isinstance(module, SynthesisStem):
-            found.append(time.perf_counter() - start)
+            found.append(now() - start)
 
     hooks = [
         torch.nn.modules.module.register_module_forward_pre_hook(before),
