@@ -114,6 +114,7 @@ def train(
                 stem=chosen.model.stem,
                 grid=chosen.model.grid,
                 crop=chosen.model.crop_sides,
+                crop_pct=chosen.model.crop_pct,
                 budgets=chosen.model.budget_sizes,
                 pretrained=weights,
                 drop_rate=chosen.model.drop,

@@ -21,19 +21,35 @@ from classifiers.models.grids import (
 )
 from classifiers.models.stems import ChannelsStem, SynthesisStem
 from walloc_cdl.data import LatentDataset, ModelInput
+from walloc_cdl.errors import CallError
 from walloc_cdl.linear.synthesis import choose_block
 
 
 def choose_grid(
-    dataset: LatentDataset, name: str, stem: str, grid: int | None, published: PretrainedCfg | None
+    dataset: LatentDataset,
+    name: str,
+    stem: str,
+    grid: int | None,
+    published: PretrainedCfg | None,
+    crop_pct: float | None = None,
 ) -> tuple[int, PixelFit | None]:
-    """Returns the height of the grid, and how its pixels are fitted to a model of another size."""
+    """Returns the height of the grid, and how its pixels are fitted to a model of another size.
+
+    Raises `CallError` for a `crop_pct` out of range, and where no pixels are fitted.
+    """
+    if crop_pct is not None and not 0 < crop_pct <= 1:
+        raise CallError(f"crop_pct is {crop_pct:g}; it must be above 0 and at most 1")
+    if crop_pct is not None and (published is None or stem != "synthesis" or grid is not None):
+        raise CallError(
+            f"crop_pct is {crop_pct:g}, but the model sees the whole grid; it is for pretrained weights at their own "
+            "size with the synthesis stem: omit it, or the grid"
+        )
     blocks = offered_blocks(dataset, stem)
     height, width = dataset.latent_shape[1:]
     if grid is not None:
         return require_grid(grid, height, blocks), None
     if published is not None and stem == "synthesis" and blocks:
-        return published_grid(published, (height, width), blocks)
+        return published_grid(published, (height, width), blocks, crop_pct)
     if published is not None and stem == "channels":
         first = first_convolution(build_structure(name))
         grid = None if first is None else published_channels_grid(published, first.stride[0], height, blocks)

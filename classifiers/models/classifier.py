@@ -184,6 +184,7 @@ def create_model(
     stem: str = "synthesis",
     grid: int | None = None,
     crop: tuple[int, ...] | None = None,
+    crop_pct: float | None = None,
     pretrained: bool | str | Path = False,
     alpha: float | None = None,
     num_classes: int | None = None,
@@ -205,7 +206,8 @@ def create_model(
 
     `pretrained` is true for published weights, or a safetensors file of such weights. Then the input has the model's
     own size by default, and mean and standard deviation are those that the weights expect. Where that size is no
-    multiple of the latents', pixels of a larger grid are resized and cropped as in timm's evaluation (`config.fit`).
+    multiple of the latents', pixels of a larger grid are resized and cropped as in timm's evaluation (`config.fit`);
+    `crop_pct`, as timm calls the share of the side that is seen, chooses another crop, the same for every data set.
     The head is kept if it has as many classes as the data set.
 
     Of samples that differ in size, it takes crops of `crop` latents, (h, w) or (t,), in training, and tiles or whole
@@ -230,7 +232,7 @@ def create_model(
     published = get_pretrained_cfg(name) if pretrained else None
     spectrogram = require_spectrogram(dataset, stem, grid) if dataset.spec.kind == "audio" else None
     if spectrogram is None:
-        grid, fit = choose_grid(dataset, name, stem, grid, published)
+        grid, fit = choose_grid(dataset, name, stem, grid, published, crop_pct)
     else:
         grid, fit = spectrogram.bands, None
     config = ClassifierConfig(

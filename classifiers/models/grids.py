@@ -40,19 +40,20 @@ def require_grid(grid: int, height: int, blocks: Collection[int]) -> int:
 
 
 def published_grid(
-    published: PretrainedCfg, latent_sides: tuple[int, int], blocks: Collection[int]
+    published: PretrainedCfg, latent_sides: tuple[int, int], blocks: Collection[int], crop_pct: float | None = None
 ) -> tuple[int, PixelFit | None]:
     """Returns the height of the grid on which a model sees pixels as it was trained on them, and how it sees them.
 
     Where the model's size is a multiple of the latents', the grid is of that size. Elsewhere it is the smallest one
     that covers the size to which timm's evaluation resizes images, or else the largest one, and the pixels are fitted
-    as in that evaluation.
+    as in that evaluation. `crop_pct` replaces that of the weights, and then holds for every data set: with 1 all see
+    the whole image, with less the center of a larger grid.
     """
     _, height, width = published.input_size
-    for block in blocks:
+    for block in blocks if crop_pct in (None, 1) else ():
         if (latent_sides[0] * block, latent_sides[1] * block) == (height, width):
             return height, None
-    crop_pct = published.crop_pct or 0.875
+    crop_pct = crop_pct or published.crop_pct or 0.875
     interpolation = published.interpolation if published.interpolation in INTERPOLATIONS else "bicubic"
     fit = PixelFit((height, width), crop_pct, interpolation)
     wanted = min(_resized_sides(fit))

@@ -28,6 +28,11 @@ class ModelSettings:
     grid: int | None = setting(
         None, "Height in pixels of the model's input, by default as many values as are stored; of sound, mel bands."
     )
+    crop_pct: float | None = setting(
+        None,
+        "Of pretrained weights at their own size, the share of the image's side that the model sees; by default the "
+        "whole image where the grid can have that size, and elsewhere what timm's evaluation crops.",
+    )
     crop: str | None = setting(
         None,
         "Of samples that differ in size, the crop in latents that the model takes: 16x16, or 400 of sound.",

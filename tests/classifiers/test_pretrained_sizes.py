@@ -65,6 +65,26 @@ def test_other_sizes_are_fitted_from_the_next_larger_grid(size, crop_pct, grid, 
     assert fit == (PixelFit((size, size), crop_pct, "bicubic") if fitted else None)
 
 
+def test_one_crop_for_data_sets_whose_latents_are_of_other_sizes():
+    """With `crop_pct` 1 both see the whole image, where their defaults differ; less is the center of both."""
+    assert published_grid(LITE, (32, 32), range(1, 9))[1] is None
+    assert published_grid(LITE, (64, 64), (1, 2, 4))[1] == PixelFit((224, 224), 0.875, "bicubic")
+    assert published_grid(LITE, (32, 32), range(1, 9), 1.0) == (224, None)
+    assert published_grid(LITE, (64, 64), (1, 2, 4), 1.0) == (256, PixelFit((224, 224), 1.0, "bicubic"))
+    for latent_sides, blocks in (((32, 32), range(1, 9)), ((64, 64), (1, 2, 4))):
+        assert published_grid(LITE, latent_sides, blocks, 0.875) == (256, PixelFit((224, 224), 0.875, "bicubic"))
+
+
+def test_a_crop_that_no_model_sees(rgb16, tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    published(weights)
+    with pytest.raises(CallError, match=r"crop_pct is 1\.5; it must be above 0 and at most 1"):
+        create_model("test_resnet", rgb16, pretrained=weights, crop_pct=1.5)
+    for options in ({}, {"pretrained": weights, "grid": 64}, {"pretrained": weights, "stem": "channels"}):
+        with pytest.raises(CallError, match=r"crop_pct is 1, but the model sees the whole grid.*omit it, or the grid"):
+            create_model("test_resnet", rgb16, crop_pct=1.0, **options)
+
+
 def test_fitting_is_timms_evaluation():
     generator = torch.Generator().manual_seed(0)
     pixels = torch.rand(2, 3, 256, 256, generator=generator)
