@@ -243,7 +243,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "experiments.peers": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*"),
     "experiments.benchmarks": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*", "experiments.peers"),
     "experiments": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*", "experiments.peers", "experiments.benchmarks"),
-    "experiments.comparison": ("walloc_cdl.*", "classifiers.evaluation"),
+    "experiments.comparison": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*"),
     "experiments.costs": (
         "walloc_cdl.*",
         "datasets_prep.*",
@@ -258,6 +258,13 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "classifiers.*",
         "experiments",
         "experiments.comparison",
+    ),
+    "experiments.probing": (
+        "walloc_cdl.*",
+        "datasets_prep.*",
+        "classifiers.*",
+        "experiments.comparison",
+        "experiments.fidelity",
     ),
     "experiments.training": (
         "walloc_cdl.*",

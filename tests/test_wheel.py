@@ -69,6 +69,7 @@ def test_the_wheel_holds_the_packages_and_the_zoo_and_nothing_else(wheel):
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     ours = {path for package in PACKAGES for path in (ROOT / package).rglob("*.py*") if path.suffix in (".py", ".pyi")}
     ours.add(ROOT / "classifiers" / "report" / "page.html")
+    ours.add(ROOT / "experiments" / "report" / "report.html")
     ours |= {path for path in (ROOT / ZOO).rglob("*") if path.is_file()}
     assert any(path.suffix == ".safetensors" for path in ours)
     assert held == {path.relative_to(ROOT).as_posix() for path in ours}

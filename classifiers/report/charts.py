@@ -54,7 +54,7 @@ def curves(series: Mapping[str, Sequence[float | None]], label: str, *, percent:
         if len(series) > 1:
             axes.legend(frameon=False, fontsize=8.5)
 
-    return _svg(f"curves {label}", (3.4, 2.7), draw)
+    return svg(f"curves {label}", (3.4, 2.7), draw)
 
 
 def confusion(counts: np.ndarray, names: Sequence[str]) -> Markup:
@@ -81,7 +81,7 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> Markup:
             axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=color, fontsize=small)
 
     side = min(2.4 + 0.36 * size, 10.5)
-    return _svg("confusion", (side, side), draw)
+    return svg("confusion", (side, side), draw)
 
 
 def reliability(calibration: Calibration) -> Markup:
@@ -105,7 +105,7 @@ def reliability(calibration: Calibration) -> Markup:
         for axes in (above, below):
             axes.grid(axis="y")
 
-    return _svg("reliability", (4.0, 3.7), draw)
+    return svg("reliability", (4.0, 3.7), draw)
 
 
 def scatter(truth: np.ndarray, predicted: np.ndarray, name: str) -> Markup:
@@ -123,14 +123,14 @@ def scatter(truth: np.ndarray, predicted: np.ndarray, name: str) -> Markup:
             axis.set_major_locator(MaxNLocator(5))
         axes.grid()
 
-    return _svg(f"scatter {name}", (3.6, 3.4), draw)
+    return svg(f"scatter {name}", (3.6, 3.4), draw)
 
 
 def _short(name: str) -> str:
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
 
 
-def _svg(salt: str, size: tuple[float, float], draw: Callable[[Figure], None]) -> Markup:
+def svg(salt: str, size: tuple[float, float], draw: Callable[[Figure], None]) -> Markup:
     """Return what `draw` draws in a figure of `size` inches, as an element of HTML, the same for the same data.
 
     `salt` makes the names in it differ from those of other charts of the page.

@@ -33,7 +33,7 @@ from datasets_prep.sources import open_source
 from datasets_prep.sources.core.splits import holdout
 from experiments.augmentation.encoding_classifier import EncodingClassifier
 from experiments.comparison.differences import METRICS, Difference, paired_difference, signed
-from experiments.comparison.outcome import METRIC_NAMES
+from experiments.comparison.names import METRIC_NAMES
 from walloc_cdl.augment.config import PRESETS
 from walloc_cdl.augment.pipeline import PixelAugmentation
 from walloc_cdl.codec import load_codec

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,29 +21,58 @@ from classifiers.cli.options import (
 from datasets_prep.cli.options import ImageSource
 from walloc_cdl.cli.console import PhaseProgress, show, table, write_json
 from walloc_cdl.cli.options import JsonPath, Threads, out_option
+from walloc_cdl.errors import CallError
 from walloc_cdl.machine import wait_without_spinning_if_busy
 
 if TYPE_CHECKING:
-    from experiments.comparison.outcome import Outcome
-    from experiments.training.compare import CompareConfig
+    from experiments.comparison.results import Results
+    from experiments.probing.compare import ProbeConfig
 
-OutFolder = Annotated[Path, out_option("Folder for data sets, runs, table and plot.")]
-REDUNDANT_COLUMNS = ("stem", "difference [95 %]")
-"""Columns that repeat the conditions' names and the sentence; without them the table fits a terminal."""
+OutFolder = Annotated[Path, out_option("Folder for what is stored, for runs, results and report.")]
+REDUNDANT_COLUMNS = ("stored", "std")
+"""Without these columns the table fits a terminal."""
 NumSeeds = Annotated[int, typer.Option("--seeds", help="Training runs of each condition.")]
+TRAINING_ONLY = ("model", "num_seeds", "epochs", "batch_size", "lr", "pretrained", "augment", "precision", "grid")
+PROBE_ONLY = ("features", "weights", "folds")
 
 
 def compare(
+    context: typer.Context,
     source: ImageSource,
     out: OutFolder,
     model: ModelName = "resnet18",
     conditions: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Comma-separated: pixels-64, latents-3072, latents-16x, latents-16x@128, latents-16x:channels, …"
+            help="Comma-separated: full, pixels-64, latents-3072, latents-16x, latents-16x@128, latents-16x:channels, "
+            "jpeg-3072, …; default the full images, and pixels and latents of 16, 32, 64, … pixels a side."
         ),
-    ] = "pixels-64,latents-16x",
+    ] = None,
+    probe: Annotated[
+        bool,
+        typer.Option("--probe", help="Train no network: a linear classifier on features of what is shown."),
+    ] = False,
+    features: Annotated[
+        str | None, typer.Option(help="Of --probe, a timm model whose features are used; default an image pyramid.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Safetensors file of its weights; default the published ones, downloaded.")
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Of --probe, folds over all splits; 1 for the test split.", min=1)
+    ] = None,
     size: Annotated[int, typer.Option(help="Side in pixels of the crop that all conditions share.")] = 256,
+    grid: Annotated[
+        int | None,
+        typer.Option(help="Side in pixels of what models see; 64 for the default conditions.", min=1),
+    ] = None,
+    codec: Annotated[
+        str | None,
+        typer.Option(help="Codec of latents-BYTES; default rgb or gray. rgb-low and gray-low suit few."),
+    ] = None,
+    margin: Annotated[
+        float, typer.Option(help="How far below the full images is near enough; 0.01 is one point.")
+    ] = 0.01,
     num_seeds: NumSeeds = 3,
     epochs: Epochs = 15,
     batch_size: BatchSize = 64,
@@ -51,6 +82,7 @@ def compare(
         str, typer.Option(help="Augmentation of the pixels that all conditions show: none, light (crop, flip) or timm.")
     ] = "none",
     precision: Precision = "auto",
+    costs: Annotated[bool, typer.Option(help="Measure rates, memory and the break-even after training.")] = True,
     limit: Annotated[
         int | None, typer.Option(help="At most this many samples of each split, the same share of each class.", min=1)
     ] = None,
@@ -58,20 +90,49 @@ def compare(
     threads: Threads = None,
     json_path: JsonPath = None,
 ) -> None:
-    """Train one model on latents and on pixels of the same images.
+    """How many bytes do your images need, as latents and as smaller pixels?
 
-    Prepares all conditions from the same crops, trains with the same recipe and seeds, and reports which
-    does better. Running the same command again resumes an interrupted comparison.
+    Stores the same crops in every condition, trains one model on each with the same recipe and seeds (or fits a linear
+    classifier, --probe), and reports from how many bytes on the full images' accuracy is reached. Running the same
+    command again resumes an interrupted comparison; another condition computes only itself.
     """
     wait_without_spinning_if_busy()
+    _require_applicable(context, TRAINING_ONLY if probe else PROBE_ONLY, probe)
+    chosen = None if conditions is None else tuple(filter(None, (text.strip() for text in conditions.split(","))))
+    if probe:
+        from experiments.probing.compare import ProbeConfig
+
+        _run_probe(
+            ProbeConfig(
+                source=source,
+                conditions=chosen,
+                codec=codec,
+                network=features,
+                weights=weights,
+                size=size,
+                folds=folds,
+                margin=margin,
+                limit=limit,
+                threads=threads,
+            ),
+            out,
+            json_path,
+        )
+        return
     from classifiers import TrainConfig
     from classifiers.runs.augmentation import preset
     from experiments.training.compare import CompareConfig
+    from experiments.training.compare import compare as run
 
     config = CompareConfig(
         source=source,
-        conditions=tuple(filter(None, (text.strip() for text in conditions.split(",")))),
+        conditions=chosen,
         model=model,
+        grid=grid,
+        codec=codec,
+        margin=margin,
+        costs=costs,
+        command=_command(),
         size=size,
         num_seeds=num_seeds,
         pretrained=pretrained_weights(pretrained),
@@ -87,57 +148,82 @@ def compare(
             augment=preset(augment, "image"),
         ),
     )
-    _run_comparison(config, out, json_path)
+    with PhaseProgress("samples") as phases:
+        results = run(
+            config, out, progress=lambda state: phases.update(state.phase, state.done, state.total, state.note)
+        )
+    _show(results, out, json_path)
 
 
 def demo(
     out: OutFolder = Path("cdl-demo"),
-    num_seeds: NumSeeds = 2,
+    photos: Annotated[
+        Path | None, typer.Option(help="A folder of your own, with one folder of images for each class.")
+    ] = None,
     json_path: JsonPath = None,
 ) -> None:
-    """Run a small comparison on photos of solar cells.
+    """See how many bytes photos of solar cells need, or those of a folder of yours.
 
-    Compares 4,096 latent values with 4,096 pixels of the same photos for classifying cells as defective or not. Takes
-    a few minutes on two CPUs.
+    A linear classifier on features of an image pyramid tells defective cells from others; it takes a few minutes on two
+    CPUs and writes report.html.
     """
     wait_without_spinning_if_busy()
-    from experiments.training.demo import demo_config
+    from experiments.probing.demo import demo_config
 
-    _run_comparison(demo_config(num_seeds), out, json_path)
+    _run_probe(demo_config(photos), out, json_path)
 
 
 def show_report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="--out folder of a finished comparison.")],
     json_path: JsonPath = None,
 ) -> None:
-    """Print a finished comparison, and write its table and plot again."""
-    from experiments.comparison.outcome import load_outcome
-    from experiments.report.table import write_report
+    """Print a finished comparison, and write its report, table and curve again from results.json."""
+    from experiments.comparison.results import load_results
+    from experiments.report.write import write_report
 
-    outcome = load_outcome(folder)
-    write_report(outcome, folder)
-    _show(outcome, folder, json_path)
-
-
-def _run_comparison(config: CompareConfig, out: Path, json_path: Path | None) -> None:
-    from experiments.training.compare import compare as run
-
-    with PhaseProgress("samples") as phases:
-        outcome = run(
-            config, out, progress=lambda state: phases.update(state.phase, state.done, state.total, state.note)
-        )
-    _show(outcome, out, json_path)
+    results = load_results(folder)
+    write_report(results, folder)
+    _show(results, folder, json_path)
 
 
-def _show(outcome: Outcome, folder: Path, json_path: Path | None) -> None:
-    from experiments.comparison.outcome import RESULTS_NAME
-    from experiments.report.table import PLOT_NAME, TABLE_NAME, table_rows
+def _require_applicable(context: typer.Context, names: tuple[str, ...], probe: bool) -> None:
+    """Raise `CallError` for an option that was given, but has no effect."""
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = "--" + {"num_seeds": "seeds"}.get(name, name).replace("_", "-")
+            raise CallError(
+                f"{option} is for training, and --probe trains no network; omit one of them"
+                if probe
+                else f"{option} is for probes; give --probe, or omit it"
+            )
 
-    headings, rows = table_rows(outcome)
+
+def _command() -> str:
+    return shlex.join(["cdl", *sys.argv[1:]])
+
+
+def _run_probe(config: ProbeConfig, out: Path, json_path: Path | None) -> None:
+    from experiments.probing.compare import probe as run
+    from experiments.report.write import write_report
+
+    with PhaseProgress("images") as phases:
+        results = run(config, out, command=_command(), on_phase=phases.update)
+    write_report(results, out)
+    _show(results, out, json_path)
+
+
+def _show(results: Results, folder: Path, json_path: Path | None) -> None:
+    from experiments.report.table import table_rows
+    from experiments.report.write import CSV_NAME, PAGE_NAME, TABLE_NAME
+
+    headings, rows = table_rows(results)
     columns = [number for number, heading in enumerate(headings) if heading not in REDUNDANT_COLUMNS]
     table([headings[number] for number in columns], [[row[number] for number in columns] for row in rows])
     print()
-    show(outcome.sentence)
+    show(results.answer.sentence)
+    for note in results.answer.notes:
+        show(note)
     print()
-    show(f"Table, plot and results: {folder / TABLE_NAME}, {folder / PLOT_NAME}, {folder / RESULTS_NAME}")
-    write_json(json_path, outcome.to_json())
+    show(f"Report: {folder / PAGE_NAME}; also {TABLE_NAME}, {CSV_NAME} and results.json")
+    write_json(json_path, results.to_json())

@@ -7,18 +7,34 @@ are paired.
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
+from experiments.comparison.conditions import KINDS
 from experiments.comparison.differences import Difference
-from walloc_cdl.schema import Check, Count
+from experiments.comparison.names import METRIC_NAMES
+from walloc_cdl.errors import CallError, DamagedError
+from walloc_cdl.fields import damaged
+from walloc_cdl.files import write_atomic
+from walloc_cdl.json_files import read_json
+from walloc_cdl.schema import Check, Count, from_json
 
 RESULTS_NAME = "results.json"
 FORMAT, FORMAT_VERSION = "walloc-cdl-comparison", 3
 METHODS = ("train", "probe")
+MATCHINGS = ("bytes", "values", "flops", "time")
+MAX_RESULTS_BYTES = 1 << 28
+REMEDY = "run `cdl compare` again"
+DATA_URI = re.compile(r"data:image/(?:webp|png);base64,[A-Za-z0-9+/]+={0,2}")
 
 Positive = Annotated[int, Check("an integer of at least 1", lambda value: value >= 1)]
 Share = Annotated[float, Check("a number from 0 to 1", lambda value: 0 <= value <= 1)]
+Method = Annotated[str, Check("train or probe", lambda value: value in METHODS)]
+Metric = Annotated[str, Check("accuracy or auc", lambda value: value in METRIC_NAMES)]
+Matching = Annotated[str, Check("bytes, values, flops or time", lambda value: value in MATCHINGS)]
 Amount = Annotated[float, Check("a number of at least 0", lambda value: value >= 0)]
 
 
@@ -199,6 +215,14 @@ class SeenSample:
 
 
 @dataclass(frozen=True)
+class PrefixQuality:
+    """The first bytes of each row."""
+
+    bytes: Count
+    psnr_db: float
+
+
+@dataclass(frozen=True)
 class LatentStatistics:
     """Statistics of the codes of one codec on the training samples, by channel in the codec's order."""
 
@@ -207,22 +231,22 @@ class LatentStatistics:
     deviations: list[float]
     bits: list[int]
     """Stored bits of each channel at the largest budget."""
-    planes: list[tuple[int, float]]
-    """Bytes of a prefix and its PSNR in dB, in ascending order."""
+    prefixes: list[PrefixQuality]
+    """In ascending order of their bytes."""
 
 
 @dataclass(frozen=True)
 class Results:
     """All that a comparison found."""
 
-    method: Annotated[str, Check("train or probe", lambda value: value in METHODS)]
+    method: Method
     source: SourceFacts
     model: str
     """The trained model, or the features that a linear classifier sees."""
     weights: str | None
     """Name of the pretrained weights."""
-    metric: Annotated[str, Check("accuracy or auc", lambda value: value in ("accuracy", "auc"))]
-    matched_by: str
+    metric: Metric
+    matched_by: Matching
     """What is equal in the compared pairs: `bytes`, `values`, `flops` or `time`."""
     settings: dict[str, Any]
     """The settings of the comparison, with which the same call can be made again."""
@@ -239,3 +263,76 @@ class Results:
     def to_json(self) -> dict[str, Any]:
         """Returns plain values for `results.json`."""
         return {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
+
+
+def save_results(results: Results, folder: Path) -> None:
+    """Write `results.json` to `folder`."""
+    write_atomic(folder / RESULTS_NAME, (json.dumps(results.to_json(), indent=1, allow_nan=False) + "\n").encode())
+
+
+def load_results(folder: Path) -> Results:
+    """Read `results.json`, whose author is not trusted.
+
+    Raises `CallError` for a folder without one, or for a file that is not a comparison's.
+    """
+    path = folder / RESULTS_NAME
+    if not path.is_file():
+        raise CallError(f"{folder} has no {RESULTS_NAME}; name the --out folder of a finished `cdl compare`")
+    try:
+        fields = read_json(path, max_bytes=MAX_RESULTS_BYTES, remedy=REMEDY)
+        header = (fields.pop("format", None), fields.pop("format_version", None)) if isinstance(fields, dict) else ()
+        if header != (FORMAT, FORMAT_VERSION):
+            raise CallError(f"its format is not version {FORMAT_VERSION} of {FORMAT!r}")
+        results = from_json(Results, fields, RESULTS_NAME, remedy=REMEDY)
+        _require_consistent(results)
+        return results
+    except (CallError, DamagedError) as error:
+        reason = str(error).removesuffix(f"; {REMEDY}").removeprefix(f"{path}: ")
+        raise CallError(f"{path} is not the result of a comparison ({reason}); {REMEDY}") from error
+
+
+def _require_consistent(results: Results) -> None:
+    """Raise `DamagedError` unless lists have the lengths, and names the meanings, that tables and pages rely on."""
+    source, num_classes = results.source, len(results.source.class_names)
+
+    def require(holds: bool, where: str, value: Any, expected: str) -> None:
+        if not holds:
+            raise damaged(f"{RESULTS_NAME}, {where[:80]}", value, expected, REMEDY)
+
+    num_tested = len(source.labels)
+    require(bool(results.conditions), "conditions", results.conditions, "one or more")
+    require(len(source.keys) == num_tested == source.num_test, "source, keys", len(source.keys), f"{num_tested} keys")
+    require(all(0 <= label < num_classes for label in source.labels), "source, labels", "others", "class numbers")
+    names = [each.name for each in results.conditions]
+    require(len(set(names)) == len(names), "conditions", names, "names that differ")
+    for each in results.conditions:
+        require(each.kind in KINDS, f"{each.name}, kind", each.kind, f"one of {', '.join(KINDS)}")
+        require(bool(each.runs), f"{each.name}, runs", each.runs, "one or more")
+        for run in each.runs:
+            where = f"{each.name}, {run.name}"
+            require(
+                len(run.predicted) == num_tested, f"{where}, predicted", len(run.predicted), f"{num_tested} classes"
+            )
+            require(
+                all(-1 <= one < num_classes for one in run.predicted), f"{where}, predicted", "others", "class numbers"
+            )
+            values = run.probabilities
+            fits = values is None or (len(values) == num_tested and all(0 <= value <= 1 for value in values))
+            require(fits, f"{where}, probabilities", "others", f"{num_tested} numbers from 0 to 1, or null")
+    for difference in results.differences:
+        where = f"difference of {difference.condition}"
+        require({difference.condition, difference.baseline} <= set(names), where, difference.baseline, "two conditions")
+        for low, high in (
+            (difference.low, difference.high),
+            (difference.simultaneous_low, difference.simultaneous_high),
+        ):
+            require((low is None) == (high is None), where, [low, high], "both bounds or none")
+    for sample in results.samples:
+        where = f"sample {sample.index}"
+        require(sample.index < num_tested, where, sample.index, f"a place among {num_tested}")
+        uris = [sample.original, *sample.seen.values()]
+        require(set(sample.seen) <= set(names), where, list(sample.seen), "names of conditions")
+        require(all(map(DATA_URI.fullmatch, uris)), where, "others", "data URIs of WebP or PNG")
+    for one in results.statistics:
+        fits = len(one.means) == len(one.deviations) == len(one.bits)
+        require(fits, f"statistics of {one.codec}", len(one.means), "lists of one length")

@@ -1,123 +1,117 @@
-"""Table and plot of a comparison, from its `results.json` alone."""
+"""The table of a comparison: as Markdown, for a terminal, and as CSV, from its results alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+import csv
+import io
+from collections.abc import Callable, Sequence
+from statistics import mean, stdev
 
 from experiments.comparison.differences import Difference, signed
-from experiments.comparison.outcome import METRIC_NAMES, ConditionOutcome, Outcome, summarize
-from walloc_cdl.errors import markdown_text, plot_text, terminal_text
-from walloc_cdl.files import open_atomic, write_atomic
+from experiments.comparison.names import METRIC_NAMES
+from experiments.comparison.results import ConditionResult, Results
+from walloc_cdl.errors import markdown_text, terminal_text
 
-TABLE_NAME, PLOT_NAME = "table.md", "plot.png"
-
-# Colorblind-safe (Okabe and Ito): baselines gray, latents blue, latents as channels orange.
-BASELINE_COLOR = "#555555"
-STEM_COLORS = {"synthesis": "#0072B2", "channels": "#E69F00"}
-
-MARKERS = "os^Dv"
-"""One marker for each grid, in ascending order, since conditions may differ in the grid only."""
-
-SMALLEST_SPAN = 0.06
-"""Smallest range of the metric that the plot shows."""
+MAX_DIGITS = 3
 
 
-def table_rows(outcome: Outcome, shown: Callable[[str], str] = terminal_text) -> tuple[list[str], list[list[str]]]:
+def difference_to(results: Results, condition: str, kind: str) -> Difference | None:
+    """Returns the difference of a condition to the one of a kind, None if there is none."""
+    kinds = {each.name: each.kind for each in results.conditions}
+    for difference in results.differences:
+        if difference.condition == condition and kinds[difference.baseline] == kind:
+            return difference
+    return None
+
+
+def interval_text(difference: Difference | None) -> str:
+    """Returns `+0.012 [-0.003, +0.027]`, with a star if the simultaneous interval is apart from zero."""
+    if difference is None:
+        return "–"
+    if difference.low is None or difference.high is None:
+        return f"{signed(difference.mean)} [–]"
+    star = " *" if is_certain(difference) else ""
+    return f"{signed(difference.mean)} [{signed(difference.low)}, {signed(difference.high)}]{star}"
+
+
+def is_certain(difference: Difference) -> bool:
+    """Whether the interval that holds for all comparisons together has only one sign."""
+    low, high = difference.simultaneous_low, difference.simultaneous_high
+    return low is not None and high is not None and (low > 0 or high < 0)
+
+
+def table_rows(results: Results, shown: Callable[[str], str] = terminal_text) -> tuple[list[str], list[list[str]]]:
     """Returns headings and rows of cells, with a row for each condition; `shown` escapes names for a medium."""
-    metric = METRIC_NAMES[outcome.metric]
-    headings = ["condition", "stem", "grid", metric, "std", "difference [95 %]", "values", "bytes", "train images/s"]
-    differences = {difference.condition: difference for difference in outcome.differences}
-    rows = [_row(condition, differences.get(condition.name), outcome.metric, shown) for condition in outcome.conditions]
+    metric = METRIC_NAMES[results.metric]
+    several = max(len(each.runs) for each in results.conditions) > 1
+    headings = ["condition", "stored", "bytes", "PSNR dB", metric, *(["std"] if several else [])]
+    headings += ["to full images [95 %]", "latents to pixels [95 %]"]
+    rates = results.method == "train"
+    headings += ["train images/s"] if rates else []
+    rows = []
+    for each in sorted(results.conditions, key=lambda one: (one.bytes_per_sample, one.kind)):
+        cells = [shown(each.name), shown(each.stored), f"{each.bytes_per_sample:,.0f}", psnr_text(each)]
+        cells += [f"{mean(each.scores):.3f}", *([deviation_text(each)] if several else [])]
+        cells += [interval_text(difference_to(results, each.name, kind)) for kind in ("full", "pixels")]
+        if rates:
+            rate = each.costs.train_images_per_s
+            cells.append("–" if rate is None else f"{rate:,.0f}")
+        rows.append(cells)
     return headings, rows
 
 
-def _row(
-    condition: ConditionOutcome, difference: Difference | None, metric: str, shown: Callable[[str], str]
-) -> list[str]:
-    average, deviation = summarize(condition.scores(metric))
-    difference_text = "–"
-    if difference:
-        interval = "[–]"
-        if difference.low is not None and difference.high is not None:
-            interval = f"[{signed(difference.low)}, {signed(difference.high)}]"
-        difference_text = f"{signed(difference.mean)} {interval} to {shown(difference.baseline)}"
-    return [
-        shown(condition.name),
-        shown(condition.stem),
-        str(condition.grid),
-        f"{average:.3f}",
-        f"{deviation:.3f}",
-        difference_text,
-        f"{condition.values_per_sample:,}",
-        f"{condition.bytes_per_sample:,}",
-        f"{condition.images_per_s():,.0f}",
-    ]
+def psnr_text(condition: ConditionResult) -> str:
+    """Returns the PSNR in dB; a dash where nothing was lost or measured."""
+    return "–" if condition.psnr_db is None else f"{condition.psnr_db:.1f}"
 
 
-def markdown(outcome: Outcome) -> str:
-    """Returns the table, the sentence, and the number of samples, seeds and environment that they are based on."""
-    headings, rows = table_rows(outcome, markdown_text)
-    lines = [f"| {' | '.join(cells)} |" for cells in (headings, ["---"] * len(headings), *rows)]
+def deviation_text(condition: ConditionResult) -> str:
+    """Returns the standard deviation over the runs; a dash for a single one."""
+    return f"{stdev(condition.scores):.3f}" if len(condition.runs) > 1 else "–"
+
+
+def provenance(results: Results, shown: Callable[[str], str]) -> str:
+    """Returns samples, runs and environment in a sentence."""
     environment = ", ".join(
-        markdown_text(f"{name} {' and '.join(map(str, value)) if isinstance(value, list) else value}")
-        for name, value in outcome.environment.items()
+        shown(f"{name} {' and '.join(map(str, value)) if isinstance(value, list) else value}")
+        for name, value in results.environment.items()
         if value is not None
     )
-    return "\n".join(
-        [
-            *lines,
-            "",
-            markdown_text(outcome.sentence),
-            "",
-            f"{outcome.num_train:,} training and {outcome.num_test:,} test samples, seeds {outcome.seeds}; "
-            f"{environment}.",
-            "",
-        ]
+    source = results.source
+    runs = ", ".join(dict.fromkeys(run.name for each in results.conditions for run in each.runs))
+    return (
+        f"{source.num_train:,} training and {source.num_test:,} tested samples ({shown(source.test)}), {shown(runs)}; "
+        f"{environment}."
     )
 
 
-def write_report(outcome: Outcome, folder: Path) -> None:
-    """Write the table and the plot to `folder`."""
-    write_atomic(folder / TABLE_NAME, markdown(outcome).encode())
-    _plot(outcome, folder / PLOT_NAME)
+def markdown(results: Results) -> str:
+    """Returns the answer, the notes, the table, and what they are based on."""
+    headings, rows = table_rows(results, markdown_text)
+    lines = [f"| {' | '.join(cells)} |" for cells in (headings, ["---"] * len(headings), *rows)]
+    notes = [markdown_text(note) for note in results.answer.notes]
+    if any("*" in cell for row in rows for cell in row[-3:]):
+        notes.append("A star marks differences whose interval is apart from zero for all comparisons together.")
+    return (
+        "\n\n".join(
+            [markdown_text(results.answer.sentence), *notes, "\n".join(lines), provenance(results, markdown_text), ""]
+        ).rstrip("\n")
+        + "\n"
+    )
 
 
-def _plot(outcome: Outcome, path: Path) -> None:
-    """Plot the metric against stored bytes per sample, with a dot for each seed and a bar at the mean."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.subplots()
-    grids = sorted({condition.grid for condition in outcome.conditions})
-    for condition in outcome.conditions:
-        scores = condition.scores(outcome.metric)
-        marker = MARKERS[grids.index(condition.grid) % len(MARKERS)]
-        color = BASELINE_COLOR if condition.kind.is_baseline else STEM_COLORS[condition.stem]
-        # Conditions that store equally many bytes are drawn side by side around the true position.
-        group = [other for other in outcome.conditions if other.bytes_per_sample == condition.bytes_per_sample]
-        shift = 1.12 ** (group.index(condition) - (len(group) - 1) / 2)
-        x = condition.bytes_per_sample * shift
-        average, _ = summarize(scores)
-        label = plot_text(condition.name)
-        axes.plot([x] * len(scores), scores, marker, color=color, alpha=0.55, markersize=6, label=label)
-        axes.plot([x], [average], "_", color=color, markersize=22, markeredgewidth=2.5)
-        axes.annotate(
-            f"{average:.3f}", (x, average), xytext=(12, 0), textcoords="offset points", va="center", fontsize=8
-        )
-    low, high = axes.get_ylim()
-    if high - low < SMALLEST_SPAN:  # otherwise noise would look like a difference
-        axes.set_ylim((low + high - SMALLEST_SPAN) / 2, (low + high + SMALLEST_SPAN) / 2)
-    axes.set_xscale("log", base=2)
-    sizes = sorted({condition.bytes_per_sample for condition in outcome.conditions})
-    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
-    axes.set_xlim(sizes[0] / 1.6, sizes[-1] * 1.6)
-    axes.minorticks_off()
-    axes.set_xlabel("stored bytes per sample")
-    axes.set_ylabel(f"{METRIC_NAMES[outcome.metric]} on the test split")
-    title = f"{outcome.model} on {outcome.source}, {outcome.size} px, {len(outcome.seeds)} seeds"
-    axes.set_title(plot_text(title), fontsize=10)
-    axes.grid(axis="y", alpha=0.3)
-    axes.legend(fontsize=8, loc="best")
-    with open_atomic(path) as file:
-        figure.savefig(file, format="png", dpi=150)
+def csv_text(results: Results) -> str:
+    """Returns a row for each run of each condition."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    names = sorted({name for each in results.conditions for name in each.setting})
+    writer.writerow(
+        ["condition", "kind", "stored", "bytes", "values", "psnr_db", "run", results.metric, *names, "elapsed_s"]
+    )
+    for each in results.conditions:
+        for run in each.runs:
+            psnr = "" if each.psnr_db is None else f"{each.psnr_db:.4f}"
+            fixed: Sequence[object] = [each.name, each.kind, each.stored, each.bytes_per_sample, each.values_per_sample]
+            settings = [each.setting.get(name, "") for name in names]
+            writer.writerow([*fixed, psnr, run.name, run.score, *settings, f"{run.elapsed_s:.3f}"])
+    return buffer.getvalue()

@@ -6,7 +6,6 @@ since whoever writes such a file can also compute it.
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import random
@@ -45,13 +44,14 @@ from datasets_prep.upkeep.drop import drop
 from datasets_prep.upkeep.edit import note_edit
 from datasets_prep.upkeep.encode_again import RepairConfig, _stored_keys, planned_job
 from datasets_prep.upkeep.repair import repair
-from experiments.comparison.differences import Difference
-from experiments.comparison.outcome import ConditionOutcome, Outcome, load_outcome, save_outcome
-from experiments.report.table import markdown, write_report
+from experiments.comparison.results import load_results, save_results
+from experiments.report.table import markdown
+from experiments.report.write import write_report
 from tests.support.altered_folders import altered_tensors
 from tests.support.memory import PeakMemory
 from tests.support.mutations import ODD, altered_bytes, altered_fields, altered_json, altered_table
 from tests.support.pictures import picture
+from tests.support.results import make_results
 from tests.support.tiny_datasets import identity_layer, make_spec, random_bank, striped_split, write_dataset
 from walloc_cdl.canonical import sha256_hex
 from walloc_cdl.cli.dataset import inspect
@@ -516,30 +516,17 @@ def test_weights_of_runs(run):
         attempt(read, len(data), f"weights, seed {seed}")
 
 
-def test_results_of_comparisons(run, tmp_path):
-    record = json.loads((run / "record.json").read_text())
-    conditions = [
-        ConditionOutcome(name, "rgb-16x", stem, 64, 12_288, 12_345, 11_000_000, [record, record])
-        for name, stem in (
-            ("pixels-64", "synthesis"),
-            ("latents-16x", "synthesis"),
-            ("latents-16x:channels", "channels"),
-        )
-    ]
-    differences = [Difference("latents-16x", "pixels-64", 0.09, 0.01, 0.17, [0.1, 0.08])]
-    environment = {"torch": "2.11", "commit": None}
-    outcome = Outcome(
-        "photos", 256, "resnet18", 100, 40, [0, 1], "accuracy", conditions, differences, "One.", environment
-    )
-    save_outcome(outcome, tmp_path)
+def test_results_of_comparisons(tmp_path):
+    results = make_results(12, 2)
+    save_results(results, tmp_path)
     path = tmp_path / "results.json"
 
     def table() -> None:
-        markdown(load_outcome(tmp_path))
+        markdown(load_results(tmp_path))
 
     fuzz(path, 2000, plain, table)
-    fuzz(path, 40, plain, lambda: write_report(load_outcome(tmp_path), tmp_path))
-    assert dataclasses.asdict(load_outcome(tmp_path)) == dataclasses.asdict(outcome)
+    fuzz(path, 40, plain, lambda: write_report(load_results(tmp_path), tmp_path))
+    assert load_results(tmp_path).answer == results.answer
 
 
 def test_odd_values_are_odd():

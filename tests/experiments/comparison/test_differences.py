@@ -76,7 +76,8 @@ def test_the_interval_follows_its_formula():
     right = np.array([[(p.argmax(1) == LABELS) for p in side] for side in (ours, theirs)]).astype(float)
     gaps = right[0] - right[1]  # (seeds, samples)
     over_seeds = t.ppf(0.975, 2) * gaps.mean(1).std(ddof=1) / np.sqrt(3)
-    over_samples = norm.ppf(0.975) * gaps.mean(0).std() / np.sqrt(len(LABELS))
+    shared = gaps.var(0, ddof=1).mean() - gaps.mean(1).var(ddof=1)  # about that of both, with that of seeds taken off
+    over_samples = norm.ppf(0.975) * np.sqrt(max(gaps.mean(0).var() - shared / 3, 0) / len(LABELS))
     assert difference.mean == pytest.approx(gaps.mean())
     assert difference.high - difference.mean == pytest.approx(np.hypot(over_seeds, over_samples), rel=0.05)
     assert difference.high - difference.mean == pytest.approx(difference.mean - difference.low)
@@ -123,13 +124,36 @@ def test_a_difference_has_a_sign_only_if_its_digits_show_one(value, text):
     assert signed(value) == text
 
 
-def test_no_text_of_a_comparison_has_a_signed_zero():
-    from experiments.comparison.outcome import _describe_difference
+def test_simultaneous_intervals_are_wider():
+    rng = np.random.default_rng(0)
+    runs = [[(rng.random(300) < share).astype(int) for _ in range(3)] for share in (0.8, 0.7)]
+    labels = np.ones(300, int)
+    alone, one_of_ten = (
+        paired_difference(("a", runs[0]), ("b", runs[1]), labels, "accuracy", num_comparisons=number)
+        for number in (1, 10)
+    )
+    assert (alone.simultaneous_low, alone.simultaneous_high) == (alone.low, alone.high)
+    assert (one_of_ten.low, one_of_ten.high) == (alone.low, alone.high)
+    assert one_of_ten.simultaneous_low < alone.low < alone.high < one_of_ten.simultaneous_high
 
-    difference = Difference("a", "b", 0.0002, -0.0003, 0.0007, [0.0002, 0.0002])
-    assert _describe_difference(difference) == "not shown to differ: 0.000, 95 % interval 0.000 to +0.001"
-    alone = Difference("a", "b", -0.0002, None, None, [-0.0002])
-    assert _describe_difference(alone).startswith("not judged: 0.000, and")
+
+def test_what_varies_with_seed_and_sample_is_counted_once():
+    """Runs that are right at random have the spread over seeds alone, which has all of it."""
+    rng = np.random.default_rng(0)
+    runs = [[(rng.random(400) < 0.8).astype(int) for _ in range(40)] for _ in range(2)]
+    labels = np.ones(400, int)
+    found = paired_difference(("a", runs[0]), ("b", runs[1]), labels, "accuracy")
+    half = (found.high - found.low) / 2
+    assert half == pytest.approx(1.96 * np.sqrt(2 * 0.8 * 0.2 / 400 / 40), rel=0.25)
+
+
+def test_answers_without_a_seed_have_an_interval_over_samples():
+    rng = np.random.default_rng(0)
+    values = [np.stack([1 - one, one], 1) for one in (rng.random(300), rng.random(300))]
+    labels = (np.arange(300) % 2).astype(int)
+    found = paired_difference(("a", values[:1]), ("b", values[1:]), labels, "auc", over_seeds=False)
+    assert found.low < found.mean < found.high
+    assert paired_difference(("a", values[:1]), ("b", values[1:]), labels, "auc").low is None
 
 
 def test_interval_of_a_paired_difference_of_samples():

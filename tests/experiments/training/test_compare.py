@@ -5,10 +5,9 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
-from PIL import Image
 
 from classifiers import TrainConfig
-from experiments.comparison.outcome import load_outcome
+from experiments.comparison.results import load_results
 from experiments.training.compare import CompareConfig, Progress, compare
 from tests.support.pictures import picture
 from walloc_cdl.augment.config import PRESETS
@@ -36,7 +35,13 @@ def source(tmp_path_factory):
 
 def configure(source, **changes) -> CompareConfig:
     fields = {"source": str(source), "conditions": CONDITIONS, "model": "test_resnet", "size": 64, "num_seeds": 2}
-    return CompareConfig(**{**fields, "workers": 0, "training": TrainConfig(epochs=1, batch_size=8), **changes})
+    fields |= {"workers": 0, "costs": False, "training": TrainConfig(epochs=1, batch_size=8)}
+    return CompareConfig(**{**fields, **changes})
+
+
+def configurations(outcome, part):
+    """A part of the configuration of the first run of each condition."""
+    return [condition.runs[0].record["config"][part] for condition in outcome.conditions]
 
 
 def test_a_comparison_and_its_repetition(source, tmp_path):
@@ -46,34 +51,39 @@ def test_a_comparison_and_its_repetition(source, tmp_path):
     assert [condition.name for condition in outcome.conditions] == list(CONDITIONS)
     assert {condition.values_per_sample for condition in outcome.conditions} == {3 * 16 * 16}
     assert {condition.grid for condition in outcome.conditions} == {16}
-    assert (outcome.num_train, outcome.num_test, outcome.seeds) == (16, 8, [0, 1])
+    assert (outcome.source.num_train, outcome.source.num_test) == (16, 8)
     assert outcome.metric == "auc"  # two classes, both in the test split
     assert [(d.condition, d.baseline) for d in outcome.differences] == [
         ("latents-16x", "pixels-16"),
         ("latents-16x:channels", "pixels-16"),
     ]
-    pixels, latents, _ = outcome.conditions
+    pixels, latents, channels = outcome.conditions
     assert outcome.differences[0].per_seed == pytest.approx(
-        [ours - theirs for ours, theirs in zip(latents.scores("auc"), pixels.scores("auc"), strict=True)]
+        [ours - theirs for ours, theirs in zip(latents.scores, pixels.scores, strict=True)]
     )
-    assert [run["seeds"]["train"] for run in latents.runs] == [0, 1]
-    assert load_outcome(out) == outcome
+    assert [run.record["seeds"]["train"] for run in latents.runs] == [0, 1]
+    assert [run.name for run in latents.runs] == ["seed 0", "seed 1"]
+    assert {len(run.predicted) for run in latents.runs} == {8}
+    assert min(pixels.psnr_db, latents.psnr_db) > 20
+    assert (pixels.stored, latents.stored) == ("16 × 16 pixels", "12 channels of 8 × 8")
+    assert (latents.seen, channels.seen) == ("16 × 16 pixels", "latent channels")
+    assert set(outcome.samples[0].seen) == {"pixels-16", "latents-16x"}
+    assert load_results(out).to_json() == json.loads(json.dumps(outcome.to_json()))
     assert {state.phase for state in states} >= {"prepare rgb-16x", "latents-16x:channels, seed 1"}
-    with Image.open(out / "plot.png") as plot:
-        plot.load()
+    assert {"report.html", "table.md", "results.csv", "curve.svg"} < {path.name for path in out.iterdir()}
 
     states.clear()
     records = [condition.runs for condition in outcome.conditions]  # they contain the times of training
     again = compare(config, out, progress=states.append)
     assert [condition.runs for condition in again.conditions] == records
-    assert again == outcome
+    assert again == outcome  # no cost was measured
     trained = Progress("latents-16x, seed 1", 0, 0, "trained already")
     assert trained in states
     assert not any(state.total and "seed" in state.phase for state in states)
 
     with pytest.raises(CallError, match=r"has train\.lr"):  # runs of another recipe are not mixed in
         compare(configure(source, training=TrainConfig(epochs=1, batch_size=8, lr=0.5)), out)
-    assert json.loads((out / "results.json").read_text())["sentence"] == outcome.sentence
+    assert load_results(out).answer == outcome.answer
 
 
 def test_budgets_of_bit_planes_are_read_from_one_data_set(source, tmp_path):
@@ -83,11 +93,49 @@ def test_budgets_of_bit_planes_are_read_from_one_data_set(source, tmp_path):
     assert [(d.condition, d.baseline) for d in outcome.differences] == [("latents-768@16", "pixels-16")]
     assert sorted(path.name for path in (tmp_path / "out" / "latents").iterdir()) == ["resize-rgb-16x", "rgb"]
     assert load_manifest(tmp_path / "out" / "latents" / "rgb").spec.num_planes == 96
-    assert [condition.runs[0]["config"]["classifier"]["spec"].get("planes") for condition in outcome.conditions] == [
+    assert [config["spec"].get("planes") for config in configurations(outcome, "classifier")] == [
         None,
         list(load_codec("rgb").spec.planes[:96]),
         list(load_codec("rgb").spec.planes[:24]),
     ]
+
+
+def test_the_default_curve_and_its_costs(source, tmp_path):
+    """Full images are those that the model's grid shows, and count with all of their bytes."""
+    config = configure(source, conditions=None, num_seeds=1, grid=32, costs=True)
+    outcome = compare(config, tmp_path / "out")
+    assert [condition.name for condition in outcome.conditions] == ["full", "pixels-16", "latents-768"]
+    full, pixels, latents = outcome.conditions
+    assert (full.bytes_per_sample, full.stored, full.seen) == (64 * 64 * 3, "64 × 64 pixels", "32 × 32 pixels")
+    assert {condition.grid for condition in outcome.conditions} == {32}
+    assert outcome.answer.reference == "full"
+    assert {each.kind for each in outcome.answer.sufficient} == {"pixels", "latents"}
+    assert [(d.condition, d.baseline) for d in outcome.differences] == [
+        ("latents-768", "pixels-16"),
+        ("pixels-16", "full"),
+        ("latents-768", "full"),
+    ]
+    assert pixels.costs.total_bytes == latents.costs.total_bytes == 24 * 768
+    assert latents.costs.flops > 0
+    assert [each.condition for each in outcome.break_even] == ["latents-768"]
+    assert outcome.statistics[0].codec == "rgb"
+    assert [prefix.bytes for prefix in outcome.statistics[0].prefixes] == [768]
+    assert "What it costs" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_another_condition_computes_only_itself(source, tmp_path):
+    config, states = configure(source, conditions=("pixels-16", "latents-16x"), num_seeds=1), []
+    first = compare(config, tmp_path)
+    more = dataclasses.replace(config, conditions=("full@16", *config.conditions))
+    second = compare(more, tmp_path, progress=states.append)
+    assert {state.phase.partition(",")[0] for state in states if state.total and "seed" in state.phase} == {"full@16"}
+    assert [condition.runs for condition in second.conditions[1:]] == [condition.runs for condition in first.conditions]
+
+
+def test_files_are_for_probes(source, tmp_path):
+    with pytest.raises(CallError, match=r"'jpeg-768': no model is trained on JPEG files.*omit it, or use --probe"):
+        compare(configure(source, conditions=("jpeg-768",)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_budget_beyond_the_codec_is_refused_before_anything_is_encoded(source, tmp_path):
@@ -104,14 +152,17 @@ def test_all_conditions_are_augmented_alike(source, tmp_path):
     assert not (tmp_path / "out").exists()
     config = configure(source, conditions=("pixels-16", "latents-16x"), num_seeds=1, training=training)
     outcome = compare(config, tmp_path / "out")
-    assert [condition.runs[0]["config"]["train"]["augment"]["hflip"] for condition in outcome.conditions] == [0.5, 0.5]
+    assert [config["augment"]["hflip"] for config in configurations(outcome, "train")] == [
+        0.5,
+        0.5,
+    ]
 
 
 def test_a_test_split_is_held_out_of_a_source_without_one(source, tmp_path):
     outcome = compare(configure(source / "train", conditions=("pixels-16",), num_seeds=1), tmp_path)
-    assert (outcome.num_train, outcome.num_test) == (12, 4)
+    assert (outcome.source.num_train, outcome.source.num_test) == (12, 4)
     assert outcome.differences == []
-    assert "(one seed)" in outcome.sentence
+    assert any("One seed was trained" in note for note in outcome.answer.notes)
 
 
 def test_a_source_without_classes_is_refused(source, tmp_path):
@@ -147,7 +198,7 @@ def test_a_limit_is_a_share_of_each_class_and_a_test_split_without_labels_is_not
         path.rename(root / "test" / f"{path.parent.name}-{path.name}")
     config = configure(root, conditions=("pixels-16",), num_seeds=1, limit=4)
     outcome = compare(config, tmp_path / "out")
-    assert (outcome.num_train, outcome.num_test) == (4, 4)
+    assert (outcome.source.num_train, outcome.source.num_test) == (4, 4)
     manifest = load_manifest(next((tmp_path / "out" / "latents").iterdir()))
     assert manifest.splits["train"].class_counts == [2, 2]
     assert manifest.splits["held_out"].class_counts == [2, 2]

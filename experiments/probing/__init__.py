@@ -1,0 +1,1 @@
+"""Comparisons without training: frozen features of what each condition shows, and a linear classifier on them."""
