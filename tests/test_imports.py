@@ -251,7 +251,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "experiments.benchmarks",
         "experiments.comparison",
     ),
-    "experiments.report": ("walloc_cdl.*", "experiments.comparison"),
+    "experiments.report": ("walloc_cdl.*", "classifiers.*", "experiments.comparison"),
     "experiments.fidelity": (
         "walloc_cdl.*",
         "datasets_prep.*",
@@ -272,6 +272,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "classifiers.*",
         "experiments.comparison",
         "experiments.costs",
+        "experiments.fidelity",
         "experiments.report",
     ),
     "experiments.sound": ("walloc_cdl.*", "datasets_prep.*", "classifiers.*", "experiments", "experiments.comparison"),

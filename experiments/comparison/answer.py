@@ -50,7 +50,7 @@ def find_answer(
     found: list[SufficientBytes] = []
     drawn: dict[str, np.ndarray] = {}
     for kind in ANSWERED:
-        own = sorted((each for each in conditions if each.kind == kind), key=lambda each: each.bytes_per_sample)
+        own = sorted(_comparable(conditions, reference, kind), key=lambda each: each.bytes_per_sample)
         if not own:
             continue
         if kind == "pixels":
@@ -65,6 +65,15 @@ def find_answer(
     ratio, low, high = _ratio(found, drawn)
     sentence = _sentence(source, model, metric, margin, reference, found, ratio)
     return Answer(sentence, _notes(conditions, reference, found), margin, reference.name, found, ratio, low, high)
+
+
+def _comparable(conditions: Sequence[ConditionResult], reference: ConditionResult, kind: str) -> list[ConditionResult]:
+    """Returns the conditions of a kind that differ from the full images in their storage alone."""
+    return [
+        each
+        for each in conditions
+        if each.kind == kind and (each.grid, each.stem, each.seen) == (reference.grid, reference.stem, reference.seen)
+    ]
 
 
 def smallest_sufficient(sizes: np.ndarray, losses: np.ndarray, margin: float) -> np.ndarray:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from walloc_cdl.canonical import canonical_json
-from walloc_cdl.files import write_atomic
+from walloc_cdl.files import make_folder, write_atomic
 
 NAMES = ("features", "psnr_db", "num_bytes", "used")
 
@@ -60,5 +60,5 @@ class FeatureCache:
     def save(self, identity: dict[str, Any], number: int, block: Block) -> None:
         """Write a block."""
         path = self.path(identity, number)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_atomic(path, save({name: np.ascontiguousarray(getattr(block, name)) for name in NAMES}))
