@@ -8,10 +8,15 @@ COVERED ?= -m ""
 # Tests run in as many processes as there are cores, four at most: each imports torch, and some need gigabytes.
 PARALLEL ?= -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test test-slow lint format coverage dist clean
+.PHONY: browser demo test test-slow lint format coverage dist clean
 
 demo: $(VENV)/.ready-sample
 	$(BIN)/cdl demo --out $(OUT)
+
+# Chromium for the tests of pages, on Debian and Ubuntu; elsewhere install it by hand, or name it in CDL_CHROMIUM.
+browser:
+	command -v chromium > /dev/null || command -v google-chrome > /dev/null || \
+		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core)
 
 test: $(VENV)/.ready-test
 	CDL_REQUIRE_REFERENCE=1 $(BIN)/python -m pytest $(PARALLEL)

@@ -98,7 +98,7 @@ def curve(results: Results, size: tuple[float, float] = WIDE) -> Markup:
         axes.legend(frameon=False, loc="lower right", labelcolor="linecolor", prop={"weight": "bold"})
         axes.minorticks_off()
         axes.yaxis.set_major_locator(MaxNLocator(6))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2f}"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3f}".rstrip("0").ljust(4, "0")))
         axes.set_xlabel("stored bytes an image")
         axes.set_ylabel(METRIC_NAMES[results.metric])
         axes.grid(axis="y")
