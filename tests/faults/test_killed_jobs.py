@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 
@@ -94,11 +95,19 @@ def test_compare(photos, tmp_path):
 
     def outcome(name: str) -> list:
         fields = json.loads((tmp_path / name / "results.json").read_text())
-        runs = [(c["name"], run["metrics"], losses(run)) for c in fields["conditions"] for run in c["runs"]]
-        return [runs, fields["differences"], fields["sentence"]]
+        runs = [
+            (each["name"], run["score"], run["predicted"], [point["loss"] for point in run["history"]])
+            for each in fields["conditions"]
+            for run in each["runs"]
+        ]
+        rows = list(csv.DictReader((tmp_path / name / "results.csv").read_text().splitlines()))
+        for row in rows:
+            assert float(row.pop("elapsed_s")) > 0
+        return [rows, runs, fields["differences"], fields["answer"], fields["samples"]]
 
     compare("undisturbed").finish()
     job, out = compare("killed"), tmp_path / "killed"
-    assert sum(job.kill_once(out, files, whole_group=True) for files in (3, 12, 18, 22, 27)) >= 4
+    kills = sum(job.kill_once(out, files, whole_group=True) for files in (1, 3, 5, 8, 12, 15, 18, 22, 25, 28))
+    assert kills >= 7
     job.finish()
     assert outcome("killed") == outcome("undisturbed")
