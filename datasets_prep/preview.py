@@ -63,21 +63,14 @@ def contact_sheet(
 
     Raises `CallError` for an unknown or empty split, for audio, and for a source that has none of the samples.
     """
-    dataset = open_latents(folder, _split(folder, split), bytes=num_bytes)
-    codec = load_codec_folder(local_path(folder) / "codec").for_latents(dataset.spec)
-    if codec.spec.kind != "image":
-        raise CallError(
-            f"{folder} holds {codec.spec.kind}, which cannot be drawn; use `cdl inspect` or `cdl verify` instead"
-        )
-    rows = np.sort(np.random.default_rng(seed).permutation(len(dataset))[: max(num, 1)])
+    dataset, rows = chosen_rows(folder, num=num, split=split, seed=seed, num_bytes=num_bytes)
     views = [
-        _decoded(open_latents(folder, dataset.split, bytes=num_bytes, view=view), codec, rows)
+        decoded_images(open_latents(folder, dataset.split, bytes=num_bytes, view=view), rows)
         for view in range(min(dataset.num_views, MAX_VIEWS))
     ]
     originals: list[np.ndarray | None] = [None] * len(rows)
     if source is not None:
-        preparation = _preparation(source, dataset, codec, views[0][0].shape[1])
-        originals = _originals(source, preparation, dataset, rows)
+        originals = original_images(source, dataset, rows, views[0][0].shape[1])
     names = f": {', '.join(dataset.view_names[:MAX_VIEWS])}" if dataset.view_names else ""
     cells = [
         _cell(original, list(images), dataset.label_text(int(row)), key.rpartition("/")[2] + names)
@@ -89,8 +82,24 @@ def contact_sheet(
     return draw_sheet(cells, columns=max(1, TILES_IN_ROW.get(tiles, 6) // tiles), tiles=tiles)
 
 
-def _decoded(dataset: LatentDataset, codec: Codec, rows: np.ndarray) -> list[np.ndarray]:
+def chosen_rows(
+    folder: str | os.PathLike[str], *, num: int, split: str | None = None, seed: int = 0, num_bytes: int | None = None
+) -> tuple[LatentDataset, np.ndarray]:
+    """Return a split, `train` by default, and `num` random rows of it in ascending order.
+
+    Raises `CallError` for an unknown or empty split, and for what cannot be drawn.
+    """
+    dataset = open_latents(folder, _split(folder, split), bytes=num_bytes)
+    if dataset.spec.kind != "image":
+        raise CallError(
+            f"{folder} holds {dataset.spec.kind}, which cannot be drawn; use `cdl inspect` or `cdl verify` instead"
+        )
+    return dataset, np.sort(np.random.default_rng(seed).permutation(len(dataset))[: max(num, 1)])
+
+
+def decoded_images(dataset: LatentDataset, rows: np.ndarray) -> list[np.ndarray]:
     """Decode samples to images (C, H, W), uint8, or float for arrays; ragged samples have their own sizes."""
+    codec = _codec(dataset)
     if dataset.layout.ragged:
         images = [decode_bounded(codec, dataset[int(row)][0].numpy()) for row in rows]
         sizes = dataset.signal_sizes(rows)
@@ -99,6 +108,22 @@ def _decoded(dataset: LatentDataset, codec: Codec, rows: np.ndarray) -> list[np.
         signal = codec.decode(dataset.gather(rows)[0])
     is_array = dataset.manifest.preprocessing.get("kind") == "array"
     return list((signal if is_array else to_bytes(signal)).numpy())
+
+
+def original_images(
+    source: Source, dataset: LatentDataset, rows: np.ndarray, size: int | None = None
+) -> list[np.ndarray | None]:
+    """Return the prepared samples of a source with the keys of rows; None for one that it no longer has, or damaged.
+
+    `size` is their side in pixels, by default that of the first decoded one. Raises `CallError` for a source that has
+    none of them, `JobError` for one that it lists, but that the system cannot read.
+    """
+    side = decoded_images(dataset, rows[:1])[0].shape[1] if size is None else size
+    return _originals(source, _preparation(source, dataset, _codec(dataset), side), dataset, rows)
+
+
+def _codec(dataset: LatentDataset) -> Codec:
+    return load_codec_folder(local_path(dataset.folder) / "codec").for_latents(dataset.spec)
 
 
 def psnr_db(reference: np.ndarray, image: np.ndarray) -> float:

@@ -154,6 +154,14 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "datasets_prep.upkeep",
         "datasets_prep.codec_fit",
     ),
+    "datasets_prep.page": (
+        "walloc_cdl.latents",
+        "walloc_cdl.codec",
+        "walloc_cdl.data",
+        "datasets_prep",
+        "datasets_prep.ledger",
+        "datasets_prep.sources.core",
+    ),
     "datasets_prep.cli": ("walloc_cdl.latents", "walloc_cdl.data", "walloc_cdl.cli", *CODEC, "datasets_prep.*"),
     "classifiers.sound": ("walloc_cdl.data",),
     "classifiers.models": (

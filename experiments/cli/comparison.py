@@ -90,7 +90,7 @@ def compare(
     threads: Threads = None,
     json_path: JsonPath = None,
 ) -> None:
-    """How many bytes do your images need, as latents and as smaller pixels?
+    """Find how many bytes your images need.
 
     Stores the same crops in every condition, trains one model on each with the same recipe and seeds (or fits a linear
     classifier, --probe), and reports from how many bytes on the full images' accuracy is reached. Running the same
@@ -162,7 +162,7 @@ def demo(
     ] = None,
     json_path: JsonPath = None,
 ) -> None:
-    """See how many bytes photos of solar cells need, or those of a folder of yours.
+    """See how many bytes photos need.
 
     A linear classifier on features of an image pyramid tells defective cells from others; it takes a few minutes on two
     CPUs and writes report.html.

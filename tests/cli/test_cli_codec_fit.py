@@ -5,9 +5,10 @@ import json
 import pytest
 
 from tests.support.planes import plane_codec
-from walloc_cdl.cli.planes import curve_text, plane_table
+from walloc_cdl.cli.planes import curve_text
 from walloc_cdl.codec import load_codec
 from walloc_cdl.codec.io import zoo
+from walloc_cdl.planes.table import plane_table
 
 
 def test_fit_of_bit_planes_and_what_info_shows(cdl, source, tmp_path):

@@ -115,7 +115,7 @@ def test_missing_argument_and_option(refused):
 @pytest.mark.parametrize(
     ("conditions", "expected"),
     [
-        ("pixels-16,voxels-3", "condition 'voxels-3' is invalid; expected pixels-64"),
+        ("pixels-16,voxels-3", "condition 'voxels-3' is invalid; expected full, pixels-64"),
         ("pixels-17", "a side of 17 pixels does not divide --size 64"),
         ("pixels-16,latents-17x", "unknown codec 'rgb-17x'; nearest: rgb-16x"),
         ("pixels-16,pixels-16", "contain duplicates; give each once"),

@@ -12,7 +12,8 @@ import typer
 from walloc_cdl.cli.console import progress, report, show, size_text, write_json
 from walloc_cdl.cli.contents import contents, latents_text, split_names
 from walloc_cdl.cli.options import Folder, JsonPath, PrefixBytes
-from walloc_cdl.cli.planes import plane_table, plane_texts
+from walloc_cdl.cli.planes import plane_texts
+from walloc_cdl.planes.table import plane_table
 
 if TYPE_CHECKING:
     from walloc_cdl.latents import Manifest
