@@ -164,7 +164,7 @@ def demo(
 ) -> None:
     """See how many bytes photos need.
 
-    A linear classifier on features of an image pyramid tells defective cells from others; it takes a few minutes on two
+    A linear classifier on features of an image pyramid tells defective cells from others, or the classes of your photos; it takes a few minutes on two
     CPUs and writes report.html.
     """
     wait_without_spinning_if_busy()
@@ -177,7 +177,7 @@ def show_report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="--out folder of a finished comparison.")],
     json_path: JsonPath = None,
 ) -> None:
-    """Print a finished comparison, and write its report, table and curve again from results.json."""
+    """Print a comparison, and write its report again.
     from experiments.comparison.results import load_results
     from experiments.report.write import write_report
 
