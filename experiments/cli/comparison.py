@@ -177,7 +177,7 @@ def show_report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="--out folder of a finished comparison.")],
     json_path: JsonPath = None,
 ) -> None:
-    """Print a comparison, and write its report again.
+    """Print a comparison, and write its report again."""
     from experiments.comparison.results import load_results
     from experiments.report.write import write_report
 
