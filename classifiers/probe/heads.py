@@ -106,6 +106,7 @@ def fit_head(
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
     counts = np.unique(labels, return_counts=True)[1]
     if len(counts) < 2:
@@ -123,7 +124,8 @@ def fit_head(
         cv=StratifiedKFold(folds, shuffle=True, random_state=seed),
         scoring=scoring,
     )
-    with warnings.catch_warnings():
+    # The products of a step take less time than threads take to meet: with two, beside a busy program, a hundred times.
+    with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
         # Weak penalties, which cross-validation seldom chooses, may not converge; that is no failure of the probe.
         warnings.simplefilter("ignore", ConvergenceWarning)
         search.fit(features, labels)

@@ -164,8 +164,8 @@ def demo(
 ) -> None:
     """See how many bytes photos need.
 
-    A linear classifier on features of an image pyramid tells defective cells from others, or the classes of your photos; it takes a few minutes on two
-    CPUs and writes report.html.
+    A linear classifier on features of an image pyramid tells defective solar cells from others, or the classes of
+    --photos. It takes a few minutes on two CPUs, and writes report.html.
     """
     wait_without_spinning_if_busy()
     from experiments.probing.demo import demo_config

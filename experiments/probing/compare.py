@@ -126,9 +126,8 @@ def probe(config: ProbeConfig, out: Path, *, command: str = "", on_phase: OnPhas
         metric = "auc" if len(source.class_names or ()) == 2 and len(np.unique(labels[tested])) == 2 else "accuracy"
         results = []
         for number, form in enumerate(forms):
-            on_phase("linear classifiers", number, len(forms))
+            on_phase(f"linear classifier {number + 1} of {len(forms)}", 0, 0)
             results.append(_condition(form, observed[form.condition.name], labels, parts, tested, metric, config))
-        on_phase("linear classifiers", len(forms), len(forms))
         facts = SourceFacts(
             name=source.name,
             size=config.size,

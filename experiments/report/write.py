@@ -17,5 +17,5 @@ def write_report(results: Results, folder: Path) -> None:
     """Write `report.html`, `table.md`, `results.csv` and `curve.svg` to `folder`, from the results alone."""
     write_atomic(folder / TABLE_NAME, markdown(results).encode())
     write_atomic(folder / CSV_NAME, csv_text(results).encode())
-    write_atomic(folder / CURVE_NAME, curve(results).encode())
+    write_atomic(folder / CURVE_NAME, curve(results).replace("<svg ", '<svg style="background: #fff" ', 1).encode())
     write_atomic(folder / PAGE_NAME, render(results).encode())
