@@ -164,8 +164,8 @@ class TestPictures:
         samples = [(self._split, self._places[place]) for place in chosen]
         return PreparedImages(self._source, self._preparation, samples)
 
-    def psnr_db(self, test_set: LatentDataset) -> float:
-        """Returns the mean PSNR of decoded test samples, of at most `NUM_MEASURED`."""
+    def psnr_db(self, test_set: LatentDataset) -> float | None:
+        """Returns the mean PSNR of at most `NUM_MEASURED` decoded test samples; None if one is restored exactly."""
         count = min(len(self.known), NUM_MEASURED)
         chosen = np.unique(np.linspace(0, len(self.known) - 1, count).round().astype(int))
         values, codec, start = [], test_set.codec, 0
@@ -174,7 +174,7 @@ class TestPictures:
             with torch.inference_mode():
                 values += psnr_of_each(pixels, to_bytes(codec.decode(codes_of(test_set, rows))))
             start += len(pixels)
-        return float(np.mean(values))
+        return float(np.mean(values)) if np.isfinite(values).all() else None
 
     def seen(
         self, conditions: Sequence[ConditionResult], models: dict[str, tuple[LatentClassifier, LatentDataset]]

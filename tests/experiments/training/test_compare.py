@@ -132,6 +132,16 @@ def test_another_condition_computes_only_itself(source, tmp_path):
     assert [condition.runs for condition in second.conditions[1:]] == [condition.runs for condition in first.conditions]
 
 
+def test_flat_images_are_restored_exactly(tmp_path):
+    """Their PSNR is infinite, which is no number of JSON."""
+    for number in range(8):
+        folder = tmp_path / "flat" / ("train", "test")[number // 4] / ("cat", "dog")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 64), (10 * number,) * 3).save(folder / f"{number}.png")
+    outcome = compare(configure(tmp_path / "flat", conditions=("full@16", "pixels-16"), num_seeds=1), tmp_path / "out")
+    assert outcome.conditions[1].psnr_db is None
+
+
 def test_files_are_for_probes(source, tmp_path):
     with pytest.raises(CallError, match=r"'jpeg-768': no model is trained on JPEG files.*omit it, or use --probe"):
         compare(configure(source, conditions=("jpeg-768",)), tmp_path / "out")
