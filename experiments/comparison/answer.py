@@ -152,6 +152,8 @@ def _ratio(
     if pixels is None or latents is None:
         return None, None, None
     known = np.isfinite(drawn["pixels"]) & np.isfinite(drawn["latents"])
+    if not known.any():
+        return pixels / latents, None, None
     low, high = np.quantile(drawn["pixels"][known] / drawn["latents"][known], [0.025, 0.975], method="nearest")
     return pixels / latents, float(low), float(high)
 

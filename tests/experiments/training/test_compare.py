@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
 from classifiers import TrainConfig
 from experiments.comparison.results import load_results
