@@ -98,7 +98,8 @@ def fit_head(
     """Fit a head to features (N, F), standardized in each fold, and class numbers int64 (N,).
 
     The setting is that of `values` with the best score in cross-validation over `folds`, at most as many as the
-    smallest class has samples. Raises `CallError` for a class with fewer than two samples and for a single class.
+    smallest class has samples; a single one of `values` is taken as it is. Raises `CallError` for a single class, and
+    for a class with fewer than two samples if there is something to choose.
     """
     import warnings
 
@@ -111,15 +112,21 @@ def fit_head(
     counts = np.unique(labels, return_counts=True)[1]
     if len(counts) < 2:
         raise CallError("all training samples have the same class, so there is nothing to learn; give more classes")
-    if (smallest := int(counts.min())) < 2:
+    if (smallest := int(counts.min())) < 2 and (values is None or len(values) > 1):
         raise CallError("a class with fewer than two training images, too few to choose a penalty; give more images")
-    folds = min(folds, smallest)
+    folds = max(2, min(folds, smallest))
     tried = head.values if values is None else tuple(values)
     if head.setting == "n_neighbors":
         most = len(labels) - -(-len(labels) // folds)  # samples outside of the largest fold
         tried = tuple(int(value) for value in tried if value <= most)
+    pipeline = Pipeline([("scale", StandardScaler()), ("head", head.build())])
+    if len(tried) == 1:
+        pipeline.set_params(**{f"head__{head.setting}": tried[0]})
+        with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return FittedHead(pipeline.fit(features, labels), {head.setting: tried[0]})
     search = GridSearchCV(
-        Pipeline([("scale", StandardScaler()), ("head", head.build())]),
+        pipeline,
         {f"head__{head.setting}": tried},
         cv=StratifiedKFold(folds, shuffle=True, random_state=seed),
         scoring=scoring,

@@ -22,6 +22,7 @@ from experiments.comparison.results import Answer, ConditionResult, RunResult, S
 ANSWERED = ("pixels", "latents")
 """The kinds that an answer compares."""
 DEFAULT_MARGIN = 0.01
+NUM_CHANCE_DRAWS = 400
 
 
 def find_answer(
@@ -36,7 +37,8 @@ def find_answer(
     """Returns the smallest sufficient bytes of pixels and latents, their ratio, and what they mean in words.
 
     `labels` are the classes of the tested samples, of which the conditions' runs have predictions. Full images count
-    as the largest pixels. Without a condition `full` the answer only says which score each condition has.
+    as the largest pixels. Without a condition `full` the answer only says which condition has the best score, and
+    where full images are not above chance, that nothing can be said.
     """
     reference = next((each for each in conditions if each.kind == "full"), None)
     if reference is None:
@@ -46,7 +48,15 @@ def find_answer(
             f"{best.name}; there is no condition `full` to say how many bytes are enough."
         )
         return Answer(sentence, _notes(conditions, None, []), margin, None, [], None, None, None)
-    losses = _drawn_losses(conditions, reference, np.asarray(labels), metric)
+    truth = np.asarray(labels)
+    if not _is_above_chance(reference, truth, metric):
+        sentence = (
+            f"On {source}, {model} does not tell the classes apart even from the full images "
+            f"({METRIC_NAMES[metric]} {np.mean(reference.scores):.3f}, by chance {_chance(truth, metric):.3f}), so "
+            "nothing can be said of bytes: more images or another model are needed."
+        )
+        return Answer(sentence, _notes(conditions, reference, []), margin, reference.name, [], None, None, None)
+    losses = _drawn_losses(conditions, reference, truth, metric)
     found: list[SufficientBytes] = []
     drawn: dict[str, np.ndarray] = {}
     for kind in ANSWERED:
@@ -109,6 +119,24 @@ def replicates(runs: Sequence[RunResult], metric: str) -> list[np.ndarray]:
             tested = np.asarray(run.predicted) >= 0
             joined[seed][tested] = answers[tested]
     return list(joined.values())
+
+
+def _chance(labels: np.ndarray, metric: str) -> float:
+    """Returns the metric of a constant answer, which is always the most frequent class."""
+    return 0.5 if metric == "auc" else float(np.bincount(labels).max() / len(labels))
+
+
+def _is_above_chance(reference: ConditionResult, labels: np.ndarray, metric: str) -> bool:
+    """Whether the metric is above that of a constant answer in 97.5 % of draws of the test samples."""
+    score, generator = METRICS[metric], np.random.default_rng(0)
+    answers = replicates(reference.runs, metric)
+    rows = generator.integers(0, len(labels), (NUM_CHANCE_DRAWS, len(labels)))
+    weights = np.stack([np.bincount(drawn, minlength=len(labels)) for drawn in rows])
+    drawn = np.nan_to_num(np.mean([score(labels, each, weights) for each in answers], 0))
+    if metric == "accuracy":  # the most frequent class of all is as right as it is frequent in each draw
+        drawn = drawn - weights @ (labels == np.bincount(labels).argmax()) / len(labels)
+        return bool(np.quantile(drawn, 0.025) > 0)
+    return bool(np.quantile(drawn, 0.025) > _chance(labels, metric))
 
 
 def _drawn_losses(

@@ -51,6 +51,8 @@ from walloc_cdl.training.environment import describe_environment, source_commit
 
 PENALTIES = tuple(10.0**power for power in range(-5, 1))
 """Values of C, the inverse of the penalty on the weights of standardized features, that cross-validation tries."""
+USUAL_PENALTY = 0.01
+"""Without a choice, where a class has one training image."""
 INNER_FOLDS = 3
 FOLDS = 5
 MIN_TESTED = 300
@@ -253,7 +255,7 @@ def _condition(
             HEADS["logistic"],
             observed.features[train].astype(np.float64),
             labels[train],
-            values=PENALTIES,
+            values=PENALTIES if np.unique(labels[train], return_counts=True)[1].min() > 1 else (USUAL_PENALTY,),
             folds=INNER_FOLDS,
             scoring="neg_log_loss",
             seed=config.seed,

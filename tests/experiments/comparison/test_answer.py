@@ -84,6 +84,14 @@ def test_without_full_images_there_is_no_answer():
     assert "the best accuracy, 0.600, is that of latents-768; there is no condition `full`" in found.sentence
 
 
+def test_nothing_is_said_where_full_images_are_not_above_chance():
+    found = answer({"full": 0.34, "pixels-16": 0.33, "latents-768": 0.34})
+    assert (found.reference, found.sufficient, found.ratio) == ("full", [], None)
+    assert (
+        "does not tell the classes apart even from the full images (accuracy 0.340, by chance 0.333)" in found.sentence
+    )
+
+
 def test_few_images_and_one_seed_are_said_to_be_few():
     results = make_results(40, 1)
     found = find_answer(results.conditions, results.source.labels, "accuracy", source="photos", model="resnet18")

@@ -178,6 +178,18 @@ def test_three_images_of_a_class_are_cross_validated(tmp_path):
     assert any("Only 20 samples were tested" in note for note in results.answer.notes)
 
 
+def test_two_images_of_each_class_are_enough_for_a_report(tmp_path):
+    """Then each fold trains on one, which leaves no choice of the penalty."""
+    for label in ("cat", "dog", "fox"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(2):
+            picture(ord(label[0]) + number, 64, 64).save(tmp_path / "photos" / label / f"{number}.png")
+    config = configure(f"imagefolder:{tmp_path / 'photos'}", folds=None, conditions=("full", "pixels-16"))
+    results = probe(config, tmp_path / "out")
+    assert (results.source.test, results.conditions[0].setting) == ("2 folds", {"C": 0.01})
+    assert "does not tell the classes apart" in results.answer.sentence or results.answer.sufficient
+
+
 def test_images_that_cannot_be_read_are_named(tmp_path):
     for label in ("cat", "dog"):
         (tmp_path / "photos" / label).mkdir(parents=True)
