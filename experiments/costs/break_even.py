@@ -149,8 +149,8 @@ class _Ways:
         self.optimizer = build_optimizer(self.model, LoopConfig())
         self.source, self.config, self.device = source, config, device
         self.labels = np.maximum(source.listing.splits[TRAIN].labels, 0)
-        self.num_samples = source.num_samples(TRAIN)
-        self.batch_size = min(config.batch_size, self.num_samples, len(dataset))
+        self.num_samples, self.num_usable = source.num_samples(TRAIN), len(dataset)
+        self.batch_size = min(config.batch_size, self.num_usable)
         size = model.config.input_size[-1]
         self.preparation = ImagePreparation(dataset.spec.source_channels, size)
         self.workers = choose_workers(PrepareConfig(workers=config.workers), self.num_samples)
@@ -175,7 +175,7 @@ class _Ways:
 
         The model's step is the same for both, so it is timed once: the difference of two timings of it would be noise.
         """
-        num_batches = self.num_samples // self.batch_size
+        num_batches = self.num_usable // self.batch_size
         steps = min(RATE_STEPS, num_batches)
         pixels = next(self._source_batches(0, 1))
         parts: dict[str, Callable[[int], tuple[Iterator[Batch], Work]]] = {
@@ -224,7 +224,7 @@ class _Ways:
         """Yield whole batches of pixels uint8 (B, C, S, S) and labels, in an order of the epoch's own."""
         order = np.random.default_rng(epoch).permutation(self.num_samples)
         if num_batches is not None:
-            order = order[: num_batches * self.batch_size]
+            order = order[: num_batches * self.batch_size + self.num_samples - self.num_usable]  # some are damaged
         tasks = (
             (part, [self.source.read(TRAIN, int(index)) for index in part])
             for part in (order[start : start + CHUNK_SAMPLES] for start in range(0, len(order), CHUNK_SAMPLES))

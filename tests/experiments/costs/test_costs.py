@@ -50,6 +50,21 @@ def test_break_even(photos, tmp_path, workers):
     assert not list(tmp_path.iterdir())
 
 
+def test_break_even_of_a_source_with_more_damaged_files_than_usable_ones(tmp_path):
+    for number in range(12):
+        folder = tmp_path / "photos" / "train" / ("cat", "dog")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        if number < 4:
+            picture(number, 70, 64).save(folder / f"{number}.png")
+        else:
+            (folder / f"{number}.png").write_bytes(b"no image")
+    source = open_source(f"imagefolder:{tmp_path / 'photos'}")
+    config = BreakEvenConfig("latents-768", 64, batch_size=32, workers=0)
+    codec = load_codec("rgb").with_planes(96)
+    found = measure_break_even(source, codec, lambda each: create_model("test_resnet", each, grid=16), config)
+    assert found.source_epoch_s > 0
+
+
 def test_the_crossing_is_where_both_sums_are_equal():
     source, stored = [3.0, 2.0, 4.0], [1.0, 1.5, 1.0]
     assert crossing(2.25, source, stored) == pytest.approx(1.5)  # 4.0 on both sides
