@@ -180,5 +180,8 @@ def default_conditions(size: int, channels: int, *, largest_side: int) -> tuple[
         sides.append(side)
         side *= 2
     if not sides:
-        raise CallError(f"images of {size} pixels have no smaller forms to compare; give --conditions")
+        raise CallError(
+            f"images of {size} pixels have no smaller forms to compare below {largest_side} pixels a side; give "
+            "--conditions"
+        )
     return ("full", *(text for side in sides for text in (f"pixels-{side}", f"latents-{channels * side**2}")))

@@ -87,7 +87,9 @@ def test_the_default_curve():
         "latents-1024",
     )
     assert default_conditions(256, 3, largest_side=64)[-1] == "latents-3072"
-    with pytest.raises(CallError, match="images of 16 pixels have no smaller forms to compare; give --conditions"):
+    with pytest.raises(
+        CallError, match="images of 16 pixels have no smaller forms to compare below 16 pixels a side; give"
+    ):
         default_conditions(16, 3, largest_side=16)
 
 
