@@ -32,7 +32,18 @@ OutFolder = Annotated[Path, out_option("Folder for what is stored, for runs, res
 REDUNDANT_COLUMNS = ("stored", "std")
 """Without these columns the table fits a terminal."""
 NumSeeds = Annotated[int, typer.Option("--seeds", help="Training runs of each condition.")]
-TRAINING_ONLY = ("model", "num_seeds", "epochs", "batch_size", "lr", "pretrained", "augment", "precision", "grid")
+TRAINING_ONLY = (
+    "model",
+    "num_seeds",
+    "epochs",
+    "batch_size",
+    "lr",
+    "pretrained",
+    "augment",
+    "precision",
+    "grid",
+    "freeze_until",
+)
 PROBE_ONLY = ("features", "weights", "folds")
 
 
@@ -81,6 +92,9 @@ def compare(
     augment: Annotated[
         str, typer.Option(help="Augmentation of the pixels that all conditions show: none, light (crop, flip) or timm.")
     ] = "none",
+    freeze_until: Annotated[
+        str | None, typer.Option(help="With --pretrained, do not train the layers before this stage; head for all.")
+    ] = None,
     precision: Precision = "auto",
     costs: Annotated[bool, typer.Option(help="Measure rates, memory and the break-even after training.")] = True,
     limit: Annotated[
@@ -144,6 +158,7 @@ def compare(
             batch_size=batch_size,
             lr=lr,
             precision=precision,
+            freeze_until=freeze_until,
             val_interval=0,
             augment=preset(augment, "image"),
         ),

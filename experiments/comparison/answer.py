@@ -80,9 +80,7 @@ def find_answer(
 def _comparable(conditions: Sequence[ConditionResult], reference: ConditionResult, kind: str) -> list[ConditionResult]:
     """Returns the conditions of a kind that differ from the full images in their storage alone."""
     return [
-        each
-        for each in conditions
-        if each.kind == kind and (each.grid, each.stem, each.seen) == (reference.grid, reference.stem, reference.seen)
+        each for each in conditions if each.kind == kind and (each.stem, each.seen) == (reference.stem, reference.seen)
     ]
 
 

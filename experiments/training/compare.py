@@ -148,6 +148,11 @@ class _Comparison:
             raise CallError(f"num_seeds is {config.num_seeds}; it must be at least 1, and 2 for an interval")
         if not 0 <= config.margin < 1:
             raise CallError(f"margin is {config.margin:g}; it must be at least 0 and below 1, such as 0.01 for a point")
+        if config.training.freeze_until is not None and not config.pretrained:
+            raise CallError(
+                f"layers before {config.training.freeze_until} are frozen, but without pretrained weights theirs are "
+                "random; give --pretrained, or train all layers"
+            )
         self.config, self.out, self.notify = config, out, notify
         self.preparation = PrepareConfig(
             size=config.size, workers=config.workers, limit=config.limit, seed=config.holdout_seed

@@ -133,7 +133,7 @@ def differences(
 
 
 def matched_pairs(conditions: Sequence[ConditionResult]) -> list[tuple[ConditionResult, ConditionResult]]:
-    """Returns each condition with its baselines that store as many bytes and have the same grid.
+    """Returns each condition with its baselines that store as many bytes and show pixels of the same size.
 
     Other pairs get no difference, since it would also reflect the unequal number of bytes or operations.
     """
@@ -143,8 +143,13 @@ def matched_pairs(conditions: Sequence[ConditionResult]) -> list[tuple[Condition
         if not KINDS[each.kind].is_baseline
         for baseline in conditions
         if each.kind in KINDS[baseline.kind].is_baseline_for
-        and (baseline.bytes_per_sample, baseline.grid) == (each.bytes_per_sample, each.grid)
+        and (baseline.bytes_per_sample, _input_size(baseline)) == (each.bytes_per_sample, _input_size(each))
     ]
+
+
+def _input_size(condition: ConditionResult) -> object:
+    """Returns what a model sees; of latents as channels, the grid of the model whose feature maps are matched."""
+    return condition.seen if condition.stem == "synthesis" else f"{condition.grid} × {condition.grid} pixels"
 
 
 class TestPictures:

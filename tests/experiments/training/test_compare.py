@@ -5,7 +5,10 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+import timm
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from classifiers import TrainConfig
 from experiments.comparison.results import load_results
@@ -131,6 +134,23 @@ def test_another_condition_computes_only_itself(source, tmp_path):
     second = compare(more, tmp_path, progress=states.append)
     assert {state.phase.partition(",")[0] for state in states if state.total and "seed" in state.phase} == {"full@16"}
     assert [condition.runs for condition in second.conditions[1:]] == [condition.runs for condition in first.conditions]
+
+
+def test_pretrained_models_see_the_whole_image_in_every_condition(source, tmp_path):
+    """Latents of 8 pixels reach the model's own 160 pixels in blocks of 20, smaller images only by resizing."""
+    weights = tmp_path / "weights.safetensors"
+    torch.manual_seed(0)
+    save_file(timm.create_model("test_resnet").state_dict(), weights)
+    training = TrainConfig(epochs=1, batch_size=8, freeze_until="head")
+    config = configure(source, conditions=("full", "pixels-16", "latents-768"), num_seeds=1, training=training)
+    with pytest.raises(CallError, match="layers before head are frozen, but without pretrained weights"):
+        compare(config, tmp_path / "out")
+    outcome = compare(dataclasses.replace(config, pretrained=weights), tmp_path / "out")
+    assert {condition.seen for condition in outcome.conditions} == {"160 × 160 pixels"}
+    fits = [each["fit"] for each in configurations(outcome, "classifier")]
+    assert {None if fit is None else fit["crop_pct"] for fit in fits} <= {None, 1.0}
+    assert outcome.weights == "weights.safetensors"
+    assert ("latents-768", "pixels-16") in [(each.condition, each.baseline) for each in outcome.differences]
 
 
 def test_flat_images_are_restored_exactly(tmp_path):
